@@ -1,0 +1,36 @@
+"""Box arithmetic on tensors: offsets between boxes, and clipping. Boxes are float xyxy pixels, right and bottom
+exclusive. IoU and NMS come from `torchvision.ops`."""
+
+import math
+
+import torch
+from torch import Tensor
+
+OFFSET_STD = (0.1, 0.1, 0.2, 0.2)
+"""Standard deviations by which offsets are whitened (Fast R-CNN's code)."""
+
+MAX_LOG_SIZE = math.log(1000 / 16)
+"""Predicted log sizes are clamped here before `exp`, so that no box overflows."""
+
+
+def encode_offsets(regions: Tensor, targets: Tensor) -> Tensor:
+    """Offsets (R, 4) that move `regions` (R, 4) onto `targets` (R, 4): R-CNN's (dx, dy, log w, log h), whitened."""
+    x, y, w, h = _centre_size(regions)
+    tx, ty, tw, th = _centre_size(targets)
+    offsets = torch.stack(((tx - x) / w, (ty - y) / h, (tw / w).log(), (th / h).log()), dim=1)
+    return offsets / offsets.new_tensor(OFFSET_STD)
+
+
+def decode_offsets(regions: Tensor, offsets: Tensor) -> Tensor:
+    """Boxes (R, 4) that result from moving `regions` (R, 4) by whitened `offsets` (R, 4)."""
+    x, y, w, h = _centre_size(regions)
+    dx, dy, dw, dh = (offsets * offsets.new_tensor(OFFSET_STD)).unbind(1)
+    cx, cy = x + dx * w, y + dy * h
+    half_w = 0.5 * w * dw.clamp(max=MAX_LOG_SIZE).exp()
+    half_h = 0.5 * h * dh.clamp(max=MAX_LOG_SIZE).exp()
+    return torch.stack((cx - half_w, cy - half_h, cx + half_w, cy + half_h), dim=1)
+
+
+def _centre_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x1, y1, x2, y2 = boxes.unbind(1)
+    return (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1

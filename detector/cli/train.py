@@ -1,0 +1,38 @@
+"""`detector train`: trains a model by a recipe."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, for example configs/voc07.yaml.")],
+    root: Annotated[Path, typer.Option(help="Data set in VOC's layout: the folder that holds JPEGImages.")],
+    init: Annotated[
+        Path | None, typer.Option(help="Weights to start from: the BVLC .npz, or a model file (.safetensors).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints, logs and the model.", show_default="runs/RECIPE")
+    ] = None,
+    cache: Annotated[Path, typer.Option(help="Folder of cached proposals.")] = Path("runs/proposals"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Trains a model; started again with the same --out, it goes on where it stopped.
+
+    Example: detector train configs/voc07.yaml --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
+    """
+    from detector.config import load_recipe
+    from detector.training.trainer import Trainer
+
+    loaded = load_recipe(recipe)
+    out = out or Path("runs") / recipe.stem
+    out.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+        handlers=[logging.StreamHandler(), logging.FileHandler(out / "train.log")],
+    )
+    Trainer(loaded, root, out, init, cache, device).run()

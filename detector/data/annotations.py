@@ -1,0 +1,75 @@
+"""The annotated objects of one image, as every data set reader gives them."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """The objects of one image.
+
+    Attributes:
+        boxes: (N, 4) float32 x1, y1, x2, y2 in pixels of the upright image, 0-based, right and bottom
+            exclusive; inside the image and of positive area.
+        labels: (N,) int64, 0-based index into the class names of the data set.
+        difficult: (N,) bool; a difficult object is neither trained on nor counted in an evaluation.
+        image_size: width and height of the image in pixels.
+
+    An image without objects has N = 0. The arrays are converted to the types above and made read-only.
+
+    Raises:
+        InputError: a shape, a size or a box is wrong; the message names the first such box.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    difficult: npt.NDArray[np.bool_]
+    image_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        boxes = np.array(self.boxes, dtype=np.float32)
+        labels = np.array(self.labels, dtype=np.int64)
+        difficult = np.array(self.difficult, dtype=bool)
+        if boxes.size == 0:
+            boxes = boxes.reshape(0, 4)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise InputError(f"boxes have the shape {boxes.shape}, expected (N, 4)")
+        if labels.shape != (len(boxes),) or difficult.shape != (len(boxes),):
+            raise InputError(
+                f"{len(boxes)} boxes, but labels of shape {labels.shape} and difficult of shape {difficult.shape}"
+            )
+        width, height = self.image_size
+        if width < 1 or height < 1:
+            raise InputError(f"image size {width} x {height} is not positive")
+        for index, (box, label) in enumerate(zip(boxes.tolist(), labels.tolist(), strict=True)):
+            x1, y1, x2, y2 = box
+            where = f"box {index} ({x1:g}, {y1:g}, {x2:g}, {y2:g})"
+            if not all(map(math.isfinite, box)):
+                raise InputError(f"{where} is not finite")
+            if x2 <= x1 or y2 <= y1:
+                raise InputError(f"{where} has no area")
+            if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
+                raise InputError(f"{where} is not inside the image of {width} x {height} pixels")
+            if label < 0:
+                raise InputError(f"{where} has the label {label}, labels count from 0")
+        for name, array in (("boxes", boxes), ("labels", labels), ("difficult", difficult)):
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image of a data set: its id, the file it is read from and its annotated objects."""
+
+    id: str
+    image_path: Path
+    annotations: Annotations

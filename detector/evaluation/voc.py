@@ -1,0 +1,132 @@
+"""Average precision as PASCAL VOC defines it, in its two versions.
+
+`voc07` (VOC 2007 to 2009): the mean of the highest precision at a recall of at least 0, 0.1, ... 1 (11 points).
+`voc10` (from 2010 on): the area under the curve of the highest precision at each recall or beyond it.
+Source: Everingham et al., IJCV 2010, section 4.2, and the development kits' VOCevaldet.m.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.data.annotations import Annotations
+from detector.detections import Detections
+from detector.errors import InputError
+from detector.evaluation.matching import match_detections
+
+Metric = Literal["voc07", "voc10"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassResult:
+    """The result of one class.
+
+    Attributes:
+        ap: average precision, 0 to 1; NaN if the images hold no object of the class (that is not difficult).
+        objects: number of objects that are not difficult.
+        scores: (D,) float32, scores of the detections that count, from the highest to the lowest.
+        true_positive: (D,) bool, which of them find an object.
+    """
+
+    ap: float
+    objects: int
+    scores: npt.NDArray[np.float32]
+    true_positive: npt.NDArray[np.bool_]
+
+    @property
+    def precision(self) -> npt.NDArray[np.float64]:
+        """(D,) share of true positives among the first 1, 2, ... D detections."""
+        return np.cumsum(self.true_positive) / np.arange(1, len(self.true_positive) + 1)
+
+    @property
+    def recall(self) -> npt.NDArray[np.float64]:
+        """(D,) share of the objects that the first 1, 2, ... D detections find; NaN without objects."""
+        if self.objects == 0:
+            return np.full(len(self.true_positive), np.nan)
+        return np.cumsum(self.true_positive) / self.objects
+
+
+@dataclass(frozen=True, eq=False)
+class VOCResult:
+    """Average precision by class; see `voc_average_precision`."""
+
+    metric: Metric
+    iou_threshold: float
+    classes: Mapping[str, ClassResult]
+
+    @property
+    def ap(self) -> dict[str, float]:
+        """Average precision by class, 0 to 1; NaN for a class without objects."""
+        return {name: result.ap for name, result in self.classes.items()}
+
+    @property
+    def mean_ap(self) -> float:
+        """mAP: the mean over the classes that have objects, 0 to 1; NaN if none has."""
+        values = [result.ap for result in self.classes.values() if result.objects]
+        return float(np.mean(values)) if values else float("nan")
+
+    def at_score(self, score: float) -> tuple[float, float]:
+        """Precision and recall of the detections that score at least `score`, of all classes together.
+
+        NaN where there is no such detection (precision) or no object (recall).
+        """
+        kept = sum(int(np.count_nonzero(c.scores >= score)) for c in self.classes.values())
+        hits = sum(int(np.count_nonzero(c.true_positive[c.scores >= score])) for c in self.classes.values())
+        objects = sum(c.objects for c in self.classes.values())
+        return hits / kept if kept else float("nan"), hits / objects if objects else float("nan")
+
+
+def voc_average_precision(
+    annotations: Sequence[Annotations],
+    detections: Sequence[Detections],
+    class_names: Sequence[str],
+    metric: Metric = "voc07",
+    iou_threshold: float = 0.5,
+) -> VOCResult:
+    """Average precision of `detections`, image by image in the order of `annotations`.
+
+    How detections are matched to objects, and how difficult objects, equal scores and the borders of the boxes
+    are treated, is told at `matching.match_detections`.
+
+    Args:
+        annotations: the objects of each image; labels index into `class_names`.
+        detections: the detections of each image, down to the lowest score that is to count.
+        class_names: the classes to judge.
+        metric: `voc07` (11 points) or `voc10` (area).
+        iou_threshold: IoU from which a detection finds an object, above 0 and at most 1.
+
+    Raises:
+        InputError: the metric is unknown, or what `matching.match_detections` refuses.
+    """
+    if metric not in METRICS:
+        raise InputError(f"unknown metric '{metric}', known are {', '.join(METRICS)}")
+    matches = match_detections(annotations, detections, class_names, iou_threshold)
+    classes = {}
+    for label, name in enumerate(class_names):
+        of_class = matches.labels == label
+        hits = matches.true_positive[of_class]
+        objects = int(matches.objects[label])
+        classes[name] = ClassResult(
+            _average_precision(hits, objects, metric), objects, matches.scores[of_class], hits
+        )
+    return VOCResult(metric, iou_threshold, classes)
+
+
+def _average_precision(true_positive: npt.NDArray[np.bool_], objects: int, metric: Metric) -> float:
+    """Average precision of one class from its detections in order of score; NaN without objects."""
+    if objects == 0:
+        return float("nan")
+    hits = np.cumsum(true_positive)
+    precision = hits / np.arange(1, len(hits) + 1)
+    # The highest precision at this recall or beyond it.
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    if metric == "voc10":
+        # Recall grows by 1 / objects at each true positive and stands still elsewhere.
+        return float(envelope[true_positive].sum() / objects)
+    # recall >= level / 10 in whole numbers: the quotients 3 / 10 and 0.1 * 3 differ in the last bit.
+    reached = np.searchsorted(10 * hits, np.arange(11) * objects, side="left")
+    return float(np.append(envelope, 0.0)[reached].sum() / 11)

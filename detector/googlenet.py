@@ -1,0 +1,195 @@
+"""GoogLeNet, row by row after Table 1 of 'Going deeper with convolutions' (arXiv 1409.4842).
+
+Every convolution has a bias and is followed by ReLU, the reductions and projections included; there is no batch
+norm. Max pools are Caffe's: ceil mode, no padding. Module and parameter names follow the BVLC Caffe model, so that
+`inception_3a/3x3_reduce` there is `inception_3a.conv3x3_reduce` here (see `detector/caffe.py`).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class InceptionWidths:
+    """One row of Table 1: output channels of each convolution of an inception module."""
+
+    in_channels: int
+    conv1x1: int
+    conv3x3_reduce: int
+    conv3x3: int
+    conv5x5_reduce: int
+    conv5x5: int
+    pool_proj: int
+
+    @property
+    def out_channels(self) -> int:
+        return self.conv1x1 + self.conv3x3 + self.conv5x5 + self.pool_proj
+
+
+TABLE_1 = {
+    "3a": InceptionWidths(192, 64, 96, 128, 16, 32, 32),
+    "3b": InceptionWidths(256, 128, 128, 192, 32, 96, 64),
+    "4a": InceptionWidths(480, 192, 96, 208, 16, 48, 64),
+    "4b": InceptionWidths(512, 160, 112, 224, 24, 64, 64),
+    "4c": InceptionWidths(512, 128, 128, 256, 24, 64, 64),
+    "4d": InceptionWidths(512, 112, 144, 288, 32, 64, 64),
+    "4e": InceptionWidths(528, 256, 160, 320, 32, 128, 128),
+    "5a": InceptionWidths(832, 256, 160, 320, 32, 128, 128),
+    "5b": InceptionWidths(832, 384, 192, 384, 48, 128, 128),
+}
+
+
+class LocalResponseNorm(nn.Module):
+    """Across-channel LRN with the paper's size 5, alpha 1e-4, beta 0.75, k 1, as five shifted sums.
+
+    The same function as `nn.LocalResponseNorm(5)`, which goes through a 3-d average pool and takes 1.4 times as
+    long on a CPU.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        squares = F.pad(x * x, (0, 0, 0, 0, 2, 2))
+        channels = x.shape[1]
+        energy = squares[:, :channels]
+        for shift in range(1, 5):
+            energy = energy + squares[:, shift : shift + channels]
+        # s^-0.75 = s^-1/2 * s^-1/4; two square roots are cheaper than a power
+        root = energy.mul(1e-4 / 5).add_(1.0).rsqrt_()
+        return x * (root * root.sqrt())
+
+
+class Conv(nn.Conv2d):
+    """Convolution with bias and ReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x), inplace=True)
+
+
+class Inception(nn.Module):
+    """The four parallel branches of Figure 2(b), concatenated over channels.
+
+    `dilation` > 1 spreads the 3x3 and 5x5 convolutions and the pool of a module that is run at a finer stride than
+    it was trained at, so that its filters meet the same spacing of features.
+    """
+
+    def __init__(self, widths: InceptionWidths, dilation: int = 1) -> None:
+        super().__init__()
+        w, d = widths, dilation
+        self.dilation = dilation
+        self.conv1x1 = Conv(w.in_channels, w.conv1x1, 1)
+        self.conv3x3_reduce = Conv(w.in_channels, w.conv3x3_reduce, 1)
+        self.conv3x3 = Conv(w.conv3x3_reduce, w.conv3x3, 3, padding=d, dilation=d)
+        self.conv5x5_reduce = Conv(w.in_channels, w.conv5x5_reduce, 1)
+        self.conv5x5 = Conv(w.conv5x5_reduce, w.conv5x5, 5, padding=2 * d, dilation=d)
+        self.pool_proj = Conv(w.in_channels, w.pool_proj, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # the input is never negative (ReLU, LRN and pools keep it so): padding with zeros leaves a maximum as it is
+        pooled = F.max_pool2d(F.pad(x, (self.dilation,) * 4), 3, stride=1, dilation=self.dilation)
+        return torch.cat(
+            (
+                self.conv1x1(x),
+                self.conv3x3(self.conv3x3_reduce(x)),
+                self.conv5x5(self.conv5x5_reduce(x)),
+                self.pool_proj(pooled),
+            ),
+            dim=1,
+        )
+
+
+class AuxiliaryHead(nn.Module):
+    """Section 5's side classifier on 4a and 4d: 5x5/3 average pool, 1x1 convolution, two linear layers."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv = Conv(in_channels, 128, 1)
+        self.fc = nn.Linear(128 * 4 * 4, 1024)
+        self.dropout = nn.Dropout(0.7)
+        self.classifier = nn.Linear(1024, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, 14, 14) -> (B, num_classes) logits
+        x = self.conv(F.avg_pool2d(x, 5, stride=3))
+        x = F.relu(self.fc(x.flatten(1)))
+        return self.classifier(self.dropout(x))
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """Caffe's 3x3/2 max pool: ceil mode, no padding."""
+    return F.max_pool2d(x, 3, stride=2, ceil_mode=True)
+
+
+class Trunk(nn.Module):
+    """The convolutional part of GoogLeNet: mean-subtracted images to features.
+
+    Args:
+        dense: leave out the fourth stride (the pool before 5a becomes 3x3/1) and dilate 5a and 5b by 2, so that
+            the features come at stride 16 instead of 32, each with the field of view it was trained with.
+
+    Attributes:
+        stride: pixels between neighbouring cells of the output.
+        offset: position in pixels (0 = left edge of the image) of the centre of cell 0; Caffe's unpadded pools
+            put it at 14.5 for the dense form, not at half a stride.
+        out_channels: 1024.
+    """
+
+    out_channels = 1024
+
+    def __init__(self, dense: bool = False) -> None:
+        super().__init__()
+        self.dense = dense
+        self.stride, self.offset = (16, 14.5) if dense else (32, 30.5)
+        self.conv1 = Conv(3, 64, 7, stride=2, padding=3)
+        self.conv2_reduce = Conv(64, 64, 1)
+        self.conv2 = Conv(64, 192, 3, padding=1)
+        self.lrn = LocalResponseNorm()
+        for name, widths in TABLE_1.items():
+            dilation = 2 if dense and name.startswith("5") else 1
+            self.add_module(f"inception_{name}", Inception(widths, dilation))
+
+    def freeze_stem(self) -> None:
+        """Takes the convolutions before the inception modules out of training: their edges and blobs serve any task."""
+        for conv in (self.conv1, self.conv2_reduce, self.conv2):
+            conv.requires_grad_(False)
+
+    def stem(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 192, H/8, W/8)
+        x = self.lrn(max_pool(self.conv1(x)))
+        return max_pool(self.lrn(self.conv2(self.conv2_reduce(x))))
+
+    def stage3(self, x: Tensor) -> Tensor:  # (B, 192, H/8, W/8) -> (B, 480, H/16, W/16)
+        return max_pool(self.inception_3b(self.inception_3a(x)))
+
+    def stage4_to_5(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 480, H/16, W/16) -> 4a (512 channels), 4d (528) and the features (1024)."""
+        a = self.inception_4a(x)
+        d = self.inception_4d(self.inception_4c(self.inception_4b(a)))
+        e = self.inception_4e(d)
+        pooled = F.max_pool2d(e, 3, stride=1, padding=1) if self.dense else max_pool(e)
+        return a, d, self.inception_5b(self.inception_5a(pooled))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 1024, ~H/stride, ~W/stride)
+        return self.stage4_to_5(self.stage3(self.stem(x)))[2]
+
+
+class GoogLeNet(nn.Module):
+    """The classifier of Table 1: 6,998,552 parameters, 13,378,280 with the auxiliary heads, for 1000 classes.
+
+    Input (B, 3, 224, 224), RGB with the mean subtracted (0..255 scale); output (B, num_classes) logits, while
+    training with `auxiliary` a tuple (main, head on 4a, head on 4d).
+    """
+
+    def __init__(self, num_classes: int = 1000, auxiliary: bool = False) -> None:
+        super().__init__()
+        self.trunk = Trunk()
+        self.dropout = nn.Dropout(0.4)
+        self.classifier = nn.Linear(self.trunk.out_channels, num_classes)
+        self.auxiliary_4a = AuxiliaryHead(TABLE_1["4a"].out_channels, num_classes) if auxiliary else None
+        self.auxiliary_4d = AuxiliaryHead(TABLE_1["4d"].out_channels, num_classes) if auxiliary else None
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        a, d, features = self.trunk.stage4_to_5(self.trunk.stage3(self.trunk.stem(x)))
+        logits = self.classifier(self.dropout(features.mean(dim=(2, 3))))
+        if self.training and self.auxiliary_4a is not None and self.auxiliary_4d is not None:
+            return logits, self.auxiliary_4a(a), self.auxiliary_4d(d)
+        return logits

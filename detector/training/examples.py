@@ -1,0 +1,96 @@
+"""Training examples: an image with its proposals and objects, resized, mirrored and distorted at random.
+
+All randomness of a step comes from (seed, step), so a resumed run sees what an uninterrupted one would have seen.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from detector.config import AugmentationConfig, InputConfig
+from detector.data.annotations import Annotations
+from detector.transforms import resize_factor, to_input
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training image.
+
+    Attributes:
+        image: (3, h, w) uint8 RGB, as the network sees it.
+        regions: (R, 4) float32 boxes to classify: proposals, objects, jittered objects.
+        objects, labels, difficult: (G, 4), (G,), (G,) the ground truth. All boxes in pixels of `image`.
+    """
+
+    image: Tensor
+    regions: Tensor
+    objects: Tensor
+    labels: Tensor
+    difficult: Tensor
+
+
+def sample_index(seed: int, step: int, images: int) -> int:
+    """Which image a step trains on: every epoch visits all of them in a new order."""
+    epoch, position = divmod(step, images)
+    return int(np.random.default_rng((seed, epoch)).permutation(images)[position])
+
+
+def make_example(
+    pixels: np.ndarray,
+    proposals: np.ndarray,
+    annotations: Annotations,
+    inputs: InputConfig,
+    augmentation: AugmentationConfig,
+    seed: int,
+    step: int,
+) -> Example:
+    """The example that a step trains on, from an image (H, W, 3) uint8 RGB and its proposals (N, 4)."""
+    rng = np.random.default_rng((seed, step, 1))
+    height, width = pixels.shape[:2]
+    scale = float(np.exp(rng.uniform(*np.log(augmentation.scale))))
+    factor = resize_factor(width, height, inputs.short_side * scale, inputs.long_side * scale)
+    mirrored = rng.random() < 0.5
+    image = to_input(pixels[:, ::-1] if mirrored else pixels, factor)
+    if augmentation.photometric > 0:
+        image = _distort(image, augmentation.photometric, seed, step)
+
+    jittered = jitter_boxes(annotations.boxes, augmentation.jittered_copies, rng)
+    regions = np.concatenate((proposals, annotations.boxes, jittered)).astype(np.float32)
+    limit = np.array([width, height, width, height], dtype=np.float32)
+    regions = np.clip(regions, 0, limit)
+    regions = regions[((regions[:, 2:] - regions[:, :2]) >= 1).all(axis=1)]
+    objects = annotations.boxes
+    if mirrored:
+        regions, objects = mirror_boxes(regions, width), mirror_boxes(objects, width)
+    return Example(
+        image=image,
+        regions=torch.from_numpy(regions * np.float32(factor)),
+        objects=torch.from_numpy(objects * np.float32(factor)),
+        labels=torch.tensor(annotations.labels),
+        difficult=torch.tensor(annotations.difficult),
+    )
+
+
+def mirror_boxes(boxes: np.ndarray, width: int) -> np.ndarray:
+    """(N, 4) boxes of an image `width` pixels wide, after it was mirrored left to right."""
+    return np.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), axis=1)
+
+
+def jitter_boxes(boxes: np.ndarray, copies: int, rng: np.random.Generator) -> np.ndarray:
+    """(N * copies, 4) boxes, each moved by up to a fifth of its size and resized by up to a third."""
+    repeated = np.repeat(boxes, copies, axis=0)
+    size = repeated[:, 2:] - repeated[:, :2]
+    centre = (repeated[:, :2] + repeated[:, 2:]) / 2 + size * rng.uniform(-0.2, 0.2, size.shape)
+    size = size * np.exp(rng.uniform(-0.3, 0.3, size.shape))
+    return np.concatenate((centre - size / 2, centre + size / 2), axis=1).astype(np.float32)
+
+
+def _distort(image: Tensor, strength: float, seed: int, step: int) -> Tensor:
+    """Brightness, contrast and saturation in random order (after Howard 2013, as the paper does)."""
+    jitter = v2.ColorJitter(strength, strength, strength)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed((seed << 32) + step)
+        return jitter(image)

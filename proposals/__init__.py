@@ -1,0 +1,8 @@
+"""Class-agnostic box proposals: where in an image an object may be."""
+
+from proposals.config import SelectiveSearchConfig
+from proposals.files import atomic_write
+from proposals.selective_search import SelectiveSearch
+from proposals.types import Proposals, Proposer
+
+__all__ = ["Proposals", "Proposer", "SelectiveSearch", "SelectiveSearchConfig", "atomic_write"]

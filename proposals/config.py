@@ -1,0 +1,89 @@
+"""Settings of Selective Search."""
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+from typing import ClassVar, Literal, get_args
+
+ColourSpace = Literal["HSV", "Lab"]
+COLOUR_SPACES: tuple[str, ...] = get_args(ColourSpace)
+
+# Colour, Texture, Size, Fill: every choice of one to four, letters in this order.
+SIMILARITIES: tuple[str, ...] = tuple(
+    "".join(letters) for count in (4, 3, 2, 1) for letters in combinations("CTSF", count)
+)
+
+
+@dataclass(frozen=True)
+class SelectiveSearchConfig:
+    """Settings of Selective Search (Uijlings et al., IJCV 2013); the defaults are its `fast` preset.
+
+    One hierarchical grouping ("strategy") is made for every colour space, k and similarity.
+
+    Attributes:
+        colour_spaces: spaces in which the image is segmented and regions are compared.
+        similarities: letters of the summed measures: C colour, T texture, S size, F fill.
+        ks: thresholds k of the graph segmentation (Felzenszwalb and Huttenlocher, IJCV 2004), for
+            channels in 0..255: larger k, larger superpixels.
+        minimum_size_scale: minimum superpixel size in pixels, as a multiple of k (1 in the authors' code).
+        sigma: Gaussian smoothing before the segmentation, in pixels.
+        superpixel_scale: k and the minimum size are both multiplied by it; 2 halves the number of boxes
+            (GoogLeNet, arXiv 1409.4842, section 7).
+        working_width: the image is resized to this width first (R-CNN: 500), boxes are given in pixels of
+            the original; None works at the original size.
+        minimum_box_side: boxes with a side shorter than this many pixels of the original are dropped.
+        seed: of the random factor in the ranking.
+
+    Raises ValueError naming the field if a value is out of range or a name is unknown.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    colour_spaces: tuple[ColourSpace, ...] = ("HSV", "Lab")
+    similarities: tuple[str, ...] = ("CTSF", "TSF")
+    ks: tuple[float, ...] = (50.0, 100.0)
+    minimum_size_scale: float = 1.0
+    sigma: float = 0.8
+    superpixel_scale: float = 1.0
+    working_width: int | None = 500
+    minimum_box_side: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        # Lists from a YAML file or a careless caller become tuples: the configuration must stay hashable.
+        for name in ("colour_spaces", "similarities", "ks"):
+            value = getattr(self, name)
+            if not isinstance(value, (tuple, list)):
+                raise ValueError(f"{name} must be a list, not {value!r}")
+            if not value:
+                raise ValueError(f"{name} must not be empty")
+            if len(set(value)) < len(value):
+                raise ValueError(f"{name} must not hold the same value twice: {', '.join(map(str, value))}")
+            object.__setattr__(self, name, tuple(value))
+        _known("colour_spaces", self.colour_spaces, COLOUR_SPACES)
+        _known("similarities", self.similarities, SIMILARITIES)
+        for k in self.ks:
+            _in_range("ks", k, 0.0, 1e6)
+        _in_range("minimum_size_scale", self.minimum_size_scale, 0.0, 1e6, low_allowed=True)
+        _in_range("sigma", self.sigma, 0.0, 20.0, low_allowed=True)
+        _in_range("superpixel_scale", self.superpixel_scale, 0.0, 1e3)
+        if self.working_width is not None:
+            _in_range("working_width", self.working_width, 16, 10_000, low_allowed=True, whole=True)
+        _in_range("minimum_box_side", self.minimum_box_side, 1, 10_000, low_allowed=True, whole=True)
+        _in_range("seed", self.seed, 0, 2**63 - 1, low_allowed=True, whole=True)
+
+
+def _known(name: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
+    for value in values:
+        if value not in known:
+            raise ValueError(f"{name}: unknown {value!r}, known are {', '.join(known)}")
+
+
+def _in_range(
+    name: str, value: float, low: float, high: float, *, low_allowed: bool = False, whole: bool = False
+) -> None:
+    number = not isinstance(value, bool) and isinstance(value, int if whole else (int, float))
+    if not number or not math.isfinite(value) or not low <= value <= high or (value == low and not low_allowed):
+        kind = "a whole number" if whole else "a number"
+        bound = "from" if low_allowed else "above"
+        raise ValueError(f"{name} must be {kind} {bound} {low:g} to {high:g}, not {value!r}")

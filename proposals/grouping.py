@@ -1,0 +1,247 @@
+"""Hierarchical grouping of superpixels (Selective Search, algorithm 1)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from proposals.features import COLOUR_BINS, ORIENTATIONS, TEXTURE_BINS, Regions
+
+
+@dataclass(frozen=True, eq=False)
+class Hierarchy:
+    """All regions of one grouping: N superpixels, then the N - 1 unions in order of their making.
+
+    Attributes:
+        merges: (N - 1, 2) int32: region N + i is the union of the regions merges[i].
+        boxes: (2 N - 1, 4) int32 xyxy pixels, right and bottom exclusive.
+        sizes: (2 N - 1,) int32 pixels.
+        counts: (2 N - 1, bins) int32 histograms as in `Regions`.
+    """
+
+    merges: np.ndarray
+    boxes: np.ndarray
+    sizes: np.ndarray
+    counts: np.ndarray
+
+
+def group(regions: Regions, similarity: str, image_size: tuple[int, int]) -> Hierarchy:
+    """Join the two most similar neighbours until one region is left.
+
+    Args:
+        regions: the superpixels.
+        similarity: letters of the summed measures (equations 2 to 6 of the paper): C colour, T texture,
+            S size, F fill.
+        image_size: (width, height) in pixels.
+
+    Of equally similar pairs the one of the oldest regions is joined first.
+    """
+    n = len(regions.sizes)
+    counts = np.zeros((2 * n - 1, regions.counts.shape[1]), np.int32)
+    sizes = np.zeros(2 * n - 1, np.int32)
+    boxes = np.zeros((2 * n - 1, 4), np.int32)
+    counts[:n], sizes[:n], boxes[:n] = regions.counts, regions.sizes, regions.boxes
+    merges = _group(
+        counts,
+        sizes,
+        boxes,
+        regions.neighbours,
+        regions.channels * COLOUR_BINS,
+        regions.channels,
+        regions.channels * ORIENTATIONS,
+        image_size[0] * image_size[1],
+        "C" in similarity,
+        "T" in similarity,
+        "S" in similarity,
+        "F" in similarity,
+    )
+    return Hierarchy(merges, boxes, sizes, counts)
+
+
+@njit(cache=True, nogil=True)
+def _normalise(counts, size, out):  # type: ignore[no-untyped-def]
+    """Histograms of pixel counts as fractions of 65535."""
+    scale = 65535.0 / size
+    for i in range(counts.size):
+        out[i] = np.uint16(counts[i] * scale)
+
+
+@njit(cache=True, nogil=True)
+def _intersection(a, b):  # type: ignore[no-untyped-def]
+    total = np.uint32(0)
+    for i in range(a.size):
+        total += np.uint32(min(a[i], b[i]))
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _similarity(a, b, fractions, sizes, boxes, weights):  # type: ignore[no-untyped-def]
+    """Sum of the measures as a whole number of 2^-28, so that the order of pairs is the same everywhere.
+
+    weights: colour bins, colour scale, texture scale, size scale, fill scale; a scale of 0 is 'off'.
+    """
+    colour_bins = int(weights[0])
+    value = 0.0
+    if weights[1] > 0:
+        value += weights[1] * _intersection(fractions[a, :colour_bins], fractions[b, :colour_bins])
+    if weights[2] > 0:
+        value += weights[2] * _intersection(fractions[a, colour_bins:], fractions[b, colour_bins:])
+    union = sizes[a] + sizes[b]
+    if weights[3] > 0:
+        value += 1.0 - weights[3] * union
+    if weights[4] > 0:
+        box_width = max(boxes[a, 2], boxes[b, 2]) - min(boxes[a, 0], boxes[b, 0])
+        box_height = max(boxes[a, 3], boxes[b, 3]) - min(boxes[a, 1], boxes[b, 1])
+        value += 1.0 - weights[4] * (box_width * box_height - union)
+    return int(value * 268435456.0)
+
+
+@njit(cache=True, nogil=True)
+def _before(keys, pairs, i, j):  # type: ignore[no-untyped-def]
+    return keys[i] > keys[j] or (keys[i] == keys[j] and pairs[i] < pairs[j])
+
+
+@njit(cache=True, nogil=True)
+def _swap(keys, pairs, i, j):  # type: ignore[no-untyped-def]
+    keys[i], keys[j] = keys[j], keys[i]
+    pairs[i], pairs[j] = pairs[j], pairs[i]
+
+
+@njit(cache=True, nogil=True)
+def _sift_up(keys, pairs, i):  # type: ignore[no-untyped-def]
+    while i > 0 and _before(keys, pairs, i, (i - 1) >> 1):
+        _swap(keys, pairs, i, (i - 1) >> 1)
+        i = (i - 1) >> 1
+
+
+@njit(cache=True, nogil=True)
+def _sift_down(keys, pairs, length, i):  # type: ignore[no-untyped-def]
+    while 2 * i + 1 < length:
+        child = 2 * i + 1
+        if child + 1 < length and _before(keys, pairs, child + 1, child):
+            child += 1
+        if not _before(keys, pairs, child, i):
+            break
+        _swap(keys, pairs, child, i)
+        i = child
+
+
+@njit(cache=True, nogil=True)
+def _group(  # type: ignore[no-untyped-def]
+    counts, sizes, boxes, neighbours, colour_bins, colour_parts, texture_parts, pixels, colour, texture, size, fill
+):
+    n = (sizes.size + 1) // 2
+    merges = np.empty((n - 1, 2), np.int32)
+    fractions = np.empty(counts.shape, np.uint16)
+    for region in range(n):
+        _normalise(counts[region], sizes[region], fractions[region])
+    weights = np.zeros(5)
+    weights[0] = colour_bins
+    if colour:
+        weights[1] = 1.0 / (65535.0 * colour_parts)
+    if texture:
+        weights[2] = 1.0 / (65535.0 * texture_parts)
+    if size:
+        weights[3] = 1.0 / pixels
+    if fill:
+        weights[4] = 1.0 / pixels
+
+    # Neighbours of a region as a linked list of arcs; joining two regions links their lists. An arc's
+    # target may since have been joined into another region: `owner` follows it to the living one.
+    n_pairs = len(neighbours)
+    target = np.empty(2 * n_pairs, np.int32)
+    following = np.full(2 * n_pairs, -1, np.int64)
+    head = np.full(sizes.size, -1, np.int64)
+    tail = np.full(sizes.size, -1, np.int64)
+    owner = np.arange(sizes.size)
+    seen = np.full(sizes.size, -1, np.int64)
+    # Heap of pairs, most similar first; pairs of dead regions are dropped when they come up.
+    keys = np.empty(max(4 * n_pairs, 16), np.int64)
+    pairs = np.empty(keys.size, np.int64)
+    length = 0
+    for p in range(n_pairs):
+        for side in range(2):
+            arc = 2 * p + side
+            start = neighbours[p, side]
+            target[arc] = neighbours[p, 1 - side]
+            if head[start] < 0:
+                head[start] = arc
+            else:
+                following[tail[start]] = arc
+            tail[start] = arc
+        a, b = neighbours[p]
+        keys[length] = _similarity(a, b, fractions, sizes, boxes, weights)
+        pairs[length] = (np.int64(a) << 32) | b
+        length += 1
+    for i in range(length // 2 - 1, -1, -1):
+        _sift_down(keys, pairs, length, i)
+
+    for union in range(n, 2 * n - 1):
+        while True:
+            pair = pairs[0]
+            a, b = pair >> 32, pair & 0xFFFFFFFF
+            length -= 1
+            _swap(keys, pairs, 0, length)
+            _sift_down(keys, pairs, length, 0)
+            if owner[a] == a and owner[b] == b:
+                break
+        merges[union - n, 0] = a
+        merges[union - n, 1] = b
+        owner[a] = owner[b] = union
+        for i in range(counts.shape[1]):
+            counts[union, i] = counts[a, i] + counts[b, i]
+        sizes[union] = sizes[a] + sizes[b]
+        boxes[union, 0] = min(boxes[a, 0], boxes[b, 0])
+        boxes[union, 1] = min(boxes[a, 1], boxes[b, 1])
+        boxes[union, 2] = max(boxes[a, 2], boxes[b, 2])
+        boxes[union, 3] = max(boxes[a, 3], boxes[b, 3])
+        _normalise(counts[union], sizes[union], fractions[union])
+
+        following[tail[a]] = head[b]
+        arc = head[a]
+        last = -1
+        while arc >= 0:
+            other = np.int64(target[arc])
+            while owner[other] != other:
+                owner[other] = owner[owner[other]]
+                other = owner[other]
+            if other != union and seen[other] != union:
+                seen[other] = union
+                target[arc] = other
+                if last < 0:
+                    head[union] = arc
+                else:
+                    following[last] = arc
+                last = arc
+                if length == keys.size:
+                    keys, pairs, length = _make_room(keys, pairs, owner)
+                keys[length] = _similarity(other, union, fractions, sizes, boxes, weights)
+                pairs[length] = (other << 32) | union
+                _sift_up(keys, pairs, length)
+                length += 1
+            arc = following[arc]
+        if last >= 0:
+            following[last] = -1
+        tail[union] = last
+    return merges
+
+
+@njit(cache=True, nogil=True)
+def _make_room(keys, pairs, owner):  # type: ignore[no-untyped-def]
+    """Drop the pairs of dead regions from a full heap; double it if more than half is still in use."""
+    length = 0
+    for i in range(keys.size):
+        a, b = pairs[i] >> 32, pairs[i] & 0xFFFFFFFF
+        if owner[a] == a and owner[b] == b:
+            keys[length] = keys[i]
+            pairs[length] = pairs[i]
+            length += 1
+    if 2 * length > keys.size:
+        larger_keys = np.empty(2 * keys.size, np.int64)
+        larger_pairs = np.empty(2 * keys.size, np.int64)
+        larger_keys[:length] = keys[:length]
+        larger_pairs[:length] = pairs[:length]
+        keys, pairs = larger_keys, larger_pairs
+    for i in range(length // 2 - 1, -1, -1):
+        _sift_down(keys, pairs, length, i)
+    return keys, pairs, length
