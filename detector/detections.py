@@ -160,10 +160,8 @@ class Detections:
         """
         photo = as_image(image, channels)
         if (photo.width, photo.height) != self.image_size:
-            width, height = self.image_size
-            raise InputError(
-                f"{photo.name}: is {photo.width}x{photo.height} pixels, the detections are for {width}x{height}"
-            )
+            own, other = f"{photo.width}x{photo.height}", "{}x{}".format(*self.image_size)
+            raise InputError(f"{photo.name}: is {own} pixels, the detections are for {other}")
         return draw_detections(photo.pixels, self)
 
     def to_dict(self) -> list[dict[str, Any]]:

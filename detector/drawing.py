@@ -92,7 +92,7 @@ def _place(
     photo: tuple[int, int],
     taken: list[_Rectangle],
 ) -> _Rectangle:
-    """The first free place for a label of `size` above, inside or below the box; if none is free, the first."""
+    """The first free place for a label of `size` above, inside or below the box, or else the first."""
     x1, y1, x2, y2 = (round(value) for value in box)
     width, height = size
     columns = (x1, x2 - width)

@@ -175,7 +175,7 @@ def _damaged(name: str, error: Exception) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
 
 
 def _too_large(name: str) -> str:
@@ -196,13 +196,10 @@ def _to_rgb(photo: PillowImage.Image, name: str) -> PillowImage.Image:
         return PillowImage.fromarray(grey).convert("RGB")
     if photo.mode in ("I", "F"):
         raise InputError(f"{name}: has 32-bit grey of unknown range; convert it to 8 or 16 bits")
-    try:
-        if not photo.has_transparency_data:
-            return photo.convert("RGB")
-        white = PillowImage.new("RGBA", photo.size, "white")
-        return PillowImage.alpha_composite(white, photo.convert("RGBA")).convert("RGB")
-    except ValueError:
-        raise InputError(f"{name}: colour mode {photo.mode} is not supported; convert it to RGB") from None
+    if not photo.has_transparency_data:
+        return photo.convert("RGB")
+    white = PillowImage.new("RGBA", photo.size, "white")
+    return PillowImage.alpha_composite(white, photo.convert("RGBA")).convert("RGB")
 
 
 def _from_array(array: np.ndarray, channels: str | None, name: str) -> Image:

@@ -94,7 +94,7 @@ def _axis_samples(low: Tensor, high: Tensor, size: int, bins: int) -> tuple[Tens
     `low`, `high` (R,): ends of the regions in cells, 0 = centre of the first one.
     """
     count = bins * SAMPLES
-    fractions = (torch.arange(count, device=low.device) + 0.5) / count
+    fractions = (torch.arange(count, device=low.device, dtype=low.dtype) + 0.5) / count
     points = low[:, None] + (high - low)[:, None] * fractions
     inside = ((points >= -1) & (points <= size)).to(points.dtype) / SAMPLES
     points = points.clamp(0, size - 1)

@@ -37,8 +37,8 @@ def find_sources(arguments: Iterable[str]) -> Iterator[Source | InputError]:
 
     An argument is a file; a folder, for the photos directly in it (by extension, in natural order: 2 before
     10); a pattern (`*`, `?`, `[...]`, and `**` for any depth), for the photos it matches; or "-", standard
-    input. An argument that names no photo gives an `InputError` in its place, and the others go on. No file is
-    opened.
+    input. An argument that names no photo gives an `InputError` in its place, and the others go on. No file
+    is opened.
     """
     seen: set[str] = set()
     for argument in arguments:
@@ -60,13 +60,17 @@ def _expand(argument: str) -> list[Source]:
     if not argument or "\0" in argument:
         raise InputError(f"{argument!r}: not a path; give a photo, a folder or a pattern")
     path = Path(argument)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _photos(argument, _entries(path), "the folder has no photos")
-    if os.path.lexists(path):
-        return [Source(path)]
-    if glob.has_magic(argument):
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        if not glob.has_magic(argument):
+            raise InputError(f"{argument}: no such file or folder; check the path") from None
         return _photos(argument, map(Path, glob.iglob(argument, recursive=True)), "matches no photos")
-    raise InputError(f"{argument}: no such file or folder; check the path")
+    except OSError:
+        pass  # reading the photo says what is wrong with it
+    return [Source(path)]
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -78,7 +82,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _photos(argument: str, paths: Iterable[Path], failure: str) -> list[Source]:
-    photos = [path for path in paths if path.suffix.lower() in EXTENSIONS and not path.is_dir()]
+    photos = [path for path in paths if path.suffix.lower() in EXTENSIONS and not os.path.isdir(path)]
     if not photos:
         raise InputError(f"{argument}: {failure}; photos end in {', '.join(EXTENSIONS[:6])} or the like")
     return [Source(path) for path in sorted(photos, key=_natural)]

@@ -81,9 +81,9 @@ def load_model(path: str | Path | None = None) -> Model:
             raise InputError(
                 f"{path}: tensor '{name}' has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
             )
+        if not torch.isfinite(tensors[name]).all():
+            raise InputError(f"{path}: tensor '{name}' holds numbers that are not finite; its training failed")
     if extra := sorted(tensors.keys() - expected.keys()):
         raise InputError(f"{path}: unknown tensor '{extra[0]}'; the file is of another network")
     network.load_state_dict(tensors)
-    if not all(torch.isfinite(t).all() for t in tensors.values()):
-        raise InputError(f"{path}: weights that are not finite numbers; the training of this model failed")
     return Model(network.eval(), config, classes, facts)

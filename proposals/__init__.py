@@ -1,8 +1,9 @@
 """Class-agnostic box proposals: where in an image an object may be."""
 
+from proposals.cache import ProposalCache
 from proposals.config import SelectiveSearchConfig
 from proposals.files import atomic_write
 from proposals.selective_search import SelectiveSearch
 from proposals.types import Proposals, Proposer
 
-__all__ = ["Proposals", "Proposer", "SelectiveSearch", "SelectiveSearchConfig", "atomic_write"]
+__all__ = ["ProposalCache", "Proposals", "Proposer", "SelectiveSearch", "SelectiveSearchConfig", "atomic_write"]

@@ -41,9 +41,8 @@ class Annotations:
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise InputError(f"boxes have the shape {boxes.shape}, expected (N, 4)")
         if labels.shape != (len(boxes),) or difficult.shape != (len(boxes),):
-            raise InputError(
-                f"{len(boxes)} boxes, but labels of shape {labels.shape} and difficult of shape {difficult.shape}"
-            )
+            shapes = f"{labels.shape} and {difficult.shape}"
+            raise InputError(f"{len(boxes)} boxes, but labels and difficult have the shapes {shapes}")
         width, height = self.image_size
         if width < 1 or height < 1:
             raise InputError(f"image size {width} x {height} is not positive")

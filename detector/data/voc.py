@@ -17,8 +17,8 @@ from detector.errors import InputError
 
 #: The 20 classes of PASCAL VOC 2007 to 2012, in alphabetical order; labels index into it.
 VOC_CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -134,9 +134,7 @@ class VOCDataset:
                 difficult.append(_difficult(element))
             except InputError as error:
                 raise InputError(f"object {number}: {error}") from error
-        return Annotations(
-            np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64), np.array(difficult, bool), size
-        )
+        return Annotations(np.array(boxes, np.float32), np.array(labels), np.array(difficult), size)
 
 
 def _check_layout(root: Path) -> None:
@@ -178,7 +176,7 @@ def _read_split(folder: Path, split: str) -> tuple[str, ...]:
 
 
 def _parse_xml(content: bytes) -> ElementTree.Element:
-    """Parse an annotation; a document type is refused, and with it every entity (expansion, outside files)."""
+    """Parse an annotation; a document type is refused, and with it every entity (expansion, other files)."""
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = _refuse_document_type
     try:
@@ -191,7 +189,7 @@ def _parse_xml(content: bytes) -> ElementTree.Element:
 
 
 def _refuse_document_type(*_: object) -> None:
-    raise InputError("has a document type declaration (<!DOCTYPE>), which VOC annotations do not have; remove it")
+    raise InputError("has a document type declaration (<!DOCTYPE>), which may name other files; remove it")
 
 
 def _text(element: ElementTree.Element, field: str) -> str:

@@ -43,15 +43,15 @@ def match_detections(
 ) -> Matches:
     """Judge the detections of every image against its annotated objects.
 
-    A detection takes the object of its class and image with the highest IoU (the first of equal ones), if that
-    IoU reaches `iou_threshold`. Where the object is difficult, the detection counts neither way. Otherwise the
-    first detection in order of score that takes an object is a true positive and each later one a false
-    positive, even if another object was free.
+    A detection takes the object of its class and image with the highest IoU (the first of equal ones), if
+    that IoU reaches `iou_threshold`. Where the object is difficult, the detection counts neither way.
+    Otherwise the first detection in order of score that takes an object is a true positive and each later
+    one a false positive, even if another object was free.
 
-    VOC measures IoU on inclusive boxes, with a width of xmax - xmin + 1. Boxes here have an exclusive right and
-    bottom, x2 = xmax, x1 = xmin - 1, so that x2 - x1 is that same width and the intersection is the same too:
-    no pixel is added, and the IoU is VOC's to the last bit. Boxes of any other source have to be brought to this
-    convention where they are read.
+    VOC measures IoU on inclusive boxes, with a width of xmax - xmin + 1. Boxes here have an exclusive right
+    and bottom, x1 = xmin - 1 and x2 = xmax, so that x2 - x1 is that same width, and the intersection is the
+    same too: no pixel is added, and the IoU is VOC's to the last bit. Boxes of any other source have to be
+    brought to this convention where they are read.
 
     Args:
         annotations: the objects of each image; labels index into `class_names`.
@@ -75,8 +75,8 @@ def match_detections(
         raise InputError(f"an object has the label {object_labels.max()}, but there are {classes} classes")
     difficult = _joined([a.difficult for a in annotations], (0,), np.bool_)
     object_groups = _image_numbers(annotations) * classes + object_labels
-    by_group = np.argsort(object_groups, kind="stable")
-    object_boxes, difficult, object_groups = object_boxes[by_group], difficult[by_group], object_groups[by_group]
+    order = np.argsort(object_groups, kind="stable")
+    object_boxes, difficult, object_groups = object_boxes[order], difficult[order], object_groups[order]
 
     boxes = _joined([d.boxes for d in detections], (0, 4), np.float64)
     scores = _joined([d.scores for d in detections], (0,), np.float32)
@@ -116,7 +116,10 @@ def _labels_in(detections: Detections, class_names: Sequence[str]) -> _IntArray:
 def _best_objects(
     boxes: _FloatArray, groups: _IntArray, object_boxes: _FloatArray, object_groups: _IntArray
 ) -> tuple[_IntArray, _FloatArray]:
-    """For each box, the object of the same group (sorted) with the highest IoU and that IoU; -1 and 0 if none."""
+    """For each box, the object of its group with the highest IoU, and that IoU; -1 and 0 if there is none.
+
+    The objects are sorted by group.
+    """
     start = np.searchsorted(object_groups, groups, side="left")
     count = np.searchsorted(object_groups, groups, side="right") - start
     # All pairs of a box and an object of its group, box by box.

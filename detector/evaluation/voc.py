@@ -1,7 +1,7 @@
 """Average precision as PASCAL VOC defines it, in its two versions.
 
-`voc07` (VOC 2007 to 2009): the mean of the highest precision at a recall of at least 0, 0.1, ... 1 (11 points).
-`voc10` (from 2010 on): the area under the curve of the highest precision at each recall or beyond it.
+`voc07` (VOC 2007 to 2009), 11 points: the mean of the highest precision at recall 0, 0.1, ... 1 or beyond.
+`voc10` (from 2010 on), area: the area under the curve of the highest precision at each recall or beyond it.
 Source: Everingham et al., IJCV 2010, section 4.2, and the development kits' VOCevaldet.m.
 """
 
@@ -19,6 +19,11 @@ from detector.evaluation.matching import match_detections
 
 Metric = Literal["voc07", "voc10"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+
+# In floating point 3 * 0.1, 6 * 0.1 and 7 * 0.1 lie one bit above 0.3, 0.6 and 0.7, so that a recall of
+# exactly 3/10, 6/10 or 7/10 does not reach its level. Kept on purpose: the evaluators in use do the same
+# (np.arange(0, 1.1, 0.1) and np.linspace(0, 1, 11) give these numbers), and published results rest on it.
+_RECALL_LEVELS = np.arange(11) * 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +94,8 @@ def voc_average_precision(
 ) -> VOCResult:
     """Average precision of `detections`, image by image in the order of `annotations`.
 
-    How detections are matched to objects, and how difficult objects, equal scores and the borders of the boxes
-    are treated, is told at `matching.match_detections`.
+    How detections are matched to objects, and how difficult objects, equal scores and the borders of the
+    boxes are treated, is told at `matching.match_detections`.
 
     Args:
         annotations: the objects of each image; labels index into `class_names`.
@@ -127,6 +132,5 @@ def _average_precision(true_positive: npt.NDArray[np.bool_], objects: int, metri
     if metric == "voc10":
         # Recall grows by 1 / objects at each true positive and stands still elsewhere.
         return float(envelope[true_positive].sum() / objects)
-    # recall >= level / 10 in whole numbers: the quotients 3 / 10 and 0.1 * 3 differ in the last bit.
-    reached = np.searchsorted(10 * hits, np.arange(11) * objects, side="left")
+    reached = np.searchsorted(hits / objects, _RECALL_LEVELS, side="left")
     return float(np.append(envelope, 0.0)[reached].sum() / 11)

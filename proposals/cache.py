@@ -1,0 +1,154 @@
+"""Proposals kept on disk, one small file an image."""
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from tqdm import tqdm
+
+from proposals.files import atomic_write
+from proposals.types import Proposals, Proposer
+
+_FORMAT = 1
+
+
+class ProposalCache:
+    """The results of one proposer, kept in a folder.
+
+    A result is found by the content of the image file and the fingerprint of the proposer: renamed or
+    copied images share it, changed images or settings never meet an old one. An entry that cannot be read
+    is computed again. Several threads and processes may use one folder at the same time.
+
+    Args:
+        directory: folder of the cache; made when the first entry is written.
+        proposer: what to ask for images that are not in the cache.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], proposer: Proposer) -> None:
+        self.directory = Path(directory)
+        self.proposer = proposer
+
+    def get(self, content: bytes, make_image: Callable[[], np.ndarray]) -> Proposals:
+        """The proposals of an image.
+
+        Args:
+            content: the image file's bytes; only hashed.
+            make_image: called without arguments if the cache lacks the image; returns the upright image,
+                (H, W, 3) uint8 RGB. It must follow from `content` alone.
+
+        Raises:
+            ValueError: from the proposer or `make_image`, for an image that cannot be used.
+            OSError: the cache folder cannot be written.
+        """
+        path = self.path(content)
+        found = _read(path)
+        if found is not None:
+            return found
+        proposals = self.proposer(make_image())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary, open(temporary, "wb") as file:
+            _write(file, proposals)
+        return proposals
+
+    def path(self, content: bytes) -> Path:
+        """Where the entry of an image file with these bytes lies, whether it exists or not."""
+        digest = hashlib.blake2b(digest_size=20)
+        digest.update(f"{_FORMAT} {self.proposer.fingerprint} ".encode())
+        digest.update(content)
+        key = digest.hexdigest()
+        return self.directory / key[:2] / f"{key[2:]}.npz"
+
+    def fill(
+        self,
+        files: Iterable[str | os.PathLike[str]],
+        read_image: Callable[[bytes], np.ndarray],
+        threads: int = 1,
+        progress: bool = True,
+    ) -> dict[Path, str]:
+        """Compute what is missing for many image files; run again, it goes on where it was stopped.
+
+        Args:
+            files: paths of the image files.
+            read_image: decodes a file's bytes to the upright image, (H, W, 3) uint8 RGB.
+            threads: images worked on at the same time.
+            progress: show a progress bar on standard error.
+
+        Returns:
+            The files that had to be skipped (missing, unreadable, not an image), each with the reason. An
+            OSError while writing the cache itself is raised instead.
+        """
+
+        def work(path: Path) -> str | None:
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                return error.strerror or str(error)
+            try:
+                image = None if _read(self.path(content)) is not None else read_image(content)
+            except Exception as error:  # a decoder may raise anything for a broken file
+                return _one_line(error)
+            if image is not None:
+                try:
+                    self.get(content, lambda: image)
+                except ValueError as error:
+                    return _one_line(error)
+            return None
+
+        paths = [Path(file) for file in files]
+        skipped: dict[Path, str] = {}
+        with ThreadPoolExecutor(threads) as pool:
+            futures = [pool.submit(work, path) for path in paths]
+            try:
+                for path, future in zip(paths, _shown(futures, progress), strict=True):
+                    reason = future.result()
+                    if reason is not None:
+                        skipped[path] = reason
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return skipped
+
+
+def _shown(futures: list[Future[str | None]], progress: bool) -> Iterator[Future[str | None]]:
+    return iter(tqdm(futures, desc="proposals", unit="image", disable=not progress))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _write(file: BinaryIO, proposals: Proposals) -> None:
+    whole = np.clip(proposals.boxes, 0, 65535).astype(np.uint16)
+    exact = np.array_equal(whole, proposals.boxes)
+    np.savez_compressed(
+        file,
+        boxes=whole if exact else proposals.boxes,
+        scores=proposals.scores,
+        sources=proposals.sources,
+        source_names=np.array(proposals.source_names, dtype=np.str_),
+        image_size=np.array(proposals.image_size, dtype=np.int64),
+    )
+
+
+def _read(path: Path) -> Proposals | None:
+    """The entry at `path`; None if there is none or it is damaged."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as entry:
+            width, height = entry["image_size"].tolist()
+            return Proposals(
+                entry["boxes"].astype(np.float32),
+                entry["scores"],
+                entry["sources"],
+                tuple(entry["source_names"].tolist()),
+                (width, height),
+            )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,43 @@
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+VOCObject = tuple[str, tuple[float, float, float, float], int]
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder of the two photos that come with the project, cat.jpg and astronaut.jpg."""
+    return Path(__file__).parent / "photos"
+
+
+@pytest.fixture
+def make_voc(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a data set in VOC's layout, split `val`, from image ids and their objects.
+
+    An object is its class, its xmin, ymin, xmax, ymax (1-based, inclusive) and its flag `difficult`.
+    """
+
+    def make(images: Mapping[str, Sequence[VOCObject]], size: tuple[int, int] = (100, 80)) -> Path:
+        root = tmp_path / "VOC"
+        for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+            (root / folder).mkdir(parents=True)
+        (root / "ImageSets/Main/val.txt").write_text("".join(f"{image_id}\n" for image_id in images))
+        for image_id, objects in images.items():
+            Image.new("RGB", size, "grey").save(root / f"JPEGImages/{image_id}.jpg")
+            (root / f"Annotations/{image_id}.xml").write_text(_annotation(objects, size))
+        return root
+
+    return make
+
+
+def _annotation(objects: Sequence[VOCObject], size: tuple[int, int]) -> str:
+    items = "".join(
+        f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox><xmin>{box[0]}</xmin>"
+        f"<ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>"
+        for name, box, difficult in objects
+    )
+    width, height = size
+    return f"<annotation><size><width>{width}</width><height>{height}</height></size>{items}</annotation>"

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from detector.config import ModelConfig, Recipe, config_hash, load_recipe, parse, to_plain
+from detector.errors import InputError
+
+DATA = {"train_split": "train", "eval_split": "val"}
+
+
+def test_defaults_fill_what_is_not_given():
+    recipe = parse(Recipe, {"data": DATA, "optimizer": {"steps": 7}}, "r.yaml")
+    assert recipe.optimizer.steps == 7
+    assert recipe.optimizer.momentum == 0.9
+    assert recipe.model == ModelConfig()
+
+
+def test_plain_values_come_back_as_the_same_configuration():
+    recipe = parse(Recipe, {"data": DATA, "model": {"input": {"short_side": 320}}}, "r.yaml")
+    assert parse(Recipe, to_plain(recipe), "again") == recipe
+
+
+def test_hash_depends_on_every_value():
+    recipe = parse(Recipe, {"data": DATA}, "r.yaml")
+    other = parse(Recipe, {"data": DATA, "optimizer": {"rate": 0.0031}}, "r.yaml")
+    assert config_hash(recipe) == config_hash(parse(Recipe, {"data": DATA}, "s.yaml")) != config_hash(other)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data": DATA, "modle": {}}, r"r\.yaml: unknown key 'modle'; known here: data, model, augmentation"),
+        ({"data": DATA, "optimizer": {"lr": 1}}, r"unknown key 'optimizer\.lr'; known here: steps, rate, momentum"),
+        (
+            {"data": DATA, "model": {"proposals": {"kk": 1}}},
+            r"unknown key 'model\.proposals\.kk'; known here: .*seed",
+        ),
+        ({"data": DATA, "optimizer": {"steps": 0}}, r"optimizer\.steps: input should be greater than or equal to 1"),
+        ({"data": DATA, "optimizer": {"rate": "fast"}}, r"optimizer\.rate: input should be a valid number"),
+        ({"data": {"train_split": "train"}}, r"data\.eval_split: field required"),
+        ([1, 2], r"r\.yaml: the top level: "),
+        (None, r"r\.yaml: the top level: "),
+    ],
+)
+def test_wrong_values_are_one_line_that_names_the_field(values: object, message: str):
+    with pytest.raises(InputError, match=message) as caught:
+        parse(Recipe, values, "r.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"data: [", "not a readable YAML"), (b"\xff\xfe\x00", "not a readable YAML"), (b"!!python/name:os.system", "YAML")],
+)
+def test_unreadable_files(tmp_path: Path, content: bytes, message: str):
+    path = tmp_path / "r.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        load_recipe(path)
+    assert "r.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_points_at_the_recipes(tmp_path: Path):
+    with pytest.raises(InputError, match="no such file"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_shipped_recipes_are_valid(path: Path):
+    assert load_recipe(path).optimizer.steps > 0

@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from detector.network import RegionPredictions
+from detector.regions import Regions
+from detector.training.targets import IGNORED, RegionTargets, hardest, match_regions, region_losses
+
+OBJECTS = torch.tensor([[0.0, 0, 10, 10], [20, 0, 40, 10], [100, 100, 150, 150]])
+LABELS = torch.tensor([4, 7, 2])
+DIFFICULT = torch.tensor([False, False, True])
+
+
+@pytest.mark.parametrize(
+    ("box", "label"),
+    [
+        ([0.0, 0, 10, 10], 5),  # the object itself
+        ([0.0, 0, 10, 20], 5),  # IoU exactly 0.5 is foreground
+        ([0.0, 0, 10, 21], 0),  # just below
+        ([21.0, 0, 41, 10], 8),
+        ([100.0, 100, 150, 145], IGNORED),  # difficult: neither positive nor negative
+        ([300.0, 300, 310, 310], 0),
+    ],
+)
+def test_labels(box: list[float], label: int):
+    assert match_regions(torch.tensor([box]), OBJECTS, LABELS, DIFFICULT).labels.item() == label
+
+
+def test_offsets_lead_to_the_matched_object():
+    targets = match_regions(torch.tensor([[22.0, 0, 42, 10]]), OBJECTS, LABELS, DIFFICULT)
+    torch.testing.assert_close(targets.offsets, torch.tensor([[-1.0, 0, 0, 0]]))  # -2 px of 20, over 0.1
+
+
+def test_an_image_without_objects_is_all_background():
+    targets = match_regions(torch.rand(5, 4), torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.bool))
+    assert targets.labels.tolist() == [0] * 5
+
+
+def test_losses_by_hand():
+    """Two classes: log 3 for equal logits; smooth L1 of (0.5, 2, 0, 0) is 0.125 + 1.5; ignored regions cost nothing."""
+    predictions = RegionPredictions(torch.zeros(3, 3), torch.zeros(3, 4))
+    targets = RegionTargets(torch.tensor([0, 1, IGNORED]), torch.tensor([[0.5, 2.0, 0, 0]]).repeat(3, 1))
+    losses = region_losses(predictions, targets)
+    log3 = torch.tensor(3.0).log()
+    torch.testing.assert_close(losses.classification, torch.stack((log3, log3, log3 * 0)))
+    torch.testing.assert_close(losses.offsets, torch.tensor([0.0, 1.625, 0.0]))
+    torch.testing.assert_close(losses.total, losses.classification + losses.offsets)
+
+
+def test_hardest_takes_the_highest_losses_of_each_image():
+    regions = Regions(torch.zeros(6, 4), torch.tensor([0, 0, 0, 1, 1, 1]))
+    chosen = hardest(torch.tensor([1.0, 9, 2, 20, 30, 10]), regions, count=2)
+    assert sorted(chosen.tolist()) == [1, 2, 3, 4]
+    assert len(hardest(torch.ones(6), regions, count=10)) == 6

@@ -1,0 +1,167 @@
+"""Training for real, on small drawn images: it learns, it resumes to the same numbers, its model detects."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detector.caffe import TRUNK_LAYERS
+from detector.config import OptimizerConfig, Recipe, parse
+from detector.errors import InputError
+from detector.googlenet import Trunk
+from detector.pipeline import load_detector
+from detector.training.trainer import Trainer, learning_rate
+from detector.weights import load_model
+
+COLOURS = {"bus": (220, 30, 30), "sofa": (30, 60, 220)}
+IMAGES = {
+    "a": [("bus", (11, 11, 70, 60), 0)],
+    "b": [("sofa", (31, 21, 90, 70), 0)],
+    "c": [("bus", (1, 1, 45, 50), 0), ("sofa", (55, 25, 99, 79), 1)],
+    "d": [],
+}
+RECIPE = parse(
+    Recipe,
+    {
+        "data": {"train_split": "val", "eval_split": "val"},
+        "model": {"input": {"short_side": 96}},
+        "augmentation": {"photometric": 0.2},
+        "optimizer": {"steps": 6, "warmup_steps": 2, "rate": 0.002, "hard_regions": 32},
+        "eval_every": 6,
+        "checkpoint_every": 2,
+    },
+    "test",
+)
+
+
+@pytest.fixture
+def root(make_voc: Callable[..., Path]) -> Path:
+    root = make_voc(IMAGES)
+    for image_id, objects in IMAGES.items():
+        path = root / f"JPEGImages/{image_id}.jpg"
+        pixels = np.array(Image.open(path))
+        for name, (x1, y1, x2, y2), _ in objects:
+            pixels[y1 - 1 : y2, x1 - 1 : x2] = COLOURS[name]
+        Image.fromarray(pixels).save(path, quality=95)
+    return root
+
+
+@pytest.fixture(scope="module")
+def init(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trunk of random weights in place of the trained one, as a Caffe-named .npz."""
+    torch.manual_seed(0)
+    trunk, arrays = Trunk(), {}
+    for caffe, name in TRUNK_LAYERS.items():
+        conv = trunk.get_submodule(name)
+        torch.nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        arrays[f"{caffe}.weight"], arrays[f"{caffe}.bias"] = conv.weight.detach().numpy(), np.zeros(len(conv.weight))
+    path = tmp_path_factory.mktemp("init") / "random.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def trainer(root: Path, out: Path, init: Path | None, recipe: Recipe = RECIPE) -> Trainer:
+    return Trainer(recipe, root, out, init, cache=root / "proposals", device="cpu")
+
+
+def test_learning_rate_by_hand():
+    config = OptimizerConfig(steps=100, rate=1.0, warmup_steps=10)
+    assert learning_rate(config, 0) == pytest.approx(0.1)
+    assert learning_rate(config, 50) == pytest.approx(0.5)
+    assert learning_rate(config, 100) == pytest.approx(0.0)
+
+
+def test_loss_falls_on_the_same_examples(root: Path, tmp_path: Path, init: Path):
+    longer = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, steps=40))
+    run = trainer(root, tmp_path / "run", init, longer)
+    examples = [run.example(step) for step in range(4)]
+    losses = []
+    for step in range(24):
+        run.step = step
+        losses.append(run.train_step(examples[step % 4])[0])
+    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(root: Path, tmp_path: Path, init: Path, monkeypatch):
+    whole = trainer(root, tmp_path / "whole", init)
+    whole.run()
+
+    first = trainer(root, tmp_path / "parts", init)
+    steps = first.train_step
+
+    def interrupted(example):
+        if first.step == 3:
+            raise KeyboardInterrupt
+        return steps(example)
+
+    monkeypatch.setattr(first, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    second = trainer(root, tmp_path / "parts", None)
+    assert second.step == 3
+    second.run()
+    for kind in ("network", "ema"):
+        a, b = getattr(whole, kind).state_dict(), getattr(second, kind).state_dict()
+        for name in a:
+            torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, msg=f"{kind} {name}")
+
+
+def test_run_exports_a_model_that_detects(root: Path, tmp_path: Path, init: Path):
+    trainer(root, tmp_path / "run", init).run()
+    model = load_model(tmp_path / "run/model.safetensors")
+    assert model.facts["steps"] == 6
+    assert model.facts["images"] == 4
+    assert 0 <= model.facts["mAP"] <= 1
+    detections = load_detector(tmp_path / "run/model.safetensors", "cpu")(root / "JPEGImages/a.jpg", score=0.0)
+    assert len(detections) > 0
+    assert {p.name for p in (tmp_path / "run").iterdir()} >= {"checkpoint.pt", "model.safetensors"}
+
+
+def test_examples_depend_on_seed_and_step_alone(root: Path, tmp_path: Path, init: Path):
+    run, again = trainer(root, tmp_path / "a", init), trainer(root, tmp_path / "b", init)
+    run.example(0), run.example(2)
+    for step in (5, 1):
+        a, b = run.example(step), again.example(step)
+        assert torch.equal(a.image, b.image)
+        assert torch.equal(a.regions, b.regions)
+    assert not torch.equal(run.example(1).image[:, :20, :20], run.example(9).image[:, :20, :20])
+
+
+def test_every_epoch_visits_every_image(root: Path, tmp_path: Path, init: Path):
+    from detector.training.examples import sample_index
+
+    orders = [[sample_index(0, epoch * 50 + i, 50) for i in range(50)] for epoch in range(2)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
+    assert orders[0] != orders[1]
+
+
+def test_objects_and_pixels_move_together(root: Path, tmp_path: Path, init: Path):
+    """Whatever the scale and the mirroring, the bus of image a is where its box says."""
+    run = trainer(root, tmp_path / "run", init)
+    seen = 0
+    for step in range(40):
+        example = run.example(step)
+        for box, label in zip(example.objects.round().int().tolist(), example.labels.tolist(), strict=True):
+            inside = example.image[:, box[1] + 3 : box[3] - 3, box[0] + 3 : box[2] - 3].float().mean(dim=(1, 2))
+            assert inside[0 if label == 5 else 2] > 2 * inside[2 if label == 5 else 0]
+            seen += 1
+    assert seen > 20
+
+
+def test_errors(root: Path, tmp_path: Path, init: Path):
+    with pytest.raises(InputError, match="give --init"):
+        trainer(root, tmp_path / "none", None)
+    run = trainer(root, tmp_path / "run", init)
+    (tmp_path / "run").mkdir()
+    run.save()
+    other = dataclasses.replace(RECIPE, seed=1)
+    with pytest.raises(InputError, match=r"checkpoint\.pt: a checkpoint of another recipe"):
+        trainer(root, tmp_path / "run", init, other)
+    checkpoint = tmp_path / "run/checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"checkpoint\.pt: not a readable checkpoint"):
+        trainer(root, tmp_path / "run", init)
