@@ -220,7 +220,7 @@ def _are_numbers(values: Any, count: int) -> bool:
 
 
 def _read_only(values: Any, dtype: type, empty_shape: tuple[int, ...]) -> np.ndarray:
-    array = np.array(values, dtype, order="C")
+    array: np.ndarray = np.array(values, dtype, order="C")
     if array.shape == (0,):  # an empty list of boxes has no second axis
         array = array.reshape(empty_shape)
     array.flags.writeable = False

@@ -135,6 +135,15 @@ class Trunk(nn.Module):
     """
 
     out_channels = 1024
+    inception_3a: Inception
+    inception_3b: Inception
+    inception_4a: Inception
+    inception_4b: Inception
+    inception_4c: Inception
+    inception_4d: Inception
+    inception_4e: Inception
+    inception_5a: Inception
+    inception_5b: Inception
 
     def __init__(self, dense: bool = False) -> None:
         super().__init__()

@@ -37,7 +37,7 @@ class Detector:
         self.dtype = fast_dtype(str(self.device))
         self.proposer: Proposer = proposer or SelectiveSearch(model.config.proposals)
         network: RegionClassifier = copy.deepcopy(model.network).eval().requires_grad_(False)
-        self.network = network.to(self.device, self.dtype, memory_format=torch.channels_last)
+        self.network = network.to(self.device, self.dtype).to(memory_format=torch.channels_last)
 
     def __call__(
         self, images: Any, channels: str | None = None, score: float = 0.5

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, clip_boxes_to_image
 

@@ -3,7 +3,15 @@
 from proposals.cache import ProposalCache
 from proposals.config import SelectiveSearchConfig
 from proposals.files import atomic_write
-from proposals.selective_search import SelectiveSearch
+from proposals.selective_search import SelectiveSearch, warm_up
 from proposals.types import Proposals, Proposer
 
-__all__ = ["ProposalCache", "Proposals", "Proposer", "SelectiveSearch", "SelectiveSearchConfig", "atomic_write"]
+__all__ = [
+    "ProposalCache",
+    "Proposals",
+    "Proposer",
+    "SelectiveSearch",
+    "SelectiveSearchConfig",
+    "atomic_write",
+    "warm_up",
+]

@@ -3,9 +3,8 @@
 import hashlib
 import io
 import os
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -76,7 +75,7 @@ class ProposalCache:
         Args:
             files: paths of the image files.
             read_image: decodes a file's bytes to the upright image, (H, W, 3) uint8 RGB.
-            threads: images worked on at the same time.
+            threads: images worked on at the same time, each with the proposer's own threads.
             progress: show a progress bar on standard error.
 
         Returns:
@@ -89,15 +88,17 @@ class ProposalCache:
                 content = path.read_bytes()
             except OSError as error:
                 return error.strerror or str(error)
-            try:
-                image = None if _read(self.path(content)) is not None else read_image(content)
-            except Exception as error:  # a decoder may raise anything for a broken file
-                return _one_line(error)
-            if image is not None:
+
+            def decode() -> np.ndarray:
                 try:
-                    self.get(content, lambda: image)
-                except ValueError as error:
-                    return _one_line(error)
+                    return read_image(content)
+                except Exception as error:  # a decoder may raise anything, OSError too
+                    raise ValueError(_one_line(error)) from error
+
+            try:
+                self.get(content, decode)
+            except ValueError as error:
+                return _one_line(error)
             return None
 
         paths = [Path(file) for file in files]
@@ -105,7 +106,8 @@ class ProposalCache:
         with ThreadPoolExecutor(threads) as pool:
             futures = [pool.submit(work, path) for path in paths]
             try:
-                for path, future in zip(paths, _shown(futures, progress), strict=True):
+                bar = tqdm(futures, desc="proposals", unit="image", disable=not progress)
+                for path, future in zip(paths, bar, strict=True):
                     reason = future.result()
                     if reason is not None:
                         skipped[path] = reason
@@ -113,10 +115,6 @@ class ProposalCache:
                 pool.shutdown(cancel_futures=True)
                 raise
         return skipped
-
-
-def _shown(futures: list[Future[str | None]], progress: bool) -> Iterator[Future[str | None]]:
-    return iter(tqdm(futures, desc="proposals", unit="image", disable=not progress))
 
 
 def _one_line(error: Exception) -> str:
@@ -148,7 +146,5 @@ def _read(path: Path) -> Proposals | None:
                 tuple(entry["source_names"].tolist()),
                 (width, height),
             )
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
+    except Exception:  # missing, or damaged: zip, npy and numpy readers raise a dozen kinds of error
         return None

@@ -1,6 +1,5 @@
 """Settings of Selective Search."""
 
-import math
 from dataclasses import dataclass
 from itertools import combinations
 from typing import ClassVar, Literal, get_args
@@ -71,6 +70,10 @@ class SelectiveSearchConfig:
             _in_range("working_width", self.working_width, 16, 10_000, low_allowed=True, whole=True)
         _in_range("minimum_box_side", self.minimum_box_side, 1, 10_000, low_allowed=True, whole=True)
         _in_range("seed", self.seed, 0, 2**63 - 1, low_allowed=True, whole=True)
+        # 50 and 50.0 are the same setting and must have the same fingerprint.
+        object.__setattr__(self, "ks", tuple(float(k) for k in self.ks))
+        for name in ("minimum_size_scale", "sigma", "superpixel_scale"):
+            object.__setattr__(self, name, float(getattr(self, name)))
 
 
 def _known(name: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
@@ -83,7 +86,8 @@ def _in_range(
     name: str, value: float, low: float, high: float, *, low_allowed: bool = False, whole: bool = False
 ) -> None:
     number = not isinstance(value, bool) and isinstance(value, int if whole else (int, float))
-    if not number or not math.isfinite(value) or not low <= value <= high or (value == low and not low_allowed):
+    # A value that is not finite fails the comparisons.
+    if not number or not low <= value <= high or (value == low and not low_allowed):
         kind = "a whole number" if whole else "a number"
         bound = "from" if low_allowed else "above"
         raise ValueError(f"{name} must be {kind} {bound} {low:g} to {high:g}, not {value!r}")

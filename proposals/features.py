@@ -3,15 +3,18 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from proposals.compilation import kernel
 from proposals.filters import correlate, gaussian_derivative_kernel, gaussian_kernel
 
 COLOUR_BINS = 25
 TEXTURE_BINS = 10
 ORIENTATIONS = 8
 _TEXTURE_SIGMA = 1.0
+# The response to a step from 0 to 255; the texture bins divide 0 up to it evenly.
 _TEXTURE_RANGE = 92.0
+# Bins stored for a pixel and channel: one of colour, one for each pair of opposite orientations.
+_STORED = 1 + ORIENTATIONS // 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,46 +60,45 @@ def feature_bins(planes: np.ndarray) -> np.ndarray:
 def regions(labels: np.ndarray, count: int, bins: np.ndarray) -> Regions:
     """Measure the `count` superpixels of `labels` (H, W) int32 with the `bins` of `feature_bins`."""
     counts, sizes, boxes = _measure(labels, count, bins)
-    return Regions(counts, sizes, boxes, _neighbours(labels, count), bins.shape[2] // 5)
+    return Regions(counts, sizes, boxes, _neighbours(labels, count).copy(), bins.shape[2] // _STORED)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _feature_bins(planes, dx, dy, scale):  # type: ignore[no-untyped-def]
     channels, height, width = planes.shape
-    bins = np.empty((height, width, 5 * channels), np.uint8)
+    bins = np.empty((height, width, _STORED * channels), np.uint8)
     diagonal = np.float32(0.70710678)
     for y in range(height):
         for c in range(channels):
             for x in range(width):
-                bins[y, x, c] = c * 25 + ((planes[c, y, x] * 25) >> 8)
-            base = c * 80
-            at = channels + 4 * c
-            for x in range(width):
+                bins[y, x, c] = c * COLOUR_BINS + ((planes[c, y, x] * COLOUR_BINS) >> 8)
                 across = dx[c, y, x] * scale
                 down = dy[c, y, x] * scale
-                for o in range(4):
-                    if o == 0:
-                        v = across
-                    elif o == 1:
-                        v = (across + down) * diagonal
-                    elif o == 2:
-                        v = down
+                for axis in range(ORIENTATIONS // 2):
+                    if axis == 0:
+                        response = across
+                    elif axis == 1:
+                        response = (across + down) * diagonal
+                    elif axis == 2:
+                        response = down
                     else:
-                        v = (down - across) * diagonal
-                    offset = base + 10 * o
-                    if v < 0:
-                        v = -v
-                        offset += 40
-                    bins[y, x, at + o] = offset + min(int(v), 9)
+                        response = (down - across) * diagonal
+                    orientation = c * ORIENTATIONS + axis
+                    if response < 0:
+                        response = -response
+                        orientation += ORIENTATIONS // 2
+                    bins[y, x, channels + (_STORED - 1) * c + axis] = orientation * TEXTURE_BINS + min(
+                        int(response), TEXTURE_BINS - 1
+                    )
     return bins
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _measure(labels, count, bins):  # type: ignore[no-untyped-def]
-    height, width, entries = bins.shape
-    channels = entries // 5
-    colour = channels * 25
-    counts = np.zeros((count, channels * 105), np.int32)
+    height, width, stored = bins.shape
+    channels = stored // _STORED
+    colour = channels * COLOUR_BINS
+    counts = np.zeros((count, colour + channels * ORIENTATIONS * TEXTURE_BINS), np.int32)
     sizes = np.zeros(count, np.int32)
     boxes = np.empty((count, 4), np.int32)
     boxes[:, 0] = width
@@ -114,20 +116,20 @@ def _measure(labels, count, bins):  # type: ignore[no-untyped-def]
             row = counts[region]
             for i in range(channels):
                 row[bins[y, x, i]] += 1
-            for i in range(channels, entries):
+            for i in range(channels, stored):
                 row[colour + bins[y, x, i]] += 1
-    # Of two opposite orientations only the positive response was counted: the other pixels are in bin 0.
+    # Of two opposite orientations only one was counted: the pixels that are missing belong in bin 0.
     for region in range(count):
         row = counts[region]
-        for start in range(colour, row.size, 10):
+        for start in range(colour, row.size, TEXTURE_BINS):
             others = 0
-            for i in range(start + 1, start + 10):
+            for i in range(start + 1, start + TEXTURE_BINS):
                 others += row[i]
             row[start] = sizes[region] - others
     return counts, sizes, boxes
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _neighbours(labels, count):  # type: ignore[no-untyped-def]
     height, width = labels.shape
     starts = np.zeros(count + 1, np.int64)
@@ -165,4 +167,4 @@ def _neighbours(labels, count):  # type: ignore[no-untyped-def]
                 pairs[n, 0] = a
                 pairs[n, 1] = b
                 n += 1
-    return pairs[:n].copy()
+    return pairs[:n]

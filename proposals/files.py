@@ -26,7 +26,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         if not temporary.is_file():
-            raise RuntimeError(f"nothing was written for {target}: write to the path that atomic_write yields")
+            raise RuntimeError(f"{target}: nothing was written to the path that atomic_write yields")
         # os.open rather than open("r+b"): the file may have been created read-only.
         descriptor = os.open(temporary, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
         try:

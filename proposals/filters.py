@@ -7,7 +7,8 @@ fused operations; OpenCV's float filters promise neither.
 import math
 
 import numpy as np
-from numba import njit
+
+from proposals.compilation import kernel
 
 _KERNEL_UNIT = 4096
 
@@ -25,7 +26,10 @@ def gaussian_kernel(sigma: float) -> np.ndarray:
 
 
 def gaussian_derivative_kernel(sigma: float) -> np.ndarray:
-    """First derivative of the Gaussian of `sigma` pixels, (2 r + 1,) float32; a ramp of slope 1 gives about 1."""
+    """First derivative of the Gaussian of `sigma` pixels as (2 r + 1,) float32, r = ceil(4 sigma).
+
+    Correlated with a ramp of slope 1 it gives about 1.
+    """
     radius = math.ceil(4 * sigma)
     x = np.arange(-radius, radius + 1)
     weights = np.exp(-(x**2) / (2 * sigma**2))
@@ -33,7 +37,7 @@ def gaussian_derivative_kernel(sigma: float) -> np.ndarray:
     return (units / _KERNEL_UNIT).astype(np.float32)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def correlate(planes, kernel_x, kernel_y):  # type: ignore[no-untyped-def]
     """Correlate (C, H, W) uint8 planes with an odd kernel along x and one along y, borders repeated.
 

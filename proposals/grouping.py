@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
-from proposals.features import COLOUR_BINS, ORIENTATIONS, TEXTURE_BINS, Regions
+from proposals.compilation import kernel
+from proposals.features import COLOUR_BINS, ORIENTATIONS, Regions
+
+# Histograms are compared as 16-bit fractions: sums of whole numbers do not depend on their order.
+_WHOLE = 65535
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,32 +44,28 @@ def group(regions: Regions, similarity: str, image_size: tuple[int, int]) -> Hie
     sizes = np.zeros(2 * n - 1, np.int32)
     boxes = np.zeros((2 * n - 1, 4), np.int32)
     counts[:n], sizes[:n], boxes[:n] = regions.counts, regions.sizes, regions.boxes
-    merges = _group(
-        counts,
-        sizes,
-        boxes,
-        regions.neighbours,
-        regions.channels * COLOUR_BINS,
-        regions.channels,
-        regions.channels * ORIENTATIONS,
-        image_size[0] * image_size[1],
-        "C" in similarity,
-        "T" in similarity,
-        "S" in similarity,
-        "F" in similarity,
-    )
+    # What one unit of each measure adds to the similarity; 0 leaves the measure out.
+    pixels = image_size[0] * image_size[1]
+    units = {
+        "C": _WHOLE * regions.channels,
+        "T": _WHOLE * regions.channels * ORIENTATIONS,
+        "S": pixels,
+        "F": pixels,
+    }
+    weights = np.array([1 / unit if letter in similarity else 0.0 for letter, unit in units.items()])
+    merges = _group(counts, sizes, boxes, regions.neighbours, regions.channels * COLOUR_BINS, weights)
     return Hierarchy(merges, boxes, sizes, counts)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _normalise(counts, size, out):  # type: ignore[no-untyped-def]
-    """Histograms of pixel counts as fractions of 65535."""
-    scale = 65535.0 / size
+    """Histograms of pixel counts, each with the sum `size`, as fractions of _WHOLE."""
+    scale = _WHOLE / size
     for i in range(counts.size):
         out[i] = np.uint16(counts[i] * scale)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _intersection(a, b):  # type: ignore[no-untyped-def]
     total = np.uint32(0)
     for i in range(a.size):
@@ -74,47 +73,44 @@ def _intersection(a, b):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True)
-def _similarity(a, b, fractions, sizes, boxes, weights):  # type: ignore[no-untyped-def]
-    """Sum of the measures as a whole number of 2^-28, so that the order of pairs is the same everywhere.
-
-    weights: colour bins, colour scale, texture scale, size scale, fill scale; a scale of 0 is 'off'.
-    """
-    colour_bins = int(weights[0])
+@kernel
+def _similarity(a, b, fractions, sizes, boxes, colour_bins, weights):  # type: ignore[no-untyped-def]
+    """Sum of the measures as a whole number of 2^-28: equal means equal, on every machine."""
+    colour, texture, size, fill = weights[0], weights[1], weights[2], weights[3]
     value = 0.0
-    if weights[1] > 0:
-        value += weights[1] * _intersection(fractions[a, :colour_bins], fractions[b, :colour_bins])
-    if weights[2] > 0:
-        value += weights[2] * _intersection(fractions[a, colour_bins:], fractions[b, colour_bins:])
+    if colour > 0:
+        value += colour * _intersection(fractions[a, :colour_bins], fractions[b, :colour_bins])
+    if texture > 0:
+        value += texture * _intersection(fractions[a, colour_bins:], fractions[b, colour_bins:])
     union = sizes[a] + sizes[b]
-    if weights[3] > 0:
-        value += 1.0 - weights[3] * union
-    if weights[4] > 0:
+    if size > 0:
+        value += 1.0 - size * union
+    if fill > 0:
         box_width = max(boxes[a, 2], boxes[b, 2]) - min(boxes[a, 0], boxes[b, 0])
         box_height = max(boxes[a, 3], boxes[b, 3]) - min(boxes[a, 1], boxes[b, 1])
-        value += 1.0 - weights[4] * (box_width * box_height - union)
+        value += 1.0 - fill * (box_width * box_height - union)
     return int(value * 268435456.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _before(keys, pairs, i, j):  # type: ignore[no-untyped-def]
     return keys[i] > keys[j] or (keys[i] == keys[j] and pairs[i] < pairs[j])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _swap(keys, pairs, i, j):  # type: ignore[no-untyped-def]
     keys[i], keys[j] = keys[j], keys[i]
     pairs[i], pairs[j] = pairs[j], pairs[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sift_up(keys, pairs, i):  # type: ignore[no-untyped-def]
     while i > 0 and _before(keys, pairs, i, (i - 1) >> 1):
         _swap(keys, pairs, i, (i - 1) >> 1)
         i = (i - 1) >> 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sift_down(keys, pairs, length, i):  # type: ignore[no-untyped-def]
     while 2 * i + 1 < length:
         child = 2 * i + 1
@@ -126,25 +122,14 @@ def _sift_down(keys, pairs, length, i):  # type: ignore[no-untyped-def]
         i = child
 
 
-@njit(cache=True, nogil=True)
-def _group(  # type: ignore[no-untyped-def]
-    counts, sizes, boxes, neighbours, colour_bins, colour_parts, texture_parts, pixels, colour, texture, size, fill
-):
+@kernel
+def _group(counts, sizes, boxes, neighbours, colour_bins, weights):  # type: ignore[no-untyped-def]
+    """Fill in the unions in counts, sizes and boxes, whose first halves describe the superpixels."""
     n = (sizes.size + 1) // 2
     merges = np.empty((n - 1, 2), np.int32)
     fractions = np.empty(counts.shape, np.uint16)
     for region in range(n):
         _normalise(counts[region], sizes[region], fractions[region])
-    weights = np.zeros(5)
-    weights[0] = colour_bins
-    if colour:
-        weights[1] = 1.0 / (65535.0 * colour_parts)
-    if texture:
-        weights[2] = 1.0 / (65535.0 * texture_parts)
-    if size:
-        weights[3] = 1.0 / pixels
-    if fill:
-        weights[4] = 1.0 / pixels
 
     # Neighbours of a region as a linked list of arcs; joining two regions links their lists. An arc's
     # target may since have been joined into another region: `owner` follows it to the living one.
@@ -169,9 +154,9 @@ def _group(  # type: ignore[no-untyped-def]
             else:
                 following[tail[start]] = arc
             tail[start] = arc
-        a, b = neighbours[p]
-        keys[length] = _similarity(a, b, fractions, sizes, boxes, weights)
-        pairs[length] = (np.int64(a) << 32) | b
+        a, b = np.int64(neighbours[p, 0]), np.int64(neighbours[p, 1])
+        keys[length] = _similarity(a, b, fractions, sizes, boxes, colour_bins, weights)
+        pairs[length] = (a << 32) | b
         length += 1
     for i in range(length // 2 - 1, -1, -1):
         _sift_down(keys, pairs, length, i)
@@ -215,7 +200,7 @@ def _group(  # type: ignore[no-untyped-def]
                 last = arc
                 if length == keys.size:
                     keys, pairs, length = _make_room(keys, pairs, owner)
-                keys[length] = _similarity(other, union, fractions, sizes, boxes, weights)
+                keys[length] = _similarity(other, union, fractions, sizes, boxes, colour_bins, weights)
                 pairs[length] = (other << 32) | union
                 _sift_up(keys, pairs, length)
                 length += 1
@@ -226,7 +211,7 @@ def _group(  # type: ignore[no-untyped-def]
     return merges
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _make_room(keys, pairs, owner):  # type: ignore[no-untyped-def]
     """Drop the pairs of dead regions from a full heap; double it if more than half is still in use."""
     length = 0
@@ -239,8 +224,9 @@ def _make_room(keys, pairs, owner):  # type: ignore[no-untyped-def]
     if 2 * length > keys.size:
         larger_keys = np.empty(2 * keys.size, np.int64)
         larger_pairs = np.empty(2 * keys.size, np.int64)
-        larger_keys[:length] = keys[:length]
-        larger_pairs[:length] = pairs[:length]
+        for i in range(length):
+            larger_keys[i] = keys[i]
+            larger_pairs[i] = pairs[i]
         keys, pairs = larger_keys, larger_pairs
     for i in range(length // 2 - 1, -1, -1):
         _sift_down(keys, pairs, length, i)

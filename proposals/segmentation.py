@@ -1,8 +1,8 @@
 """Graph-based segmentation (Felzenszwalb and Huttenlocher, IJCV 2004)."""
 
 import numpy as np
-from numba import njit
 
+from proposals.compilation import kernel
 from proposals.filters import correlate, gaussian_kernel
 
 # Edge weights are sorted as whole numbers of 1/128 grey level: the largest, 255 * sqrt(3), fits 16 bits.
@@ -17,7 +17,7 @@ def sorted_edges(planes: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarr
         sigma: Gaussian smoothing in pixels.
 
     Returns:
-        codes: (E,) int32, pixel index * 4 + direction (0 right, 1 down, 2 down right, 3 down left); of
+        codes: (E,) uint32, pixel index * 4 + direction (0 right, 1 down, 2 down right, 3 down left); of
             equal weights the smaller code first.
         starts: (65537,) int64: codes[starts[w]:starts[w + 1]] weigh w / WEIGHT_UNIT.
     """
@@ -46,7 +46,7 @@ def segment(
     return labels, count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sorted_edges(planes, unit):  # type: ignore[no-untyped-def]
     channels, height, width = planes.shape
     weights = np.empty((height, 4, width), np.uint16)
@@ -73,7 +73,7 @@ def _sorted_edges(planes, unit):  # type: ignore[no-untyped-def]
                 starts[row[x] + 1] += 1
     for w in range(65536):
         starts[w + 1] += starts[w]
-    codes = np.empty(starts[65536], np.int32)
+    codes = np.empty(starts[65536], np.uint32)
     ends = starts.copy()
     for y in range(height):
         for x in range(width):
@@ -90,30 +90,37 @@ def _sorted_edges(planes, unit):  # type: ignore[no-untyped-def]
     return codes, starts
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _root(parents, node):  # type: ignore[no-untyped-def]
-    while parents[node] != node:
-        parents[node] = parents[parents[node]]
-        node = parents[node]
+    parent = parents[node]
+    while parent != node:
+        grandparent = parents[parent]
+        parents[node] = grandparent
+        node = grandparent
+        parent = parents[node]
     return node
 
 
-@njit(cache=True, nogil=True)
+@kernel
+def _ends(parents, code, steps):  # type: ignore[no-untyped-def]
+    """The components that an edge touches."""
+    pixel = np.uint32(code >> np.uint32(2))
+    return _root(parents, pixel), _root(parents, np.uint32(pixel + steps[code & np.uint32(3)]))
+
+
+@kernel
 def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-untyped-def]
     pixels = width * height
-    steps = np.array([1, width, width + 1, width - 1], np.int64)
-    parents = np.arange(pixels).astype(np.int32)
+    # Unsigned indices spare the test for negative ones, a quarter of the time.
+    steps = np.array([1, width, width + 1, width - 1], np.uint32)
+    parents = np.arange(pixels).astype(np.uint32)
     sizes = np.ones(pixels, np.int32)
-    # thresholds[root] = largest internal weight + k / size
-    thresholds = np.full(pixels, k, np.float32)
-    kept = np.empty(codes.size, np.int32)  # edges between components, for the pass over small ones
+    thresholds = np.full(pixels, k, np.float32)  # of a root: largest weight inside + k / size
+    kept = np.empty(codes.size, np.uint32)  # edges between components, for the pass over small ones
     n_kept = 0
     for w in range(65536):
         for e in range(starts[w], starts[w + 1]):
-            code = codes[e]
-            pixel = code >> 2
-            a = _root(parents, pixel)
-            b = _root(parents, pixel + steps[code & 3])
+            a, b = _ends(parents, codes[e], steps)
             if a == b:
                 continue
             if w <= thresholds[a] and w <= thresholds[b]:
@@ -123,13 +130,10 @@ def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-
                 sizes[a] += sizes[b]
                 thresholds[a] = w + k / sizes[a]
             else:
-                kept[n_kept] = code
+                kept[n_kept] = codes[e]
                 n_kept += 1
     for e in range(n_kept):
-        code = kept[e]
-        pixel = code >> 2
-        a = _root(parents, pixel)
-        b = _root(parents, pixel + steps[code & 3])
+        a, b = _ends(parents, kept[e], steps)
         if a != b and (sizes[a] < minimum_size or sizes[b] < minimum_size):
             if sizes[a] < sizes[b]:
                 a, b = b, a
@@ -140,7 +144,7 @@ def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-
     names = np.full(pixels, -1, np.int32)
     count = 0
     for pixel in range(pixels):
-        root = _root(parents, pixel)
+        root = _root(parents, np.uint32(pixel))
         if names[root] < 0:
             names[root] = count
             count += 1

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from proposals.colour import colour_planes
+from proposals.compilation import is_compiled
 from proposals.config import ColourSpace, SelectiveSearchConfig
 from proposals.features import feature_bins, regions
 from proposals.grouping import group
@@ -76,9 +77,12 @@ class SelectiveSearch:
         Raises:
             ValueError: `image` is not such an array, or is empty.
         """
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            found = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
-            raise ValueError(f"Selective Search needs an (H, W, 3) uint8 RGB array, not {found}")
+        if not isinstance(image, np.ndarray):
+            raise ValueError(f"Selective Search needs a numpy array, not {type(image).__name__}")
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"Selective Search needs an (H, W, 3) uint8 RGB array, not {image.shape} {image.dtype}"
+            )
         height, width = image.shape[:2]
         if height == 0 or width == 0:
             raise ValueError(f"Selective Search needs an image with pixels, not {width}x{height}")
@@ -102,7 +106,7 @@ class SelectiveSearch:
         return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR_EXACT)
 
     def _strategies(self, image: np.ndarray) -> list[np.ndarray]:
-        """Boxes of every strategy in the order of `source_names`: from the whole image down to superpixels."""
+        """Boxes of every strategy as in `source_names`, each from the whole image down to superpixels."""
         config = self.config
         size = (image.shape[1], image.shape[0])
 
@@ -130,12 +134,7 @@ class SelectiveSearch:
     def _rank(
         self, strategies: list[np.ndarray], working_size: tuple[int, int], image_size: tuple[int, int]
     ) -> Proposals:
-        values = np.concatenate(
-            [
-                np.arange(1, len(boxes) + 1) * (1 - np.random.default_rng([self.config.seed, i]).random(len(boxes)))
-                for i, boxes in enumerate(strategies)
-            ]
-        )
+        values = np.concatenate([self._rank_values(i, len(boxes)) for i, boxes in enumerate(strategies)])
         sources = np.repeat(np.arange(len(strategies)), [len(boxes) for boxes in strategies])
         boxes = np.concatenate(strategies).astype(np.int64)
         boxes = _rescale(boxes, working_size, image_size)
@@ -154,9 +153,24 @@ class SelectiveSearch:
             image_size,
         )
 
+    def _rank_values(self, strategy: int, count: int) -> np.ndarray:
+        """Position in the hierarchy, 1 = whole image, times a random number above 0 and up to 1."""
+        draws = np.random.default_rng([self.config.seed, strategy]).random(count)
+        return np.arange(1, count + 1) * (1 - draws)
+
 
 def _rescale(boxes: np.ndarray, source: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
     """Scale whole-number boxes from an image size to another, rounding half up."""
     factors = np.array([*target, *target], np.int64)
     divisors = np.array([*source, *source], np.int64)
     return (2 * boxes * factors + divisors) // (2 * divisors)
+
+
+def warm_up(announce: Callable[[str], None] | None = None) -> None:
+    """Compile the numeric loops, or load them from the disk if an earlier run has compiled them.
+
+    Without it the first image does this. `announce` is called with a message if it is going to take long.
+    """
+    if announce is not None and not is_compiled():
+        announce("compiling Selective Search, once, about 10 seconds")
+    SelectiveSearch(SelectiveSearchConfig(working_width=None))(np.zeros((8, 8, 3), np.uint8))

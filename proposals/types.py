@@ -45,7 +45,8 @@ class Proposals:
         if not (np.isfinite(self.boxes).all() and np.isfinite(self.scores).all()):
             raise ValueError("proposals: boxes and scores must be finite")
         left, top, right, bottom = self.boxes.T
-        wrong = (left < 0) | (top < 0) | (right > width) | (bottom > height) | (left >= right) | (top >= bottom)
+        outside = (left < 0) | (top < 0) | (right > width) | (bottom > height)
+        wrong = outside | (left >= right) | (top >= bottom)
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
             raise ValueError(
@@ -54,7 +55,7 @@ class Proposals:
             )
         if (np.diff(self.scores) > 0).any():
             raise ValueError("proposals: scores must not increase (best box first)")
-        if n and not (0 <= self.sources.min() and self.sources.max() < len(self.source_names)):
+        if ((self.sources < 0) | (self.sources >= len(self.source_names))).any():
             raise ValueError(f"proposals: sources must index the {len(self.source_names)} source_names")
 
     def __len__(self) -> int:

@@ -14,7 +14,8 @@ def train(
         Path | None, typer.Option(help="Weights to start from: the BVLC .npz, or a model file (.safetensors).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for checkpoints, logs and the model.", show_default="runs/RECIPE")
+        Path | None,
+        typer.Option(help="Folder for checkpoints, logs and the model.", show_default="runs/RECIPE"),
     ] = None,
     cache: Annotated[Path, typer.Option(help="Folder of cached proposals.")] = Path("runs/proposals"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -24,6 +25,7 @@ def train(
     Example: detector train configs/voc07.yaml --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
     """
     from detector.config import load_recipe
+    from detector.training.memory import keep_freed_memory
     from detector.training.trainer import Trainer
 
     loaded = load_recipe(recipe)
@@ -35,4 +37,5 @@ def train(
         datefmt="%Y-%m-%d %H:%M:%S",
         handlers=[logging.StreamHandler(), logging.FileHandler(out / "train.log")],
     )
+    keep_freed_memory()
     Trainer(loaded, root, out, init, cache, device).run()

@@ -65,7 +65,7 @@ class Trainer:
         self.cache = ProposalCache(cache, SelectiveSearch(recipe.model.proposals))
         torch.manual_seed(recipe.seed)
         network = RegionClassifier(len(self.data.class_names), recipe.model.network)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self.network.trunk.freeze_stem()
         self.optimizer = _optimizer(self.network, recipe.optimizer)
         average = get_ema_multi_avg_fn(recipe.optimizer.ema_decay)
@@ -82,7 +82,8 @@ class Trainer:
         """Trains to the recipe's last step, with checkpoints, evaluations and logs on the way."""
         self.out.mkdir(parents=True, exist_ok=True)
         config, recipe = self.recipe.optimizer, self.recipe
-        log.info("step %d of %d, recipe %s, %s on %s", self.step, config.steps, self.recipe_hash, self.dtype, self.device)
+        state = (self.step, config.steps, self.recipe_hash, self.dtype, self.device)
+        log.info("step %d of %d, recipe %s, %s on %s", *state)
         with SummaryWriter(str(self.out), purge_step=self.step) as board:
             window: list[list[float]] = []
             started = time.perf_counter()
@@ -194,8 +195,10 @@ class Trainer:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _model(self) -> Model:
+        network = self.ema.module
+        assert isinstance(network, RegionClassifier)
         facts = {"recipe": self.recipe_hash, "steps": self.step, "hours": round(self.seconds / 3600, 2)}
-        return Model(self.ema.module, self.recipe.model, self.data.class_names, facts)
+        return Model(network, self.recipe.model, self.data.class_names, facts)
 
     def _evaluate_and_export(self, board: SummaryWriter) -> None:
         result = self.evaluate()

@@ -50,7 +50,11 @@ def test_wrong_values_are_one_line_that_names_the_field(values: object, message:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"data: [", "not a readable YAML"), (b"\xff\xfe\x00", "not a readable YAML"), (b"!!python/name:os.system", "YAML")],
+    [
+        (b"data: [", "not a readable YAML"),
+        (b"\xff\xfe\x00", "not a readable YAML"),
+        (b"!!python/name:os.system", "not a readable YAML"),
+    ],
 )
 def test_unreadable_files(tmp_path: Path, content: bytes, message: str):
     path = tmp_path / "r.yaml"

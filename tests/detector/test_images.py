@@ -114,9 +114,10 @@ def test_orientation_6_turns_clockwise():
     assert image.pixels[-1, -1].tolist() == list(GREEN)
 
 
-def test_broken_exif_is_taken_as_upright():
-    broken = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40
-    stored = encoded(PillowImage.fromarray(quadrants()), "JPEG", exif=broken, **FINE_JPEG)
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+@pytest.mark.parametrize("broken", [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40, b"Exof\0\0MM\0*"])
+def test_broken_exif_is_taken_as_upright(broken, format_):
+    stored = encoded(PillowImage.fromarray(quadrants()), format_, exif=broken, **FINE_JPEG)
     assert_close(read_image(stored), quadrants(), 6)
 
 

@@ -19,7 +19,7 @@ from detector.errors import InputError
 from detector.images import Image
 
 CLASSES = ("bird", "cat", "dog")
-TOOL = Path(__file__).parents[2] / "tools" / "detect.py"
+ROOT = Path(__file__).parents[2]
 
 
 class RuleDetector:
@@ -38,6 +38,11 @@ class RuleDetector:
         boxes = [[0, 0, width / 3, height], [width / 3, 0, width, height]][: 1 + (width > 100)]
         scores, labels = [0.87654321, 0.5][: len(boxes)], [1, 2][: len(boxes)]
         return Detections(boxes, scores, labels, CLASSES, (width, height)).filter(score=score)
+
+
+@pytest.fixture(autouse=True)
+def processes_use_this_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 @pytest.fixture
@@ -424,7 +429,7 @@ def test_names_that_are_no_valid_text(folder):
 @pytest.fixture(params=["installed command", "tools/detect.py"])
 def command(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     if request.param == "tools/detect.py":
-        yield [sys.executable, str(TOOL)]
+        yield [sys.executable, str(ROOT / "tools" / "detect.py")]
     else:
         yield [sys.executable, "-c", "from detector.cli import main; main()", "detect"]
 

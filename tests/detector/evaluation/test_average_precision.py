@@ -250,6 +250,15 @@ def test_difficult_objects_count_neither_way() -> None:
     assert result.ap["cat"] == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("first_is_difficult", "true_positives"), [(True, []), (False, [True])])
+def test_of_equal_overlaps_the_first_object_is_taken(
+    first_is_difficult: bool, true_positives: list[bool]
+) -> None:
+    truth = annotated((0, BOX, first_is_difficult), (0, BOX, not first_is_difficult))
+    result = judged(truth, found((0, 0.9, BOX)))
+    assert result.classes["cat"].true_positive.tolist() == true_positives
+
+
 def test_only_difficult_objects_are_no_objects() -> None:
     result = judged(annotated((0, BOX, True), (1, FAR, False)), found((0, 0.9, BOX), (1, 0.5, FAR)))
     assert math.isnan(result.ap["cat"])
@@ -293,9 +302,18 @@ def test_classes_go_by_name() -> None:
 
 
 def test_classes_that_are_not_judged_are_left_out() -> None:
-    detections = Detections([FAR, BOX], [0.9, 0.8], [1, 2], ("dog", "lynx", "cat"), SIZE)
-    result = judged(annotated((0, BOX, False)), detections)
+    names = ("dog", "lynx", "cat")
+    lynx = Detections([BOX], [0.9], [1], names, SIZE)
+    cat_and_dog = Detections([BOX, FAR], [0.8, 0.7], [2, 0], names, SIZE)
+    truth = annotated((0, BOX, False), (1, FAR, False))
+    result = voc_average_precision([truth, annotated(), truth], [cat_and_dog, lynx, cat_and_dog], NAMES)
     assert result.at_score(0) == (1, 1)
+
+
+def test_a_class_that_is_not_judged_takes_no_object_of_another_image() -> None:
+    truth = [annotated((1, BOX, False)), annotated()]
+    detections = [found((1, 0.8, BOX)), Detections([BOX], [0.9], [0], ("lynx",), SIZE)]
+    assert voc_average_precision(truth, detections, NAMES).ap["dog"] == pytest.approx(1)
 
 
 def test_precision_and_recall_at_a_score() -> None:

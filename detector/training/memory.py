@@ -1,0 +1,23 @@
+"""Memory that is freed in one training step is wanted again in the next: keep it in the process."""
+
+import ctypes
+import sys
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc not to give freed memory back to the system (a no-op elsewhere).
+
+    By default every feature map of some megabytes is mapped anew and its pages are zeroed by the kernel, which takes
+    a quarter of a training step on a CPU.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    mallopt(_MMAP_THRESHOLD, 1 << 30)
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_TOP_PAD, 1 << 28)

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from proposals.files import atomic_write
+
+
+def test_the_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "model.npz"
+    with atomic_write(target) as temporary:
+        temporary.write_text("new")
+        assert not target.exists()
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".npz"
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old, and longer than the new one")
+    with atomic_write(str(target)) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_failure_leaves_nothing_and_keeps_the_old_file(
+    tmp_path: Path, error: type[BaseException], existing: bool
+) -> None:
+    target = tmp_path / "a.txt"
+    if existing:
+        target.write_text("old")
+    with pytest.raises(error), atomic_write(target) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise error
+    assert [path.read_text() for path in tmp_path.iterdir()] == (["old"] if existing else [])
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"a\.txt: nothing was written"), atomic_write(tmp_path / "a.txt"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    with atomic_write(target) as first:
+        first.write_text("first")
+        with atomic_write(target) as second:
+            second.write_text("second")
+        assert target.read_text() == "second"
+    assert target.read_text() == "first"

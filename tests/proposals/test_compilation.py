@@ -1,0 +1,58 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import proposals
+from proposals import warm_up
+from proposals.compilation import is_compiled
+
+PACKAGE = Path(proposals.__file__).parents[1]
+
+# Only loads the one kernel, so that the child compiles nothing that takes long.
+SCRIPT = """
+import numpy as np
+from proposals.compilation import is_compiled
+from proposals import filters
+kernel = filters.gaussian_kernel(1.0)
+before = is_compiled()
+filters.correlate(np.zeros((1, 2, 2), np.uint8), kernel, kernel)
+print(before, filters.correlate.stats.cache_path, len(filters.correlate.signatures))
+"""
+
+
+def test_warm_up_compiles_everything_and_announces_it_only_when_needed() -> None:
+    warm_up()
+    assert is_compiled()
+    messages: list[str] = []
+    warm_up(messages.append)
+    assert messages == []
+
+
+def test_warm_up_announces_a_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proposals.selective_search.is_compiled", lambda: False)
+    messages: list[str] = []
+    warm_up(messages.append)
+    assert len(messages) == 1
+    assert messages[0].startswith("compiling Selective Search")
+
+
+def run(**environment: str) -> list[str]:
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env=os.environ | {"PYTHONPATH": str(PACKAGE)} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout.split()
+
+
+def test_compiled_code_is_found_by_the_next_process(tmp_path: Path) -> None:
+    before, folder, signatures = run(NUMBA_CACHE_DIR=str(tmp_path))
+    assert before == "False"
+    assert signatures == "1"
+    assert Path(folder).is_relative_to(tmp_path)
+    assert list(Path(folder).glob("filters.correlate-*.nbi"))
