@@ -34,13 +34,10 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The head on the shared trunk (`detector.network`)."""
+    """The head on the shared trunk (`detector.network`): a region is divided into bins x bins (R-FCN: 7)."""
 
     __pydantic_config__ = _FORBID
-    head: str = "rfcn"
     bins: Count = 7
-    channels: Count = 10
-    hidden: Count = 1024
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,6 @@ class OptimizerConfig:
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 200
-    decay: bool = True
     gradient_clip: Positive = 10.0
     ema_decay: Fraction = 0.999
     hard_regions: Count = 128

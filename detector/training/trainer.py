@@ -135,7 +135,7 @@ class Trainer:
             example.difficult.to(self.device),
         )
         with self._autocast():
-            maps = self.network.features(example.image[None].to(self.device))
+            maps = self.network.vote_maps(example.image[None].to(self.device))
             with torch.no_grad():  # score every region, train only the hardest
                 losses = region_losses(self.network.classify(maps, regions), targets)
             chosen = hardest(losses.total, regions, config.hard_regions)
