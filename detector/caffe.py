@@ -51,7 +51,8 @@ def load_caffe_weights(network: Trunk | GoogLeNet, path: str | Path) -> None:
                 raise ValueError("a single array, not an archive")
             for caffe, name in layers.items():
                 module = network.get_submodule(name)
-                assert isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None
+                assert isinstance(module, nn.Conv2d | nn.Linear)
+                assert module.bias is not None
                 _copy(module.weight, arrays, f"{caffe}.weight", path)
                 _copy(module.bias, arrays, f"{caffe}.bias", path)
     except InputError:

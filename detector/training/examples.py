@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import adjust_brightness, adjust_contrast, adjust_saturation
 
 from detector.config import AugmentationConfig, InputConfig
 from detector.data.annotations import Annotations
@@ -55,7 +55,7 @@ def make_example(
     mirrored = rng.random() < 0.5
     image = to_input(pixels[:, ::-1] if mirrored else pixels, factor)
     if augmentation.photometric > 0:
-        image = _distort(image, augmentation.photometric, seed, step)
+        image = _distort(image, augmentation.photometric, rng)
 
     jittered = jitter_boxes(annotations.boxes, augmentation.jittered_copies, rng)
     regions = np.concatenate((proposals, annotations.boxes, jittered)).astype(np.float32)
@@ -88,9 +88,9 @@ def jitter_boxes(boxes: np.ndarray, copies: int, rng: np.random.Generator) -> np
     return np.concatenate((centre - size / 2, centre + size / 2), axis=1).astype(np.float32)
 
 
-def _distort(image: Tensor, strength: float, seed: int, step: int) -> Tensor:
+def _distort(image: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
     """Brightness, contrast and saturation in random order (after Howard 2013, as the paper does)."""
-    jitter = v2.ColorJitter(strength, strength, strength)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed((seed << 32) + step)
-        return jitter(image)
+    changes = (adjust_brightness, adjust_contrast, adjust_saturation)
+    for index in rng.permutation(len(changes)):
+        image = changes[index](image, float(rng.uniform(1 - strength, 1 + strength)))
+    return image

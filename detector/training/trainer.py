@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -84,12 +85,14 @@ class Trainer:
         config, recipe = self.recipe.optimizer, self.recipe
         state = (self.step, config.steps, self.recipe_hash, self.dtype, self.device)
         log.info("step %d of %d, recipe %s, %s on %s", *state)
-        with SummaryWriter(str(self.out), purge_step=self.step) as board:
+        with SummaryWriter(str(self.out), purge_step=self.step) as board, ThreadPoolExecutor(1) as loader:
             window: list[list[float]] = []
             started = time.perf_counter()
             try:
+                coming = loader.submit(self.example, self.step)
                 while self.step < config.steps:
-                    example = self.example(self.step)
+                    example = coming.result()
+                    coming = loader.submit(self.example, self.step + 1)
                     window.append(self.train_step(example))
                     self.step += 1
                     if self.step % LOG_EVERY == 0:

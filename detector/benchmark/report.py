@@ -1,0 +1,203 @@
+"""A whole benchmark: its run, its numbers as text and as JSON."""
+
+import os
+import platform
+import statistics
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from detector.benchmark.rivals import RIVALS
+from detector.benchmark.stages import detection_stages
+from detector.benchmark.startup import Startup, measure_startup
+from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave
+from detector.errors import InputError
+from detector.images import Image
+from detector.pipeline import load_detector
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where, when and with what it was measured.
+
+    Attributes:
+        date: ISO 8601, with the time zone.
+        cores: as the system counts them (two a physical core with hyper-threading).
+        threads: that PyTorch and OpenCV could use.
+        load: mean number of processes at work in the minute before; None if the system does not tell.
+    """
+
+    date: str
+    cpu: str
+    cores: int
+    threads: int
+    load: float | None
+    platform: str
+    versions: Mapping[str, str]
+
+    @classmethod
+    def current(cls, threads: int) -> "Environment":
+        packages = ("inception-rcnn", "torch", "torchvision", "numpy", "numba", "selectivesearch")
+        return cls(
+            date=datetime.now().astimezone().isoformat(timespec="seconds"),
+            cpu=_cpu_model(),
+            cores=os.cpu_count() or 1,
+            threads=threads,
+            load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+            platform=platform.platform(),
+            versions={
+                "python": platform.python_version(),
+                **{name: _version(name) for name in packages},
+                "opencv": cv2.__version__,  # several distributions bring it
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a run.
+
+    Attributes:
+        image_size: width and height of the photo in pixels.
+        dtype: number format in which our network computed.
+        skipped: rivals that could not be timed, and why.
+    """
+
+    environment: Environment
+    image: str
+    image_size: tuple[int, int]
+    model: str
+    dtype: str
+    timings: tuple[Timing, ...]
+    comparisons: tuple[Comparison, ...]
+    startup: Startup
+    skipped: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: times in seconds, memory in MiB."""
+        return {
+            **asdict(self.environment),
+            "image": self.image,
+            "image_size": list(self.image_size),
+            "model": self.model,
+            "dtype": self.dtype,
+            "timings": [timing.to_dict() for timing in (*self.timings, *self.startup.timings)],
+            "comparisons": [comparison.to_dict() for comparison in self.comparisons],
+            "peak_memory": None if self.startup.peak_memory is None else list(self.startup.peak_memory),
+            "skipped": dict(self.skipped),
+        }
+
+    def table(self) -> str:
+        """The result as text, times in milliseconds."""
+        where = self.environment
+        load = "" if where.load is None else f", load {where.load:g} before the run"
+        timings = (*self.timings, *self.startup.timings)
+        width = max(len(timing.name) for timing in timings)
+        lines = [
+            f"date      {where.date}",
+            f"machine   {where.cpu}, {where.cores} cores, {where.threads} threads used{load}; {where.platform}",
+            f"versions  {', '.join(f'{name} {version}' for name, version in where.versions.items())}",
+            f"photo     {self.image}, {self.image_size[0]}x{self.image_size[1]} pixels",
+            f"model     {self.model}, {self.dtype} on the CPU",
+            "",
+            f"{'milliseconds':{width}}    median   fastest   slowest  repeats",
+        ]
+        for timing in timings:
+            times = (timing.median, min(timing.seconds), max(timing.seconds))
+            numbers = " ".join(f"{1000 * seconds:9.1f}" for seconds in times)
+            lines.append(f"{timing.name:{width}} {numbers}  {len(timing.seconds):7}")
+        memory = self.startup.peak_memory
+        peak = "not measured on this system" if memory is None else f"{statistics.median(memory):.0f} MiB"
+        lines += ["", f"peak memory of a fresh process: {peak}"]
+        for one in self.comparisons:
+            spread = f"{min(one.ratios):.2f} to {max(one.ratios):.2f}"
+            lines.append(f"{one.ours.name}: {one.median:.2f} times as fast as {one.rival.name} ({spread})")
+        lines += [f"not timed: {name} ({reason})" for name, reason in self.skipped.items()]
+        return "\n".join(lines)
+
+
+def benchmark(
+    image: Image,
+    model: str | Path | None = None,
+    *,
+    repeats: int = 10,
+    threads: int = 2,
+    rivals: bool = True,
+    progress: bool = False,
+) -> Report:
+    """Times the detection on a photo, beside its rivals, and the start of a fresh process, all on the CPU.
+
+    Args:
+        image: the photo.
+        model: model file; None: the one that comes with the package.
+        repeats: of the detection; what takes seconds is repeated `SLOW_REPEATS` times at most.
+        threads: that PyTorch and OpenCV may use.
+        rivals: time `RIVALS` too, as far as they are installed.
+        progress: show a bar on standard error if that is a terminal.
+
+    Raises:
+        InputError: `repeats` or `threads` is below 1, the model cannot be used, or a fresh process failed.
+    """
+    for name, value in (("repeats", repeats), ("threads", threads)):
+        if value < 1:
+            raise InputError(f"{name} is {value}; give at least 1")
+    environment = Environment.current(threads)
+    with _thread_limit(threads):
+        detector = load_detector(model, "cpu")
+        tasks = [Task(lambda: detection_stages(detector, image), repeats)]
+        skipped = {}
+        for rival in RIVALS if rivals else ():
+            try:
+                tasks.append(rival.task(image.pixels, repeats))
+            except ImportError as error:
+                skipped[rival.name] = str(error)
+        timings = interleave(tasks, progress)
+    named = {timing.name: timing for timing in timings}
+    return Report(
+        environment=environment,
+        image=image.name,
+        image_size=(image.width, image.height),
+        model="the installed model" if model is None else str(model),
+        dtype=str(detector.dtype).removeprefix("torch."),
+        timings=timings,
+        comparisons=tuple(
+            Comparison(named[rival.against], named[rival.name]) for rival in RIVALS if rival.name in named
+        ),
+        startup=measure_startup(image, model, min(repeats, SLOW_REPEATS), threads),
+        skipped=skipped,
+    )
+
+
+@contextmanager
+def _thread_limit(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

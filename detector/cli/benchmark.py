@@ -1,0 +1,49 @@
+"""`detector benchmark`: how long detection takes on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detector.cli.console import Console
+from detector.cli.evaluate import _check_output, _write
+from detector.images import read_image
+
+
+def benchmark(
+    image: Annotated[
+        Path | None,
+        typer.Option(metavar="PHOTO", help="Photo to detect on.", show_default="one of 500x375 pixels"),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Model file (.safetensors).", show_default="the installed model"),
+    ] = None,
+    repeats: Annotated[int, typer.Option(metavar="N", help="How often to detect.")] = 10,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads of PyTorch and OpenCV.")] = 2,
+    rivals: Annotated[bool, typer.Option(help="Time other software too, as far as it is installed.")] = True,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the result to this file.", show_default="none")
+    ] = None,
+) -> None:
+    """Measure how long detection takes on this machine: its stages, the start of the program, its memory.
+
+    Other software is timed in turns with it, since only such ratios hold on another machine. All runs on the CPU;
+    leave the machine alone meanwhile.
+
+    Example: detector benchmark --image photo.jpg --json benchmark.json
+    """
+    _check_output("--json", json)
+    from detector.benchmark import benchmark as measure  # imports torch, for which --help need not wait
+    from detector.benchmark import default_photo
+
+    console = Console()
+    try:
+        photo = default_photo() if image is None else read_image(image)
+        report = measure(photo, model, repeats=repeats, threads=threads, rivals=rivals, progress=True)
+    except KeyboardInterrupt:
+        console.error("interrupted: the benchmark is not complete")
+        raise typer.Exit(130) from None
+    console.result(report.table())
+    if json is not None:
+        _write(json, report.to_dict())
