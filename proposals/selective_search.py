@@ -48,9 +48,7 @@ class SelectiveSearch:
     @property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with the settings and the algorithm."""
-        content = json.dumps(
-            ["selective_search", ALGORITHM_VERSION, dataclasses.asdict(self.config)], sort_keys=True
-        )
+        content = json.dumps(["selective_search", ALGORITHM_VERSION, dataclasses.asdict(self.config)], sort_keys=True)
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     @property
@@ -80,9 +78,7 @@ class SelectiveSearch:
         if not isinstance(image, np.ndarray):
             raise ValueError(f"Selective Search needs a numpy array, not {type(image).__name__}")
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(
-                f"Selective Search needs an (H, W, 3) uint8 RGB array, not {image.shape} {image.dtype}"
-            )
+            raise ValueError(f"Selective Search needs an (H, W, 3) uint8 RGB array, not {image.shape} {image.dtype}")
         height, width = image.shape[:2]
         if height == 0 or width == 0:
             raise ValueError(f"Selective Search needs an image with pixels, not {width}x{height}")
@@ -126,9 +122,7 @@ class SelectiveSearch:
             tasks = [(i, k) for i in range(len(config.colour_spaces)) for k in config.ks]
             return [boxes for result in self._map(pool, hierarchies, tasks) for boxes in result]
 
-    def _map(
-        self, pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In]
-    ) -> list[_Out]:
+    def _map(self, pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
         return list((map if self.threads == 1 else pool.map)(function, items))
 
     def _rank(

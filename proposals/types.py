@@ -50,8 +50,7 @@ class Proposals:
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
             raise ValueError(
-                f"proposals: box {first} {self.boxes[first].tolist()} has no area"
-                f" or leaves the {width}x{height} image"
+                f"proposals: box {first} {self.boxes[first].tolist()} has no area or leaves the {width}x{height} image"
             )
         if (np.diff(self.scores) > 0).any():
             raise ValueError("proposals: scores must not increase (best box first)")
@@ -65,9 +64,7 @@ class Proposals:
         """The best `n` boxes (all of them if there are fewer)."""
         if n < 0:
             raise ValueError(f"proposals: the number of boxes must not be negative, not {n}")
-        return Proposals(
-            self.boxes[:n], self.scores[:n], self.sources[:n], self.source_names, self.image_size
-        )
+        return Proposals(self.boxes[:n], self.scores[:n], self.sources[:n], self.source_names, self.image_size)
 
 
 class Proposer(Protocol):

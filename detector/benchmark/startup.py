@@ -83,6 +83,7 @@ def _run(arguments: tuple[str, ...], threads: int) -> dict[str, Any]:
         env={**os.environ, **limits, "PYTHONPATH": path},
         capture_output=True,
         text=True,
+        errors="replace",
     )
     if done.returncode != 0:
         reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
+from detector.cli.benchmark import benchmark
 from detector.cli.detect import detect
 from detector.cli.evaluate import evaluate
 from detector.cli.train import train
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command()(detect)
 app.command()(evaluate)
 app.command()(train)
+app.command()(benchmark)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -29,9 +29,7 @@ def test_top_keeps_the_first_boxes() -> None:
 
 
 def test_no_boxes_are_allowed() -> None:
-    empty = make(
-        boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), sources=np.zeros(0, np.int16)
-    )
+    empty = make(boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), sources=np.zeros(0, np.int16))
     assert len(empty) == 0
 
 

@@ -56,9 +56,7 @@ def segment_by_hand(planes: np.ndarray, k: float, minimum_size: float) -> np.nda
 
 
 @pytest.mark.parametrize("shape", [(3, 9, 14), (3, 1, 12), (3, 12, 1), (1, 8, 8), (3, 1, 1)])
-@pytest.mark.parametrize(
-    ("levels", "k", "minimum_size"), [(256, 100, 1), (256, 400, 4), (4, 100, 6), (2, 30, 1)]
-)
+@pytest.mark.parametrize(("levels", "k", "minimum_size"), [(256, 100, 1), (256, 400, 4), (4, 100, 6), (2, 30, 1)])
 def test_it_equals_the_algorithm_done_by_hand(
     shape: tuple[int, int, int], levels: int, k: float, minimum_size: float
 ) -> None:

@@ -41,6 +41,7 @@ def test_every_drawn_object_is_found(scene: tuple[np.ndarray, Boxes], iou: IoU) 
     assert 100 < len(found) < 1500
 
 
+@pytest.mark.filterwarnings("ignore:Applying `local_binary_pattern`:UserWarning")  # inside the package
 def test_it_finds_more_than_the_package_selectivesearch(scene: tuple[np.ndarray, Boxes], iou: IoU) -> None:
     image, objects = scene
     _, regions = selectivesearch.selective_search(image, scale=500, sigma=0.9, min_size=10)
@@ -69,9 +70,7 @@ def test_all_strategies_contribute(photo: np.ndarray) -> None:
 
 
 def test_a_strategy_alone_gives_the_same_boxes(photo: np.ndarray) -> None:
-    alone = SelectiveSearch(SelectiveSearchConfig(colour_spaces=("Lab",), similarities=("TSF",), ks=(50,)))(
-        photo
-    )
+    alone = SelectiveSearch(SelectiveSearchConfig(colour_spaces=("Lab",), similarities=("TSF",), ks=(50,)))(photo)
     together = SelectiveSearch()(photo)
     # The best rank names the source, so other strategies may have taken some of the boxes.
     assert set(map(tuple, alone.boxes.tolist())) <= set(map(tuple, together.boxes.tolist()))
@@ -130,9 +129,7 @@ def test_superpixel_scale_multiplies_k_and_minimum_size(photo: np.ndarray) -> No
 
 
 @pytest.mark.parametrize("factor", [0.5, 3])
-def test_boxes_are_in_pixels_of_the_original(
-    scene: tuple[np.ndarray, Boxes], iou: IoU, factor: float
-) -> None:
+def test_boxes_are_in_pixels_of_the_original(scene: tuple[np.ndarray, Boxes], iou: IoU, factor: float) -> None:
     image, objects = scene
     scaled = image[::2, ::2] if factor < 1 else image.repeat(3, axis=0).repeat(3, axis=1)
     found = SelectiveSearch()(scaled)

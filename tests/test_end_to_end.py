@@ -1,0 +1,98 @@
+"""The installed command on shipped photos with the shipped model: nothing is replaced here."""
+
+import json
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+from torchvision.ops import box_iou
+
+from detector import Detections, load_detector
+from detector.images import read_image
+from detector.weights import load_model
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "detector"
+CAT = (35, 5, 440, 300)  # the animal's extent in cat.jpg, measured by hand
+ASTRONAUT = (20, 5, 460, 512)
+
+
+def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    return float(box_iou(torch.tensor([a]), torch.tensor([b])))
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return load_detector(device="cpu")
+
+
+def test_installed_command_finds_the_cat_and_the_astronaut(photos: Path, tmp_path: Path):
+    found = tmp_path / "found.json"
+    run = subprocess.run(
+        [COMMAND, "detect", photos / "cat.jpg", photos / "astronaut.jpg", "--json", found, "--out", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    cat, astronaut = json.loads(found.read_text())
+    assert (cat["width"], cat["height"]) == (451, 300)
+    best = cat["detections"][0]
+    assert best["label"] == "cat"
+    assert best["score"] > 0.7
+    assert iou(best["box"], CAT) > 0.6
+    assert {d["label"] for d in cat["detections"]} == {"cat"}
+    best = astronaut["detections"][0]
+    assert best["label"] == "person"
+    assert iou(best["box"], ASTRONAUT) > 0.6
+    assert "cat.jpg: cat 0." in run.stdout
+    drawn = np.asarray(PillowImage.open(tmp_path / "out/cat.jpg"), dtype=int)
+    difference = np.abs(drawn - np.asarray(PillowImage.open(photos / "cat.jpg"), dtype=int)).max(axis=2)
+    assert 0.003 < (difference > 60).mean() < 0.3  # a box and its label, not another picture
+
+
+def test_mirrored_photo_has_mirrored_detections(detector, photos: Path):
+    pixels = read_image(photos / "cat.jpg").pixels
+    plain, mirrored = detector(pixels, channels="RGB"), detector(pixels[:, ::-1], channels="RGB")
+    x1, y1, x2, y2 = mirrored.boxes[0].tolist()
+    assert mirrored.labels[0] == plain.labels[0]
+    assert iou((451 - x2, y1, 451 - x1, y2), tuple(plain.boxes[0].tolist())) > 0.8
+
+
+def test_every_kind_of_input_gives_the_same(detector, photos: Path):
+    pixels = read_image(photos / "cat.jpg").pixels
+    kinds = [
+        detector(photos / "cat.jpg"),
+        detector(PillowImage.open(photos / "cat.jpg")),
+        detector(pixels, channels="RGB"),
+        detector(pixels[:, :, ::-1], channels="BGR"),
+        detector(torch.from_numpy(pixels.copy()).permute(2, 0, 1)),
+        *detector([str(photos / "cat.jpg")]),
+    ]
+    for other in kinds[1:]:
+        assert isinstance(other, Detections)
+        np.testing.assert_array_equal(other.boxes, kinds[0].boxes)
+        np.testing.assert_array_equal(other.scores, kinds[0].scores)
+
+
+def test_repeated_detection_is_the_same(detector, photos: Path):
+    first, second = (detector(photos / "astronaut.jpg", score=0.05) for _ in range(2))
+    np.testing.assert_array_equal(first.boxes, second.boxes)
+    np.testing.assert_array_equal(first.scores, second.scores)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 4000), (3000, 2), (31, 33)])
+def test_odd_sizes_are_detected_on(detector, width: int, height: int):
+    found = detector(np.full((height, width, 3), 90, dtype=np.uint8), channels="RGB", score=0.0)
+    assert found.image_size == (width, height)
+
+
+def test_shipped_model_says_what_it_is():
+    model = load_model()
+    assert len(model.class_names) == 20
+    assert model.facts["mAP"] > 0.5
+    assert {"recipe", "steps", "split", "images", "metric"} <= model.facts.keys()
