@@ -15,7 +15,7 @@ from detector.network import RegionClassifier
 from detector.postprocess import postprocess
 from detector.precision import fast_dtype
 from detector.regions import Regions
-from detector.transforms import resize_factor, to_input
+from detector.transforms import box_scale, input_size, to_input
 from detector.weights import Model, load_model
 from proposals import Proposals, Proposer, SelectiveSearch
 
@@ -64,10 +64,11 @@ class Detector:
         if not 0 <= score <= 1:
             raise InputError(f"score {score} is outside 0..1")
         boxes = torch.from_numpy(np.ascontiguousarray(proposals.boxes)).to(self.device)
-        factor = resize_factor(image.width, image.height, self.config.input.short_side, self.config.input.long_side)
-        inputs = to_input(image.pixels, factor)[None].to(self.device, self.dtype)
-        predictions = self.network(inputs, Regions.of_images([boxes * factor]))
         size = (image.width, image.height)
+        wanted = input_size(*size, self.config.input.short_side, self.config.input.long_side)
+        inputs = to_input(image.pixels, wanted)[None].to(self.device, self.dtype)
+        scale = torch.from_numpy(box_scale(size, wanted)).to(self.device)
+        predictions = self.network(inputs, Regions.of_images([boxes * scale]))
         return postprocess(predictions, boxes, size, self.class_names, self.config.postprocess, score)
 
 

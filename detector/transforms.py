@@ -1,26 +1,42 @@
-"""From pixels to the network's input."""
+"""From pixels to the network's input.
+
+Both sides of the input are rounded to a multiple of some pixels, which changes the shape of the photo by a few percent:
+oneDNN prepares its convolutions anew for every size it has not met, which costs as much as running them. With few
+sizes, most photos find everything prepared.
+"""
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-MIN_SIDE = 32
-"""Smaller inputs are padded at the right and the bottom, so that every pool of the trunk has something to read."""
+SIDE_MULTIPLE = 32
+"""The sides of a test image are multiples of this, and at least this long, so that every pool has something to read."""
 
 
-def resize_factor(width: int, height: int, short_side: float, long_side: float) -> float:
-    """Factor by which an image is resized: its short side becomes `short_side`, its long side at most `long_side`."""
-    return min(short_side / min(width, height), long_side / max(width, height))
+def input_size(
+    width: int, height: int, short_side: float, long_side: float, multiple: int = SIDE_MULTIPLE
+) -> tuple[int, int]:
+    """(width, height) of the network's input for a photo: its short side becomes `short_side`, unless its long side
+    then passed `long_side`; each rounded to a `multiple`."""
+    factor = min(short_side / min(width, height), long_side / max(width, height))
+    return _rounded(width * factor, multiple), _rounded(height * factor, multiple)
 
 
-def to_input(pixels: np.ndarray, factor: float) -> Tensor:
-    """(H, W, 3) uint8 RGB -> (3, h, w) uint8, resized by `factor` and at least `MIN_SIDE` pixels on each side."""
+def _rounded(side: float, multiple: int) -> int:
+    return max(1, round(side / multiple)) * multiple
+
+
+def to_input(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """(H, W, 3) uint8 RGB -> (3, h, w) uint8 of `size` (w, h)."""
     height, width = pixels.shape[:2]
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
     if size != (width, height):
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
-    bottom, right = max(0, MIN_SIDE - size[1]), max(0, MIN_SIDE - size[0])
-    if bottom or right:
-        pixels = cv2.copyMakeBorder(pixels, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        smaller = size[0] * size[1] < width * height
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+
+
+def box_scale(image_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """(4,) float32 by which boxes (xyxy) of an image of `image_size` are multiplied when it is resized to `size`."""
+    x, y = size[0] / image_size[0], size[1] / image_size[1]
+    return np.array([x, y, x, y], dtype=np.float32)

@@ -1,6 +1,7 @@
 """Other software for the same work."""
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -39,7 +40,12 @@ class Rival:
 def _selectivesearch(pixels: np.ndarray) -> Callable[[], object]:
     from selectivesearch import selective_search
 
-    return lambda: selective_search(pixels, scale=500, sigma=0.9, min_size=10)  # its own example's settings
+    def run() -> object:
+        with warnings.catch_warnings():  # scikit-image does not like the way it is called
+            warnings.simplefilter("ignore")
+            return selective_search(pixels, scale=500, sigma=0.9, min_size=10)  # as in its own example
+
+    return run
 
 
 def _faster_rcnn(pixels: np.ndarray) -> Callable[[], object]:
@@ -57,8 +63,8 @@ def _faster_rcnn(pixels: np.ndarray) -> Callable[[], object]:
 
 
 RIVALS = (
-    Rival("PyPI selectivesearch", PROPOSALS, _selectivesearch, slow=True),
-    # Random weights tell the time of the network, and find nothing that its last NMS would have to sort out.
+    Rival("selectivesearch (scale 500, sigma 0.9, min_size 10)", PROPOSALS, _selectivesearch, slow=True),
+    # Random weights tell the time of the network; its last NMS has nothing to sort out then, which favours it.
     Rival("torchvision fasterrcnn_mobilenet_v3_large_320_fpn", DETECTION, _faster_rcnn),
 )
-"""`selectivesearch` with scale 500, sigma 0.9 and minimum size 10; Faster R-CNN in float32 with random weights."""
+"""The package `selectivesearch` from PyPI; Faster R-CNN in float32 with random weights."""

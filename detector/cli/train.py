@@ -25,7 +25,7 @@ def train(
     Example: detector train configs/voc07.yaml --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
     """
     from detector.config import load_recipe
-    from detector.training.memory import keep_freed_memory
+    from detector.training.memory import keep_freed_memory, keep_prepared_convolutions
     from detector.training.trainer import Trainer
 
     loaded = load_recipe(recipe)
@@ -38,4 +38,5 @@ def train(
         handlers=[logging.StreamHandler(), logging.FileHandler(out / "train.log")],
     )
     keep_freed_memory()
+    keep_prepared_convolutions()
     Trainer(loaded, root, out, init, cache, device).run()

@@ -12,7 +12,11 @@ from torchvision.transforms.v2.functional import adjust_brightness, adjust_contr
 
 from detector.config import AugmentationConfig, InputConfig
 from detector.data.annotations import Annotations
-from detector.transforms import resize_factor, to_input
+from detector.transforms import box_scale, input_size, to_input
+
+SIDE_MULTIPLE = 64
+"""Few sizes of training images, for the reason given in `detector.transforms`; it also varies their shape a little."""
+
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,10 @@ def make_example(
     rng = np.random.default_rng((seed, step, 1))
     height, width = pixels.shape[:2]
     scale = float(np.exp(rng.uniform(*np.log(augmentation.scale))))
-    factor = resize_factor(width, height, inputs.short_side * scale, inputs.long_side * scale)
+    size = input_size(width, height, inputs.short_side * scale, inputs.long_side * scale, SIDE_MULTIPLE)
+    factors = box_scale((width, height), size)
     mirrored = rng.random() < 0.5
-    image = to_input(pixels[:, ::-1] if mirrored else pixels, factor)
+    image = to_input(pixels[:, ::-1] if mirrored else pixels, size)
     if augmentation.photometric > 0:
         image = _distort(image, augmentation.photometric, rng)
 
@@ -67,8 +72,8 @@ def make_example(
         regions, objects = mirror_boxes(regions, width), mirror_boxes(objects, width)
     return Example(
         image=image,
-        regions=torch.from_numpy(regions * np.float32(factor)),
-        objects=torch.from_numpy(objects * np.float32(factor)),
+        regions=torch.from_numpy(regions * factors),
+        objects=torch.from_numpy(objects * factors),
         labels=torch.tensor(annotations.labels),
         difficult=torch.tensor(annotations.difficult),
     )
