@@ -58,11 +58,9 @@ class ResultFile:
 
     def __init__(self, path: Path) -> None:
         """Raises `InputError` if the file could not be written in the end."""
-        if path.is_dir():
-            raise InputError(f"--json {path}: is a folder; give the name of a file")
+        check_writable_file(path, "--json")
         if path.suffix.lower() in EXTENSIONS:
             raise InputError(f"--json {path}: is the name of a photo; give a name that ends in .json")
-        _check_writable(path.parent, f"--json {path}")
         self._path = path
         self._entries: list[dict[str, Any]] = []
 
@@ -106,6 +104,25 @@ def _distinct_names(sources: Sequence[Source]) -> list[str]:
         taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def check_writable_file(path: Path, option: str) -> None:
+    """Finds out before the work that a result could not be written after it.
+
+    Raises `InputError` that names the option and the file if it could not.
+    """
+    if path.is_dir():
+        raise InputError(f"{option} {path}: is a folder; give the name of a file")
+    _check_writable(path.parent, f"{option} {path}")
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a result as indented JSON. Raises `InputError` if that fails."""
+    try:
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def _check_writable(folder: Path, what: str) -> None:

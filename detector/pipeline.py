@@ -35,7 +35,8 @@ class Detector:
         self.facts = model.facts
         self.device = resolve_device(device)
         self.dtype = fast_dtype(str(self.device))
-        self.proposer: Proposer = proposer or SelectiveSearch(model.config.proposals)
+        threads = torch.get_num_threads()
+        self.proposer: Proposer = proposer or SelectiveSearch(model.config.proposals, threads)
         network: RegionClassifier = copy.deepcopy(model.network).eval().requires_grad_(False)
         self.network = network.to(self.device, self.dtype).to(memory_format=torch.channels_last)
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from detector.cli.console import Console
-from detector.cli.evaluate import _check_output, _write
 from detector.images import read_image
+from detector.output import check_writable_file, write_json
 
 
 def benchmark(
@@ -33,7 +33,8 @@ def benchmark(
 
     Example: detector benchmark --image photo.jpg --json benchmark.json
     """
-    _check_output("--json", json)
+    if json is not None:
+        check_writable_file(json, "--json")
     from detector.benchmark import benchmark as measure  # imports torch, for which --help need not wait
     from detector.benchmark import default_photo
 
@@ -46,4 +47,4 @@ def benchmark(
         raise typer.Exit(130) from None
     console.result(report.table())
     if json is not None:
-        _write(json, report.to_dict())
+        write_json(json, report.to_dict())

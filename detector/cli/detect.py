@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detector.cli.console import Console
+from detector.cli.options import split_names
 from detector.detections import Detection, class_indices
 from detector.errors import InputError
 from detector.output import PictureFolder, ResultFile
@@ -56,7 +57,7 @@ def detect(
         raise InputError(f"--score {score:g}: is outside 0 to 1")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InputError(f"--device {device}: is not known; give auto, cpu or cuda")
-    names = None if classes is None else _split(classes)
+    names = None if classes is None else split_names(classes, "--classes")
     found = list(find_sources(sources))
     photos = [source for source in found if isinstance(source, Source)]
     results = None if json is None else ResultFile(json)
@@ -70,7 +71,9 @@ def detect(
             failed += 1
     if photos:
         from detector.pipeline import load_detector  # imports torch, for which --help need not wait
+        from proposals import warm_up
 
+        warm_up(console.result)
         run = DetectRun(load_detector(model, device), score, names, pictures, results, console)
         failed += run(photos)
     elif results is not None:
@@ -78,13 +81,6 @@ def detect(
     if failed:
         console.error(f"{failed} of {len(found)} sources failed")
         raise typer.Exit(2)
-
-
-def _split(classes: str) -> list[str]:
-    names = [name.strip() for name in classes.split(",") if name.strip()]
-    if not names:
-        raise InputError("--classes names no class; give names with commas between them")
-    return names
 
 
 class DetectRun:

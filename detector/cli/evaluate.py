@@ -1,18 +1,17 @@
 """`detector evaluate`: average precision on an annotated data set."""
 
-import json as json_format
-import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from detector.cli.console import Console
+from detector.cli.options import split_names
 from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
 from detector.evaluation import Metric, predict, read_predictions, write_predictions
 from detector.evaluation import evaluate as judge
-from proposals.files import atomic_write
+from detector.output import check_writable_file, write_json
 
 
 def evaluate(
@@ -65,11 +64,12 @@ def evaluate(
     """
     if detections is not None and (model is not None or save_detections is not None):
         raise InputError("--detections runs no model; leave out --model and --save-detections")
-    _check_output("--json", json)
-    _check_output("--save-detections", save_detections)
+    for option, path in (("--json", json), ("--save-detections", save_detections)):
+        if path is not None:
+            check_writable_file(path, option)
     console = Console()
     try:
-        chosen = _chosen_classes(classes)
+        chosen = None if classes is None else split_names(classes, "--classes")
         images = VOCDataset(root, split, chosen or VOC_CLASSES, ignore_other_classes=chosen is not None)
         if detections is not None:
             # Read for the whole split: an entry beyond the limit is no mistake.
@@ -79,7 +79,9 @@ def evaluate(
             # They import torch, for which --help and --detections need not wait.
             from detector.pipeline import load_detector
             from detector.weights import DEFAULT_MODEL
+            from proposals import warm_up
 
+            warm_up(console.result)
             model = model or DEFAULT_MODEL
             detector = load_detector(model, device)
             if chosen is None:
@@ -92,7 +94,7 @@ def evaluate(
             write_predictions(save_detections, predictions, images)
         if json is not None:
             source = {"dataset": dataset, "model": _text(model), "detections": _text(detections)}
-            _write(json, {**source, **evaluation.to_dict()})
+            write_json(json, {**source, **evaluation.to_dict()})
     except KeyboardInterrupt:
         console.error("interrupted: the evaluation is not complete")
         raise typer.Exit(130) from None
@@ -105,34 +107,3 @@ def evaluate(
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _chosen_classes(classes: str | None) -> list[str] | None:
-    if classes is None:
-        return None
-    names = [name.strip() for name in classes.split(",") if name.strip()]
-    if not names:
-        raise InputError("--classes names no class; give names with commas between them")
-    return names
-
-
-def _check_output(option: str, path: Path | None) -> None:
-    """Find out before the work, not after it, that a file could not be written."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise InputError(f"{option} {path}: is a folder; give the name of a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise InputError(f"{option} {path}: cannot be written ({error.strerror or error})") from None
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(json_format.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -225,8 +225,8 @@ def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> No
         (["--detections", "x", "--model", "y"], "--detections runs no model"),
         (["--detections", "x", "--save-detections", "y"], "--detections runs no model"),
         (["--json", "."], "--json .: is a folder; give the name of a file"),
-        (["--json", "/dev/null/x.json"], "--json /dev/null/x.json: cannot be written"),
-        (["--save-detections", "/dev/null/x.json"], "--save-detections /dev/null/x.json: cannot be written"),
+        (["--json", "/dev/null/x.json"], "--json /dev/null/x.json: /dev/null is not a folder"),
+        (["--save-detections", "/dev/null/x.json"], "--save-detections /dev/null/x.json: /dev/null is not a folder"),
     ],
 )
 def test_wrong_options(run: Run, options: list[str], message: str) -> None:

@@ -1,0 +1,11 @@
+"""What several commands read from their options in the same way."""
+
+from detector.errors import InputError
+
+
+def split_names(text: str, option: str) -> list[str]:
+    """The names in "a, b,c". Raises `InputError` that names the option if there is none."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"{option} names no class; give names with commas between them")
+    return names
