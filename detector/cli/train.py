@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from detector.cli.console import Console
+from detector.errors import InputError
+
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe, for example configs/voc07.yaml.")],
@@ -26,7 +29,13 @@ def train(
     """
     from detector.config import load_recipe
     from detector.training.memory import keep_freed_memory, keep_prepared_convolutions
-    from detector.training.trainer import Trainer
+
+    try:
+        from detector.training.trainer import Trainer
+    except ModuleNotFoundError as error:
+        if error.name != "tensorboard":
+            raise
+        raise InputError("training needs TensorBoard; install it with: pip install 'inception-rcnn[train]'") from None
 
     loaded = load_recipe(recipe)
     out = out or Path("runs") / recipe.stem
@@ -39,4 +48,9 @@ def train(
     )
     keep_freed_memory()
     keep_prepared_convolutions()
-    Trainer(loaded, root, out, init, cache, device).run()
+    trainer = Trainer(loaded, root, out, init, cache, device)
+    try:
+        trainer.run()
+    except KeyboardInterrupt:
+        Console().error(f"interrupted: step {trainer.step} is saved; the same command goes on from there")
+        raise typer.Exit(130) from None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image as PillowImage
+from PIL import ImageEnhance
 from torch import Tensor
-from torchvision.transforms.v2.functional import adjust_brightness, adjust_contrast, adjust_saturation
 
 from detector.config import AugmentationConfig, InputConfig
 from detector.data.annotations import Annotations
@@ -58,9 +59,9 @@ def make_example(
     size = input_size(width, height, inputs.short_side * scale, inputs.long_side * scale, SIDE_MULTIPLE)
     factors = box_scale((width, height), size)
     mirrored = rng.random() < 0.5
-    image = to_input(pixels[:, ::-1] if mirrored else pixels, size)
     if augmentation.photometric > 0:
-        image = _distort(image, augmentation.photometric, rng)
+        pixels = _distort(pixels, augmentation.photometric, rng)
+    image = to_input(pixels[:, ::-1] if mirrored else pixels, size)
 
     jittered = jitter_boxes(annotations.boxes, augmentation.jittered_copies, rng)
     regions = np.concatenate((proposals, annotations.boxes, jittered)).astype(np.float32)
@@ -93,9 +94,10 @@ def jitter_boxes(boxes: np.ndarray, copies: int, rng: np.random.Generator) -> np
     return np.concatenate((centre - size / 2, centre + size / 2), axis=1).astype(np.float32)
 
 
-def _distort(image: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """Brightness, contrast and saturation in random order (after Howard 2013, as the paper does)."""
-    changes = (adjust_brightness, adjust_contrast, adjust_saturation)
+def _distort(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, contrast and saturation of an image in random order (after Howard 2013, as the paper does)."""
+    image = PillowImage.fromarray(pixels)
+    changes = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     for index in rng.permutation(len(changes)):
-        image = changes[index](image, float(rng.uniform(1 - strength, 1 + strength)))
-    return image
+        image = changes[index](image).enhance(rng.uniform(1 - strength, 1 + strength))
+    return np.asarray(image)
