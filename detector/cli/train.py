@@ -8,6 +8,7 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
+from detector.output import check_writable_file
 
 
 def train(
@@ -39,7 +40,7 @@ def train(
 
     loaded = load_recipe(recipe)
     out = out or Path("runs") / recipe.stem
-    out.mkdir(parents=True, exist_ok=True)
+    check_writable_file(out / "train.log", "--out")
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(message)s",

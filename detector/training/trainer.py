@@ -23,6 +23,7 @@ from detector.precision import fast_dtype
 from detector.regions import Regions
 from detector.training.checkpoint import load_checkpoint, save_checkpoint
 from detector.training.examples import Example, make_example, sample_index
+from detector.training.interrupts import deferred_interrupts
 from detector.training.targets import hardest, match_regions, region_losses
 from detector.weights import Model, load_model, save_model
 from proposals import ProposalCache, Proposals, SelectiveSearch
@@ -80,33 +81,42 @@ class Trainer:
             self._restore(load_checkpoint(self.checkpoint, self.recipe_hash))
 
     def run(self) -> None:
-        """Trains to the recipe's last step, with checkpoints, evaluations and logs on the way."""
+        """Trains to the recipe's last step, with checkpoints, evaluations and logs on the way.
+
+        Raises:
+            KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the checkpoint holds the step that was done last.
+            InputError: an image or its annotation cannot be used, or the loss is not finite.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         config, recipe = self.recipe.optimizer, self.recipe
         state = (self.step, config.steps, self.recipe_hash, self.dtype, self.device)
         log.info("step %d of %d, recipe %s, %s on %s", *state)
-        with SummaryWriter(str(self.out), purge_step=self.step) as board, ThreadPoolExecutor(1) as loader:
+        with (
+            SummaryWriter(str(self.out), purge_step=self.step) as board,
+            ThreadPoolExecutor(1) as loader,
+            deferred_interrupts() as interrupted,
+        ):
             window: list[list[float]] = []
             started = time.perf_counter()
-            try:
-                coming = loader.submit(self.example, self.step)
-                while self.step < config.steps:
-                    example = coming.result()
-                    coming = loader.submit(self.example, self.step + 1)
-                    window.append(self.train_step(example))
-                    self.step += 1
-                    if self.step % LOG_EVERY == 0:
-                        now = time.perf_counter()
-                        self.seconds += now - started
-                        self._log(board, window, (now - started) / len(window))
-                        window, started = [], now
-                    if self.step % recipe.checkpoint_every == 0:
-                        self.save()
-                    if self.step % recipe.eval_every == 0 or self.step == config.steps:
-                        self._evaluate_and_export(board)
-                        started = time.perf_counter()
-            finally:
-                self.save()
+            coming = loader.submit(self.example, self.step)
+            while self.step < config.steps:
+                example = coming.result()
+                coming = loader.submit(self.example, self.step + 1)
+                window.append(self.train_step(example))
+                self.step += 1
+                if self.step % LOG_EVERY == 0:
+                    now = time.perf_counter()
+                    self.seconds += now - started
+                    self._log(board, window, (now - started) / len(window))
+                    window, started = [], now
+                if self.step % recipe.checkpoint_every == 0 or self.step == config.steps or interrupted():
+                    self.save()
+                if interrupted():
+                    raise KeyboardInterrupt
+                if self.step % recipe.eval_every == 0 and self.step < config.steps:
+                    self._evaluate_and_export(board)
+                    started = time.perf_counter()
+            self._evaluate_and_export(board)
 
     def example(self, step: int) -> Example:
         """What a step trains on; depends on nothing but the recipe's seed and the step."""
