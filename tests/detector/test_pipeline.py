@@ -1,0 +1,100 @@
+"""The detector with a network of random weights: what it makes of its arguments, whatever the network says."""
+
+import numpy as np
+import pytest
+import torch
+
+from detector.config import InputConfig, ModelConfig
+from detector.errors import InputError
+from detector.images import Image
+from detector.network import RegionClassifier
+from detector.pipeline import Detector, resolve_device
+from detector.precision import fast_dtype
+from detector.weights import Model
+from proposals import Proposals
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    torch.manual_seed(0)
+    config = ModelConfig(input=InputConfig(short_side=64))
+    return Model(RegionClassifier(2, config.network), config, ("cat", "dog"), {})
+
+
+class TwoBoxes:
+    """Proposes the left and the right half."""
+
+    fingerprint = "two boxes"
+
+    def __call__(self, image: np.ndarray) -> Proposals:
+        height, width = image.shape[:2]
+        boxes = np.array([[0, 0, width // 2, height], [width // 2, 0, width, height]], dtype=np.float32)
+        return Proposals(boxes, np.float32([2, 1]), np.int16([0, 0]), ("halves",), (width, height))
+
+
+def photo(width: int = 90, height: int = 60) -> Image:
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return Image(pixels, "noise")
+
+
+def test_proposals_come_from_the_given_proposer_and_nothing_leaves_the_image(model: Model):
+    found = Detector(model, "cpu", TwoBoxes())(photo(), score=0.0)
+    assert found.class_names == ("cat", "dog")
+    assert found.image_size == (90, 60)
+    assert 2 <= len(found) <= 4  # two regions of two classes, before NMS
+    assert (found.boxes >= 0).all()
+    assert (found.boxes[:, 2:] <= (90, 60)).all()
+
+
+def test_a_list_gives_a_list_in_order(model: Model):
+    results = Detector(model, "cpu", TwoBoxes())([photo(90, 60), photo(70, 80)], score=0.0)
+    assert [r.image_size for r in results] == [(90, 60), (70, 80)]
+
+
+def test_the_given_model_is_left_as_it_is(model: Model):
+    before = model.network.maps.weight.clone()
+    detector = Detector(model, "cpu", TwoBoxes())
+    with torch.no_grad():
+        detector.network.maps.weight.zero_()
+    assert torch.equal(model.network.maps.weight, before)
+    assert model.network.maps.weight.dtype == torch.float32
+
+
+def test_number_format_changes_scores_only_a_little(model: Model):
+    """bfloat16 has 8 bits of precision; class probabilities near 1/3 may move by about a hundredth."""
+    detectors = [Detector(model, "cpu", TwoBoxes()) for _ in range(2)]
+    for detector, dtype in zip(detectors, (torch.float32, torch.bfloat16), strict=True):
+        detector.dtype = dtype
+        detector.network = detector.network.to(dtype)
+    exact, coarse = (detector(photo(), score=0.0) for detector in detectors)
+    assert len(exact) == len(coarse)
+    np.testing.assert_allclose(np.sort(exact.scores), np.sort(coarse.scores), atol=0.02)
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.1])
+def test_score_outside_0_to_1(model: Model, score: float):
+    with pytest.raises(InputError, match=r"outside 0\.\.1"):
+        Detector(model, "cpu", TwoBoxes())(photo(), score=score)
+
+
+def test_an_array_needs_its_channels_named(model: Model):
+    with pytest.raises(InputError, match="RGB"):
+        Detector(model, "cpu", TwoBoxes())(photo().pixels)
+
+
+def test_devices():
+    assert resolve_device("cpu").type == "cpu"
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(InputError, match="device 'gpu' is not known"):
+        resolve_device("gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_missing_gpu_is_said():
+    with pytest.raises(InputError, match="no CUDA GPU"):
+        resolve_device("cuda")
+
+
+def test_number_format_is_measured_once():
+    assert fast_dtype("cpu") in (torch.float32, torch.bfloat16)
+    assert fast_dtype("cpu") == fast_dtype("cpu")
