@@ -17,7 +17,7 @@ from detector.errors import InputError
 from proposals import SelectiveSearchConfig
 
 _FORBID = {"extra": "forbid"}
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -25,7 +25,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 @dataclass(frozen=True)
 class InputConfig:
     """How a photo becomes the network's input: resized so that its short side is `short_side` pixels, unless the
-    long side then passed `long_side`."""
+    long side then passed `long_side`, both rounded to a multiple of 32 (`detector.transforms`)."""
 
     __pydantic_config__ = _FORBID
     short_side: Count = 400
@@ -83,6 +83,10 @@ class AugmentationConfig:
     jittered_copies: Annotated[int, Field(ge=0)] = 8
     photometric: Fraction = 0.3
 
+    def __post_init__(self) -> None:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale is (least, most), not {self.scale}")
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -92,7 +96,7 @@ class OptimizerConfig:
     steps: Count = 20_000
     rate: Positive = 0.003
     momentum: Fraction = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 200
     gradient_clip: Positive = 10.0
     ema_decay: Fraction = 0.999
@@ -108,7 +112,7 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     eval_every: Count = 2000
     checkpoint_every: Count = 500
 
@@ -131,7 +135,7 @@ def parse(kind: type[T], values: Any, source: str) -> T:
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             known = ", ".join(_known_keys(kind, path[:-1]))
             raise InputError(f"{source}: unknown key '{where}'; known here: {known}") from None
-        raise InputError(f"{source}: {where}: {first['msg'].lower()}") from None
+        raise InputError(f"{source}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
 def _known_keys(kind: Any, path: list[str]) -> list[str]:

@@ -52,7 +52,7 @@ class RegionClassifier(nn.Module):
 
     def classify(self, maps: Tensor, regions: Regions) -> RegionPredictions:
         """Predictions for regions of the images that `vote_maps` has seen."""
-        votes = pool_votes(maps, regions, self.trunk.stride, self.trunk.offset, self.bins).float()
+        votes = pool_votes(maps, regions, self.trunk.stride, self.trunk.offset, self.bins)
         return RegionPredictions(votes[:, : self.num_classes + 1], votes[:, self.num_classes + 1 :])
 
     def forward(self, images: Tensor, regions: Regions) -> RegionPredictions:

@@ -82,13 +82,7 @@ class ResultFile:
 
     def save(self) -> None:
         """Writes what was added. Raises `InputError` if that fails."""
-        # One entry a line: readable by eye and with line tools, and still one JSON list.
-        lines = ",\n".join(json.dumps(entry) for entry in self._entries)
-        try:
-            with atomic_write(self._path) as temporary:
-                temporary.write_text(f"[\n{lines}\n]\n" if lines else "[]\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{self._path}: cannot be written ({error.strerror or error})") from None
+        write_json_lines(self._path, self._entries)
 
 
 def _distinct_names(sources: Sequence[Source]) -> list[str]:
@@ -116,11 +110,24 @@ def check_writable_file(path: Path, option: str) -> None:
     _check_writable(path.parent, f"{option} {path}")
 
 
+def write_json_lines(path: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """Writes a JSON list with one entry a line, readable by eye and with line tools.
+
+    Raises `InputError` if that fails.
+    """
+    lines = ",\n".join(json.dumps(entry) for entry in entries)
+    _write_text(path, f"[\n{lines}\n]\n" if lines else "[]\n")
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a result as indented JSON. Raises `InputError` if that fails."""
+    _write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
     try:
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
 

@@ -1,8 +1,9 @@
 """The detector: image -> proposals -> regions -> scores and offsets -> detections."""
 
 import copy
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -39,6 +40,14 @@ class Detector:
         self.proposer: Proposer = proposer or SelectiveSearch(model.config.proposals, threads)
         network: RegionClassifier = copy.deepcopy(model.network).eval().requires_grad_(False)
         self.network = network.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+
+    @overload
+    def __call__(
+        self, images: list[Any] | tuple[Any, ...], channels: str | None = None, score: float = 0.5
+    ) -> list[Detections]: ...
+
+    @overload
+    def __call__(self, images: Any, channels: str | None = None, score: float = 0.5) -> Detections: ...
 
     def __call__(
         self, images: Any, channels: str | None = None, score: float = 0.5
@@ -86,10 +95,10 @@ def resolve_device(device: str) -> torch.device:
     """The torch device that a name stands for; "auto" is a GPU if there is one, else the CPU."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError:
-        raise InputError(f"device '{device}' is not known; use auto, cpu or cuda") from None
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device '{device}': no CUDA GPU was found; use --device cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InputError(f"device '{device}' is not known; use auto, cpu or cuda")
+    resolved = torch.device(device)
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise InputError(f"device '{device}': PyTorch finds {count or 'no'} CUDA GPU{'s' * (count > 1)}; use cpu")
     return resolved

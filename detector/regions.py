@@ -57,7 +57,7 @@ def pool_votes(maps: Tensor, regions: Regions, stride: float, offset: float, bin
         bins: a region is divided into bins x bins.
 
     Returns:
-        (R, C), the average over the bins.
+        (R, C) in the boxes' number format (float32), the average over the bins.
     """
     batch, height, width, channels = maps.shape
     groups = bins * bins
@@ -70,10 +70,9 @@ def pool_votes(maps: Tensor, regions: Regions, stride: float, offset: float, bin
     # rows of the table (R, bins, 2 * SAMPLES, bins, 2 * SAMPLES): all pairs of a row and a column
     index = rows[:, :, :, None, None] + columns[:, None, None, :, :]
     weights = row_weights[:, :, :, None, None] * column_weights[:, None, None, :, :] / groups
-    table = maps.reshape(batch * height * width * groups, channels // groups)
-    return F.embedding_bag(
-        index.flatten(1), table, mode="sum", per_sample_weights=weights.flatten(1).to(table.dtype)
-    )
+    # in float32: sums in bfloat16 lose what is small, in the gradient above all
+    table = maps.reshape(batch * height * width * groups, channels // groups).to(weights.dtype)
+    return F.embedding_bag(index.flatten(1), table, mode="sum", per_sample_weights=weights.flatten(1))
 
 
 def _axis_samples(low: Tensor, high: Tensor, size: int, bins: int) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from detector.config import ModelConfig, parse, to_plain
 from detector.errors import InputError
@@ -47,7 +47,7 @@ def save_model(model: Model, path: str | Path) -> None:
         "facts": json.dumps(model.facts),
     }
     with atomic_write(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(save(tensors, metadata))
 
 
 def load_model(path: str | Path | None = None) -> Model:
@@ -63,14 +63,14 @@ def load_model(path: str | Path | None = None) -> Model:
             if metadata.get("format") != FORMAT:
                 raise InputError(f"{path}: a safetensors file, but not a detection model of this project")
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        classes = tuple(json.loads(metadata["classes"]))
+        classes = parse(tuple[str, ...], json.loads(metadata["classes"]), f"{path}: classes")
         config = parse(ModelConfig, json.loads(metadata["config"]), str(path))
-        facts = json.loads(metadata["facts"])
+        facts = parse(dict[str, Any], json.loads(metadata["facts"]), f"{path}: facts")
     except FileNotFoundError:
         raise InputError(f"{path}: no such model file") from None
     except InputError:
         raise
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a readable model file ({error}); it may be truncated") from None
     network = RegionClassifier(len(classes), config.network)
     expected = network.state_dict()

@@ -22,7 +22,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         RuntimeError: the block ended without having written the yielded path.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp{target.suffix}")
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp{target.suffix}")
     try:
         yield temporary
         if not temporary.is_file():

@@ -36,16 +36,18 @@ def train(
     except ModuleNotFoundError as error:
         if error.name != "tensorboard":
             raise
-        raise InputError("training needs TensorBoard; install it with: pip install 'inception-rcnn[train]'") from None
+        raise InputError("training needs TensorBoard; install it with: pip install tensorboard") from None
 
     loaded = load_recipe(recipe)
     out = out or Path("runs") / recipe.stem
     check_writable_file(out / "train.log", "--out")
+    check_writable_file(cache / "proposals.npz", "--cache")
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
         handlers=[logging.StreamHandler(), logging.FileHandler(out / "train.log")],
+        force=True,
     )
     keep_freed_memory()
     keep_prepared_convolutions()
@@ -53,5 +55,5 @@ def train(
     try:
         trainer.run()
     except KeyboardInterrupt:
-        Console().error(f"interrupted: step {trainer.step} is saved; the same command goes on from there")
+        Console().error(f"interrupted: the same command goes on from step {trainer.saved_step}")
         raise typer.Exit(130) from None

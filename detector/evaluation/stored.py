@@ -14,7 +14,7 @@ from detector.data.voc import VOCDataset
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.evaluation.predictions import Prediction, check_size
-from proposals.files import atomic_write
+from detector.output import write_json_lines
 
 
 def write_predictions(path: str | Path, predictions: Sequence[Prediction], dataset: VOCDataset) -> None:
@@ -34,13 +34,7 @@ def write_predictions(path: str | Path, predictions: Sequence[Prediction], datas
         for index, prediction in enumerate(predictions)
         if prediction.detections is not None
     ]
-    # One entry a line: readable by eye and with line tools, and still one JSON list.
-    lines = ",\n".join(json.dumps(entry) for entry in entries)
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    write_json_lines(Path(path), entries)
 
 
 def read_predictions(path: str | Path, dataset: VOCDataset) -> list[Prediction]:

@@ -15,7 +15,7 @@ from detector.config import AugmentationConfig, InputConfig
 from detector.data.annotations import Annotations
 from detector.transforms import box_scale, input_size, to_input
 
-SIDE_MULTIPLE = 64
+TRAINING_SIDE_MULTIPLE = 64
 """Few sizes of training images, for the reason given in `detector.transforms`; it also varies their shape a little."""
 
 
@@ -56,7 +56,7 @@ def make_example(
     rng = np.random.default_rng((seed, step, 1))
     height, width = pixels.shape[:2]
     scale = float(np.exp(rng.uniform(*np.log(augmentation.scale))))
-    size = input_size(width, height, inputs.short_side * scale, inputs.long_side * scale, SIDE_MULTIPLE)
+    size = input_size(width, height, inputs.short_side * scale, inputs.long_side * scale, TRAINING_SIDE_MULTIPLE)
     factors = box_scale((width, height), size)
     mirrored = rng.random() < 0.5
     if augmentation.photometric > 0:

@@ -3,8 +3,10 @@
 import logging
 import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +15,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from detector.caffe import load_caffe_weights
 from detector.config import OptimizerConfig, Recipe, config_hash, to_plain
+from detector.data.annotations import Sample
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
+from detector.evaluation.predictions import LOWEST_SCORE, check_size
 from detector.evaluation.voc import VOCResult, voc_average_precision
 from detector.images import Image, read_image
 from detector.network import RegionClassifier
@@ -26,12 +30,11 @@ from detector.training.examples import Example, make_example, sample_index
 from detector.training.interrupts import deferred_interrupts
 from detector.training.targets import hardest, match_regions, region_losses
 from detector.weights import Model, load_model, save_model
-from proposals import ProposalCache, Proposals, SelectiveSearch
+from proposals import ProposalCache, Proposals, SelectiveSearch, warm_up
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY = 50
-EVALUATION_SCORE = 0.01
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:
@@ -72,7 +75,7 @@ class Trainer:
         self.optimizer = _optimizer(self.network, recipe.optimizer)
         average = get_ema_multi_avg_fn(recipe.optimizer.ema_decay)
         self.checkpoint = out / "checkpoint.pt"
-        self.step, self.seconds = 0, 0.0
+        self.step, self.saved_step, self.seconds = 0, 0, 0.0
         resumed = self.checkpoint.exists()
         if not resumed:
             _initialise(self.network, init)
@@ -84,45 +87,56 @@ class Trainer:
         """Trains to the recipe's last step, with checkpoints, evaluations and logs on the way.
 
         Raises:
-            KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the checkpoint holds the step that was done last.
-            InputError: an image or its annotation cannot be used, or the loss is not finite.
+            KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; `saved_step` is the step that a new run goes on from.
+            InputError: an image or its annotation cannot be used, or the training diverged.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        config, recipe = self.recipe.optimizer, self.recipe
-        state = (self.step, config.steps, self.recipe_hash, self.dtype, self.device)
+        steps, every = self.recipe.optimizer.steps, self.recipe.eval_every
+        state = (self.step, steps, self.recipe_hash, self.dtype, self.device)
         log.info("step %d of %d, recipe %s, %s on %s", *state)
-        with (
-            SummaryWriter(str(self.out), purge_step=self.step) as board,
-            ThreadPoolExecutor(1) as loader,
-            deferred_interrupts() as interrupted,
-        ):
-            window: list[list[float]] = []
-            started = time.perf_counter()
+        self._fill_cache()
+        with SummaryWriter(str(self.out), purge_step=self.step + 1) as board:
+            while True:
+                if self.step == steps or (self.step > 0 and self.step % every == 0):
+                    self._evaluate_and_export(board)
+                if self.step == steps:
+                    return
+                with deferred_interrupts() as interrupted:
+                    self._train_until(min(steps, self.step - self.step % every + every), board, interrupted)
+
+    def _train_until(self, last: int, board: SummaryWriter, interrupted: Callable[[], bool]) -> None:
+        window: list[list[float]] = []
+        started = time.perf_counter()
+        with ThreadPoolExecutor(1) as loader:
             coming = loader.submit(self.example, self.step)
-            while self.step < config.steps:
+            while self.step < last:
                 example = coming.result()
                 coming = loader.submit(self.example, self.step + 1)
                 window.append(self.train_step(example))
                 self.step += 1
-                if self.step % LOG_EVERY == 0:
+                if self.step % LOG_EVERY == 0 or self.step == last:
                     now = time.perf_counter()
                     self.seconds += now - started
                     self._log(board, window, (now - started) / len(window))
                     window, started = [], now
-                if self.step % recipe.checkpoint_every == 0 or self.step == config.steps or interrupted():
+                if self.step % self.recipe.checkpoint_every == 0 or self.step == last or interrupted():
                     self.save()
                 if interrupted():
                     raise KeyboardInterrupt
-                if self.step % recipe.eval_every == 0 and self.step < config.steps:
-                    self._evaluate_and_export(board)
-                    started = time.perf_counter()
-            self._evaluate_and_export(board)
+
+    def _fill_cache(self) -> None:
+        """Computes all proposals ahead, with a progress bar; finds images that cannot be read before they matter."""
+        warm_up(log.info)
+        paths = [self.data.image_path(index) for index in range(len(self.data))]
+        skipped = self.cache.fill(paths, lambda data: read_image(data).pixels, torch.get_num_threads())
+        for path, reason in skipped.items():
+            raise InputError(f"{path}: {reason} ({len(skipped)} such images); mend it or take it out of the split")
 
     def example(self, step: int) -> Example:
         """What a step trains on; depends on nothing but the recipe's seed and the step."""
         index = sample_index(self.recipe.seed, step, len(self.data))
         sample = self.data[index]
-        image, proposals = self._proposals(sample.image_path)
+        image, proposals = self._proposals(sample)
         return make_example(
             image.pixels,
             proposals.boxes,
@@ -162,20 +176,21 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
+        if not torch.isfinite(norm):
+            raise InputError(f"step {self.step}: the gradient is {norm.item()}; lower the rate or look at the data")
         self.optimizer.step()
         self.ema.update_parameters(self.network)
         return [loss.item(), classification.item(), offsets.item(), norm.item()]
 
-    def evaluate(self) -> VOCResult:
-        """VOC07 average precision of the averaged network on the first images of the held-back split."""
-        count = min(self.recipe.data.eval_limit, len(self.held_back))
-        detector = Detector(self._model(), str(self.device))
+    def evaluate(self, count: int) -> VOCResult:
+        """VOC07 average precision of the averaged network on the first `count` images of the held-back split."""
+        detector = Detector(self._model({}), str(self.device))
         truth, found = [], []
         for index in range(count):
             sample = self.held_back[index]
-            image, proposals = self._proposals(sample.image_path)
+            image, proposals = self._proposals(sample)
             truth.append(sample.annotations)
-            found.append(detector.detect_proposals(image, proposals, EVALUATION_SCORE))
+            found.append(detector.detect_proposals(image, proposals, LOWEST_SCORE))
         return voc_average_precision(truth, found, self.held_back.class_names, metric="voc07")
 
     def save(self) -> None:
@@ -184,6 +199,7 @@ class Trainer:
             self.checkpoint,
             {
                 "recipe": self.recipe_hash,
+                "dtype": str(self.dtype),
                 "config": to_plain(self.recipe),
                 "step": self.step,
                 "seconds": self.seconds,
@@ -193,38 +209,55 @@ class Trainer:
             },
         )
 
-    def _restore(self, state: dict) -> None:
+        self.saved_step = self.step
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.seconds = state["step"], state["seconds"]
+        self.saved_step = self.step
+        # the run goes on in the format it began in, also where another would be faster now
+        self.dtype = torch.bfloat16 if state["dtype"] == str(torch.bfloat16) else torch.float32
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def _proposals(self, path: Path) -> tuple[Image, Proposals]:
-        data = path.read_bytes()
-        image = read_image(data, str(path))
+    def _proposals(self, sample: Sample) -> tuple[Image, Proposals]:
+        data = sample.image_path.read_bytes()
+        image = read_image(data, str(sample.image_path))
+        try:
+            check_size((image.width, image.height), sample.annotations.image_size)
+        except InputError as error:
+            raise InputError(f"{sample.image_path}: {error}") from None
         return image, self.cache.get(data, lambda: image.pixels)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def _model(self) -> Model:
+    def _model(self, facts: dict[str, Any]) -> Model:
         network = self.ema.module
         assert isinstance(network, RegionClassifier)
-        facts = {"recipe": self.recipe_hash, "steps": self.step, "hours": round(self.seconds / 3600, 2)}
         return Model(network, self.recipe.model, self.data.class_names, facts)
 
     def _evaluate_and_export(self, board: SummaryWriter) -> None:
-        result = self.evaluate()
-        split, count = self.recipe.data.eval_split, min(self.recipe.data.eval_limit, len(self.held_back))
-        precision, recall = result.at_score(0.5)
+        """Evaluates on the first images of the held-back split, after the last step on all, and writes the model."""
+        split, count = self.recipe.data.eval_split, len(self.held_back)
+        if self.step < self.recipe.optimizer.steps:
+            count = min(count, self.recipe.data.eval_limit)
+        result = self.evaluate(count)
         log.info(
             "step %d: mAP %.4f on %d images of %s; at score 0.5 precision %.3f, recall %.3f",
-            self.step, result.mean_ap, count, split, precision, recall,
+            self.step, result.mean_ap, count, split, *result.at_score(0.5),
         )  # fmt: skip
         board.add_scalar("mAP", result.mean_ap, self.step)
-        model = self._model()
-        model.facts.update(mAP=round(result.mean_ap, 4), metric="voc07", split=split, images=count)
-        save_model(model, self.out / "model.safetensors")
+        facts = {
+            "recipe": self.recipe_hash,
+            "steps": self.step,
+            "hours": round(self.seconds / 3600, 2),
+            "mAP": round(result.mean_ap, 4),
+            "metric": result.metric,
+            "split": split,
+            "images": count,
+        }
+        save_model(self._model(facts), self.out / "model.safetensors")
 
     def _log(self, board: SummaryWriter, window: list[list[float]], seconds: float) -> None:
         loss, classification, offsets, norm = torch.tensor(window).mean(dim=0).tolist()

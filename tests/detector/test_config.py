@@ -70,6 +70,6 @@ def test_missing_file_points_at_the_recipes(tmp_path: Path):
         load_recipe(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")), ids=lambda p: p.name)
 def test_shipped_recipes_are_valid(path: Path):
     assert load_recipe(path).optimizer.steps > 0

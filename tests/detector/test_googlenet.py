@@ -105,22 +105,27 @@ def test_dense_trunk_contains_the_strided_one():
     torch.testing.assert_close(aligned[:, :, inner, inner], a[:, :, inner, inner], rtol=1e-4, atol=1e-5)
 
 
-def test_offset_is_the_centre_of_a_cells_field_of_view():
-    """The gradient of cell i reaches the input symmetrically about pixel offset + stride * i."""
-    torch.manual_seed(0)
-    trunk = Trunk(dense=True)
+def average_pool(x: torch.Tensor, size: int, stride: int = 1, padding: int = 0, dilation: int = 1, ceil_mode=False):
+    channels, hang = x.shape[1], 1 if ceil_mode else 0
+    kernel = torch.full((channels, 1, size, size), 1 / size**2)
+    x = F.pad(x, (padding, padding + hang, padding, padding + hang))
+    return F.conv2d(x, kernel, stride=stride, dilation=dilation, groups=channels)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_offset_is_the_centre_of_a_cells_field_of_view(dense: bool, monkeypatch: pytest.MonkeyPatch):
+    """With even weights and pools that average, cell i sees the pixels symmetrically about offset + stride * i."""
+    monkeypatch.setattr(F, "max_pool2d", average_pool)
+    trunk = Trunk(dense=dense)
     for p in trunk.parameters():
-        nn.init.constant_(p, 0.01)
+        nn.init.constant_(p, 1e-3)
     trunk.lrn = nn.Identity()
-    x = torch.rand(1, 3, 1, 672).expand(1, 3, 672, 672).clone().requires_grad_()
-    trunk(torch.ones_like(x) * 0.0 + x * 0 + 1.0)  # shapes only
-    y = F.avg_pool2d(x, 1)
-    probe = trunk(y * 0 + x * 0 + x.detach() * 0 + x)
-    probe[0, :, 20, 20].sum().backward()
-    reached = x.grad[0].abs().sum(dim=0)
-    columns = reached.sum(dim=0).nonzero().squeeze()
-    centre = (columns[0] + columns[-1] + 1) / 2
-    assert abs(float(centre) - (trunk.offset + trunk.stride * 20)) <= trunk.stride / 2
+    x = torch.ones(1, 3, 640, 640, requires_grad=True)
+    cell = 10 if not dense else 20
+    trunk(x)[0, :, cell, cell].sum().backward()
+    seen = x.grad[0].sum(dim=(0, 1)).double()
+    centre = (seen * (torch.arange(640) + 0.5)).sum() / seen.sum()
+    assert float(centre) == pytest.approx(trunk.offset + trunk.stride * cell, abs=0.1)
 
 
 def npz(path: Path, network: GoogLeNet, skip: str = "") -> Path:
@@ -156,7 +161,10 @@ def test_caffe_weights_errors_name_file_and_array(tmp_path: Path):
         load_caffe_weights(GoogLeNet(), other)
 
 
-@pytest.mark.skipif("IMAGENET_SAMPLES" not in os.environ, reason="needs IMAGENET_SAMPLES and BVLC_WEIGHTS (README)")
+@pytest.mark.skipif(
+    not {"IMAGENET_SAMPLES", "BVLC_WEIGHTS"} <= os.environ.keys(),
+    reason="needs IMAGENET_SAMPLES, a folder of photos, and BVLC_WEIGHTS, the .npz",
+)
 def test_reference_weights_give_the_known_hits():
     """BVLC's weights: 155 top-1 and 186 top-5 hits on the 200 sample photos (centre crop 224)."""
     weights = Path(os.environ["BVLC_WEIGHTS"])

@@ -85,13 +85,18 @@ def test_an_array_needs_its_channels_named(model: Model):
 def test_devices():
     assert resolve_device("cpu").type == "cpu"
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(InputError, match="device 'gpu' is not known"):
-        resolve_device("gpu")
+    for unknown in ("gpu", "meta", "cuda:x"):
+        with pytest.raises(InputError, match=f"device '{unknown}' is not known"):
+            resolve_device(unknown)
+    with pytest.raises(InputError, match="device 'cuda:99': PyTorch finds"):
+        resolve_device("cuda:99")
+
+
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_missing_gpu_is_said():
-    with pytest.raises(InputError, match="no CUDA GPU"):
+    with pytest.raises(InputError, match="finds no CUDA GPU"):
         resolve_device("cuda")
 
 

@@ -8,6 +8,12 @@ import pytest
 from detector.cli import main
 
 
+@pytest.fixture(autouse=True)
+def leave_this_process_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting in ("keep_freed_memory", "keep_prepared_convolutions"):
+        monkeypatch.setattr(f"detector.training.memory.{setting}", lambda: None)
+
+
 @pytest.fixture
 def root(make_voc: Callable[..., Path]) -> Path:
     return make_voc({"a": [("cat", (10, 10, 60, 60), 0)]})

@@ -1,7 +1,6 @@
 """Training for real, on small drawn images: it learns, it resumes to the same numbers, its model detects."""
 
 import dataclasses
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -97,7 +96,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(root: Path, tmp_path: Path
 
     def interrupted(example):
         if first.step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return step(example)
 
     monkeypatch.setattr(first, "train_step", interrupted)
