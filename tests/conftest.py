@@ -1,8 +1,12 @@
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+# On images this small, threads mostly wait for each other. Has to be set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 VOCObject = tuple[str, tuple[float, float, float, float], int]
 

@@ -59,6 +59,8 @@ def init(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for caffe, name in TRUNK_LAYERS.items():
         conv = trunk.get_submodule(name)
         torch.nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        if name == "conv1":
+            conv.weight.data *= 0.01  # for pixels in 0..255
         arrays[f"{caffe}.weight"], arrays[f"{caffe}.bias"] = conv.weight.detach().numpy(), np.zeros(len(conv.weight))
     path = tmp_path_factory.mktemp("init") / "random.npz"
     np.savez(path, **arrays)
