@@ -18,6 +18,7 @@ from proposals import SelectiveSearchConfig
 
 _FORBID = {"extra": "forbid"}
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -42,11 +43,17 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class PostprocessConfig:
-    """From scores and boxes to detections: NMS for each class (R-CNN: 0.3), then the best of an image."""
+    """From scores and boxes to detections: NMS for each class (R-CNN: 0.3), then the best of an image.
+
+    Attributes:
+        calibration: slope and offset that the log-odds of a score are put through (Platt scaling), fitted after the
+            training so that a score says how often such a detection is right; the order of detections stays.
+    """
 
     __pydantic_config__ = _FORBID
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
+    calibration: tuple[Positive, Finite] = (1.0, 0.0)
 
 
 @dataclass(frozen=True)

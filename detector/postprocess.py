@@ -29,7 +29,9 @@ def postprocess(
     """
     width, height = image_size
     moved = clip_boxes_to_image(decode_offsets(boxes, predictions.offsets), (height, width))
-    scores = predictions.class_logits.softmax(dim=1)[:, 1:]
+    slope, shift = config.calibration
+    probabilities = predictions.class_logits.softmax(dim=1)[:, 1:]
+    scores = (slope * probabilities.logit(eps=1e-6) + shift).sigmoid()
     regions, labels = (scores >= score).nonzero(as_tuple=True)
     candidates, candidate_scores = moved[regions], scores[regions, labels]
     solid = (candidates[:, 2:] - candidates[:, :2] >= 1).all(dim=1)

@@ -34,9 +34,9 @@ def train(
     try:
         from detector.training.trainer import Trainer
     except ModuleNotFoundError as error:
-        if error.name != "tensorboard":
+        if error.name not in ("tensorboard", "sklearn"):
             raise
-        raise InputError("training needs TensorBoard; install it with: pip install tensorboard") from None
+        raise InputError(f"training needs {error.name}: pip install tensorboard scikit-learn") from None
 
     loaded = load_recipe(recipe)
     out = out or Path("runs") / recipe.stem

@@ -1,5 +1,6 @@
 """The training loop of the region classifier."""
 
+import dataclasses
 import logging
 import math
 import time
@@ -18,6 +19,7 @@ from detector.config import OptimizerConfig, Recipe, config_hash, to_plain
 from detector.data.annotations import Sample
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
+from detector.evaluation.calibration import fit_calibration
 from detector.evaluation.predictions import LOWEST_SCORE, check_size
 from detector.evaluation.voc import VOCResult, voc_average_precision
 from detector.images import Image, read_image
@@ -238,7 +240,7 @@ class Trainer:
         return Model(network, self.recipe.model, self.data.class_names, facts)
 
     def _evaluate_and_export(self, board: SummaryWriter) -> None:
-        """Evaluates on the first images of the held-back split, after the last step on all, and writes the model."""
+        """Evaluates on the first held-back images, after the last step on all; writes the calibrated model."""
         split, count = self.recipe.data.eval_split, len(self.held_back)
         if self.step < self.recipe.optimizer.steps:
             count = min(count, self.recipe.data.eval_limit)
@@ -257,7 +259,11 @@ class Trainer:
             "split": split,
             "images": count,
         }
-        save_model(self._model(facts), self.out / "model.safetensors")
+        model = self._model(facts)
+        calibration = fit_calibration(result)
+        post = dataclasses.replace(model.config.postprocess, calibration=calibration)
+        model = dataclasses.replace(model, config=dataclasses.replace(model.config, postprocess=post))
+        save_model(model, self.out / "model.safetensors")
 
     def _log(self, board: SummaryWriter, window: list[list[float]], seconds: float) -> None:
         loss, classification, offsets, norm = torch.tensor(window).mean(dim=0).tolist()

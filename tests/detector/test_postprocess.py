@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ def predictions(probabilities: list[list[float]]) -> RegionPredictions:
 BOXES = torch.tensor([[0.0, 0, 40, 40], [2, 0, 42, 40], [50, 50, 90, 90]])
 
 
-def run(given: RegionPredictions, boxes: torch.Tensor = BOXES, score: float = 0.1, **config: float):
+def run(given: RegionPredictions, boxes: torch.Tensor = BOXES, score: float = 0.1, **config: object):
     return postprocess(given, boxes, (100, 80), CLASSES, PostprocessConfig(**config), score)
 
 
@@ -57,3 +59,11 @@ def test_at_most_max_detections():
 
 def test_no_detections():
     assert len(run(predictions([[0.0, 0.0]] * 3))) == 0
+
+
+def test_calibration_changes_scores_by_their_log_odds_and_not_their_order():
+    """Slope 2, offset -1: 0.8 becomes sigmoid(2 log 4 - 1)."""
+    given = predictions([[0.6, 0.0], [0.7, 0.0], [0.1, 0.8]])
+    plain, calibrated = run(given, score=0.0), run(given, score=0.0, calibration=(2.0, -1.0))
+    assert [d.label for d in calibrated] == [d.label for d in plain]
+    assert calibrated.scores[0] == pytest.approx(1 / (1 + math.exp(1 - 2 * math.log(4))), rel=1e-5)

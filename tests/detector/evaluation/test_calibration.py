@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from detector.evaluation.calibration import fit_calibration
+from detector.evaluation.voc import ClassResult, VOCResult
+
+
+def result(scores: np.ndarray, right: np.ndarray) -> VOCResult:
+    order = np.argsort(-scores)
+    one = ClassResult(0.5, len(scores), scores[order].astype(np.float32), right[order])
+    return VOCResult("voc07", 0.5, {"cat": one})
+
+
+def test_planted_slope_and_offset_are_found():
+    """Detections that are right with the probability sigmoid(2 * logit(score) - 1)."""
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0.02, 0.98, 20_000)
+    log_odds = np.log(scores / (1 - scores))
+    right = rng.random(20_000) < 1 / (1 + np.exp(-(2 * log_odds - 1)))
+    assert fit_calibration(result(scores, right)) == pytest.approx((2.0, -1.0), abs=0.1)
+
+
+@pytest.mark.parametrize("right", [[True] * 4, [False] * 4, [False, False, True, True]])
+def test_nothing_to_learn_or_a_reversed_order_changes_nothing(right: list[bool]):
+    scores = np.array([0.9, 0.8, 0.2, 0.1])
+    assert fit_calibration(result(scores, np.array(right))) == (1.0, 0.0)
+
+
+def test_no_detections():
+    assert fit_calibration(result(np.zeros(0), np.zeros(0, dtype=bool))) == (1.0, 0.0)
