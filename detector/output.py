@@ -105,6 +105,8 @@ def check_writable_file(path: Path, option: str) -> None:
 
     Raises `InputError` that names the option and the file if it could not.
     """
+    if str(path) == "-":
+        raise InputError(f"{option} -: standard output is for the printed results; give the name of a file")
     if path.is_dir():
         raise InputError(f"{option} {path}: is a folder; give the name of a file")
     _check_writable(path.parent, f"{option} {path}")

@@ -10,24 +10,32 @@ import time
 import torch
 from torch import nn
 
+_SLOW = 1.5
+"""Between the two cases (half the time of float32, or at least four times), far from both: the choice is then the same
+in every run on a machine, also on a busy one."""
+
 
 @functools.cache
 def fast_dtype(device: str) -> torch.dtype:
     """The faster of bfloat16 and float32 for convolutions on a device ("cpu", "cuda", "cuda:1", ...)."""
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    seconds = {dtype: _convolution_seconds(dtype, device) for dtype in (torch.float32, torch.bfloat16)}
-    return min(seconds, key=lambda dtype: seconds[dtype])
+    seconds = _convolution_seconds(device)
+    return torch.bfloat16 if seconds[torch.bfloat16] < _SLOW * seconds[torch.float32] else torch.float32
 
 
-def _convolution_seconds(dtype: torch.dtype, device: str) -> float:
-    conv = nn.Conv2d(96, 208, 3, padding=1, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-    x = torch.ones(1, 96, 25, 34, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    best = float("inf")
+def _convolution_seconds(device: str) -> dict[torch.dtype, float]:
+    """Best time of a convolution in each format; taken in turns, so that a busy moment meets both."""
+    runs = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        conv = nn.Conv2d(96, 208, 3, padding=1, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+        x = torch.ones(1, 96, 25, 34, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        runs[dtype] = (conv, x)
+    best = dict.fromkeys(runs, float("inf"))
     with torch.inference_mode():
-        conv(x)
-        for _ in range(3):
-            start = time.perf_counter()
-            conv(x)
-            best = min(best, time.perf_counter() - start)
+        for _ in range(6):
+            for dtype, (conv, x) in runs.items():
+                start = time.perf_counter()
+                conv(x)
+                best[dtype] = min(best[dtype], time.perf_counter() - start)
     return best
