@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from detector.boxes import decode_offsets
 from detector.config import PostprocessConfig
 from detector.detections import Detections
 from detector.network import RegionPredictions
+from detector.nms import class_nms
 
 
 def postprocess(
@@ -28,7 +29,8 @@ def postprocess(
         score: lowest score to keep.
     """
     width, height = image_size
-    moved = clip_boxes_to_image(decode_offsets(boxes, predictions.offsets), (height, width))
+    moved = decode_offsets(boxes, predictions.offsets)
+    moved = torch.minimum(moved.clamp(min=0), moved.new_tensor((width, height, width, height)))
     slope, shift = config.calibration
     probabilities = predictions.class_logits.softmax(dim=1)[:, 1:]
     scores = (slope * probabilities.logit(eps=1e-6) + shift).sigmoid()
@@ -36,7 +38,7 @@ def postprocess(
     candidates, candidate_scores = moved[regions], scores[regions, labels]
     solid = (candidates[:, 2:] - candidates[:, :2] >= 1).all(dim=1)
     candidates, candidate_scores, labels = candidates[solid], candidate_scores[solid], labels[solid]
-    keep = batched_nms(candidates, candidate_scores, labels, config.nms_iou)[: config.max_detections]
+    keep = class_nms(candidates, candidate_scores, labels, config.nms_iou)[: config.max_detections]
     return Detections(
         boxes=candidates[keep].cpu().numpy(),
         scores=candidate_scores[keep].cpu().numpy(),
