@@ -354,6 +354,7 @@ def test_progress_is_shown_on_a_terminal_for_several_photos(detector, folder, ca
 
 PROGRAM = """
 import signal, sys, types
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may have it ignored
 sys.path[:0] = {path!r}
 import test_detect
 rule = test_detect.RuleDetector()
