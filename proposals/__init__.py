@@ -6,24 +6,47 @@ from proposals.files import atomic_write
 from proposals.types import Proposals, Proposer
 
 if TYPE_CHECKING:
+    from proposals.batch import FileProposals, propose_files
     from proposals.cache import ProposalCache
-    from proposals.config import SelectiveSearchConfig
+    from proposals.config import PRESETS, SelectiveSearchConfig
+    from proposals.evaluation import Coverage, ProposalEvaluation
+    from proposals.export import export_proposals
+    from proposals.hierarchy import Hierarchy
+    from proposals.methods import METHODS, make_proposer
     from proposals.selective_search import SelectiveSearch, warm_up
 
 __all__ = [
+    "METHODS",
+    "PRESETS",
+    "Coverage",
+    "FileProposals",
+    "Hierarchy",
     "ProposalCache",
+    "ProposalEvaluation",
     "Proposals",
     "Proposer",
     "SelectiveSearch",
     "SelectiveSearchConfig",
     "atomic_write",
+    "export_proposals",
+    "make_proposer",
+    "propose_files",
     "warm_up",
 ]
 
 _MODULES = {
+    "Coverage": "evaluation",
+    "FileProposals": "batch",
+    "Hierarchy": "hierarchy",
+    "METHODS": "methods",
+    "PRESETS": "config",
     "ProposalCache": "cache",
+    "ProposalEvaluation": "evaluation",
     "SelectiveSearch": "selective_search",
     "SelectiveSearchConfig": "config",
+    "export_proposals": "export",
+    "make_proposer": "methods",
+    "propose_files": "batch",
     "warm_up": "selective_search",
 }
 

@@ -3,13 +3,11 @@
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from tqdm import tqdm
 
 from proposals.files import atomic_write
 from proposals.types import Proposals, Proposer
@@ -62,63 +60,6 @@ class ProposalCache:
         digest.update(content)
         key = digest.hexdigest()
         return self.directory / key[:2] / f"{key[2:]}.npz"
-
-    def fill(
-        self,
-        files: Iterable[str | os.PathLike[str]],
-        read_image: Callable[[bytes], np.ndarray],
-        threads: int = 1,
-        progress: bool = True,
-    ) -> dict[Path, str]:
-        """Compute what is missing for many image files; run again, it goes on where it was stopped.
-
-        Args:
-            files: paths of the image files.
-            read_image: decodes a file's bytes to the upright image, (H, W, 3) uint8 RGB.
-            threads: images worked on at the same time, each with the proposer's own threads.
-            progress: show a progress bar on standard error.
-
-        Returns:
-            The files that had to be skipped (missing, unreadable, not an image), each with the reason. An
-            OSError while writing the cache itself is raised instead.
-        """
-
-        def work(path: Path) -> str | None:
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                return error.strerror or str(error)
-
-            def decode() -> np.ndarray:
-                try:
-                    return read_image(content)
-                except Exception as error:  # a decoder may raise anything, OSError too
-                    raise ValueError(_one_line(error)) from error
-
-            try:
-                self.get(content, decode)
-            except ValueError as error:
-                return _one_line(error)
-            return None
-
-        paths = [Path(file) for file in files]
-        skipped: dict[Path, str] = {}
-        with ThreadPoolExecutor(threads) as pool:
-            futures = [pool.submit(work, path) for path in paths]
-            try:
-                bar = tqdm(futures, desc="proposals", unit="image", disable=not progress)
-                for path, future in zip(paths, bar, strict=True):
-                    reason = future.result()
-                    if reason is not None:
-                        skipped[path] = reason
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        return skipped
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _write(file: BinaryIO, proposals: Proposals) -> None:

@@ -1,19 +1,67 @@
-"""Colour spaces of Selective Search."""
+"""The eight colour spaces of Selective Search (section 3.2 and table 1 of the paper), in whole-number arithmetic."""
 
 import cv2
 import numpy as np
 
+from proposals.compilation import kernel
 from proposals.config import ColourSpace
 
+# OpenCV's 8-bit conversions compute with whole numbers, hence alike on every machine.
 _CODES: dict[ColourSpace, int] = {
     "HSV": cv2.COLOR_RGB2HSV_FULL,
     "Lab": cv2.COLOR_RGB2Lab,
+    "I": cv2.COLOR_RGB2GRAY,
+    "H": cv2.COLOR_RGB2HSV_FULL,
 }
 
 
 def colour_planes(image: np.ndarray, space: ColourSpace) -> np.ndarray:
     """Convert an (H, W, 3) uint8 RGB image to (channels, H, W) uint8, every channel scaled to 0..255.
 
-    OpenCV's 8-bit conversions are integer arithmetic, hence equal on every machine.
+    - RGB; I: intensity (luma); Lab; HSV; H: the hue of HSV alone.
+    - rgb: each channel divided by their sum; black counts as grey.
+    - rgI: r and g of rgb, and I.
+    - C: the opponent colours, divided by the intensity (Geusebroek et al., PAMI 2001): (R - G) / S and
+      (R + G - 2 B) / S with S = R + G + B, each from its least to its greatest possible value. Its third channel, the
+      intensity divided by itself, is constant and left out.
     """
-    return np.ascontiguousarray(cv2.cvtColor(image, _CODES[space]).transpose(2, 0, 1))
+    if space in _CODES:
+        converted = cv2.cvtColor(image, _CODES[space]).reshape(*image.shape[:2], -1)
+        return np.ascontiguousarray((converted[:, :, :1] if space == "H" else converted).transpose(2, 0, 1))
+    planes = np.array(image.transpose(2, 0, 1), order="C")
+    if space == "C":
+        return _opponent(planes)
+    if space == "RGB":
+        return planes
+    planes = _normalised(planes)
+    if space == "rgI":
+        planes[2] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return planes
+
+
+@kernel
+def _normalised(rgb):  # type: ignore[no-untyped-def]
+    _, height, width = rgb.shape
+    planes = np.empty((3, height, width), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            total = np.int32(rgb[0, y, x]) + rgb[1, y, x] + rgb[2, y, x]
+            for c in range(3):
+                planes[c, y, x] = 85 if total == 0 else (510 * np.int32(rgb[c, y, x]) + total) // (2 * total)
+    return planes
+
+
+@kernel
+def _opponent(rgb):  # type: ignore[no-untyped-def]
+    _, height, width = rgb.shape
+    planes = np.empty((2, height, width), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            red, green, blue = np.int32(rgb[0, y, x]), np.int32(rgb[1, y, x]), np.int32(rgb[2, y, x])
+            total = red + green + blue
+            if total == 0:
+                planes[0, y, x], planes[1, y, x] = 128, 170  # what every grey gets
+            else:
+                planes[0, y, x] = (255 * (red - green + total) + total) // (2 * total)
+                planes[1, y, x] = (510 * (red + green - 2 * blue + 2 * total) + 3 * total) // (6 * total)
+    return planes

@@ -1,10 +1,10 @@
 """Settings of Selective Search."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-ColourSpace = Literal["HSV", "Lab"]
+ColourSpace = Literal["RGB", "I", "Lab", "rgI", "HSV", "rgb", "C", "H"]
 COLOUR_SPACES: tuple[str, ...] = get_args(ColourSpace)
 
 # Colour, Texture, Size, Fill: every choice of one to four, letters in this order.
@@ -28,8 +28,9 @@ class SelectiveSearchConfig:
         sigma: Gaussian smoothing before the segmentation, in pixels.
         superpixel_scale: k and the minimum size are both multiplied by it; 2 halves the number of boxes
             (GoogLeNet, arXiv 1409.4842, section 7).
-        working_width: the image is resized to this width first (R-CNN: 500), boxes are given in pixels of
-            the original; None works at the original size.
+        working_width: an image that is wider is reduced to this width first (R-CNN: 500), boxes are given in pixels
+            of the original; None works at the original size, as the paper does.
+        enlarge: narrower images are enlarged to `working_width`, as in R-CNN's code: more boxes and more time.
         minimum_box_side: boxes with a side shorter than this many pixels of the original are dropped.
         seed: of the random factor in the ranking.
 
@@ -45,6 +46,7 @@ class SelectiveSearchConfig:
     sigma: float = 0.8
     superpixel_scale: float = 1.0
     working_width: int | None = 500
+    enlarge: bool = False
     minimum_box_side: int = 20
     seed: int = 0
 
@@ -70,10 +72,23 @@ class SelectiveSearchConfig:
             _in_range("working_width", self.working_width, 16, 10_000, low_allowed=True, whole=True)
         _in_range("minimum_box_side", self.minimum_box_side, 1, 10_000, low_allowed=True, whole=True)
         _in_range("seed", self.seed, 0, 2**63 - 1, low_allowed=True, whole=True)
+        if not isinstance(self.enlarge, bool):
+            raise ValueError(f"enlarge must be true or false, not {self.enlarge!r}")
         # 50 and 50.0 are the same setting and must have the same fingerprint.
         object.__setattr__(self, "ks", tuple(float(k) for k in self.ks))
         for name in ("minimum_size_scale", "sigma", "superpixel_scale"):
             object.__setattr__(self, name, float(getattr(self, name)))
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> "SelectiveSearchConfig":
+        """The settings of the paper's table 8: `single`, `fast` or `quality`, with fields to change in it.
+
+        >>> SelectiveSearchConfig.preset("single", superpixel_scale=2).ks
+        (100.0,)
+        """
+        if name not in PRESETS:
+            raise ValueError(f"preset: unknown {name!r}, known are {', '.join(PRESETS)}")
+        return replace(PRESETS[name], **changes)
 
 
 def _known(name: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
@@ -91,3 +106,15 @@ def _in_range(
         kind = "a whole number" if whole else "a number"
         bound = "from" if low_allowed else "above"
         raise ValueError(f"{name} must be {kind} {bound} {low:g} to {high:g}, not {value!r}")
+
+
+PRESETS: dict[str, SelectiveSearchConfig] = {
+    "single": SelectiveSearchConfig(colour_spaces=("HSV",), similarities=("CTSF",), ks=(100.0,)),
+    "fast": SelectiveSearchConfig(),
+    "quality": SelectiveSearchConfig(
+        colour_spaces=("HSV", "Lab", "rgI", "H", "I"),
+        similarities=("CTSF", "TSF", "F", "S"),
+        ks=(50.0, 100.0, 150.0, 300.0),
+    ),
+}
+"""The paper's combinations: 1, 8 and 80 strategies."""

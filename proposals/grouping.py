@@ -1,51 +1,37 @@
 """Hierarchical grouping of superpixels (Selective Search, algorithm 1)."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from proposals.compilation import kernel
-from proposals.features import COLOUR_BINS, ORIENTATIONS, Regions
+from proposals.features import COLOUR_BINS, ORIENTATIONS
+from proposals.hierarchy import Hierarchy
+from proposals.regions import Regions
 
 # Histograms are compared as 16-bit fractions: sums of whole numbers do not depend on their order.
 _WHOLE = 65535
+# Similarities are compared as whole numbers of this fraction: equal means equal, on every machine.
+_SIMILARITY_UNIT = 2.0**28
 
 
-@dataclass(frozen=True, eq=False)
-class Hierarchy:
-    """All regions of one grouping: N superpixels, then the N - 1 unions in order of their making.
-
-    Attributes:
-        merges: (N - 1, 2) int32: region N + i is the union of the regions merges[i].
-        boxes: (2 N - 1, 4) int32 xyxy pixels, right and bottom exclusive.
-        sizes: (2 N - 1,) int32 pixels.
-        counts: (2 N - 1, bins) int32 histograms as in `Regions`.
-    """
-
-    merges: np.ndarray
-    boxes: np.ndarray
-    sizes: np.ndarray
-    counts: np.ndarray
-
-
-def group(regions: Regions, similarity: str, image_size: tuple[int, int]) -> Hierarchy:
+def group(regions: Regions, similarity: str) -> Hierarchy:
     """Join the two most similar neighbours until one region is left.
 
     Args:
         regions: the superpixels.
         similarity: letters of the summed measures (equations 2 to 6 of the paper): C colour, T texture,
             S size, F fill.
-        image_size: (width, height) in pixels.
 
     Of equally similar pairs the one of the oldest regions is joined first.
     """
     n = len(regions.sizes)
-    counts = np.zeros((2 * n - 1, regions.counts.shape[1]), np.int32)
+    # Without colour and texture no histogram is needed.
+    bins = regions.counts.shape[1] if set("CT") & set(similarity) else 0
+    counts = np.zeros((2 * n - 1, bins), np.int32)
     sizes = np.zeros(2 * n - 1, np.int32)
     boxes = np.zeros((2 * n - 1, 4), np.int32)
-    counts[:n], sizes[:n], boxes[:n] = regions.counts, regions.sizes, regions.boxes
+    counts[:n], sizes[:n], boxes[:n] = regions.counts[:, :bins], regions.sizes, regions.boxes
     # What one unit of each measure adds to the similarity; 0 leaves the measure out.
-    pixels = image_size[0] * image_size[1]
+    pixels = regions.labels.size
     units = {
         "C": _WHOLE * regions.channels,
         "T": _WHOLE * regions.channels * ORIENTATIONS,
@@ -53,8 +39,8 @@ def group(regions: Regions, similarity: str, image_size: tuple[int, int]) -> Hie
         "F": pixels,
     }
     weights = np.array([1 / unit if letter in similarity else 0.0 for letter, unit in units.items()])
-    merges = _group(counts, sizes, boxes, regions.neighbours, regions.channels * COLOUR_BINS, weights)
-    return Hierarchy(merges, boxes, sizes, counts)
+    merges, keys = _group(counts, sizes, boxes, regions.neighbours, regions.channels * COLOUR_BINS, weights)
+    return Hierarchy(regions.labels, merges, keys / _SIMILARITY_UNIT, boxes, sizes, counts)
 
 
 @kernel
@@ -75,7 +61,7 @@ def _intersection(a, b):  # type: ignore[no-untyped-def]
 
 @kernel
 def _similarity(a, b, fractions, sizes, boxes, colour_bins, weights):  # type: ignore[no-untyped-def]
-    """Sum of the measures as a whole number of 2^-28: equal means equal, on every machine."""
+    """Sum of the measures as a whole number of 1 / _SIMILARITY_UNIT."""
     colour, texture, size, fill = weights[0], weights[1], weights[2], weights[3]
     value = 0.0
     if colour > 0:
@@ -89,7 +75,7 @@ def _similarity(a, b, fractions, sizes, boxes, colour_bins, weights):  # type: i
         box_width = max(boxes[a, 2], boxes[b, 2]) - min(boxes[a, 0], boxes[b, 0])
         box_height = max(boxes[a, 3], boxes[b, 3]) - min(boxes[a, 1], boxes[b, 1])
         value += 1.0 - fill * (box_width * box_height - union)
-    return int(value * 268435456.0)
+    return int(value * _SIMILARITY_UNIT)
 
 
 @kernel
@@ -127,6 +113,7 @@ def _group(counts, sizes, boxes, neighbours, colour_bins, weights):  # type: ign
     """Fill in the unions in counts, sizes and boxes, whose first halves describe the superpixels."""
     n = (sizes.size + 1) // 2
     merges = np.empty((n - 1, 2), np.int32)
+    merged_keys = np.empty(n - 1, np.int64)
     fractions = np.empty(counts.shape, np.uint16)
     for region in range(n):
         _normalise(counts[region], sizes[region], fractions[region])
@@ -163,7 +150,7 @@ def _group(counts, sizes, boxes, neighbours, colour_bins, weights):  # type: ign
 
     for union in range(n, 2 * n - 1):
         while True:
-            pair = pairs[0]
+            key, pair = keys[0], pairs[0]
             a, b = pair >> 32, pair & 0xFFFFFFFF
             length -= 1
             _swap(keys, pairs, 0, length)
@@ -172,6 +159,7 @@ def _group(counts, sizes, boxes, neighbours, colour_bins, weights):  # type: ign
                 break
         merges[union - n, 0] = a
         merges[union - n, 1] = b
+        merged_keys[union - n] = key
         owner[a] = owner[b] = union
         for i in range(counts.shape[1]):
             counts[union, i] = counts[a, i] + counts[b, i]
@@ -208,7 +196,7 @@ def _group(counts, sizes, boxes, neighbours, colour_bins, weights):  # type: ign
         if last >= 0:
             following[last] = -1
         tail[union] = last
-    return merges
+    return merges, merged_keys
 
 
 @kernel

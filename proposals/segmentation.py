@@ -7,6 +7,8 @@ from proposals.filters import correlate, gaussian_kernel
 
 # Edge weights are sorted as whole numbers of 1/128 grey level: the largest, 255 * sqrt(3), fits 16 bits.
 WEIGHT_UNIT = 128
+# Edges looked at in one go.
+_SIEVED = 256
 
 
 def sorted_edges(planes: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -18,7 +20,7 @@ def sorted_edges(planes: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarr
 
     Returns:
         codes: (E,) uint32, pixel index * 4 + direction (0 right, 1 down, 2 down right, 3 down left); of
-            equal weights the smaller code first.
+            equal weights the upper rows first, in a row the smaller direction, then the smaller column.
         starts: (65537,) int64: codes[starts[w]:starts[w + 1]] weigh w / WEIGHT_UNIT.
     """
     kernel = gaussian_kernel(sigma)
@@ -42,7 +44,7 @@ def segment(
     """
     codes, starts = edges
     width, height = image_size
-    labels, count = _segment(codes, starts, width, height, float(k) * WEIGHT_UNIT, float(minimum_size))
+    labels, count = _segment(codes, starts, width, height, np.float32(k * WEIGHT_UNIT), float(minimum_size))
     return labels, count
 
 
@@ -74,38 +76,43 @@ def _sorted_edges(planes, unit):  # type: ignore[no-untyped-def]
     for w in range(65536):
         starts[w + 1] += starts[w]
     codes = np.empty(starts[65536], np.uint32)
-    ends = starts.copy()
+    ends = starts.astype(np.int32)
     for y in range(height):
-        for x in range(width):
-            for direction in range(4):
-                if direction > 0 and y + 1 == height:
-                    continue
-                if x + 1 == width and (direction == 0 or direction == 2):
-                    continue
-                if x == 0 and direction == 3:
-                    continue
-                w = weights[y, direction, x]
-                codes[ends[w]] = (y * width + x) * 4 + direction
-                ends[w] += 1
+        for direction in range(1 if y + 1 == height else 4):
+            first = 1 if direction == 3 else 0
+            last = width - 1 if direction == 0 or direction == 2 else width
+            row = weights[y, direction]
+            for x in range(first, last):
+                codes[ends[row[x]]] = (y * width + x) * 4 + direction
+                ends[row[x]] += 1
     return codes, starts
 
 
 @kernel
 def _root(parents, node):  # type: ignore[no-untyped-def]
-    parent = parents[node]
-    while parent != node:
-        grandparent = parents[parent]
-        parents[node] = grandparent
-        node = grandparent
-        parent = parents[node]
-    return node
+    # Two steps without asking reach nearly every root: branches that cannot be foreseen are what takes time here.
+    root = parents[parents[node]]
+    while parents[root] != root:
+        root = parents[root]
+    parents[node] = root
+    return root
 
 
 @kernel
-def _ends(parents, code, steps):  # type: ignore[no-untyped-def]
-    """The components that an edge touches."""
+def _pixels(code, steps):  # type: ignore[no-untyped-def]
+    """The two pixels of an edge."""
     pixel = np.uint32(code >> np.uint32(2))
-    return _root(parents, pixel), _root(parents, np.uint32(pixel + steps[code & np.uint32(3)]))
+    return pixel, np.uint32(pixel + steps[code & np.uint32(3)])
+
+
+@kernel
+def _join(parents, sizes, a, b):  # type: ignore[no-untyped-def]
+    """Put the smaller of two components under the larger, which is returned."""
+    total = sizes[a] + sizes[b]
+    larger = b if sizes[a] < sizes[b] else a
+    parents[a + b - larger] = larger
+    sizes[larger] = total
+    return larger
 
 
 @kernel
@@ -118,27 +125,34 @@ def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-
     thresholds = np.full(pixels, k, np.float32)  # of a root: largest weight inside + k / size
     kept = np.empty(codes.size, np.uint32)  # edges between components, for the pass over small ones
     n_kept = 0
+    # Most edges lie inside a component. They are sieved out beforehand by a loop without branches.
+    between = np.empty(_SIEVED, np.uint32)
     for w in range(65536):
-        for e in range(starts[w], starts[w + 1]):
-            a, b = _ends(parents, codes[e], steps)
-            if a == b:
-                continue
-            if w <= thresholds[a] and w <= thresholds[b]:
-                if sizes[a] < sizes[b]:
-                    a, b = b, a
-                parents[b] = a
-                sizes[a] += sizes[b]
-                thresholds[a] = w + k / sizes[a]
-            else:
-                kept[n_kept] = codes[e]
-                n_kept += 1
+        weight = np.float32(w)
+        for start in range(starts[w], starts[w + 1], _SIEVED):
+            n = 0
+            for e in range(start, min(start + _SIEVED, starts[w + 1])):
+                x, y = _pixels(codes[e], steps)
+                a, b = parents[parents[x]], parents[parents[y]]
+                parents[x], parents[y] = a, b
+                between[n] = codes[e]
+                n += np.int64(a != b)
+            for e in range(n):
+                x, y = _pixels(between[e], steps)
+                a, b = _root(parents, x), _root(parents, y)
+                if a == b:
+                    continue
+                if weight <= min(thresholds[a], thresholds[b]):
+                    larger = _join(parents, sizes, a, b)
+                    thresholds[larger] = weight + k / np.float32(sizes[larger])
+                else:
+                    kept[n_kept] = between[e]
+                    n_kept += 1
     for e in range(n_kept):
-        a, b = _ends(parents, kept[e], steps)
-        if a != b and (sizes[a] < minimum_size or sizes[b] < minimum_size):
-            if sizes[a] < sizes[b]:
-                a, b = b, a
-            parents[b] = a
-            sizes[a] += sizes[b]
+        x, y = _pixels(kept[e], steps)
+        a, b = _root(parents, x), _root(parents, y)
+        if a != b and min(sizes[a], sizes[b]) < minimum_size:
+            _join(parents, sizes, a, b)
     labels = np.empty((height, width), np.int32)
     flat = labels.reshape(-1)
     names = np.full(pixels, -1, np.int32)

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,28 +13,27 @@ import numpy as np
 from proposals.colour import colour_planes
 from proposals.compilation import is_compiled
 from proposals.config import ColourSpace, SelectiveSearchConfig
-from proposals.features import feature_bins, regions
+from proposals.features import feature_bins
 from proposals.grouping import group
+from proposals.hierarchy import Hierarchy
+from proposals.regions import measure_regions
 from proposals.segmentation import segment, sorted_edges
 from proposals.types import Proposals
 
 # Part of the fingerprint: raise it whenever the boxes of any configuration change.
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 
 # An image much taller than wide is not enlarged to the working width: that would cost memory without end.
 _MAXIMUM_HEIGHT_TO_WORKING_WIDTH = 4
 
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
-
+_Result = TypeVar("_Result")
 
 class SelectiveSearch:
     """Proposes boxes by hierarchical grouping of superpixels.
 
     Args:
         config: the settings; None takes the paper's `fast` preset.
-        threads: threads for one image (up to 4 are of use with the default settings); the result does not
-            depend on it.
+        threads: threads for one image, of use up to the number of colour spaces; the result does not depend on it.
 
     The object holds no state of an image and may be called from several threads at once.
     """
@@ -65,7 +64,7 @@ class SelectiveSearch:
         """Propose boxes for an image.
 
         Args:
-            image: (H, W, 3) uint8 RGB, any strides.
+            image: (H, W, 3) uint8 RGB or (H, W) uint8 grey, any strides.
 
         Returns:
             Distinct boxes with whole-number corners, best rank first; at least one (the whole image if
@@ -75,20 +74,23 @@ class SelectiveSearch:
         Raises:
             ValueError: `image` is not such an array, or is empty.
         """
-        if not isinstance(image, np.ndarray):
-            raise ValueError(f"Selective Search needs a numpy array, not {type(image).__name__}")
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"Selective Search needs an (H, W, 3) uint8 RGB array, not {image.shape} {image.dtype}")
-        height, width = image.shape[:2]
-        if height == 0 or width == 0:
-            raise ValueError(f"Selective Search needs an image with pixels, not {width}x{height}")
-        working = self._working_image(np.ascontiguousarray(image))
-        return self._rank(self._strategies(working), (working.shape[1], working.shape[0]), (width, height))
+        pixels = checked_image(image)
+        working = self._working_image(pixels)
+        strategies = self._map_spaces(working, lambda hierarchy: hierarchy.boxes[::-1])
+        return self._rank(strategies, (working.shape[1], working.shape[0]), (pixels.shape[1], pixels.shape[0]))
+
+    def hierarchies(self, image: np.ndarray) -> list[Hierarchy]:
+        """The groupings behind the boxes, one a strategy as in `source_names`.
+
+        They are in pixels of the working image, which is smaller than `image` if that is wider than the
+        configuration's `working_width`.
+        """
+        return self._map_spaces(self._working_image(checked_image(image)), lambda hierarchy: hierarchy)
 
     def _working_image(self, image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
         target = self.config.working_width
-        if target is None or target == width:
+        if target is None or target == width or (target > width and not self.config.enlarge):
             return image
         scale = target / width
         if scale > 1:
@@ -101,29 +103,25 @@ class SelectiveSearch:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR_EXACT)
 
-    def _strategies(self, image: np.ndarray) -> list[np.ndarray]:
-        """Boxes of every strategy as in `source_names`, each from the whole image down to superpixels."""
+    def _map_spaces(self, image: np.ndarray, result: Callable[[Hierarchy], _Result]) -> list[_Result]:
+        """`result` of every strategy's hierarchy, in the order of `source_names`; a thread takes a colour space."""
         config = self.config
         size = (image.shape[1], image.shape[0])
 
-        def prepare(space: ColourSpace) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+        def of_space(space: ColourSpace) -> list[_Result]:
             planes = colour_planes(image, space)
-            return sorted_edges(planes, config.sigma), feature_bins(planes)
+            edges = sorted_edges(planes, config.sigma)
+            scaled = [k * config.superpixel_scale for k in config.ks]
+            segmentations = [segment(edges, size, k, k * config.minimum_size_scale) for k in scaled]
+            measured = measure_regions(segmentations, feature_bins(planes))
+            return [result(group(regions, similarity)) for regions in measured for similarity in config.similarities]
 
-        def hierarchies(task: tuple[int, float]) -> list[np.ndarray]:
-            edges, bins = prepared[task[0]]
-            k = task[1] * config.superpixel_scale
-            labels, count = segment(edges, size, k, k * config.minimum_size_scale)
-            superpixels = regions(labels, count, bins)
-            return [group(superpixels, similarity, size).boxes[::-1] for similarity in config.similarities]
-
-        with ThreadPoolExecutor(self.threads) as pool:
-            prepared = self._map(pool, prepare, config.colour_spaces)
-            tasks = [(i, k) for i in range(len(config.colour_spaces)) for k in config.ks]
-            return [boxes for result in self._map(pool, hierarchies, tasks) for boxes in result]
-
-    def _map(self, pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
-        return list((map if self.threads == 1 else pool.map)(function, items))
+        if self.threads == 1:
+            results = [of_space(space) for space in config.colour_spaces]
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                results = list(pool.map(of_space, config.colour_spaces))
+        return [one for space in results for one in space]
 
     def _rank(
         self, strategies: list[np.ndarray], working_size: tuple[int, int], image_size: tuple[int, int]
@@ -137,8 +135,7 @@ class SelectiveSearch:
         if len(large) == 0:
             large = np.array([0])  # the first region of the first strategy is the whole image
         order = large[np.argsort(values[large], kind="stable")]
-        # np.unique returns the first occurrence of every box, hence its best rank.
-        order = order[np.sort(np.unique(boxes[order], axis=0, return_index=True)[1])]
+        order = order[np.sort(_first_of_equal(boxes[order]))]
         return Proposals(
             boxes[order].astype(np.float32),
             (1 / (1 + values[order])).astype(np.float32),
@@ -151,6 +148,31 @@ class SelectiveSearch:
         """Position in the hierarchy, 1 = whole image, times a random number above 0 and up to 1."""
         draws = np.random.default_rng([self.config.seed, strategy]).random(count)
         return np.arange(1, count + 1) * (1 - draws)
+
+
+def checked_image(image: np.ndarray) -> np.ndarray:
+    """An RGB or grey image as a contiguous (H, W, 3) array; ValueError if it cannot be used."""
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"Selective Search needs a numpy array, not {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
+        hint = "; leave out the alpha channel: image[:, :, :3]" if image.ndim == 3 and image.shape[2] == 4 else ""
+        raise ValueError(
+            f"Selective Search needs an (H, W, 3) RGB or (H, W) grey uint8 array, not {image.shape} {image.dtype}{hint}"
+        )
+    height, width = image.shape[:2]
+    if height == 0 or width == 0:
+        raise ValueError(f"Selective Search needs an image with pixels, not {width}x{height}")
+    if image.ndim == 2 or image.shape[2] == 1:
+        image = np.repeat(image.reshape(height, width, 1), 3, axis=2)
+    return np.ascontiguousarray(image)
+
+
+def _first_of_equal(boxes: np.ndarray) -> np.ndarray:
+    """Indices of the first occurrence of every distinct box (N, 4), in no order."""
+    order = np.lexsort(boxes.T)  # stable: of equal boxes the first comes first
+    new = np.ones(len(order), bool)
+    new[1:] = (boxes[order[1:]] != boxes[order[:-1]]).any(axis=1)
+    return order[new]
 
 
 def _rescale(boxes: np.ndarray, source: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
@@ -167,4 +189,6 @@ def warm_up(announce: Callable[[str], None] | None = None) -> None:
     """
     if announce is not None and not is_compiled():
         announce("compiling Selective Search, once, about 10 seconds")
-    SelectiveSearch(SelectiveSearchConfig(working_width=None))(np.zeros((8, 8, 3), np.uint8))
+    # One space for every way to convert colours, two values of k, similarities with and without histograms.
+    every = SelectiveSearchConfig(colour_spaces=("HSV", "rgI", "C"), similarities=("CTSF", "F"))
+    SelectiveSearch(every)(np.zeros((8, 8, 3), np.uint8))

@@ -12,11 +12,13 @@ import typer
 from detector.cli.benchmark import benchmark
 from detector.cli.detect import detect
 from detector.cli.evaluate import evaluate
+from detector.cli.propose import propose
 from detector.cli.train import train
 from detector.errors import InputError
+from proposals.memory import keep_freed_memory
 
 app = typer.Typer(
-    help="Object detection with a GoogLeNet: find objects in photos, train, evaluate.",
+    help="Object detection with a GoogLeNet: find objects in photos, propose boxes, train, evaluate.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -25,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(detect)
 app.command()(evaluate)
+app.command()(propose)
 app.command()(train)
 app.command()(benchmark)
 
@@ -34,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit codes: 0 all good, 2 something failed (one line on standard error says what), 130 interrupted.
     """
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text

@@ -29,7 +29,7 @@ def train(
     Example: detector train configs/voc07.yaml --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
     """
     from detector.config import load_recipe
-    from detector.training.memory import keep_freed_memory, keep_prepared_convolutions
+    from detector.training.convolutions import keep_prepared_convolutions
 
     try:
         from detector.training.trainer import Trainer
@@ -49,7 +49,6 @@ def train(
         handlers=[logging.StreamHandler(), logging.FileHandler(out / "train.log")],
         force=True,
     )
-    keep_freed_memory()
     keep_prepared_convolutions()
     trainer = Trainer(loaded, root, out, init, cache, device)
     try:

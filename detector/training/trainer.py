@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
 from detector.caffe import load_caffe_weights
 from detector.config import OptimizerConfig, Recipe, config_hash, to_plain
@@ -20,6 +21,7 @@ from detector.data.annotations import Sample
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.calibration import fit_calibration
+from detector.evaluation.coverage import read_pixels
 from detector.evaluation.predictions import LOWEST_SCORE, check_size
 from detector.evaluation.voc import VOCResult, voc_average_precision
 from detector.images import Image, read_image
@@ -32,7 +34,7 @@ from detector.training.examples import Example, make_example, sample_index
 from detector.training.interrupts import deferred_interrupts
 from detector.training.targets import hardest, match_regions, region_losses
 from detector.weights import Model, load_model, save_model
-from proposals import ProposalCache, Proposals, SelectiveSearch, warm_up
+from proposals import ProposalCache, Proposals, SelectiveSearch, propose_files, warm_up
 
 log = logging.getLogger(__name__)
 
@@ -130,9 +132,12 @@ class Trainer:
         """Computes all proposals ahead, with a progress bar; finds images that cannot be read before they matter."""
         warm_up(log.info)
         paths = [self.data.image_path(index) for index in range(len(self.data))]
-        skipped = self.cache.fill(paths, lambda data: read_image(data).pixels, torch.get_num_threads())
-        for path, reason in skipped.items():
-            raise InputError(f"{path}: {reason} ({len(skipped)} such images); mend it or take it out of the split")
+        done = propose_files(
+            paths, self.cache.proposer, read_pixels, workers=torch.get_num_threads(), cache=self.cache.directory
+        )
+        for file in tqdm(done, total=len(paths), desc="proposals", unit="image"):
+            if file.error is not None:
+                raise InputError(f"{file.path}: {file.error}; mend it or take it out of the split")
 
     def example(self, step: int) -> Example:
         """What a step trains on; depends on nothing but the recipe's seed and the step."""

@@ -10,8 +10,8 @@ from detector.cli import main
 
 @pytest.fixture(autouse=True)
 def leave_this_process_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    for setting in ("keep_freed_memory", "keep_prepared_convolutions"):
-        monkeypatch.setattr(f"detector.training.memory.{setting}", lambda: None)
+    monkeypatch.setattr("detector.cli.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("detector.training.convolutions.keep_prepared_convolutions", lambda: None)
 
 
 @pytest.fixture

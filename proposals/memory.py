@@ -1,7 +1,6 @@
-"""What one training step made is wanted again in the next: keep it in the process."""
+"""Memory that is wanted again at once: keep it in the process."""
 
 import ctypes
-import os
 import sys
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
@@ -10,8 +9,9 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
 def keep_freed_memory() -> None:
     """Tells glibc not to give freed memory back to the system (a no-op elsewhere).
 
-    By default every feature map of some megabytes is mapped anew and its pages are zeroed by the kernel, which takes
-    a quarter of a training step on a CPU.
+    By default every array of some megabytes is mapped anew and its pages are zeroed by the kernel, which takes a sixth
+    of Selective Search and a quarter of a training step on a CPU. It concerns the whole process, so that only programs
+    call it, the commands of this package among them.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -23,11 +23,3 @@ def keep_freed_memory() -> None:
         mallopt(_MMAP_THRESHOLD, 1 << 25)  # the most that older versions accept
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_TOP_PAD, 1 << 28)
-
-
-def keep_prepared_convolutions() -> None:
-    """Lets oneDNN remember the convolutions of every image size that training meets (its default suffices for five).
-
-    Has to come before the process runs its first convolution.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")

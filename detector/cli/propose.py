@@ -1,0 +1,238 @@
+"""`detector propose`: candidate boxes of photos, and how well they cover the objects of a data set."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from detector.cli.console import Console
+from detector.errors import InputError
+from detector.output import PictureFolder, check_writable_file, write_json, write_json_lines
+from detector.sources import Source, find_sources
+
+if TYPE_CHECKING:
+    from proposals import Proposals, Proposer
+
+
+def propose(
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE...", help="Photos, folders of photos, or patterns.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="selective_search, or to compare with: opencv, selectivesearch (if installed).")
+    ] = "selective_search",
+    preset: Annotated[str, typer.Option(help="single, fast or quality: 1, 8 or 80 groupings.")] = "fast",
+    max_boxes: Annotated[
+        int | None, typer.Option("--max", metavar="N", min=1, help="Keep the best N boxes.", show_default="all")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random factor in the ranking.")] = 0,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write boxes, or the report, as JSON.", show_default="none")
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the boxes for other programs: .npz, .jsonl, or .json in COCO's proposal format.",
+            show_default="none",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")] = Path("runs/propose"),
+    draw: Annotated[int, typer.Option(metavar="N", min=0, help="Draw the first N boxes; 0: no pictures.")] = 100,
+    levels: Annotated[
+        bool, typer.Option("--levels", help="Also draw the levels of the first grouping's hierarchy.")
+    ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep the boxes here, and take them from here.", show_default="none"),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Images at the same time.", show_default="all cores; a report: 1"),
+    ] = None,
+    dataset: Annotated[Literal["voc"] | None, typer.Option(help="Layout of a data set to report on.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the data set, the one that holds JPEGImages.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="List of images of the data set.")] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Report on the data set: recall, MABO, time, and a plot in --out.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Take only the first N images.", show_default="all")
+    ] = None,
+) -> None:
+    """Propose boxes in which objects may be, or report how well they cover a data set's objects.
+
+    Boxes are (x1, y1, x2, y2) in pixels of the upright photo, best first. The exit code is 2 if any photo failed.
+
+    \b
+    Examples:
+      detector propose photos/ --max 1000 --export boxes.npz
+      detector propose --dataset voc --root VOCdevkit/VOC2007 --split val --report --json report.json
+    """
+    for option, path in (("--json", json), ("--export", export)):
+        if path is not None:
+            check_writable_file(path, option)
+    console = Console()
+    try:
+        from proposals import make_proposer, warm_up
+
+        proposer = make_proposer(method, preset, seed)
+        if method == "selective_search":
+            warm_up(console.result)
+        processes = method != "selective_search"  # the others hold Python's lock
+        if report:
+            if sources or dataset is None or root is None or split is None:
+                raise InputError("--report needs --dataset voc, --root DIR and --split NAME, and no SOURCE")
+            name = method if method == "selectivesearch" else f"{method} {preset}"
+            _report(console, proposer, name, root, split, limit, max_boxes, workers or 1, processes, json, out)
+            return
+        if not sources or dataset is not None:
+            raise InputError("give photos or folders; or --dataset voc, --root, --split and --report for a report")
+        if levels and method != "selective_search":
+            raise InputError(f"--levels: method {method} does not tell its hierarchy; use selective_search")
+        run = ProposeRun(proposer, max_boxes, draw, levels, out, json, export, console)
+        failed = run(sources, limit, workers or os.cpu_count() or 1, processes, cache)
+    except ValueError as error:  # an InputError, or an option that `proposals` refuses
+        raise InputError(str(error)) from None
+    except OSError as error:
+        raise InputError(f"{error.filename or 'output'}: {error.strerror or error}") from None
+    except KeyboardInterrupt:
+        console.error("interrupted: nothing was exported; with --cache, the next run takes up what is done")
+        raise typer.Exit(130) from None
+    if failed:
+        raise typer.Exit(2)
+
+
+class ProposeRun:
+    """Proposes for photos, draws and writes; files are complete or absent."""
+
+    def __init__(
+        self,
+        proposer: "Proposer",
+        max_boxes: int | None,
+        draw: int,
+        levels: bool,
+        out: Path,
+        json: Path | None,
+        export: Path | None,
+        console: Console,
+    ) -> None:
+        self._proposer, self._max_boxes, self._draw, self._levels = proposer, max_boxes, draw, levels
+        self._out, self._json, self._export, self._console = out, json, export, console
+
+    def __call__(
+        self, sources: list[str], limit: int | None, workers: int, processes: bool, cache: Path | None
+    ) -> int:
+        """The number of sources that failed."""
+        from proposals import export_proposals
+        from proposals.export import to_plain
+
+        found = list(find_sources(sources))
+        self._failed = 0
+        for wrong in found:
+            if isinstance(wrong, InputError):
+                self._fail(str(wrong))
+        photos = [source for source in found if isinstance(source, Source) and source.path is not None]
+        if any(isinstance(source, Source) and source.path is None for source in found):
+            self._fail("-: standard input is not read here; give a file")
+        photos = photos[:limit]
+        self._pictures = PictureFolder(self._out, photos) if self._draw else None
+        if not photos:
+            return self._failed
+        results = self._results(photos, workers, processes, cache)
+        plain: list[dict[str, Any]] = []
+
+        def named() -> "Iterator[tuple[str, Proposals]]":
+            for name, proposals in results:
+                if self._json is not None:
+                    plain.append(to_plain(name, proposals))
+                yield name, proposals
+
+        if self._export is not None:
+            export_proposals(self._export, named())
+        else:
+            for _ in named():
+                pass
+        if self._json is not None:
+            write_json_lines(self._json, plain)
+        return self._failed
+
+    def _results(
+        self, photos: list[Source], workers: int, processes: bool, cache: Path | None
+    ) -> Iterator[tuple[str, "Proposals"]]:
+        from detector.evaluation.coverage import read_pixels
+        from proposals import propose_files
+
+        paths = [source.path for source in photos if source.path is not None]
+        results = propose_files(
+            paths, self._proposer, read_pixels, workers=workers, processes=processes, cache=cache
+        )
+        bar = self._console.progress(photos, "photo")
+        for source, result in zip(bar, results, strict=True):
+            if result.proposals is None:
+                self._fail(f"{source.name}: {result.error}")
+                continue
+            proposals = result.proposals
+            if self._max_boxes is not None:
+                proposals = proposals.top(self._max_boxes)
+            line = f"{source.name}: {len(proposals)} boxes, {result.seconds:.2f} s"
+            if self._pictures is not None:
+                line += f" -> {self._draw_pictures(self._pictures, source, proposals)}"
+            self._console.result(line)
+            yield source.name, proposals
+
+    def _draw_pictures(self, pictures: PictureFolder, source: Source, proposals: "Proposals") -> Path:
+        from proposals import SelectiveSearch
+        from proposals.drawing import draw_levels, draw_proposals
+
+        pixels = source.read().pixels
+        path = pictures.save(source, draw_proposals(pixels, proposals.top(self._draw)))
+        if self._levels and isinstance(self._proposer, SelectiveSearch):
+            pictures.save(source, draw_levels(pixels, self._proposer.hierarchies(pixels)[0]), "-levels")
+        return path
+
+    def _fail(self, message: str) -> None:
+        self._console.error(f"error: {message}")
+        self._failed += 1
+
+
+def _report(
+    console: Console,
+    proposer: "Proposer",
+    name: str,
+    root: Path,
+    split: str,
+    limit: int | None,
+    max_boxes: int | None,
+    workers: int,
+    processes: bool,
+    json: Path | None,
+    out: Path,
+) -> None:
+    from detector.data.voc import VOCDataset
+    from detector.evaluation.coverage import evaluate_proposals
+    from proposals.drawing import plot_recall
+
+    images = VOCDataset(root, split)
+    images = images.first(limit or len(images))
+    check_writable_file(out / "recall.png", "--out")
+    result = evaluate_proposals(
+        proposer, images, limit=max_boxes, workers=workers, processes=processes and workers > 1, progress=True
+    )
+    console.result(result.table())
+    content = result.to_dict()
+    if json is not None:
+        write_json(json, {"method": name, **content})
+    try:
+        plot_recall({name: content["curve"]}, out / "recall.png")
+        console.result(f"recall against the number of boxes -> {out / 'recall.png'}")
+    except ValueError as error:  # matplotlib is missing: the numbers are there all the same
+        console.error(f"no plot: {error}")
+    if result.failed:
+        image_id, reason = next(iter(result.failed.items()))
+        console.error(f"error: {len(result.failed)} of {len(images)} images failed, first {image_id}: {reason}")
+        raise typer.Exit(2)

@@ -1,0 +1,128 @@
+"""How well a proposal method covers the objects of a data set."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from detector.data.voc import VOCDataset
+from detector.errors import InputError
+from detector.evaluation.predictions import check_size
+from detector.images import read_image
+from proposals import ProposalEvaluation, Proposals, Proposer, propose_files
+
+
+@dataclass(frozen=True, eq=False)
+class ProposalReport:
+    """A proposal method's result on a data set, over objects that are not difficult.
+
+    Attributes:
+        split: name of the data set's split.
+        evaluation: coverage of the objects.
+        seconds_per_image: mean time of the proposer for one image, decoding not counted; None if all failed.
+        images_per_second: of all workers together, decoding included.
+        failed: image id and error of the images without proposals; their objects count as not covered.
+    """
+
+    split: str
+    evaluation: ProposalEvaluation
+    seconds_per_image: float | None
+    images_per_second: float
+    failed: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: those of `ProposalEvaluation.to_dict`, times and failures."""
+        return {
+            "split": self.split,
+            **self.evaluation.to_dict(),
+            "seconds_per_image": self.seconds_per_image,
+            "images_per_second": self.images_per_second,
+            "failed": self.failed,
+        }
+
+    def table(self) -> str:
+        """The result as text."""
+        content = self.to_dict()
+        columns = {
+            "boxes": "boxes", "objects": "objects", "recall50": "recall50", "recall70": "recall70",
+            "average_recall": "AR", "mabo": "MABO",
+        }  # fmt: skip
+        blocks = (("boxes an image, at most", "by_budget"), ("class, all boxes", "by_class"), ("size", "by_size"))
+        width = max(len(name) for heading, key in blocks for name in (heading, *content[key]))
+        lines = []
+        for heading, key in blocks:
+            lines.append(f"{heading:{width}}  " + "  ".join(f"{title:>8}" for title in columns.values()))
+            for name, row in content[key].items():
+                values = (row["boxes"], row["objects"], *(row[column] for column in list(columns)[2:]))
+                cells = (f"{value:8.3f}" if i > 1 else f"{value:8.0f}" for i, value in enumerate(values))
+                lines.append(f"{name:{width}}  " + "  ".join(cells))
+            lines.append("")
+        lines += [f"{key} {content[key]:.4g}" for key in ("boxes", "recall50", "recall70")]
+        lines.append(f"class_recall50 {content['class_recall50']:.4g} (mean over the classes, as in the paper)")
+        lines += [f"{key} {content[key]:.4g}" for key in ("average_recall", "mabo")]
+        if self.seconds_per_image is not None:
+            lines.append(f"seconds_per_image {self.seconds_per_image:.4f}")
+        lines.append(f"{self.images_per_second:.2f} images a second; {content['images']} images of {self.split}")
+        if self.failed:
+            lines.append(f"{len(self.failed)} images failed; their objects count as not covered")
+        return "\n".join(lines)
+
+
+def evaluate_proposals(
+    proposer: Proposer,
+    dataset: VOCDataset,
+    *,
+    limit: int | None = None,
+    workers: int = 1,
+    processes: bool = False,
+    progress: bool = False,
+) -> ProposalReport:
+    """Runs a proposer over a data set and measures how well it covers the objects.
+
+    Args:
+        limit: take only the best `limit` boxes of an image.
+        workers, processes: as in `proposals.propose_files`; times an image mean most with one worker.
+
+    Raises:
+        InputError: an annotation is missing or wrong.
+    """
+    paths = [dataset.image_path(index) for index in range(len(dataset))]
+    evaluation = ProposalEvaluation(dataset.class_names)
+    seconds: list[float] = []
+    failed: dict[str, str] = {}
+    start = time.perf_counter()
+    results = propose_files(paths, proposer, read_pixels, workers=workers, processes=processes)
+    for index, result in enumerate(tqdm(results, total=len(paths), unit="image", disable=not progress, leave=False)):
+        truth = dataset.annotations(index)
+        found = result.proposals
+        error = result.error
+        if found is not None:
+            seconds.append(result.seconds)
+            try:
+                check_size(found.image_size, truth.image_size)
+            except InputError as wrong:
+                found, error = None, str(wrong)
+        if found is None:
+            failed[dataset.ids[index]] = error or "no proposals"
+            found = _nothing(truth.image_size)
+        counted = ~truth.difficult
+        evaluation.add(found if limit is None else found.top(limit), truth.boxes[counted], truth.labels[counted])
+    return ProposalReport(
+        split=dataset.split,
+        evaluation=evaluation,
+        seconds_per_image=float(np.mean(seconds)) if seconds else None,
+        images_per_second=len(paths) / (time.perf_counter() - start),
+        failed=failed,
+    )
+
+
+def read_pixels(content: bytes) -> np.ndarray:
+    """An image file's bytes as upright (H, W, 3) uint8 RGB; raises InputError if they are no image."""
+    return read_image(content).pixels
+
+
+def _nothing(image_size: tuple[int, int]) -> Proposals:
+    none = np.empty((0, 4), np.float32)
+    return Proposals(none, none[:, 0], np.empty(0, np.int16), ("none",), image_size)

@@ -1,0 +1,83 @@
+"""Pictures of proposals: their boxes, a hierarchy's levels, recall against the number of boxes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageDraw
+
+from proposals.files import atomic_write
+from proposals.hierarchy import Hierarchy
+from proposals.types import Proposals
+
+# Paul Tol's "bright" and "muted" schemes, made for colour-blind readers too.
+_COLOURS = (
+    *("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377"),
+    *("#332288", "#DDCC77", "#CC6677", "#882255", "#44AA99", "#999933"),
+)
+
+
+def draw_proposals(pixels: np.ndarray, proposals: Proposals) -> np.ndarray:
+    """A copy of the image (H, W, 3) uint8 RGB with every box, the best on top, in a colour for each source."""
+    picture = PillowImage.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    line = max(1, round((picture.width * picture.height) ** 0.5 / 300))
+    for box, source in zip(proposals.boxes[::-1].tolist(), proposals.sources[::-1].tolist(), strict=True):
+        x1, y1, x2, y2 = box
+        draw.rectangle((x1, y1, x2 - 1, y2 - 1), outline=_COLOURS[source % len(_COLOURS)], width=line)
+    return np.array(picture)
+
+
+def draw_levels(pixels: np.ndarray, hierarchy: Hierarchy, panels: int = 6) -> np.ndarray:
+    """The image cut into ever fewer regions, from the superpixels down to two, each region in its mean colour.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB, the image or a larger one of the same shape.
+        panels: number of pictures, in rows of three.
+    """
+    height, width = hierarchy.labels.shape
+    small = np.array(PillowImage.fromarray(pixels).resize((width, height)), np.float64)
+    counts = np.unique(np.geomspace(hierarchy.superpixels, min(2, hierarchy.superpixels), panels).round().astype(int))
+    columns = min(3, len(counts))
+    rows = -(-len(counts) // columns)
+    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for i, count in enumerate(counts[::-1].tolist()):
+        regions = hierarchy.segmentation(count)
+        flat = regions.reshape(-1)
+        sizes = np.maximum(np.bincount(flat), 1)
+        means = np.stack([np.bincount(flat, small[:, :, c].reshape(-1)) / sizes for c in range(3)], axis=1)
+        panel = means[regions].astype(np.uint8)
+        border = np.zeros((height, width), bool)
+        border[:, 1:] |= regions[:, 1:] != regions[:, :-1]
+        border[1:] |= regions[1:] != regions[:-1]
+        panel[border] = 255
+        y, x = i // columns * height, i % columns * width
+        sheet[y : y + height, x : x + width] = panel
+    return sheet
+
+
+def plot_recall(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Writes a picture of recall and MABO against the number of boxes.
+
+    Args:
+        curves: name of each method, and its points: the `curve` of `ProposalEvaluation.to_dict`.
+        path: ends in .png, .svg or .pdf.
+
+    Raises ValueError if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ValueError("the plot needs matplotlib: pip install matplotlib") from None
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    shown = (("recall50", "recall, IoU 0.5"), ("average_recall", "average recall, IoU 0.5 to 0.95"), ("mabo", "MABO"))
+    for axes, (key, label) in zip(figure.subplots(1, 3), shown, strict=True):
+        for (name, points), colour in zip(curves.items(), _COLOURS, strict=False):
+            axes.plot([p["boxes"] for p in points], [p[key] for p in points], ".-", color=colour, label=name)
+        axes.set(xscale="log", xlabel="boxes an image", ylabel=label, ylim=(0, 1))
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110)

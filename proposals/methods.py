@@ -1,0 +1,130 @@
+"""Proposal methods by name: our Selective Search, and two other implementations of it to compare with."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+
+from proposals.config import PRESETS, SelectiveSearchConfig
+from proposals.selective_search import SelectiveSearch, checked_image
+from proposals.types import Proposals, Proposer
+
+METHODS = ("selective_search", "opencv", "selectivesearch")
+
+
+def make_proposer(method: str, preset: str = "fast", seed: int = 0, threads: int = 1) -> Proposer:
+    """The proposer of a name and a preset.
+
+    Args:
+        method: `selective_search` (this package's), `opencv` (`OpenCVSelectiveSearch`) or `selectivesearch`
+            (`PackageSelectiveSearch`, which has no presets and ignores it).
+        preset: `single`, `fast` or `quality`.
+        seed: of the ranking; the other implementations have none.
+        threads: threads for one image; the other implementations use one.
+
+    Raises:
+        ValueError: unknown method or preset (the message lists the known ones), or the method is not installed (it
+            says what to install).
+    """
+    if method not in METHODS:
+        raise ValueError(f"method: unknown {method!r}, known are {', '.join(METHODS)}")
+    if preset not in PRESETS:
+        raise ValueError(f"preset: unknown {preset!r}, known are {', '.join(PRESETS)}")
+    if method == "opencv":
+        return OpenCVSelectiveSearch(preset)
+    if method == "selectivesearch":
+        return PackageSelectiveSearch()
+    return SelectiveSearch(SelectiveSearchConfig.preset(preset, seed=seed), threads)
+
+
+class OpenCVSelectiveSearch:
+    """Selective Search of OpenCV's contrib modules (`cv2.ximgproc`), at the original size of the image.
+
+    Its strategies differ from the paper's (k of 150, 300 and 450, minimum size 100), small boxes come first, and no
+    seed can be set: the rank score only keeps its order, whose first N boxes are not the best N.
+
+    Raises ValueError if the installed OpenCV has no contrib modules or the preset is unknown.
+    """
+
+    def __init__(self, preset: str = "fast") -> None:
+        self._module: Any = getattr(getattr(cv2, "ximgproc", None), "segmentation", None)
+        if self._module is None:
+            raise ValueError(
+                "method opencv needs OpenCV's contrib modules: pip uninstall opencv-python-headless, then "
+                "pip install opencv-contrib-python-headless"
+            )
+        if preset not in PRESETS:
+            raise ValueError(f"preset: unknown {preset!r}, known are {', '.join(PRESETS)}")
+        self.preset = preset
+
+    @property
+    def fingerprint(self) -> str:
+        return _fingerprint("opencv", cv2.__version__, self.preset)
+
+    def __call__(self, image: np.ndarray) -> Proposals:
+        image = checked_image(image)
+        search = self._module.createSelectiveSearchSegmentation()
+        search.setBaseImage(np.ascontiguousarray(image[:, :, ::-1]))
+        switch = {
+            "single": search.switchToSingleStrategy,
+            "fast": search.switchToSelectiveSearchFast,
+            "quality": search.switchToSelectiveSearchQuality,
+        }
+        switch[self.preset]()
+        left, top, width, height = np.asarray(search.process(), np.int64).reshape(-1, 4).T
+        return _in_order(np.stack((left, top, left + width, top + height), axis=1), image, f"opencv/{self.preset}")
+
+
+class PackageSelectiveSearch:
+    """The PyPI package `selectivesearch`, with the settings of its own example.
+
+    It names a region by its first and last pixel; a region one pixel wide, which it gives without a width, gets one.
+
+    Raises ValueError if the package is not installed.
+    """
+
+    def __init__(self, scale: float = 500, sigma: float = 0.9, min_size: int = 10) -> None:
+        try:
+            from selectivesearch import selective_search
+        except ImportError:
+            raise ValueError(
+                "method selectivesearch needs the package: pip install selectivesearch scikit-image"
+            ) from None
+        self._search: Callable[..., Any] = selective_search
+        self._settings = {"scale": scale, "sigma": sigma, "min_size": min_size}
+
+    @property
+    def fingerprint(self) -> str:
+        return _fingerprint("selectivesearch", self._settings)
+
+    def __call__(self, image: np.ndarray) -> Proposals:
+        image = checked_image(image)
+        with warnings.catch_warnings():  # scikit-image does not like the way it is called
+            warnings.simplefilter("ignore")
+            try:
+                found = self._search(image, **self._settings)[1]
+            except Exception as error:  # it fails in many ways, on images of one colour for example
+                reason = f"{type(error).__name__}: {error}"
+                raise ValueError(f"selectivesearch cannot process this image ({reason})") from None
+        boxes = np.array([region["rect"] for region in found], np.int64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2] + 1
+        return _in_order(boxes, image, "selectivesearch")
+
+
+def _in_order(boxes: np.ndarray, image: np.ndarray, source: str) -> Proposals:
+    """Another implementation's boxes, each once, in its order and with whatever leaves the image cut off."""
+    height, width = image.shape[:2]
+    boxes = np.clip(boxes, 0, [width, height, width, height])
+    boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+    boxes = boxes[np.sort(np.unique(boxes, axis=0, return_index=True)[1])]
+    n = len(boxes)
+    scores = (1 / np.arange(1, n + 1)).astype(np.float32)
+    return Proposals(boxes.astype(np.float32), scores, np.zeros(n, np.int16), (source,), (width, height))
+
+
+def _fingerprint(*content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
