@@ -1,63 +1,23 @@
 """A whole benchmark: its run, its numbers as text and as JSON."""
 
-import os
-import platform
 import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
 
+from detector.benchmark.environment import Environment
 from detector.benchmark.rivals import RIVALS
 from detector.benchmark.stages import detection_stages
 from detector.benchmark.startup import Startup, measure_startup
-from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave
+from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave, timing_lines
 from detector.errors import InputError
 from detector.images import Image
 from detector.pipeline import load_detector
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Where, when and with what it was measured.
-
-    Attributes:
-        date: ISO 8601, with the time zone.
-        cores: as the system counts them (two a physical core with hyper-threading).
-        threads: that PyTorch and OpenCV could use.
-        load: mean number of processes at work in the minute before; None if the system does not tell.
-    """
-
-    date: str
-    cpu: str
-    cores: int
-    threads: int
-    load: float | None
-    platform: str
-    versions: Mapping[str, str]
-
-    @classmethod
-    def current(cls, threads: int) -> "Environment":
-        packages = ("inception-rcnn", "torch", "torchvision", "numpy", "numba", "selectivesearch")
-        return cls(
-            date=datetime.now().astimezone().isoformat(timespec="seconds"),
-            cpu=_cpu_model(),
-            cores=os.cpu_count() or 1,
-            threads=threads,
-            load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-            platform=platform.platform(),
-            versions={
-                "python": platform.python_version(),
-                **{name: _version(name) for name in packages},
-                "opencv": cv2.__version__,  # several distributions bring it
-            },
-        )
 
 
 @dataclass(frozen=True)
@@ -97,28 +57,19 @@ class Report:
     def table(self) -> str:
         """The result as text, times in milliseconds."""
         where = self.environment
-        load = "" if where.load is None else f", load {where.load:g} before the run"
         timings = (*self.timings, *self.startup.timings)
-        width = max(len(timing.name) for timing in timings)
         lines = [
-            f"date      {where.date}",
-            f"machine   {where.cpu}, {where.cores} cores, {where.threads} threads used{load}; {where.platform}",
-            f"versions  {', '.join(f'{name} {version}' for name, version in where.versions.items())}",
+            *where.lines(),
             f"photo     {self.image}, {self.image_size[0]}x{self.image_size[1]} pixels",
             f"model     {self.model}, {self.dtype} on the CPU",
             "",
-            f"{'milliseconds':{width}}    median   fastest   slowest  repeats",
+            *timing_lines(timings),
         ]
-        for timing in timings:
-            times = (timing.median, min(timing.seconds), max(timing.seconds))
-            numbers = " ".join(f"{1000 * seconds:9.1f}" for seconds in times)
-            lines.append(f"{timing.name:{width}} {numbers}  {len(timing.seconds):7}")
         memory = self.startup.peak_memory
         peak = "not measured on this system" if memory is None else f"{statistics.median(memory):.0f} MiB"
         lines += ["", f"peak memory of a fresh process: {peak}"]
         for one in self.comparisons:
-            spread = f"{min(one.ratios):.2f} to {max(one.ratios):.2f}"
-            lines.append(f"{one.ours.name}: {one.median:.2f} times as fast as {one.rival.name} ({spread})")
+            lines.append(one.line())
         lines += [f"not timed: {name} ({reason})" for name, reason in self.skipped.items()]
         return "\n".join(lines)
 
@@ -185,19 +136,3 @@ def _thread_limit(threads: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         cv2.setNumThreads(before[1])
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -51,9 +51,25 @@ class Comparison:
     def median(self) -> float:
         return statistics.median(self.ratios)
 
+    def line(self) -> str:
+        """As text."""
+        spread = f"{min(self.ratios):.2f} to {max(self.ratios):.2f}"
+        return f"{self.ours.name}: {self.median:.2f} times as fast as {self.rival.name} ({spread})"
+
     def to_dict(self) -> dict[str, Any]:
         ratio = {"times_as_fast": self.median, "lowest": min(self.ratios), "highest": max(self.ratios)}
         return {"ours": self.ours.name, "rival": self.rival.name, **ratio}
+
+
+def timing_lines(timings: Sequence[Timing]) -> list[str]:
+    """A table in milliseconds."""
+    width = max(len(timing.name) for timing in (*timings, Timing("milliseconds", (0,))))
+    lines = [f"{'milliseconds':{width}}    median   fastest   slowest  repeats"]
+    for timing in timings:
+        times = (timing.median, min(timing.seconds), max(timing.seconds))
+        numbers = " ".join(f"{1000 * seconds:9.1f}" for seconds in times)
+        lines.append(f"{timing.name:{width}} {numbers}  {len(timing.seconds):7}")
+    return lines
 
 
 @dataclass(frozen=True)

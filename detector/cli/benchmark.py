@@ -1,13 +1,17 @@
 """`detector benchmark`: how long detection takes on this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detector.cli.console import Console
 from detector.images import read_image
 from detector.output import check_writable_file, write_json
+
+if TYPE_CHECKING:
+    from detector.benchmark.proposals import ProposalsReport
+    from detector.benchmark.report import Report
 
 
 def benchmark(
@@ -22,6 +26,9 @@ def benchmark(
     repeats: Annotated[int, typer.Option(metavar="N", help="How often to detect.")] = 10,
     threads: Annotated[int, typer.Option(metavar="N", help="Threads of PyTorch and OpenCV.")] = 2,
     rivals: Annotated[bool, typer.Option(help="Time other software too, as far as it is installed.")] = True,
+    proposals: Annotated[
+        bool, typer.Option("--proposals", help="Measure Selective Search alone, beside other implementations.")
+    ] = False,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the result to this file.", show_default="none")
     ] = None,
@@ -31,17 +38,27 @@ def benchmark(
     Other software is timed in turns with it, since only such ratios hold on another machine. All runs on the CPU;
     leave the machine alone meanwhile.
 
+    With --proposals it measures Selective Search by itself, one thread an image: the presets, its growth with the
+    image, workers and memory.
+
     Example: detector benchmark --image photo.jpg --json benchmark.json
     """
     if json is not None:
         check_writable_file(json, "--json")
-    from detector.benchmark import benchmark as measure  # imports torch, for which --help need not wait
-    from detector.benchmark import default_photo
+    from detector.benchmark.photo import default_photo
 
     console = Console()
+    report: ProposalsReport | Report
     try:
         photo = default_photo() if image is None else read_image(image)
-        report = measure(photo, model, repeats=repeats, threads=threads, rivals=rivals, progress=True)
+        if proposals:
+            from detector.benchmark.proposals import benchmark_proposals
+
+            report = benchmark_proposals(photo, repeats=repeats, progress=True)
+        else:
+            from detector.benchmark.report import benchmark as measure  # imports torch, for which --help need not wait
+
+            report = measure(photo, model, repeats=repeats, threads=threads, rivals=rivals, progress=True)
     except KeyboardInterrupt:
         console.error("interrupted: the benchmark is not complete")
         raise typer.Exit(130) from None

@@ -13,21 +13,13 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from detector.benchmark import (
-    RIVALS,
-    Comparison,
-    Environment,
-    Report,
-    Rival,
-    Startup,
-    Task,
-    Timing,
-    default_photo,
-    detection_stages,
-    interleave,
-    measure_startup,
-    peak_memory,
-)
+from detector.benchmark.environment import Environment
+from detector.benchmark.photo import default_photo
+from detector.benchmark.report import Report
+from detector.benchmark.rivals import RIVALS, Rival
+from detector.benchmark.stages import detection_stages
+from detector.benchmark.startup import Startup, measure_startup, peak_memory
+from detector.benchmark.timing import Comparison, Task, Timing, interleave
 from detector.cli import main
 from detector.config import InputConfig, ModelConfig
 from detector.detections import Detections
@@ -270,7 +262,7 @@ def test_the_default_photo(photos: Path) -> None:
 
 
 def test_an_installed_package_has_no_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detector.benchmark.stages._PHOTO", tmp_path / "tests/photos/astronaut.jpg")
+    monkeypatch.setattr("detector.benchmark.photo._PHOTO", tmp_path / "tests/photos/astronaut.jpg")
     with pytest.raises(InputError, match="installed without photos; give one: --image PHOTO"):
         default_photo()
 
