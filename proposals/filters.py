@@ -59,8 +59,9 @@ def correlate(planes, kernel_x, kernel_y):  # type: ignore[no-untyped-def]
             for t in range(kernel_x.size):
                 weight = kernel_x[t]
                 if weight != 0:
+                    source = padded[t : t + width]
                     for x in range(width):
-                        row[x] += weight * padded[x + t]
+                        row[x] += weight * source[x]
         for y in range(height):
             row = out[c, y]
             for t in range(kernel_y.size):

@@ -79,33 +79,34 @@ def _similarity(a, b, fractions, sizes, boxes, colour_bins, weights):  # type: i
 
 
 @kernel
-def _before(keys, pairs, i, j):  # type: ignore[no-untyped-def]
-    return keys[i] > keys[j] or (keys[i] == keys[j] and pairs[i] < pairs[j])
-
-
-@kernel
-def _swap(keys, pairs, i, j):  # type: ignore[no-untyped-def]
-    keys[i], keys[j] = keys[j], keys[i]
-    pairs[i], pairs[j] = pairs[j], pairs[i]
+def _before(key, pair, other_key, other_pair):  # type: ignore[no-untyped-def]
+    return key > other_key or (key == other_key and pair < other_pair)
 
 
 @kernel
 def _sift_up(keys, pairs, i):  # type: ignore[no-untyped-def]
-    while i > 0 and _before(keys, pairs, i, (i - 1) >> 1):
-        _swap(keys, pairs, i, (i - 1) >> 1)
-        i = (i - 1) >> 1
+    key, pair = keys[i], pairs[i]
+    while i > 0:
+        parent = (i - 1) >> 1
+        if not _before(key, pair, keys[parent], pairs[parent]):
+            break
+        keys[i], pairs[i] = keys[parent], pairs[parent]
+        i = parent
+    keys[i], pairs[i] = key, pair
 
 
 @kernel
 def _sift_down(keys, pairs, length, i):  # type: ignore[no-untyped-def]
+    key, pair = keys[i], pairs[i]
     while 2 * i + 1 < length:
         child = 2 * i + 1
-        if child + 1 < length and _before(keys, pairs, child + 1, child):
+        if child + 1 < length and _before(keys[child + 1], pairs[child + 1], keys[child], pairs[child]):
             child += 1
-        if not _before(keys, pairs, child, i):
+        if not _before(keys[child], pairs[child], key, pair):
             break
-        _swap(keys, pairs, child, i)
+        keys[i], pairs[i] = keys[child], pairs[child]
         i = child
+    keys[i], pairs[i] = key, pair
 
 
 @kernel
@@ -153,7 +154,7 @@ def _group(counts, sizes, boxes, neighbours, colour_bins, weights):  # type: ign
             key, pair = keys[0], pairs[0]
             a, b = pair >> 32, pair & 0xFFFFFFFF
             length -= 1
-            _swap(keys, pairs, 0, length)
+            keys[0], pairs[0] = keys[length], pairs[length]
             _sift_down(keys, pairs, length, 0)
             if owner[a] == a and owner[b] == b:
                 break

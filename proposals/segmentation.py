@@ -9,6 +9,8 @@ from proposals.filters import correlate, gaussian_kernel
 WEIGHT_UNIT = 128
 # Edges looked at in one go.
 _SIEVED = 256
+# A threshold that no weight exceeds.
+_HIGHEST = np.float32(65536)
 
 
 def sorted_edges(planes: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -61,17 +63,19 @@ def _sorted_edges(planes, unit):  # type: ignore[no-untyped-def]
             first = 1 if direction == 3 else 0
             last = width - 1 if direction == 0 or direction == 2 else width
             step = 1 if direction == 0 or direction == 2 else (-1 if direction == 3 else 0)
-            squares[:] = np.float32(0)
+            # Slices rather than offsets: so the compiler sees that it may do many at a time.
+            sums = squares[first:last]
+            sums[:] = np.float32(0)
             for c in range(channels):
-                here = planes[c, y]
-                there = planes[c, y if direction == 0 else y + 1]
-                for x in range(first, last):
-                    difference = here[x] - there[x + step]
-                    squares[x] += difference * difference
-            row = weights[y, direction]
-            for x in range(first, last):
-                row[x] = np.uint16(np.sqrt(squares[x]) * unit)
-            for x in range(first, last):
+                here = planes[c, y, first:last]
+                there = planes[c, y if direction == 0 else y + 1, first + step : last + step]
+                for x in range(sums.size):
+                    difference = here[x] - there[x]
+                    sums[x] += difference * difference
+            row = weights[y, direction, first:last]
+            for x in range(sums.size):
+                row[x] = np.uint16(np.sqrt(sums[x]) * unit)
+            for x in range(sums.size):
                 starts[row[x] + 1] += 1
     for w in range(65536):
         starts[w + 1] += starts[w]
@@ -106,12 +110,12 @@ def _pixels(code, steps):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _join(parents, sizes, a, b):  # type: ignore[no-untyped-def]
+def _join(parents, roots, a, b):  # type: ignore[no-untyped-def]
     """Put the smaller of two components under the larger, which is returned."""
-    total = sizes[a] + sizes[b]
-    larger = b if sizes[a] < sizes[b] else a
+    total = roots[a, 0] + roots[b, 0]
+    larger = b if roots[a, 0] < roots[b, 0] else a
     parents[a + b - larger] = larger
-    sizes[larger] = total
+    roots[larger, 0] = total
     return larger
 
 
@@ -121,8 +125,9 @@ def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-
     # Unsigned indices spare the test for negative ones, a quarter of the time.
     steps = np.array([1, width, width + 1, width - 1], np.uint32)
     parents = np.arange(pixels).astype(np.uint32)
-    sizes = np.ones(pixels, np.int32)
-    thresholds = np.full(pixels, k, np.float32)  # of a root: largest weight inside + k / size
+    roots = np.empty((pixels, 2), np.int32)  # of a component: its size; its largest weight inside + k / size
+    roots[:, 0] = 1
+    roots[:, 1] = np.int32(min(k, _HIGHEST))
     kept = np.empty(codes.size, np.uint32)  # edges between components, for the pass over small ones
     n_kept = 0
     # Most edges lie inside a component. They are sieved out beforehand by a loop without branches.
@@ -142,17 +147,18 @@ def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-
                 a, b = _root(parents, x), _root(parents, y)
                 if a == b:
                     continue
-                if weight <= min(thresholds[a], thresholds[b]):
-                    larger = _join(parents, sizes, a, b)
-                    thresholds[larger] = weight + k / np.float32(sizes[larger])
+                if w <= min(roots[a, 1], roots[b, 1]):
+                    larger = _join(parents, roots, a, b)
+                    # Cut to a whole number, as weights are, it lets the same edges through.
+                    roots[larger, 1] = np.int32(min(weight + k / np.float32(roots[larger, 0]), _HIGHEST))
                 else:
                     kept[n_kept] = between[e]
                     n_kept += 1
     for e in range(n_kept):
         x, y = _pixels(kept[e], steps)
         a, b = _root(parents, x), _root(parents, y)
-        if a != b and min(sizes[a], sizes[b]) < minimum_size:
-            _join(parents, sizes, a, b)
+        if a != b and min(roots[a, 0], roots[b, 0]) < minimum_size:
+            _join(parents, roots, a, b)
     labels = np.empty((height, width), np.int32)
     flat = labels.reshape(-1)
     names = np.full(pixels, -1, np.int32)
