@@ -38,13 +38,9 @@ class PictureFolder:
         names = _distinct_names(sources)
         self._paths = {source: folder / name for source, name in zip(sources, names, strict=True)}
 
-    def save(self, source: Source, pixels: np.ndarray, suffix: str = "") -> Path:
-        """Writes the (H, W, 3) uint8 RGB `pixels`; `suffix` tells further pictures of one photo apart.
-
-        Raises `InputError` if that fails.
-        """
+    def save(self, source: Source, pixels: np.ndarray) -> Path:
+        """Writes the (H, W, 3) uint8 RGB `pixels`. Raises `InputError` if that fails."""
         path = self._paths[source]
-        path = path.with_stem(path.stem + suffix)
         try:
             with atomic_write(path) as temporary:
                 picture = PillowImage.fromarray(pixels)

@@ -87,8 +87,8 @@ class _Work:
     def __call__(self, path: Path) -> FileProposals:
         try:
             content = path.read_bytes()
-        except OSError as error:
-            return FileProposals(path, None, error.strerror or str(error))
+        except (OSError, ValueError) as error:  # ValueError: a null character in the path
+            return FileProposals(path, None, getattr(error, "strerror", None) or _one_line(error))
         start = None
 
         def decode() -> np.ndarray:

@@ -26,7 +26,7 @@ def draw_proposals(pixels: np.ndarray, proposals: Proposals) -> np.ndarray:
     line = max(1, round((picture.width * picture.height) ** 0.5 / 300))
     for box, source in zip(proposals.boxes[::-1].tolist(), proposals.sources[::-1].tolist(), strict=True):
         x1, y1, x2, y2 = box
-        draw.rectangle((x1, y1, x2 - 1, y2 - 1), outline=_COLOURS[source % len(_COLOURS)], width=line)
+        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=_COLOURS[source % len(_COLOURS)], width=line)
     return np.array(picture)
 
 

@@ -84,16 +84,17 @@ class ProposalEvaluation:
         self._counts.append(len(proposals))
 
     def coverage(self, boxes: int | None = None) -> Coverage:
-        """Coverage of all objects by the first `boxes` proposals of an image (one of 100, 300, 1000; None: all)."""
+        """Coverage of all objects by the first `boxes` proposals of an image, a number of the curve; None: all."""
         return self._coverage(boxes, np.ones(sum(map(len, self._labels)), bool))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain numbers: the coverage by all boxes, by budget, class and size, and the curve."""
+        everything = _plain(self.coverage())
         labels, areas = np.concatenate(self._labels), np.concatenate(self._areas)
         size = np.searchsorted(list(SIZES.values()), areas, side="right") - 1
         return {
             "images": len(self._counts),
-            **_plain(self.coverage()),
+            **everything,
             "by_budget": {str(n or "all"): _plain(self.coverage(n)) for n in (*_TABLE, None)},
             "by_class": {
                 name: _plain(self._coverage(None, labels == label))
@@ -108,6 +109,8 @@ class ProposalEvaluation:
 
     def _coverage(self, boxes: int | None, chosen: np.ndarray) -> Coverage:
         budget = self._budgets[-1] if boxes is None else boxes
+        if budget not in self._budgets:
+            raise ValueError(f"boxes: {boxes} is none of {', '.join(map(str, _CURVE))}")
         if not chosen.any():
             raise ValueError("there are no objects to cover")
         best = np.concatenate(self._overlaps)[chosen, np.flatnonzero(self._budgets == budget)[0]]

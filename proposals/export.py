@@ -26,8 +26,7 @@ def export_proposals(path: Path, items: Iterable[Named]) -> None:
 
     Raises ValueError for another ending, OSError if the file cannot be written.
     """
-    if path.suffix not in EXPORT_FORMATS:
-        raise ValueError(f"{path}: the name must end in {', '.join(EXPORT_FORMATS)}")
+    check_export_name(path)
     with atomic_write(path) as temporary:
         if path.suffix == ".npz":
             _write_npz(temporary, items)
@@ -41,6 +40,12 @@ def export_proposals(path: Path, items: Iterable[Named]) -> None:
                 file.write(separator + json.dumps(entry))
                 separator = ",\n"
             file.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def check_export_name(path: Path) -> None:
+    """Raises ValueError for an ending that names no format."""
+    if path.suffix not in EXPORT_FORMATS:
+        raise ValueError(f"{path}: the name must end in {', '.join(EXPORT_FORMATS)}")
 
 
 def to_plain(name: str, proposals: Proposals) -> dict[str, Any]:

@@ -51,8 +51,7 @@ class OpenCVSelectiveSearch:
     """
 
     def __init__(self, preset: str = "fast") -> None:
-        self._module: Any = getattr(getattr(cv2, "ximgproc", None), "segmentation", None)
-        if self._module is None:
+        if _opencv_segmentation() is None:
             raise ValueError(
                 "method opencv needs OpenCV's contrib modules: pip uninstall opencv-python-headless, then "
                 "pip install opencv-contrib-python-headless"
@@ -67,7 +66,7 @@ class OpenCVSelectiveSearch:
 
     def __call__(self, image: np.ndarray) -> Proposals:
         image = checked_image(image)
-        search = self._module.createSelectiveSearchSegmentation()
+        search = _opencv_segmentation().createSelectiveSearchSegmentation()
         search.setBaseImage(np.ascontiguousarray(image[:, :, ::-1]))
         switch = {
             "single": search.switchToSingleStrategy,
@@ -77,6 +76,11 @@ class OpenCVSelectiveSearch:
         switch[self.preset]()
         left, top, width, height = np.asarray(search.process(), np.int64).reshape(-1, 4).T
         return _in_order(np.stack((left, top, left + width, top + height), axis=1), image, f"opencv/{self.preset}")
+
+
+def _opencv_segmentation() -> Any:
+    """The module, if it is there; not kept by the proposer, which goes to other processes."""
+    return getattr(getattr(cv2, "ximgproc", None), "segmentation", None)
 
 
 class PackageSelectiveSearch:

@@ -9,6 +9,7 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
+from detector.images import EXTENSIONS
 from detector.output import PictureFolder, check_writable_file, write_json, write_json_lines
 from detector.sources import Source, find_sources
 
@@ -42,7 +43,7 @@ def propose(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")] = Path("runs/propose"),
     draw: Annotated[int, typer.Option(metavar="N", min=0, help="Draw the first N boxes; 0: no pictures.")] = 100,
     levels: Annotated[
-        bool, typer.Option("--levels", help="Also draw the levels of the first grouping's hierarchy.")
+        bool, typer.Option("--levels", help="Also draw the levels of the first grouping's hierarchy, into DIR/levels.")
     ] = False,
     cache: Annotated[
         Path | None,
@@ -76,9 +77,19 @@ def propose(
     for option, path in (("--json", json), ("--export", export)):
         if path is not None:
             check_writable_file(path, option)
+            if path.suffix.lower() in EXTENSIONS:
+                raise InputError(f"{option} {path}: is the name of a photo; give another ending")
+    if json is not None and json == export:
+        raise InputError(f"--json and --export are both {json}; give two names")
+    if report and (export is not None or cache is not None or levels):
+        raise InputError("--report writes no boxes and takes none from a cache: leave out --export, --cache, --levels")
     console = Console()
     try:
         from proposals import make_proposer, warm_up
+        from proposals.export import check_export_name
+
+        if export is not None:
+            check_export_name(export)
 
         proposer = make_proposer(method, preset, seed)
         if method == "selective_search":
@@ -141,6 +152,7 @@ class ProposeRun:
             self._fail("-: standard input is not read here; give a file")
         photos = photos[:limit]
         self._pictures = PictureFolder(self._out, photos) if self._draw else None
+        self._level_pictures = PictureFolder(self._out / "levels", photos) if self._levels else None
         if not photos:
             return self._failed
         results = self._results(photos, workers, processes, cache)
@@ -181,7 +193,10 @@ class ProposeRun:
                 proposals = proposals.top(self._max_boxes)
             line = f"{source.name}: {len(proposals)} boxes, {result.seconds:.2f} s"
             if self._pictures is not None:
-                line += f" -> {self._draw_pictures(self._pictures, source, proposals)}"
+                try:
+                    line += f" -> {self._draw_pictures(self._pictures, source, proposals)}"
+                except InputError as error:  # the boxes are kept all the same
+                    self._fail(str(error))
             self._console.result(line)
             yield source.name, proposals
 
@@ -191,8 +206,8 @@ class ProposeRun:
 
         pixels = source.read().pixels
         path = pictures.save(source, draw_proposals(pixels, proposals.top(self._draw)))
-        if self._levels and isinstance(self._proposer, SelectiveSearch):
-            pictures.save(source, draw_levels(pixels, self._proposer.hierarchies(pixels)[0]), "-levels")
+        if self._level_pictures is not None and isinstance(self._proposer, SelectiveSearch):
+            self._level_pictures.save(source, draw_levels(pixels, self._proposer.hierarchies(pixels)[0]))
         return path
 
     def _fail(self, message: str) -> None:

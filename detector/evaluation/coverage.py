@@ -89,13 +89,14 @@ def evaluate_proposals(
         InputError: an annotation is missing or wrong.
     """
     paths = [dataset.image_path(index) for index in range(len(dataset))]
+    truths = [dataset.annotations(index) for index in range(len(dataset))]  # what is wrong shows before the work
     evaluation = ProposalEvaluation(dataset.class_names)
     seconds: list[float] = []
     failed: dict[str, str] = {}
     start = time.perf_counter()
     results = propose_files(paths, proposer, read_pixels, workers=workers, processes=processes)
     for index, result in enumerate(tqdm(results, total=len(paths), unit="image", disable=not progress, leave=False)):
-        truth = dataset.annotations(index)
+        truth = truths[index]
         found = result.proposals
         error = result.error
         if found is not None:

@@ -1,85 +1,131 @@
-import itertools
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from proposals.colour import colour_planes
-from proposals.features import COLOUR_BINS, ORIENTATIONS, TEXTURE_BINS, feature_bins, regions
+from proposals.config import COLOUR_SPACES, ColourSpace
+from proposals.features import COLOUR_BINS, ORIENTATIONS, STORED_BINS, TEXTURE_BINS, feature_bins
+
+AXES = ORIENTATIONS // 2
+OPPOSITE = AXES * TEXTURE_BINS
 
 
-def histograms_by_hand(planes: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colour (C, 25) and texture (C, 8, 10) histograms of the pixels in `mask`."""
-    colour, texture = [], []
+def responses_by_hand(plane: np.ndarray) -> np.ndarray:
+    """(8, H, W) responses of Gaussian derivatives in 8 orientations, in texture bins, negative ones 0."""
     x = np.arange(-4, 5)
     smooth = np.exp(-(x**2) / 2) / np.exp(-(x**2) / 2).sum()
-    for plane in planes:
-        colour.append(np.bincount(plane[mask].astype(int) * COLOUR_BINS // 256, minlength=COLOUR_BINS))
-        dx = cv2.sepFilter2D(plane, cv2.CV_64F, x * smooth, smooth, borderType=cv2.BORDER_REPLICATE)
-        dy = cv2.sepFilter2D(plane, cv2.CV_64F, smooth, x * smooth, borderType=cv2.BORDER_REPLICATE)
-        for orientation in range(ORIENTATIONS):
-            angle = 2 * np.pi * orientation / ORIENTATIONS
-            response = np.maximum(np.cos(angle) * dx + np.sin(angle) * dy, 0)[mask]
-            bins = np.minimum(response * TEXTURE_BINS / 92, TEXTURE_BINS - 1).astype(int)
-            texture.append(np.bincount(bins, minlength=TEXTURE_BINS))
-    return np.array(colour), np.array(texture).reshape(len(planes), ORIENTATIONS, TEXTURE_BINS)
+    dx = cv2.sepFilter2D(plane, cv2.CV_64F, x * smooth, smooth, borderType=cv2.BORDER_REPLICATE)
+    dy = cv2.sepFilter2D(plane, cv2.CV_64F, smooth, x * smooth, borderType=cv2.BORDER_REPLICATE)
+    angles = 2 * np.pi * np.arange(ORIENTATIONS)[:, None, None] / ORIENTATIONS
+    return np.maximum(np.cos(angles) * dx + np.sin(angles) * dy, 0) * TEXTURE_BINS / 92
 
 
-@pytest.mark.parametrize("space", ["HSV", "Lab"])
-def test_histograms_equal_those_by_hand(photo: np.ndarray, space: str) -> None:
-    planes = colour_planes(photo[100:200, 150:300], space)  # type: ignore[arg-type]
-    labels = np.arange(100)[:, None] // 50 * 3 + np.arange(150) // 50
-    measured = regions(labels.astype(np.int32), 6, feature_bins(planes))
-    split = 3 * COLOUR_BINS
-    texture_mass = 0
-    for region in range(6):
-        colour, texture = histograms_by_hand(planes, labels == region)
-        counts = measured.counts[region]
-        np.testing.assert_array_equal(counts[:split], colour.ravel())
+def texture_of(bins: np.ndarray, channel: int) -> np.ndarray:
+    """(8, H, W) texture bins of a channel, unpacked from what `feature_bins` stores."""
+    channels = len(bins) // STORED_BINS
+    stored = bins[channels + AXES * channel :][:AXES].astype(int)
+    return np.concatenate([np.where(stored < OPPOSITE, stored, 0), np.where(stored > OPPOSITE, stored - OPPOSITE, 0)])
+
+
+def planes_of(seed: int, channels: int, height: int, width: int) -> np.ndarray:
+    """Noise that varies slowly enough for texture bins of all strengths."""
+    noise = np.random.default_rng(seed).normal(128, 128, (height, width, channels))
+    smooth = cv2.GaussianBlur(noise, (0, 0), 0.7).reshape(height, width, channels)
+    return np.ascontiguousarray(np.clip(smooth, 0, 255).astype(np.uint8).transpose(2, 0, 1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    planes=st.tuples(st.integers(1, 3), st.integers(1, 8), st.integers(1, 8)).flatmap(
+        lambda shape: arrays(np.uint8, shape)
+    )
+)
+def test_colour_bins_divide_the_range_evenly(planes: np.ndarray) -> None:
+    channels = len(planes)
+    bins = feature_bins(planes)
+    assert bins.shape == (STORED_BINS * channels, *planes.shape[1:])
+    assert bins.dtype == np.uint8
+    for channel in range(channels):
+        expected = channel * COLOUR_BINS + planes[channel].astype(int) * COLOUR_BINS // 256
+        np.testing.assert_array_equal(bins[channel], expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    channels=st.integers(1, 3),
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
+)
+def test_texture_bins_equal_those_by_hand(seed: int, channels: int, height: int, width: int) -> None:
+    planes = planes_of(seed, channels, height, width)
+    bins = feature_bins(planes)
+    for channel in range(channels):
+        expected = responses_by_hand(planes[channel])
+        found = texture_of(bins, channel)
+        assert ((found >= 0) & (found < TEXTURE_BINS)).all()
         # A response next to the border of two bins may fall on either side of it.
-        assert np.abs(counts[split:] - texture.ravel()).sum() <= 0.005 * texture.sum()
-        texture_mass += texture[:, :, 1:].sum()
-        np.testing.assert_array_equal(counts[:split].reshape(3, -1).sum(axis=1), 2500)
-        np.testing.assert_array_equal(counts[split:].reshape(24, -1).sum(axis=1), 2500)
-    assert texture_mass > 1000
+        assert (found >= np.minimum(np.floor(expected - 0.05), TEXTURE_BINS - 1)).all()
+        assert (found <= np.minimum(np.floor(expected + 0.05), TEXTURE_BINS - 1)).all()
 
 
-def test_colour_spaces_fill_eight_bits() -> None:
-    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]]], np.uint8)
-    hsv = colour_planes(colours, "HSV")
-    assert hsv.shape == (3, 1, 5)
-    assert hsv[0, 0, :3].tolist() == [0, 85, 171]  # 0, 120 and 240 degrees of 256 steps
-    assert hsv[1, 0].tolist() == [255, 255, 255, 0, 0]
-    assert hsv[2, 0].tolist() == [255, 255, 255, 255, 0]
-    lab = colour_planes(colours, "Lab")
-    # CIE L*a*b* of sRGB red is (53.2, 80.1, 67.2).
-    assert lab[:, 0, 0].tolist() == [136, 208, 195]
-    assert lab[:, 0, 3].tolist() == [255, 128, 128]
+def test_stored_texture_bins_are_one_of_nineteen() -> None:
+    blocks = np.random.default_rng(0).integers(0, 256, (1, 12, 12)).repeat(5, axis=1).repeat(5, axis=2)
+    stored = feature_bins(blocks.astype(np.uint8))[1:]
+    # Bin 0 of an opposite orientation is bin 0.
+    assert set(np.unique(stored).tolist()) == {*range(TEXTURE_BINS), *range(OPPOSITE + 1, OPPOSITE + TEXTURE_BINS)}
 
 
-def test_regions_are_measured() -> None:
-    labels = np.array([[0, 0, 1, 1], [0, 2, 2, 1], [3, 2, 2, 1]], np.int32)
-    measured = regions(labels, 4, feature_bins(np.zeros((3, 3, 4), np.uint8)))
-    assert measured.sizes.tolist() == [3, 4, 4, 1]
-    assert measured.boxes.tolist() == [[0, 0, 2, 2], [2, 0, 4, 3], [1, 1, 3, 3], [0, 2, 1, 3]]
-    # 0 and 1 touch along an edge, 3 and 2 too; nothing joins 1 and 3.
-    assert sorted(map(tuple, measured.neighbours.tolist())) == [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3)]
+@pytest.mark.parametrize("value", [0, 100, 255])
+def test_a_flat_image_has_no_texture(value: int) -> None:
+    bins = feature_bins(np.full((2, 9, 7), value, np.uint8))
+    assert not bins[2:].any()
+    assert (bins[:2] == np.array([0, COLOUR_BINS])[:, None, None] + value * COLOUR_BINS // 256).all()
 
 
-def test_regions_that_touch_at_a_corner_are_neighbours() -> None:
-    labels = np.array([[0, 1], [2, 0]], np.int32)
-    measured = regions(labels, 3, feature_bins(np.zeros((3, 2, 2), np.uint8)))
-    assert sorted(map(tuple, measured.neighbours.tolist())) == [(0, 1), (0, 2), (1, 2)]
+def test_a_step_responds_most_across_itself() -> None:
+    step = np.zeros((1, 20, 20), np.uint8)
+    step[0, :, 10:] = 255
+    texture = texture_of(feature_bins(step), 0)
+    # Orientation 0 looks to the right, 1 down to the right, 2 down; the last bin is a step of the whole range.
+    assert texture[:, 10, 10].tolist() == [9, 7, 0, 0, 0, 0, 0, 7]
+    assert texture[:, 10, 2].tolist() == [0] * 8
+    down = texture_of(feature_bins(np.ascontiguousarray(step.transpose(0, 2, 1))), 0)
+    assert down[:, 10, 10].tolist() == [0, 7, 9, 7, 0, 0, 0, 0]
 
 
-def test_neighbours_equal_those_by_hand() -> None:
-    labels = np.random.default_rng(0).integers(0, 30, (12, 17)).astype(np.int32)
-    expected = set()
-    for (y, x), (dy, dx) in itertools.product(np.ndindex(12, 17), ((0, 1), (1, 0), (1, 1), (1, -1))):
-        if y + dy < 12 and 0 <= x + dx < 17:
-            pair = sorted((int(labels[y, x]), int(labels[y + dy, x + dx])))
-            if pair[0] != pair[1]:
-                expected.add(tuple(pair))
-    found = regions(labels, 30, feature_bins(np.zeros((3, 12, 17), np.uint8))).neighbours
-    assert len(found) == len(expected)
-    assert set(map(tuple, found.tolist())) == expected
+@pytest.mark.parametrize(
+    ("move", "orientations"),
+    [
+        (lambda planes: planes[:, :, ::-1], [4, 3, 2, 1, 0, 7, 6, 5]),
+        (lambda planes: planes[:, ::-1], [0, 7, 6, 5, 4, 3, 2, 1]),
+        (lambda planes: planes.transpose(0, 2, 1), [2, 1, 0, 7, 6, 5, 4, 3]),
+    ],
+    ids=["mirrored", "upside_down", "transposed"],
+)
+def test_a_turned_image_has_turned_textures(move: Callable[[np.ndarray], np.ndarray], orientations: list[int]) -> None:
+    planes = planes_of(3, 1, 15, 11)
+    found = texture_of(feature_bins(np.ascontiguousarray(move(planes))), 0)
+    expected = move(texture_of(feature_bins(planes), 0)[orientations])
+    # Sums in another order can move a response over the border of a bin.
+    assert (np.abs(found - expected) <= 1).all()
+    assert (found != expected).mean() < 0.01
+    assert found.any()
+
+
+@pytest.mark.parametrize("space", COLOUR_SPACES)
+def test_every_colour_space_has_colours_and_textures(photo: np.ndarray, space: ColourSpace) -> None:
+    planes = colour_planes(photo, space)
+    bins = feature_bins(planes)
+    for channel in range(len(planes)):
+        used = np.unique(bins[channel])
+        assert used.min() >= channel * COLOUR_BINS
+        assert used.max() < (channel + 1) * COLOUR_BINS
+        assert len(used) >= 5
+    # A fixed range of responses: the weak colours of this photo have hardly any texture.
+    assert bins[len(planes) :].any(axis=0).mean() > 0.005

@@ -163,7 +163,7 @@ def test_two_threads_may_ask_for_the_same_image(tmp_path: Path) -> None:
     results: list[Proposals] = []
     caches = [ProposalCache(tmp_path, Counting()) for _ in range(2)]
     threads = [
-        threading.Thread(target=lambda cache=cache: results.append(cache.get(content, decode_together)))  # type: ignore[misc]
+        threading.Thread(target=lambda cache=cache: results.append(cache.get(content, decode_together)))
         for cache in caches
     ]
     for thread in threads:

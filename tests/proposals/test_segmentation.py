@@ -1,8 +1,12 @@
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from skimage.metrics import adapted_rand_error
 from skimage.segmentation import felzenszwalb
 
@@ -13,18 +17,19 @@ STEPS = ((1, 0), (0, 1), (1, 1), (-1, 1))
 
 
 def edges_by_hand(planes: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """(weight, code, pixel, other pixel) in ascending order."""
+    """(weight, code, pixel, other pixel) in ascending order of weight, row, direction and column."""
     _, height, width = planes.shape
     edges = []
     for y in range(height):
-        for x in range(width):
-            for direction, (dx, dy) in enumerate(STEPS):
+        for direction, (dx, dy) in enumerate(STEPS):
+            for x in range(width):
                 if 0 <= x + dx < width and y + dy < height:
-                    difference = planes[:, y, x].astype(float) - planes[:, y + dy, x + dx]
-                    weight = math.floor(math.sqrt((difference**2).sum()) * WEIGHT_UNIT)
+                    difference = planes[:, y, x].astype(int) - planes[:, y + dy, x + dx]
+                    # A square root of 24 bits, as the library's: rounding may lift it to a whole number.
+                    weight = math.floor(np.sqrt(np.float32((difference**2).sum())) * WEIGHT_UNIT)
                     pixel = y * width + x
                     edges.append((weight, 4 * pixel + direction, pixel, pixel + dy * width + dx))
-    return sorted(edges)
+    return sorted(edges, key=lambda edge: edge[0])
 
 
 def segment_by_hand(planes: np.ndarray, k: float, minimum_size: float) -> np.ndarray:
@@ -32,10 +37,10 @@ def segment_by_hand(planes: np.ndarray, k: float, minimum_size: float) -> np.nda
     _, height, width = planes.shape
     members = {pixel: [pixel] for pixel in range(height * width)}
     component = dict.fromkeys(members, 0) | {pixel: pixel for pixel in members}
-    internal = dict.fromkeys(members, 0.0)
+    internal = dict.fromkeys(members, 0)
     edges = edges_by_hand(planes)
 
-    def join(a: int, b: int, weight: float) -> None:
+    def join(a: int, b: int, weight: int) -> None:
         for pixel in members[b]:
             component[pixel] = a
         members[a] += members.pop(b)
@@ -43,36 +48,178 @@ def segment_by_hand(planes: np.ndarray, k: float, minimum_size: float) -> np.nda
 
     for weight, _, pixel, other in edges:
         a, b = component[pixel], component[other]
-        bounds = [internal[c] + k * WEIGHT_UNIT / len(members[c]) for c in (a, b)]
+        bounds = [np.float32(internal[c]) + np.float32(k * WEIGHT_UNIT) / np.float32(len(members[c])) for c in (a, b)]
         if a != b and weight <= min(bounds):
             join(a, b, weight)
     for _, _, pixel, other in edges:
         a, b = component[pixel], component[other]
         if a != b and min(len(members[a]), len(members[b])) < minimum_size:
             join(a, b, 0)
+    return numbered(np.array([component[pixel] for pixel in range(height * width)]).reshape(height, width))
+
+
+def numbered(values: np.ndarray) -> np.ndarray:
+    """The distinct values numbered in order of their first pixel."""
     names: dict[int, int] = {}
-    labels = [names.setdefault(component[pixel], len(names)) for pixel in range(height * width)]
-    return np.array(labels).reshape(height, width)
+    return np.array([names.setdefault(value, len(names)) for value in values.ravel().tolist()]).reshape(values.shape)
 
 
-@pytest.mark.parametrize("shape", [(3, 9, 14), (3, 1, 12), (3, 12, 1), (1, 8, 8), (3, 1, 1)])
+def segmented(planes: np.ndarray, k: float, minimum_size: float = 1, sigma: float = 0) -> np.ndarray:
+    labels, count = segment(sorted_edges(planes, sigma), (planes.shape[2], planes.shape[1]), k, minimum_size)
+    assert labels.dtype == np.int32
+    assert labels.shape == planes.shape[1:]
+    # All of 0 .. count - 1, in order of their first pixel.
+    np.testing.assert_array_equal(labels, numbered(labels))
+    assert count == labels.max() + 1
+    return labels
+
+
+def of_levels(levels: int) -> st.SearchStrategy[np.ndarray]:
+    """Small images of one to three channels with so many values, spread evenly."""
+    shapes = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
+    return shapes.flatmap(lambda shape: arrays(np.uint8, shape, elements=st.integers(0, levels - 1))).map(
+        lambda values: values * np.uint8(255 // (levels - 1))
+    )
+
+
+IMAGES = st.sampled_from([2, 4, 256]).flatmap(of_levels)
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 14), (3, 1, 12), (3, 12, 1), (1, 8, 8), (2, 8, 9), (3, 1, 1)])
 @pytest.mark.parametrize(("levels", "k", "minimum_size"), [(256, 100, 1), (256, 400, 4), (4, 100, 6), (2, 30, 1)])
 def test_it_equals_the_algorithm_done_by_hand(
     shape: tuple[int, int, int], levels: int, k: float, minimum_size: float
 ) -> None:
     rng = np.random.default_rng(levels + shape[1])
     planes = (rng.integers(0, levels, shape) * (255 // (levels - 1))).astype(np.uint8)
-    codes, starts = edges = sorted_edges(planes, sigma=0)
-    weights = np.repeat(np.arange(65536), np.diff(starts))
+    np.testing.assert_array_equal(segmented(planes, k, minimum_size), segment_by_hand(planes, k, minimum_size))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    planes=IMAGES,
+    k=st.sampled_from([0.001, 1, 30, 128.5, 400, 5000, 1e9]),
+    minimum_size=st.sampled_from([0, 1, 2.5, 6, 1000]),
+)
+def test_any_small_image_is_cut_as_by_hand(planes: np.ndarray, k: float, minimum_size: float) -> None:
+    np.testing.assert_array_equal(segmented(planes, k, minimum_size), segment_by_hand(planes, k, minimum_size))
+
+
+@settings(max_examples=40, deadline=None)
+@given(planes=IMAGES)
+def test_edges_are_sorted_and_complete(planes: np.ndarray) -> None:
+    codes, starts = sorted_edges(planes, sigma=0)
+    assert codes.dtype == np.uint32
+    assert starts.shape == (65537,)
+    weights = np.repeat(np.arange(65536), np.diff(starts)).tolist()
     by_hand = edges_by_hand(planes)
-    # The weight is a rounded float32: it may miss a whole number by one, never the order by more.
-    assert dict(zip(codes.tolist(), weights.tolist(), strict=True)) == pytest.approx(
-        {code: weight for weight, code, _, _ in by_hand}, abs=1
-    )
-    labels, count = segment(edges, (shape[2], shape[1]), k, minimum_size)
-    expected = segment_by_hand(planes, k, minimum_size)
-    assert count == expected.max() + 1
-    np.testing.assert_array_equal(labels, expected)
+    assert list(zip(weights, codes.tolist(), strict=True)) == [(weight, code) for weight, code, _, _ in by_hand]
+
+
+def test_of_equal_weights_rows_come_first_then_directions_then_columns() -> None:
+    codes, _ = sorted_edges(np.full((3, 2, 3), 50, np.uint8), sigma=0.8)
+    edges = [(code // 4, code % 4) for code in codes.tolist()]
+    assert edges == [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (1, 3), (2, 3), (3, 0), (4, 0)]
+
+
+FLAT = [[0, 0, 0]] * 3
+DOT = [[0, 0, 0], [0, 200, 0], [0, 0, 0]]
+HALVES = [[50, 50, 60, 60]] * 2
+RAMP = [[0, 20, 40, 60]] * 3
+CHECKS = [[0, 255, 0, 255], [255, 0, 255, 0]]
+# A thin line between two areas of the same grey, which touch nowhere.
+LINE = [[90, 90, 0, 90, 90]] * 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "k", "minimum_size", "expected"),
+    [
+        (FLAT, 0.01, 1, [[0, 0, 0]] * 3),
+        (DOT, 100, 1, [[0, 0, 0], [0, 1, 0], [0, 0, 0]]),
+        (DOT, 100, 2, FLAT),
+        # A single pixel is joined if the step is at most k, and at most k / 8 for the eight around it.
+        (DOT, 1599, 1, [[0, 0, 0], [0, 1, 0], [0, 0, 0]]),
+        (DOT, 1600, 1, FLAT),
+        # Halves of four pixels each and a step of 10: 10 <= k / 4.
+        (HALVES, 39.9, 1, [[0, 0, 1, 1]] * 2),
+        (HALVES, 40, 1, [[0, 0, 0, 0]] * 2),
+        (HALVES, 1, 4, [[0, 0, 1, 1]] * 2),
+        (HALVES, 1, 5, [[0, 0, 0, 0]] * 2),
+        # Columns of three pixels: a step of 20 is less than k / 3 from 60 on; k = 1 leaves them alone.
+        (RAMP, 1, 1, [[0, 1, 2, 3]] * 3),
+        (RAMP, 59.9, 1, [[0, 1, 2, 3]] * 3),
+        (RAMP, 60, 1, [[0, 0, 0, 0]] * 3),
+        # Fields of one colour touch at their corners.
+        (CHECKS, 100, 1, [[0, 1, 0, 1], [1, 0, 1, 0]]),
+        (LINE, 100, 1, [[0, 0, 1, 2, 2]] * 3),
+        (LINE, 100, 4, [[0, 0, 0, 1, 1]] * 3),
+        ([[7]], 100, 50, [[0]]),
+        ([[0, 100]], 99, 1, [[0, 1]]),
+        ([[0, 100]], 100, 1, [[0, 0]]),
+        ([[0], [100]], 99, 1, [[0], [1]]),
+    ],
+)
+def test_drawings_are_cut_where_they_should_be(
+    rows: list[list[int]], k: float, minimum_size: float, expected: list[list[int]]
+) -> None:
+    assert segmented(np.array([rows], np.uint8), k, minimum_size).tolist() == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    planes=IMAGES, k=st.sampled_from([10, 100, 1000]), minimum_size=st.integers(1, 30), sigma=st.sampled_from([0, 0.8])
+)
+def test_superpixels_are_connected_and_large_enough(
+    planes: np.ndarray, k: float, minimum_size: int, sigma: float
+) -> None:
+    labels = segmented(planes, k, minimum_size, sigma)
+    sizes = np.bincount(labels.ravel())
+    assert sizes.min() >= min(minimum_size, labels.size)
+    for region in range(len(sizes)):
+        assert cv2.connectedComponents((labels == region).astype(np.uint8), connectivity=8)[0] == 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(planes=st.sampled_from([2, 3]).flatmap(of_levels))
+def test_a_tiny_k_joins_equal_pixels_and_no_others(planes: np.ndarray) -> None:
+    labels = segmented(planes, 0.001)
+    colours, of_pixel = np.unique(planes.reshape(len(planes), -1).T, axis=0, return_inverse=True)
+    of_pixel = of_pixel.reshape(labels.shape)
+    parts = 0
+    for colour in range(len(colours)):
+        number, components = cv2.connectedComponents((of_pixel == colour).astype(np.uint8), connectivity=8)
+        parts += number - 1
+        for part in range(1, number):
+            assert len(np.unique(labels[components == part])) == 1
+    assert parts == labels.max() + 1
+
+
+@pytest.mark.parametrize(("k", "minimum_size"), [(1e9, 1), (0.001, 1e9)])
+def test_a_huge_k_or_minimum_size_joins_everything(k: float, minimum_size: float) -> None:
+    planes = np.random.default_rng(0).integers(0, 256, (3, 30, 40), dtype=np.uint8)
+    assert not segmented(planes, k, minimum_size).any()
+
+
+def test_a_larger_k_or_minimum_size_makes_fewer_superpixels(photo: np.ndarray) -> None:
+    planes = np.ascontiguousarray(photo.transpose(2, 0, 1))
+    counts = [segmented(planes, k, k, 0.8).max() + 1 for k in (25, 50, 100, 200, 400)]
+    assert all(0.25 < after / before < 0.75 for before, after in zip(counts, counts[1:], strict=False))
+    counts = [segmented(planes, 50, size, 0.8).max() + 1 for size in (1, 10, 50, 200)]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > 3 * counts[-1]
+
+
+@pytest.mark.parametrize(
+    "move", [lambda image: image[:, ::-1], lambda image: image[::-1], lambda image: image.transpose(1, 0, 2)]
+)
+def test_a_turned_photo_is_cut_nearly_alike(photo: np.ndarray, move: Callable[[np.ndarray], np.ndarray]) -> None:
+    def cut(image: np.ndarray) -> np.ndarray:
+        return segmented(np.ascontiguousarray(image.transpose(2, 0, 1)), 100, 100, 0.8)
+
+    plain, moved = cut(photo), cut(move(photo))
+    # Ties between edges of equal weight fall in another order.
+    assert adapted_rand_error(np.ascontiguousarray(move(plain[:, :, None]))[:, :, 0], moved)[0] < 0.05
+    assert moved.max() == pytest.approx(plain.max(), rel=0.02)
 
 
 def test_the_largest_weight_fits() -> None:
@@ -100,13 +247,6 @@ def test_it_agrees_with_scikit_image(photo: np.ndarray, k: int, minimum_size: in
     sizes = np.bincount(labels.ravel())
     assert len(sizes) == count
     assert sizes.min() >= minimum_size
-
-
-def test_superpixels_are_connected(photo: np.ndarray) -> None:
-    planes = np.ascontiguousarray(photo[:120, :160].transpose(2, 0, 1))
-    labels, count = segment(sorted_edges(planes, 0.8), (160, 120), 50, 50)
-    for region in range(count):
-        assert cv2.connectedComponents((labels == region).astype(np.uint8), connectivity=8)[0] == 2
 
 
 @pytest.mark.parametrize("sigma", [0.5, 0.8, 2.0])

@@ -1,0 +1,186 @@
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from proposals import Hierarchy, ProposalEvaluation, Proposals, SelectiveSearch, SelectiveSearchConfig
+from proposals.drawing import draw_levels, draw_proposals, plot_recall
+
+
+def make(boxes: Any, sources: Any = None, size: tuple[int, int] = (60, 40)) -> Proposals:
+    n = len(boxes)
+    sources = np.zeros(n, np.int16) if sources is None else np.array(sources, np.int16)
+    scores = np.linspace(1, 0.5, n).astype(np.float32)
+    return Proposals(np.array(boxes, np.float32).reshape(-1, 4), scores, sources, tuple("abcdefghijklmnop"), size)
+
+
+def grey(width: int = 60, height: int = 40) -> np.ndarray:
+    return np.full((height, width, 3), 128, np.uint8)
+
+
+def outline(boxes: list[tuple[int, int, int, int]], line: int = 1, size: tuple[int, int] = (60, 40)) -> np.ndarray:
+    """The pixels of a box, right and bottom exclusive, that lie at most `line` pixels from outside it."""
+    mask = np.zeros(size[::-1], bool)
+    for x1, y1, x2, y2 in boxes:
+        box = np.zeros_like(mask)
+        box[y1:y2, x1:x2] = True
+        box[y1 + line : max(y2 - line, 0), x1 + line : max(x2 - line, 0)] = False
+        mask |= box
+    return mask
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [],
+        [(10, 5, 30, 25)],
+        [(0, 0, 60, 40)],
+        [(10, 5, 30, 25), (20, 10, 59, 39), (0, 0, 2, 2)],
+        [(10, 5, 11, 25), (40, 30, 43, 32)],
+    ],
+)
+def test_only_outlines_change_and_only_in_the_copy(boxes: list[tuple[int, int, int, int]]) -> None:
+    pixels = grey()
+    drawn = draw_proposals(pixels, make(boxes))
+    assert (pixels == 128).all()
+    assert (drawn.shape, drawn.dtype) == (pixels.shape, pixels.dtype)
+    changed = (drawn != pixels).any(axis=2)
+    np.testing.assert_array_equal(changed, outline(boxes))
+
+
+def test_lines_are_thicker_in_large_images() -> None:
+    box = (100, 200, 700, 800)
+    drawn = draw_proposals(grey(1200, 1200), make([box], size=(1200, 1200)))
+    changed = (drawn != 128).any(axis=2)
+    np.testing.assert_array_equal(changed, outline([box], line=4, size=(1200, 1200)))
+
+
+def test_a_read_only_image_can_be_drawn_on() -> None:
+    pixels = grey()
+    pixels.flags.writeable = False
+    assert (draw_proposals(pixels, make([(10, 5, 30, 25)])) != 128).any()
+
+
+@pytest.mark.parametrize("box", [(10.2, 5.2, 10.5, 5.4), (10.6, 5.6, 30.4, 6.1), (59.7, 0, 60, 40)])
+def test_boxes_in_fractions_of_a_pixel(box: tuple[float, ...]) -> None:
+    changed = (draw_proposals(grey(), make([box])) != 128).any(axis=2)
+    y, x = np.nonzero(changed)
+    assert changed.any()
+    assert box[0] - 1 <= x.min() <= x.max() <= box[2] + 1
+    assert box[1] - 1 <= y.min() <= y.max() <= box[3] + 1
+
+
+def test_sources_have_colours_of_their_own_and_the_best_is_on_top() -> None:
+    box = (10, 5, 30, 25)
+    colours = [draw_proposals(grey(), make([box], [source]))[5, 10].tolist() for source in range(14)]
+    assert len(set(map(tuple, colours[:12]))) == 12
+    assert colours[12:] == colours[:2], "with more sources the colours come again"
+    drawn = draw_proposals(grey(), make([box, box], [3, 1]))
+    assert drawn[5, 10].tolist() == colours[3]
+
+
+@pytest.fixture(scope="module")
+def hierarchy(photo: np.ndarray) -> Hierarchy:
+    config = SelectiveSearchConfig.preset("single", working_width=150, superpixel_scale=0.2)
+    return SelectiveSearch(config).hierarchies(photo)[0]
+
+
+@pytest.mark.parametrize("panels", [1, 2, 3, 4, 6, 8])
+def test_levels_are_panels_in_rows_of_three(photo: np.ndarray, hierarchy: Hierarchy, panels: int) -> None:
+    height, width = hierarchy.labels.shape
+    assert (width, hierarchy.superpixels > 30) == (150, True)
+    before = photo.copy()
+    sheet = draw_levels(photo, hierarchy, panels)
+    np.testing.assert_array_equal(photo, before)
+    columns, rows = min(3, panels), (panels + 2) // 3
+    assert (sheet.shape, sheet.dtype) == ((rows * height, columns * width, 3), np.uint8)
+    drawn = [
+        (sheet[y : y + height, x : x + width] != 255).any()
+        for y in range(0, rows * height, height)
+        for x in range(0, columns * width, width)
+    ]
+    assert drawn == [True] * panels + [False] * (rows * columns - panels)
+
+
+def test_a_region_has_its_mean_colour_and_a_white_border(photo: np.ndarray, hierarchy: Hierarchy) -> None:
+    """From the superpixels in the first panel to two regions in the last."""
+    height, width = hierarchy.labels.shape
+    sheet = draw_levels(photo, hierarchy, 2)
+    small = np.array(Image.fromarray(photo).resize((width, height)), np.float64)
+    for panel, count in ((sheet[:, :width], hierarchy.superpixels), (sheet[:, width:], 2)):
+        regions = hierarchy.segmentation(count)
+        assert len(np.unique(regions)) == count
+        for region in np.unique(regions)[:: max(1, count // 10)]:
+            inside = regions == region
+            found = panel[inside]
+            plain = found[(found != 255).any(axis=1)]
+            border = np.zeros_like(inside)
+            border[:, 1:] |= regions[:, 1:] != regions[:, :-1]
+            border[1:] |= regions[1:] != regions[:-1]
+            assert len(plain) == (inside & ~border).sum()
+            if len(plain):
+                assert (plain == plain[0]).all()
+                np.testing.assert_allclose(plain[0], small[inside].mean(axis=0), atol=1)
+
+
+@pytest.mark.parametrize("size", [(30, 20), (1, 1)])
+@pytest.mark.parametrize("panels", [1, 6])
+def test_levels_of_a_single_superpixel(size: tuple[int, int], panels: int) -> None:
+    width, height = size
+    pixels = np.full((height, width, 3), (10, 200, 77), np.uint8)
+    (hierarchy,) = SelectiveSearch(SelectiveSearchConfig.preset("single")).hierarchies(pixels)
+    assert hierarchy.superpixels == 1
+    np.testing.assert_array_equal(draw_levels(pixels, hierarchy, panels), pixels)
+
+
+def test_few_superpixels_have_no_panel_twice() -> None:
+    pixels = np.zeros((60, 90, 3), np.uint8)
+    pixels[:, 30:60], pixels[:, 60:] = (255, 0, 0), (0, 0, 254)
+    (hierarchy,) = SelectiveSearch(SelectiveSearchConfig.preset("single")).hierarchies(pixels)
+    assert hierarchy.superpixels == 3
+    sheet = draw_levels(pixels, hierarchy)
+    assert sheet.shape == (60, 180, 3)
+    three = pixels.copy()
+    three[:, (30, 60)] = 255
+    np.testing.assert_array_equal(sheet[:, :90], three)
+
+
+@pytest.fixture
+def curve() -> list[dict[str, Any]]:
+    evaluation = ProposalEvaluation(["cat"])
+    evaluation.add(make([(0, 0, 5, 5)] * 12 + [(10, 5, 30, 25)]), np.array([[10, 5, 30, 25]]), [0])
+    evaluation.add(make([(0, 0, 50, 40)]), np.array([[0, 0, 60, 40]]), [0])
+    return evaluation.to_dict()["curve"]
+
+
+def test_the_plot_is_a_picture(tmp_path: Path, curve: list[dict[str, Any]]) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    path = tmp_path / "recall.png"
+    path.write_bytes(b"of an earlier run")
+    lower = [{key: value if key == "boxes" else value / 2 for key, value in point.items()} for point in curve]
+    plot_recall({"one": curve, "two": lower}, path)
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        pixels = np.asarray(picture.convert("RGB"))
+    assert pixels.shape[1] > 2 * pixels.shape[0], "three plots side by side"
+    for colour in ((0x44, 0x77, 0xAA), (0xEE, 0x66, 0x77)):
+        assert (pixels == colour).all(axis=2).sum() > 100, "each method has its line"
+    assert [file.name for file in tmp_path.iterdir()] == ["recall.png"]
+
+
+def test_the_plot_as_a_drawing(tmp_path: Path, curve: list[dict[str, Any]]) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    plot_recall({"ours": curve}, tmp_path / "recall.svg")
+    assert "<svg" in (tmp_path / "recall.svg").read_text()
+
+
+def test_without_matplotlib_the_plot_says_what_to_install(
+    tmp_path: Path, curve: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ValueError, match="pip install matplotlib"):
+        plot_recall({"ours": curve}, tmp_path / "recall.png")
+    assert list(tmp_path.iterdir()) == []

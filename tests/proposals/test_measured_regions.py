@@ -1,0 +1,205 @@
+import itertools
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from proposals.colour import colour_planes
+from proposals.config import COLOUR_SPACES, ColourSpace
+from proposals.features import COLOUR_BINS, ORIENTATIONS, STORED_BINS, TEXTURE_BINS, feature_bins
+from proposals.regions import Regions, measure_regions
+from proposals.segmentation import segment, sorted_edges
+
+
+def numbered(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Labels 0 .. count - 1 for the distinct values, which need not lie together."""
+    names, labels = np.unique(values, return_inverse=True)
+    return labels.reshape(values.shape).astype(np.int32), len(names)
+
+
+def pairs(regions: Regions) -> list[tuple[int, ...]]:
+    return sorted(map(tuple, regions.neighbours.tolist()))
+
+
+def flat_bins(height: int, width: int) -> np.ndarray:
+    return feature_bins(np.zeros((3, height, width), np.uint8))
+
+
+def pairs_by_hand(labels: np.ndarray) -> list[tuple[int, ...]]:
+    height, width = labels.shape
+    found = set()
+    for (y, x), (dy, dx) in itertools.product(np.ndindex(height, width), itertools.product((-1, 0, 1), repeat=2)):
+        if 0 <= y + dy < height and 0 <= x + dx < width and labels[y, x] < labels[y + dy, x + dx]:
+            found.add((int(labels[y, x]), int(labels[y + dy, x + dx])))
+    return sorted(found)
+
+
+def histograms_of_bins(bins: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The histograms of the pixels in `mask`, from what `feature_bins` stores."""
+    channels = len(bins) // STORED_BINS
+    axes = ORIENTATIONS // 2
+    colour = np.bincount(bins[:channels, mask].ravel(), minlength=channels * COLOUR_BINS)
+    texture = []
+    for channel in range(channels):
+        stored = bins[channels + axes * channel :][:axes, mask].astype(int)
+        ahead = np.where(stored < axes * TEXTURE_BINS, stored, 0)
+        back = np.where(stored >= axes * TEXTURE_BINS, stored - axes * TEXTURE_BINS, 0)
+        texture += [np.bincount(row, minlength=TEXTURE_BINS) for row in (*ahead, *back)]
+    return np.concatenate([colour, *texture])
+
+
+@st.composite
+def segmented(draw: st.DrawFn) -> tuple[list[tuple[np.ndarray, int]], np.ndarray]:
+    """One to four segmentations of a small image, and the bins of its pixels."""
+    shape = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    most = draw(st.sampled_from([1, 2, 5, 80]))
+    fields = draw(st.lists(arrays(np.int64, shape, elements=st.integers(0, most)), min_size=1, max_size=4))
+    planes = draw(arrays(np.uint8, (draw(st.integers(1, 3)), *shape)))
+    return [numbered(field) for field in fields], feature_bins(planes)
+
+
+def assert_same(found: Sequence[Regions], expected: Sequence[Regions]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        for name in ("labels", "counts", "sizes", "boxes"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        assert pairs(one) == pairs(other)
+        assert one.channels == other.channels
+
+
+@settings(max_examples=40, deadline=None)
+@given(case=segmented())
+def test_measuring_together_equals_measuring_alone(case: tuple[list[tuple[np.ndarray, int]], np.ndarray]) -> None:
+    segmentations, bins = case
+    alone = [measure_regions([one], bins)[0] for one in segmentations]
+    assert_same(measure_regions(segmentations, bins), alone)
+
+
+def test_measuring_together_equals_measuring_alone_on_a_photo(photo: np.ndarray) -> None:
+    planes = colour_planes(photo, "HSV")
+    edges, bins = sorted_edges(planes, 0.8), feature_bins(planes)
+    size = (photo.shape[1], photo.shape[0])
+    segmentations = [segment(edges, size, k, k) for k in (20, 50, 100, 150, 300)]
+    assert segmentations[0][1] > 3 * segmentations[-1][1] > 30
+    together = measure_regions(segmentations, bins)
+    assert_same(together, [measure_regions([one], bins)[0] for one in segmentations])
+    assert_same(measure_regions(segmentations[::-1], bins)[::-1], together)
+
+
+def test_segmentations_that_cut_each_other_into_many_parts() -> None:
+    # Many more parts than superpixels: 900 of 30 rows and 30 columns.
+    rows, columns = np.indices((30, 30))
+    checks = [numbered(rows), numbered(columns), numbered((rows + columns) % 2)]
+    bins = feature_bins(np.random.default_rng(0).integers(0, 256, (3, 30, 30), dtype=np.uint8))
+    assert_same(measure_regions(checks, bins), [measure_regions([one], bins)[0] for one in checks])
+
+
+@settings(max_examples=40, deadline=None)
+@given(case=segmented())
+def test_every_measure_equals_that_of_the_pixels(case: tuple[list[tuple[np.ndarray, int]], np.ndarray]) -> None:
+    segmentations, bins = case
+    channels = len(bins) // STORED_BINS
+    for (labels, count), measured in zip(segmentations, measure_regions(segmentations, bins), strict=True):
+        assert measured.labels is labels
+        assert measured.image_size == (labels.shape[1], labels.shape[0])
+        assert measured.channels == channels
+        assert measured.counts.shape == (count, channels * (COLOUR_BINS + ORIENTATIONS * TEXTURE_BINS))
+        assert measured.sizes.tolist() == np.bincount(labels.ravel()).tolist()
+        assert pairs(measured) == pairs_by_hand(labels)
+        for region in range(count):
+            mask = labels == region
+            rows, columns = np.nonzero(mask)
+            box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            assert measured.boxes[region].tolist() == box
+            np.testing.assert_array_equal(measured.counts[region], histograms_of_bins(bins, mask))
+        for array, width in ((measured.counts, None), (measured.sizes, None), (measured.boxes, 4)):
+            assert array.dtype == np.int32
+            assert width is None or array.shape == (count, width)
+        assert measured.neighbours.dtype == np.int32
+
+
+@settings(max_examples=20, deadline=None)
+@given(case=segmented())
+def test_every_histogram_counts_every_pixel_once(case: tuple[list[tuple[np.ndarray, int]], np.ndarray]) -> None:
+    segmentations, bins = case
+    for measured in measure_regions(segmentations, bins):
+        split = measured.channels * COLOUR_BINS
+        for part, length in ((measured.counts[:, :split], COLOUR_BINS), (measured.counts[:, split:], TEXTURE_BINS)):
+            sums = part.reshape(len(part), -1, length).sum(axis=2)
+            np.testing.assert_array_equal(sums, np.broadcast_to(measured.sizes[:, None], sums.shape))
+        assert (measured.counts >= 0).all()
+
+
+def histograms_by_hand(planes: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colour (C, 25) and texture (C, 8, 10) histograms of the pixels in `mask`."""
+    colour, texture = [], []
+    x = np.arange(-4, 5)
+    smooth = np.exp(-(x**2) / 2) / np.exp(-(x**2) / 2).sum()
+    for plane in planes:
+        colour.append(np.bincount(plane[mask].astype(int) * COLOUR_BINS // 256, minlength=COLOUR_BINS))
+        dx = cv2.sepFilter2D(plane, cv2.CV_64F, x * smooth, smooth, borderType=cv2.BORDER_REPLICATE)
+        dy = cv2.sepFilter2D(plane, cv2.CV_64F, smooth, x * smooth, borderType=cv2.BORDER_REPLICATE)
+        for orientation in range(ORIENTATIONS):
+            angle = 2 * np.pi * orientation / ORIENTATIONS
+            response = np.maximum(np.cos(angle) * dx + np.sin(angle) * dy, 0)[mask]
+            bins = np.minimum(response * TEXTURE_BINS / 92, TEXTURE_BINS - 1).astype(int)
+            texture.append(np.bincount(bins, minlength=TEXTURE_BINS))
+    return np.array(colour), np.array(texture).reshape(len(planes), ORIENTATIONS, TEXTURE_BINS)
+
+
+@pytest.mark.parametrize("space", COLOUR_SPACES)
+def test_histograms_equal_those_of_the_picture(photo: np.ndarray, space: ColourSpace) -> None:
+    planes = colour_planes(photo[100:200, 150:300], space)
+    labels = np.arange(100)[:, None] // 50 * 3 + np.arange(150) // 50
+    measured = measure_regions([(labels.astype(np.int32), 6)], feature_bins(planes))[0]
+    split = len(planes) * COLOUR_BINS
+    texture_mass = 0
+    for region in range(6):
+        colour, texture = histograms_by_hand(planes, labels == region)
+        counts = measured.counts[region]
+        np.testing.assert_array_equal(counts[:split], colour.ravel())
+        # A response next to the border of two bins may fall on either side of it.
+        assert np.abs(counts[split:] - texture.ravel()).sum() <= 0.005 * texture.sum()
+        texture_mass += texture[:, :, 1:].sum()
+    assert texture_mass > 300
+
+
+def test_regions_are_measured() -> None:
+    labels = np.array([[0, 0, 1, 1], [0, 2, 2, 1], [3, 2, 2, 1]], np.int32)
+    measured = measure_regions([(labels, 4)], flat_bins(3, 4))[0]
+    assert measured.sizes.tolist() == [3, 4, 4, 1]
+    assert measured.boxes.tolist() == [[0, 0, 2, 2], [2, 0, 4, 3], [1, 1, 3, 3], [0, 2, 1, 3]]
+    assert measured.image_size == (4, 3)
+    # 0 and 1 touch along an edge, 3 and 2 too; nothing joins 1 and 3.
+    assert pairs(measured) == [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([[0, 1], [2, 0]], [(0, 1), (0, 2), (1, 2)]),
+        ([[0, 1], [2, 3]], [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]),
+        ([[0, 0, 0], [0, 0, 0]], []),
+        ([[0]], []),
+        ([[0, 1, 0, 1]], [(0, 1)]),
+        ([[0], [1], [2]], [(0, 1), (1, 2)]),
+    ],
+)
+def test_regions_that_touch_at_a_corner_are_neighbours(
+    labels: list[list[int]], expected: list[tuple[int, int]]
+) -> None:
+    field = np.array(labels, np.int32)
+    measured = measure_regions([(field, int(field.max()) + 1)], flat_bins(*field.shape))[0]
+    assert pairs(measured) == expected
+
+
+def test_many_neighbours_of_few_regions() -> None:
+    # Each of 30 regions has almost all the others as neighbours.
+    labels = np.random.default_rng(0).integers(0, 30, (12, 17)).astype(np.int32)
+    measured = measure_regions([(labels, 30)], flat_bins(12, 17))[0]
+    assert pairs(measured) == pairs_by_hand(labels)
+    assert len(measured.neighbours) > 300

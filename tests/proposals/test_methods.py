@@ -1,0 +1,232 @@
+import pickle
+import sys
+import types
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from proposals import METHODS, PRESETS, SelectiveSearch, SelectiveSearchConfig, make_proposer
+from proposals.methods import OpenCVSelectiveSearch, PackageSelectiveSearch
+
+WRONG_IMAGES = [None, np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_selective_search_by_preset(preset: str) -> None:
+    proposer = make_proposer("selective_search", preset, seed=7, threads=2)
+    assert isinstance(proposer, SelectiveSearch)
+    assert proposer.config == SelectiveSearchConfig.preset(preset, seed=7)
+    assert proposer.threads == 2
+
+
+def test_the_default_preset_is_fast() -> None:
+    assert make_proposer("selective_search").fingerprint == SelectiveSearch().fingerprint
+
+
+@pytest.mark.parametrize("method", ["", "Selective_Search", "edge_boxes"])
+def test_an_unknown_method_lists_the_known(method: str) -> None:
+    with pytest.raises(ValueError, match=f"method: unknown '{method}', known are selective_search, opencv, select"):
+        make_proposer(method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_unknown_preset_lists_the_known(method: str) -> None:
+    with pytest.raises(ValueError, match="preset: unknown 'best', known are single, fast, quality"):
+        make_proposer(method, "best")
+
+
+class Search:
+    """Stands in for the object of `cv2.ximgproc.segmentation`; keeps what it is told."""
+
+    rects = np.array([[10, 5, 20, 15], [0, 0, 60, 40], [10, 5, 20, 15], [50, 30, 20, 20], [5, 5, 0, 9]], np.int32)
+
+    def __init__(self) -> None:
+        self.image: np.ndarray | None = None
+        self.strategies: list[str] = []
+        made.append(self)
+
+    def setBaseImage(self, image: np.ndarray) -> None:  # noqa: N802
+        self.image = image.copy()
+
+    def switchToSingleStrategy(self) -> None:  # noqa: N802
+        self.strategies.append("single")
+
+    def switchToSelectiveSearchFast(self) -> None:  # noqa: N802
+        self.strategies.append("fast")
+
+    def switchToSelectiveSearchQuality(self) -> None:  # noqa: N802
+        self.strategies.append("quality")
+
+    def process(self) -> np.ndarray:
+        return self.rects
+
+
+made: list[Search] = []
+
+
+@pytest.fixture
+def opencv(monkeypatch: pytest.MonkeyPatch) -> list[Search]:
+    """OpenCV as if it had its contrib modules; gives the searches that are made."""
+    module = types.ModuleType("cv2.ximgproc")
+    module.segmentation = types.ModuleType("cv2.ximgproc.segmentation")  # type: ignore[attr-defined]
+    module.segmentation.createSelectiveSearchSegmentation = Search
+    monkeypatch.setattr(cv2, "ximgproc", module, raising=False)
+    made.clear()
+    return made
+
+
+def coloured(width: int = 60, height: int = 40) -> np.ndarray:
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:] = (250, 120, 10)
+    image[5:20, 10:30] = (10, 30, 200)
+    return image
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_opencv_is_asked_in_its_own_manner(opencv: list[Search], preset: str) -> None:
+    image = coloured()
+    make_proposer("opencv", preset)(image)
+    (search,) = opencv
+    assert search.strategies == [preset]
+    assert search.image is not None
+    np.testing.assert_array_equal(search.image, image[:, :, ::-1], "OpenCV's order of channels is BGR")
+
+
+def test_boxes_of_opencv_are_unique_inside_and_in_its_order(opencv: list[Search]) -> None:
+    proposals = make_proposer("opencv", "fast")(coloured())
+    assert proposals.boxes.tolist() == [[10, 5, 30, 20], [0, 0, 60, 40], [50, 30, 60, 40]]
+    assert (np.diff(proposals.scores) < 0).all()
+    assert proposals.sources.tolist() == [0, 0, 0]
+    assert proposals.source_names == ("opencv/fast",)
+    assert proposals.image_size == (60, 40)
+
+
+@pytest.mark.parametrize("rects", [(), np.empty((0, 4), np.int32)])
+def test_opencv_may_find_nothing(opencv: list[Search], monkeypatch: pytest.MonkeyPatch, rects: object) -> None:
+    monkeypatch.setattr(Search, "rects", rects)
+    assert len(make_proposer("opencv")(coloured())) == 0
+
+
+@pytest.mark.parametrize("image", WRONG_IMAGES)
+def test_opencv_gets_only_images(opencv: list[Search], image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="needs"):
+        make_proposer("opencv")(image)
+    assert opencv == []
+
+
+def test_without_contrib_modules_opencv_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "ximgproc", raising=False)
+    with pytest.raises(ValueError, match="pip install opencv-contrib-python-headless") as caught:
+        make_proposer("opencv")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(cv2, "ximgproc"), reason="needs the package opencv-contrib-python-headless")
+@pytest.mark.parametrize("preset", PRESETS)
+def test_real_opencv(photo: np.ndarray, preset: str) -> None:
+    small = cv2.resize(photo, (120, 80), interpolation=cv2.INTER_AREA)
+    proposals = make_proposer("opencv", preset)(small)
+    assert len(proposals) > 10
+    assert proposals.image_size == (120, 80)
+    assert [0, 0, 120, 80] in proposals.boxes.tolist()
+    assert len(np.unique(proposals.boxes, axis=0)) == len(proposals)
+
+
+@pytest.fixture
+def package() -> PackageSelectiveSearch:
+    pytest.importorskip("selectivesearch", reason="needs the packages selectivesearch and scikit-image")
+    proposer = make_proposer("selectivesearch")
+    assert isinstance(proposer, PackageSelectiveSearch)
+    return proposer
+
+
+def test_the_package_selectivesearch_on_a_photo(package: PackageSelectiveSearch, photo: np.ndarray) -> None:
+    small = cv2.resize(photo, (90, 60), interpolation=cv2.INTER_AREA)
+    before = small.copy()
+    proposals = package(small)
+    np.testing.assert_array_equal(small, before)
+    assert len(proposals) > 3
+    assert proposals.image_size == (90, 60)
+    assert proposals.source_names == ("selectivesearch",)
+    assert [0, 0, 90, 60] in proposals.boxes.tolist(), "the last region is the whole image, to its last pixel"
+    assert len(np.unique(proposals.boxes, axis=0)) == len(proposals)
+    assert (np.diff(proposals.scores) < 0).all()
+    again = make_proposer("selectivesearch")(small)
+    np.testing.assert_array_equal(again.boxes, proposals.boxes)
+
+
+def test_the_box_of_a_drawn_object(package: PackageSelectiveSearch) -> None:
+    """Not a pixel more or less than the object has."""
+    assert [10, 5, 30, 20] in PackageSelectiveSearch(scale=50, sigma=0.1)(coloured()).boxes.tolist()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [(60, 40), (1, 1), (3, 50), (2, 2)])
+@pytest.mark.parametrize("value", [0, 255])
+def test_the_package_on_images_of_one_colour(
+    package: PackageSelectiveSearch, size: tuple[int, int], value: int
+) -> None:
+    """Boxes or a ValueError, but no other error and no warning."""
+    width, height = size
+    try:
+        proposals = package(np.full((height, width, 3), value, np.uint8))
+    except ValueError as error:
+        assert str(error).startswith("selectivesearch cannot process this image")  # noqa: PT017
+    else:
+        assert proposals.boxes.tolist() == [[0, 0, width, height]]
+
+
+@pytest.mark.parametrize("error", [IndexError("no\nregions"), ZeroDivisionError("x"), ValueError("bad")])
+def test_errors_of_the_package_are_of_one_kind(
+    package: PackageSelectiveSearch, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    import selectivesearch
+
+    def fail(image: np.ndarray, **settings: float) -> None:
+        raise error
+
+    monkeypatch.setattr(selectivesearch, "selective_search", fail)
+    with pytest.raises(ValueError, match=f"cannot process this image .{type(error).__name__}"):
+        make_proposer("selectivesearch")(coloured())
+
+
+@pytest.mark.parametrize("image", WRONG_IMAGES)
+def test_the_package_gets_only_images(package: PackageSelectiveSearch, image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="needs"):
+        package(image)
+
+
+@pytest.mark.parametrize("missing", ["selectivesearch", "skimage.io"])
+def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Its own imports may be missing too: it does not ask for scikit-image when it is installed."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("selectivesearch", "skimage")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ValueError, match="pip install selectivesearch scikit-image") as caught:
+        make_proposer("selectivesearch")
+    assert "\n" not in str(caught.value)
+
+
+def test_fingerprints_tell_methods_and_settings_apart(opencv: list[Search], package: PackageSelectiveSearch) -> None:
+    makers: list[Callable[[], object]] = [
+        *(lambda preset=preset: make_proposer("selective_search", preset) for preset in PRESETS),
+        *(lambda preset=preset: OpenCVSelectiveSearch(preset) for preset in PRESETS),
+        lambda: make_proposer("selective_search", seed=1),
+        PackageSelectiveSearch,
+        lambda: PackageSelectiveSearch(scale=400),
+        lambda: PackageSelectiveSearch(sigma=0.8),
+        lambda: PackageSelectiveSearch(min_size=20),
+    ]
+    fingerprints = [make().fingerprint for make in makers]  # type: ignore[attr-defined]
+    assert len(set(fingerprints)) == len(fingerprints)
+    assert [make().fingerprint for make in makers] == fingerprints  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_proposers_go_to_other_processes(opencv: list[Search], package: PackageSelectiveSearch, method: str) -> None:
+    proposer = make_proposer(method, "single")
+    copy = pickle.loads(pickle.dumps(proposer))
+    assert copy.fingerprint == proposer.fingerprint
+    np.testing.assert_array_equal(copy(coloured()).boxes, proposer(coloured()).boxes)
