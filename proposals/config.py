@@ -24,7 +24,7 @@ class SelectiveSearchConfig:
         similarities: letters of the summed measures: C colour, T texture, S size, F fill.
         ks: thresholds k of the graph segmentation (Felzenszwalb and Huttenlocher, IJCV 2004), for
             channels in 0..255: larger k, larger superpixels.
-        minimum_size_scale: minimum superpixel size in pixels, as a multiple of k (1 in the authors' code).
+        minimum_size: least size of a superpixel in pixels; None: k, as in the authors' code.
         sigma: Gaussian smoothing before the segmentation, in pixels.
         superpixel_scale: k and the minimum size are both multiplied by it; 2 halves the number of boxes
             (GoogLeNet, arXiv 1409.4842, section 7).
@@ -42,7 +42,7 @@ class SelectiveSearchConfig:
     colour_spaces: tuple[ColourSpace, ...] = ("HSV", "Lab")
     similarities: tuple[str, ...] = ("CTSF", "TSF")
     ks: tuple[float, ...] = (50.0, 100.0)
-    minimum_size_scale: float = 1.0
+    minimum_size: float | None = None
     sigma: float = 0.8
     superpixel_scale: float = 1.0
     working_width: int | None = 500
@@ -65,7 +65,9 @@ class SelectiveSearchConfig:
         _known("similarities", self.similarities, SIMILARITIES)
         for k in self.ks:
             _in_range("ks", k, 0.0, 1e6)
-        _in_range("minimum_size_scale", self.minimum_size_scale, 0.0, 1e6, low_allowed=True)
+        if self.minimum_size is not None:
+            _in_range("minimum_size", self.minimum_size, 0.0, 1e6, low_allowed=True)
+            object.__setattr__(self, "minimum_size", float(self.minimum_size))
         _in_range("sigma", self.sigma, 0.0, 20.0, low_allowed=True)
         _in_range("superpixel_scale", self.superpixel_scale, 0.0, 1e3)
         if self.working_width is not None:
@@ -76,7 +78,7 @@ class SelectiveSearchConfig:
             raise ValueError(f"enlarge must be true or false, not {self.enlarge!r}")
         # 50 and 50.0 are the same setting and must have the same fingerprint.
         object.__setattr__(self, "ks", tuple(float(k) for k in self.ks))
-        for name in ("minimum_size_scale", "sigma", "superpixel_scale"):
+        for name in ("sigma", "superpixel_scale"):
             object.__setattr__(self, name, float(getattr(self, name)))
 
     @classmethod

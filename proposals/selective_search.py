@@ -106,13 +106,15 @@ class SelectiveSearch:
     def _map_spaces(self, image: np.ndarray, result: Callable[[Hierarchy], _Result]) -> list[_Result]:
         """`result` of every strategy's hierarchy, in the order of `source_names`; a thread takes a colour space."""
         config = self.config
-        size = (image.shape[1], image.shape[0])
+        size, scale = (image.shape[1], image.shape[0]), config.superpixel_scale
 
         def of_space(space: ColourSpace) -> list[_Result]:
             planes = colour_planes(image, space)
             edges = sorted_edges(planes, config.sigma)
-            scaled = [k * config.superpixel_scale for k in config.ks]
-            segmentations = [segment(edges, size, k, k * config.minimum_size_scale) for k in scaled]
+            segmentations = [
+                segment(edges, size, k * scale, (k if config.minimum_size is None else config.minimum_size) * scale)
+                for k in config.ks
+            ]
             measured = measure_regions(segmentations, feature_bins(planes))
             return [result(group(regions, similarity)) for regions in measured for similarity in config.similarities]
 

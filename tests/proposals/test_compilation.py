@@ -22,6 +22,24 @@ filters.correlate(np.zeros((1, 2, 2), np.uint8), kernel, kernel)
 print(before, filters.correlate.stats.cache_path, len(filters.correlate.signatures))
 """
 
+# What the kernels have been compiled or loaded for, after warming up and after images of all kinds.
+EVERY_KIND = """
+import numpy as np
+from proposals import SelectiveSearch, SelectiveSearchConfig, warm_up
+from proposals.compilation import _kernels
+from proposals.config import COLOUR_SPACES, SIMILARITIES
+warm_up()
+before = [len(kernel.signatures) for kernel in _kernels]
+assert sum(before) >= 10
+noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+noise.setflags(write=False)
+every = SelectiveSearchConfig(COLOUR_SPACES, SIMILARITIES, (5, 50), sigma=0, minimum_size=3, working_width=50)
+for image in (noise, noise[::-1, ::2], noise[:, :, 0], noise[:1], noise[:, :1], noise[:1, :1]):
+    SelectiveSearch(every)(image)
+    SelectiveSearch(threads=2)(image)
+print(before == [len(kernel.signatures) for kernel in _kernels])
+"""
+
 
 def test_warm_up_compiles_everything_and_announces_it_only_when_needed() -> None:
     warm_up()
@@ -39,9 +57,9 @@ def test_warm_up_announces_a_compilation(monkeypatch: pytest.MonkeyPatch) -> Non
     assert messages[0].startswith("compiling Selective Search")
 
 
-def run(**environment: str) -> list[str]:
+def run(script: str, **environment: str) -> list[str]:
     result = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", script],
         env=os.environ | {"PYTHONPATH": str(PACKAGE)} | environment,
         capture_output=True,
         text=True,
@@ -50,8 +68,12 @@ def run(**environment: str) -> list[str]:
     return result.stdout.split()
 
 
+def test_warm_up_leaves_nothing_to_compile_for_any_image_or_setting() -> None:
+    assert run(EVERY_KIND) == ["True"]
+
+
 def test_compiled_code_is_found_by_the_next_process(tmp_path: Path) -> None:
-    before, folder, signatures = run(NUMBA_CACHE_DIR=str(tmp_path))
+    before, folder, signatures = run(SCRIPT, NUMBA_CACHE_DIR=str(tmp_path))
     assert before == "False"
     assert signatures == "1"
     assert Path(folder).is_relative_to(tmp_path)
