@@ -30,11 +30,6 @@ class Regions:
     neighbours: np.ndarray
     channels: int
 
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(width, height) in pixels."""
-        return self.labels.shape[1], self.labels.shape[0]
-
 
 def measure_regions(segmentations: Sequence[tuple[np.ndarray, int]], bins: np.ndarray) -> list[Regions]:
     """Measure the superpixels of one or more segmentations of an image.
@@ -49,57 +44,73 @@ def measure_regions(segmentations: Sequence[tuple[np.ndarray, int]], bins: np.nd
     parts, count = segmentations[0]
     owners = [np.arange(count, dtype=np.int32)]  # of each segmentation: which superpixel a part belongs to
     for labels, _ in segmentations[1:]:
-        parts, former, owner = _intersect(parts, count, labels)
+        parts, former, owner = _intersect(parts, labels)
         count = len(owner)
         owners = [*(known[former] for known in owners), owner]
     counts, sizes, boxes = _measure(parts, count, bins)
-    touching = _neighbours(parts, count)
+    touching = _neighbours(parts)
     channels = len(bins) // STORED_BINS
     measured = []
     for (labels, n), owner in zip(segmentations, owners, strict=True):
         own_counts, own_sizes, own_boxes = _join(owner, n, counts, sizes, boxes)
-        neighbours = _join_neighbours(owner, n, touching)
+        neighbours = _join_neighbours(owner, touching)
         measured.append(Regions(labels, own_counts, own_sizes, own_boxes, neighbours, channels))
     return measured
 
 
 @kernel
-def _intersect(labels, count, others):  # type: ignore[no-untyped-def]
+def _slot(keys, key):  # type: ignore[no-untyped-def]
+    """Where a key is in a hash table of 2^n keys (-1: free), or where it belongs."""
+    mask = np.uint64(keys.size - 1)
+    slot = ((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+    while keys[slot] != key and keys[slot] != -1:
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@kernel
+def _with_room(keys, values, used, more):  # type: ignore[no-untyped-def]
+    """A hash table that stays at most half full with so many more entries."""
+    if 2 * (used + more) <= keys.size:
+        return keys, values
+    size = keys.size
+    while 2 * (used + more) > size:
+        size *= 2
+    new_keys, new_values = np.full(size, -1, np.int64), np.empty(size, np.int32)
+    for old in range(keys.size):
+        if keys[old] != -1:
+            slot = _slot(new_keys, keys[old])
+            new_keys[slot], new_values[slot] = keys[old], values[old]
+    return new_keys, new_values
+
+
+@kernel
+def _intersect(labels, others):  # type: ignore[no-untyped-def]
     """Parts of equal pairs of labels: (H, W) int32, and of each part its two labels."""
     height, width = labels.shape
     parts = np.empty((height, width), np.int32)
-    newest = np.full(count, -1, np.int32)  # of each label its newest part, then `older` ones
-    room = 2 * count + 64
-    older, first, second = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
+    keys, values = np.full(1024, -1, np.int64), np.empty(1024, np.int32)  # pair of labels -> part
     n = 0
     for y in range(height):
+        keys, values = _with_room(keys, values, n, width)
         start = 0
         while start < width:
             a, b = labels[y, start], others[y, start]
             end = start + 1
             while end < width and labels[y, end] == a and others[y, end] == b:
                 end += 1
-            part = newest[a]
-            while part >= 0 and second[part] != b:
-                part = older[part]
-            if part < 0:
-                if n == room:
-                    room *= 2
-                    older, first, second = _longer(older, room), _longer(first, room), _longer(second, room)
-                part = n
-                older[part], first[part], second[part] = newest[a], a, b
-                newest[a] = part
+            key = np.int64(a) << 32 | b
+            slot = _slot(keys, key)
+            if keys[slot] == -1:
+                keys[slot], values[slot] = key, n
                 n += 1
-            parts[y, start:end] = part
+            parts[y, start:end] = values[slot]
             start = end
-    return parts, first[:n].copy(), second[:n].copy()
-
-
-@kernel
-def _longer(array, length):  # type: ignore[no-untyped-def]
-    longer = np.empty(length, array.dtype)
-    longer[: array.size] = array
-    return longer
+    first, second = np.empty(n, np.int32), np.empty(n, np.int32)
+    for slot in range(keys.size):
+        if keys[slot] != -1:
+            first[values[slot]], second[values[slot]] = keys[slot] >> 32, keys[slot] & 0xFFFFFFFF
+    return parts, first, second
 
 
 @kernel
@@ -149,32 +160,38 @@ def _measure(labels, count, bins):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _add_pair(pairs, n, newest, here, there):  # type: ignore[no-untyped-def]
-    """The number of pairs with this one; a row of `pairs` is a < b and the number of the pair of a before it."""
-    a, b = min(here, there), max(here, there)
-    pair = newest[a]
-    while pair >= 0 and pairs[pair, 1] != b:
-        pair = pairs[pair, 2]
-    if pair < 0 and a != b:
-        pairs[n, 0], pairs[n, 1], pairs[n, 2] = a, b, newest[a]
-        newest[a] = n
-        n += 1
-    return n
+def _add_pair(keys, here, there):  # type: ignore[no-untyped-def]
+    """Note two labels in a hash table of pairs; 1 if they differ and were not known, else 0."""
+    if here == there:
+        return 0
+    key = np.int64(min(here, there)) << 32 | max(here, there)
+    slot = _slot(keys, key)
+    if keys[slot] == key:
+        return 0
+    keys[slot] = key
+    return 1
 
 
 @kernel
-def _neighbours(labels, count):  # type: ignore[no-untyped-def]
+def _pairs(keys, n):  # type: ignore[no-untyped-def]
+    """The pairs in a hash table, (n, 2) int32."""
+    pairs = np.empty((n, 2), np.int32)
+    i = 0
+    for key in keys:
+        if key != -1:
+            pairs[i, 0], pairs[i, 1] = key >> 32, key & 0xFFFFFFFF
+            i += 1
+    return pairs
+
+
+@kernel
+def _neighbours(labels):  # type: ignore[no-untyped-def]
     """Pairs a < b of labels that touch, (P, 2) int32, each once."""
     height, width = labels.shape
-    newest = np.full(count, -1, np.int32)
-    a_row = 4 * width  # the most pairs that a row can add
-    pairs = np.empty((4 * count + a_row, 3), np.int32)
+    keys, values = np.full(1024, -1, np.int64), np.empty(1024, np.int32)
     n = 0
     for y in range(height):
-        if n + a_row > len(pairs):
-            longer = np.empty((2 * len(pairs), 3), np.int32)
-            longer[:n] = pairs[:n]
-            pairs = longer
+        keys, values = _with_room(keys, values, n, 4 * width)
         start = 0
         while start < width:
             here = labels[y, start]
@@ -182,16 +199,16 @@ def _neighbours(labels, count):  # type: ignore[no-untyped-def]
             while end < width and labels[y, end] == here:
                 end += 1
             if end < width:
-                n = _add_pair(pairs, n, newest, here, labels[y, end])
+                n += _add_pair(keys, here, labels[y, end])
             if y + 1 < height:  # below the run and on its diagonals
                 last = here
                 for x in range(max(start - 1, 0), min(end + 1, width)):
                     there = labels[y + 1, x]
                     if there != last:
-                        n = _add_pair(pairs, n, newest, here, there)
+                        n += _add_pair(keys, here, there)
                         last = there
             start = end
-    return pairs[:n, :2].copy()
+    return _pairs(keys, n)
 
 
 @kernel
@@ -214,11 +231,10 @@ def _join(owner, count, counts, sizes, boxes):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _join_neighbours(owner, count, touching):  # type: ignore[no-untyped-def]
+def _join_neighbours(owner, touching):  # type: ignore[no-untyped-def]
     """Neighbours of superpixels from those of their parts."""
-    newest = np.full(count, -1, np.int32)
-    pairs = np.empty((len(touching), 3), np.int32)
+    keys, _ = _with_room(np.full(1024, -1, np.int64), np.empty(1024, np.int32), 0, len(touching))
     n = 0
     for i in range(len(touching)):
-        n = _add_pair(pairs, n, newest, owner[touching[i, 0]], owner[touching[i, 1]])
-    return pairs[:n, :2].copy()
+        n += _add_pair(keys, owner[touching[i, 0]], owner[touching[i, 1]])
+    return _pairs(keys, n)

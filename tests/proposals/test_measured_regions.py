@@ -105,7 +105,6 @@ def test_every_measure_equals_that_of_the_pixels(case: tuple[list[tuple[np.ndarr
     channels = len(bins) // STORED_BINS
     for (labels, count), measured in zip(segmentations, measure_regions(segmentations, bins), strict=True):
         assert measured.labels is labels
-        assert measured.image_size == (labels.shape[1], labels.shape[0])
         assert measured.channels == channels
         assert measured.counts.shape == (count, channels * (COLOUR_BINS + ORIENTATIONS * TEXTURE_BINS))
         assert measured.sizes.tolist() == np.bincount(labels.ravel()).tolist()
@@ -173,7 +172,7 @@ def test_regions_are_measured() -> None:
     measured = measure_regions([(labels, 4)], flat_bins(3, 4))[0]
     assert measured.sizes.tolist() == [3, 4, 4, 1]
     assert measured.boxes.tolist() == [[0, 0, 2, 2], [2, 0, 4, 3], [1, 1, 3, 3], [0, 2, 1, 3]]
-    assert measured.image_size == (4, 3)
+
     # 0 and 1 touch along an edge, 3 and 2 too; nothing joins 1 and 3.
     assert pairs(measured) == [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3)]
 
