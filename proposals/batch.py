@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from proposals.cache import ProposalCache
@@ -26,7 +27,7 @@ class FileProposals:
         path: the file, as it was given.
         proposals: None if the file had to be skipped.
         error: why it was skipped, in one line.
-        seconds: time of the proposer, and of writing the cache; 0 if the result came from the cache.
+        seconds: time of the proposer alone; 0 if the result came from the cache.
     """
 
     path: Path
@@ -51,17 +52,28 @@ def propose_files(
         read_image: decodes a file's bytes to the upright image, (H, W, 3) uint8 RGB. With `processes` a function of a
             module.
         workers: images worked on at the same time.
-        processes: workers are processes, for a proposer that holds Python's lock; ours lets it go, and threads do.
+        processes: workers are processes, for a proposer that holds Python's lock; ours lets it go, and threads do. The
+            program then needs its `if __name__ == "__main__":`.
         cache: folder of a `ProposalCache`; run again, the files done before cost only reading.
 
     A file that is missing, unreadable or no image gives an `error` instead of proposals, and the others go on.
 
     Raises:
+        ValueError: `workers` is below 1, or `files` is a single path.
         OSError: the cache folder cannot be written.
+        BrokenExecutor: a worker process died.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
+    if isinstance(files, (str, os.PathLike)):
+        raise ValueError(f"files must be a list of paths, not the one path {os.fspath(files)!r}")
     work = _Work(proposer, read_image, None if cache is None else ProposalCache(cache, proposer))
+    return _run(files, work, workers, processes)
+
+
+def _run(
+    files: Iterable[str | os.PathLike[str]], work: "_Work", workers: int, processes: bool
+) -> Iterator[FileProposals]:
     spawn = get_context("spawn")
     pool: Executor = ProcessPoolExecutor(workers, spawn) if processes else ThreadPoolExecutor(workers)
     waiting: deque[Future[FileProposals]] = deque()
@@ -89,22 +101,27 @@ class _Work:
             content = path.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a null character in the path
             return FileProposals(path, None, getattr(error, "strerror", None) or _one_line(error))
-        start = None
+        seconds = 0.0
 
-        def decode() -> np.ndarray:
-            nonlocal start
+        def propose() -> Proposals:
+            nonlocal seconds
             try:
                 image = self.read_image(content)
             except Exception as error:  # a decoder may raise anything, OSError too
                 raise ValueError(_one_line(error)) from error
             start = time.perf_counter()
-            return image
+            try:
+                proposals = self.proposer(image)
+            except (MemoryError, cv2.error) as error:  # OpenCV's word for a lack of memory too
+                raise ValueError(_one_line(error)) from error
+            seconds = time.perf_counter() - start
+            return proposals
 
         try:
-            proposals = self.proposer(decode()) if self.cache is None else self.cache.get(content, decode)
-        except (ValueError, MemoryError) as error:
+            proposals = propose() if self.cache is None else self.cache.get(content, propose)
+        except ValueError as error:
             return FileProposals(path, None, _one_line(error))
-        return FileProposals(path, proposals, None, 0.0 if start is None else time.perf_counter() - start)
+        return FileProposals(path, proposals, None, seconds)
 
 
 def _one_line(error: BaseException) -> str:

@@ -24,30 +24,29 @@ class ProposalCache:
 
     Args:
         directory: folder of the cache; made when the first entry is written.
-        proposer: what to ask for images that are not in the cache.
+        proposer: whose results these are.
     """
 
     def __init__(self, directory: str | os.PathLike[str], proposer: Proposer) -> None:
         self.directory = Path(directory)
         self.proposer = proposer
 
-    def get(self, content: bytes, make_image: Callable[[], np.ndarray]) -> Proposals:
+    def get(self, content: bytes, propose: Callable[[], Proposals]) -> Proposals:
         """The proposals of an image.
 
         Args:
             content: the image file's bytes; only hashed.
-            make_image: called without arguments if the cache lacks the image; returns the upright image,
-                (H, W, 3) uint8 RGB. It must follow from `content` alone.
+            propose: called without arguments if the cache lacks the image; returns what the proposer says of it.
 
         Raises:
-            ValueError: from the proposer or `make_image`, for an image that cannot be used.
+            ValueError: from `propose`, for an image that cannot be used.
             OSError: the cache folder cannot be written.
         """
         path = self.path(content)
         found = _read(path)
         if found is not None:
             return found
-        proposals = self.proposer(make_image())
+        proposals = propose()
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary, open(temporary, "wb") as file:
             _write(file, proposals)

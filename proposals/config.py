@@ -58,6 +58,9 @@ class SelectiveSearchConfig:
                 raise ValueError(f"{name} must be a list, not {value!r}")
             if not value:
                 raise ValueError(f"{name} must not be empty")
+            kind = (int, float) if name == "ks" else str
+            if not all(isinstance(one, kind) and not isinstance(one, bool) for one in value):
+                raise ValueError(f"{name} must be a list of {'numbers' if name == 'ks' else 'names'}, not {value!r}")
             if len(set(value)) < len(value):
                 raise ValueError(f"{name} must not hold the same value twice: {', '.join(map(str, value))}")
             object.__setattr__(self, name, tuple(value))

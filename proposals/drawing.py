@@ -1,7 +1,7 @@
 """Pictures of proposals: their boxes, a hierarchy's levels, recall against the number of boxes."""
 
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ def draw_levels(pixels: np.ndarray, hierarchy: Hierarchy, panels: int = 6) -> np
     return sheet
 
 
-def plot_recall(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+def plot_recall(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> None:
     """Writes a picture of recall and MABO against the number of boxes.
 
     Args:

@@ -1,6 +1,7 @@
 """Proposals as files that other programs read."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ Named = tuple[str, Proposals]
 EXPORT_FORMATS = (".npz", ".jsonl", ".json")
 
 
-def export_proposals(path: Path, items: Iterable[Named]) -> None:
+def export_proposals(path: str | os.PathLike[str], items: Iterable[Named]) -> None:
     """Writes proposals in the format that the ending of `path` names; the file is complete or absent.
 
     - `.npz`: `names` (I,), `image_sizes` (I, 2) width and height, `starts` (I + 1,): image i has the rows starts[i] to
@@ -26,7 +27,8 @@ def export_proposals(path: Path, items: Iterable[Named]) -> None:
 
     Raises ValueError for another ending, OSError if the file cannot be written.
     """
-    check_export_name(path)
+    check_export(path)
+    path = Path(path)
     with atomic_write(path) as temporary:
         if path.suffix == ".npz":
             _write_npz(temporary, items)
@@ -42,10 +44,14 @@ def export_proposals(path: Path, items: Iterable[Named]) -> None:
             file.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def check_export_name(path: Path) -> None:
-    """Raises ValueError for an ending that names no format."""
-    if path.suffix not in EXPORT_FORMATS:
+def check_export(path: str | os.PathLike[str], names: Iterable[str] = ()) -> None:
+    """Finds out before the work whether images of these names can be exported to `path`; raises ValueError."""
+    suffix = Path(path).suffix
+    if suffix not in EXPORT_FORMATS:
         raise ValueError(f"{path}: the name must end in {', '.join(EXPORT_FORMATS)}")
+    seen: dict[int, str] = {}
+    for name in names if suffix == ".json" else ():
+        _coco_id(name, seen)
 
 
 def to_plain(name: str, proposals: Proposals) -> dict[str, Any]:
@@ -71,17 +77,22 @@ def coco_entries(items: Iterable[Named]) -> Iterator[dict[str, Any]]:
     """
     seen: dict[int, str] = {}
     for name, proposals in items:
-        stem = Path(name).stem
-        if not (stem.isascii() and stem.isdigit()):
-            raise ValueError(f"{name}: COCO's format needs files named by number; take .jsonl or .npz instead")
-        number = int(stem)
-        if number in seen:
-            raise ValueError(f"{name}: has the same number as {seen[number]}; take .jsonl or .npz instead")
-        seen[number] = name
+        number = _coco_id(name, seen)
         boxes = proposals.boxes.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
         for box, score in zip(boxes.tolist(), proposals.scores.astype(np.float64).tolist(), strict=True):
             yield {"image_id": number, "category_id": 1, "bbox": box, "score": round(score, 6)}
+
+
+def _coco_id(name: str, seen: dict[int, str]) -> int:
+    stem = Path(name).stem
+    if not (stem.isascii() and stem.isdigit()):
+        raise ValueError(f"{name}: COCO's format needs files named by number; take .jsonl or .npz instead")
+    number = int(stem)
+    if number in seen:
+        raise ValueError(f"{name}: has the same number as {seen[number]}; take .jsonl or .npz instead")
+    seen[number] = name
+    return number
 
 
 def _write_npz(path: Path, items: Iterable[Named]) -> None:

@@ -97,7 +97,8 @@ class SelectiveSearch:
             scale = max(1.0, min(scale, _MAXIMUM_HEIGHT_TO_WORKING_WIDTH * target / height))
         else:
             # Blur and exact linear interpolation: OpenCV computes both with whole numbers, alike everywhere.
-            sigma = 0.5 * (1 / scale - 1)
+            # Beyond 17 times the width the blur grows no more: its cost would have no end.
+            sigma = min(0.5 * (1 / scale - 1), 8.0)
             if sigma > 0.1:
                 image = cv2.GaussianBlur(image, (0, 0), sigma)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))

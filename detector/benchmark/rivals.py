@@ -1,7 +1,6 @@
 """Other software for the same work."""
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 
 from detector.benchmark.stages import DETECTION, PROPOSALS
 from detector.benchmark.timing import SLOW_REPEATS, Clock, Task
+from proposals import make_proposer
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,11 @@ class Rival:
 
 
 def _selectivesearch(pixels: np.ndarray) -> Callable[[], object]:
-    from selectivesearch import selective_search
-
-    def run() -> object:
-        with warnings.catch_warnings():  # scikit-image does not like the way it is called
-            warnings.simplefilter("ignore")
-            return selective_search(pixels, scale=500, sigma=0.9, min_size=10)  # as in its own example
-
-    return run
+    try:
+        proposer = make_proposer("selectivesearch")
+    except ValueError as error:
+        raise ImportError(str(error)) from None
+    return lambda: proposer(pixels)
 
 
 def _faster_rcnn(pixels: np.ndarray) -> Callable[[], object]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -86,10 +87,10 @@ def propose(
     console = Console()
     try:
         from proposals import make_proposer, warm_up
-        from proposals.export import check_export_name
+        from proposals.export import check_export
 
         if export is not None:
-            check_export_name(export)
+            check_export(export)
 
         proposer = make_proposer(method, preset, seed)
         if method == "selective_search":
@@ -140,7 +141,7 @@ class ProposeRun:
     ) -> int:
         """The number of sources that failed."""
         from proposals import export_proposals
-        from proposals.export import to_plain
+        from proposals.export import check_export, to_plain
 
         found = list(find_sources(sources))
         self._failed = 0
@@ -151,6 +152,8 @@ class ProposeRun:
         if any(isinstance(source, Source) and source.path is None for source in found):
             self._fail("-: standard input is not read here; give a file")
         photos = photos[:limit]
+        if self._export is not None:
+            check_export(self._export, (source.name for source in photos))
         self._pictures = PictureFolder(self._out, photos) if self._draw else None
         self._level_pictures = PictureFolder(self._out / "levels", photos) if self._levels else None
         if not photos:
@@ -192,23 +195,33 @@ class ProposeRun:
             if self._max_boxes is not None:
                 proposals = proposals.top(self._max_boxes)
             line = f"{source.name}: {len(proposals)} boxes, {result.seconds:.2f} s"
-            if self._pictures is not None:
+            if self._pictures is not None or self._level_pictures is not None:
                 try:
-                    line += f" -> {self._draw_pictures(self._pictures, source, proposals)}"
+                    line += f" -> {self._draw_pictures(source, proposals)}"
                 except InputError as error:  # the boxes are kept all the same
                     self._fail(str(error))
             self._console.result(line)
             yield source.name, proposals
 
-    def _draw_pictures(self, pictures: PictureFolder, source: Source, proposals: "Proposals") -> Path:
+    def _draw_pictures(self, source: Source, proposals: "Proposals") -> str:
         from proposals import SelectiveSearch
         from proposals.drawing import draw_levels, draw_proposals
 
         pixels = source.read().pixels
-        path = pictures.save(source, draw_proposals(pixels, proposals.top(self._draw)))
+        paths = []
+        if self._pictures is not None:
+            paths.append(self._pictures.save(source, draw_proposals(pixels, proposals.top(self._draw))))
         if self._level_pictures is not None and isinstance(self._proposer, SelectiveSearch):
-            self._level_pictures.save(source, draw_levels(pixels, self._proposer.hierarchies(pixels)[0]))
-        return path
+            config = self._proposer.config
+            first = replace(
+                config,
+                colour_spaces=config.colour_spaces[:1],
+                similarities=config.similarities[:1],
+                ks=config.ks[:1],
+            )
+            hierarchy = SelectiveSearch(first).hierarchies(pixels)[0]
+            paths.append(self._level_pictures.save(source, draw_levels(pixels, hierarchy)))
+        return " and ".join(map(str, paths))
 
     def _fail(self, message: str) -> None:
         self._console.error(f"error: {message}")

@@ -86,10 +86,12 @@ def evaluate_proposals(
         workers, processes: as in `proposals.propose_files`; times an image mean most with one worker.
 
     Raises:
-        InputError: an annotation is missing or wrong.
+        InputError: an image or annotation is missing, an annotation is wrong, or there are no objects.
     """
     paths = [dataset.image_path(index) for index in range(len(dataset))]
     truths = [dataset.annotations(index) for index in range(len(dataset))]  # what is wrong shows before the work
+    if all(truth.difficult.all() for truth in truths):
+        raise InputError(f"{dataset.root}: split '{dataset.split}' has no objects that are not difficult")
     evaluation = ProposalEvaluation(dataset.class_names)
     seconds: list[float] = []
     failed: dict[str, str] = {}
@@ -121,7 +123,7 @@ def evaluate_proposals(
 
 def read_pixels(content: bytes) -> np.ndarray:
     """An image file's bytes as upright (H, W, 3) uint8 RGB; raises InputError if they are no image."""
-    return read_image(content).pixels
+    return read_image(content, "the file").pixels
 
 
 def _nothing(image_size: tuple[int, int]) -> Proposals:

@@ -234,7 +234,7 @@ class Trainer:
             check_size((image.width, image.height), sample.annotations.image_size)
         except InputError as error:
             raise InputError(f"{sample.image_path}: {error}") from None
-        return image, self.cache.get(data, lambda: image.pixels)
+        return image, self.cache.get(data, lambda: self.cache.proposer(image.pixels))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

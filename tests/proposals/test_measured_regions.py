@@ -196,9 +196,19 @@ def test_regions_that_touch_at_a_corner_are_neighbours(
     assert pairs(measured) == expected
 
 
-def test_many_neighbours_of_few_regions() -> None:
-    # Each of 30 regions has almost all the others as neighbours.
-    labels = np.random.default_rng(0).integers(0, 30, (12, 17)).astype(np.int32)
-    measured = measure_regions([(labels, 30)], flat_bins(12, 17))[0]
+@pytest.mark.parametrize(("count", "shape"), [(30, (12, 17)), (200, (40, 50))])
+def test_many_neighbours(count: int, shape: tuple[int, int]) -> None:
+    # Each region has almost all the others, or dozens of them, as neighbours.
+    labels = np.random.default_rng(0).integers(0, count, shape).astype(np.int32)
+    measured = measure_regions([(labels, count)], flat_bins(*shape))[0]
     assert pairs(measured) == pairs_by_hand(labels)
-    assert len(measured.neighbours) > 300
+    assert len(measured.neighbours) > 10 * count
+
+
+def test_a_region_with_very_many_neighbours() -> None:
+    labels = np.zeros((60, 80), np.int32)
+    labels[1::2, 1::2] = np.arange(1, 30 * 40 + 1).reshape(30, 40)
+    halves = np.repeat(np.arange(2, dtype=np.int32), [40, 40])[None].repeat(60, axis=0)
+    for segmentations in ([(labels, 1201)], [(halves, 2), (labels, 1201)]):
+        measured = measure_regions(segmentations, flat_bins(60, 80))[-1]
+        assert pairs(measured) == [(0, region) for region in range(1, 1201)]

@@ -18,6 +18,7 @@ from PIL import Image
 import proposals
 from proposals import Proposals, SelectiveSearch, SelectiveSearchConfig
 from proposals.config import COLOUR_SPACES, SIMILARITIES, ColourSpace
+from proposals.selective_search import ALGORITHM_VERSION
 
 Boxes = np.ndarray
 IoU = Callable[[Boxes, Boxes], np.ndarray]
@@ -118,6 +119,33 @@ def test_the_first_boxes_find_the_large_parts(photo: np.ndarray) -> None:
     assert (np.diff(found.scores) <= 0).all()
     assert found.scores[0] <= 1
     assert found.scores[-1] > 0
+
+
+def test_the_rank_is_the_position_times_a_random_number(photo: np.ndarray) -> None:
+    search = SelectiveSearch(strategy(k=30, minimum_box_side=1))
+    found, hierarchy = search(photo), search.hierarchies(photo)[0]
+    positions: dict[tuple[int, ...], list[int]] = {}
+    for position, box in enumerate(map(tuple, hierarchy.boxes[::-1].tolist()), start=1):
+        positions.setdefault(box, []).append(position)
+    factors = []
+    for box, score in zip(map(tuple, found.boxes.tolist()), found.scores.tolist(), strict=True):
+        value = 1 / score - 1
+        assert 0 < value <= positions[box][-1] * 1.001
+        if len(positions[box]) == 1:
+            factors.append(value / positions[box][0])
+    assert len(factors) > 200
+    # Evenly from 0 to 1.
+    np.testing.assert_allclose(np.percentile(factors, (10, 50, 90)), (0.1, 0.5, 0.9), atol=0.1)
+
+
+def test_boxes_change_only_with_the_version() -> None:
+    # Caches know proposals by their fingerprint, of which the version is part: raise it if this fails on purpose.
+    y, x = np.indices((90, 130))
+    image = np.dstack([(x * x + 3 * y) // 40 % 256, x * y // 50 % 256, (x // 30 * 90 + y // 25 * 40) % 256])
+    config = SelectiveSearchConfig(COLOUR_SPACES, ("CTSF", "S"), (30, 60), working_width=100, minimum_box_side=5)
+    found = SelectiveSearch(config)(image.astype(np.uint8))
+    content = found.boxes.tobytes() + found.scores.tobytes() + found.sources.tobytes()
+    assert (ALGORITHM_VERSION, hashlib.sha256(content).hexdigest()[:16]) == (2, "2ad2739c127bf5da")
 
 
 def test_all_strategies_contribute(photo: np.ndarray) -> None:

@@ -170,11 +170,8 @@ def test_all_images_failed(root: Path) -> None:
 
 def test_a_data_set_without_objects_has_no_report(make_voc: MakeVOC) -> None:
     root = make_voc({"a": [], "b": [("cat", (1, 1, 60, 40), 1)]})
-    report = evaluate_proposals(PROPOSER, VOCDataset(root, "val"))
-    with pytest.raises(ValueError, match="there are no objects to cover"):
-        report.to_dict()
-    with pytest.raises(ValueError, match="there are no objects to cover"):
-        report.table()
+    with pytest.raises(InputError, match="split 'val' has no objects that are not difficult"):
+        evaluate_proposals(PROPOSER, VOCDataset(root, "val"))
 
 
 def test_a_missing_image_ends_it(root: Path) -> None:
