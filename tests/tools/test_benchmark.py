@@ -218,7 +218,7 @@ def test_the_rivals() -> None:
 def test_selectivesearch_gets_the_photo(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple] = []
     module = types.ModuleType("selectivesearch")
-    module.selective_search = lambda pixels, **settings: calls.append((pixels, settings))
+    module.selective_search = lambda pixels, **settings: calls.append((pixels, settings)) or (pixels, [])
     monkeypatch.setitem(sys.modules, "selectivesearch", module)
     RIVALS[0].load(image.pixels)()
     ((pixels, settings),) = calls
