@@ -376,6 +376,7 @@ def working_size(image: np.ndarray, **changes: Any) -> tuple[int, int]:
         ((451, 300), {"working_width": 100, "enlarge": True}, (100, 67)),
         ((451, 300), {"working_width": None, "enlarge": True}, (451, 300)),
         ((600, 2), {"working_width": 16}, (16, 1)),
+        ((6000, 40), {"working_width": 16}, (16, 1)),
         # A tall image is enlarged until it is four times as high as the working width, and is never reduced for it.
         ((10, 150), {"working_width": 100, "enlarge": True}, (27, 400)),
         ((10, 500), {"working_width": 100, "enlarge": True}, (10, 500)),
