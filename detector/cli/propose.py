@@ -113,7 +113,8 @@ def propose(
     except OSError as error:
         raise InputError(f"{error.filename or 'output'}: {error.strerror or error}") from None
     except KeyboardInterrupt:
-        console.error("interrupted: nothing was exported; with --cache, the next run takes up what is done")
+        kept = "" if cache is None else "; what is done is in the cache, and the same command goes on from there"
+        console.error(f"interrupted: no result was written{kept}")
         raise typer.Exit(130) from None
     if failed:
         raise typer.Exit(2)

@@ -123,7 +123,10 @@ def evaluate_proposals(
 
 def read_pixels(content: bytes) -> np.ndarray:
     """An image file's bytes as upright (H, W, 3) uint8 RGB; raises InputError if they are no image."""
-    return read_image(content, "the file").pixels
+    try:
+        return read_image(content, "photo").pixels
+    except InputError as error:  # whoever knows the file names it
+        raise InputError(str(error).removeprefix("photo: ")) from None
 
 
 def _nothing(image_size: tuple[int, int]) -> Proposals:

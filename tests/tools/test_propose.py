@@ -340,7 +340,7 @@ def test_interrupted(folder, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(coverage, "read_pixels", interrupt)
         assert run(*arguments) == 130
-    assert "interrupted: nothing was exported; with --cache, the next run takes up" in capsys.readouterr().err
+    assert "interrupted: no result was written" in capsys.readouterr().err
     assert len(files(folder / "kept")) == 1
     assert files(folder / "runs") in ([], ["propose/7.png"])
     assert not Path("boxes.npz").exists()
