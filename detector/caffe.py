@@ -14,9 +14,6 @@ from torch import Tensor, nn
 from detector.errors import InputError
 from detector.googlenet import TABLE_1, GoogLeNet, Trunk
 
-IMAGENET_MEAN = (123.0, 117.0, 104.0)
-"""Mean of the training images in RGB, 0..255 (Caffe: BGR 104, 117, 123)."""
-
 _BRANCHES = {
     "1x1": "conv1x1",
     "3x3_reduce": "conv3x3_reduce",

@@ -1,6 +1,7 @@
 """Configurations: frozen dataclasses, read from YAML and validated; an unknown key is an error that lists the known.
 
-`ModelConfig` is all that detecting needs and travels inside the weights file; `Recipe` adds what training needs.
+`ModelConfig` and `RCNNConfig` are all that detecting needs and travel inside the weights files; the recipes of
+`detector.training.recipes` add what training needs.
 """
 
 import dataclasses
@@ -8,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -21,6 +22,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Head = Literal["softmax", "svm"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,15 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The head on the shared trunk (`detector.network`): a region is divided into bins x bins (R-FCN: 7)."""
+    """The network that is shared by all regions (`detector.network`).
+
+    Attributes:
+        backbone: as in `detector.backbone.make_backbone`.
+        bins: a region is divided into bins x bins (R-FCN: 7).
+    """
 
     __pydantic_config__ = _FORBID
+    backbone: str = "googlenet"
     bins: Count = 7
 
 
@@ -58,6 +66,8 @@ class PostprocessConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """A model that shares one pass of the network between all regions."""
+
     __pydantic_config__ = _FORBID
     input: InputConfig = field(default_factory=InputConfig)
     proposals: SelectiveSearchConfig = field(default_factory=SelectiveSearchConfig)
@@ -66,62 +76,73 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """Which images: `train_split` and `eval_split` are lists in `ImageSets/Main` of the data folder."""
-
-    __pydantic_config__ = _FORBID
-    train_split: str
-    eval_split: str
-    eval_limit: Count = 150
-
-
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """Random changes to a training image.
+class CropConfig:
+    """How a region becomes a crop (`detector.crops`).
 
     Attributes:
-        scale: factors (least, most) on the input's short side.
-        jittered_copies: extra regions a ground-truth box, moved and resized at random.
-        photometric: strength of brightness, contrast and saturation changes; 0 turns them off.
+        size: pixels of a side of the square crop.
+        context: pixels of the crop around the region, on every side (R-CNN: 16; 0: none).
+        mode: "warp": the region's sides are stretched to the crop's (R-CNN's choice). "square": the smallest square
+            around the region's centre that holds it, so that nothing is stretched.
+        longest_side: a larger image is first reduced to this many pixels, which bounds the memory.
+
+    Raises ValueError if the context leaves less than one pixel for the region.
     """
 
     __pydantic_config__ = _FORBID
-    scale: tuple[Positive, Positive] = (0.85, 1.2)
-    jittered_copies: Annotated[int, Field(ge=0)] = 8
-    photometric: Fraction = 0.3
+    size: Count = 224
+    context: Annotated[int, Field(ge=0)] = 16
+    mode: Literal["warp", "square"] = "warp"
+    longest_side: Count = 2000
 
     def __post_init__(self) -> None:
-        if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale is (least, most), not {self.scale}")
+        if 2 * self.context >= self.size:
+            raise ValueError(f"context {self.context} on both sides leaves nothing of a crop of {self.size} pixels")
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
-    """SGD with momentum, linear warm-up and cosine decay to zero; `ema_decay` is the paper's Polyak averaging."""
+class CropNetworkConfig:
+    """The network for crops (`detector.rcnn`).
+
+    Attributes:
+        backbone: as in `detector.backbone.make_backbone`.
+        box_bins: the box regression sees features averaged over box_bins x box_bins parts of the crop. R-CNN gives it
+            all of pool5 (6x6x256), GoogLeNet's last features are 7x7x1024, too many for ridge regression.
+        dropout: part of the averaged features that is dropped in training (GoogLeNet: 0.4).
+    """
 
     __pydantic_config__ = _FORBID
-    steps: Count = 20_000
-    rate: Positive = 0.003
-    momentum: Fraction = 0.9
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
-    warmup_steps: Annotated[int, Field(ge=0)] = 200
-    gradient_clip: Positive = 10.0
-    ema_decay: Fraction = 0.999
-    hard_regions: Count = 128
+    backbone: str = "googlenet"
+    box_bins: Count = 3
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A whole training run."""
+class Calibration:
+    """Slope and offset for the log-odds of a score (Platt scaling), for each kind of classifier of an R-CNN."""
 
     __pydantic_config__ = _FORBID
-    data: DataConfig
-    model: ModelConfig = field(default_factory=ModelConfig)
-    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    seed: Annotated[int, Field(ge=0)] = 0
-    eval_every: Count = 2000
-    checkpoint_every: Count = 500
+    softmax: tuple[Positive, Finite] = (1.0, 0.0)
+    svm: tuple[Positive, Finite] = (1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class RCNNConfig:
+    """A model that classifies every region as a crop of its own (`detector.rcnn`).
+
+    Attributes:
+        head: what scores a crop, "softmax" or "svm".
+        box_regression: whether boxes are moved by the ridge regression.
+    """
+
+    __pydantic_config__ = _FORBID
+    crops: CropConfig = field(default_factory=CropConfig)
+    proposals: SelectiveSearchConfig = field(default_factory=SelectiveSearchConfig)
+    network: CropNetworkConfig = field(default_factory=CropNetworkConfig)
+    head: Head = "softmax"
+    box_regression: bool = True
+    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 T = TypeVar("T")
@@ -151,20 +172,18 @@ def _known_keys(kind: Any, path: list[str]) -> list[str]:
     return [f.name for f in dataclasses.fields(kind)]
 
 
-def load_recipe(path: str | Path) -> Recipe:
-    """Reads a YAML recipe.
+def read_yaml(path: str | Path, hint: str) -> Any:
+    """The plain values of a YAML file; no code in it is executed.
 
     Raises:
-        InputError: the file is missing, no YAML, or does not describe a recipe.
+        InputError: the file is missing, which is followed by `hint`, or is no YAML.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; the recipes are in configs/") from None
+        raise InputError(f"{path}: no such file; {hint}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from None
-    return parse(Recipe, values, str(path))
 
 
 def to_plain(config: Any) -> dict[str, Any]:

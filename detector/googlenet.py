@@ -11,6 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detector.backbone import Backbone
+
+IMAGENET_MEAN = (123.0, 117.0, 104.0)
+"""Mean of the training images in RGB, 0..255 (Caffe: BGR 104, 117, 123)."""
+
 
 @dataclass(frozen=True)
 class InceptionWidths:
@@ -43,20 +48,26 @@ TABLE_1 = {
 
 
 class LocalResponseNorm(nn.Module):
-    """Across-channel LRN with the paper's size 5, alpha 1e-4, beta 0.75, k 1, as five shifted sums.
+    """Across-channel LRN with the paper's size 5, alpha 1e-4, beta 0.75, k 1.
 
-    The same function as `nn.LocalResponseNorm(5)`, which goes through a 3-d average pool and takes 1.4 times as
-    long on a CPU.
+    The same function as `nn.LocalResponseNorm(5)`. The sum over neighbouring channels is a 1x1 convolution with a
+    banded matrix: many more multiplications than five shifted sums, but one pass over memory, and half the time.
     """
 
+    band: Tensor
+    one: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        index = torch.arange(channels)
+        band = ((index[:, None] - index).abs() <= 2).float() * (1e-4 / 5)
+        self.register_buffer("band", band[:, :, None, None], persistent=False)
+        self.register_buffer("one", torch.ones(channels), persistent=False)
+
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        squares = F.pad(x * x, (0, 0, 0, 0, 2, 2))
-        channels = x.shape[1]
-        energy = squares[:, :channels]
-        for shift in range(1, 5):
-            energy = energy + squares[:, shift : shift + channels]
+        energy = F.conv2d(x * x, self.band, self.one)
         # s^-0.75 = s^-1/2 * s^-1/4; two square roots are cheaper than a power
-        root = energy.mul(1e-4 / 5).add_(1.0).rsqrt_()
+        root = energy.rsqrt()
         return x * (root * root.sqrt())
 
 
@@ -67,6 +78,17 @@ class Conv(nn.Conv2d):
         return F.relu(super().forward(x), inplace=True)
 
 
+class NormalisedConv(nn.Conv2d):
+    """Convolution with batch norm (Ioffe and Szegedy, 2015) in place of the bias, and ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **geometry: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, bias=False, **geometry)  # type: ignore[arg-type]
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(super().forward(x)), inplace=True)
+
+
 class Inception(nn.Module):
     """The four parallel branches of Figure 2(b), concatenated over channels.
 
@@ -74,16 +96,18 @@ class Inception(nn.Module):
     it was trained at, so that its filters meet the same spacing of features.
     """
 
-    def __init__(self, widths: InceptionWidths, dilation: int = 1) -> None:
+    def __init__(
+        self, widths: InceptionWidths, dilation: int = 1, conv: type[Conv] | type[NormalisedConv] = Conv
+    ) -> None:
         super().__init__()
         w, d = widths, dilation
         self.dilation = dilation
-        self.conv1x1 = Conv(w.in_channels, w.conv1x1, 1)
-        self.conv3x3_reduce = Conv(w.in_channels, w.conv3x3_reduce, 1)
-        self.conv3x3 = Conv(w.conv3x3_reduce, w.conv3x3, 3, padding=d, dilation=d)
-        self.conv5x5_reduce = Conv(w.in_channels, w.conv5x5_reduce, 1)
-        self.conv5x5 = Conv(w.conv5x5_reduce, w.conv5x5, 5, padding=2 * d, dilation=d)
-        self.pool_proj = Conv(w.in_channels, w.pool_proj, 1)
+        self.conv1x1 = conv(w.in_channels, w.conv1x1, 1)
+        self.conv3x3_reduce = conv(w.in_channels, w.conv3x3_reduce, 1)
+        self.conv3x3 = conv(w.conv3x3_reduce, w.conv3x3, 3, padding=d, dilation=d)
+        self.conv5x5_reduce = conv(w.in_channels, w.conv5x5_reduce, 1)
+        self.conv5x5 = conv(w.conv5x5_reduce, w.conv5x5, 5, padding=2 * d, dilation=d)
+        self.pool_proj = conv(w.in_channels, w.pool_proj, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         # the input is never negative (ReLU, LRN and pools keep it so): padding with zeros leaves a maximum as it is
@@ -120,21 +144,19 @@ def max_pool(x: Tensor) -> Tensor:
     return F.max_pool2d(x, 3, stride=2, ceil_mode=True)
 
 
-class Trunk(nn.Module):
+class Trunk(Backbone):
     """The convolutional part of GoogLeNet: mean-subtracted images to features.
 
     Args:
         dense: leave out the fourth stride (the pool before 5a becomes 3x3/1) and dilate 5a and 5b by 2, so that
-            the features come at stride 16 instead of 32, each with the field of view it was trained with.
-
-    Attributes:
-        stride: pixels between neighbouring cells of the output.
-        offset: position in pixels (0 = left edge of the image) of the centre of cell 0; Caffe's unpadded pools
-            put it at 14.5 for the dense form, not at half a stride.
-        out_channels: 1024.
+            the features come at stride 16 instead of 32, each with the field of view it was trained with. Caffe's
+            unpadded pools put the centre of cell 0 at pixel 14.5 then, not at half a stride.
+        batch_norm: batch norm in every convolution, and no LRN: not the paper's network, but easier to train from
+            nothing.
     """
 
     out_channels = 1024
+    mean = IMAGENET_MEAN
     inception_3a: Inception
     inception_3b: Inception
     inception_4a: Inception
@@ -145,26 +167,28 @@ class Trunk(nn.Module):
     inception_5a: Inception
     inception_5b: Inception
 
-    def __init__(self, dense: bool = False) -> None:
+    def __init__(self, dense: bool = False, batch_norm: bool = False) -> None:
         super().__init__()
         self.dense = dense
+        conv = NormalisedConv if batch_norm else Conv
         self.stride, self.offset = (16, 14.5) if dense else (32, 30.5)
-        self.conv1 = Conv(3, 64, 7, stride=2, padding=3)
-        self.conv2_reduce = Conv(64, 64, 1)
-        self.conv2 = Conv(64, 192, 3, padding=1)
-        self.lrn = LocalResponseNorm()
+        self.conv1 = conv(3, 64, 7, stride=2, padding=3)
+        self.conv2_reduce = conv(64, 64, 1)
+        self.conv2 = conv(64, 192, 3, padding=1)
+        self.norm1 = nn.Identity() if batch_norm else LocalResponseNorm(64)
+        self.norm2 = nn.Identity() if batch_norm else LocalResponseNorm(192)
         for name, widths in TABLE_1.items():
             dilation = 2 if dense and name.startswith("5") else 1
-            self.add_module(f"inception_{name}", Inception(widths, dilation))
+            self.add_module(f"inception_{name}", Inception(widths, dilation, conv))
 
     def freeze_stem(self) -> None:
-        """Takes the convolutions before the inception modules out of training: their edges and blobs serve any task."""
+        """Takes the convolutions before the inception modules out of training."""
         for conv in (self.conv1, self.conv2_reduce, self.conv2):
             conv.requires_grad_(False)
 
     def stem(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 192, H/8, W/8)
-        x = self.lrn(max_pool(self.conv1(x)))
-        return max_pool(self.lrn(self.conv2(self.conv2_reduce(x))))
+        x = self.norm1(max_pool(self.conv1(x)))
+        return max_pool(self.norm2(self.conv2(self.conv2_reduce(x))))
 
     def stage3(self, x: Tensor) -> Tensor:  # (B, 192, H/8, W/8) -> (B, 480, H/16, W/16)
         return max_pool(self.inception_3b(self.inception_3a(x)))

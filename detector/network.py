@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from detector.caffe import IMAGENET_MEAN
+from detector.backbone import make_backbone
 from detector.config import NetworkConfig
-from detector.googlenet import Trunk
 from detector.regions import Regions, pool_votes
 
 
@@ -32,22 +31,24 @@ class RegionClassifier(nn.Module):
     """Scores and box offsets for any number of regions of an image from one pass of the trunk."""
 
     mean: Tensor
+    std: Tensor
 
     def __init__(self, num_classes: int, config: NetworkConfig) -> None:
         super().__init__()
         self.bins = config.bins
         self.num_classes = num_classes
-        self.trunk = Trunk(dense=True)
+        self.trunk = make_backbone(config.backbone, dense=True)
         votes = num_classes + 1 + 4  # classes with background, class-agnostic offsets
         self.maps = nn.Conv2d(self.trunk.out_channels, config.bins**2 * votes, 1)
         nn.init.normal_(self.maps.weight, std=0.01)
         assert self.maps.bias is not None
         nn.init.zeros_(self.maps.bias)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        for name, colour in (("mean", self.trunk.mean), ("std", self.trunk.std)):
+            self.register_buffer(name, torch.tensor(colour).view(1, 3, 1, 1), persistent=False)
 
     def vote_maps(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in 0..255 -> (B, h, w, bins * bins * votes)."""
-        x = (images - self.mean).contiguous(memory_format=torch.channels_last)
+        x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         return self.maps(self.trunk(x)).permute(0, 2, 3, 1)
 
     def classify(self, maps: Tensor, regions: Regions) -> RegionPredictions:

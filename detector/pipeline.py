@@ -1,22 +1,20 @@
 """The detector: image -> proposals -> regions -> scores and offsets -> detections."""
 
-import copy
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
 
-from detector.config import ModelConfig
+from detector.config import PostprocessConfig
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.images import Image, as_image
-from detector.network import RegionClassifier
 from detector.postprocess import postprocess
 from detector.precision import fast_dtype
-from detector.regions import Regions
-from detector.transforms import box_scale, input_size, to_input
+from detector.scorers import RegionScores, average_scores, make_scorer
 from detector.weights import Model, load_model
 from proposals import Proposals, Proposer, SelectiveSearch
 
@@ -25,21 +23,43 @@ class Detector:
     """Finds objects in images.
 
     Args:
-        model: the trained network with its configuration and classes.
+        models: a trained model with its configuration and classes, or several of the same classes, whose scores of
+            each region are averaged.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
-        proposer: source of candidate boxes; by default Selective Search as the model's configuration says.
+        proposer: source of candidate boxes; by default Selective Search as the first model's configuration says.
+        postprocess: NMS; by default as the first model's configuration says.
+        box_regression: False leaves the boxes as they are proposed.
+
+    Raises:
+        InputError: the models have different classes, or the device cannot be used.
     """
 
-    def __init__(self, model: Model, device: str = "auto", proposer: Proposer | None = None) -> None:
-        self.config: ModelConfig = model.config
-        self.class_names = model.class_names
-        self.facts = model.facts
+    def __init__(
+        self,
+        models: Model | Sequence[Model],
+        device: str = "auto",
+        proposer: Proposer | None = None,
+        postprocess: PostprocessConfig | None = None,
+        box_regression: bool = True,
+    ) -> None:
+        models = [models] if isinstance(models, Model) else list(models)
+        if not models:
+            raise InputError("a detector needs at least one model")
+        first = models[0]
+        for model in models:
+            if model.class_names != first.class_names:
+                raise InputError(
+                    f"the models of an ensemble must have the same classes in the same order, not "
+                    f"{', '.join(first.class_names)} and {', '.join(model.class_names)}"
+                )
+        self.class_names = first.class_names
         self.device = resolve_device(device)
         self.dtype = fast_dtype(str(self.device))
         threads = torch.get_num_threads()
-        self.proposer: Proposer = proposer or SelectiveSearch(model.config.proposals, threads)
-        network: RegionClassifier = copy.deepcopy(model.network).eval().requires_grad_(False)
-        self.network = network.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+        self.proposer: Proposer = proposer or SelectiveSearch(first.config.proposals, threads)
+        self.scorers = tuple(make_scorer(model, self.device, self.dtype) for model in models)
+        self.postprocess = postprocess or first.config.postprocess
+        self.box_regression = box_regression
 
     @overload
     def __call__(
@@ -74,12 +94,10 @@ class Detector:
         if not 0 <= score <= 1:
             raise InputError(f"score {score} is outside 0..1")
         boxes = torch.from_numpy(np.ascontiguousarray(proposals.boxes)).to(self.device)
-        size = (image.width, image.height)
-        wanted = input_size(*size, self.config.input.short_side, self.config.input.long_side)
-        inputs = to_input(image.pixels, wanted)[None].to(self.device, self.dtype)
-        scale = torch.from_numpy(box_scale(size, wanted)).to(self.device)
-        predictions = self.network(inputs, Regions.of_images([boxes * scale]))
-        return postprocess(predictions, boxes, size, self.class_names, self.config.postprocess, score)
+        scored = average_scores([scorer.score(image, boxes) for scorer in self.scorers])
+        if not self.box_regression:
+            scored = RegionScores(scored.scores, None)
+        return postprocess(scored, boxes, (image.width, image.height), self.class_names, self.postprocess, score)
 
 
 def load_detector(model: str | Path | None = None, device: str = "auto") -> Detector:

@@ -1,4 +1,4 @@
-"""From region predictions to detections: softmax, box offsets, per-class NMS."""
+"""From scores and offsets of regions to detections: box regression, NMS for each class."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from torch import Tensor
 from detector.boxes import decode_offsets
 from detector.config import PostprocessConfig
 from detector.detections import Detections
-from detector.network import RegionPredictions
 from detector.nms import class_nms
+from detector.scorers import RegionScores
 
 
 def postprocess(
-    predictions: RegionPredictions,
+    scored: RegionScores,
     boxes: Tensor,
     image_size: tuple[int, int],
     class_names: Sequence[str],
@@ -23,19 +23,18 @@ def postprocess(
     """Detections of one image, best first.
 
     Args:
-        predictions: of the image's R regions.
+        scored: scores and offsets of the image's R regions.
         boxes: (R, 4) the regions in pixels of the upright image.
         image_size: (width, height) of the image.
         score: lowest score to keep.
     """
     width, height = image_size
-    moved = decode_offsets(boxes, predictions.offsets)
-    moved = torch.minimum(moved.clamp(min=0), moved.new_tensor((width, height, width, height)))
-    slope, shift = config.calibration
-    probabilities = predictions.class_logits.softmax(dim=1)[:, 1:]
-    scores = (slope * probabilities.logit(eps=1e-6) + shift).sigmoid()
-    regions, labels = (scores >= score).nonzero(as_tuple=True)
-    candidates, candidate_scores = moved[regions], scores[regions, labels]
+    regions, labels = (scored.scores >= score).nonzero(as_tuple=True)
+    candidates, candidate_scores = boxes[regions], scored.scores[regions, labels]
+    if scored.offsets is not None:
+        offsets = scored.offsets.expand(-1, scored.scores.shape[1], 4)[regions, labels]
+        candidates = decode_offsets(candidates, offsets)
+    candidates = torch.minimum(candidates.clamp(min=0), candidates.new_tensor((width, height, width, height)))
     solid = (candidates[:, 2:] - candidates[:, :2] >= 1).all(dim=1)
     candidates, candidate_scores, labels = candidates[solid], candidate_scores[solid], labels[solid]
     keep = class_nms(candidates, candidate_scores, labels, config.nms_iou)[: config.max_detections]

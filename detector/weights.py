@@ -1,7 +1,7 @@
 """Model files: float16 safetensors with everything that detecting needs in the header.
 
-The header's metadata holds the format, the class names, the model configuration, the hash of the training recipe
-and the measured mAP, all as JSON text. Nothing in the file is executed.
+The header's metadata holds the format, the kind of model, the class names, the model configuration, the hash of the
+training recipe and the measured mAP, all as JSON text. Nothing in the file is executed.
 """
 
 import json
@@ -13,9 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from detector.config import ModelConfig, parse, to_plain
+from detector.config import ModelConfig, RCNNConfig, parse, to_plain
 from detector.errors import InputError
 from detector.network import RegionClassifier
+from detector.rcnn import CropClassifier
 from proposals.files import atomic_write
 
 FORMAT = "inception-rcnn-1"
@@ -31,8 +32,8 @@ class Model:
         facts: what is known of the training: `recipe` (hash), `steps`, `mAP` and how it was measured.
     """
 
-    network: RegionClassifier
-    config: ModelConfig
+    network: RegionClassifier | CropClassifier
+    config: ModelConfig | RCNNConfig
     class_names: tuple[str, ...]
     facts: dict[str, Any]
 
@@ -42,6 +43,7 @@ def save_model(model: Model, path: str | Path) -> None:
     tensors = {k: v.detach().half().contiguous().cpu() for k, v in model.network.state_dict().items()}
     metadata = {
         "format": FORMAT,
+        "kind": "crops" if isinstance(model.config, RCNNConfig) else "regions",
         "classes": json.dumps(model.class_names),
         "config": json.dumps(to_plain(model.config)),
         "facts": json.dumps(model.facts),
@@ -64,7 +66,12 @@ def load_model(path: str | Path | None = None) -> Model:
                 raise InputError(f"{path}: a safetensors file, but not a detection model of this project")
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         classes = parse(tuple[str, ...], json.loads(metadata["classes"]), f"{path}: classes")
-        config = parse(ModelConfig, json.loads(metadata["config"]), str(path))
+        kind = metadata.get("kind", "regions")
+        if kind not in ("regions", "crops"):
+            raise InputError(f"{path}: a model of the kind '{kind}', which this version does not know")
+        values = json.loads(metadata["config"])
+        config: ModelConfig | RCNNConfig
+        config = parse(RCNNConfig, values, str(path)) if kind == "crops" else parse(ModelConfig, values, str(path))
         facts = parse(dict[str, Any], json.loads(metadata["facts"]), f"{path}: facts")
     except FileNotFoundError:
         raise InputError(f"{path}: no such model file") from None
@@ -72,7 +79,11 @@ def load_model(path: str | Path | None = None) -> Model:
         raise
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a readable model file ({error}); it may be truncated") from None
-    network = RegionClassifier(len(classes), config.network)
+    network: RegionClassifier | CropClassifier
+    if isinstance(config, RCNNConfig):
+        network = CropClassifier(len(classes), config.network)
+    else:
+        network = RegionClassifier(len(classes), config.network)
     expected = network.state_dict()
     for name, tensor in expected.items():
         if name not in tensors:

@@ -28,7 +28,8 @@ def detection_stages(detector: Detector, image: Image, clock: Clock = time.perf_
         marks.append(clock())
 
     proposer = detector.proposer
-    hooks = [detector.network.register_forward_pre_hook(mark), detector.network.register_forward_hook(mark)]
+    network = detector.scorers[0].network
+    hooks = [network.register_forward_pre_hook(mark), network.register_forward_hook(mark)]
     detector.proposer = _MarkedProposer(proposer, mark)
     try:
         mark()

@@ -28,11 +28,13 @@ def train(
 
     Example: detector train configs/voc07.yaml --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
     """
-    from detector.config import load_recipe
     from detector.training.convolutions import keep_prepared_convolutions
+    from detector.training.recipes import load_recipe
 
+    keep_prepared_convolutions()
     try:
-        from detector.training.trainer import Trainer
+        from detector.training.distributed import process_group
+        from detector.training.start import make_loop
     except ModuleNotFoundError as error:
         if error.name not in ("tensorboard", "sklearn"):
             raise
@@ -49,10 +51,10 @@ def train(
         handlers=[logging.StreamHandler(), logging.FileHandler(out / "train.log")],
         force=True,
     )
-    keep_prepared_convolutions()
-    trainer = Trainer(loaded, root, out, init, cache, device)
-    try:
-        trainer.run()
-    except KeyboardInterrupt:
-        Console().error(f"interrupted: the same command goes on from step {trainer.saved_step}")
-        raise typer.Exit(130) from None
+    with process_group():
+        loop = make_loop(loaded, root, out, init, cache, device)
+        try:
+            loop.run()
+        except KeyboardInterrupt:
+            Console().error(f"interrupted: the same command goes on from step {loop.saved_step}")
+            raise typer.Exit(130) from None

@@ -11,8 +11,9 @@ from PIL import Image as PillowImage
 from PIL import ImageEnhance
 from torch import Tensor
 
-from detector.config import AugmentationConfig, InputConfig
+from detector.config import InputConfig
 from detector.data.annotations import Annotations
+from detector.training.recipes import AugmentationConfig
 from detector.transforms import box_scale, input_size, to_input
 
 TRAINING_SIDE_MULTIPLE = 64
@@ -37,12 +38,6 @@ class Example:
     difficult: Tensor
 
 
-def sample_index(seed: int, step: int, images: int) -> int:
-    """Which image a step trains on: every epoch visits all of them in a new order."""
-    epoch, position = divmod(step, images)
-    return int(np.random.default_rng((seed, epoch)).permutation(images)[position])
-
-
 def make_example(
     pixels: np.ndarray,
     proposals: np.ndarray,
@@ -60,7 +55,7 @@ def make_example(
     factors = box_scale((width, height), size)
     mirrored = rng.random() < 0.5
     if augmentation.photometric > 0:
-        pixels = _distort(pixels, augmentation.photometric, rng)
+        pixels = distort(pixels, augmentation.photometric, rng)
     image = to_input(pixels[:, ::-1] if mirrored else pixels, size)
 
     jittered = jitter_boxes(annotations.boxes, augmentation.jittered_copies, rng)
@@ -94,7 +89,7 @@ def jitter_boxes(boxes: np.ndarray, copies: int, rng: np.random.Generator) -> np
     return np.concatenate((centre - size / 2, centre + size / 2), axis=1).astype(np.float32)
 
 
-def _distort(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+def distort(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Brightness, contrast and saturation of an image in random order (after Howard 2013, as the paper does)."""
     image = PillowImage.fromarray(pixels)
     changes = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from detector.config import ModelConfig, Recipe, config_hash, load_recipe, parse, to_plain
+from detector.config import ModelConfig, config_hash, parse, to_plain
 from detector.errors import InputError
+from detector.training.recipes import Recipe, load_recipe
 
 DATA = {"train_split": "train", "eval_split": "val"}
 
@@ -29,7 +30,7 @@ def test_hash_depends_on_every_value():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"data": DATA, "modle": {}}, r"r\.yaml: unknown key 'modle'; known here: data, model, augmentation"),
+        ({"data": DATA, "modle": {}}, r"r\.yaml: unknown key 'modle'; known here: data, task, model"),
         ({"data": DATA, "optimizer": {"lr": 1}}, r"unknown key 'optimizer\.lr'; known here: steps, rate, momentum"),
         (
             {"data": DATA, "model": {"proposals": {"kk": 1}}},

@@ -10,6 +10,7 @@ from detector.images import Image
 from detector.network import RegionClassifier
 from detector.pipeline import Detector, resolve_device
 from detector.precision import fast_dtype
+from detector.scorers import make_scorer
 from detector.weights import Model
 from proposals import Proposals
 
@@ -55,7 +56,7 @@ def test_the_given_model_is_left_as_it_is(model: Model):
     before = model.network.maps.weight.clone()
     detector = Detector(model, "cpu", TwoBoxes())
     with torch.no_grad():
-        detector.network.maps.weight.zero_()
+        detector.scorers[0].network.maps.weight.zero_()
     assert torch.equal(model.network.maps.weight, before)
     assert model.network.maps.weight.dtype == torch.float32
 
@@ -64,8 +65,7 @@ def test_number_format_changes_scores_only_a_little(model: Model):
     """bfloat16 has 8 bits of precision; class probabilities near 1/3 may move by about a hundredth."""
     detectors = [Detector(model, "cpu", TwoBoxes()) for _ in range(2)]
     for detector, dtype in zip(detectors, (torch.float32, torch.bfloat16), strict=True):
-        detector.dtype = dtype
-        detector.network = detector.network.to(dtype)
+        detector.scorers = (make_scorer(model, detector.device, dtype),)
     exact, coarse = (detector(photo(), score=0.0) for detector in detectors)
     assert len(exact) == len(coarse)
     np.testing.assert_allclose(np.sort(exact.scores), np.sort(coarse.scores), atol=0.02)

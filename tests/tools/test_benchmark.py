@@ -7,6 +7,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ class FakeDetector:
     def __init__(self, clock: FakeClock, failure: BaseException | None = None) -> None:
         self.clock, self.failure = clock, failure
         self.proposer = FakeProposer(clock)
-        self.network = FakeNetwork(clock)
+        self.scorers = (SimpleNamespace(network=FakeNetwork(clock)),)
         self.threads: list[int] = []
 
     def detect(self, image: Image, score: float = 0.5) -> Detections:
@@ -86,7 +87,7 @@ class FakeDetector:
         self.clock.wait(1)
         self.proposer(image.pixels)
         self.clock.wait(4)
-        self.network()
+        self.scorers[0].network()
         if self.failure is not None:
             raise self.failure
         self.clock.wait(16)
@@ -184,8 +185,8 @@ def test_a_measured_detector_is_left_as_it_was(clock: FakeClock, image: Image, f
         with pytest.raises(type(failure)):
             detection_stages(detector, image, clock)
     assert detector.proposer is proposer
-    assert not detector.network._forward_hooks
-    assert not detector.network._forward_pre_hooks
+    assert not detector.scorers[0].network._forward_hooks
+    assert not detector.scorers[0].network._forward_pre_hooks
 
 
 def test_stages_of_the_real_detector(clock: FakeClock, image: Image, model: Model) -> None:

@@ -11,11 +11,14 @@ import torch
 from PIL import Image
 
 from detector.caffe import TRUNK_LAYERS
-from detector.config import AugmentationConfig, OptimizerConfig, Recipe, parse
+from detector.config import parse
 from detector.errors import InputError
 from detector.googlenet import Trunk
 from detector.pipeline import load_detector
-from detector.training.trainer import Trainer, learning_rate
+from detector.training.data import sample_index
+from detector.training.loop import TrainingLoop, learning_rate
+from detector.training.recipes import AugmentationConfig, OptimizerConfig, Recipe
+from detector.training.start import make_loop
 from detector.weights import load_model
 
 COLOURS = {"bus": (220, 30, 30), "sofa": (30, 60, 220)}
@@ -31,7 +34,8 @@ RECIPE = parse(
         "data": {"train_split": "val", "eval_split": "val"},
         "model": {"input": {"short_side": 96}},
         "augmentation": {"scale": [1.0, 1.0], "photometric": 0.2},
-        "optimizer": {"steps": 5, "warmup_steps": 2, "rate": 0.002, "hard_regions": 32},
+        "optimizer": {"steps": 5, "warmup_steps": 2, "rate": 0.002},
+        "hard_regions": 32,
         "eval_every": 5,
         "checkpoint_every": 2,
     },
@@ -67,8 +71,8 @@ def init(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def trainer(root: Path, out: Path, init: Path | None, recipe: Recipe = RECIPE) -> Trainer:
-    return Trainer(recipe, root, out, init, cache=root / "proposals", device="cpu")
+def trainer(root: Path, out: Path, init: Path | None, recipe: Recipe = RECIPE) -> TrainingLoop:
+    return make_loop(recipe, root, out, init, cache=root / "proposals", device="cpu")
 
 
 def test_learning_rate_by_hand():
@@ -81,11 +85,11 @@ def test_learning_rate_by_hand():
 def test_loss_falls_on_the_same_examples(root: Path, tmp_path: Path, init: Path):
     longer = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, steps=40))
     run = trainer(root, tmp_path / "run", init, longer)
-    examples = [run.example(step) for step in range(4)]
+    examples = [run.task.example(step) for step in range(4)]
     losses = []
     for step in range(16):
         run.step = step
-        losses.append(run.train_step(examples[step % 4])[0])
+        losses.append(run.train_step(examples[step % 4])["loss"])
     assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
 
 
@@ -126,17 +130,15 @@ def test_run_exports_a_model_that_detects(root: Path, tmp_path: Path, init: Path
 
 def test_examples_depend_on_seed_and_step_alone(root: Path, tmp_path: Path, init: Path):
     run, again = trainer(root, tmp_path / "a", init), trainer(root, tmp_path / "b", init)
-    run.example(0), run.example(2)
+    run.task.example(0), run.task.example(2)
     for step in (5, 1):
-        a, b = run.example(step), again.example(step)
+        a, b = run.task.example(step), again.task.example(step)
         assert torch.equal(a.image, b.image)
         assert torch.equal(a.regions, b.regions)
-    assert not torch.equal(run.example(1).image[:, :20, :20], run.example(9).image[:, :20, :20])
+    assert not torch.equal(run.task.example(1).image[:, :20, :20], run.task.example(9).image[:, :20, :20])
 
 
 def test_every_epoch_visits_every_image(root: Path, tmp_path: Path, init: Path):
-    from detector.training.examples import sample_index
-
     orders = [[sample_index(0, epoch * 50 + i, 50) for i in range(50)] for epoch in range(2)]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
     assert orders[0] != orders[1]
@@ -148,7 +150,7 @@ def test_objects_and_pixels_move_together(root: Path, tmp_path: Path, init: Path
     run = trainer(root, tmp_path / "run", init, varied)
     seen = 0
     for step in range(40):
-        example = run.example(step)
+        example = run.task.example(step)
         for box, label in zip(example.objects.round().int().tolist(), example.labels.tolist(), strict=True):
             inside = example.image[:, box[1] + 3 : box[3] - 3, box[0] + 3 : box[2] - 3].float().mean(dim=(1, 2))
             assert inside[0 if label == 5 else 2] > 2 * inside[2 if label == 5 else 0]

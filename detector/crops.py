@@ -1,0 +1,58 @@
+"""Regions cut out of an image and warped to the network's input, as R-CNN does (Girshick et al., 2014, appendix A).
+
+A region grows until `context` pixels of the warped crop lie around it on every side, is rounded to whole pixels (as in
+R-CNN's code) and resized by bilinear interpolation without antialiasing. Where it leaves the image, the crop holds
+the mean. The sampling is torchvision's RoIAlign with one sample a pixel, the same on CPU and GPU.
+"""
+
+import torch
+from torch import Tensor
+
+from detector.config import CropConfig
+from detector.operators import torchvision_operators
+
+
+def crop_windows(boxes: Tensor, config: CropConfig) -> Tensor:
+    """The windows of the image that are shown to the network for regions.
+
+    Args:
+        boxes: (R, 4) xyxy in pixels of the image, right and bottom exclusive.
+
+    Returns:
+        (R, 4) float32, whole pixels, each side at least one; they may reach outside the image.
+    """
+    low, high = boxes[:, :2].double(), boxes[:, 2:].double()
+    centre, half = (low + high) / 2, (high - low) / 2
+    if config.mode == "square":
+        half = half.amax(dim=1, keepdim=True).expand_as(half)
+    half = half * (config.size / (config.size - 2 * config.context))
+    low = (centre - half).round()
+    high = torch.maximum((centre + half).round(), low + 1)
+    return torch.cat((low, high), dim=1).float()
+
+
+def crop_regions(image: Tensor, boxes: Tensor, config: CropConfig) -> Tensor:
+    """Crops of regions of one image.
+
+    Args:
+        image: (3, H, W) floating, normalised, so that zero is the mean.
+        boxes: (R, 4) xyxy in pixels of the image.
+
+    Returns:
+        (R, 3, size, size), channels last in memory; zero at points more than a pixel outside the outermost pixels'
+        centres.
+    """
+    return warp_windows(image, crop_windows(boxes, config), config.size)
+
+
+def warp_windows(image: Tensor, windows: Tensor, size: int) -> Tensor:
+    """(R, 3, size, size): windows (R, 4) of an image (3, H, W), each resized to a square; zero outside the image."""
+    regions = torch.cat((windows.new_zeros(len(windows), 1), windows), dim=1).to(image)  # image 0 of the batch
+    crops = torchvision_operators().roi_align(image[None], regions, 1.0, size, size, 1, True)
+    return crops.contiguous(memory_format=torch.channels_last)
+
+
+def distinct_windows(windows: Tensor) -> tuple[Tensor, Tensor]:
+    """(U, 4) the windows that differ, and (R,) int64 which of them each of `windows` (R, 4) is."""
+    unique, inverse = torch.unique(windows, dim=0, return_inverse=True)
+    return unique, inverse

@@ -1,0 +1,160 @@
+"""From the boxes of an image to their class scores and offsets, by one model or several."""
+
+import copy
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detector.config import CropConfig, ModelConfig, RCNNConfig
+from detector.crops import crop_windows, distinct_windows, warp_windows
+from detector.images import Image
+from detector.network import RegionClassifier
+from detector.rcnn import CropClassifier, CropFeatures
+from detector.regions import Regions
+from detector.transforms import box_scale, input_size, to_input
+from detector.weights import Model
+
+
+@dataclass(frozen=True)
+class RegionScores:
+    """What is known of R regions of an image.
+
+    Attributes:
+        scores: (R, num_classes) float32, 0..1: how sure it is that the region is an object of the class.
+        offsets: (R, 1, 4) or (R, num_classes, 4) float32, whitened offsets from the region to the object
+            (`detector.boxes`), for all classes or for each; None: boxes stay as they are.
+    """
+
+    scores: Tensor
+    offsets: Tensor | None
+
+
+class RegionScorer(Protocol):
+    """A model, ready to judge boxes."""
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    def score(self, image: Image, boxes: Tensor) -> RegionScores:
+        """Scores of boxes (R, 4), float32 xyxy in pixels of the image, on the scorer's device."""
+        ...
+
+
+def make_scorer(model: Model, device: torch.device, dtype: torch.dtype) -> RegionScorer:
+    """The scorer for a model of either kind; the model itself is left as it is."""
+    network = copy.deepcopy(model.network).eval().requires_grad_(False).to(device)
+    if isinstance(network, RegionClassifier) and isinstance(model.config, ModelConfig):
+        return SharedScorer(network, model.config, dtype)
+    assert isinstance(network, CropClassifier)
+    assert isinstance(model.config, RCNNConfig)
+    return CropScorer(network, model.config, dtype)
+
+
+def average_scores(members: Sequence[RegionScores]) -> RegionScores:
+    """The ensemble of several models' scores of the same regions: the mean of the scores, as GoogLeNet's six networks
+    were averaged for each region, and of the offsets of those that have any."""
+    if len(members) == 1:
+        return members[0]
+    scores = torch.stack([m.scores for m in members]).mean(dim=0)
+    classes = scores.shape[1]
+    moved = [m.offsets.expand(-1, classes, 4) for m in members if m.offsets is not None]
+    return RegionScores(scores, torch.stack(moved).mean(dim=0) if moved else None)
+
+
+def calibrate(log_odds: Tensor, calibration: tuple[float, float]) -> Tensor:
+    """Scores in 0..1 from log-odds or margins, by Platt scaling with (slope, offset)."""
+    slope, shift = calibration
+    return (slope * log_odds + shift).sigmoid()
+
+
+class SharedScorer:
+    """Judges boxes by one pass of the network over the whole image."""
+
+    def __init__(self, network: RegionClassifier, config: ModelConfig, dtype: torch.dtype) -> None:
+        self.network = network.to(dtype).to(memory_format=torch.channels_last)
+        self.config, self.dtype = config, dtype
+
+    @torch.inference_mode()
+    def score(self, image: Image, boxes: Tensor) -> RegionScores:
+        size = (image.width, image.height)
+        wanted = input_size(*size, self.config.input.short_side, self.config.input.long_side)
+        inputs = to_input(image.pixels, wanted)[None].to(boxes.device, self.dtype)
+        scale = torch.from_numpy(box_scale(size, wanted)).to(boxes.device)
+        predictions = self.network(inputs, Regions.of_images([boxes * scale]))
+        log_odds = predictions.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
+        return RegionScores(calibrate(log_odds, self.config.postprocess.calibration), predictions.offsets[:, None])
+
+
+class CropScorer:
+    """Judges boxes one by one: each is a crop that goes through the whole network (R-CNN)."""
+
+    def __init__(self, network: CropClassifier, config: RCNNConfig, dtype: torch.dtype) -> None:
+        network.backbone.to(dtype).to(memory_format=torch.channels_last)
+        self.network, self.config, self.dtype = network, config, dtype
+
+    def score(self, image: Image, boxes: Tensor) -> RegionScores:
+        return self.judge(self.features(image, boxes), self.config)
+
+    @torch.inference_mode()
+    def judge(self, features: CropFeatures, config: RCNNConfig) -> RegionScores:
+        """What the heads that `config` names say of crops."""
+        calibration = config.calibration.svm if config.head == "svm" else config.calibration.softmax
+        scores = calibrate(self.network.log_odds(features, config.head), calibration)
+        return RegionScores(scores, self.network.offsets(features) if config.box_regression else None)
+
+    @torch.inference_mode()
+    def features(self, image: Image, boxes: Tensor) -> CropFeatures:
+        """Features of boxes (R, 4) in pixels of the image; those with the same window are computed once."""
+        crops = self.config.crops
+        pixels, scale = reduce_large(image.pixels, crops.longest_side)
+        normalised = self.network.normalise(torch.from_numpy(pixels).permute(2, 0, 1).to(boxes.device))
+        windows, which = distinct_windows(crop_windows(boxes * torch.from_numpy(scale).to(boxes), crops))
+        size = batch_size(crops, boxes.device)
+        parts = [
+            self.network.features(warp_windows(normalised, some, crops.size).to(self.dtype))
+            for some in windows.split(size)
+        ]
+        if not parts:
+            parts = [self.network.features(normalised.new_zeros(0, 3, crops.size, crops.size).to(self.dtype))]
+        return CropFeatures(*(torch.cat(column)[which] for column in zip(*map(_columns, parts), strict=True)))
+
+
+def _columns(features: CropFeatures) -> tuple[Tensor, Tensor, Tensor]:
+    return features.class_logits, features.pooled, features.parts
+
+
+def reduce_large(pixels: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image (H, W, 3) uint8 of at most that side, and the (4,) factors for boxes (xyxy) in it."""
+    height, width = pixels.shape[:2]
+    factor = min(1.0, longest_side / max(width, height))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    if size != (width, height):
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(pixels), box_scale((width, height), size)
+
+
+_BYTES_PER_PIXEL = 600
+"""Memory that a crop needs on its way through GoogLeNet, in bytes a pixel of the crop; measured in float32."""
+
+
+def batch_size(crops: CropConfig, device: torch.device) -> int:
+    """How many crops go through the network at once: what an eighth of the free memory holds, from 1 to 16 on a CPU
+    (more does not run faster: the layers then outgrow its caches) and to 256 on a GPU."""
+    if device.type == "cuda":
+        free, most = torch.cuda.mem_get_info(device)[0], 256
+    else:
+        free, most = _free_memory(), 16
+    return max(1, min(most, free // 8 // (crops.size**2 * _BYTES_PER_PIXEL)))
+
+
+def _free_memory() -> int:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return 1 << 30

@@ -1,0 +1,190 @@
+"""Fine-tuning of R-CNN's crop network (Girshick et al., 2014, section 2.3): batches of foreground and background crops.
+
+After the last step SVMs and box regression are fitted on the network's features (`detector.training.rcnn_heads`).
+"""
+
+import copy
+import dataclasses
+import logging
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from detector.config import Calibration, RCNNConfig
+from detector.crops import crop_windows, warp_windows
+from detector.data.voc import VOCDataset
+from detector.errors import InputError
+from detector.evaluation.ablation import ablate
+from detector.evaluation.calibration import fit_calibration
+from detector.precision import fast_dtype
+from detector.rcnn import CropClassifier
+from detector.scorers import CropScorer
+from detector.training.data import ProposedImages, sample_index
+from detector.training.distributed import no_exchange, rank, world_size
+from detector.training.examples import distort
+from detector.training.initial import initialise_backbone
+from detector.training.loop import Task
+from detector.training.rcnn_heads import collect_features, fit_boxes, fit_svms
+from detector.training.recipes import CropRecipe
+from detector.training.targets import match_regions
+from detector.weights import Model, save_model
+
+log = logging.getLogger(__name__)
+
+_HELD_BACK_CROPS = 512
+"""Crops of held-back images on which loss and accuracy are followed during the training."""
+
+
+@dataclass(frozen=True)
+class CropBatch:
+    """Crops (N, 3, size, size), normalised, and their classes (N,) int64, 0 = background."""
+
+    crops: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class CropTask(Task[CropBatch]):
+    """Trains the network of an R-CNN on a data set in VOC's layout.
+
+    Args:
+        recipe: what to do.
+        root: the folder that holds `JPEGImages`.
+        cache: folder of cached proposals.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
+
+    network: CropClassifier
+    head = ("classifier",)
+
+    def __init__(self, recipe: CropRecipe, root: Path, cache: Path) -> None:
+        if recipe.batch.images % world_size():
+            raise InputError(f"batch.images is {recipe.batch.images}: no multiple of the {world_size()} processes")
+        self.recipe: CropRecipe = recipe
+        self.data = ProposedImages(VOCDataset(root, recipe.data.train_split), recipe.model.proposals, cache)
+        self.held_back = ProposedImages(VOCDataset(root, recipe.data.eval_split), recipe.model.proposals, cache)
+        torch.manual_seed(recipe.seed)
+        self.network = CropClassifier(len(self.data.dataset.class_names), recipe.model.network)
+        self.network.backbone.freeze_stem()
+
+    def initialise(self, init: Path | None) -> None:
+        initialise_backbone(self.network, self.network.backbone, init)
+
+    def prepare(self) -> None:
+        self.data.fill()
+
+    def example(self, step: int) -> CropBatch:
+        images = self.recipe.batch.images
+        slots = range(step * images + rank(), (step + 1) * images, world_size())
+        parts = []
+        for slot in slots:
+            index = sample_index(self.recipe.seed, slot, len(self.data))
+            parts.append(self._crops(self.data, index, np.random.default_rng((self.recipe.seed, slot, 2))))
+        return CropBatch(torch.cat([p.crops for p in parts]), torch.cat([p.labels for p in parts]))
+
+    def _crops(self, images: ProposedImages, index: int, rng: np.random.Generator) -> CropBatch:
+        """This image's part of a batch; fewer crops if it has no region of positive area."""
+        config = self.recipe.batch
+        image, proposals, annotations = images[index]
+        pixels = distort(image.pixels, config.photometric, rng) if config.photometric > 0 else image.pixels
+        boxes = torch.from_numpy(np.concatenate((annotations.boxes, proposals.boxes)))
+        objects = torch.from_numpy(np.array(annotations.boxes))
+        labels, difficult = torch.tensor(annotations.labels), torch.tensor(annotations.difficult)
+        targets = match_regions(boxes, objects, labels, difficult).labels
+        count, foreground = config.crops // config.images, config.foreground // config.images
+        kinds = [(targets > 0).nonzero()[:, 0].numpy(), (targets == 0).nonzero()[:, 0].numpy()]
+        wanted = [foreground, count - foreground]
+        if not len(kinds[0]):
+            wanted = [0, count]
+        elif not len(kinds[1]):
+            wanted = [count, 0]
+        chosen = [rng.choice(kind, n, replace=n > len(kind)) for kind, n in zip(kinds, wanted, strict=True) if n]
+        selection = torch.from_numpy(np.concatenate(chosen)) if kinds[0].size + kinds[1].size else torch.zeros(0).long()
+        crops = self.recipe.model.crops
+        plain = dataclasses.replace(crops, context=0)
+        drop = torch.from_numpy(rng.random(len(selection)) < config.without_context)
+        windows = torch.where(
+            drop[:, None], crop_windows(boxes[selection], plain), crop_windows(boxes[selection], crops)
+        )
+        normalised = self.network.normalise(torch.tensor(pixels, device=self._device).permute(2, 0, 1))
+        cut = warp_windows(normalised, windows, crops.size)
+        mirrored = torch.from_numpy(rng.random(len(selection)) < 0.5)
+        cut[mirrored] = cut[mirrored].flip(3)
+        return CropBatch(cut, targets[selection])
+
+    def backward(
+        self, model: nn.Module, example: CropBatch, autocast: AbstractContextManager[None]
+    ) -> dict[str, float]:
+        labels = example.labels.to(self._device)
+        size = self.recipe.batch.micro_batch
+        total = self.recipe.batch.crops / world_size()
+        loss, right = 0.0, 0
+        for start in range(0, len(example), size):
+            part = slice(start, start + size)
+            with no_exchange(model, start + size < len(example)):
+                with autocast:
+                    logits = model(example.crops[part].to(self._device)).float()
+                one = F.cross_entropy(logits, labels[part], reduction="sum") / total
+                one.backward()
+            loss += one.item()
+            right += int((logits.argmax(1) == labels[part]).sum())
+        return {"loss": loss, "accuracy": right / len(example)}
+
+    def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
+        """Loss and accuracy on crops of held-back images; after the last step the other heads and mAP."""
+        assert isinstance(network, CropClassifier)
+        numbers = self._judge_crops(network)
+        config = self.recipe.model
+        if last:
+            found, config = self._fit_heads(network, out / f"features_{facts['steps']}")
+            numbers |= found
+            facts |= {"metric": "voc07", "split": self.recipe.data.eval_split, "images": self.recipe.data.eval_limit}
+        facts |= {name: round(value, 4) for name, value in numbers.items()}
+        save_model(Model(network, config, self.data.dataset.class_names, facts), out / "model.safetensors")
+        return numbers
+
+    @torch.inference_mode()
+    def _judge_crops(self, network: CropClassifier) -> dict[str, float]:
+        batch = self.recipe.batch
+        count = min(len(self.held_back), _HELD_BACK_CROPS // (batch.crops // batch.images))
+        losses, right, dtype = [], [], fast_dtype(self._device.type)
+        for index in range(count):
+            some = self._crops(self.held_back, index, np.random.default_rng((index, 5)))
+            with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
+                logits = network(some.crops).float()
+            labels = some.labels.to(self._device)
+            losses.append(F.cross_entropy(logits, labels, reduction="none"))
+            right.append((logits.argmax(1) == labels).float())
+        return {"held-back loss": torch.cat(losses).mean().item(), "held-back accuracy": torch.cat(right).mean().item()}
+
+    def _fit_heads(self, network: CropClassifier, cache: Path) -> tuple[dict[str, float], RCNNConfig]:
+        """Fits SVMs and box regression into the network; mAP of every combination, and the calibrated config."""
+        names = self.data.dataset.class_names
+        scorer = CropScorer(copy.deepcopy(network).eval(), self.recipe.model, fast_dtype(self._device.type))
+        features = collect_features(scorer, self.data, self.recipe.heads, self.recipe.seed, cache)
+        fitted = (*fit_svms(features, self.recipe.heads, names), *fit_boxes(features, self.recipe.heads, names))
+        for module in (network, scorer.network):
+            for buffer, values in zip(("svm_weight", "svm_bias", "box_weight", "box_bias"), fitted, strict=True):
+                getattr(module, buffer).copy_(torch.from_numpy(values))
+        count = min(len(self.held_back), self.recipe.data.eval_limit)
+        images = (self.held_back[index] for index in tqdm(range(count), desc="mAP", unit="image"))
+        results = ablate(scorer, images, names, self.recipe.model.postprocess)
+        moved = " + box regression" if self.recipe.model.box_regression else ""
+        calibration = Calibration(*(fit_calibration(results[f"{head}{moved}"]) for head in ("softmax", "svm")))
+        config = dataclasses.replace(self.recipe.model, calibration=calibration)
+        return {f"mAP {name}": result.mean_ap for name, result in results.items()}, config
+
+    @property
+    def _device(self) -> torch.device:
+        return self.network.mean.device

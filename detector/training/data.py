@@ -1,0 +1,71 @@
+"""Training images of a data set with their proposals, kept on disk."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from detector.data.annotations import Annotations
+from detector.data.voc import VOCDataset
+from detector.errors import InputError
+from detector.evaluation.coverage import read_pixels
+from detector.evaluation.predictions import check_size
+from detector.images import Image, read_image
+from proposals import ProposalCache, Proposals, SelectiveSearch, SelectiveSearchConfig, propose_files, warm_up
+
+log = logging.getLogger(__name__)
+
+
+class ProposedImages:
+    """The images of a split with their annotations and Selective Search's boxes.
+
+    Args:
+        dataset: the split.
+        config: of Selective Search.
+        cache: folder of the cached proposals.
+    """
+
+    def __init__(self, dataset: VOCDataset, config: SelectiveSearchConfig, cache: Path) -> None:
+        self.dataset = dataset
+        self.cache = ProposalCache(cache, SelectiveSearch(config))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def fill(self) -> None:
+        """Computes all proposals ahead, with a progress bar; finds images that cannot be read before they matter.
+
+        Raises:
+            InputError: an image cannot be read.
+        """
+        warm_up(log.info)
+        paths = [self.dataset.image_path(index) for index in range(len(self))]
+        done = propose_files(
+            paths, self.cache.proposer, read_pixels, workers=torch.get_num_threads(), cache=self.cache.directory
+        )
+        for file in tqdm(done, total=len(paths), desc="proposals", unit="image"):
+            if file.error is not None:
+                raise InputError(f"{file.path}: {file.error}; mend it or take it out of the split")
+
+    def __getitem__(self, index: int) -> tuple[Image, Proposals, Annotations]:
+        """Image, its proposals and its objects.
+
+        Raises:
+            InputError: the image cannot be read, or its size is not the annotated one.
+        """
+        sample = self.dataset[index]
+        data = sample.image_path.read_bytes()
+        image = read_image(data, str(sample.image_path))
+        try:
+            check_size((image.width, image.height), sample.annotations.image_size)
+        except InputError as error:
+            raise InputError(f"{sample.image_path}: {error}") from None
+        return image, self.cache.get(data, lambda: self.cache.proposer(image.pixels)), sample.annotations
+
+
+def sample_index(seed: int, position: int, images: int) -> int:
+    """The image at a position of an endless training order: every epoch visits all of them in a new order."""
+    epoch, place = divmod(position, images)
+    return int(np.random.default_rng((seed, epoch)).permutation(images)[place])

@@ -1,0 +1,34 @@
+"""Weights that a training starts from."""
+
+import logging
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from detector.backbone import Backbone
+from detector.caffe import load_caffe_weights
+from detector.errors import InputError
+from detector.googlenet import Trunk
+from detector.weights import load_model
+
+log = logging.getLogger(__name__)
+
+
+def initialise_backbone(network: nn.Module, backbone: Backbone, init: Path | None) -> None:
+    """Fills a network from `init`: a model file gives all tensors that fit, BVLC's weights the backbone.
+
+    Raises:
+        InputError: there is no `init`, it cannot be read, or it does not fit.
+    """
+    if init is None:
+        raise InputError("a new run needs weights to start from: give --init with the BVLC weights or a model file")
+    if init.suffix != ".safetensors":
+        if not isinstance(backbone, Trunk):
+            raise InputError(f"{init}: weights of the BVLC GoogLeNet; the recipe's backbone is another network")
+        load_caffe_weights(backbone, init)
+        return
+    source: dict[str, Tensor] = load_model(init).network.state_dict()
+    own = network.state_dict()
+    matching = {k: v for k, v in source.items() if k in own and own[k].shape == v.shape}
+    log.info("%d of %d tensors from %s", len(matching), len(own), init)
+    network.load_state_dict(matching, strict=False)

@@ -1,0 +1,260 @@
+"""The training loop that all trainings share: steps, checkpoints, averages, logs, exact resume."""
+
+import logging
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.tensorboard import SummaryWriter
+
+from detector.config import config_hash, to_plain
+from detector.errors import InputError
+from detector.pipeline import resolve_device
+from detector.precision import fast_dtype
+from detector.training.checkpoint import load_checkpoint, save_checkpoint
+from detector.training.distributed import rank, world_size
+from detector.training.interrupts import deferred_interrupts
+from detector.training.recipes import OptimizerConfig
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY = 50
+
+Example = TypeVar("Example")
+
+
+class TrainingRecipe(Protocol):
+    """What the loop needs of a recipe."""
+
+    @property
+    def optimizer(self) -> OptimizerConfig: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def eval_every(self) -> int: ...
+    @property
+    def checkpoint_every(self) -> int: ...
+
+
+class Task(ABC, Generic[Example]):
+    """What is trained, on what, and how its result is judged.
+
+    Attributes:
+        recipe: of the whole run.
+        network: what is trained; its parameters that need no gradient stay as they are.
+        head: names of the network's children that start from nothing (`OptimizerConfig.head_rate`).
+    """
+
+    recipe: TrainingRecipe
+    network: nn.Module
+    head: tuple[str, ...] = ()
+
+    @abstractmethod
+    def initialise(self, init: Path | None) -> None:
+        """Weights to start from; called for a new run only."""
+
+    def prepare(self) -> None:
+        """Work that comes before the first step."""
+
+    @abstractmethod
+    def example(self, step: int) -> Example:
+        """What a step trains on; depends on nothing but the recipe's seed, the step and the process' rank."""
+
+    @abstractmethod
+    def backward(self, model: nn.Module, example: Example, autocast: AbstractContextManager[None]) -> dict[str, float]:
+        """Computes the loss and its gradients; returns numbers to log, "loss" among them.
+
+        Args:
+            model: the network, perhaps wrapped for several processes.
+        """
+
+    @abstractmethod
+    def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
+        """Judges the averaged network, writes the model file into `out`, returns numbers to log.
+
+        Args:
+            facts: what is known of the training, for the model file.
+            last: whether the training ends here.
+        """
+
+
+def learning_rate(config: OptimizerConfig, step: int) -> float:
+    """Rate of a step: linear warm-up, then half a cosine down to zero at the last step, or decay by a factor."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.decay is not None:
+        return config.rate * warm * config.decay ** (step // config.decay_every)
+    return config.rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+
+
+class TrainingLoop(Generic[Example]):
+    """Trains; `run` goes on where a checkpoint in `out` stopped.
+
+    Several processes (torchrun) each train on their part of every example, by DistributedDataParallel; the first one
+    writes.
+
+    Args:
+        task: what to train; its network is moved to the device.
+        out: folder for checkpoints, logs and the exported model.
+        init: weights to start a new run from.
+        device: "auto", "cpu", "cuda".
+
+    Raises:
+        InputError: weights or checkpoint cannot be used.
+    """
+
+    def __init__(self, task: Task[Example], out: Path, init: Path | None, device: str = "auto") -> None:
+        self.task, self.out = task, out
+        self.config = task.recipe.optimizer
+        self.recipe_hash = config_hash(task.recipe)
+        self.device = resolve_device(device)
+        self.dtype = fast_dtype(str(self.device))
+        self.network = task.network.to(self.device).to(memory_format=torch.channels_last)
+        self.optimizer = _optimizer(self.network, self.config, task.head)
+        self.checkpoint = out / "checkpoint.pt"
+        self.step, self.saved_step, self.seconds = 0, 0, 0.0
+        resumed = self.checkpoint.exists()
+        if not resumed:
+            task.initialise(init)
+        average = get_ema_multi_avg_fn(self.config.ema_decay)
+        self.ema = AveragedModel(self.network, multi_avg_fn=average)
+        if resumed:
+            self._restore(load_checkpoint(self.checkpoint, self.recipe_hash))
+        self.model: nn.Module = self.network
+        if world_size() > 1:
+            self.model = DistributedDataParallel(self.network)
+
+    def run(self) -> None:
+        """Trains to the recipe's last step, with checkpoints, evaluations and logs on the way.
+
+        Raises:
+            KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; `saved_step` is the step that a new run goes on from.
+            InputError: an image or its annotation cannot be used, or the training diverged.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        steps, every = self.config.steps, self.task.recipe.eval_every
+        state = (self.step, steps, self.recipe_hash, self.dtype, self.device, world_size())
+        log.info("step %d of %d, recipe %s, %s on %s, processes: %d", *state)
+        self.task.prepare()
+        with SummaryWriter(str(self.out), purge_step=self.step + 1) as board:
+            while True:
+                if self.step == steps or (self.step > 0 and self.step % every == 0):
+                    self._evaluate(board)
+                if self.step == steps:
+                    return
+                with deferred_interrupts() as interrupted:
+                    self._train_until(min(steps, self.step - self.step % every + every), board, interrupted)
+
+    def _train_until(self, last: int, board: SummaryWriter, interrupted: Callable[[], bool]) -> None:
+        window: list[dict[str, float]] = []
+        started = time.perf_counter()
+        with ThreadPoolExecutor(1) as loader:
+            coming = loader.submit(self.task.example, self.step)
+            while self.step < last:
+                example = coming.result()
+                coming = loader.submit(self.task.example, self.step + 1)
+                window.append(self.train_step(example))
+                self.step += 1
+                if self.step % LOG_EVERY == 0 or self.step == last:
+                    now = time.perf_counter()
+                    self.seconds += now - started
+                    self._log(board, window, (now - started) / len(window))
+                    window, started = [], now
+                if self.step % self.task.recipe.checkpoint_every == 0 or self.step == last or interrupted():
+                    self.save()
+                if interrupted():
+                    raise KeyboardInterrupt
+
+    def train_step(self, example: Example) -> dict[str, float]:
+        """One update; returns the task's numbers and the norm of the gradient."""
+        rate = learning_rate(self.config, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        autocast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        numbers = self.task.backward(self.model, example, autocast)
+        self._check("loss", numbers["loss"])
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip).item()
+        self._check("gradient", norm)
+        self.optimizer.step()
+        self.ema.update_parameters(self.network)
+        return {**numbers, "gradient": norm}
+
+    def _check(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise InputError(f"step {self.step}: the {name} is {value}; lower the rate or look at the data")
+
+    def save(self) -> None:
+        """Writes the checkpoint."""
+        if rank() == 0:
+            state = {
+                "recipe": self.recipe_hash,
+                "dtype": str(self.dtype),
+                "config": to_plain(self.task.recipe),
+                "step": self.step,
+                "seconds": self.seconds,
+                "network": self.network.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+            save_checkpoint(self.checkpoint, state)
+        self.saved_step = self.step
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.saved_step = self.step
+        # the run goes on in the format it began in, also where another would be faster now
+        self.dtype = torch.bfloat16 if state["dtype"] == str(torch.bfloat16) else torch.float32
+        self.network.load_state_dict(state["network"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _evaluate(self, board: SummaryWriter) -> None:
+        if rank() == 0:
+            facts = {"recipe": self.recipe_hash, "steps": self.step, "hours": round(self.seconds / 3600, 2)}
+            numbers = self.task.evaluate(self.ema.module.eval(), facts, self.out, self.step == self.config.steps)
+            log.info("step %d: %s", self.step, ", ".join(f"{name} {value:.4f}" for name, value in numbers.items()))
+            for name, value in numbers.items():
+                board.add_scalar(name, value, self.step)
+        if world_size() > 1:
+            torch.distributed.barrier()
+
+    def _log(self, board: SummaryWriter, window: list[dict[str, float]], seconds: float) -> None:
+        mean = {name: sum(numbers[name] for numbers in window) / len(window) for name in window[0]}
+        rate = learning_rate(self.config, self.step - 1)
+        hours = seconds * (self.config.steps - self.step) / 3600
+        values = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
+        state = (self.step, self.config.steps, values, rate, seconds, hours)
+        log.info("step %d/%d  %s  rate %.5f  %.3f s a step, %.1f h to go", *state)
+        for name, value in {**mean, "rate": rate}.items():
+            board.add_scalar(name, value, self.step)
+
+
+def _optimizer(network: nn.Module, config: OptimizerConfig, head: tuple[str, ...]) -> torch.optim.SGD:
+    """SGD; biases and scales are not decayed, the head's rate has a factor of its own."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name.split(".")[0] in head, parameter.ndim > 1), []).append(parameter)
+    return torch.optim.SGD(
+        [
+            {
+                "params": parameters,
+                "weight_decay": config.weight_decay if is_weight else 0.0,
+                "factor": config.head_rate if in_head else 1.0,
+            }
+            for (in_head, is_weight), parameters in groups.items()
+        ],
+        lr=config.rate,
+        momentum=config.momentum,
+        fused=True,
+    )

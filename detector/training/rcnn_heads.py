@@ -1,0 +1,228 @@
+"""SVMs and box regression on the features of a trained crop network (R-CNN, section 2.3 and appendix C)."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import Ridge
+from sklearn.svm import LinearSVC
+from torchvision.ops import box_iou
+from tqdm import tqdm
+
+from detector.boxes import encode_offsets
+from detector.data.annotations import Annotations
+from detector.images import Image
+from detector.scorers import CropScorer
+from detector.training.data import ProposedImages
+from detector.training.recipes import HeadsConfig
+from proposals.files import atomic_write
+
+log = logging.getLogger(__name__)
+
+MARGIN = 1.0
+"""Negatives that score above -MARGIN have a part in the SVM's loss."""
+
+_FEW = 0.01
+"""Mining ends when a pass finds fewer new hard negatives than this part of those that are known."""
+
+_MOST_PASSES = 10
+_FIRST_NEGATIVES = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class RegionFeatures:
+    """Features of N regions of training images, and what the regions are.
+
+    Attributes:
+        pooled: (N, C) float16 and parts: (N, P) float16, as in `detector.rcnn.CropFeatures`; a region that is not near
+            an object has no parts: they are kept by `near_index`.
+        near_index: (M,) rows of the regions that `parts` (M, P) belong to.
+        overlaps: (N, num_classes) float16, highest IoU with an object of each class.
+        object_class: (N,) int16, class of the object that the region itself is (ground truth), -1 otherwise.
+        offsets: (N, 4) float32, whitened offsets to the nearest object that is not difficult; nearest_class (N,) int16
+            is its class, -1 if the image has none, and nearest_iou (N,) float32.
+    """
+
+    pooled: np.ndarray
+    parts: np.ndarray
+    near_index: np.ndarray
+    overlaps: np.ndarray
+    object_class: np.ndarray
+    offsets: np.ndarray
+    nearest_class: np.ndarray
+    nearest_iou: np.ndarray
+
+
+def collect_features(
+    scorer: CropScorer, images: ProposedImages, config: HeadsConfig, seed: int, cache: Path
+) -> RegionFeatures:
+    """Features of objects, of boxes near them and of boxes off them, image by image.
+
+    Args:
+        cache: folder in which the features of an image are kept, so that an interrupted run goes on.
+    """
+    order = np.random.default_rng((seed, 3)).permutation(len(images))
+    parts = []
+    for place, index in enumerate(tqdm(order.tolist(), desc="features", unit="image")):
+        path = cache / f"{images.dataset.ids[index]}.npz"
+        if not path.exists():
+            rng = np.random.default_rng((seed, index, 4))
+            found = _image_features(scorer, images, index, config, rng, objects_only=place >= config.images)
+            cache.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as temporary, open(temporary, "wb") as file:
+                np.savez(file, **vars(found))
+        with np.load(path, allow_pickle=False) as entry:
+            parts.append(RegionFeatures(**entry))
+    counts = np.cumsum([0, *(len(p.pooled) for p in parts)])
+    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in vars(parts[0])}
+    columns["near_index"] = np.concatenate([p.near_index + start for p, start in zip(parts, counts, strict=False)])
+    return RegionFeatures(**columns)
+
+
+def _image_features(
+    scorer: CropScorer,
+    images: ProposedImages,
+    index: int,
+    config: HeadsConfig,
+    rng: np.random.Generator,
+    objects_only: bool,
+) -> RegionFeatures:
+    image, proposals, annotations = images[index]
+    objects = annotations.boxes[~annotations.difficult]
+    boxes = objects
+    if not objects_only:
+        overlap = box_iou(torch.from_numpy(proposals.boxes), torch.from_numpy(np.array(objects)).view(-1, 4)).numpy()
+        best = overlap.max(axis=1, initial=0.0)
+        near, off = np.flatnonzero(best > config.box_iou), np.flatnonzero(best < config.svm_negative_iou)
+        chosen = (
+            rng.choice(near, min(len(near), config.near), replace=False),
+            rng.choice(off, min(len(off), config.negatives), replace=False),
+        )
+        boxes = np.concatenate((objects, proposals.boxes[np.concatenate(chosen)]))
+    return describe_regions(scorer, image, boxes, len(objects), annotations, len(images.dataset.class_names), config)
+
+
+def describe_regions(
+    scorer: CropScorer,
+    image: Image,
+    boxes: np.ndarray,
+    objects: int,
+    annotations: Annotations,
+    classes: int,
+    config: HeadsConfig,
+) -> RegionFeatures:
+    """Features and overlaps of boxes (N, 4) of an image; the first `objects` are its objects that are not difficult."""
+    features = scorer.features(image, torch.from_numpy(np.ascontiguousarray(boxes)))
+    regions, truth = torch.from_numpy(boxes), torch.from_numpy(np.array(annotations.boxes)).view(-1, 4)
+    overlap = box_iou(regions, truth).numpy()
+    overlaps = np.zeros((len(boxes), classes), np.float16)
+    for column, label in enumerate(annotations.labels):
+        overlaps[:, label] = np.maximum(overlaps[:, label], overlap[:, column])
+    object_class = np.full(len(boxes), -1, np.int16)
+    clear = ~annotations.difficult
+    object_class[:objects] = annotations.labels[clear]
+    nearest_class, nearest_iou = np.full(len(boxes), -1, np.int16), np.zeros(len(boxes), np.float32)
+    offsets = np.zeros((len(boxes), 4), np.float32)
+    if clear.any():
+        nearest = overlap[:, clear].argmax(axis=1)
+        nearest_iou = overlap[:, clear].max(axis=1).astype(np.float32)
+        nearest_class = annotations.labels[clear][nearest].astype(np.int16)
+        offsets = encode_offsets(regions, truth[torch.from_numpy(clear)][torch.from_numpy(nearest)]).numpy()
+    near_index = np.flatnonzero(nearest_iou > config.box_iou)
+    return RegionFeatures(
+        pooled=features.pooled.numpy().astype(np.float16),
+        parts=features.parts[torch.from_numpy(near_index)].numpy().astype(np.float16),
+        near_index=near_index,
+        overlaps=overlaps,
+        object_class=object_class,
+        offsets=offsets,
+        nearest_class=nearest_class,
+        nearest_iou=nearest_iou,
+    )
+
+
+def fit_svms(features: RegionFeatures, config: HeadsConfig, class_names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+    """One linear SVM a class: weights (num_classes, C) and biases (num_classes,) for features that are not scaled.
+
+    Positives are the objects of the class, negatives the regions that overlap none of its objects by
+    `svm_negative_iou`. A class without objects scores everything at -1.
+    """
+    pooled = features.pooled.astype(np.float32)
+    scale = config.svm_scale / max(float(np.linalg.norm(pooled, axis=1).mean()), 1e-12)
+    pooled *= scale
+    weights = np.zeros((len(class_names), pooled.shape[1]), np.float32)
+    biases = np.full(len(class_names), -1.0, np.float32)
+    for label, name in enumerate(class_names):
+        positive = pooled[features.object_class == label]
+        negative = pooled[(features.overlaps[:, label] < config.svm_negative_iou) & (features.object_class != label)]
+        if not len(positive) or not len(negative):
+            log.warning("class %s has no %s: it is never found", name, "objects" if not len(positive) else "negatives")
+            continue
+        weights[label], biases[label], passes, known = mine_svm(positive, negative, config)
+        counts = (len(positive), known, len(negative), passes)
+        log.info("SVM %s: %d positives, %d negatives of %d, %d passes", name, *counts)
+    return weights * scale, biases
+
+
+def mine_svm(positive: np.ndarray, negative: np.ndarray, config: HeadsConfig) -> tuple[np.ndarray, float, int, int]:
+    """A linear SVM by hard negative mining: weight (C,), bias, passes and negatives that it was trained on.
+
+    Trains on some of the negatives, adds those that lie above the margin, and repeats until few are new: a negative
+    that lies outside the margin has no influence on the solution.
+    """
+    first = np.random.default_rng(0).permutation(len(negative))[:_FIRST_NEGATIVES]
+    known = np.zeros(len(negative), bool)
+    known[first] = True
+    for passes in range(1, _MOST_PASSES + 1):
+        weight, bias = _svm(positive, negative[known], config)
+        hard = (negative @ weight + bias > -MARGIN) & ~known
+        if hard.sum() <= _FEW * known.sum() * (passes > 1) or not hard.any():
+            break
+        known |= hard
+    return weight, bias, passes, int(known.sum())
+
+
+def _svm(positive: np.ndarray, negative: np.ndarray, config: HeadsConfig) -> tuple[np.ndarray, float]:
+    fit = LinearSVC(
+        C=config.svm_c,
+        loss="hinge",
+        class_weight={1: config.svm_positive_weight},
+        intercept_scaling=config.svm_bias,
+        random_state=0,
+        max_iter=5000,
+    )
+    fit.fit(np.concatenate((positive, negative)), np.repeat([1, 0], [len(positive), len(negative)]))
+    return fit.coef_[0].astype(np.float32), float(fit.intercept_[0])
+
+
+def fit_boxes(features: RegionFeatures, config: HeadsConfig, class_names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+    """Ridge regression of the offsets for each class: weights (num_classes * 4, P) and biases (num_classes * 4,).
+
+    The targets of a class are centred and whitened (decorrelated) for the fit, as in R-CNN's code. A class without
+    regions near its objects leaves boxes as they are.
+    """
+    width = features.parts.shape[1]
+    weights, biases = np.zeros((len(class_names) * 4, width), np.float32), np.zeros(len(class_names) * 4, np.float32)
+    for label, name in enumerate(class_names):
+        rows = np.flatnonzero(features.nearest_class[features.near_index] == label)
+        if len(rows) < 2:
+            log.warning("class %s has %d regions near objects: its boxes stay as they are", name, len(rows))
+            continue
+        targets = features.offsets[features.near_index[rows]].astype(np.float64)
+        weight, bias = ridge_whitened(features.parts[rows].astype(np.float32), targets, config.box_lambda)
+        weights[label * 4 : label * 4 + 4], biases[label * 4 : label * 4 + 4] = weight, bias
+        log.info("box regression %s: %d regions", name, len(rows))
+    return weights, biases
+
+
+def ridge_whitened(x: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (4, P) and biases (4,) of the ridge regression from x (N, P) to targets (N, 4), fitted to the targets
+    after these were centred and whitened."""
+    mean = targets.mean(axis=0)
+    values, vectors = np.linalg.eigh(np.cov(targets.T, bias=True))
+    deviation = np.sqrt(values + 1e-3)  # R-CNN's code has the same safeguard against a flat direction
+    whiten, colour = vectors / deviation @ vectors.T, vectors * deviation @ vectors.T
+    fit = Ridge(alpha=penalty).fit(x, ((targets - mean) @ whiten).astype(x.dtype))
+    return (colour @ fit.coef_).astype(np.float32), (colour @ fit.intercept_ + mean).astype(np.float32)

@@ -1,0 +1,168 @@
+"""Recipes: whole training runs, read from YAML. The key `task` says what is trained: regions or crops."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from detector.config import Count, Fraction, ModelConfig, Positive, RCNNConfig, parse, read_yaml
+from detector.errors import InputError
+
+_FORBID = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images: `train_split` and `eval_split` are lists in `ImageSets/Main` of the data folder."""
+
+    __pydantic_config__ = _FORBID
+    train_split: str
+    eval_split: str
+    eval_limit: Count = 150
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Random changes to a training image.
+
+    Attributes:
+        scale: factors (least, most) on the input's short side.
+        jittered_copies: extra regions a ground-truth box, moved and resized at random.
+        photometric: strength of brightness, contrast and saturation changes; 0 turns them off.
+    """
+
+    __pydantic_config__ = _FORBID
+    scale: tuple[Positive, Positive] = (0.85, 1.2)
+    jittered_copies: Annotated[int, Field(ge=0)] = 8
+    photometric: Fraction = 0.3
+
+    def __post_init__(self) -> None:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale is (least, most), not {self.scale}")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """SGD with momentum and linear warm-up; `ema_decay` is the paper's Polyak averaging.
+
+    Attributes:
+        decay: None: half a cosine down to zero at the last step. Otherwise the factor on the rate every `decay_every`
+            steps (GoogLeNet: 0.96 every 8 epochs).
+        head_rate: factor on the rate of layers that start from nothing (R-CNN: 10).
+    """
+
+    __pydantic_config__ = _FORBID
+    steps: Count = 20_000
+    rate: Positive = 0.003
+    momentum: Fraction = 0.9
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    gradient_clip: Positive = 10.0
+    ema_decay: Fraction = 0.999
+    decay: Fraction | None = None
+    decay_every: Count = 1
+    head_rate: Positive = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Training of a region classifier with shared computation.
+
+    Attributes:
+        hard_regions: of an image's regions, that many of highest loss are trained (online hard example mining).
+    """
+
+    __pydantic_config__ = _FORBID
+    data: DataConfig
+    task: Literal["regions"] = "regions"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    hard_regions: Count = 128
+    seed: Annotated[int, Field(ge=0)] = 0
+    eval_every: Count = 2000
+    checkpoint_every: Count = 500
+
+
+@dataclass(frozen=True)
+class CropBatchConfig:
+    """The crops of one training step; the defaults are R-CNN's batch of 32 foreground and 96 background regions.
+
+    Attributes:
+        images: that the crops are drawn from, the same number of each.
+        crops, foreground: how many in all, and how many of them overlap an object by IoU 0.5 or more.
+        without_context: part of the crops that are taken without context, so that one model serves with and without.
+        photometric: strength of brightness, contrast and saturation changes; R-CNN had none.
+        micro_batch: crops that go through the network at once.
+    """
+
+    __pydantic_config__ = _FORBID
+    images: Count = 32
+    crops: Count = 128
+    foreground: Annotated[int, Field(ge=0)] = 32
+    without_context: Fraction = 0.0
+    photometric: Fraction = 0.0
+    micro_batch: Count = 32
+
+    def __post_init__(self) -> None:
+        if self.crops % self.images or self.foreground % self.images or self.foreground > self.crops:
+            raise ValueError("crops and foreground must be multiples of images, and foreground at most crops")
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """SVMs and box regression on the features of the trained network (R-CNN, section 2.3 and appendix C).
+
+    Attributes:
+        images: training images from whose regions the heads are fitted; all have their objects used.
+        negatives, near: regions drawn of each image with IoU below `svm_negative_iou`, and above `box_iou`.
+        svm_c, svm_positive_weight, svm_bias: of the hinge loss; weight of positives; value of the bias feature.
+        svm_negative_iou: regions below it are negatives of a class (0.5 costs R-CNN 5 mAP, 0 costs 4).
+        svm_scale: the features' mean norm is brought to it.
+        box_lambda: of the ridge regression; box_iou: proposals above it take part.
+    """
+
+    __pydantic_config__ = _FORBID
+    images: Count = 2000
+    negatives: Count = 40
+    near: Count = 12
+    svm_c: Positive = 1e-3
+    svm_positive_weight: Positive = 2.0
+    svm_bias: Positive = 10.0
+    svm_negative_iou: Fraction = 0.3
+    svm_scale: Positive = 20.0
+    box_lambda: Positive = 1000.0
+    box_iou: Fraction = 0.6
+
+
+@dataclass(frozen=True)
+class CropRecipe:
+    """Training of R-CNN: the network on crops, then SVMs and box regression."""
+
+    __pydantic_config__ = _FORBID
+    data: DataConfig
+    task: Literal["crops"] = "crops"
+    model: RCNNConfig = field(default_factory=RCNNConfig)
+    batch: CropBatchConfig = field(default_factory=CropBatchConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    seed: Annotated[int, Field(ge=0)] = 0
+    eval_every: Count = 1000
+    checkpoint_every: Count = 50
+
+
+KINDS = {"regions": Recipe, "crops": CropRecipe}
+
+
+def load_recipe(path: str | Path) -> Recipe | CropRecipe:
+    """Reads a YAML recipe.
+
+    Raises:
+        InputError: the file is missing, no YAML, or does not describe a recipe.
+    """
+    values = read_yaml(path, "the recipes are in configs/")
+    task = values.get("task", "regions") if isinstance(values, dict) else "regions"
+    if task not in KINDS:
+        raise InputError(f"{path}: task: '{task}' is not known; known are {', '.join(KINDS)}")
+    return parse(KINDS[task], values, str(path))

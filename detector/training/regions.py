@@ -1,0 +1,110 @@
+"""Training of the region classifier with shared computation: one image a step, its hardest regions."""
+
+import dataclasses
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from detector.data.voc import VOCDataset
+from detector.errors import InputError
+from detector.evaluation.calibration import fit_calibration
+from detector.evaluation.predictions import LOWEST_SCORE
+from detector.evaluation.voc import VOCResult, voc_average_precision
+from detector.network import RegionClassifier
+from detector.pipeline import Detector
+from detector.regions import Regions
+from detector.training.data import ProposedImages, sample_index
+from detector.training.distributed import world_size
+from detector.training.examples import Example, make_example
+from detector.training.initial import initialise_backbone
+from detector.training.loop import Task
+from detector.training.recipes import Recipe
+from detector.training.targets import hardest, match_regions, region_losses
+from detector.weights import Model, save_model
+
+
+class RegionTask(Task[Example]):
+    """Trains a region classifier on a data set in VOC's layout.
+
+    Args:
+        recipe: what to do.
+        root: the folder that holds `JPEGImages`.
+        cache: folder of cached proposals.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
+
+    network: RegionClassifier
+
+    def __init__(self, recipe: Recipe, root: Path, cache: Path) -> None:
+        if world_size() > 1:
+            raise InputError("task regions trains one image a step: start one process, without torchrun")
+        self.recipe: Recipe = recipe
+        self.data = ProposedImages(VOCDataset(root, recipe.data.train_split), recipe.model.proposals, cache)
+        self.held_back = ProposedImages(VOCDataset(root, recipe.data.eval_split), recipe.model.proposals, cache)
+        torch.manual_seed(recipe.seed)
+        self.network = RegionClassifier(len(self.data.dataset.class_names), recipe.model.network)
+        self.network.trunk.freeze_stem()
+
+    def initialise(self, init: Path | None) -> None:
+        initialise_backbone(self.network, self.network.trunk, init)
+
+    def prepare(self) -> None:
+        self.data.fill()
+
+    def example(self, step: int) -> Example:
+        seed = self.recipe.seed
+        image, proposals, annotations = self.data[sample_index(seed, step, len(self.data))]
+        inputs, augmentation = self.recipe.model.input, self.recipe.augmentation
+        return make_example(image.pixels, proposals.boxes, annotations, inputs, augmentation, seed, step)
+
+    def backward(self, model: nn.Module, example: Example, autocast: AbstractContextManager[None]) -> dict[str, float]:
+        count = self.recipe.hard_regions
+        device = self.network.mean.device
+        regions = Regions.of_images([example.regions.to(device)])
+        targets = match_regions(
+            regions.boxes, example.objects.to(device), example.labels.to(device), example.difficult.to(device)
+        )
+        with autocast:
+            maps = self.network.vote_maps(example.image[None].to(device))
+            with torch.no_grad():  # score every region, train only the hardest
+                losses = region_losses(self.network.classify(maps, regions), targets)
+            chosen = hardest(losses.total, regions, count)
+            predictions = self.network.classify(maps, regions[chosen])
+        losses = region_losses(predictions, targets[chosen])
+        classification, offsets = losses.classification.sum() / count, losses.offsets.sum() / count
+        loss = classification + offsets
+        loss.backward()
+        return {"loss": loss.item(), "classes": classification.item(), "offsets": offsets.item()}
+
+    def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
+        """Evaluates on the first held-back images, after the last step on all; writes the calibrated model."""
+        assert isinstance(network, RegionClassifier)
+        count = len(self.held_back) if last else min(len(self.held_back), self.recipe.data.eval_limit)
+        model = Model(network, self.recipe.model, self.data.dataset.class_names, {})
+        result = evaluate_proposed(Detector(model, str(network.mean.device)), self.held_back, count)
+        precision, recall = result.at_score(0.5)
+        facts |= {
+            "mAP": round(result.mean_ap, 4),
+            "metric": result.metric,
+            "split": self.recipe.data.eval_split,
+            "images": count,
+        }
+        post = dataclasses.replace(model.config.postprocess, calibration=fit_calibration(result))
+        config = dataclasses.replace(self.recipe.model, postprocess=post)
+        save_model(dataclasses.replace(model, config=config, facts=facts), out / "model.safetensors")
+        return {"mAP": result.mean_ap, "images": count, "precision at 0.5": precision, "recall at 0.5": recall}
+
+
+def evaluate_proposed(detector: Detector, images: ProposedImages, count: int) -> VOCResult:
+    """VOC07 average precision on the first `count` images, from their cached proposals."""
+    truth, found = [], []
+    for index in range(count):
+        image, proposals, annotations = images[index]
+        truth.append(annotations)
+        found.append(detector.detect_proposals(image, proposals, LOWEST_SCORE))
+    return voc_average_precision(truth, found, images.dataset.class_names, metric="voc07")

@@ -1,0 +1,32 @@
+"""From a recipe to a training that can run."""
+
+from pathlib import Path
+from typing import Any
+
+from detector.training.crops import CropTask
+from detector.training.loop import Task, TrainingLoop
+from detector.training.recipes import CropRecipe, Recipe
+from detector.training.regions import RegionTask
+
+
+def make_loop(
+    recipe: Recipe | CropRecipe, root: Path, out: Path, init: Path | None, cache: Path, device: str = "auto"
+) -> TrainingLoop[Any]:
+    """The training that a recipe describes; its `run` starts it, or goes on where it stopped.
+
+    Args:
+        root: folder of the data set, the one that holds JPEGImages.
+        out: folder for checkpoints, logs and the model.
+        init: weights to start a new run from.
+        cache: folder of cached proposals.
+
+    Raises:
+        InputError: data, weights or checkpoint cannot be used.
+    """
+    return TrainingLoop(_task(recipe, root, cache), out, init, device)
+
+
+def _task(recipe: Recipe | CropRecipe, root: Path, cache: Path) -> Task[Any]:
+    if isinstance(recipe, CropRecipe):
+        return CropTask(recipe, root, cache)
+    return RegionTask(recipe, root, cache)
