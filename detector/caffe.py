@@ -1,18 +1,23 @@
-"""BVLC GoogLeNet weights, stored as an `.npz` by Caffe layer name, into the networks of `detector.googlenet`.
+"""Weights by Caffe layer name (BVLC's GoogLeNet), from and to the networks of this package.
 
-The arrays are named `LAYER.weight` (OIHW) and `LAYER.bias`, for example `inception_3a/3x3_reduce.weight`. Caffe's
-input is BGR in 0..255 minus the mean; here it is RGB, so the first convolution's input channels are reversed.
+The arrays are named `LAYER.weight` (OIHW) and `LAYER.bias`, for example `inception_3a/3x3_reduce.weight`, in an `.npz`
+or in Caffe's own `.caffemodel`. Caffe's input is BGR in 0..255 minus the mean; here it is RGB, so the first
+convolution's input channels are reversed.
 """
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from detector.caffemodel import read_caffemodel
+from detector.classifier import ImageClassifier
 from detector.errors import InputError
-from detector.googlenet import TABLE_1, GoogLeNet, Trunk
+from detector.googlenet import TABLE_1, Trunk
+from proposals.files import atomic_write
 
 _BRANCHES = {
     "1x1": "conv1x1",
@@ -30,43 +35,104 @@ TRUNK_LAYERS = {
 }
 """Caffe layer name -> module name in `Trunk`."""
 
+CLASSIFIER_LAYERS = {caffe: f"trunk.{name}" for caffe, name in TRUNK_LAYERS.items()} | {
+    "loss3/classifier": "classifier"
+}
+"""Caffe layer name -> module name in `ImageClassifier`."""
 
-def load_caffe_weights(network: Trunk | GoogLeNet, path: str | Path) -> None:
-    """Copies the weights in `path` into a trunk or a whole classifier, in place.
+AUXILIARY_LAYERS = {
+    f"loss{number}/{caffe}": f"auxiliary_{place}.{name}"
+    for number, place in ((1, "4a"), (2, "4d"))
+    for caffe, name in (("conv", "conv"), ("fc", "fc"), ("classifier", "classifier"))
+}
+"""The same for the auxiliary heads, which a file may lack."""
+
+
+def read_caffe_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` or `.caffemodel`, float32, by Caffe layer name.
 
     Raises:
-        InputError: the file is missing, is no `.npz`, or lacks an array, or an array has another shape; the message
-            names the file and the array.
+        InputError: the file is missing or cannot be read; the message names it.
     """
     path = Path(path)
-    layers = dict(TRUNK_LAYERS)
-    if isinstance(network, GoogLeNet):
-        layers = {caffe: f"trunk.{name}" for caffe, name in layers.items()} | {"loss3/classifier": "classifier"}
     try:
+        with path.open("rb") as file:
+            is_archive = file.read(2) == b"PK" or path.suffix == ".npz"
+        if not is_archive:
+            return read_caffemodel(path)
         with np.load(path, allow_pickle=False) as arrays:
             if not hasattr(arrays, "files"):
                 raise ValueError("a single array, not an archive")
-            for caffe, name in layers.items():
-                module = network.get_submodule(name)
-                assert isinstance(module, nn.Conv2d | nn.Linear)
-                assert module.bias is not None
-                _copy(module.weight, arrays, f"{caffe}.weight", path)
-                _copy(module.bias, arrays, f"{caffe}.bias", path)
-    except InputError:
-        raise
+            return {name: arrays[name].astype(np.float32) for name in arrays.files}
     except FileNotFoundError:
-        raise InputError(f"{path}: no such weights file; give the .npz of the BVLC GoogLeNet") from None
+        raise InputError(f"{path}: no such weights file; give BVLC's GoogLeNet, .npz or .caffemodel") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path}: not a readable .npz of Caffe weights ({error})") from None
 
 
-def _copy(parameter: nn.Parameter | Tensor, arrays: np.lib.npyio.NpzFile, name: str, path: Path) -> None:
-    if name not in arrays.files:
+def load_caffe_weights(network: Trunk | ImageClassifier, path: str | Path) -> None:
+    """Copies the weights in `path` into a trunk or a whole classifier, in place.
+
+    Auxiliary heads are filled where the network and the file have them.
+
+    Raises:
+        InputError: the file cannot be read, lacks an array, or an array has another shape or is not finite; the
+            message names the file and the array.
+    """
+    arrays = read_caffe_arrays(path)
+    layers = dict(TRUNK_LAYERS)
+    if isinstance(network, ImageClassifier):
+        layers = dict(CLASSIFIER_LAYERS)
+        if network.auxiliary_4a is not None and "loss1/conv.weight" in arrays:
+            layers |= AUXILIARY_LAYERS
+    for caffe, name in layers.items():
+        module = network.get_submodule(name)
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        if module.bias is None:
+            raise InputError(f"{path}: weights of the BVLC GoogLeNet, which has no batch norm; this network has")
+        for kind, parameter in (("weight", module.weight), ("bias", module.bias)):
+            _copy(parameter, arrays, f"{caffe}.{kind}", path)
+
+
+def _copy(parameter: Tensor, arrays: Mapping[str, np.ndarray], name: str, path: str | Path) -> None:
+    if name not in arrays:
         raise InputError(f"{path}: array '{name}' is missing; this is not a whole BVLC GoogLeNet")
-    array = torch.from_numpy(arrays[name].astype(np.float32))
+    array = torch.from_numpy(arrays[name])
+    while array.ndim > parameter.ndim and array.shape[0] == 1:  # older Caffe gives every blob four dimensions
+        array = array[0]
     if name == "conv1/7x7_s2.weight" and array.ndim == 4:
         array = array.flip(1)  # BGR -> RGB
     if array.shape != parameter.shape:
         raise InputError(f"{path}: array '{name}' has shape {tuple(array.shape)}, not {tuple(parameter.shape)}")
+    if not torch.isfinite(array).all():
+        raise InputError(f"{path}: array '{name}' holds numbers that are not finite; the file is damaged")
     with torch.no_grad():
         parameter.copy_(array)
+
+
+def to_caffe_arrays(network: Trunk | ImageClassifier) -> dict[str, np.ndarray]:
+    """The weights of a network by Caffe layer name, float16; what `load_caffe_weights` reads."""
+    layers = dict(TRUNK_LAYERS)
+    if isinstance(network, ImageClassifier):
+        layers = CLASSIFIER_LAYERS | (AUXILIARY_LAYERS if network.auxiliary_4a is not None else {})
+    arrays = {}
+    for caffe, name in layers.items():
+        module = network.get_submodule(name)
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        weight, bias = module.weight.detach().cpu(), module.bias
+        if bias is None:
+            raise InputError("a network with batch norm has no place in BVLC's layout; write .safetensors")
+        if caffe == "conv1/7x7_s2":
+            weight = weight.flip(1)
+        arrays[f"{caffe}.weight"] = weight.half().numpy()
+        arrays[f"{caffe}.bias"] = bias.detach().cpu().half().numpy()
+    return arrays
+
+
+def save_caffe_arrays(network: Trunk | ImageClassifier, path: str | Path) -> None:
+    """Writes the weights as an `.npz` by Caffe layer name, beside `path` first and then renamed."""
+    arrays = to_caffe_arrays(network)
+    with atomic_write(Path(path)) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -145,6 +145,53 @@ class RCNNConfig:
     calibration: Calibration = field(default_factory=Calibration)
 
 
+@dataclass(frozen=True)
+class DetectorConfig:
+    """A whole detector, put together from trained models; what is None stays as the models were trained.
+
+    Attributes:
+        models: files, relative to that of the configuration, or names of installed models ("voc07"); the scores of
+            several are averaged for each region.
+        proposals: settings of Selective Search.
+        multibox: MultiBox boxes that are added to those of Selective Search (GoogLeNet: 200).
+        context: pixels around the region in a crop (`CropConfig`), for the models that see crops.
+        head: "softmax" or "svm", for the models that see crops.
+        box_regression: False: no box is moved.
+        nms_iou, max_detections: as in `PostprocessConfig`.
+    """
+
+    __pydantic_config__ = _FORBID
+    models: tuple[str, ...]
+    proposals: SelectiveSearchConfig = field(default_factory=SelectiveSearchConfig)
+    multibox: Annotated[int, Field(ge=0)] = 0
+    context: Annotated[int, Field(ge=0)] | None = None
+    head: Head | None = None
+    box_regression: bool = True
+    nms_iou: Fraction = 0.3
+    max_detections: Count = 100
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise ValueError("models must name at least one")
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """A model that classifies whole images (`detector.classifier`).
+
+    Attributes:
+        backbone: as in `detector.backbone.make_backbone`.
+        size: pixels of a side of the square input.
+    """
+
+    __pydantic_config__ = _FORBID
+    backbone: str = "googlenet"
+    size: Count = 224
+
+
+AnyModelConfig = ModelConfig | RCNNConfig | ClassifierConfig
+"""Configuration of a model of any kind."""
+
 T = TypeVar("T")
 
 

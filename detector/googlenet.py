@@ -123,22 +123,6 @@ class Inception(nn.Module):
         )
 
 
-class AuxiliaryHead(nn.Module):
-    """Section 5's side classifier on 4a and 4d: 5x5/3 average pool, 1x1 convolution, two linear layers."""
-
-    def __init__(self, in_channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.conv = Conv(in_channels, 128, 1)
-        self.fc = nn.Linear(128 * 4 * 4, 1024)
-        self.dropout = nn.Dropout(0.7)
-        self.classifier = nn.Linear(1024, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, 14, 14) -> (B, num_classes) logits
-        x = self.conv(F.avg_pool2d(x, 5, stride=3))
-        x = F.relu(self.fc(x.flatten(1)))
-        return self.classifier(self.dropout(x))
-
-
 def max_pool(x: Tensor) -> Tensor:
     """Caffe's 3x3/2 max pool: ceil mode, no padding."""
     return F.max_pool2d(x, 3, stride=2, ceil_mode=True)
@@ -203,26 +187,3 @@ class Trunk(Backbone):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 1024, ~H/stride, ~W/stride)
         return self.stage4_to_5(self.stage3(self.stem(x)))[2]
-
-
-class GoogLeNet(nn.Module):
-    """The classifier of Table 1: 6,998,552 parameters, 13,378,280 with the auxiliary heads, for 1000 classes.
-
-    Input (B, 3, 224, 224), RGB with the mean subtracted (0..255 scale); output (B, num_classes) logits, while
-    training with `auxiliary` a tuple (main, head on 4a, head on 4d).
-    """
-
-    def __init__(self, num_classes: int = 1000, auxiliary: bool = False) -> None:
-        super().__init__()
-        self.trunk = Trunk()
-        self.dropout = nn.Dropout(0.4)
-        self.classifier = nn.Linear(self.trunk.out_channels, num_classes)
-        self.auxiliary_4a = AuxiliaryHead(TABLE_1["4a"].out_channels, num_classes) if auxiliary else None
-        self.auxiliary_4d = AuxiliaryHead(TABLE_1["4d"].out_channels, num_classes) if auxiliary else None
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        a, d, features = self.trunk.stage4_to_5(self.trunk.stage3(self.trunk.stem(x)))
-        logits = self.classifier(self.dropout(features.mean(dim=(2, 3))))
-        if self.training and self.auxiliary_4a is not None and self.auxiliary_4d is not None:
-            return logits, self.auxiliary_4a(a), self.auxiliary_4d(d)
-        return logits

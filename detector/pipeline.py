@@ -2,20 +2,21 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
 
-from detector.config import PostprocessConfig
+from detector.config import DetectorConfig, ModelConfig, PostprocessConfig, RCNNConfig, parse, read_yaml
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.images import Image, as_image
 from detector.postprocess import postprocess
 from detector.precision import fast_dtype
 from detector.scorers import RegionScores, average_scores, make_scorer
-from detector.weights import Model, load_model
+from detector.weights import Model, find_model, load_model
 from proposals import Proposals, Proposer, SelectiveSearch
 
 
@@ -52,6 +53,8 @@ class Detector:
                     f"the models of an ensemble must have the same classes in the same order, not "
                     f"{', '.join(first.class_names)} and {', '.join(model.class_names)}"
                 )
+        if not isinstance(first.config, ModelConfig | RCNNConfig):
+            raise InputError(f"a model for {first.kind} cannot detect; give one for regions or crops")
         self.class_names = first.class_names
         self.device = resolve_device(device)
         self.dtype = fast_dtype(str(self.device))
@@ -100,13 +103,56 @@ class Detector:
         return postprocess(scored, boxes, (image.width, image.height), self.class_names, self.postprocess, score)
 
 
-def load_detector(model: str | Path | None = None, device: str = "auto") -> Detector:
+def load_detector(
+    model: str | Path | None = None, device: str = "auto", config: str | Path | None = None
+) -> Detector:
     """A detector from a model file, by default the one that comes with the package (VOC's 20 classes).
 
+    Args:
+        model: a model file, or the name of an installed model: "voc07".
+        config: a YAML file of a `DetectorConfig`, such as `configs/paper.yaml`, in place of `model`.
+
     Raises:
-        InputError: the model file or the device cannot be used; one line that says why.
+        InputError: the model file, the configuration or the device cannot be used; one line that says why.
     """
-    return Detector(load_model(model), device)
+    if config is None:
+        return Detector(load_model(model), device)
+    if model is not None:
+        raise InputError("give a model or a configuration, which names its models, not both")
+    path = Path(config)
+    return assemble(parse(DetectorConfig, read_yaml(path, "configurations are in configs/"), str(path)), path, device)
+
+
+def assemble(config: DetectorConfig, path: Path, device: str = "auto") -> Detector:
+    """The detector that a configuration describes.
+
+    Args:
+        path: the file that the configuration comes from: models are relative to it, messages name it.
+
+    Raises:
+        InputError: a model cannot be used, or the configuration asks for what there is not.
+    """
+    if config.multibox:
+        raise InputError(f"{path}: multibox: there is no MultiBox model yet; set it to 0 for Selective Search alone")
+    models = []
+    for name in config.models:
+        installed = find_model(name)
+        model = load_model(installed if installed != Path(name) else path.parent / name)
+        if isinstance(model.config, RCNNConfig):
+            changed = model.config
+            if config.context is not None:
+                changed = replace(changed, crops=replace(changed.crops, context=config.context))
+            if config.head is not None:
+                changed = replace(changed, head=config.head)
+            model = replace(model, config=changed)
+        models.append(model)
+    return Detector(
+        models,
+        device,
+        SelectiveSearch(config.proposals, torch.get_num_threads()),
+        PostprocessConfig(nms_iou=config.nms_iou, max_detections=config.max_detections),
+        config.box_regression,
+    )
 
 
 def resolve_device(device: str) -> torch.device:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from detector.backbone import make_backbone
 from detector.config import CropNetworkConfig, Head
+from detector.dropout import BatchDropout
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class CropClassifier(nn.Module):
         channels = self.backbone.out_channels
         parts = channels * config.box_bins**2
         self.bins = config.box_bins
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = BatchDropout(config.dropout)
         self.classifier = nn.Linear(channels, num_classes + 1)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from detector.config import CropConfig, ModelConfig, RCNNConfig
 from detector.crops import crop_windows, distinct_windows, warp_windows
+from detector.errors import InputError
 from detector.images import Image
 from detector.network import RegionClassifier
 from detector.rcnn import CropClassifier, CropFeatures
@@ -48,12 +49,12 @@ class RegionScorer(Protocol):
 
 def make_scorer(model: Model, device: torch.device, dtype: torch.dtype) -> RegionScorer:
     """The scorer for a model of either kind; the model itself is left as it is."""
-    network = copy.deepcopy(model.network).eval().requires_grad_(False).to(device)
-    if isinstance(network, RegionClassifier) and isinstance(model.config, ModelConfig):
-        return SharedScorer(network, model.config, dtype)
-    assert isinstance(network, CropClassifier)
-    assert isinstance(model.config, RCNNConfig)
-    return CropScorer(network, model.config, dtype)
+    network, config = copy.deepcopy(model.network).eval().requires_grad_(False).to(device), model.config
+    if isinstance(network, RegionClassifier) and isinstance(config, ModelConfig):
+        return SharedScorer(network, config, dtype)
+    if isinstance(network, CropClassifier) and isinstance(config, RCNNConfig):
+        return CropScorer(network, config, dtype)
+    raise InputError(f"a model for {model.kind} cannot detect; give one for regions or crops")
 
 
 def average_scores(members: Sequence[RegionScores]) -> RegionScores:

@@ -7,20 +7,34 @@ training recipe and the measured mAP, all as JSON text. Nothing in the file is e
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
-from detector.config import ModelConfig, RCNNConfig, parse, to_plain
+from detector.classifier import ImageClassifier
+from detector.config import AnyModelConfig, ClassifierConfig, ModelConfig, RCNNConfig, parse, to_plain
 from detector.errors import InputError
 from detector.network import RegionClassifier
 from detector.rcnn import CropClassifier
 from proposals.files import atomic_write
 
 FORMAT = "inception-rcnn-1"
-DEFAULT_MODEL = Path(__file__).parent / "models" / "voc07.safetensors"
+MODELS = Path(__file__).parent / "models"
+DEFAULT_MODEL = MODELS / "voc07.safetensors"
+
+Kind = Literal["regions", "crops", "classification"]
+CONFIGS: dict[Kind, type[AnyModelConfig]] = {
+    "regions": ModelConfig,
+    "crops": RCNNConfig,
+    "classification": ClassifierConfig,
+}
+"""Kinds of models, by what their file calls them: detection by regions of a shared pass, detection by crops (R-CNN),
+classification of whole images."""
+
+DETECTION: tuple[Kind, ...] = ("regions", "crops")
 
 
 @dataclass(frozen=True)
@@ -28,22 +42,37 @@ class Model:
     """A trained network with what is needed to use it.
 
     Attributes:
-        network: in evaluation mode, float32.
+        network: in evaluation mode, float32; a `RegionClassifier`, `CropClassifier` or `ImageClassifier`.
+        config: a `ModelConfig`, `RCNNConfig` or `ClassifierConfig`, as the network is.
         facts: what is known of the training: `recipe` (hash), `steps`, `mAP` and how it was measured.
     """
 
-    network: RegionClassifier | CropClassifier
-    config: ModelConfig | RCNNConfig
+    network: nn.Module
+    config: AnyModelConfig
     class_names: tuple[str, ...]
     facts: dict[str, Any]
 
+    @property
+    def kind(self) -> Kind:
+        return next(kind for kind, config in CONFIGS.items() if isinstance(self.config, config))
+
+
+def make_network(config: AnyModelConfig, num_classes: int) -> nn.Module:
+    """The network that a configuration describes, with random weights."""
+    if isinstance(config, RCNNConfig):
+        return CropClassifier(num_classes, config.network)
+    if isinstance(config, ClassifierConfig):
+        return ImageClassifier(num_classes, config.backbone)
+    return RegionClassifier(num_classes, config.network)
+
 
 def save_model(model: Model, path: str | Path) -> None:
-    """Writes a model file, beside `path` first and then renamed."""
-    tensors = {k: v.detach().half().contiguous().cpu() for k, v in model.network.state_dict().items()}
+    """Writes a model file, beside `path` first and then renamed; auxiliary heads are left out."""
+    state = {k: v for k, v in model.network.state_dict().items() if not k.startswith("auxiliary")}
+    tensors = {k: (v.half() if v.is_floating_point() else v).detach().contiguous().cpu() for k, v in state.items()}
     metadata = {
         "format": FORMAT,
-        "kind": "crops" if isinstance(model.config, RCNNConfig) else "regions",
+        "kind": model.kind,
         "classes": json.dumps(model.class_names),
         "config": json.dumps(to_plain(model.config)),
         "facts": json.dumps(model.facts),
@@ -52,26 +81,28 @@ def save_model(model: Model, path: str | Path) -> None:
         temporary.write_bytes(save(tensors, metadata))
 
 
-def load_model(path: str | Path | None = None) -> Model:
+def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTION) -> Model:
     """Reads a model file, by default the one that comes with the package.
+
+    Args:
+        path: a file, or the name of a model that comes with the package, such as "voc07".
+        kinds: what kinds of models can be used.
 
     Raises:
         InputError: the file is missing, truncated, of another kind, or lacks a tensor; one line that names it.
     """
-    path = DEFAULT_MODEL if path is None else Path(path)
+    path = find_model(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise InputError(f"{path}: a safetensors file, but not a detection model of this project")
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+                raise InputError(f"{path}: a safetensors file, but not a model of this project")
+            kind = metadata.get("kind", "regions")
+            if kind not in kinds:
+                raise InputError(f"{path}: a model for {kind}; one for {' or '.join(kinds)} is needed here")
+            tensors = {name: _wide(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
         classes = parse(tuple[str, ...], json.loads(metadata["classes"]), f"{path}: classes")
-        kind = metadata.get("kind", "regions")
-        if kind not in ("regions", "crops"):
-            raise InputError(f"{path}: a model of the kind '{kind}', which this version does not know")
-        values = json.loads(metadata["config"])
-        config: ModelConfig | RCNNConfig
-        config = parse(RCNNConfig, values, str(path)) if kind == "crops" else parse(ModelConfig, values, str(path))
+        config: AnyModelConfig = parse(CONFIGS[kind], json.loads(metadata["config"]), str(path))
         facts = parse(dict[str, Any], json.loads(metadata["facts"]), f"{path}: facts")
     except FileNotFoundError:
         raise InputError(f"{path}: no such model file") from None
@@ -79,11 +110,7 @@ def load_model(path: str | Path | None = None) -> Model:
         raise
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a readable model file ({error}); it may be truncated") from None
-    network: RegionClassifier | CropClassifier
-    if isinstance(config, RCNNConfig):
-        network = CropClassifier(len(classes), config.network)
-    else:
-        network = RegionClassifier(len(classes), config.network)
+    network = make_network(config, len(classes))
     expected = network.state_dict()
     for name, tensor in expected.items():
         if name not in tensors:
@@ -98,3 +125,17 @@ def load_model(path: str | Path | None = None) -> Model:
         raise InputError(f"{path}: unknown tensor '{extra[0]}'; the file is of another network")
     network.load_state_dict(tensors)
     return Model(network.eval(), config, classes, facts)
+
+
+def find_model(path: str | Path | None) -> Path:
+    """The file of a model: the default one, one that comes with the package by its bare name, or the path itself."""
+    if path is None:
+        return DEFAULT_MODEL
+    installed = MODELS / f"{path}.safetensors"
+    if Path(path).name == str(path) and not Path(path).exists() and installed.exists():
+        return installed
+    return Path(path)
+
+
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor

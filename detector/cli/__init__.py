@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import typer
 
 from detector.cli.benchmark import benchmark
+from detector.cli.classify import classify
+from detector.cli.convert import convert
 from detector.cli.detect import detect
 from detector.cli.evaluate import evaluate
 from detector.cli.propose import propose
@@ -18,7 +20,7 @@ from detector.errors import InputError
 from proposals.memory import keep_freed_memory
 
 app = typer.Typer(
-    help="Object detection with a GoogLeNet: find objects in photos, propose boxes, train, evaluate.",
+    help="Object detection with a GoogLeNet: find objects in photos, propose boxes, classify, train, evaluate.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -29,6 +31,8 @@ app.command()(detect)
 app.command()(evaluate)
 app.command()(propose)
 app.command()(train)
+app.command()(classify)
+app.command()(convert)
 app.command()(benchmark)
 
 

@@ -31,6 +31,10 @@ def detect(
         Path | None,
         typer.Option(metavar="PATH", help="Model file (.safetensors).", show_default="the installed model"),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Detector put together from models: configs/paper.yaml.", show_default="none"),
+    ] = None,
     score: Annotated[float, typer.Option(help="Lowest score of the objects shown, 0 to 1.")] = 0.5,
     classes: Annotated[
         str | None,
@@ -74,7 +78,7 @@ def detect(
         from proposals import warm_up
 
         warm_up(console.result)
-        run = DetectRun(load_detector(model, device), score, names, pictures, results, console)
+        run = DetectRun(load_detector(model, device, config), score, names, pictures, results, console)
         failed += run(photos)
     elif results is not None:
         results.save()

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from detector.cli.classify import NO_CLASSIFIER
 from detector.cli.console import Console
 from detector.cli.options import split_names
 from detector.data.voc import VOC_CLASSES, VOCDataset
@@ -16,16 +17,32 @@ from detector.output import check_writable_file, write_json
 
 def evaluate(
     root: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of the data set, the one that holds JPEGImages.")
+        Path,
+        typer.Option(metavar="DIR", help="Folder of the data set: the one that holds JPEGImages; imagenet: of photos."),
     ],
-    split: Annotated[str, typer.Option(metavar="NAME", help="List of images, ImageSets/Main/NAME.txt.")],
-    dataset: Annotated[Literal["voc"], typer.Option(help="Layout of the data set.")] = "voc",
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="voc: list of images, ImageSets/Main/NAME.txt.", show_default="none"),
+    ] = None,
+    dataset: Annotated[
+        Literal["voc", "imagenet"],
+        typer.Option(help="Layout: voc, or imagenet for photos named CLASS/photo.jpg or CLASS_photo.jpg."),
+    ] = "voc",
     model: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", help="Model file (.safetensors).", show_default="the model that is installed"
+            metavar="PATH", help="Model file, or an installed model's name.", show_default="the model that is installed"
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Detector put together from models: configs/paper.yaml.", show_default="none"),
+    ] = None,
+    ablation: Annotated[
+        bool,
+        typer.Option("--ablation", help="Of an R-CNN: mAP of softmax and SVM, each with and without box regression."),
+    ] = False,
+    crops: Annotated[int, typer.Option(help="imagenet: crops an image, 1, 10 or 144.")] = 1,
     detections: Annotated[
         Path | None,
         typer.Option(
@@ -60,10 +77,20 @@ def evaluate(
     In the file of --json, AP, mAP, precision and recall are fractions from 0 to 1. The exit code is 2 if any
     image failed; its objects count as not found.
 
+    With --dataset imagenet a model for classification is measured: top-1 and top-5 hits.
+
     Example: detector evaluate --root VOCdevkit/VOC2007 --split test --json result.json
     """
-    if detections is not None and (model is not None or save_detections is not None):
-        raise InputError("--detections runs no model; leave out --model and --save-detections")
+    if dataset == "imagenet":
+        _evaluate_classifier(root, model, crops, limit, json, device)
+        return
+    if split is None:
+        raise InputError("--split: give the name of a list of images, such as test")
+    if ablation:
+        _ablate(root, split, model, config, limit, json, device)
+        return
+    if detections is not None and not model is config is save_detections is None:
+        raise InputError("--detections runs no model; leave out --model, --config and --save-detections")
     for option, path in (("--json", json), ("--save-detections", save_detections)):
         if path is not None:
             check_writable_file(path, option)
@@ -82,8 +109,8 @@ def evaluate(
             from proposals import warm_up
 
             warm_up(console.result)
-            model = model or DEFAULT_MODEL
-            detector = load_detector(model, device)
+            detector = load_detector(model, device, config)
+            model = model or (DEFAULT_MODEL if config is None else None)
             if chosen is None:
                 images = VOCDataset(root, split, detector.class_names)
             images = images.first(limit or len(images))
@@ -93,8 +120,9 @@ def evaluate(
         if save_detections is not None:
             write_predictions(save_detections, predictions, images)
         if json is not None:
-            source = {"dataset": dataset, "model": _text(model), "detections": _text(detections)}
-            write_json(json, {**source, **evaluation.to_dict()})
+            files = {"model": model, "config": config, "detections": detections}
+            source = {name: None if path is None else str(path) for name, path in files.items()}
+            write_json(json, {"dataset": dataset, **source, **evaluation.to_dict()})
     except KeyboardInterrupt:
         console.error("interrupted: the evaluation is not complete")
         raise typer.Exit(130) from None
@@ -105,5 +133,53 @@ def evaluate(
         raise typer.Exit(2)
 
 
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def _evaluate_classifier(
+    root: Path, model: Path | None, crops: int, limit: int | None, json: Path | None, device: str
+) -> None:
+    if json is not None:
+        check_writable_file(json, "--json")
+    if model is None:
+        raise InputError(f"--dataset imagenet: {NO_CLASSIFIER}")
+    from detector.classification.evaluation import evaluate_classifier
+    from detector.classification.pipeline import load_classifier
+    from detector.data.image_folder import labelled_photos
+
+    console = Console()
+    classifier = load_classifier([model], crops, device)
+    photos = labelled_photos(root, classifier.class_names)[:limit]
+    try:
+        result = evaluate_classifier(classifier, photos, progress=True)
+    except KeyboardInterrupt:
+        console.error("interrupted: the evaluation is not complete")
+        raise typer.Exit(130) from None
+    console.result(result.table())
+    if json is not None:
+        write_json(json, {"dataset": "imagenet", "model": str(model), "crops": crops, **result.to_dict()})
+    if result.failed:
+        console.error(f"error: {len(result.failed)} of {result.images} photos failed")
+        raise typer.Exit(2)
+
+
+def _ablate(
+    root: Path, split: str, model: Path | None, config: Path | None, limit: int | None, json: Path | None, device: str
+) -> None:
+    if json is not None:
+        check_writable_file(json, "--json")
+    from detector.evaluation.ablation import ablate_dataset
+    from detector.pipeline import load_detector
+    from proposals import warm_up
+
+    console = Console()
+    warm_up(console.result)
+    detector = load_detector(model, device, config)
+    images = VOCDataset(root, split, detector.class_names)
+    try:
+        results = ablate_dataset(detector, images.first(limit or len(images)), progress=True)
+    except KeyboardInterrupt:
+        console.error("interrupted: the evaluation is not complete")
+        raise typer.Exit(130) from None
+    for name, result in results.items():
+        console.result(f"{name:24} mAP {100 * result.mean_ap:.1f}")
+    if json is not None:
+        write_json(json, {name: {"mAP": result.mean_ap} for name, result in results.items()})
+

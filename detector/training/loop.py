@@ -179,6 +179,7 @@ class TrainingLoop(Generic[Example]):
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self.model.train()
+        torch.manual_seed(self.task.recipe.seed * 1_000_003 + self.step)  # dropout goes on alike after a resume
         self.optimizer.zero_grad(set_to_none=True)
         autocast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
         numbers = self.task.backward(self.model, example, autocast)

@@ -1,4 +1,5 @@
-"""Recipes: whole training runs, read from YAML. The key `task` says what is trained: regions or crops."""
+"""Recipes: whole training runs, read from YAML. The key `task` says what is trained: regions, crops or
+classification."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detector.config import Count, Fraction, ModelConfig, Positive, RCNNConfig, parse, read_yaml
+from detector.config import ClassifierConfig, Count, Fraction, ModelConfig, Positive, RCNNConfig, parse, read_yaml
 from detector.errors import InputError
 
 _FORBID = {"extra": "forbid"}
@@ -152,10 +153,64 @@ class CropRecipe:
     checkpoint_every: Count = 50
 
 
-KINDS = {"regions": Recipe, "crops": CropRecipe}
+@dataclass(frozen=True)
+class PatchConfig:
+    """Random patches of a training image (GoogLeNet, section 6).
+
+    Attributes:
+        area, aspect: least and most of the patch's part of the image's area, and of its width over its height.
+        photometric: strength of brightness, contrast and saturation changes (after Howard, 2013).
+        interpolations: of which one is drawn for each patch.
+    """
+
+    __pydantic_config__ = _FORBID
+    area: tuple[Positive, Positive] = (0.08, 1.0)
+    aspect: tuple[Positive, Positive] = (0.75, 4 / 3)
+    photometric: Fraction = 0.4
+    interpolations: tuple[Literal["bilinear", "area", "nearest", "cubic"], ...] = (
+        "bilinear", "area", "nearest", "cubic",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if not self.area[0] <= self.area[1] <= 1 or not self.aspect[0] <= self.aspect[1] or not self.interpolations:
+            raise ValueError("area and aspect are (least, most), area at most 1, and interpolations has at least one")
 
 
-def load_recipe(path: str | Path) -> Recipe | CropRecipe:
+@dataclass(frozen=True)
+class ClassificationRecipe:
+    """Training of a classifier of whole images as GoogLeNet was trained (sections 5 and 6).
+
+    Attributes:
+        train, val: folders below the data set's root, with a subfolder of photos for each class.
+        auxiliary_weight: of the losses of the two auxiliary heads; 0 leaves them out.
+        epochs, batch: the batch is that of all processes together.
+        decay_epochs: every so many epochs the rate falls by `optimizer.decay`; `optimizer.steps` and `decay_every`
+            follow from the epochs.
+    """
+
+    __pydantic_config__ = _FORBID
+    task: Literal["classification"]
+    train: str = "train"
+    val: str = "val"
+    model: ClassifierConfig = field(default_factory=ClassifierConfig)
+    patches: PatchConfig = field(default_factory=PatchConfig)
+    auxiliary_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
+    epochs: Count = 60
+    batch: Count = 32
+    decay_epochs: Count = 8
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(rate=0.01, weight_decay=2e-4, decay=0.96, warmup_steps=0)
+    )
+    seed: Annotated[int, Field(ge=0)] = 0
+    eval_every: Count = 1000
+    checkpoint_every: Count = 100
+
+
+AnyRecipe = Recipe | CropRecipe | ClassificationRecipe
+KINDS: dict[str, type[AnyRecipe]] = {"regions": Recipe, "crops": CropRecipe, "classification": ClassificationRecipe}
+
+
+def load_recipe(path: str | Path) -> AnyRecipe:
     """Reads a YAML recipe.
 
     Raises:

@@ -94,7 +94,7 @@ class RegionTask(Task[Example]):
             "split": self.recipe.data.eval_split,
             "images": count,
         }
-        post = dataclasses.replace(model.config.postprocess, calibration=fit_calibration(result))
+        post = dataclasses.replace(self.recipe.model.postprocess, calibration=fit_calibration(result))
         config = dataclasses.replace(self.recipe.model, postprocess=post)
         save_model(dataclasses.replace(model, config=config, facts=facts), out / "model.safetensors")
         return {"mAP": result.mean_ap, "images": count, "precision at 0.5": precision, "recall at 0.5": recall}

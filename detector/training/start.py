@@ -3,19 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+from detector.training.classification import ClassificationTask
 from detector.training.crops import CropTask
 from detector.training.loop import Task, TrainingLoop
-from detector.training.recipes import CropRecipe, Recipe
+from detector.training.recipes import AnyRecipe, ClassificationRecipe, CropRecipe
 from detector.training.regions import RegionTask
 
 
 def make_loop(
-    recipe: Recipe | CropRecipe, root: Path, out: Path, init: Path | None, cache: Path, device: str = "auto"
+    recipe: AnyRecipe, root: Path, out: Path, init: Path | None, cache: Path, device: str = "auto"
 ) -> TrainingLoop[Any]:
     """The training that a recipe describes; its `run` starts it, or goes on where it stopped.
 
     Args:
-        root: folder of the data set, the one that holds JPEGImages.
+        root: folder of the data set: the one that holds JPEGImages, or for classification the training photos.
         out: folder for checkpoints, logs and the model.
         init: weights to start a new run from.
         cache: folder of cached proposals.
@@ -26,7 +27,9 @@ def make_loop(
     return TrainingLoop(_task(recipe, root, cache), out, init, device)
 
 
-def _task(recipe: Recipe | CropRecipe, root: Path, cache: Path) -> Task[Any]:
+def _task(recipe: AnyRecipe, root: Path, cache: Path) -> Task[Any]:
+    if isinstance(recipe, ClassificationRecipe):
+        return ClassificationTask(recipe, root)
     if isinstance(recipe, CropRecipe):
         return CropTask(recipe, root, cache)
     return RegionTask(recipe, root, cache)
