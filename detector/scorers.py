@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -112,18 +112,19 @@ class CropScorer:
     @torch.inference_mode()
     def features(self, image: Image, boxes: Tensor) -> CropFeatures:
         """Features of boxes (R, 4) in pixels of the image; those with the same window are computed once."""
-        crops = self.config.crops
-        pixels, scale = reduce_large(image.pixels, crops.longest_side)
+        batches, which = self.crops(image, boxes)
+        parts = [_columns(self.network.features(batch)) for batch in batches]
+        return CropFeatures(*(torch.cat(column)[which] for column in zip(*parts, strict=True)))
+
+    def crops(self, image: Image, boxes: Tensor) -> tuple[Iterator[Tensor], Tensor]:
+        """Batches of the crops (B, 3, size, size) of boxes (R, 4) that differ, at least one batch, which may be empty;
+        and (R,) which of the crops each box is."""
+        config = self.config.crops
+        pixels, scale = reduce_large(image.pixels, config.longest_side)
         normalised = self.network.normalise(torch.from_numpy(pixels).permute(2, 0, 1).to(boxes.device))
-        windows, which = distinct_windows(crop_windows(boxes * torch.from_numpy(scale).to(boxes), crops))
-        size = batch_size(crops, boxes.device)
-        parts = [
-            self.network.features(warp_windows(normalised, some, crops.size).to(self.dtype))
-            for some in windows.split(size)
-        ]
-        if not parts:
-            parts = [self.network.features(normalised.new_zeros(0, 3, crops.size, crops.size).to(self.dtype))]
-        return CropFeatures(*(torch.cat(column)[which] for column in zip(*map(_columns, parts), strict=True)))
+        windows, which = distinct_windows(crop_windows(boxes * torch.from_numpy(scale).to(boxes), config))
+        some = windows.split(batch_size(config, boxes.device)) if len(windows) else (windows,)
+        return (warp_windows(normalised, part, config.size).to(self.dtype) for part in some), which
 
 
 def _columns(features: CropFeatures) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,7 +32,7 @@ class Environment:
 
     @classmethod
     def current(cls, threads: int) -> "Environment":
-        packages = ("inception-rcnn", "torch", "torchvision", "numpy", "numba", "selectivesearch")
+        packages = ("inception-rcnn", "torch", "torchvision", "numpy", "numba", "selectivesearch", "onnxruntime")
         return cls(
             date=datetime.now().astimezone().isoformat(timespec="seconds"),
             cpu=_cpu_model(),

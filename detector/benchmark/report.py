@@ -1,19 +1,16 @@
 """A whole benchmark: its run, its numbers as text and as JSON."""
 
 import statistics
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import cv2
-import torch
 
 from detector.benchmark.environment import Environment
 from detector.benchmark.rivals import RIVALS
 from detector.benchmark.stages import detection_stages
 from detector.benchmark.startup import Startup, measure_startup
+from detector.benchmark.threads import thread_limit
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave, timing_lines
 from detector.errors import InputError
 from detector.images import Image
@@ -100,7 +97,7 @@ def benchmark(
         if value < 1:
             raise InputError(f"{name} is {value}; give at least 1")
     environment = Environment.current(threads)
-    with _thread_limit(threads):
+    with thread_limit(threads):
         detector = load_detector(model, "cpu")
         tasks = [Task(lambda: detection_stages(detector, image), repeats)]
         skipped = {}
@@ -124,15 +121,3 @@ def benchmark(
         startup=measure_startup(image, model, min(repeats, SLOW_REPEATS), threads),
         skipped=skipped,
     )
-
-
-@contextmanager
-def _thread_limit(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detector.cli.console import Console
+from detector.errors import InputError
 from detector.images import read_image
 from detector.output import check_writable_file, write_json
 
 if TYPE_CHECKING:
+    from detector.benchmark.crops import CropsReport
     from detector.benchmark.proposals import ProposalsReport
     from detector.benchmark.report import Report
 
@@ -29,6 +31,9 @@ def benchmark(
     proposals: Annotated[
         bool, typer.Option("--proposals", help="Measure Selective Search alone, beside other implementations.")
     ] = False,
+    crops: Annotated[
+        bool, typer.Option("--crops", help="Measure the classification of crops (R-CNN), beside other GoogLeNets.")
+    ] = False,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the result to this file.", show_default="none")
     ] = None,
@@ -39,22 +44,28 @@ def benchmark(
     leave the machine alone meanwhile.
 
     With --proposals it measures Selective Search by itself, one thread an image: the presets, its growth with the
-    image, workers and memory.
+    image, workers and memory. With --crops it measures crops a second and the memory of 2,000 regions.
 
     Example: detector benchmark --image photo.jpg --json benchmark.json
     """
+    if proposals and crops:
+        raise InputError("--proposals and --crops are two measurements; give one of them")
     if json is not None:
         check_writable_file(json, "--json")
     from detector.benchmark.photo import default_photo
 
     console = Console()
-    report: ProposalsReport | Report
+    report: ProposalsReport | CropsReport | Report
     try:
         photo = default_photo() if image is None else read_image(image)
         if proposals:
             from detector.benchmark.proposals import benchmark_proposals
 
             report = benchmark_proposals(photo, repeats=repeats, progress=True)
+        elif crops:
+            from detector.benchmark.crops import benchmark_crops
+
+            report = benchmark_crops(photo, repeats=repeats, threads=threads, rivals=rivals, progress=True)
         else:
             from detector.benchmark.report import benchmark as measure  # imports torch, for which --help need not wait
 

@@ -33,7 +33,7 @@ def detect(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Detector put together from models: configs/paper.yaml.", show_default="none"),
+        typer.Option(metavar="FILE", help="Detector made of several parts: configs/paper.yaml.", show_default="none"),
     ] = None,
     score: Annotated[float, typer.Option(help="Lowest score of the objects shown, 0 to 1.")] = 0.5,
     classes: Annotated[

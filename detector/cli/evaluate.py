@@ -36,7 +36,7 @@ def evaluate(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Detector put together from models: configs/paper.yaml.", show_default="none"),
+        typer.Option(metavar="FILE", help="Detector made of several parts: configs/paper.yaml.", show_default="none"),
     ] = None,
     ablation: Annotated[
         bool,

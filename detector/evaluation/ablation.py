@@ -1,13 +1,15 @@
-"""What each part of an R-CNN is worth: softmax or SVMs, with and without box regression."""
+"""What each part of an R-CNN is worth: softmax or SVMs, with and without box regression, alone and in an ensemble."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import get_args
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from detector.config import PostprocessConfig, RCNNConfig
+from detector.config import Head, PostprocessConfig
 from detector.data.annotations import Annotations
 from detector.data.voc import VOCDataset
 from detector.detections import Detections
@@ -17,15 +19,23 @@ from detector.evaluation.voc import VOCResult, voc_average_precision
 from detector.images import Image, read_image
 from detector.pipeline import Detector
 from detector.postprocess import postprocess
-from detector.scorers import CropScorer
+from detector.scorers import CropScorer, RegionScorer, RegionScores, average_scores
 from proposals import Proposals
 
-ABLATION: dict[str, RCNNConfig] = {
-    f"{head}{' + box regression' if moved else ''}": RCNNConfig(head=head, box_regression=moved)
-    for head in ("softmax", "svm")
-    for moved in (False, True)
-}
-"""Name of each combination and a configuration that has its `head` and `box_regression`."""
+
+@dataclass(frozen=True)
+class Variant:
+    """A combination of heads."""
+
+    head: Head
+    box_regression: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.head}{' + box regression' if self.box_regression else ''}"
+
+
+VARIANTS = tuple(Variant(head, moved) for head, moved in product(get_args(Head), (False, True)))
 
 
 def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = False) -> dict[str, VOCResult]:
@@ -34,9 +44,9 @@ def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = Fal
     Raises:
         InputError: its first model does not classify crops, or an image or its annotation cannot be used.
     """
-    scorer = detector.scorers[0]
-    if not isinstance(scorer, CropScorer):
-        raise InputError("an ablation needs a model that classifies crops, such as voc07_crops")
+    first, *others = detector.scorers
+    if not isinstance(first, CropScorer):
+        raise InputError("an ablation needs a model that classifies crops, such as voc07_crops, as the first")
 
     def images() -> Iterator[tuple[Image, Proposals, Annotations]]:
         for index in tqdm(range(len(dataset)), desc="evaluate", unit="image", disable=None if progress else True):
@@ -44,7 +54,7 @@ def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = Fal
             check_size((image.width, image.height), annotations.image_size)
             yield image, detector.proposer(image.pixels), annotations
 
-    return ablate(scorer, images(), detector.class_names, detector.postprocess)
+    return ablate(first, images(), detector.class_names, detector.postprocess, others)
 
 
 def ablate(
@@ -52,22 +62,35 @@ def ablate(
     images: Iterable[tuple[Image, Proposals, Annotations]],
     class_names: tuple[str, ...],
     nms: PostprocessConfig,
+    others: Iterable[RegionScorer] = (),
 ) -> dict[str, VOCResult]:
-    """VOC07 average precision of every combination of heads, from one pass of the network over each crop.
+    """VOC07 average precision of every variant, from one pass of the network over each crop.
 
     Args:
         images: with their proposals and objects.
         nms: how detections are made of scores.
+        others: further models of the same classes: each is judged alone, and the average of all, with softmax in the
+            first, with and without box regression.
     """
     truth: list[Annotations] = []
-    found: dict[str, list[Detections]] = {name: [] for name in ABLATION}
+    found: dict[str, list[Detections]] = {}
     for image, proposals, annotations in images:
         truth.append(annotations)
-        boxes = torch.from_numpy(np.ascontiguousarray(proposals.boxes)).to(scorer.network.mean.device)
+        boxes = torch.from_numpy(np.ascontiguousarray(proposals.boxes)).to(scorer.network.get_buffer("mean").device)
         features = scorer.features(image, boxes)
-        size = (image.width, image.height)
-        for name, parts in ABLATION.items():
-            config = replace(scorer.config, head=parts.head, box_regression=parts.box_regression)
-            scored = scorer.judge(features, config)
-            found[name].append(postprocess(scored, boxes, size, class_names, nms, LOWEST_SCORE))
+        scored = {
+            variant.name: scorer.judge(
+                features, replace(scorer.config, head=variant.head, box_regression=variant.box_regression)
+            )
+            for variant in VARIANTS
+        }
+        members = [other.score(image, boxes) for other in others]
+        if members:
+            together = average_scores([scored[Variant("softmax", True).name], *members])
+            scored |= {f"model {place}": member for place, member in enumerate(members, start=2)}
+            scored |= {"average": RegionScores(together.scores, None), "average + box regression": together}
+        for name, scores in scored.items():
+            size = (image.width, image.height)
+            detections = postprocess(scores, boxes, size, class_names, nms, LOWEST_SCORE)
+            found.setdefault(name, []).append(detections)
     return {name: voc_average_precision(truth, f, class_names, metric="voc07") for name, f in found.items()}

@@ -1,0 +1,28 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detector.backbone import Backbone
+
+
+class TinyBackbone(Backbone):
+    """One convolution at stride 8 and a ReLU, so that tests are quick."""
+
+    out_channels, stride, offset = 6, 8, 4.0
+    mean, std = (120.0, 110.0, 100.0), (60.0, 50.0, 40.0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, self.out_channels, 8, stride=8)
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).relu()
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> type[TinyBackbone]:
+    """The backbone of every `CropClassifier` that the test makes or loads, in place of GoogLeNet."""
+    monkeypatch.setattr("detector.rcnn.make_backbone", lambda name: TinyBackbone())
+    torch.manual_seed(0)
+    return TinyBackbone
