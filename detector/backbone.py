@@ -1,12 +1,6 @@
-"""What a detection network needs of a backbone, and the backbones that there are, by name."""
+"""What a detection network needs of a backbone."""
 
-from typing import Any
-from urllib.error import URLError
-
-import torch
-from torch import Tensor, nn
-
-from detector.errors import InputError
+from torch import nn
 
 Colour = tuple[float, float, float]
 
@@ -29,76 +23,3 @@ class Backbone(nn.Module):
 
     def freeze_stem(self) -> None:
         """Takes the first convolutions out of training: their edges and blobs serve any task."""
-
-
-class TorchvisionBackbone(Backbone):
-    """A classification network of torchvision without its last pooling and classifier, at stride 32.
-
-    torchvision's `googlenet` is not the paper's network: 3x3 where the paper has 5x5, batch norm, no LRN, a 2x2 fourth
-    pool.
-
-    Args:
-        name: as in `torchvision.models.get_model`: googlenet, resnet18, mobilenet_v3_large, ...
-        pretrained: download torchvision's ImageNet weights.
-
-    Raises:
-        InputError: torchvision has no such classification network, or its weights cannot be downloaded.
-    """
-
-    stride = 32
-
-    def __init__(self, name: str, pretrained: bool = False) -> None:
-        super().__init__()
-        from torchvision.models import get_model
-        from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
-
-        special: dict[str, Any] = {}
-        if name == "googlenet":
-            special = {"aux_logits": pretrained, "transform_input": False}
-            special |= {} if pretrained else {"init_weights": True}
-        try:
-            network = get_model(name, weights="DEFAULT" if pretrained else None, **special)
-        except ValueError:
-            raise InputError(f"backbone 'torchvision/{name}': torchvision has no network of this name") from None
-        except (URLError, OSError) as error:
-            raise InputError(
-                f"backbone 'torchvision/{name}': its weights cannot be downloaded ({error}); go online, or give "
-                "--init with a file"
-            ) from None
-        nodes = get_graph_node_names(network.eval())[1]
-        if "avgpool" not in nodes[1:]:
-            raise InputError(f"backbone 'torchvision/{name}': has no last average pool to take the features before")
-        last = nodes[nodes.index("avgpool") - 1]
-        self.body = create_feature_extractor(network, {last: "features"})
-        with torch.inference_mode():
-            features = self.body(torch.zeros(1, 3, 224, 224))["features"]
-        if features.shape[2:] != (7, 7):
-            raise InputError(f"backbone 'torchvision/{name}': its features are not at stride 32")
-        self.out_channels = features.shape[1]
-        # googlenet's unpadded pools move its cells; its weights were trained on pixels / 127.5 - 1
-        self.offset = 22.5 if name == "googlenet" else 0.5
-        self.mean = (127.5,) * 3 if name == "googlenet" else (123.675, 116.28, 103.53)
-        self.std = (127.5,) * 3 if name == "googlenet" else (58.395, 57.12, 57.375)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)["features"]
-
-
-def make_backbone(name: str, dense: bool = False, pretrained: bool = False) -> Backbone:
-    """A backbone by name.
-
-    Args:
-        name: `googlenet`, the paper's; `googlenet_bn`, the same with batch norm and without LRN; `torchvision/NAME`.
-        dense: features at stride 16 (the two GoogLeNets; torchvision's stay at 32).
-        pretrained: download torchvision's weights.
-
-    Raises:
-        InputError: an unknown name; one line that gives the known ones.
-    """
-    from detector.googlenet import Trunk
-
-    if name.startswith("torchvision/"):
-        return TorchvisionBackbone(name.removeprefix("torchvision/"), pretrained)
-    if name not in ("googlenet", "googlenet_bn"):
-        raise InputError(f"backbone '{name}' is not known; give googlenet, googlenet_bn or torchvision/NAME")
-    return Trunk(dense, batch_norm=name == "googlenet_bn")

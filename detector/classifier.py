@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detector.backbone import Backbone, make_backbone
+from detector.backbone import Backbone
+from detector.backbones import make_backbone
 from detector.dropout import BatchDropout
 from detector.googlenet import TABLE_1, Conv, Trunk
 
@@ -33,7 +34,7 @@ class ImageClassifier(nn.Module):
     head on 4a, head on 4d).
 
     Args:
-        backbone: its name for `detector.backbone.make_backbone`, or the backbone itself.
+        backbone: its name for `detector.backbones.make_backbone`, or the backbone itself.
         auxiliary: GoogLeNet's side classifiers, which only training uses.
     """
 

@@ -40,7 +40,7 @@ class NetworkConfig:
     """The network that is shared by all regions (`detector.network`).
 
     Attributes:
-        backbone: as in `detector.backbone.make_backbone`.
+        backbone: as in `detector.backbones.make_backbone`.
         bins: a region is divided into bins x bins (R-FCN: 7).
     """
 
@@ -105,7 +105,7 @@ class CropNetworkConfig:
     """The network for crops (`detector.rcnn`).
 
     Attributes:
-        backbone: as in `detector.backbone.make_backbone`.
+        backbone: as in `detector.backbones.make_backbone`.
         box_bins: the box regression sees features averaged over box_bins x box_bins parts of the crop. R-CNN gives it
             all of pool5 (6x6x256), GoogLeNet's last features are 7x7x1024, too many for ridge regression.
         dropout: part of the averaged features that is dropped in training (GoogLeNet: 0.4).
@@ -180,7 +180,7 @@ class ClassifierConfig:
     """A model that classifies whole images (`detector.classifier`).
 
     Attributes:
-        backbone: as in `detector.backbone.make_backbone`.
+        backbone: as in `detector.backbones.make_backbone`.
         size: pixels of a side of the square input.
     """
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from detector.backbone import make_backbone
+from detector.backbones import make_backbone
 from detector.config import NetworkConfig
 from detector.regions import Regions, pool_votes
 

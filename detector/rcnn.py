@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detector.backbone import make_backbone
+from detector.backbones import make_backbone
 from detector.config import CropNetworkConfig, Head
 from detector.dropout import BatchDropout
 

@@ -192,7 +192,8 @@ def _onnx_runtime(threads: int) -> Callable[[], object]:
     assert program is not None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    content = program.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     inputs = {session.get_inputs()[0].name: crops.numpy()}
 
     def run() -> None:

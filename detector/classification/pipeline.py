@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from detector.backbone import TorchvisionBackbone
+from detector.backbones import TorchvisionBackbone
 from detector.caffe import load_caffe_weights
 from detector.classification.views import CROPS, views
 from detector.classifier import ImageClassifier

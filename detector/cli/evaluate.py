@@ -81,12 +81,18 @@ def evaluate(
 
     Example: detector evaluate --root VOCdevkit/VOC2007 --split test --json result.json
     """
+    given: dict[str, object] = {
+        "--split": split, "--config": config, "--ablation": ablation or None, "--detections": detections,
+        "--classes": classes, "--save-detections": save_detections,
+    }  # fmt: skip
     if dataset == "imagenet":
+        _refuse(given, set(given), "--dataset imagenet")
         _evaluate_classifier(root, model, crops, limit, json, device)
         return
     if split is None:
         raise InputError("--split: give the name of a list of images, such as test")
     if ablation:
+        _refuse(given, {"--detections", "--classes", "--save-detections"}, "--ablation")
         _ablate(root, split, model, config, limit, json, device)
         return
     if detections is not None and not model is config is save_detections is None:
@@ -131,6 +137,12 @@ def evaluate(
         count = f"{len(evaluation.failed)} of {evaluation.images}"
         console.error(f"error: {count} images failed, first {image_id}: {error}")
         raise typer.Exit(2)
+
+
+def _refuse(given: dict[str, object], names: set[str], mode: str) -> None:
+    for name, value in given.items():
+        if name in names and value is not None:
+            raise InputError(f"{name} means nothing with {mode}; leave it out")
 
 
 def _evaluate_classifier(

@@ -178,7 +178,7 @@ class CropTask(Task[CropBatch]):
             for buffer, values in zip(("svm_weight", "svm_bias", "box_weight", "box_bias"), fitted, strict=True):
                 getattr(module, buffer).copy_(torch.from_numpy(values))
         count = min(len(self.held_back), self.recipe.data.eval_limit)
-        images = (self.held_back[index] for index in tqdm(range(count), desc="mAP", unit="image"))
+        images = (self.held_back[index] for index in tqdm(range(count), desc="mAP", unit="image", disable=None))
         results = ablate(scorer, images, names, self.recipe.model.postprocess)
         moved = " + box regression" if self.recipe.model.box_regression else ""
         calibration = Calibration(*(fit_calibration(results[f"{head}{moved}"]) for head in ("softmax", "svm")))

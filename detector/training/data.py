@@ -45,7 +45,7 @@ class ProposedImages:
         done = propose_files(
             paths, self.cache.proposer, read_pixels, workers=torch.get_num_threads(), cache=self.cache.directory
         )
-        for file in tqdm(done, total=len(paths), desc="proposals", unit="image"):
+        for file in tqdm(done, total=len(paths), desc="proposals", unit="image", disable=None):
             if file.error is not None:
                 raise InputError(f"{file.path}: {file.error}; mend it or take it out of the split")
 

@@ -65,7 +65,7 @@ def collect_features(
     """
     order = np.random.default_rng((seed, 3)).permutation(len(images))
     parts = []
-    for place, index in enumerate(tqdm(order.tolist(), desc="features", unit="image")):
+    for place, index in enumerate(tqdm(order.tolist(), desc="features", unit="image", disable=None)):
         path = cache / f"{images.dataset.ids[index]}.npz"
         if not path.exists():
             rng = np.random.default_rng((seed, index, 4))
@@ -114,7 +114,8 @@ def describe_regions(
     config: HeadsConfig,
 ) -> RegionFeatures:
     """Features and overlaps of boxes (N, 4) of an image; the first `objects` are its objects that are not difficult."""
-    features = scorer.features(image, torch.from_numpy(np.ascontiguousarray(boxes)))
+    on_device = torch.from_numpy(np.ascontiguousarray(boxes)).to(scorer.network.mean.device)
+    features = scorer.features(image, on_device)
     regions, truth = torch.from_numpy(boxes), torch.from_numpy(np.array(annotations.boxes)).view(-1, 4)
     overlap = box_iou(regions, truth).numpy()
     overlaps = np.zeros((len(boxes), classes), np.float16)
@@ -132,8 +133,8 @@ def describe_regions(
         offsets = encode_offsets(regions, truth[torch.from_numpy(clear)][torch.from_numpy(nearest)]).numpy()
     near_index = np.flatnonzero(nearest_iou > config.box_iou)
     return RegionFeatures(
-        pooled=features.pooled.numpy().astype(np.float16),
-        parts=features.parts[torch.from_numpy(near_index)].numpy().astype(np.float16),
+        pooled=features.pooled.cpu().numpy().astype(np.float16),
+        parts=features.parts.cpu()[torch.from_numpy(near_index)].numpy().astype(np.float16),
         near_index=near_index,
         overlaps=overlaps,
         object_class=object_class,

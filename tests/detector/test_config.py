@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.config import ModelConfig, config_hash, parse, to_plain
+from detector.config import DetectorConfig, ModelConfig, config_hash, parse, read_yaml, to_plain
 from detector.errors import InputError
 from detector.training.recipes import Recipe, load_recipe
 
@@ -71,6 +71,23 @@ def test_missing_file_points_at_the_recipes(tmp_path: Path):
         load_recipe(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")), ids=lambda p: p.name)
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if p.name != "paper.yaml"], ids=lambda p: p.name)
 def test_shipped_recipes_are_valid(path: Path):
     assert load_recipe(path).optimizer.steps > 0
+
+
+def test_the_papers_system_is_as_published():
+    path = next(p for p in CONFIGS if p.name == "paper.yaml")
+    config = parse(DetectorConfig, read_yaml(path, ""), str(path))
+    assert config.proposals.superpixel_scale == 2
+    assert (config.context, config.head, config.box_regression) == (0, "softmax", False)
+
+
+def test_unknown_task(tmp_path: Path):
+    path = tmp_path / "r.yaml"
+    path.write_text("task: segmentation")
+    with pytest.raises(InputError, match=r"task: 'segmentation' is not known; known are regions, crops, classification"):
+        load_recipe(path)

@@ -28,7 +28,7 @@ from detector.errors import InputError
         # at least one pixel
         ((5, 7, 6, 8), CropConfig(context=0), (5, 7, 6, 8)),
         ((5, 7, 6, 8), CropConfig(), (5, 7, 6, 8)),  # 5.5 +- 0.58
-        ((5, 7, 6, 8), CropConfig(size=64, context=24), (4, 6, 8, 10)),  # 5.5 +- 2, ties to even
+        ((5, 7, 6, 8), CropConfig(size=64, context=24), (4, 6, 8, 10)),  # 5.5 +- 2
         ((5.1, 7.1, 5.3, 7.3), CropConfig(context=0), (5, 7, 6, 8)),
         # outside the image
         ((-30, -20, -10, 20), CropConfig(context=0), (-30, -20, -10, 20)),
@@ -71,7 +71,7 @@ def test_the_region_fills_the_crop_between_the_contexts(boxes: list[tuple[float,
         assert ((start - corners[:, :2]).abs()[longest] <= within).all()
         assert ((end - corners[:, 2:]).abs()[longest] <= within).all()
         assert (((low + high) - (corners[:, :2] + corners[:, 2:])).abs() / 2 <= within).all()
-        assert ((high - low).diff(dim=1).abs() <= 1 + 1e-6 * windows.abs().max()).all()  # square
+        assert ((high - low).diff(dim=1).abs() <= 2).all()  # a square but for the rounding of its four ends
 
 
 def slow_warp(image: np.ndarray, window: tuple[float, ...], size: int) -> np.ndarray:
