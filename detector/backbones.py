@@ -5,10 +5,14 @@ from urllib.error import URLError
 
 import torch
 from torch import Tensor
+from torch.fx.proxy import TraceError
 
 from detector.backbone import Backbone
 from detector.errors import InputError
 from detector.googlenet import Trunk
+
+_OFFSETS = {"googlenet": 22.5, "vgg": 16.0, "convnext": 16.0, "swin": 16.0}
+"""Unpadded pools, or even kernels without padding, move the cells; odd kernels with padding leave cell 0 at 0.5."""
 
 
 class TorchvisionBackbone(Backbone):
@@ -45,18 +49,20 @@ class TorchvisionBackbone(Backbone):
                 f"backbone 'torchvision/{name}': its weights cannot be downloaded ({error}); go online, or give "
                 "--init with a file"
             ) from None
-        nodes = get_graph_node_names(network.eval())[1]
-        if "avgpool" not in nodes[1:]:
-            raise InputError(f"backbone 'torchvision/{name}': has no last average pool to take the features before")
-        last = nodes[nodes.index("avgpool") - 1]
-        self.body = create_feature_extractor(network, {last: "features"})
-        with torch.inference_mode():
-            features = self.body(torch.zeros(1, 3, 224, 224))["features"]
+        try:
+            nodes = get_graph_node_names(network.eval())[1]
+            if "avgpool" not in nodes[1:]:
+                raise InputError(f"backbone 'torchvision/{name}': has no last average pool to take the features before")
+            self.body = create_feature_extractor(network, {nodes[nodes.index("avgpool") - 1]: "features"})
+            with torch.inference_mode():
+                features = self.body(torch.zeros(1, 3, 224, 224))["features"]
+        except (TraceError, TypeError, RuntimeError):
+            raise InputError(f"backbone 'torchvision/{name}': is no network that classifies photos") from None
         if features.shape[2:] != (7, 7):
             raise InputError(f"backbone 'torchvision/{name}': its features are not at stride 32")
         self.out_channels = features.shape[1]
-        # googlenet's unpadded pools move its cells; its weights were trained on pixels / 127.5 - 1
-        self.offset = 22.5 if name == "googlenet" else 0.5
+        self.offset = next((offset for family, offset in _OFFSETS.items() if name.startswith(family)), 0.5)
+        # googlenet's weights were trained on pixels / 127.5 - 1
         self.mean = (127.5,) * 3 if name == "googlenet" else (123.675, 116.28, 103.53)
         self.std = (127.5,) * 3 if name == "googlenet" else (58.395, 57.12, 57.375)
 

@@ -6,6 +6,7 @@ convolution's input channels are reversed.
 """
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from detector.classifier import ImageClassifier
 from detector.errors import InputError
 from detector.googlenet import TABLE_1, Trunk
 from proposals.files import atomic_write
+
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, RuntimeError)  # RuntimeError: encrypted, or of an unknown method
 
 _BRANCHES = {
     "1x1": "conv1x1",
@@ -66,9 +69,9 @@ def read_caffe_arrays(path: str | Path) -> dict[str, np.ndarray]:
             return {name: arrays[name].astype(np.float32) for name in arrays.files}
     except FileNotFoundError:
         raise InputError(f"{path}: no such weights file; give BVLC's GoogLeNet, .npz or .caffemodel") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, EOFError, MemoryError, *_ZIP_ERRORS) as error:
         raise InputError(f"{path}: not a readable .npz of Caffe weights ({error})") from None
 
 

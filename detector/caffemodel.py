@@ -4,8 +4,11 @@ A `.caffemodel` is a serialised NetParameter (caffe.proto): layers, each with a 
 checked against the file before anything is read by them.
 """
 
+import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +23,10 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
 _NET_LAYER, _NET_V1_LAYER = 100, 2
 _LAYER_NAME, _LAYER_BLOBS = 1, 7
 _V1_NAME, _V1_BLOBS = 4, 6
-_BLOB_OLD_SHAPE, _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLES = (1, 2, 3, 4), 5, 7, 8
+_BLOB_OLD_SHAPE, _BLOB_SHAPE = (1, 2, 3, 4), 7
+_BLOB_NUMBERS: dict[int, np.dtype[Any]] = {5: np.dtype("<f4"), 8: np.dtype("<f8")}  # data, double_data
 _SHAPE_DIM = 1
+_MAX_DIMENSIONS = 8
 
 
 def read_caffemodel(path: str | Path) -> dict[str, np.ndarray]:
@@ -67,24 +72,21 @@ def _layer(message: memoryview, name_field: int, blobs_field: int) -> tuple[str,
 def _blob(message: memoryview) -> np.ndarray:
     shape: list[int] | None = None
     old_shape = dict.fromkeys(_BLOB_OLD_SHAPE, 1)
-    data: list[np.ndarray] = []
+    data = {number: bytearray() for number in _BLOB_NUMBERS}
     for number, value in _fields(message):
         if number in old_shape and isinstance(value, int):
             old_shape[number] = value
         elif number == _BLOB_SHAPE and isinstance(value, memoryview):
-            shape = [dim for field, dims in _fields(value) if field == _SHAPE_DIM for dim in _varints(dims)]
-        elif number in (_BLOB_DATA, _BLOB_DOUBLES) and isinstance(value, memoryview):
-            kind = np.dtype("<f4" if number == _BLOB_DATA else "<f8")
-            if len(value) % kind.itemsize:
+            dims = (dim for field, dims in _fields(value) if field == _SHAPE_DIM for dim in _varints(dims))
+            shape = [*itertools.islice(dims, _MAX_DIMENSIONS + 1)]
+        elif number in data and isinstance(value, memoryview):
+            if len(value) % _BLOB_NUMBERS[number].itemsize:
                 raise ValueError(f"a blob of {len(value)} bytes is no row of numbers")
-            data.append(np.frombuffer(value, kind).astype(np.float32))
-    values = np.concatenate(data) if data else np.zeros(0, np.float32)
+            data[number] += value
+    values = np.concatenate([np.frombuffer(data[n], kind).astype(np.float32) for n, kind in _BLOB_NUMBERS.items()])
     wanted = list(old_shape.values()) if shape is None else shape
-    count = 1
-    for side in wanted:
-        count *= side
-    if count != values.size or len(wanted) > 8:
-        raise ValueError(f"a blob of {values.size} numbers cannot have the shape {wanted[:8]}")
+    if len(wanted) > _MAX_DIMENSIONS or math.prod(wanted) != values.size:
+        raise ValueError(f"a blob of {values.size} numbers cannot have the shape {wanted}")
     return values.reshape(wanted)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from detector.backbone import Backbone
 from detector.backbones import make_backbone
 from detector.dropout import BatchDropout
+from detector.errors import InputError
 from detector.googlenet import TABLE_1, Conv, Trunk
 
 
@@ -36,6 +37,9 @@ class ImageClassifier(nn.Module):
     Args:
         backbone: its name for `detector.backbones.make_backbone`, or the backbone itself.
         auxiliary: GoogLeNet's side classifiers, which only training uses.
+
+    Raises:
+        InputError: there is no such backbone, or it has no place for auxiliary heads.
     """
 
     mean: Tensor
@@ -53,7 +57,7 @@ class ImageClassifier(nn.Module):
         self.auxiliary_4d: AuxiliaryHead | None = None
         if auxiliary:
             if not isinstance(self.trunk, Trunk):
-                raise ValueError("auxiliary heads belong to GoogLeNet; this backbone is another network")
+                raise InputError("auxiliary heads belong to GoogLeNet; for another backbone set auxiliary_weight to 0")
             self.auxiliary_4a = AuxiliaryHead(TABLE_1["4a"].out_channels, num_classes)
             self.auxiliary_4d = AuxiliaryHead(TABLE_1["4d"].out_channels, num_classes)
         for name, colour in (("mean", self.trunk.mean), ("std", self.trunk.std)):

@@ -26,8 +26,9 @@ def crop_windows(boxes: Tensor, config: CropConfig) -> Tensor:
     if config.mode == "square":
         half = half.amax(dim=1, keepdim=True).expand_as(half)
     half = half * (config.size / (config.size - 2 * config.context))
-    low = (centre - half).round()
-    high = torch.maximum((centre + half).round(), low + 1)
+    # halves go up: torch's own rounding would take them to the even side, and squares would not stay square
+    low = (centre - half + 0.5).floor()
+    high = torch.maximum((centre + half + 0.5).floor(), low + 1)
     return torch.cat((low, high), dim=1).float()
 
 

@@ -141,7 +141,10 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto") -> Detect
         if isinstance(model.config, RCNNConfig):
             changed = model.config
             if config.context is not None:
-                changed = replace(changed, crops=replace(changed.crops, context=config.context))
+                try:
+                    changed = replace(changed, crops=replace(changed.crops, context=config.context))
+                except ValueError as error:
+                    raise InputError(f"{path}: {error}") from None
             if config.head is not None:
                 changed = replace(changed, head=config.head)
             model = replace(model, config=changed)

@@ -4,6 +4,7 @@ The header's metadata holds the format, the kind of model, the class names, the 
 training recipe and the measured mAP, all as JSON text. Nothing in the file is executed.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,12 +128,21 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
     return Model(network.eval(), config, classes, facts)
 
 
+def weights_hash(network: nn.Module) -> str:
+    """Twelve hex digits that change with any weight of the network."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def find_model(path: str | Path | None) -> Path:
     """The file of a model: the default one, one that comes with the package by its bare name, or the path itself."""
     if path is None:
         return DEFAULT_MODEL
     installed = MODELS / f"{path}.safetensors"
-    if Path(path).name == str(path) and not Path(path).exists() and installed.exists():
+    if Path(path).name == str(path) and not Path(path).is_file() and installed.exists():
         return installed
     return Path(path)
 

@@ -1,5 +1,6 @@
 """Photos that are labelled by the names of their folders or files, as ImageNet's are."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +20,24 @@ class LabelledPhoto:
 def labelled_photos(root: Path, class_names: Sequence[str]) -> list[LabelledPhoto]:
     """The photos of a folder that are named by their class: in a subfolder CLASS, or as CLASS_ANYTHING.jpg.
 
-    A class is named by its whole name, its synset (`n01440764`, the first word of the name), or its first synonym.
+    A class is named by its whole name, its synset (`n01440764`, which the name may begin with), or its first synonym;
+    whole names come first, and of equal ones the first class. Hidden files and folders are passed over.
 
     Raises:
         InputError: the folder is missing, holds no photos, or a name is no class; names it.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder of photos")
-    known: dict[str, int] = {}
-    for index in reversed(range(len(class_names))):  # of equal names the first counts
-        name = class_names[index]
-        known |= dict.fromkeys((name, name.split()[0], name.split(",")[0]), index)
+    known = _known_names(class_names)
     photos = []
     for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()):
         inside = path.relative_to(root).parts
+        if any(part.startswith(".") for part in inside):
+            continue
         name = inside[0] if len(inside) > 1 else path.stem
-        label = known.get(name, known.get(name.split("_")[0]))
+        words = name.split("_")
+        beginnings = ("_".join(words[:count]) for count in range(len(words), 0, -1))  # the longest first
+        label = next((known[beginning] for beginning in beginnings if beginning in known), None)
         if label is None:
             known_names = f"the model's {len(class_names)} classes, such as '{class_names[0]}'"
             raise InputError(f"{path}: '{name}' is none of {known_names}")
@@ -42,6 +45,16 @@ def labelled_photos(root: Path, class_names: Sequence[str]) -> list[LabelledPhot
     if not photos:
         raise InputError(f"{root}: holds no photos; name them CLASS/photo.jpg or CLASS_photo.jpg")
     return photos
+
+
+def _known_names(class_names: Sequence[str]) -> dict[str, int]:
+    synsets, synonyms = zip(*(re.findall(r"(n\d{8}\b)?\s*([^,]*)", name)[0] for name in class_names), strict=True)
+    known: dict[str, int] = {}
+    for names in (class_names, synsets, synonyms):
+        for index, name in enumerate(names):
+            known.setdefault(name, index)
+    known.pop("", None)
+    return known
 
 
 def class_folders(root: Path) -> tuple[str, ...]:

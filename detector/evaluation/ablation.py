@@ -1,6 +1,6 @@
 """What each part of an R-CNN is worth: softmax or SVMs, with and without box regression, alone and in an ensemble."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import get_args
@@ -42,11 +42,14 @@ def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = Fal
     """`ablate` for a detector whose first model classifies crops, over the images of a data set.
 
     Raises:
-        InputError: its first model does not classify crops, or an image or its annotation cannot be used.
+        InputError: its first model does not classify crops, the classes differ, or an image or its annotation cannot
+            be used.
     """
     first, *others = detector.scorers
     if not isinstance(first, CropScorer):
         raise InputError("an ablation needs a model that classifies crops, such as voc07_crops, as the first")
+    if tuple(dataset.class_names) != tuple(detector.class_names):
+        raise InputError("an ablation needs a data set of the model's classes in the model's order")
 
     def images() -> Iterator[tuple[Image, Proposals, Annotations]]:
         for index in tqdm(range(len(dataset)), desc="evaluate", unit="image", disable=None if progress else True):
@@ -62,7 +65,7 @@ def ablate(
     images: Iterable[tuple[Image, Proposals, Annotations]],
     class_names: tuple[str, ...],
     nms: PostprocessConfig,
-    others: Iterable[RegionScorer] = (),
+    others: Sequence[RegionScorer] = (),
 ) -> dict[str, VOCResult]:
     """VOC07 average precision of every variant, from one pass of the network over each crop.
 

@@ -34,7 +34,7 @@ from detector.training.loop import Task
 from detector.training.rcnn_heads import collect_features, fit_boxes, fit_svms
 from detector.training.recipes import CropRecipe
 from detector.training.targets import match_regions
-from detector.weights import Model, save_model
+from detector.weights import Model, save_model, weights_hash
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class CropTask(Task[CropBatch]):
         return CropBatch(torch.cat([p.crops for p in parts]), torch.cat([p.labels for p in parts]))
 
     def _crops(self, images: ProposedImages, index: int, rng: np.random.Generator) -> CropBatch:
-        """This image's part of a batch; fewer crops if it has no region of positive area."""
+        """This image's part of a batch; none if it has no region, or only such as belong to difficult objects."""
         config = self.recipe.batch
         image, proposals, annotations = images[index]
         pixels = distort(image.pixels, config.photometric, rng) if config.photometric > 0 else image.pixels
@@ -109,8 +109,9 @@ class CropTask(Task[CropBatch]):
             wanted = [0, count]
         elif not len(kinds[1]):
             wanted = [count, 0]
-        chosen = [rng.choice(kind, n, replace=n > len(kind)) for kind, n in zip(kinds, wanted, strict=True) if n]
-        selection = torch.from_numpy(np.concatenate(chosen)) if kinds[0].size + kinds[1].size else torch.zeros(0).long()
+        usable = [(kind, n) for kind, n in zip(kinds, wanted, strict=True) if n and len(kind)]
+        chosen = [rng.choice(kind, n, replace=n > len(kind)) for kind, n in usable]
+        selection = torch.from_numpy(np.concatenate(chosen)) if chosen else torch.zeros(0).long()
         crops = self.recipe.model.crops
         plain = dataclasses.replace(crops, context=0)
         drop = torch.from_numpy(rng.random(len(selection)) < config.without_context)
@@ -139,7 +140,7 @@ class CropTask(Task[CropBatch]):
                 one.backward()
             loss += one.item()
             right += int((logits.argmax(1) == labels[part]).sum())
-        return {"loss": loss, "accuracy": right / len(example)}
+        return {"loss": loss, "accuracy": right / max(1, len(example))}
 
     def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Loss and accuracy on crops of held-back images; after the last step the other heads and mAP."""
@@ -147,7 +148,7 @@ class CropTask(Task[CropBatch]):
         numbers = self._judge_crops(network)
         config = self.recipe.model
         if last:
-            found, config = self._fit_heads(network, out / f"features_{facts['steps']}")
+            found, config = self._fit_heads(network, out / f"features_{weights_hash(network)}")
             numbers |= found
             facts |= {"metric": "voc07", "split": self.recipe.data.eval_split, "images": self.recipe.data.eval_limit}
         facts |= {name: round(value, 4) for name, value in numbers.items()}
@@ -166,6 +167,8 @@ class CropTask(Task[CropBatch]):
             labels = some.labels.to(self._device)
             losses.append(F.cross_entropy(logits, labels, reduction="none"))
             right.append((logits.argmax(1) == labels).float())
+        if not sum(map(len, right)):
+            return {}
         return {"held-back loss": torch.cat(losses).mean().item(), "held-back accuracy": torch.cat(right).mean().item()}
 
     def _fit_heads(self, network: CropClassifier, cache: Path) -> tuple[dict[str, float], RCNNConfig]:

@@ -1,6 +1,7 @@
 """Weights that a training starts from."""
 
 import logging
+import re
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -9,13 +10,13 @@ from detector.backbone import Backbone
 from detector.caffe import load_caffe_weights
 from detector.errors import InputError
 from detector.googlenet import Trunk
-from detector.weights import load_model
+from detector.weights import CONFIGS, load_model
 
 log = logging.getLogger(__name__)
 
 
 def initialise_backbone(network: nn.Module, backbone: Backbone, init: Path | None) -> None:
-    """Fills a network from `init`: a model file gives all tensors that fit, BVLC's weights the backbone.
+    """Fills a network from `init`: a model file of any kind gives all tensors that fit, BVLC's weights the backbone.
 
     Raises:
         InputError: there is no `init`, it cannot be read, or it does not fit.
@@ -27,8 +28,12 @@ def initialise_backbone(network: nn.Module, backbone: Backbone, init: Path | Non
             raise InputError(f"{init}: weights of the BVLC GoogLeNet; the recipe's backbone is another network")
         load_caffe_weights(backbone, init)
         return
-    source: dict[str, Tensor] = load_model(init).network.state_dict()
+    place = next(name for name, child in network.named_children() if child is backbone)
+    loaded: dict[str, Tensor] = load_model(init, tuple(CONFIGS)).network.state_dict()
+    source = {re.sub(r"^(trunk|backbone)\.", f"{place}.", name): tensor for name, tensor in loaded.items()}
     own = network.state_dict()
     matching = {k: v for k, v in source.items() if k in own and own[k].shape == v.shape}
+    if not matching:
+        raise InputError(f"{init}: a model of another network; none of its tensors fits the recipe's")
     log.info("%d of %d tensors from %s", len(matching), len(own), init)
     network.load_state_dict(matching, strict=False)

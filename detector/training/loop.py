@@ -156,7 +156,8 @@ class TrainingLoop(Generic[Example]):
     def _train_until(self, last: int, board: SummaryWriter, interrupted: Callable[[], bool]) -> None:
         window: list[dict[str, float]] = []
         started = time.perf_counter()
-        with ThreadPoolExecutor(1) as loader:
+        # the loader's own tensors on one thread: a second team of threads would only take the cores from the first
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as loader:
             coming = loader.submit(self.task.example, self.step)
             while self.step < last:
                 example = coming.result()

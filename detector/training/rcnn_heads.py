@@ -220,7 +220,10 @@ def fit_boxes(features: RegionFeatures, config: HeadsConfig, class_names: tuple[
 
 def ridge_whitened(x: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
     """Weights (4, P) and biases (4,) of the ridge regression from x (N, P) to targets (N, 4), fitted to the targets
-    after these were centred and whitened."""
+    after these were centred and whitened.
+
+    With one penalty for all four, whitening leaves the predictions as they are; it is R-CNN's, and keeps the fit well
+    conditioned."""
     mean = targets.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(targets.T, bias=True))
     deviation = np.sqrt(values + 1e-3)  # R-CNN's code has the same safeguard against a flat direction

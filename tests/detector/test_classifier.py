@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from detector.backbone import make_backbone
+from detector.backbones import make_backbone
 from detector.classifier import ImageClassifier
 from detector.errors import InputError
 
