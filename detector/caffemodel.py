@@ -83,7 +83,8 @@ def _blob(message: memoryview) -> np.ndarray:
             if len(value) % _BLOB_NUMBERS[number].itemsize:
                 raise ValueError(f"a blob of {len(value)} bytes is no row of numbers")
             data[number] += value
-    values = np.concatenate([np.frombuffer(data[n], kind).astype(np.float32) for n, kind in _BLOB_NUMBERS.items()])
+    with np.errstate(over="ignore"):  # doubles beyond float32 become infinite
+        values = np.concatenate([np.frombuffer(data[n], kind).astype(np.float32) for n, kind in _BLOB_NUMBERS.items()])
     wanted = list(old_shape.values()) if shape is None else shape
     if len(wanted) > _MAX_DIMENSIONS or math.prod(wanted) != values.size:
         raise ValueError(f"a blob of {values.size} numbers cannot have the shape {wanted}")

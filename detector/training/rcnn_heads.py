@@ -151,7 +151,7 @@ def fit_svms(features: RegionFeatures, config: HeadsConfig, class_names: tuple[s
     `svm_negative_iou`. A class without objects scores everything at -1.
     """
     pooled = features.pooled.astype(np.float32)
-    scale = config.svm_scale / max(float(np.linalg.norm(pooled, axis=1).mean()), 1e-12)
+    scale = config.feature_norm / max(float(np.linalg.norm(pooled, axis=1).mean()), 1e-12)
     pooled *= scale
     weights = np.zeros((len(class_names), pooled.shape[1]), np.float32)
     biases = np.full(len(class_names), -1.0, np.float32)
@@ -201,10 +201,11 @@ def _svm(positive: np.ndarray, negative: np.ndarray, config: HeadsConfig) -> tup
 def fit_boxes(features: RegionFeatures, config: HeadsConfig, class_names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     """Ridge regression of the offsets for each class: weights (num_classes * 4, P) and biases (num_classes * 4,).
 
-    The targets of a class are centred and whitened (decorrelated) for the fit, as in R-CNN's code. A class without
-    regions near its objects leaves boxes as they are.
+    Features are brought to the same mean norm as for the SVMs. The targets of a class are centred and whitened
+    (decorrelated) for the fit, as in R-CNN's code. A class without regions near its objects leaves boxes as they are.
     """
     width = features.parts.shape[1]
+    scale = config.feature_norm / max(float(np.linalg.norm(features.parts.astype(np.float32), axis=1).mean()), 1e-12)
     weights, biases = np.zeros((len(class_names) * 4, width), np.float32), np.zeros(len(class_names) * 4, np.float32)
     for label, name in enumerate(class_names):
         rows = np.flatnonzero(features.nearest_class[features.near_index] == label)
@@ -212,8 +213,8 @@ def fit_boxes(features: RegionFeatures, config: HeadsConfig, class_names: tuple[
             log.warning("class %s has %d regions near objects: its boxes stay as they are", name, len(rows))
             continue
         targets = features.offsets[features.near_index[rows]].astype(np.float64)
-        weight, bias = ridge_whitened(features.parts[rows].astype(np.float32), targets, config.box_lambda)
-        weights[label * 4 : label * 4 + 4], biases[label * 4 : label * 4 + 4] = weight, bias
+        weight, bias = ridge_whitened(scale * features.parts[rows].astype(np.float32), targets, config.box_lambda)
+        weights[label * 4 : label * 4 + 4], biases[label * 4 : label * 4 + 4] = scale * weight, bias
         log.info("box regression %s: %d regions", name, len(rows))
     return weights, biases
 

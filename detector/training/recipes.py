@@ -120,7 +120,7 @@ class HeadsConfig:
         negatives, near: regions drawn of each image with IoU below `svm_negative_iou`, and above `box_iou`.
         svm_c, svm_positive_weight, svm_bias: of the hinge loss; weight of positives; value of the bias feature.
         svm_negative_iou: regions below it are negatives of a class (0.5 costs R-CNN 5 mAP, 0 costs 4).
-        svm_scale: the features' mean norm is brought to it.
+        feature_norm: the features' mean norm is brought to it.
         box_lambda: of the ridge regression; box_iou: proposals above it take part.
     """
 
@@ -132,7 +132,7 @@ class HeadsConfig:
     svm_positive_weight: Positive = 2.0
     svm_bias: Positive = 10.0
     svm_negative_iou: Fraction = 0.3
-    svm_scale: Positive = 20.0
+    feature_norm: Positive = 20.0
     box_lambda: Positive = 1000.0
     box_iou: Fraction = 0.6
 

@@ -130,10 +130,12 @@ def test_any_floats(folder: Path, values: list[float], v1: bool):
     assert arrays["a.bias"].tobytes() == array[::-1].tobytes()
 
 
+@pytest.mark.filterwarnings("error")
 def test_double_data(folder: Path):
-    values = np.array([[0.1, -1e-3], [1e10, 3.0]])
+    values = np.array([[0.1, -1e-3], [1e10, -1e300]])
     content = layer("a", shape(values.shape) + message(8, values.astype("<f8").tobytes()))
-    np.testing.assert_array_equal(read(folder, content)["a.weight"], values.astype(np.float32), strict=True)
+    expected = np.float32([[0.1, -1e-3], [1e10, -np.inf]])
+    np.testing.assert_array_equal(read(folder, content)["a.weight"], expected, strict=True)
 
 
 def test_numbers_that_are_not_packed(folder: Path):
@@ -310,7 +312,9 @@ def test_what_protobuf_or_caffe_would_not_write(folder: Path, content: bytes, re
 
 def test_a_blob_of_a_million_dimensions_is_refused_at_once(folder: Path):
     """Their product alone has seven million bits; it would take minutes."""
-    assert "cannot have the shape" in refused(folder, layer("a", message(7, message(1, b"\x7f" * 1_000_000))))
+    text = refused(folder, layer("a", message(7, message(1, b"\x7f" * 1_000_000))))
+    assert "cannot have the shape" in text
+    assert len(text) < 500
 
 
 def test_a_large_file_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch):

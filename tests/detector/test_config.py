@@ -5,6 +5,7 @@ import pytest
 from detector.config import DetectorConfig, ModelConfig, config_hash, parse, read_yaml, to_plain
 from detector.errors import InputError
 from detector.training.recipes import Recipe, load_recipe
+from detector.weights import find_model
 
 DATA = {"train_split": "train", "eval_split": "val"}
 
@@ -74,7 +75,16 @@ def test_missing_file_points_at_the_recipes(tmp_path: Path):
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", [p for p in CONFIGS if p.name != "paper.yaml"], ids=lambda p: p.name)
+DETECTORS = ("paper", "ensemble")
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem in DETECTORS], ids=lambda p: p.name)
+def test_shipped_detectors_use_shipped_models(path: Path):
+    config = parse(DetectorConfig, read_yaml(path, ""), str(path))
+    assert all(find_model(name).exists() for name in config.models)
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem not in DETECTORS], ids=lambda p: p.name)
 def test_shipped_recipes_are_valid(path: Path):
     assert load_recipe(path).optimizer.steps > 0
 

@@ -120,6 +120,8 @@ def test_top_is_the_best_first_and_of_equal_ones_the_earlier():
         assert [name for name, _ in found.top(count)] == order[:count]
     assert found.top(3) == [("b", pytest.approx(0.3)), ("d", pytest.approx(0.3)), ("e", pytest.approx(0.2))]
     assert all(type(probability) is float for _, probability in found.top())
+    many = Classification(np.tile(np.float32([0.1, 0.2]), 200), tuple(map(str, range(400))))
+    assert [name for name, _ in many.top(400)] == [*many.class_names[1::2], *many.class_names[::2]]
 
 
 @pytest.mark.parametrize(

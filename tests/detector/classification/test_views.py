@@ -65,6 +65,7 @@ SHAPES = {
     "landscape": (500, 375),
     "portrait": (341, 510),
     "square": (300, 300),
+    "almost square": (257, 256),
     "of the first scale": (311, 256),
     "tiny": (5, 3),
     "a pixel": (1, 1),

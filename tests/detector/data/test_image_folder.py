@@ -77,6 +77,11 @@ def test_a_whole_name_is_not_the_beginning_of_another(root: Path, name: str):
     assert labels(root, classes) == {f"{name}/1.jpg": classes.index(name)}
 
 
+def test_a_whole_name_comes_before_a_synonym(root: Path):
+    make(root, "crane_1.jpg")
+    assert labels(root, ("crane, bird", "crane")) == {"crane_1.jpg": 1}
+
+
 def test_of_equal_names_the_first_counts(root: Path):
     make(root, "crane_1.jpg", "maillot/1.jpg")
     classes = ("crane", "x", "crane, machine", "maillot", "maillot")

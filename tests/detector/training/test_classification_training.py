@@ -389,7 +389,7 @@ def test_two_processes_give_the_weights_of_one(root: Path, tmp_path: Path, monke
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [tmp_path / "script.py", root, tmp_path, json.dumps(to_plain(short))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     together = torch.load(tmp_path / "weights.pt", weights_only=True)
     for kind in ("network", "ema"):
