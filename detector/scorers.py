@@ -53,6 +53,8 @@ def make_scorer(model: Model, device: torch.device, dtype: torch.dtype) -> Regio
     if isinstance(network, RegionClassifier) and isinstance(config, ModelConfig):
         return SharedScorer(network, config, dtype)
     if isinstance(network, CropClassifier) and isinstance(config, RCNNConfig):
+        if config.head == "svm" and not network.svm_weight.any():
+            raise InputError("the model has no SVMs: its training did not come to its end; use head softmax")
         return CropScorer(network, config, dtype)
     raise InputError(f"a model for {model.kind} cannot detect; give one for regions or crops")
 

@@ -93,6 +93,8 @@ def evaluate(
         raise InputError("--split: give the name of a list of images, such as test")
     if ablation:
         _refuse(given, {"--detections", "--classes", "--save-detections"}, "--ablation")
+        if metric != "voc07":
+            raise InputError(f"--metric {metric} means nothing with --ablation, which has voc07; leave it out")
         _ablate(root, split, model, config, limit, json, device)
         return
     if detections is not None and not model is config is save_detections is None:
@@ -115,8 +117,8 @@ def evaluate(
             from proposals import warm_up
 
             warm_up(console.result)
-            detector = load_detector(model, device, config)
             model = model or (DEFAULT_MODEL if config is None else None)
+            detector = load_detector(model, device, config)
             if chosen is None:
                 images = VOCDataset(root, split, detector.class_names)
             images = images.first(limit or len(images))
@@ -193,5 +195,5 @@ def _ablate(
     for name, result in results.items():
         console.result(f"{name:24} mAP {100 * result.mean_ap:.1f}")
     if json is not None:
-        write_json(json, {name: {"mAP": result.mean_ap} for name, result in results.items()})
+        write_json(json, {name: {"mAP": r.mean_ap, "metric": r.metric} for name, r in results.items()})
 

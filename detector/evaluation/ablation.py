@@ -54,7 +54,10 @@ def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = Fal
     def images() -> Iterator[tuple[Image, Proposals, Annotations]]:
         for index in tqdm(range(len(dataset)), desc="evaluate", unit="image", disable=None if progress else True):
             image, annotations = read_image(dataset.image_path(index)), dataset.annotations(index)
-            check_size((image.width, image.height), annotations.image_size)
+            try:
+                check_size((image.width, image.height), annotations.image_size)
+            except InputError as error:
+                raise InputError(f"{dataset.image_path(index)}: {error}") from None
             yield image, detector.proposer(image.pixels), annotations
 
     return ablate(first, images(), detector.class_names, detector.postprocess, others)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from detector.config import Calibration, RCNNConfig
+from detector.config import Calibration, RCNNConfig, config_hash
 from detector.crops import crop_windows, warp_windows
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
@@ -27,7 +27,7 @@ from detector.precision import fast_dtype
 from detector.rcnn import CropClassifier
 from detector.scorers import CropScorer
 from detector.training.data import ProposedImages, sample_index
-from detector.training.distributed import no_exchange, rank, world_size
+from detector.training.distributed import world_size
 from detector.training.examples import distort
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
@@ -69,8 +69,8 @@ class CropTask(Task[CropBatch]):
     head = ("classifier",)
 
     def __init__(self, recipe: CropRecipe, root: Path, cache: Path) -> None:
-        if recipe.batch.images % world_size():
-            raise InputError(f"batch.images is {recipe.batch.images}: no multiple of the {world_size()} processes")
+        if world_size() > 1:
+            raise InputError("task crops trains in one process: start it without torchrun")
         self.recipe: CropRecipe = recipe
         self.data = ProposedImages(VOCDataset(root, recipe.data.train_split), recipe.model.proposals, cache)
         self.held_back = ProposedImages(VOCDataset(root, recipe.data.eval_split), recipe.model.proposals, cache)
@@ -86,9 +86,8 @@ class CropTask(Task[CropBatch]):
 
     def example(self, step: int) -> CropBatch:
         images = self.recipe.batch.images
-        slots = range(step * images + rank(), (step + 1) * images, world_size())
         parts = []
-        for slot in slots:
+        for slot in range(step * images, (step + 1) * images):
             index = sample_index(self.recipe.seed, slot, len(self.data))
             parts.append(self._crops(self.data, index, np.random.default_rng((self.recipe.seed, slot, 2))))
         return CropBatch(torch.cat([p.crops for p in parts]), torch.cat([p.labels for p in parts]))
@@ -129,15 +128,14 @@ class CropTask(Task[CropBatch]):
     ) -> dict[str, float]:
         labels = example.labels.to(self._device)
         size = self.recipe.batch.micro_batch
-        total = self.recipe.batch.crops / world_size()
+        total = self.recipe.batch.crops
         loss, right = 0.0, 0
         for start in range(0, len(example), size):
             part = slice(start, start + size)
-            with no_exchange(model, start + size < len(example)):
-                with autocast:
-                    logits = model(example.crops[part].to(self._device)).float()
-                one = F.cross_entropy(logits, labels[part], reduction="sum") / total
-                one.backward()
+            with autocast:
+                logits = model(example.crops[part].to(self._device)).float()
+            one = F.cross_entropy(logits, labels[part], reduction="sum") / total
+            one.backward()
             loss += one.item()
             right += int((logits.argmax(1) == labels[part]).sum())
         return {"loss": loss, "accuracy": right / max(1, len(example))}
@@ -148,9 +146,11 @@ class CropTask(Task[CropBatch]):
         numbers = self._judge_crops(network)
         config = self.recipe.model
         if last:
-            found, config = self._fit_heads(network, out / f"features_{weights_hash(network)}")
+            cache = out / f"features_{config_hash(self.recipe)}_{weights_hash(network)}"
+            found, config = self._fit_heads(network, cache)
             numbers |= found
-            facts |= {"metric": "voc07", "split": self.recipe.data.eval_split, "images": self.recipe.data.eval_limit}
+            images = min(len(self.held_back), self.recipe.data.eval_limit)
+            facts |= {"metric": "voc07", "split": self.recipe.data.eval_split, "images": images}
         facts |= {name: round(value, 4) for name, value in numbers.items()}
         save_model(Model(network, config, self.data.dataset.class_names, facts), out / "model.safetensors")
         return numbers

@@ -1,5 +1,6 @@
 """Training images of a data set with their proposals, kept on disk."""
 
+import functools
 import logging
 from pathlib import Path
 
@@ -68,4 +69,9 @@ class ProposedImages:
 def sample_index(seed: int, position: int, images: int) -> int:
     """The image at a position of an endless training order: every epoch visits all of them in a new order."""
     epoch, place = divmod(position, images)
-    return int(np.random.default_rng((seed, epoch)).permutation(images)[place])
+    return int(_order(seed, epoch, images)[place])
+
+
+@functools.lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, images: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(images)

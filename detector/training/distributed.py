@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
-from torch import distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import distributed
 
 
 def rank() -> int:
@@ -34,10 +33,3 @@ def process_group() -> Iterator[None]:
         yield
     finally:
         distributed.destroy_process_group()
-
-
-def no_exchange(model: nn.Module, wanted: bool) -> AbstractContextManager[None]:
-    """While `wanted`, gradients are added up in each process instead of exchanged."""
-    if wanted and isinstance(model, DistributedDataParallel):
-        return model.no_sync()
-    return nullcontext()

@@ -33,7 +33,8 @@ def initialise_backbone(network: nn.Module, backbone: Backbone, init: Path | Non
     source = {re.sub(r"^(trunk|backbone)\.", f"{place}.", name): tensor for name, tensor in loaded.items()}
     own = network.state_dict()
     matching = {k: v for k, v in source.items() if k in own and own[k].shape == v.shape}
-    if not matching:
-        raise InputError(f"{init}: a model of another network; none of its tensors fits the recipe's")
+    missing = next((k for k in own if k.startswith(f"{place}.") and k not in matching), None)
+    if missing is not None:
+        raise InputError(f"{init}: a model of another backbone than the recipe's; '{missing}' is not in it")
     log.info("%d of %d tensors from %s", len(matching), len(own), init)
     network.load_state_dict(matching, strict=False)

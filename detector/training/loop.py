@@ -125,7 +125,7 @@ class TrainingLoop(Generic[Example]):
         if not resumed:
             task.initialise(init)
         average = get_ema_multi_avg_fn(self.config.ema_decay)
-        self.ema = AveragedModel(self.network, multi_avg_fn=average)
+        self.ema = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         if resumed:
             self._restore(load_checkpoint(self.checkpoint, self.recipe_hash))
         self.model: nn.Module = self.network
@@ -237,6 +237,8 @@ class TrainingLoop(Generic[Example]):
         values = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
         state = (self.step, self.config.steps, values, rate, seconds, hours)
         log.info("step %d/%d  %s  rate %.5f  %.3f s a step, %.1f h to go", *state)
+        if rank() > 0:
+            return
         for name, value in {**mean, "rate": rate}.items():
             board.add_scalar(name, value, self.step)
 

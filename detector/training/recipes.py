@@ -218,6 +218,6 @@ def load_recipe(path: str | Path) -> AnyRecipe:
     """
     values = read_yaml(path, "the recipes are in configs/")
     task = values.get("task", "regions") if isinstance(values, dict) else "regions"
-    if task not in KINDS:
+    if not isinstance(task, str) or task not in KINDS:
         raise InputError(f"{path}: task: '{task}' is not known; known are {', '.join(KINDS)}")
     return parse(KINDS[task], values, str(path))

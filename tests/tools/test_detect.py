@@ -51,7 +51,7 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> RuleDetector:
     rule = RuleDetector()
     module = types.ModuleType("detector.pipeline")
 
-    def load_detector(model: Path | None, device: str) -> RuleDetector:
+    def load_detector(model: Path | None, device: str, config: Path | None) -> RuleDetector:
         rule.loaded = (model, device)
         return rule
 
@@ -284,7 +284,7 @@ def test_a_place_without_permission_is_found_before_any_work(
 def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
     """Its one line is shown, and results of an earlier run stay."""
 
-    def load_detector(model: Path, device: str) -> None:
+    def load_detector(model: Path, device: str, config: Path | None) -> None:
         raise InputError(f"{model}: no such file")
 
     monkeypatch.setattr(sys.modules["detector.pipeline"], "load_detector", load_detector)
@@ -363,7 +363,7 @@ def interrupt(image):
         signal.raise_signal(signal.SIGINT)
 rule.before = interrupt
 module = types.ModuleType("detector.pipeline")
-module.load_detector = lambda model, device: rule
+module.load_detector = lambda model, device, config: rule
 sys.modules["detector.pipeline"] = module
 from detector.cli import main
 main()

@@ -31,7 +31,7 @@ from detector.rcnn import CropClassifier
 from detector.training.classification import PatchBatch
 from detector.training.initial import initialise_backbone
 from detector.training.loop import TrainingLoop, learning_rate
-from detector.training.recipes import ClassificationRecipe
+from detector.training.recipes import ClassificationRecipe, PatchConfig
 from detector.training.start import make_loop
 from detector.weights import Model, load_model, save_model
 
@@ -273,6 +273,21 @@ def test_examples_depend_on_seed_and_step_alone(root: Path, tmp_path: Path):
     assert not torch.equal(task.example(0).patches, task.example(7).patches)
 
 
+def test_every_patch_has_random_numbers_of_its_own(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn: list[float] = []
+
+    def plain_patch(pixels: np.ndarray, size: int, config: PatchConfig, rng: np.random.Generator) -> np.ndarray:
+        drawn.append(rng.random())
+        return np.zeros((size, size, 3), np.uint8)
+
+    monkeypatch.setattr("detector.training.classification.make_patch", plain_patch)
+    for seed in (0, 1):
+        task = trainer(root, tmp_path, recipe(seed=seed)).task
+        for step in range(5):
+            task.example(step)
+    assert len(set(drawn)) == len(drawn) == 40
+
+
 @pytest.mark.parametrize("world", [2, 4])
 def test_processes_share_the_batch_of_one(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: int):
     """Sample i of the batch belongs to process i modulo their number, as in `BatchDropout`."""
@@ -389,7 +404,9 @@ def test_two_processes_give_the_weights_of_one(root: Path, tmp_path: Path, monke
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [tmp_path / "script.py", root, tmp_path, json.dumps(to_plain(short))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [*launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=1800
+    )
     assert done.returncode == 0, done.stderr
     together = torch.load(tmp_path / "weights.pt", weights_only=True)
     for kind in ("network", "ema"):
