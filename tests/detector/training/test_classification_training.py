@@ -328,7 +328,7 @@ def test_weights_of_another_network(root: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"w\.npz: weights of the BVLC GoogLeNet; the recipe's backbone is another"):
         trainer(root, tmp_path / "run", other, tmp_path / "w.npz")
     save_model(Model(ImageClassifier(5), ClassifierConfig(), tuple("abcde"), {}), tmp_path / "m.safetensors")
-    with pytest.raises(InputError, match=r"m\.safetensors: a model of another network"):
+    with pytest.raises(InputError, match=r"m\.safetensors: a model of another backbone"):
         trainer(root, tmp_path / "run", other, tmp_path / "m.safetensors")
 
 
