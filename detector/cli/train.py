@@ -13,7 +13,7 @@ from detector.output import check_writable_file
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe, for example configs/voc07.yaml.")],
-    root: Annotated[Path, typer.Option(help="Data set in VOC's layout: the folder that holds JPEGImages.")],
+    root: Annotated[Path, typer.Option(help="Data set: folder that holds JPEGImages; classification: train and val.")],
     init: Annotated[
         Path | None, typer.Option(help="Weights to start from: the BVLC .npz, or a model file (.safetensors).")
     ] = None,
@@ -51,7 +51,7 @@ def train(
         handlers=[logging.StreamHandler(), logging.FileHandler(out / "train.log")],
         force=True,
     )
-    with process_group():
+    with process_group(device):
         loop = make_loop(loaded, root, out, init, cache, device)
         try:
             loop.run()

@@ -20,15 +20,16 @@ def world_size() -> int:
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
-    """Within the block, processes that torchrun started know each other (gloo on CPUs, NCCL on GPUs)."""
+def process_group(device: str = "auto") -> Iterator[None]:
+    """Within the block, processes that torchrun started know each other (NCCL on GPUs, gloo with device "cpu")."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    if torch.cuda.is_available():
+    on_gpus = device != "cpu" and torch.cuda.is_available()
+    if on_gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     # the others wait while the first process evaluates
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=12))
+    distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=timedelta(hours=12))
     try:
         yield
     finally:

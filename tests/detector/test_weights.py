@@ -71,7 +71,7 @@ def test_a_photo_is_no_model():
 
 def test_safetensors_of_another_kind(tmp_path: Path):
     save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors")
-    with pytest.raises(InputError, match="not a detection model of this project"):
+    with pytest.raises(InputError, match="not a model of this project"):
         load_model(tmp_path / "a.safetensors")
 
 
