@@ -1,7 +1,7 @@
 """Which number format the network computes in: bfloat16 where it is faster, found by a measurement.
 
 CPUs with AVX512_BF16 or AMX run bfloat16 convolutions at about twice the speed; others fall back to loops that are
-4 to 16 times slower (PyTorch issue 183815). So the two are timed once a process, on a layer like GoogLeNet's.
+4 to 16 times slower (pytorch/pytorch#183815). So the two are timed once a process, on a layer like GoogLeNet's.
 """
 
 import functools
