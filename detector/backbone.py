@@ -22,4 +22,4 @@ class Backbone(nn.Module):
     std: Colour = (1.0, 1.0, 1.0)
 
     def freeze_stem(self) -> None:
-        """Takes the first convolutions out of training: their edges and blobs serve any task."""
+        """Takes the first convolutions out of training, whose edges and blobs serve any task; here it does nothing."""

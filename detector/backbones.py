@@ -4,7 +4,7 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx.proxy import TraceError
 
 from detector.backbone import Backbone
@@ -15,6 +15,31 @@ _OFFSETS = {"googlenet": 22.5, "vgg": 16.0, "convnext": 16.0, "swin": 16.0}
 """Unpadded pools, or even kernels without padding, move the cells; odd kernels with padding leave cell 0 at 0.5."""
 
 
+def torchvision_network(name: str, pretrained: bool = False) -> nn.Module:
+    """A classification network of torchvision.
+
+    Args:
+        name: as in `torchvision.models.get_model`: googlenet, resnet18, mobilenet_v3_large, ...
+        pretrained: download torchvision's ImageNet weights.
+
+    Raises:
+        InputError: torchvision has no such network, or its weights cannot be downloaded.
+    """
+    from torchvision.models import get_model
+
+    special: dict[str, Any] = {}
+    if name == "googlenet":  # torchvision's weights come with auxiliary heads
+        special = {"transform_input": False, "aux_logits": pretrained}
+        special |= {} if pretrained else {"init_weights": True}
+    try:
+        return get_model(name, weights="DEFAULT" if pretrained else None, **special)
+    except ValueError:
+        raise InputError(f"backbone 'torchvision/{name}': torchvision has no network of this name") from None
+    except (URLError, OSError) as error:
+        reason = f"its weights cannot be downloaded ({error}); go online"
+        raise InputError(f"backbone 'torchvision/{name}': {reason}") from None
+
+
 class TorchvisionBackbone(Backbone):
     """A classification network of torchvision without its last pooling and classifier, at stride 32.
 
@@ -22,33 +47,19 @@ class TorchvisionBackbone(Backbone):
     pool.
 
     Args:
-        name: as in `torchvision.models.get_model`: googlenet, resnet18, mobilenet_v3_large, ...
-        pretrained: download torchvision's ImageNet weights.
+        name: of the network, which tells how its cells lie.
+        network: as `torchvision_network` gives it.
 
     Raises:
-        InputError: torchvision has no such classification network, or its weights cannot be downloaded.
+        InputError: it is no network that classifies photos at stride 32.
     """
 
     stride = 32
 
-    def __init__(self, name: str, pretrained: bool = False) -> None:
+    def __init__(self, name: str, network: nn.Module) -> None:
         super().__init__()
-        from torchvision.models import get_model
         from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-        special: dict[str, Any] = {}
-        if name == "googlenet":
-            special = {"aux_logits": pretrained, "transform_input": False}
-            special |= {} if pretrained else {"init_weights": True}
-        try:
-            network = get_model(name, weights="DEFAULT" if pretrained else None, **special)
-        except ValueError:
-            raise InputError(f"backbone 'torchvision/{name}': torchvision has no network of this name") from None
-        except (URLError, OSError) as error:
-            raise InputError(
-                f"backbone 'torchvision/{name}': its weights cannot be downloaded ({error}); go online, or give "
-                "--init with a file"
-            ) from None
         try:
             nodes = get_graph_node_names(network.eval())[1]
             if "avgpool" not in nodes[1:]:
@@ -70,19 +81,19 @@ class TorchvisionBackbone(Backbone):
         return self.body(x)["features"]
 
 
-def make_backbone(name: str, dense: bool = False, pretrained: bool = False) -> Backbone:
-    """A backbone by name.
+def make_backbone(name: str, dense: bool = False) -> Backbone:
+    """A backbone by name, with random weights.
 
     Args:
         name: `googlenet`, the paper's; `googlenet_bn`, the same with batch norm and without LRN; `torchvision/NAME`.
         dense: features at stride 16 (the two GoogLeNets; torchvision's stay at 32).
-        pretrained: download torchvision's weights.
 
     Raises:
         InputError: an unknown name; one line that gives the known ones.
     """
     if name.startswith("torchvision/"):
-        return TorchvisionBackbone(name.removeprefix("torchvision/"), pretrained)
+        name = name.removeprefix("torchvision/")
+        return TorchvisionBackbone(name, torchvision_network(name))
     if name not in ("googlenet", "googlenet_bn"):
         raise InputError(f"backbone '{name}' is not known; give googlenet, googlenet_bn or torchvision/NAME")
     return Trunk(dense, batch_norm=name == "googlenet_bn")

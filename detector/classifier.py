@@ -22,7 +22,12 @@ class AuxiliaryHead(nn.Module):
         self.classifier = nn.Linear(1024, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, 14, 14) -> (B, num_classes) logits
-        x = self.conv(F.avg_pool2d(x, 5, stride=3))
+        x = F.avg_pool2d(x, 5, stride=3)
+        if x.shape[2:] != (4, 4):
+            raise InputError(
+                "the auxiliary heads are made for inputs of 224 pixels: set model.size to 224, or auxiliary_weight to 0"
+            )
+        x = self.conv(x)
         x = F.relu(self.fc(x.flatten(1)))
         return self.classifier(self.dropout(x))
 

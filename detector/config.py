@@ -144,6 +144,10 @@ class RCNNConfig:
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     calibration: Calibration = field(default_factory=Calibration)
 
+    def __post_init__(self) -> None:
+        if self.postprocess.calibration != PostprocessConfig.calibration:
+            raise ValueError("postprocess.calibration means nothing for crops: give calibration.softmax and .svm")
+
 
 @dataclass(frozen=True)
 class DetectorConfig:

@@ -32,28 +32,17 @@ def crop_windows(boxes: Tensor, config: CropConfig) -> Tensor:
     return torch.cat((low, high), dim=1).float()
 
 
-def crop_regions(image: Tensor, boxes: Tensor, config: CropConfig) -> Tensor:
-    """Crops of regions of one image.
+def warp_windows(image: Tensor, windows: Tensor, size: int) -> Tensor:
+    """Windows of one image, each resized to a square.
 
     Args:
         image: (3, H, W) floating, normalised, so that zero is the mean.
-        boxes: (R, 4) xyxy in pixels of the image.
+        windows: (R, 4) xyxy in pixels of the image, as `crop_windows` gives them.
 
     Returns:
         (R, 3, size, size), channels last in memory; zero at points more than a pixel outside the outermost pixels'
         centres.
     """
-    return warp_windows(image, crop_windows(boxes, config), config.size)
-
-
-def warp_windows(image: Tensor, windows: Tensor, size: int) -> Tensor:
-    """(R, 3, size, size): windows (R, 4) of an image (3, H, W), each resized to a square; zero outside the image."""
     regions = torch.cat((windows.new_zeros(len(windows), 1), windows), dim=1).to(image)  # image 0 of the batch
     crops = torchvision_operators().roi_align(image[None], regions, 1.0, size, size, 1, True)
     return crops.contiguous(memory_format=torch.channels_last)
-
-
-def distinct_windows(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """(U, 4) the windows that differ, and (R,) int64 which of them each of `windows` (R, 4) is."""
-    unique, inverse = torch.unique(windows, dim=0, return_inverse=True)
-    return unique, inverse

@@ -58,9 +58,7 @@ class ResultFile:
 
     def __init__(self, path: Path) -> None:
         """Raises `InputError` if the file could not be written in the end."""
-        check_writable_file(path, "--json")
-        if path.suffix.lower() in EXTENSIONS:
-            raise InputError(f"--json {path}: is the name of a photo; give a name that ends in .json")
+        check_result_file(path, "--json")
         self._path = path
         self._entries: list[dict[str, Any]] = []
 
@@ -98,6 +96,13 @@ def _distinct_names(sources: Sequence[Source]) -> list[str]:
         taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def check_result_file(path: Path, option: str) -> None:
+    """The same for a file of results, which must not have the name of a photo."""
+    check_writable_file(path, option)
+    if path.suffix.lower() in EXTENSIONS:
+        raise InputError(f"{option} {path}: is the name of a photo; give another ending")
 
 
 def check_writable_file(path: Path, option: str) -> None:

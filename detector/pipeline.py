@@ -149,6 +149,8 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto") -> Detect
                 changed = replace(changed, head=config.head)
             model = replace(model, config=changed)
         models.append(model)
+    if (config.head, config.context) != (None, None) and not any(m.kind == "crops" for m in models):
+        raise InputError(f"{path}: head and context are for models that see crops, and none of these does")
     return Detector(
         models,
         device,

@@ -64,7 +64,7 @@ class CropClassifier(nn.Module):
         self.register_buffer("box_bias", torch.zeros(num_classes * 4))
 
     def normalise(self, image: Tensor) -> Tensor:
-        """(3, H, W) RGB in 0..255 -> the same with the mean at zero, as `crop_regions` wants it."""
+        """(3, H, W) RGB in 0..255 -> the same with the mean at zero, as `detector.crops.warp_windows` wants it."""
         return (image.float() - self.mean) / self.std
 
     def features(self, crops: Tensor) -> CropFeatures:

@@ -1,24 +1,23 @@
 """From the boxes of an image to their class scores and offsets, by one model or several."""
 
 import copy
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from detector.config import CropConfig, ModelConfig, RCNNConfig
-from detector.crops import crop_windows, distinct_windows, warp_windows
+from detector.crops import crop_windows, warp_windows
 from detector.errors import InputError
 from detector.images import Image
 from detector.network import RegionClassifier
 from detector.rcnn import CropClassifier, CropFeatures
 from detector.regions import Regions
-from detector.transforms import box_scale, input_size, to_input
+from detector.transforms import box_scale, input_size, resize, to_input
 from detector.weights import Model
 
 
@@ -115,8 +114,8 @@ class CropScorer:
     def features(self, image: Image, boxes: Tensor) -> CropFeatures:
         """Features of boxes (R, 4) in pixels of the image; those with the same window are computed once."""
         batches, which = self.crops(image, boxes)
-        parts = [_columns(self.network.features(batch)) for batch in batches]
-        return CropFeatures(*(torch.cat(column)[which] for column in zip(*parts, strict=True)))
+        parts = [vars(self.network.features(batch)) for batch in batches]
+        return CropFeatures(**{name: torch.cat([part[name] for part in parts])[which] for name in parts[0]})
 
     def crops(self, image: Image, boxes: Tensor) -> tuple[Iterator[Tensor], Tensor]:
         """Batches of the crops (B, 3, size, size) of boxes (R, 4) that differ, at least one batch, which may be empty;
@@ -124,13 +123,10 @@ class CropScorer:
         config = self.config.crops
         pixels, scale = reduce_large(image.pixels, config.longest_side)
         normalised = self.network.normalise(torch.from_numpy(pixels).permute(2, 0, 1).to(boxes.device))
-        windows, which = distinct_windows(crop_windows(boxes * torch.from_numpy(scale).to(boxes), config))
+        windows = crop_windows(boxes * torch.from_numpy(scale).to(boxes), config)
+        windows, which = torch.unique(windows, dim=0, return_inverse=True)
         some = windows.split(batch_size(config, boxes.device)) if len(windows) else (windows,)
         return (warp_windows(normalised, part, config.size).to(self.dtype) for part in some), which
-
-
-def _columns(features: CropFeatures) -> tuple[Tensor, Tensor, Tensor]:
-    return features.class_logits, features.pooled, features.parts
 
 
 def reduce_large(pixels: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -138,9 +134,7 @@ def reduce_large(pixels: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.
     height, width = pixels.shape[:2]
     factor = min(1.0, longest_side / max(width, height))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    if size != (width, height):
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(pixels), box_scale((width, height), size)
+    return resize(pixels, size), box_scale((width, height), size)
 
 
 _BYTES_PER_PIXEL = 600
@@ -158,7 +152,9 @@ def batch_size(crops: CropConfig, device: torch.device) -> int:
 
 
 def _free_memory() -> int:
+    """Bytes; on Linux with what the system would give up for it (its file cache above all), elsewhere a guess."""
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on this system
+        lines = Path("/proc/meminfo").read_text(encoding="ascii", errors="replace").splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
         return 1 << 30

@@ -27,13 +27,18 @@ def _rounded(side: float, multiple: int) -> int:
     return max(1, round(side / multiple)) * multiple
 
 
+def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image (H, W, 3) resized to `size` (w, h): by area where it becomes smaller, bilinear where larger."""
+    height, width = pixels.shape[:2]
+    if size == (width, height):
+        return pixels
+    smaller = size[0] * size[1] < width * height
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+
+
 def to_input(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
     """(H, W, 3) uint8 RGB -> (3, h, w) uint8 of `size` (w, h)."""
-    height, width = pixels.shape[:2]
-    if size != (width, height):
-        smaller = size[0] * size[1] < width * height
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(resize(pixels, size))).permute(2, 0, 1)
 
 
 def box_scale(image_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:

@@ -15,6 +15,7 @@ from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, in
 from detector.errors import InputError
 from detector.images import Image
 from detector.pipeline import load_detector
+from detector.scorers import CropScorer
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def benchmark(
     environment = Environment.current(threads)
     with thread_limit(threads):
         detector = load_detector(model, "cpu")
+        if isinstance(detector.scorers[0], CropScorer):
+            raise InputError("this measures a model of one shared pass; for a model that sees crops give --crops")
         tasks = [Task(lambda: detection_stages(detector, image), repeats)]
         skipped = {}
         for rival in RIVALS if rivals else ():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from detector.backbones import TorchvisionBackbone
+from detector.backbones import TorchvisionBackbone, torchvision_network
 from detector.caffe import load_caffe_weights
 from detector.classification.views import CROPS, views
 from detector.classifier import ImageClassifier
@@ -67,7 +67,8 @@ class Classifier:
         self.dtype = fast_dtype(str(self.device))
         self._members: list[tuple[torch.nn.Module, int]] = []
         for model in models:
-            assert isinstance(model.config, ClassifierConfig)
+            if not isinstance(model.config, ClassifierConfig):
+                raise InputError(f"a model for {model.kind} cannot classify whole images; give one for classification")
             network = copy.deepcopy(model.network).eval().requires_grad_(False).to(self.device)
             network.get_submodule("trunk").to(self.dtype).to(memory_format=torch.channels_last)
             self._members.append((network, model.config.size))
@@ -108,6 +109,8 @@ def load_classification_model(source: str | Path, labels: str | Path | None = No
         return _torchvision_model(str(source), labels)
     path = Path(source)
     if path.suffix == ".safetensors":
+        if labels is not None:
+            raise InputError(f"{path}: brings its class names; leave out the file of labels")
         return load_model(path, ("classification",))
     network = ImageClassifier()
     load_caffe_weights(network, path)
@@ -115,16 +118,15 @@ def load_classification_model(source: str | Path, labels: str | Path | None = No
     return Model(network.eval(), ClassifierConfig(), names, {"weights": path.name})
 
 
-def _torchvision_model(name: str, labels: str | Path | None) -> Model:
-    from torchvision.models import get_model
-
-    backbone = TorchvisionBackbone(name.removeprefix("torchvision/"), pretrained=True)
-    network = ImageClassifier(1000, backbone)
-    head = getattr(get_model(name.removeprefix("torchvision/"), weights="DEFAULT"), "fc", None)
+def _torchvision_model(source: str, labels: str | Path | None) -> Model:
+    name = source.removeprefix("torchvision/")
+    whole = torchvision_network(name, pretrained=True)
+    head = getattr(whole, "fc", None)
+    network = ImageClassifier(1000, TorchvisionBackbone(name, whole))
     if not isinstance(head, torch.nn.Linear) or head.weight.shape != network.classifier.weight.shape:
-        raise InputError(f"model '{name}': its classifier is not a single layer; give torchvision/googlenet")
+        raise InputError(f"model '{source}': its classifier is not a single layer; give torchvision/googlenet")
     network.classifier.load_state_dict(head.state_dict())
-    return Model(network.eval(), ClassifierConfig(name), imagenet_classes(labels), {"weights": name})
+    return Model(network.eval(), ClassifierConfig(source), imagenet_classes(labels), {"weights": source})
 
 
 def imagenet_classes(labels: str | Path | None = None, beside: Path | None = None) -> tuple[str, ...]:

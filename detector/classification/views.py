@@ -10,8 +10,9 @@ resized to 224; each also mirrored: 4 x 3 x 6 x 2.
 
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
+
+from detector.transforms import resize
 
 CROPS = (1, 10, 144)
 SHORT_SIDES = (256, 288, 320, 352)
@@ -37,13 +38,14 @@ def views(pixels: np.ndarray, crops: int, size: int = 224) -> Iterator[np.ndarra
     sides = SHORT_SIDES if crops == 144 else SHORT_SIDES[:1]
     for side in (round(side * size / 224) for side in sides):
         image = resize_short_side(pixels, side)
-        for square in _squares(image) if crops == 144 else [_centre_square(image)]:
+        squares = _squares(image)
+        for square in squares if crops == 144 else squares[1:2]:
             if crops == 1:
                 yield _centre(square, size)
                 continue
             parts = [*_corners(square, size), _centre(square, size)]
             if crops == 144:
-                parts.append(cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA))
+                parts.append(resize(square, (size, size)))
             for part in parts:
                 yield part
                 yield part[:, ::-1]
@@ -53,10 +55,7 @@ def resize_short_side(pixels: np.ndarray, side: int) -> np.ndarray:
     """The image resized so that its short side is `side` pixels."""
     height, width = pixels.shape[:2]
     factor = side / min(height, width)
-    size = (max(side, round(width * factor)), max(side, round(height * factor)))
-    if size == (width, height):
-        return pixels
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    return resize(pixels, (max(side, round(width * factor)), max(side, round(height * factor))))
 
 
 def _squares(image: np.ndarray) -> list[np.ndarray]:
@@ -65,10 +64,6 @@ def _squares(image: np.ndarray) -> list[np.ndarray]:
     side, room = min(height, width), abs(height - width)
     starts = (0, room // 2, room)
     return [image[:, s : s + side] if width >= height else image[s : s + side] for s in starts]
-
-
-def _centre_square(image: np.ndarray) -> np.ndarray:
-    return _squares(image)[1]
 
 
 def _centre(square: np.ndarray, size: int) -> np.ndarray:

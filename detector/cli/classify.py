@@ -2,14 +2,17 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
-from detector.output import check_writable_file, write_json_lines
+from detector.output import check_result_file, write_json_lines
 from detector.sources import Source, find_sources
+
+if TYPE_CHECKING:
+    from detector.classification.pipeline import Classifier
 
 NO_CLASSIFIER = (
     "give --model with weights of the BVLC GoogLeNet (.caffemodel or .npz), a classification model that was trained "
@@ -46,7 +49,7 @@ def classify(
       detector classify cat.jpg --model bvlc_googlenet.caffemodel --crops 10
     """
     if json is not None:
-        check_writable_file(json, "--json")
+        check_result_file(json, "--json")
     if not model:
         raise InputError(NO_CLASSIFIER)
     from detector.classification.pipeline import load_classifier
@@ -59,12 +62,9 @@ def classify(
     try:
         for source in found:
             try:
-                if not isinstance(source, Source):
+                if isinstance(source, InputError):
                     raise source
-                image = source.read()
-                start = time.perf_counter()
-                best = classifier(image).top(top)
-                seconds = time.perf_counter() - start
+                seconds, best = _classified(classifier, source, top)
             except InputError as error:
                 console.error(f"error: {error}")
                 failed += 1
@@ -83,3 +83,14 @@ def classify(
     if failed:
         console.error(f"{failed} of {len(found)} photos failed")
         raise typer.Exit(2)
+
+
+def _classified(classifier: "Classifier", source: Source, top: int) -> tuple[float, list[tuple[str, float]]]:
+    image = source.read()
+    start = time.perf_counter()
+    try:
+        best = classifier(image).top(top)
+    except (MemoryError, RuntimeError) as error:  # torch has RuntimeError for a lack of memory
+        reason = " ".join(str(error).split()) or "not enough memory"
+        raise InputError(f"{source.name}: classification failed ({reason})") from None
+    return time.perf_counter() - start, best

@@ -1,5 +1,6 @@
 """`detector evaluate`: average precision on an annotated data set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,10 +29,13 @@ def evaluate(
         Literal["voc", "imagenet"],
         typer.Option(help="Layout: voc, or imagenet for photos named CLASS/photo.jpg or CLASS_photo.jpg."),
     ] = "voc",
-    model: Annotated[
-        Path | None,
+    models: Annotated[
+        list[Path] | None,
         typer.Option(
-            metavar="PATH", help="Model file, or an installed model's name.", show_default="the model that is installed"
+            "--model",
+            metavar="PATH",
+            help="Model file, or an installed model's name; imagenet: several are averaged.",
+            show_default="the model that is installed",
         ),
     ] = None,
     config: Annotated[
@@ -42,7 +46,15 @@ def evaluate(
         bool,
         typer.Option("--ablation", help="Of an R-CNN: mAP of softmax and SVM, each with and without box regression."),
     ] = False,
-    crops: Annotated[int, typer.Option(help="imagenet: crops an image, 1, 10 or 144.")] = 1,
+    crops: Annotated[
+        int | None, typer.Option(metavar="N", help="imagenet: crops an image, 1, 10 or 144.", show_default="1")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="imagenet: class names, one a line.", show_default="synset_words.txt beside PATH"
+        ),
+    ] = None,
     detections: Annotated[
         Path | None,
         typer.Option(
@@ -51,7 +63,9 @@ def evaluate(
             "and run no model.",
         ),
     ] = None,
-    metric: Annotated[Metric, typer.Option(help="voc07: 11 points. voc10: area.")] = "voc07",
+    metric: Annotated[
+        Metric | None, typer.Option(help="voc07: 11 points. voc10: area.", show_default="voc07")
+    ] = None,
     classes: Annotated[
         str | None,
         typer.Option(
@@ -83,18 +97,20 @@ def evaluate(
     """
     given: dict[str, object] = {
         "--split": split, "--config": config, "--ablation": ablation or None, "--detections": detections,
-        "--classes": classes, "--save-detections": save_detections,
+        "--classes": classes, "--save-detections": save_detections, "--metric": metric,
     }  # fmt: skip
     if dataset == "imagenet":
-        _refuse(given, set(given), "--dataset imagenet")
-        _evaluate_classifier(root, model, crops, limit, json, device)
+        _refuse(given, tuple(given), "--dataset imagenet")
+        _evaluate_classifier(root, models or [], crops or 1, labels, limit, json, device)
         return
+    _refuse({"--crops": crops, "--labels": labels}, ("--crops", "--labels"), "--dataset voc")
     if split is None:
         raise InputError("--split: give the name of a list of images, such as test")
+    if models and len(models) > 1:
+        raise InputError("--model is one for --dataset voc; --config averages several, see configs/ensemble.yaml")
+    model = models[0] if models else None
     if ablation:
-        _refuse(given, {"--detections", "--classes", "--save-detections"}, "--ablation")
-        if metric != "voc07":
-            raise InputError(f"--metric {metric} means nothing with --ablation, which has voc07; leave it out")
+        _refuse(given, ("--detections", "--classes", "--save-detections", "--metric"), "--ablation")
         _ablate(root, split, model, config, limit, json, device)
         return
     if detections is not None and not model is config is save_detections is None:
@@ -123,7 +139,7 @@ def evaluate(
                 images = VOCDataset(root, split, detector.class_names)
             images = images.first(limit or len(images))
             predictions = predict(detector, images, progress=True)
-        evaluation = judge(predictions, images, metric=metric)
+        evaluation = judge(predictions, images, metric=metric or "voc07")
         console.result(evaluation.table())
         if save_detections is not None:
             write_predictions(save_detections, predictions, images)
@@ -141,25 +157,31 @@ def evaluate(
         raise typer.Exit(2)
 
 
-def _refuse(given: dict[str, object], names: set[str], mode: str) -> None:
-    for name, value in given.items():
-        if name in names and value is not None:
+def _refuse(given: dict[str, object], names: Sequence[str], mode: str) -> None:
+    for name in names:
+        if given[name] is not None:
             raise InputError(f"{name} means nothing with {mode}; leave it out")
 
 
 def _evaluate_classifier(
-    root: Path, model: Path | None, crops: int, limit: int | None, json: Path | None, device: str
+    root: Path,
+    models: Sequence[Path],
+    crops: int,
+    labels: Path | None,
+    limit: int | None,
+    json: Path | None,
+    device: str,
 ) -> None:
     if json is not None:
         check_writable_file(json, "--json")
-    if model is None:
+    if not models:
         raise InputError(f"--dataset imagenet: {NO_CLASSIFIER}")
     from detector.classification.evaluation import evaluate_classifier
     from detector.classification.pipeline import load_classifier
     from detector.data.image_folder import labelled_photos
 
     console = Console()
-    classifier = load_classifier([model], crops, device)
+    classifier = load_classifier(models, crops, device, labels)
     photos = labelled_photos(root, classifier.class_names)[:limit]
     try:
         result = evaluate_classifier(classifier, photos, progress=True)
@@ -168,7 +190,7 @@ def _evaluate_classifier(
         raise typer.Exit(130) from None
     console.result(result.table())
     if json is not None:
-        write_json(json, {"dataset": "imagenet", "model": str(model), "crops": crops, **result.to_dict()})
+        write_json(json, {"dataset": "imagenet", "models": [*map(str, models)], "crops": crops, **result.to_dict()})
     if result.failed:
         console.error(f"error: {len(result.failed)} of {result.images} photos failed")
         raise typer.Exit(2)
@@ -196,4 +218,3 @@ def _ablate(
         console.result(f"{name:24} mAP {100 * result.mean_ap:.1f}")
     if json is not None:
         write_json(json, {name: {"mAP": r.mean_ap, "metric": r.metric} for name, r in results.items()})
-

@@ -10,8 +10,7 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
-from detector.images import EXTENSIONS
-from detector.output import PictureFolder, check_writable_file, write_json, write_json_lines
+from detector.output import PictureFolder, check_result_file, check_writable_file, write_json, write_json_lines
 from detector.sources import Source, find_sources
 
 if TYPE_CHECKING:
@@ -77,9 +76,7 @@ def propose(
     """
     for option, path in (("--json", json), ("--export", export)):
         if path is not None:
-            check_writable_file(path, option)
-            if path.suffix.lower() in EXTENSIONS:
-                raise InputError(f"{option} {path}: is the name of a photo; give another ending")
+            check_result_file(path, option)
     if json is not None and json == export:
         raise InputError(f"--json and --export are both {json}; give two names")
     if report and (export is not None or cache is not None or levels):

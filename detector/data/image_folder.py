@@ -1,5 +1,6 @@
 """Photos that are labelled by the names of their folders or files, as ImageNet's are."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ def labelled_photos(root: Path, class_names: Sequence[str]) -> list[LabelledPhot
         raise InputError(f"{root}: no such folder of photos")
     known = _known_names(class_names)
     photos = []
-    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()):
+    files = (Path(folder) / name for folder, _, names in os.walk(root, followlinks=True) for name in names)
+    for path in sorted(file for file in files if file.suffix.lower() in EXTENSIONS and file.is_file()):
         inside = path.relative_to(root).parts
         if any(part.startswith(".") for part in inside):
             continue

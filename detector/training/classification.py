@@ -51,6 +51,7 @@ class ClassificationTask(Task[PatchBatch]):
 
     network: ImageClassifier
     head = ("classifier",)
+    several_processes = True
 
     def __init__(self, recipe: ClassificationRecipe, root: Path) -> None:
         if recipe.batch % world_size():
@@ -58,6 +59,10 @@ class ClassificationTask(Task[PatchBatch]):
         self.class_names = class_folders(root / recipe.train)
         self.data = labelled_photos(root / recipe.train, self.class_names)
         self.held_back = labelled_photos(root / recipe.val, self.class_names)
+        trained = {photo.label for photo in self.data}
+        for label, name in enumerate(self.class_names):
+            if label not in trained:
+                raise InputError(f"{root / recipe.train / name}: holds no photos to learn this class from")
         epoch = math.ceil(len(self.data) / recipe.batch)  # steps
         optimizer = replace(recipe.optimizer, steps=recipe.epochs * epoch, decay_every=recipe.decay_epochs * epoch)
         self.recipe: ClassificationRecipe = replace(recipe, optimizer=optimizer)
@@ -68,7 +73,7 @@ class ClassificationTask(Task[PatchBatch]):
     def initialise(self, init: Path | None) -> None:
         """From a file, or from nothing as Caffe did: the paper does not say how."""
         if init is None:
-            self.network.apply(_fill_like_caffe)
+            _fill_like_caffe(self.network)
         else:
             initialise_backbone(self.network, self.network.trunk, init)
 
@@ -100,17 +105,18 @@ class ClassificationTask(Task[PatchBatch]):
     def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Top-1 and top-5 of one centre crop of the held-back photos."""
         model = Model(network, self.recipe.model, self.class_names, facts)
-        result = evaluate_classifier(Classifier(model, 1, self.network.mean.device.type), self.held_back)
+        result = evaluate_classifier(Classifier(model, 1, str(self.network.mean.device)), self.held_back)
         numbers = {"top1": result.top1 / result.images, "top5": result.top5 / result.images}
         facts |= {**{name: round(value, 4) for name, value in numbers.items()}, "images": result.images}
         save_model(model, out / "model.safetensors")
         return numbers
 
 
-def _fill_like_caffe(module: nn.Module) -> None:
-    """Xavier weights by the number of inputs, biases 0.2 in convolutions and 0 in linear layers: BVLC's GoogLeNet."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        bound = math.sqrt(3 / (module.weight[0].numel()))
-        nn.init.uniform_(module.weight, -bound, bound)
-        if module.bias is not None:
-            nn.init.constant_(module.bias, 0.2 if isinstance(module, nn.Conv2d) else 0.0)
+def _fill_like_caffe(network: ImageClassifier) -> None:
+    """Xavier weights by the number of inputs, biases 0.2 but in the classifiers, where they are 0: BVLC's GoogLeNet."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            bound = math.sqrt(3 / module.weight[0].numel())
+            nn.init.uniform_(module.weight, -bound, bound)
+            if module.bias is not None:
+                nn.init.constant_(module.bias, 0.0 if name.split(".")[-1] == "classifier" else 0.2)

@@ -19,15 +19,12 @@ from tqdm import tqdm
 
 from detector.config import Calibration, RCNNConfig, config_hash
 from detector.crops import crop_windows, warp_windows
-from detector.data.voc import VOCDataset
-from detector.errors import InputError
 from detector.evaluation.ablation import ablate
 from detector.evaluation.calibration import fit_calibration
 from detector.precision import fast_dtype
 from detector.rcnn import CropClassifier
 from detector.scorers import CropScorer
-from detector.training.data import ProposedImages, sample_index
-from detector.training.distributed import world_size
+from detector.training.data import ProposedImages, proposed_splits, sample_index
 from detector.training.examples import distort
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
@@ -69,11 +66,8 @@ class CropTask(Task[CropBatch]):
     head = ("classifier",)
 
     def __init__(self, recipe: CropRecipe, root: Path, cache: Path) -> None:
-        if world_size() > 1:
-            raise InputError("task crops trains in one process: start it without torchrun")
         self.recipe: CropRecipe = recipe
-        self.data = ProposedImages(VOCDataset(root, recipe.data.train_split), recipe.model.proposals, cache)
-        self.held_back = ProposedImages(VOCDataset(root, recipe.data.eval_split), recipe.model.proposals, cache)
+        self.data, self.held_back = proposed_splits(recipe.data, recipe.model.proposals, root, cache)
         torch.manual_seed(recipe.seed)
         self.network = CropClassifier(len(self.data.dataset.class_names), recipe.model.network)
         self.network.backbone.freeze_stem()

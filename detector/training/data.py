@@ -14,6 +14,7 @@ from detector.errors import InputError
 from detector.evaluation.coverage import read_pixels
 from detector.evaluation.predictions import check_size
 from detector.images import Image, read_image
+from detector.training.recipes import DataConfig
 from proposals import ProposalCache, Proposals, SelectiveSearch, SelectiveSearchConfig, propose_files, warm_up
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,18 @@ class ProposedImages:
         except InputError as error:
             raise InputError(f"{sample.image_path}: {error}") from None
         return image, self.cache.get(data, lambda: self.cache.proposer(image.pixels)), sample.annotations
+
+
+def proposed_splits(
+    data: DataConfig, config: SelectiveSearchConfig, root: Path, cache: Path
+) -> tuple[ProposedImages, ProposedImages]:
+    """The images to train on and those held back, of a data set in VOC's layout: `root` holds `JPEGImages`.
+
+    Raises:
+        InputError: the data set or a split is missing.
+    """
+    train, held_back = (VOCDataset(root, split) for split in (data.train_split, data.eval_split))
+    return ProposedImages(train, config, cache), ProposedImages(held_back, config, cache)
 
 
 def sample_index(seed: int, position: int, images: int) -> int:

@@ -19,6 +19,15 @@ def world_size() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set in any of the processes; all of them have to ask."""
+    if world_size() == 1:
+        return flag
+    flags = torch.tensor(int(flag), device=device)
+    distributed.all_reduce(flags, distributed.ReduceOp.MAX)
+    return bool(flags.item())
+
+
 @contextmanager
 def process_group(device: str = "auto") -> Iterator[None]:
     """Within the block, processes that torchrun started know each other (NCCL on GPUs, gloo with device "cpu")."""

@@ -4,9 +4,9 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,7 +21,7 @@ from detector.errors import InputError
 from detector.pipeline import resolve_device
 from detector.precision import fast_dtype
 from detector.training.checkpoint import load_checkpoint, save_checkpoint
-from detector.training.distributed import rank, world_size
+from detector.training.distributed import any_process, rank, world_size
 from detector.training.interrupts import deferred_interrupts
 from detector.training.recipes import OptimizerConfig
 
@@ -52,11 +52,13 @@ class Task(ABC, Generic[Example]):
         recipe: of the whole run.
         network: what is trained; its parameters that need no gradient stay as they are.
         head: names of the network's children that start from nothing (`OptimizerConfig.head_rate`).
+        several_processes: whether `example` gives each process its part of the batch.
     """
 
     recipe: TrainingRecipe
     network: nn.Module
     head: tuple[str, ...] = ()
+    several_processes: bool = False
 
     @abstractmethod
     def initialise(self, init: Path | None) -> None:
@@ -99,7 +101,7 @@ class TrainingLoop(Generic[Example]):
     """Trains; `run` goes on where a checkpoint in `out` stopped.
 
     Several processes (torchrun) each train on their part of every example, by DistributedDataParallel; the first one
-    writes.
+    writes, its own part's numbers in the log.
 
     Args:
         task: what to train; its network is moved to the device.
@@ -108,10 +110,12 @@ class TrainingLoop(Generic[Example]):
         device: "auto", "cpu", "cuda".
 
     Raises:
-        InputError: weights or checkpoint cannot be used.
+        InputError: weights or checkpoint cannot be used, or the task trains in one process alone.
     """
 
     def __init__(self, task: Task[Example], out: Path, init: Path | None, device: str = "auto") -> None:
+        if world_size() > 1 and not task.several_processes:
+            raise InputError("this task trains in one process: start it without torchrun")
         self.task, self.out = task, out
         self.config = task.recipe.optimizer
         self.recipe_hash = config_hash(task.recipe)
@@ -144,7 +148,7 @@ class TrainingLoop(Generic[Example]):
         state = (self.step, steps, self.recipe_hash, self.dtype, self.device, world_size())
         log.info("step %d of %d, recipe %s, %s on %s, processes: %d", *state)
         self.task.prepare()
-        with SummaryWriter(str(self.out), purge_step=self.step + 1) as board:
+        with self._board() as board:
             while True:
                 if self.step == steps or (self.step > 0 and self.step % every == 0):
                     self._evaluate(board)
@@ -153,7 +157,16 @@ class TrainingLoop(Generic[Example]):
                 with deferred_interrupts() as interrupted:
                     self._train_until(min(steps, self.step - self.step % every + every), board, interrupted)
 
-    def _train_until(self, last: int, board: SummaryWriter, interrupted: Callable[[], bool]) -> None:
+    @contextmanager
+    def _board(self) -> Iterator[SummaryWriter | None]:
+        """TensorBoard's log, of the first process alone."""
+        if rank() > 0:
+            yield None
+            return
+        with SummaryWriter(str(self.out), purge_step=self.step + 1) as board:
+            yield board
+
+    def _train_until(self, last: int, board: SummaryWriter | None, interrupted: Callable[[], bool]) -> None:
         window: list[dict[str, float]] = []
         started = time.perf_counter()
         # the loader's own tensors on one thread: a second team of threads would only take the cores from the first
@@ -169,9 +182,10 @@ class TrainingLoop(Generic[Example]):
                     self.seconds += now - started
                     self._log(board, window, (now - started) / len(window))
                     window, started = [], now
-                if self.step % self.task.recipe.checkpoint_every == 0 or self.step == last or interrupted():
+                stop = any_process(interrupted(), self.device)
+                if self.step % self.task.recipe.checkpoint_every == 0 or self.step == last or stop:
                     self.save()
-                if interrupted():
+                if stop:
                     raise KeyboardInterrupt
 
     def train_step(self, example: Example) -> dict[str, float]:
@@ -220,8 +234,8 @@ class TrainingLoop(Generic[Example]):
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def _evaluate(self, board: SummaryWriter) -> None:
-        if rank() == 0:
+    def _evaluate(self, board: SummaryWriter | None) -> None:
+        if board is not None:
             facts = {"recipe": self.recipe_hash, "steps": self.step, "hours": round(self.seconds / 3600, 2)}
             numbers = self.task.evaluate(self.ema.module.eval(), facts, self.out, self.step == self.config.steps)
             log.info("step %d: %s", self.step, ", ".join(f"{name} {value:.4f}" for name, value in numbers.items()))
@@ -230,15 +244,15 @@ class TrainingLoop(Generic[Example]):
         if world_size() > 1:
             torch.distributed.barrier()
 
-    def _log(self, board: SummaryWriter, window: list[dict[str, float]], seconds: float) -> None:
+    def _log(self, board: SummaryWriter | None, window: list[dict[str, float]], seconds: float) -> None:
+        if board is None:
+            return
         mean = {name: sum(numbers[name] for numbers in window) / len(window) for name in window[0]}
         rate = learning_rate(self.config, self.step - 1)
         hours = seconds * (self.config.steps - self.step) / 3600
         values = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
         state = (self.step, self.config.steps, values, rate, seconds, hours)
         log.info("step %d/%d  %s  rate %.5f  %.3f s a step, %.1f h to go", *state)
-        if rank() > 0:
-            return
         for name, value in {**mean, "rate": rate}.items():
             board.add_scalar(name, value, self.step)
 

@@ -177,6 +177,16 @@ class PatchConfig:
 
 
 @dataclass(frozen=True)
+class ClassificationOptimizerConfig(OptimizerConfig):
+    """The same with GoogLeNet's decay, and Caffe's numbers where the paper has none."""
+
+    rate: Positive = 0.01
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    decay: Fraction | None = 0.96
+
+
+@dataclass(frozen=True)
 class ClassificationRecipe:
     """Training of a classifier of whole images as GoogLeNet was trained (sections 5 and 6).
 
@@ -198,9 +208,7 @@ class ClassificationRecipe:
     epochs: Count = 60
     batch: Count = 32
     decay_epochs: Count = 8
-    optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig(rate=0.01, weight_decay=2e-4, decay=0.96, warmup_steps=0)
-    )
+    optimizer: ClassificationOptimizerConfig = field(default_factory=ClassificationOptimizerConfig)
     seed: Annotated[int, Field(ge=0)] = 0
     eval_every: Count = 1000
     checkpoint_every: Count = 100

@@ -8,16 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from detector.data.voc import VOCDataset
-from detector.errors import InputError
 from detector.evaluation.calibration import fit_calibration
 from detector.evaluation.predictions import LOWEST_SCORE
 from detector.evaluation.voc import VOCResult, voc_average_precision
 from detector.network import RegionClassifier
 from detector.pipeline import Detector
 from detector.regions import Regions
-from detector.training.data import ProposedImages, sample_index
-from detector.training.distributed import world_size
+from detector.training.data import ProposedImages, proposed_splits, sample_index
 from detector.training.examples import Example, make_example
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
@@ -41,11 +38,8 @@ class RegionTask(Task[Example]):
     network: RegionClassifier
 
     def __init__(self, recipe: Recipe, root: Path, cache: Path) -> None:
-        if world_size() > 1:
-            raise InputError("task regions trains one image a step: start one process, without torchrun")
         self.recipe: Recipe = recipe
-        self.data = ProposedImages(VOCDataset(root, recipe.data.train_split), recipe.model.proposals, cache)
-        self.held_back = ProposedImages(VOCDataset(root, recipe.data.eval_split), recipe.model.proposals, cache)
+        self.data, self.held_back = proposed_splits(recipe.data, recipe.model.proposals, root, cache)
         torch.manual_seed(recipe.seed)
         self.network = RegionClassifier(len(self.data.dataset.class_names), recipe.model.network)
         self.network.trunk.freeze_stem()

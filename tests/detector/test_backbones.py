@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 
 from detector.backbone import Backbone
-from detector.backbones import TorchvisionBackbone, make_backbone
+from detector.backbones import TorchvisionBackbone, make_backbone, torchvision_network
 from detector.classifier import ImageClassifier
 from detector.config import CropNetworkConfig, NetworkConfig
 from detector.errors import InputError
@@ -72,7 +72,7 @@ def test_offset_and_stride_are_those_of_the_fields_of_view(backbone: Backbone, m
 def test_offset_of_other_families(name: str, offset: float):
     """The centre of the energy of the gradient of random networks: less exact, but it tells half a cell."""
     torch.manual_seed(0)
-    backbone, place = TorchvisionBackbone(name).eval(), torch.arange(224) + 0.5
+    backbone, place = make_backbone(f"torchvision/{name}").eval(), torch.arange(224) + 0.5
     x = torch.randn(1, 3, 224, 224, requires_grad=True)
     backbone(x)[0, :, 3, 3].square().sum().backward()
     energy = x.grad[0].square().sum(dim=0)
@@ -102,7 +102,7 @@ def test_pretrained_features_are_those_of_torchvisions_network(name: str, monkey
     monkeypatch.setattr(
         "torchvision.models._api.WeightsEnum.get_state_dict", lambda self, *args, **named: reference.state_dict()
     )
-    backbone = make_backbone(f"torchvision/{name}", pretrained=True).eval()
+    backbone = TorchvisionBackbone(name, torchvision_network(name, pretrained=True)).eval()
     features: list[Tensor] = []
     reference.avgpool.register_forward_hook(lambda module, inputs, output: features.append(inputs[0]))
     photo = torch.randint(256, (2, 3, 224, 224), dtype=torch.uint8)
@@ -156,7 +156,7 @@ def test_weights_that_cannot_be_downloaded(error: Exception, monkeypatch: pytest
 
     monkeypatch.setattr(torchvision.models, "get_model", offline)
     with pytest.raises(InputError, match=r"'torchvision/resnet18': its weights cannot be downloaded .*(route|full)"):
-        make_backbone("torchvision/resnet18", pretrained=True)
+        torchvision_network("resnet18", pretrained=True)
 
 
 @pytest.mark.parametrize("name", ["googlenet_bn", "torchvision/resnet18"])

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from detector.config import DetectorConfig, ModelConfig, config_hash, parse, read_yaml, to_plain
+from detector.config import DetectorConfig, ModelConfig, RCNNConfig, config_hash, parse, read_yaml, to_plain
 from detector.errors import InputError
-from detector.training.recipes import Recipe, load_recipe
+from detector.training.recipes import ClassificationRecipe, Recipe, load_recipe
 from detector.weights import find_model
 
 DATA = {"train_split": "train", "eval_split": "val"}
@@ -94,6 +94,25 @@ def test_the_papers_system_is_as_published():
     config = parse(DetectorConfig, read_yaml(path, ""), str(path))
     assert config.proposals.superpixel_scale == 2
     assert (config.context, config.head, config.box_regression) == (0, "softmax", False)
+
+
+def test_an_optimizer_given_in_part_keeps_the_papers_decay():
+    values = {"task": "classification", "optimizer": {"rate": 0.02}}
+    optimizer = parse(ClassificationRecipe, values, "r.yaml").optimizer
+    assert (optimizer.rate, optimizer.decay, optimizer.weight_decay, optimizer.warmup_steps) == (0.02, 0.96, 2e-4, 0)
+
+
+@pytest.mark.parametrize("task", [["crops"], {"a": 1}])
+def test_a_task_that_is_no_name(tmp_path: Path, task: object):
+    path = tmp_path / "r.yaml"
+    path.write_text(f"task: {task}")
+    with pytest.raises(InputError, match=r"r\.yaml: task: .* is not known"):
+        load_recipe(path)
+
+
+def test_calibration_of_crops_has_its_own_place():
+    with pytest.raises(InputError, match=r"give calibration\.softmax and \.svm"):
+        parse(RCNNConfig, {"postprocess": {"calibration": [2.0, 1.0]}}, "m")
 
 
 def test_unknown_task(tmp_path: Path):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.config import CropConfig, parse
-from detector.crops import crop_regions, crop_windows, distinct_windows, warp_windows
+from detector.crops import crop_windows, warp_windows
 from detector.errors import InputError
 
 
@@ -42,7 +42,7 @@ def test_windows_by_hand(box: tuple[float, ...], config: CropConfig, window: tup
 
 def test_no_boxes():
     assert crop_windows(torch.zeros(0, 4), CropConfig()).shape == (0, 4)
-    assert crop_regions(torch.rand(3, 20, 20), torch.zeros(0, 4), CropConfig()).shape == (0, 3, 224, 224)
+    assert warp_windows(torch.rand(3, 20, 20), torch.zeros(0, 4), 224).shape == (0, 3, 224, 224)
 
 
 coordinate = st.floats(-300, 3000, width=32)
@@ -125,27 +125,18 @@ def test_a_window_of_the_crops_size_is_a_copy():
 
 def test_what_lies_off_the_image_is_zero():
     """A box of 8 pixels in the corner, of a crop whose context is as wide: a quarter of the crop is off the image."""
-    crop = crop_regions(torch.ones(3, 40, 40), torch.tensor([[0.0, 0, 8, 8]]), CropConfig(size=24, context=8))
+    windows = crop_windows(torch.tensor([[0.0, 0, 8, 8]]), CropConfig(size=24, context=8))
+    crop = warp_windows(torch.ones(3, 40, 40), windows, 24)
     assert crop[0, :, :7].eq(0).all()
     assert crop[0, :, :, :7].eq(0).all()
     assert crop[0, :, 8:, 8:].eq(1).all()
 
 
 def test_each_crop_has_its_own_window():
-    image, boxes = torch.rand(3, 30, 40), torch.tensor([[0.0, 0, 10, 10], [5, 5, 35, 25], [-5, 2, 9, 40]])
-    config = CropConfig(size=12, context=2)
-    together = crop_regions(image, boxes, config)
-    for crop, box in zip(together, boxes, strict=True):
-        torch.testing.assert_close(crop, crop_regions(image, box[None], config)[0])
-
-
-def test_distinct_windows():
-    windows = torch.tensor([[5.0, 0, 9, 9], [-1, 0, 9, 9], [5, 0, 9, 9], [0, 0, 1, 1], [-1, 0, 9, 9]])
-    unique, which = distinct_windows(windows)
-    assert len(unique) == 3
-    assert which.dtype == torch.int64
-    assert torch.equal(unique[which], windows)
-    assert [len(part) for part in distinct_windows(torch.zeros(0, 4))] == [0, 0]
+    image, windows = torch.rand(3, 30, 40), torch.tensor([[0.0, 0, 10, 10], [5, 5, 35, 25], [-5, 2, 9, 40]])
+    together = warp_windows(image, windows, 12)
+    for crop, window in zip(together, windows, strict=True):
+        torch.testing.assert_close(crop, warp_windows(image, window[None], 12)[0])
 
 
 @pytest.mark.parametrize(("size", "context"), [(32, 16), (32, 40), (1, 1)])

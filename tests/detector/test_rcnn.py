@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ from detector.config import (
     PostprocessConfig,
     RCNNConfig,
 )
-from detector.crops import crop_regions
+from detector.crops import crop_windows, warp_windows
 from detector.errors import InputError
 from detector.images import Image
 from detector.pipeline import Detector
@@ -146,7 +147,8 @@ def test_the_heads_travel_in_the_model_file(tmp_path):
 def test_scorer_features_are_those_of_the_crops(scorer: CropScorer):
     image = noise()
     normalised = scorer.network.normalise(torch.from_numpy(image.pixels).permute(2, 0, 1))
-    assert_same(scorer.features(image, BOXES), scorer.network.features(crop_regions(normalised, BOXES, CONFIG.crops)))
+    crops = warp_windows(normalised, crop_windows(BOXES, CONFIG.crops), CONFIG.crops.size)
+    assert_same(scorer.features(image, BOXES), scorer.network.features(crops))
 
 
 def test_equal_windows_are_computed_once(scorer: CropScorer, crops_seen: list[int]):
@@ -291,10 +293,10 @@ def test_batch_on_a_gpu(crops_that_fit: float, expected: int, monkeypatch: pytes
 def test_free_memory_is_measured_or_guessed(monkeypatch: pytest.MonkeyPatch):
     assert scorers._free_memory() > 1 << 20
 
-    def unknown(name: str) -> int:
-        raise ValueError(name)
+    def absent(path: Path, **options: str) -> str:
+        raise FileNotFoundError(path)
 
-    monkeypatch.setattr("os.sysconf", unknown)
+    monkeypatch.setattr(Path, "read_text", absent)
     assert scorers._free_memory() == 1 << 30
 
 

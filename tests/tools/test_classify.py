@@ -12,9 +12,11 @@ import pytest
 from PIL import Image as PillowImage
 from torch import nn
 
+from detector.classification.pipeline import Classification, Classifier
 from detector.classifier import ImageClassifier
 from detector.cli import main
 from detector.config import ClassifierConfig
+from detector.images import Image
 from detector.weights import DEFAULT_MODEL, Model, save_model
 
 CLASSES = ("dog", "wild cat, Felis silvestris", "bird")
@@ -109,6 +111,24 @@ def test_json_and_a_photo_that_is_broken(run: Run):
     assert found == [{"image": f"photos/{name}", "classes": classes} for name in ("1.jpg", "3.png")]
 
 
+@pytest.mark.parametrize(
+    ("failure", "reason"), [(RuntimeError("no\nmemory"), "no memory"), (MemoryError(), "not enough memory")]
+)
+def test_a_photo_that_the_network_fails_on(run: Run, monkeypatch: pytest.MonkeyPatch, failure: Exception, reason: str):
+    classify = Classifier.__call__
+
+    def failing(self: Classifier, image: Image) -> Classification:
+        if image.name == "photos/1.jpg":
+            raise failure
+        return classify(self, image)
+
+    monkeypatch.setattr(Classifier, "__call__", failing)
+    code, out, err = run("photos/1.jpg", "photos/3.png", "--model", "m.safetensors")
+    assert code == 2
+    assert without_seconds(out) == ["photos/3.png", *LINES]
+    assert err.splitlines()[0] == f"error: photos/1.jpg: classification failed ({reason})"
+
+
 def test_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(Path("photos/1.jpg").read_bytes())))
     assert without_seconds(run("-", "--model", "m.safetensors")[1]) == ["-", *LINES]
@@ -146,6 +166,7 @@ def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch):
         (("--model", DEFAULT_MODEL), f"{DEFAULT_MODEL}: a model for regions; one for classification is needed here"),
         (("--model", "torchvision/lenet"), "backbone 'torchvision/lenet': torchvision has no network of this name"),
         (("--model", "m.safetensors", "--model", "other.safetensors"), "the models must have the same classes"),
+        (("--model", "m.safetensors", "--json", "x.jpg"), "--json x.jpg: is the name of a photo; give another ending"),
         (("--model", "m.safetensors", "--json", "photos"), "--json photos: is a folder; give the name of a file"),
     ],
 )

@@ -246,7 +246,7 @@ def test_quiet_prints_errors_only(detector, folder, capsys):
         (("--json", "a"), "error: --json a: is a folder; give the name of a file"),
         (
             ("--json", "b/x.jpg"),
-            "error: --json b/x.jpg: is the name of a photo; give a name that ends in .json",
+            "error: --json b/x.jpg: is the name of a photo; give another ending",
         ),
         (("--json", "a/x.jpg/f.json"), "error: --json a/x.jpg/f.json: a/x.jpg is not a folder; give"),
         (("--out", "b/y.png"), "error: --out b/y.png: b/y.png is not a folder; give another place"),

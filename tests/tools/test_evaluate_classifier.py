@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
@@ -53,7 +54,21 @@ def test_hits(run: Run, model: Path, tmp_path: Path):
     content = json.loads((tmp_path / "new/result.json").read_text())
     assert content.pop("seconds_per_image") > 0
     hits = {"images": 4, "top1": 0.25, "top5": 0.75, "top1_hits": 1, "top5_hits": 3, "failed": {}}
-    assert content == {"dataset": "imagenet", "model": str(model), "crops": 10, **hits}
+    assert content == {"dataset": "imagenet", "models": [str(model)], "crops": 10, **hits}
+
+
+def test_several_models_are_averaged(run: Run, model: Path, tmp_path: Path):
+    """One has a, b and e among its best five, the other e and f, together they have all."""
+    network = ImageClassifier(len(CLASSES)).eval()
+    nn.init.zeros_(network.classifier.weight)
+    bias = {"a": -9.0, "b": -9.0, "e": 8.0, "f": 9.0}
+    network.classifier.bias.data = torch.tensor([bias.get(name, 0.0) for name in CLASSES])
+    save_model(Model(network, ClassifierConfig(size=32), CLASSES, {}), tmp_path / "f.safetensors")
+    _, out, _ = run("--model", model, "--model", tmp_path / "f.safetensors", "--json", tmp_path / "result.json")
+    assert out.startswith("top-1 1/4 (25.0%), top-5 4/4")
+    assert run("--model", tmp_path / "f.safetensors")[1].startswith("top-1 1/4 (25.0%), top-5 2/4")
+    content = json.loads((tmp_path / "result.json").read_text())
+    assert content["models"] == [str(model), str(tmp_path / "f.safetensors")]
 
 
 def test_limit(run: Run, model: Path):
@@ -80,13 +95,15 @@ def test_a_broken_photo_is_a_miss(run: Run, model: Path, tmp_path: Path):
         (("--model", "MODEL", "--crops", 3), "crops is 3; give 1, 10, 144"),
         (("--model", "MODEL", "--root", "none"), "none: no such folder of photos"),
         (("--model", "MODEL", "--split", "val"), "--split means nothing with --dataset imagenet; leave it out"),
+        (("--model", "MODEL", "--metric", "voc07"), "--metric means nothing with --dataset imagenet"),
+        (("--model", "MODEL", "--labels", "names.txt"), "MODEL: brings its class names; leave out the file of labels"),
         (("--model", "MODEL", "--ablation"), "--ablation means nothing with --dataset imagenet"),
     ],
 )
 def test_wrong_options_are_one_line(run: Run, model: Path, options: tuple[object, ...], message: str):
     code, out, err = run(*(model if option == "MODEL" else option for option in options))
     assert (code, out) == (2, "")
-    assert err.startswith(f"error: {message}")
+    assert err.startswith(f"error: {message.replace('MODEL', str(model))}")
     assert err.count("\n") == 1
 
 

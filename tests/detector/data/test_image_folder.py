@@ -120,3 +120,11 @@ def test_class_folders(root: Path):
         class_folders(root)
     make(root, "a/1.jpg", "B/1.jpg")
     assert class_folders(root) == ("B", "a", "b")
+
+
+def test_linked_folders_are_followed(root: Path, tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    make(elsewhere, "1.jpg")
+    root.mkdir()
+    (root / "cat").symlink_to(elsewhere, target_is_directory=True)
+    assert labels(root, ("cat", "dog")) == {"cat/1.jpg": 0}

@@ -242,7 +242,7 @@ def test_a_new_run_starts_from_the_seed_alone(root: Path, tmp_path: Path):
 
 
 def test_first_weights_are_caffes(root: Path, tmp_path: Path):
-    """Uniform with a variance of one over the inputs; biases 0.2 in convolutions, 0 in linear layers."""
+    """Uniform with a variance of one over the inputs; biases 0.2 but in the classifiers: BVLC's train_val.prototxt."""
     network = trainer(root, tmp_path, recipe(auxiliary_weight=0.3)).network
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -250,7 +250,7 @@ def test_first_weights_are_caffes(root: Path, tmp_path: Path):
             assert module.weight.abs().max() <= (3 / inputs) ** 0.5 * 1.00001, name
             if module.weight.numel() > 10_000:
                 assert module.weight.var().item() == pytest.approx(1 / inputs, rel=0.05), name
-            assert (module.bias == (0.2 if isinstance(module, nn.Conv2d) else 0)).all(), name
+            assert (module.bias == (0 if name.endswith("classifier") else 0.2)).all(), name
 
 
 def test_examples_depend_on_seed_and_step_alone(root: Path, tmp_path: Path):
@@ -359,6 +359,9 @@ def test_data_that_cannot_be_used(tmp_path: Path):
 def test_recipes_that_cannot_be_used(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match="auxiliary heads belong to GoogLeNet"):
         trainer(root, tmp_path, recipe(model={"backbone": "torchvision/resnet18"}, auxiliary_weight=0.3))
+    small = trainer(root, tmp_path / "small", recipe(model={"size": 96}, auxiliary_weight=0.3))
+    with pytest.raises(InputError, match=r"set model\.size to 224, or auxiliary_weight to 0"):
+        small.train_step(small.task.example(0))
     with pytest.raises(InputError, match="backbone 'lenet' is not known"):
         trainer(root, tmp_path, recipe(model={"backbone": "lenet"}))
     monkeypatch.setattr("detector.training.classification.world_size", lambda: 3)
