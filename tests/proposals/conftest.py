@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from proposals import Proposals
+
 
 @pytest.fixture(scope="session")
 def photo(photos: Path) -> np.ndarray:
@@ -54,3 +56,17 @@ def iou() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         return common / (areas[0][:, None] + areas[1] - common)
 
     return matrix
+
+
+@pytest.fixture(scope="session")
+def assert_equal() -> Callable[[Proposals, Proposals], None]:
+    """Compares two results of a proposer to the last bit."""
+
+    def compare(a: Proposals, b: Proposals) -> None:
+        np.testing.assert_array_equal(a.boxes, b.boxes)
+        np.testing.assert_array_equal(a.scores, b.scores)
+        np.testing.assert_array_equal(a.sources, b.sources)
+        assert a.source_names == b.source_names
+        assert a.image_size == b.image_size
+
+    return compare

@@ -2,10 +2,9 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -185,31 +184,12 @@ def test_loss_falls(root: Path, tmp_path: Path):
     ids=["heads and dropout", "batch norm"],
 )
 def test_interrupted_and_resumed_equals_uninterrupted(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+    root: Path, tmp_path: Path, interrupt_and_resume: Callable[..., TrainingLoop[Any]], changes: dict[str, Any]
 ):
     """To the last bit, and the averaged weights too; what is exported has no auxiliary heads."""
     short = recipe(**changes)
-    whole = trainer(root, tmp_path / "whole", short)
-    assert whole.config.steps == 4
-    whole.run()
-
-    first = trainer(root, tmp_path / "parts", short)
-    step = first.train_step
-
-    def interrupted(example: PatchBatch) -> dict[str, float]:
-        if first.step == 1:
-            signal.raise_signal(signal.SIGINT)
-        return step(example)
-
-    monkeypatch.setattr(first, "train_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        first.run()
-    second = trainer(root, tmp_path / "parts", short)
-    assert second.step == 2
-    second.run()
-    for kind in ("network", "ema"):
-        assert_same(copied(getattr(whole, kind)), copied(getattr(second, kind)), rtol=0, atol=0)
-
+    whole = interrupt_and_resume(lambda name: trainer(root, tmp_path / name, short), at=1)
+    assert whole.step == 4
     models = [load_file(tmp_path / part / "model.safetensors") for part in ("whole", "parts")]
     assert_same(*models, rtol=0, atol=0)
     assert not [name for name in models[0] if "auxiliary" in name]

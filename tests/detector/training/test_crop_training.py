@@ -1,15 +1,12 @@
 """Training of an R-CNN on small drawn images, with a backbone of one convolution."""
 
 import dataclasses
-import signal
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torchvision.ops import box_iou
 
 from detector.config import CropConfig, parse
@@ -31,13 +28,6 @@ from detector.weights import load_model
 from proposals import Proposals
 
 BUS, SOFA = VOC_CLASSES.index("bus"), VOC_CLASSES.index("sofa")
-COLOURS = {"bus": (220, 30, 30), "sofa": (30, 60, 220)}
-IMAGES = {
-    "a": [("bus", (11, 11, 70, 60), 0)],
-    "b": [("sofa", (31, 21, 90, 70), 0)],
-    "c": [("bus", (1, 1, 45, 50), 0), ("sofa", (55, 25, 99, 79), 1)],
-    "d": [],
-}
 RECIPE = parse(
     CropRecipe,
     {
@@ -60,23 +50,6 @@ pytestmark = pytest.mark.usefixtures("tiny_backbone", "random_start")
 def random_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new run goes on from the random weights of its seed instead of a file."""
     monkeypatch.setattr(crop_training, "initialise_backbone", lambda network, backbone, init: None)
-
-
-@pytest.fixture
-def draw(make_voc: Callable[..., Path]) -> Callable[..., Path]:
-    """Makes a data set of grey images with a coloured rectangle for each object."""
-
-    def make(images: dict[str, list] = IMAGES) -> Path:
-        root = make_voc(images)
-        for image_id, objects in images.items():
-            path = root / f"JPEGImages/{image_id}.jpg"
-            pixels = np.array(Image.open(path))
-            for name, (x1, y1, x2, y2), _ in objects:
-                pixels[y1 - 1 : y2, x1 - 1 : x2] = COLOURS[name]
-            Image.fromarray(pixels).save(path, quality=95)
-        return root
-
-    return make
 
 
 def with_batch(**changes: object) -> CropRecipe:
@@ -212,7 +185,7 @@ def test_examples_depend_on_seed_and_step_alone(draw):
 
 def test_the_seed_says_more_than_the_order_of_images(draw):
     """Of one image alone, other regions are drawn and distorted in another way."""
-    root, recipe = draw({"a": IMAGES["a"]}), with_batch(images=1, photometric=0.3)
+    root, recipe = draw({"a": [("bus", (11, 11, 70, 60), 0)]}), with_batch(images=1, photometric=0.3)
     one, other = task(root, recipe), task(root, dataclasses.replace(recipe, seed=1))
     assert not torch.equal(one.example(0).crops, other.example(0).crops)
 
@@ -234,7 +207,7 @@ def test_an_image_that_its_object_covers_is_all_foreground(draw):
 @pytest.mark.parametrize("objects", [[], [("bus", (1, 1, 100, 80), 1)]], ids=["no regions", "a difficult one"])
 def test_an_image_without_usable_regions_is_passed_over(draw, tmp_path: Path, objects: list):
     """Nothing is left of an image without proposals and objects, and of one that a difficult object covers."""
-    run = trainer(draw({"a": objects, "b": IMAGES["b"]}), tmp_path / "run")
+    run = trainer(draw({"a": objects, "b": [("sofa", (31, 21, 90, 70), 0)]}), tmp_path / "run")
     assert isinstance(run.task, CropTask)
     if not objects:
         run.task.data = FixedProposals(run.task.data, [])
@@ -278,27 +251,9 @@ def assert_same_state(a: torch.nn.Module, b: torch.nn.Module) -> None:
         torch.testing.assert_close(value, other[name], rtol=0, atol=0, msg=name)
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_interrupted_and_resumed_equals_uninterrupted(draw, tmp_path: Path, interrupt_and_resume):
     root = draw()
-    whole = trainer(root, tmp_path / "whole")
-    whole.run()
-
-    first = trainer(root, tmp_path / "parts")
-    step = first.train_step
-
-    def interrupted(example: CropBatch):
-        if first.step == 2:
-            signal.raise_signal(signal.SIGINT)
-        return step(example)
-
-    monkeypatch.setattr(first, "train_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        first.run()
-    second = trainer(root, tmp_path / "parts")
-    assert second.step == 3  # the step during which Ctrl-C came was finished
-    second.run()
-    assert_same_state(whole.network, second.network)
-    assert_same_state(whole.ema, second.ema)
+    interrupt_and_resume(lambda name: trainer(root, tmp_path / name), at=2)
     a, b = (load_model(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert_same_state(a.network, b.network)
     assert a.config == b.config
@@ -380,9 +335,9 @@ def test_features_that_are_there_are_not_computed_again(draw, tmp_path: Path, mo
     assert whole.ema.module.svm_weight.any()
 
 
-@pytest.mark.parametrize("objects", [IMAGES["a"], [("bus", (1, 1, 100, 80), 0)]], ids=["plain", "covered"])
-def test_one_image_is_enough(draw, tmp_path: Path, objects: list):
-    trainer(draw({"a": objects}), tmp_path / "run").run()
+@pytest.mark.parametrize("box", [(11, 11, 70, 60), (1, 1, 100, 80)], ids=["plain", "covered"])
+def test_one_image_is_enough(draw, tmp_path: Path, box: tuple[int, ...]):
+    trainer(draw({"a": [("bus", box, 0)]}), tmp_path / "run").run()
     assert load_model(tmp_path / "run/model.safetensors").facts["mAP svm"] >= 0
 
 

@@ -1,14 +1,12 @@
-"""Training for real, on small drawn images: it learns, it resumes to the same numbers, its model detects."""
+"""Training by regions, on small drawn images: it learns, it resumes to the same numbers, its model detects."""
 
 import dataclasses
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from detector.caffe import TRUNK_LAYERS
 from detector.config import parse
@@ -21,13 +19,6 @@ from detector.training.recipes import AugmentationConfig, OptimizerConfig, Recip
 from detector.training.start import make_loop
 from detector.weights import load_model
 
-COLOURS = {"bus": (220, 30, 30), "sofa": (30, 60, 220)}
-IMAGES = {
-    "a": [("bus", (11, 11, 70, 60), 0)],
-    "b": [("sofa", (31, 21, 90, 70), 0)],
-    "c": [("bus", (1, 1, 45, 50), 0), ("sofa", (55, 25, 99, 79), 1)],
-    "d": [],
-}
 RECIPE = parse(
     Recipe,
     {
@@ -44,15 +35,8 @@ RECIPE = parse(
 
 
 @pytest.fixture
-def root(make_voc: Callable[..., Path]) -> Path:
-    root = make_voc(IMAGES)
-    for image_id, objects in IMAGES.items():
-        path = root / f"JPEGImages/{image_id}.jpg"
-        pixels = np.array(Image.open(path))
-        for name, (x1, y1, x2, y2), _ in objects:
-            pixels[y1 - 1 : y2, x1 - 1 : x2] = COLOURS[name]
-        Image.fromarray(pixels).save(path, quality=95)
-    return root
+def root(draw: Callable[..., Path]) -> Path:
+    return draw()
 
 
 @pytest.fixture(scope="module")
@@ -93,28 +77,8 @@ def test_loss_falls_on_the_same_examples(root: Path, tmp_path: Path, init: Path)
     assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(root: Path, tmp_path: Path, init: Path, monkeypatch):
-    whole = trainer(root, tmp_path / "whole", init)
-    whole.run()
-
-    first = trainer(root, tmp_path / "parts", init)
-    step = first.train_step
-
-    def interrupted(example):
-        if first.step == 2:
-            signal.raise_signal(signal.SIGINT)
-        return step(example)
-
-    monkeypatch.setattr(first, "train_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        first.run()
-    second = trainer(root, tmp_path / "parts", None)
-    assert second.step == 3  # the step during which Ctrl-C came was finished
-    second.run()
-    for kind in ("network", "ema"):
-        a, b = getattr(whole, kind).state_dict(), getattr(second, kind).state_dict()
-        for name in a:
-            torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, msg=f"{kind} {name}")
+def test_interrupted_and_resumed_equals_uninterrupted(root: Path, tmp_path: Path, init: Path, interrupt_and_resume):
+    interrupt_and_resume(lambda name: trainer(root, tmp_path / name, init), at=2)
 
 
 def test_run_exports_a_model_that_detects(root: Path, tmp_path: Path, init: Path):

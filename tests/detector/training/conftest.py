@@ -1,0 +1,71 @@
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detector.training.loop import TrainingLoop
+
+COLOURS = {"bus": (220, 30, 30), "sofa": (30, 60, 220)}
+IMAGES = {
+    "a": [("bus", (11, 11, 70, 60), 0)],
+    "b": [("sofa", (31, 21, 90, 70), 0)],
+    "c": [("bus", (1, 1, 45, 50), 0), ("sofa", (55, 25, 99, 79), 1)],
+    "d": [],
+}
+
+
+@pytest.fixture
+def draw(make_voc: Callable[..., Path]) -> Callable[..., Path]:
+    """Makes a data set of grey images with a red rectangle for each bus and a blue one for each sofa."""
+
+    def make(images: Mapping[str, Sequence[Any]] = IMAGES) -> Path:
+        root = make_voc(images)
+        for image_id, objects in images.items():
+            path = root / f"JPEGImages/{image_id}.jpg"
+            pixels = np.array(Image.open(path))
+            for name, (x1, y1, x2, y2), _ in objects:
+                pixels[y1 - 1 : y2, x1 - 1 : x2] = COLOURS[name]
+            Image.fromarray(pixels).save(path, quality=95)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def interrupt_and_resume(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainingLoop[Any]]:
+    """Runs a training in one piece, and again with Ctrl-C during a step and a second start; both must end with the
+    same weights and averages, to the last bit. Gives the loop that ran in one piece.
+
+    It takes what makes the training for a folder's name, which it calls with "whole" and twice with "parts".
+    """
+
+    def run(make: Callable[[str], TrainingLoop[Any]], at: int) -> TrainingLoop[Any]:
+        whole = make("whole")
+        whole.run()
+        first = make("parts")
+        step = first.train_step
+
+        def interrupted(example: Any) -> dict[str, float]:
+            if first.step == at:
+                signal.raise_signal(signal.SIGINT)
+            return step(example)
+
+        monkeypatch.setattr(first, "train_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            first.run()
+        second = make("parts")
+        assert second.step == at + 1  # the step during which Ctrl-C came was finished
+        second.run()
+        for kind in ("network", "ema"):
+            expected, found = (getattr(loop, kind).state_dict() for loop in (whole, second))
+            assert expected.keys() == found.keys()
+            for name in expected:
+                torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0, msg=f"{kind} {name}")
+        return whole
+
+    return run

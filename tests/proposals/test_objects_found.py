@@ -1,0 +1,78 @@
+"""Selective Search finds the objects of a drawn image and of two photos."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import selectivesearch
+from PIL import Image
+
+from proposals import SelectiveSearch, SelectiveSearchConfig
+
+Boxes = np.ndarray
+IoU = Callable[[Boxes, Boxes], np.ndarray]
+
+# Measured by hand in the two photos, and the least overlap that the presets must reach.
+OBJECTS = {
+    "cat": {
+        "cat": ((0, 5, 451, 300), 0.95, 0.95),
+        "left eye": ((133, 83, 209, 150), 0.7, 0.84),
+        "right eye": ((293, 110, 343, 165), 0.8, 0.85),
+        "nose": ((238, 226, 293, 265), 0.6, 0.78),
+    },
+    "astronaut": {
+        "person": ((20, 12, 370, 512), 0.84, 0.87),
+        "head": ((153, 15, 302, 190), 0.93, 0.95),
+        "hair": ((153, 15, 302, 130), 0.92, 0.93),
+        "helmet": ((278, 345, 500, 512), 0.9, 0.9),
+        "collar": ((113, 148, 305, 295), 0.85, 0.9),
+        "round patch": ((132, 346, 210, 424), 0.94, 0.94),
+        "name tag": ((279, 339, 330, 378), 0.76, 0.9),
+        "space shuttle": ((355, 0, 470, 290), 0.55, 0.7),
+    },
+}
+
+
+def test_every_drawn_object_is_found(scene: tuple[np.ndarray, Boxes], iou: IoU) -> None:
+    image, objects = scene
+    found = SelectiveSearch()(image)
+    assert iou(objects, found.boxes).max(axis=1).min() >= 0.7
+    assert 100 < len(found) < 1500
+
+
+@pytest.mark.parametrize(("photo_name", "thing"), [(name, thing) for name in OBJECTS for thing in OBJECTS[name]])
+def test_objects_of_photos_are_found(photos: Path, iou: IoU, photo_name: str, thing: str) -> None:
+    image = np.asarray(Image.open(photos / f"{photo_name}.jpg").convert("RGB"))
+    box, *least = OBJECTS[photo_name][thing]
+    for preset, bound in zip(("single", "fast"), least, strict=True):
+        found = SelectiveSearch(SelectiveSearchConfig.preset(preset))(image)
+        assert iou(np.array([box], np.float32), found.boxes).max() >= bound, preset
+
+
+def test_more_strategies_find_more(photos: Path, iou: IoU) -> None:
+    image = np.asarray(Image.open(photos / "astronaut.jpg").convert("RGB"))
+    objects = np.array([box for box, *_ in OBJECTS["astronaut"].values()], np.float32)
+    single, fast, quality = (
+        SelectiveSearch(SelectiveSearchConfig.preset(name))(image) for name in ("single", "fast", "quality")
+    )
+    # The paper has 362, 2,147 and 10,108 boxes an image.
+    assert 200 < len(single) < len(fast) / 4
+    assert 1500 < len(fast) < len(quality) / 3
+    assert len(quality) < 20_000
+    overlaps = [iou(objects, found.boxes).max(axis=1).mean() for found in (single, fast, quality)]
+    assert overlaps == sorted(overlaps)
+    assert overlaps[-1] > 0.9
+
+
+@pytest.mark.filterwarnings("ignore:Applying `local_binary_pattern`:UserWarning")  # inside the package
+def test_it_finds_more_than_the_package_selectivesearch(scene: tuple[np.ndarray, Boxes], iou: IoU) -> None:
+    image, objects = scene
+    _, regions = selectivesearch.selective_search(image, scale=500, sigma=0.9, min_size=10)
+    rival = np.array([(x, y, x + w, y + h) for x, y, w, h in (region["rect"] for region in regions)], float)
+    best_of_rival = iou(objects, rival).max(axis=1)
+    best = iou(objects, SelectiveSearch()(image).boxes).max(axis=1)
+    assert (best >= 0.7).mean() > (best_of_rival >= 0.7).mean() > 0
+    assert best.mean() > best_of_rival.mean()
+
+
