@@ -9,13 +9,14 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from detector.errors import InputError
 from proposals import SelectiveSearchConfig
+from proposals.multibox.config import MultiBoxConfig
 
 _FORBID = {"extra": "forbid"}
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -42,11 +43,13 @@ class NetworkConfig:
     Attributes:
         backbone: as in `detector.backbones.make_backbone`.
         bins: a region is divided into bins x bins (R-FCN: 7).
+        multibox: a head that proposes boxes from the same features; None: there is none.
     """
 
     __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
     bins: Count = 7
+    multibox: MultiBoxConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,25 @@ class PostprocessConfig:
     calibration: tuple[Positive, Finite] = (1.0, 0.0)
 
 
+Source = Literal["selective_search", "multibox", "both"]
+"""Where a detector's regions come from."""
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model that shares one pass of the network between all regions."""
+    """A model that shares one pass of the network between all regions.
+
+    Attributes:
+        source: of the regions, unless a user names another. "both": MultiBox and Selective Search with doubled
+            superpixels, merged (`proposals.merge`), as in GoogLeNet's section 8.
+        proposals: settings of Selective Search.
+        multibox_boxes: number of boxes of MultiBox.
+    """
 
     __pydantic_config__ = _FORBID
     input: InputConfig = field(default_factory=InputConfig)
+    source: Source = "selective_search"
+    multibox_boxes: Count = 200
     proposals: SelectiveSearchConfig = field(default_factory=SelectiveSearchConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
@@ -156,8 +172,10 @@ class DetectorConfig:
     Attributes:
         models: files, relative to that of the configuration, or names of installed models ("voc07"); the scores of
             several are averaged for each region.
-        proposals: settings of Selective Search.
+        proposals: settings of Selective Search; null: none of its boxes.
         multibox: MultiBox boxes that are added to those of Selective Search (GoogLeNet: 200).
+        multibox_model: whose MultiBox that is, a file or an installed model; by default the first of `models` that
+            has one.
         context: pixels around the region in a crop (`CropConfig`), for the models that see crops.
         head: "softmax" or "svm", for the models that see crops.
         box_regression: False: no box is moved.
@@ -166,8 +184,9 @@ class DetectorConfig:
 
     __pydantic_config__ = _FORBID
     models: tuple[str, ...]
-    proposals: SelectiveSearchConfig = field(default_factory=SelectiveSearchConfig)
+    proposals: SelectiveSearchConfig | None = field(default_factory=SelectiveSearchConfig)
     multibox: Annotated[int, Field(ge=0)] = 0
+    multibox_model: str | None = None
     context: Annotated[int, Field(ge=0)] | None = None
     head: Head | None = None
     box_regression: bool = True
@@ -177,6 +196,8 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         if not self.models:
             raise ValueError("models must name at least one")
+        if self.proposals is None and not self.multibox:
+            raise ValueError("without proposals of Selective Search, multibox must be above 0")
 
 
 @dataclass(frozen=True)
@@ -193,7 +214,22 @@ class ClassifierConfig:
     size: Count = 224
 
 
-AnyModelConfig = ModelConfig | RCNNConfig | ClassifierConfig
+@dataclass(frozen=True)
+class MultiBoxModelConfig:
+    """A MultiBox network of its own (`proposals.multibox`).
+
+    Attributes:
+        backbone: as in `detector.backbones.make_backbone`.
+        size: pixels of a side of the square input.
+    """
+
+    __pydantic_config__ = _FORBID
+    backbone: str = "googlenet"
+    size: Count = 256
+    head: MultiBoxConfig = field(default_factory=MultiBoxConfig)
+
+
+AnyModelConfig = ModelConfig | RCNNConfig | ClassifierConfig | MultiBoxModelConfig
 """Configuration of a model of any kind."""
 
 T = TypeVar("T")
@@ -220,6 +256,7 @@ def parse(kind: type[T], values: Any, source: str) -> T:
 def _known_keys(kind: Any, path: list[str]) -> list[str]:
     for part in path:
         kind = {f.name: f.type for f in dataclasses.fields(kind)}[part]
+        kind = next((choice for choice in get_args(kind) if dataclasses.is_dataclass(choice)), kind)  # X | None
     return [f.name for f in dataclasses.fields(kind)]
 
 

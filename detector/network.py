@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from detector.backbones import make_backbone
 from detector.config import NetworkConfig
 from detector.regions import Regions, pool_votes
+from proposals.multibox import MultiBoxHead
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class RegionPredictions:
 
     Attributes:
         class_logits: (R, num_classes + 1) float32; column 0 is the background.
-        offsets: (R, 4) float32, whitened offsets from the region to the object (`detector.boxes`).
+        offsets: (R, 4) float32, whitened offsets from the region to the object (`proposals.boxes`).
     """
 
     class_logits: Tensor
@@ -28,7 +29,10 @@ class RegionPredictions:
 
 
 class RegionClassifier(nn.Module):
-    """Scores and box offsets for any number of regions of an image from one pass of the trunk."""
+    """Scores and box offsets for any number of regions of an image from one pass of the trunk.
+
+    `multibox`, if the configuration has one, proposes boxes from the same features.
+    """
 
     mean: Tensor
     std: Tensor
@@ -43,18 +47,22 @@ class RegionClassifier(nn.Module):
         nn.init.normal_(self.maps.weight, std=0.01)
         assert self.maps.bias is not None
         nn.init.zeros_(self.maps.bias)
+        self.multibox = None if config.multibox is None else MultiBoxHead(self.trunk.out_channels, config.multibox)
         for name, colour in (("mean", self.trunk.mean), ("std", self.trunk.std)):
             self.register_buffer(name, torch.tensor(colour).view(1, 3, 1, 1), persistent=False)
 
-    def vote_maps(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in 0..255 -> (B, h, w, bins * bins * votes)."""
-        x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return self.maps(self.trunk(x)).permute(0, 2, 3, 1)
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB in 0..255 -> the trunk's features (B, C, h, w)."""
+        return self.trunk(((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last))
+
+    def vote_maps(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, h, w, bins * bins * votes)."""
+        return self.maps(features).permute(0, 2, 3, 1)
 
     def classify(self, maps: Tensor, regions: Regions) -> RegionPredictions:
-        """Predictions for regions of the images that `vote_maps` has seen."""
+        """Predictions for regions of the images whose maps these are."""
         votes = pool_votes(maps, regions, self.trunk.stride, self.trunk.offset, self.bins)
         return RegionPredictions(votes[:, : self.num_classes + 1], votes[:, self.num_classes + 1 :])
 
     def forward(self, images: Tensor, regions: Regions) -> RegionPredictions:
-        return self.classify(self.vote_maps(images), regions)
+        return self.classify(self.vote_maps(self.features(images)), regions)

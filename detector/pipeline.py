@@ -9,15 +9,16 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from detector.config import DetectorConfig, ModelConfig, PostprocessConfig, RCNNConfig, parse, read_yaml
+from detector.config import DetectorConfig, ModelConfig, PostprocessConfig, RCNNConfig, Source, parse, read_yaml
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.images import Image, as_image
+from detector.multibox import SharedMultiBox, load_multibox, propose
 from detector.postprocess import postprocess
 from detector.precision import fast_dtype
-from detector.scorers import RegionScores, average_scores, make_scorer
+from detector.scorers import ImageView, RegionScorer, RegionScores, SharedScorer, average_scores, make_scorer
 from detector.weights import Model, find_model, load_model
-from proposals import Proposals, Proposer, SelectiveSearch
+from proposals import Proposals, Proposer, SelectiveSearch, Union
 
 
 class Detector:
@@ -27,7 +28,9 @@ class Detector:
         models: a trained model with its configuration and classes, or several of the same classes, whose scores of
             each region are averaged.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
-        proposer: source of candidate boxes; by default Selective Search as the first model's configuration says.
+        proposer: source of candidate boxes; by default `source`.
+        source: "selective_search", "multibox" or "both", with the settings of the first model's configuration; by
+            default what that says.
         postprocess: NMS; by default as the first model's configuration says.
         box_regression: False leaves the boxes as they are proposed.
 
@@ -42,6 +45,7 @@ class Detector:
         proposer: Proposer | None = None,
         postprocess: PostprocessConfig | None = None,
         box_regression: bool = True,
+        source: Source | None = None,
     ) -> None:
         models = [models] if isinstance(models, Model) else list(models)
         if not models:
@@ -58,9 +62,8 @@ class Detector:
         self.class_names = first.class_names
         self.device = resolve_device(device)
         self.dtype = fast_dtype(str(self.device))
-        threads = torch.get_num_threads()
-        self.proposer: Proposer = proposer or SelectiveSearch(first.config.proposals, threads)
         self.scorers = tuple(make_scorer(model, self.device, self.dtype) for model in models)
+        self.proposer: Proposer = proposer or _make_proposer(self.scorers, first.config, source)
         self.postprocess = postprocess or first.config.postprocess
         self.box_regression = box_regression
 
@@ -88,35 +91,92 @@ class Detector:
         return self.detect(as_image(images, channels), score)
 
     def detect(self, image: Image, score: float = 0.5) -> Detections:
-        """Detections of one image: proposals, then `detect_proposals`."""
-        return self.detect_proposals(image, self.proposer(image.pixels), score)
+        """Detections of one image: what the models see of it, proposals, then the judgement of these."""
+        check_score(score)
+        views = self.look(image)
+        proposals = self.propose(image, views)
+        return self.suppress(proposals, self.score(views, proposals), score)
+
+    def detect_proposals(self, image: Image, proposals: Proposals, score: float = 0.5) -> Detections:
+        """Detections of one image among given proposals (boxes in pixels of the image)."""
+        check_score(score)
+        return self.suppress(proposals, self.score(self.look(image), proposals), score)
+
+    def look(self, image: Image) -> tuple[ImageView, ...]:
+        """The image as each model sees it."""
+        return tuple(scorer.view(image) for scorer in self.scorers)
+
+    def propose(self, image: Image, views: Sequence[ImageView]) -> Proposals:
+        """Candidate boxes of an image and its views."""
+        return propose(self.proposer, image, views)
 
     @torch.inference_mode()
-    def detect_proposals(self, image: Image, proposals: Proposals, score: float = 0.5) -> Detections:
-        """Classifies given proposals (boxes in pixels of the image) and suppresses what repeats."""
-        if not 0 <= score <= 1:
-            raise InputError(f"score {score} is outside 0..1")
+    def score(self, views: Sequence[ImageView], proposals: Proposals) -> RegionScores:
+        """What the models together say of proposals."""
         boxes = torch.from_numpy(np.ascontiguousarray(proposals.boxes)).to(self.device)
-        scored = average_scores([scorer.score(image, boxes) for scorer in self.scorers])
-        if not self.box_regression:
-            scored = RegionScores(scored.scores, None)
-        return postprocess(scored, boxes, (image.width, image.height), self.class_names, self.postprocess, score)
+        scored = average_scores([view.score(boxes) for view in views])
+        return scored if self.box_regression else RegionScores(scored.scores, None)
+
+    def suppress(self, proposals: Proposals, scored: RegionScores, score: float) -> Detections:
+        """Detections of at least `score`, from the scores of proposals: boxes are moved, repeats suppressed."""
+        boxes = torch.from_numpy(np.ascontiguousarray(proposals.boxes)).to(self.device)
+        return postprocess(scored, boxes, proposals.image_size, self.class_names, self.postprocess, score)
+
+
+def check_score(score: float) -> None:
+    """Raises `InputError` for a score that is none."""
+    if not 0 <= score <= 1:
+        raise InputError(f"score {score} is outside 0..1")
+
+
+def _make_proposer(
+    scorers: Sequence[RegionScorer], config: ModelConfig | RCNNConfig, source: Source | None
+) -> Proposer:
+    threads = torch.get_num_threads()
+    if source is None:
+        source = config.source if isinstance(config, ModelConfig) else "selective_search"
+    if source == "selective_search":
+        return SelectiveSearch(config.proposals, threads)
+    boxes = config.multibox_boxes if isinstance(config, ModelConfig) else ModelConfig.multibox_boxes
+    multibox = SharedMultiBox(first_with_multibox(scorers), boxes)
+    if source == "multibox":
+        return multibox
+    doubled = replace(config.proposals, superpixel_scale=2 * config.proposals.superpixel_scale)
+    return Union([multibox, SelectiveSearch(doubled, threads)])
+
+
+def first_with_multibox(scorers: Sequence[RegionScorer]) -> SharedScorer:
+    """The first scorer with a MultiBox head.
+
+    Raises:
+        InputError: there is none.
+    """
+    for scorer in scorers:
+        if isinstance(scorer, SharedScorer) and scorer.network.multibox is not None:
+            return scorer
+    raise InputError("no model here has a MultiBox head; take boxes from selective_search")
 
 
 def load_detector(
-    model: str | Path | None = None, device: str = "auto", config: str | Path | None = None
+    model: str | Path | None = None,
+    device: str = "auto",
+    config: str | Path | None = None,
+    source: Source | None = None,
 ) -> Detector:
     """A detector from a model file, by default the one that comes with the package (VOC's 20 classes).
 
     Args:
         model: a model file, or the name of an installed model: "voc07".
         config: a YAML file of a `DetectorConfig`, such as `configs/paper.yaml`, in place of `model`.
+        source: of the regions: "selective_search", "multibox" or "both"; by default the model's.
 
     Raises:
         InputError: the model file, the configuration or the device cannot be used; one line that says why.
     """
     if config is None:
-        return Detector(load_model(model), device)
+        return Detector(load_model(model), device, source=source)
+    if source is not None:
+        raise InputError("give proposals or a configuration, which names its own, not both")
     if model is not None:
         raise InputError("give a model or a configuration, which names its models, not both")
     path = Path(config)
@@ -132,12 +192,14 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto") -> Detect
     Raises:
         InputError: a model cannot be used, or the configuration asks for what there is not.
     """
-    if config.multibox:
-        raise InputError(f"{path}: multibox: there is no MultiBox model yet; set it to 0 for Selective Search alone")
+
+    def located(name: str) -> Path:
+        installed = find_model(name)
+        return installed if installed != Path(name) else path.parent / name
+
     models = []
     for name in config.models:
-        installed = find_model(name)
-        model = load_model(installed if installed != Path(name) else path.parent / name)
+        model = load_model(located(name))
         if isinstance(model.config, RCNNConfig):
             changed = model.config
             if config.context is not None:
@@ -151,13 +213,26 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto") -> Detect
         models.append(model)
     if (config.head, config.context) != (None, None) and not any(m.kind == "crops" for m in models):
         raise InputError(f"{path}: head and context are for models that see crops, and none of these does")
-    return Detector(
+    detector = Detector(
         models,
         device,
-        SelectiveSearch(config.proposals, torch.get_num_threads()),
+        None,
         PostprocessConfig(nms_iou=config.nms_iou, max_detections=config.max_detections),
         config.box_regression,
+        "selective_search",
     )
+    proposers: list[Proposer] = []
+    if config.multibox and config.multibox_model is not None:
+        proposers.append(load_multibox(located(config.multibox_model), config.multibox, detector.device))
+    elif config.multibox:
+        try:
+            proposers.append(SharedMultiBox(first_with_multibox(detector.scorers), config.multibox))
+        except InputError as error:
+            raise InputError(f"{path}: multibox: {error}, or name a multibox_model") from None
+    if config.proposals is not None:
+        proposers.append(SelectiveSearch(config.proposals, torch.get_num_threads()))
+    detector.proposer = proposers[0] if len(proposers) == 1 else Union(proposers)
+    return detector
 
 
 def resolve_device(device: str) -> torch.device:

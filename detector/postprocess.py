@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from detector.boxes import decode_offsets
 from detector.config import PostprocessConfig
 from detector.detections import Detections
 from detector.nms import class_nms
 from detector.scorers import RegionScores
+from proposals.boxes import decode_offsets
 
 
 def postprocess(

@@ -84,5 +84,5 @@ class CropClassifier(nn.Module):
         return features.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
 
     def offsets(self, features: CropFeatures) -> Tensor:
-        """(R, num_classes, 4) whitened offsets from the region to an object of each class (`detector.boxes`)."""
+        """(R, num_classes, 4) whitened offsets from the region to an object of each class (`proposals.boxes`)."""
         return F.linear(features.parts, self.box_weight, self.box_bias).unflatten(1, (-1, 4))

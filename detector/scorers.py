@@ -19,6 +19,8 @@ from detector.rcnn import CropClassifier, CropFeatures
 from detector.regions import Regions
 from detector.transforms import box_scale, input_size, resize, to_input
 from detector.weights import Model
+from proposals import Proposals
+from proposals.multibox import to_proposals
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,19 @@ class RegionScores:
     Attributes:
         scores: (R, num_classes) float32, 0..1: how sure it is that the region is an object of the class.
         offsets: (R, 1, 4) or (R, num_classes, 4) float32, whitened offsets from the region to the object
-            (`detector.boxes`), for all classes or for each; None: boxes stay as they are.
+            (`proposals.boxes`), for all classes or for each; None: boxes stay as they are.
     """
 
     scores: Tensor
     offsets: Tensor | None
+
+
+class ImageView(Protocol):
+    """An image as a model has seen it: what boxes share is computed once."""
+
+    def score(self, boxes: Tensor) -> RegionScores:
+        """Scores of boxes (R, 4), float32 xyxy in pixels of the image, on the model's device."""
+        ...
 
 
 class RegionScorer(Protocol):
@@ -41,8 +51,8 @@ class RegionScorer(Protocol):
     @property
     def network(self) -> nn.Module: ...
 
-    def score(self, image: Image, boxes: Tensor) -> RegionScores:
-        """Scores of boxes (R, 4), float32 xyxy in pixels of the image, on the scorer's device."""
+    def view(self, image: Image) -> ImageView:
+        """Looks at an image, before boxes of it are judged."""
         ...
 
 
@@ -83,14 +93,53 @@ class SharedScorer:
         self.config, self.dtype = config, dtype
 
     @torch.inference_mode()
-    def score(self, image: Image, boxes: Tensor) -> RegionScores:
+    def view(self, image: Image) -> "SharedView":
+        """One pass of the trunk."""
         size = (image.width, image.height)
         wanted = input_size(*size, self.config.input.short_side, self.config.input.long_side)
-        inputs = to_input(image.pixels, wanted)[None].to(boxes.device, self.dtype)
-        scale = torch.from_numpy(box_scale(size, wanted)).to(boxes.device)
-        predictions = self.network(inputs, Regions.of_images([boxes * scale]))
+        device = self.network.mean.device
+        inputs = to_input(image.pixels, wanted)[None].to(device, self.dtype)
+        scale = torch.from_numpy(box_scale(size, wanted)).to(device)
+        return SharedView(self, size, scale, self.network.features(inputs))
+
+
+@dataclass(frozen=True)
+class SharedView:
+    """An image after the trunk's pass.
+
+    Attributes:
+        image_size: (width, height) in pixels.
+        scale: (4,) by which boxes are multiplied to lie on the network's input.
+        features: (1, C, h, w) of the trunk.
+    """
+
+    scorer: SharedScorer
+    image_size: tuple[int, int]
+    scale: Tensor
+    features: Tensor
+
+    @torch.inference_mode()
+    def score(self, boxes: Tensor) -> RegionScores:
+        network, calibration = self.scorer.network, self.scorer.config.postprocess.calibration
+        maps = network.vote_maps(self.features)
+        predictions = network.classify(maps, Regions.of_images([boxes * self.scale]))
         log_odds = predictions.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
-        return RegionScores(calibrate(log_odds, self.config.postprocess.calibration), predictions.offsets[:, None])
+        return RegionScores(calibrate(log_odds, calibration), predictions.offsets[:, None])
+
+    @torch.inference_mode()
+    def propose(self, limit: int) -> Proposals:
+        """The most confident boxes of the model's MultiBox head, at most `limit`.
+
+        Raises:
+            InputError: it has none.
+        """
+        head = self.scorer.network.multibox
+        if head is None:
+            raise InputError("the model has no MultiBox head; use Selective Search")
+        found = head(self.features)
+        return to_proposals(
+            head.boxes(found.offsets)[0], found.logits[0], self.image_size, head.config.nms_iou, limit
+        )
 
 
 class CropScorer:
@@ -100,8 +149,8 @@ class CropScorer:
         network.backbone.to(dtype).to(memory_format=torch.channels_last)
         self.network, self.config, self.dtype = network, config, dtype
 
-    def score(self, image: Image, boxes: Tensor) -> RegionScores:
-        return self.judge(self.features(image, boxes), self.config)
+    def view(self, image: Image) -> "CropView":
+        return CropView(self, image)
 
     @torch.inference_mode()
     def judge(self, features: CropFeatures, config: RCNNConfig) -> RegionScores:
@@ -127,6 +176,17 @@ class CropScorer:
         windows, which = torch.unique(windows, dim=0, return_inverse=True)
         some = windows.split(batch_size(config, boxes.device)) if len(windows) else (windows,)
         return (warp_windows(normalised, part, config.size).to(self.dtype) for part in some), which
+
+
+@dataclass(frozen=True)
+class CropView:
+    """An image whose boxes are judged one by one: nothing is shared."""
+
+    scorer: CropScorer
+    image: Image
+
+    def score(self, boxes: Tensor) -> RegionScores:
+        return self.scorer.judge(self.scorer.features(self.image, boxes), self.scorer.config)
 
 
 def reduce_large(pixels: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.ndarray]:

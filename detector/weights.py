@@ -15,25 +15,36 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from detector.backbones import make_backbone
 from detector.classifier import ImageClassifier
-from detector.config import AnyModelConfig, ClassifierConfig, ModelConfig, RCNNConfig, parse, to_plain
+from detector.config import (
+    AnyModelConfig,
+    ClassifierConfig,
+    ModelConfig,
+    MultiBoxModelConfig,
+    RCNNConfig,
+    parse,
+    to_plain,
+)
 from detector.errors import InputError
 from detector.network import RegionClassifier
 from detector.rcnn import CropClassifier
 from proposals.files import atomic_write
+from proposals.multibox import MultiBox
 
 FORMAT = "inception-rcnn-1"
 MODELS = Path(__file__).parent / "models"
 DEFAULT_MODEL = MODELS / "voc07.safetensors"
 
-Kind = Literal["regions", "crops", "classification"]
+Kind = Literal["regions", "crops", "classification", "multibox"]
 CONFIGS: dict[Kind, type[AnyModelConfig]] = {
     "regions": ModelConfig,
     "crops": RCNNConfig,
     "classification": ClassifierConfig,
+    "multibox": MultiBoxModelConfig,
 }
 """Kinds of models, by what their file calls them: detection by regions of a shared pass, detection by crops (R-CNN),
-classification of whole images."""
+classification of whole images, proposals of a MultiBox network of its own."""
 
 DETECTION: tuple[Kind, ...] = ("regions", "crops")
 
@@ -43,8 +54,9 @@ class Model:
     """A trained network with what is needed to use it.
 
     Attributes:
-        network: in evaluation mode, float32; a `RegionClassifier`, `CropClassifier` or `ImageClassifier`.
-        config: a `ModelConfig`, `RCNNConfig` or `ClassifierConfig`, as the network is.
+        network: in evaluation mode, float32; a `RegionClassifier`, `CropClassifier`, `ImageClassifier` or `MultiBox`.
+        config: a `ModelConfig`, `RCNNConfig`, `ClassifierConfig` or `MultiBoxModelConfig`, as the network is.
+        class_names: none for a MultiBox, which knows no classes.
         facts: what is known of the training: `recipe` (hash), `steps`, `mAP` and how it was measured.
     """
 
@@ -64,6 +76,8 @@ def make_network(config: AnyModelConfig, num_classes: int) -> nn.Module:
         return CropClassifier(num_classes, config.network)
     if isinstance(config, ClassifierConfig):
         return ImageClassifier(num_classes, config.backbone)
+    if isinstance(config, MultiBoxModelConfig):
+        return MultiBox(make_backbone(config.backbone), config.head)
     return RegionClassifier(num_classes, config.network)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from proposals.hierarchy import Hierarchy
     from proposals.methods import METHODS, make_proposer
     from proposals.selective_search import SelectiveSearch, warm_up
+    from proposals.union import Union, merge
 
 __all__ = [
     "METHODS",
@@ -27,9 +28,11 @@ __all__ = [
     "Proposer",
     "SelectiveSearch",
     "SelectiveSearchConfig",
+    "Union",
     "atomic_write",
     "export_proposals",
     "make_proposer",
+    "merge",
     "propose_files",
     "warm_up",
 ]
@@ -45,7 +48,9 @@ _MODULES = {
     "SelectiveSearch": "selective_search",
     "SelectiveSearchConfig": "config",
     "export_proposals": "export",
+    "Union": "union",
     "make_proposer": "methods",
+    "merge": "union",
     "propose_files": "batch",
     "warm_up": "selective_search",
 }

@@ -39,7 +39,7 @@ from detector.benchmark.startup import peak_memory
 from detector.images import read_image
 from detector.precision import fast_dtype
 image = read_image(sys.argv[1])
-random_scorer(fast_dtype("cpu")).score(image, random_boxes(image, int(sys.argv[2])))
+random_scorer(fast_dtype("cpu")).view(image).score(random_boxes(image, int(sys.argv[2])))
 print(peak_memory())
 """
 

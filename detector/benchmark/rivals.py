@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from detector.benchmark.stages import DETECTION, PROPOSALS
+from detector.benchmark.stages import DETECTION, STAGES
 from detector.benchmark.timing import SLOW_REPEATS, Clock, Task
 from proposals import make_proposer
 
@@ -60,7 +60,7 @@ def _faster_rcnn(pixels: np.ndarray) -> Callable[[], object]:
 
 
 RIVALS = (
-    Rival("selectivesearch (scale 500, sigma 0.9, min_size 10)", PROPOSALS, _selectivesearch, slow=True),
+    Rival("selectivesearch (scale 500, sigma 0.9, min_size 10)", STAGES["propose"], _selectivesearch, slow=True),
     # Random weights tell the time of the network; its last NMS has nothing to sort out then, which favours it.
     Rival("torchvision fasterrcnn_mobilenet_v3_large_320_fpn", DETECTION, _faster_rcnn),
 )

@@ -2,59 +2,42 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from detector.benchmark.timing import Clock
 from detector.images import Image
 from detector.pipeline import Detector
-from proposals import Proposals, Proposer
 
 DETECTION = "detect"
-PROPOSALS = "detect: proposals"
-INPUT = "detect: input preparation"
-NETWORK = "detect: network"
-POSTPROCESSING = "detect: post-processing"
+STAGES = {
+    "look": "detect: trunk",
+    "propose": "detect: proposals",
+    "score": "detect: regions",
+    "suppress": "detect: post-processing",
+}
+"""The steps of `Detector.detect`, by method."""
+
 
 def detection_stages(detector: Detector, image: Image, clock: Clock = time.perf_counter) -> dict[str, float]:
-    """Seconds of one `Detector.detect`, and of its stages, which add up to it.
+    """Seconds of one `Detector.detect`, and of its steps, which it consists of."""
+    seconds: dict[str, float] = {}
 
-    The stages are told apart inside that call: where the proposer returns, and where the network begins and ends.
-    """
-    marks: list[float] = []
+    def timed(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*values: Any) -> Any:
+            started = clock()
+            result = step(*values)
+            seconds[name] = clock() - started
+            return result
 
-    def mark(*_: object) -> None:
-        marks.append(clock())
+        return run
 
-    proposer = detector.proposer
-    network = detector.scorers[0].network
-    hooks = [network.register_forward_pre_hook(mark), network.register_forward_hook(mark)]
-    detector.proposer = _MarkedProposer(proposer, mark)
+    for method, name in STAGES.items():
+        setattr(detector, method, timed(name, getattr(detector, method)))
     try:
-        mark()
+        started = clock()
         detector.detect(image)
-        mark()
+        seconds[DETECTION] = clock() - started
     finally:
-        detector.proposer = proposer
-        for hook in hooks:
-            hook.remove()
-    stages = zip((PROPOSALS, INPUT, NETWORK, POSTPROCESSING), marks[:-1], marks[1:], strict=True)
-    return {DETECTION: marks[-1] - marks[0], **{name: end - start for name, start, end in stages}}
-
-
-@dataclass(frozen=True)
-class _MarkedProposer:
-    """A proposer that calls `mark` when it is done."""
-
-    proposer: Proposer
-    mark: Callable[[], None]
-
-    @property
-    def fingerprint(self) -> str:
-        return self.proposer.fingerprint
-
-    def __call__(self, image: np.ndarray) -> Proposals:
-        proposals = self.proposer(image)
-        self.mark()
-        return proposals
+        for method in STAGES:
+            delattr(detector, method)
+    return {DETECTION: seconds.pop(DETECTION), **seconds}

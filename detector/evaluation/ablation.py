@@ -90,7 +90,7 @@ def ablate(
             )
             for variant in VARIANTS
         }
-        members = [other.score(image, boxes) for other in others]
+        members = [other.view(image).score(boxes) for other in others]
         if members:
             together = average_scores([scored[Variant("softmax", True).name], *members])
             scored |= {f"model {place}": member for place, member in enumerate(members, start=2)}

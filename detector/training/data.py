@@ -57,14 +57,24 @@ class ProposedImages:
         Raises:
             InputError: the image cannot be read, or its size is not the annotated one.
         """
-        sample = self.dataset[index]
-        data = sample.image_path.read_bytes()
-        image = read_image(data, str(sample.image_path))
-        try:
-            check_size((image.width, image.height), sample.annotations.image_size)
-        except InputError as error:
-            raise InputError(f"{sample.image_path}: {error}") from None
-        return image, self.cache.get(data, lambda: self.cache.proposer(image.pixels)), sample.annotations
+        image, annotations = read_sample(self.dataset, index)
+        data = self.dataset.image_path(index).read_bytes()
+        return image, self.cache.get(data, lambda: self.cache.proposer(image.pixels)), annotations
+
+
+def read_sample(dataset: VOCDataset, index: int) -> tuple[Image, Annotations]:
+    """An image and its objects.
+
+    Raises:
+        InputError: the image cannot be read, its annotation is wrong, or its size is not the annotated one.
+    """
+    sample = dataset[index]
+    image = read_image(sample.image_path)
+    try:
+        check_size((image.width, image.height), sample.annotations.image_size)
+    except InputError as error:
+        raise InputError(f"{sample.image_path}: {error}") from None
+    return image, sample.annotations
 
 
 def proposed_splits(

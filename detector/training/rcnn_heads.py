@@ -11,12 +11,12 @@ from sklearn.svm import LinearSVC
 from torchvision.ops import box_iou
 from tqdm import tqdm
 
-from detector.boxes import encode_offsets
 from detector.data.annotations import Annotations
 from detector.images import Image
 from detector.scorers import CropScorer
 from detector.training.data import ProposedImages
 from detector.training.recipes import HeadsConfig
+from proposals.boxes import encode_offsets
 from proposals.files import atomic_write
 
 log = logging.getLogger(__name__)

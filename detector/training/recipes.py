@@ -1,5 +1,5 @@
-"""Recipes: whole training runs, read from YAML. The key `task` says what is trained: regions, crops or
-classification."""
+"""Recipes: whole training runs, read from YAML. The key `task` says what is trained: regions, crops,
+classification or multibox."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,8 +7,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detector.config import ClassifierConfig, Count, Fraction, ModelConfig, Positive, RCNNConfig, parse, read_yaml
+from detector.config import (
+    ClassifierConfig,
+    Count,
+    Fraction,
+    ModelConfig,
+    MultiBoxModelConfig,
+    Positive,
+    RCNNConfig,
+    parse,
+    read_yaml,
+)
 from detector.errors import InputError
+from proposals.multibox.config import MultiBoxLossConfig
 
 _FORBID = {"extra": "forbid"}
 
@@ -67,11 +78,28 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class SharedMultiBoxConfig:
+    """How a MultiBox head on the trunk of a region classifier is trained with it.
+
+    Attributes:
+        loss: of MultiBox.
+        weight: of that loss against the region classifier's.
+        trunk: whether its gradients reach the trunk; otherwise the trunk is the region classifier's alone.
+    """
+
+    __pydantic_config__ = _FORBID
+    loss: MultiBoxLossConfig = field(default_factory=MultiBoxLossConfig)
+    weight: Positive = 1.0
+    trunk: bool = False
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Training of a region classifier with shared computation.
 
     Attributes:
         hard_regions: of an image's regions, that many of highest loss are trained (online hard example mining).
+        multibox: if the network has a MultiBox head.
     """
 
     __pydantic_config__ = _FORBID
@@ -80,6 +108,7 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    multibox: SharedMultiBoxConfig = field(default_factory=SharedMultiBoxConfig)
     hard_regions: Count = 128
     seed: Annotated[int, Field(ge=0)] = 0
     eval_every: Count = 2000
@@ -214,8 +243,54 @@ class ClassificationRecipe:
     checkpoint_every: Count = 100
 
 
-AnyRecipe = Recipe | CropRecipe | ClassificationRecipe
-KINDS: dict[str, type[AnyRecipe]] = {"regions": Recipe, "crops": CropRecipe, "classification": ClassificationRecipe}
+@dataclass(frozen=True)
+class ImageCropConfig:
+    """Random parts of a training image for MultiBox.
+
+    Attributes:
+        probability: of taking a part and not the whole image.
+        area: least and most of the part's share of the image's area.
+        aspect: least and most of its width over its height, in units of the image's.
+        overlap: an object of which less is left is not trained.
+        photometric: strength of brightness, contrast and saturation changes; 0 turns them off.
+    """
+
+    __pydantic_config__ = _FORBID
+    probability: Fraction = 0.7
+    area: tuple[Positive, Positive] = (0.2, 1.0)
+    aspect: tuple[Positive, Positive] = (0.75, 4 / 3)
+    overlap: Fraction = 0.5
+    photometric: Fraction = 0.3
+
+    def __post_init__(self) -> None:
+        if not self.area[0] <= self.area[1] <= 1 or self.aspect[0] > self.aspect[1]:
+            raise ValueError("area and aspect are (least, most), area at most 1")
+
+
+@dataclass(frozen=True)
+class MultiBoxRecipe:
+    """Training of a MultiBox network of its own; `batch` images a step."""
+
+    __pydantic_config__ = _FORBID
+    task: Literal["multibox"]
+    data: DataConfig
+    model: MultiBoxModelConfig = field(default_factory=MultiBoxModelConfig)
+    loss: MultiBoxLossConfig = field(default_factory=MultiBoxLossConfig)
+    crops: ImageCropConfig = field(default_factory=ImageCropConfig)
+    batch: Count = 16
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    seed: Annotated[int, Field(ge=0)] = 0
+    eval_every: Count = 2000
+    checkpoint_every: Count = 100
+
+
+AnyRecipe = Recipe | CropRecipe | ClassificationRecipe | MultiBoxRecipe
+KINDS: dict[str, type[AnyRecipe]] = {
+    "regions": Recipe,
+    "crops": CropRecipe,
+    "classification": ClassificationRecipe,
+    "multibox": MultiBoxRecipe,
+}
 
 
 def load_recipe(path: str | Path) -> AnyRecipe:

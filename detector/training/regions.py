@@ -18,9 +18,12 @@ from detector.training.data import ProposedImages, proposed_splits, sample_index
 from detector.training.examples import Example, make_example
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
+from detector.training.objects import clear_boxes, relative_objects
 from detector.training.recipes import Recipe
 from detector.training.targets import hardest, match_regions, region_losses
 from detector.weights import Model, save_model
+from proposals.multibox.loss import multibox_loss
+from proposals.multibox.priors import make_priors
 
 
 class RegionTask(Task[Example]):
@@ -36,6 +39,7 @@ class RegionTask(Task[Example]):
     """
 
     network: RegionClassifier
+    head = ("multibox",)
 
     def __init__(self, recipe: Recipe, root: Path, cache: Path) -> None:
         self.recipe: Recipe = recipe
@@ -46,6 +50,10 @@ class RegionTask(Task[Example]):
 
     def initialise(self, init: Path | None) -> None:
         initialise_backbone(self.network, self.network.trunk, init)
+        head = self.network.multibox
+        if head is not None and not head.priors.any():
+            objects = clear_boxes(self.data.dataset)
+            head.set_priors(torch.from_numpy(make_priors(objects, head.config, self.recipe.seed)).to(head.priors))
 
     def prepare(self) -> None:
         self.data.fill()
@@ -64,7 +72,8 @@ class RegionTask(Task[Example]):
             regions.boxes, example.objects.to(device), example.labels.to(device), example.difficult.to(device)
         )
         with autocast:
-            maps = self.network.vote_maps(example.image[None].to(device))
+            features = self.network.features(example.image[None].to(device))
+            maps = self.network.vote_maps(features)
             with torch.no_grad():  # score every region, train only the hardest
                 losses = region_losses(self.network.classify(maps, regions), targets)
             chosen = hardest(losses.total, regions, count)
@@ -72,8 +81,18 @@ class RegionTask(Task[Example]):
         losses = region_losses(predictions, targets[chosen])
         classification, offsets = losses.classification.sum() / count, losses.offsets.sum() / count
         loss = classification + offsets
+        numbers = {"classes": classification.item(), "offsets": offsets.item()}
+        if self.network.multibox is not None:
+            config = self.recipe.multibox
+            height, width = example.image.shape[1:]
+            truth = relative_objects(example.objects.to(device), example.difficult.to(device), width, height)
+            with autocast:
+                found = self.network.multibox(features if config.trunk else features.detach())
+            proposed = multibox_loss(self.network.multibox, found, [truth], config.loss)
+            loss = loss + config.weight * proposed.total
+            numbers |= {"boxes": proposed.boxes.item(), "confidences": proposed.confidences.item()}
         loss.backward()
-        return {"loss": loss.item(), "classes": classification.item(), "offsets": offsets.item()}
+        return {"loss": loss.item(), **numbers}
 
     def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Evaluates on the first held-back images, after the last step on all; writes the calibrated model."""

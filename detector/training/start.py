@@ -6,7 +6,8 @@ from typing import Any
 from detector.training.classification import ClassificationTask
 from detector.training.crops import CropTask
 from detector.training.loop import Task, TrainingLoop
-from detector.training.recipes import AnyRecipe, ClassificationRecipe, CropRecipe
+from detector.training.multibox import MultiBoxTask
+from detector.training.recipes import AnyRecipe, ClassificationRecipe, CropRecipe, MultiBoxRecipe
 from detector.training.regions import RegionTask
 
 
@@ -32,4 +33,6 @@ def _task(recipe: AnyRecipe, root: Path, cache: Path) -> Task[Any]:
         return ClassificationTask(recipe, root)
     if isinstance(recipe, CropRecipe):
         return CropTask(recipe, root, cache)
+    if isinstance(recipe, MultiBoxRecipe):
+        return MultiBoxTask(recipe, root)
     return RegionTask(recipe, root, cache)

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from detector.boxes import encode_offsets
 from detector.network import RegionPredictions
 from detector.regions import Regions
+from proposals.boxes import encode_offsets
 
 FOREGROUND_IOU = 0.5
 IGNORED = -1

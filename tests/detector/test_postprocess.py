@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from detector.boxes import encode_offsets
 from detector.config import PostprocessConfig
 from detector.postprocess import postprocess
 from detector.scorers import RegionScores
+from proposals.boxes import encode_offsets
 
 CLASSES = ("cat", "dog")
 

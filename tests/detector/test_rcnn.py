@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from detector import scorers
-from detector.boxes import decode_offsets
 from detector.config import (
     Calibration,
     ClassifierConfig,
@@ -29,6 +28,7 @@ from detector.rcnn import CropClassifier, CropFeatures
 from detector.scorers import CropScorer, RegionScores, average_scores, batch_size, calibrate, make_scorer, reduce_large
 from detector.weights import Model, load_model, save_model
 from proposals import Proposals
+from proposals.boxes import decode_offsets
 
 CPU = torch.device("cpu")
 CONFIG = RCNNConfig(crops=CropConfig(size=32, context=4), network=CropNetworkConfig(box_bins=2))
@@ -171,15 +171,15 @@ def test_batches_give_the_same(scorer: CropScorer, crops_seen: list[int], size: 
 
 
 def test_a_box_does_not_depend_on_the_others(scorer: CropScorer):
-    together = scorer.score(noise(), BOXES)
+    together = scorer.view(noise()).score(BOXES)
     for index in range(len(BOXES)):
-        alone = scorer.score(noise(), BOXES[index : index + 1])
+        alone = scorer.view(noise()).score(BOXES[index : index + 1])
         torch.testing.assert_close(alone.scores[0], together.scores[index])
         torch.testing.assert_close(alone.offsets[0], together.offsets[index])
 
 
 def test_no_boxes(scorer: CropScorer):
-    found = scorer.score(noise(), torch.zeros(0, 4))
+    found = scorer.view(noise()).score(torch.zeros(0, 4))
     assert found.scores.shape == (0, 2)
     assert found.offsets.shape == (0, 2, 4)
     model = crop_model()
@@ -221,14 +221,14 @@ def test_score_is_the_calibrated_head(head: str):
     scorer = make_scorer(crop_model(config=config), CPU, torch.float32)
     log_odds = scorer.network.log_odds(scorer.features(noise(), BOXES), head)
     slope, shift = {"softmax": (0.5, 1.0), "svm": (2.0, -0.3)}[head]
-    found = scorer.score(noise(), BOXES)
+    found = scorer.view(noise()).score(BOXES)
     torch.testing.assert_close(found.scores, 1 / (1 + (-(slope * log_odds + shift)).exp()))
 
 
 @pytest.mark.parametrize("wanted", [False, True])
 def test_box_regression_is_asked_for(wanted: bool):
     scorer = make_scorer(crop_model(config=dataclasses.replace(CONFIG, box_regression=wanted)), CPU, torch.float32)
-    found = scorer.score(noise(), BOXES)
+    found = scorer.view(noise()).score(BOXES)
     if wanted:
         torch.testing.assert_close(found.offsets, scorer.network.offsets(scorer.features(noise(), BOXES)))
     else:
@@ -246,7 +246,7 @@ def test_the_given_model_is_left_as_it_is():
 
 def test_number_format_changes_scores_only_a_little():
     formats = (torch.float32, torch.bfloat16)
-    exact, coarse = (make_scorer(crop_model(), CPU, dtype).score(noise(), BOXES) for dtype in formats)
+    exact, coarse = (make_scorer(crop_model(), CPU, dtype).view(noise()).score(BOXES) for dtype in formats)
     assert coarse.scores.dtype == torch.float32
     torch.testing.assert_close(coarse.scores, exact.scores, rtol=0, atol=0.02)
 
@@ -332,7 +332,7 @@ def test_an_ensemble_is_the_mean_of_its_models(moved: bool):
     detector.scorers = tuple(make_scorer(model, CPU, torch.float32) for model in models)
     found = detector.detect_proposals(image, proposals(boxes, (60, 45)), 0.0)
 
-    members = [scorer.score(image, boxes) for scorer in detector.scorers]
+    members = [scorer.view(image).score(boxes) for scorer in detector.scorers]
     assert not torch.allclose(members[0].scores, members[1].scores, atol=0.01)
     scores = (members[0].scores + members[1].scores) / 2
     offsets = (members[0].offsets + members[1].offsets) / 2

@@ -10,7 +10,6 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
-from detector.boxes import decode_offsets
 from detector.config import CropConfig, CropNetworkConfig, RCNNConfig
 from detector.data.annotations import Annotations
 from detector.images import Image
@@ -28,6 +27,7 @@ from detector.training.rcnn_heads import (
 )
 from detector.training.recipes import HeadsConfig
 from proposals import Proposals
+from proposals.boxes import decode_offsets
 
 CONFIG = HeadsConfig()
 NAMES = ("cat", "dog", "cow")

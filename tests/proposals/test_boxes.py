@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from detector.boxes import MAX_LOG_SIZE, decode_offsets, encode_offsets
+from proposals.boxes import MAX_LOG_SIZE, decode_offsets, encode_offsets
 
 
 def test_offsets_by_hand():

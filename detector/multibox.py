@@ -1,0 +1,75 @@
+"""MultiBox as a detector's source of boxes: on the trunk of a region classifier, or a network of its own."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detector.config import MultiBoxModelConfig
+from detector.errors import InputError
+from detector.images import Image
+from detector.network import RegionClassifier
+from detector.precision import fast_dtype
+from detector.scorers import ImageView, SharedScorer, SharedView, make_scorer
+from detector.weights import load_model, weights_hash
+from proposals import Proposals, Proposer, Union, merge
+from proposals.multibox import MultiBox, MultiBoxProposer
+
+
+class SharedMultiBox:
+    """Proposals of a region classifier's MultiBox head, from the features on which regions are classified.
+
+    Args:
+        limit: number of boxes.
+
+    Raises:
+        InputError: the model has no MultiBox head.
+    """
+
+    def __init__(self, scorer: SharedScorer, limit: int) -> None:
+        if scorer.network.multibox is None:
+            raise InputError("the model has no MultiBox head; use Selective Search")
+        self.scorer, self.limit = scorer, limit
+
+    @property
+    def fingerprint(self) -> str:
+        content = f"multibox {weights_hash(self.scorer.network)} {self.scorer.config} {self.limit}"
+        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+    def __call__(self, image: np.ndarray) -> Proposals:
+        return self.scorer.view(Image(image, "image")).propose(self.limit)
+
+
+def propose(proposer: Proposer, image: Image, views: Sequence[ImageView]) -> Proposals:
+    """Proposals for an image that models have looked at already: a trunk that did its pass is not run again."""
+    if isinstance(proposer, Union):
+        found = [propose(one, image, views) for one in proposer.proposers]
+        return merge(found, proposer.limit, proposer.overlap)
+    if isinstance(proposer, SharedMultiBox):
+        for view in views:
+            if isinstance(view, SharedView) and view.scorer is proposer.scorer:
+                return view.propose(proposer.limit)
+    return proposer(image.pixels)
+
+
+def load_multibox(model: str | Path | None, limit: int, device: torch.device) -> Proposer:
+    """MultiBox of a model file, or of the model that comes with the package.
+
+    Args:
+        model: a file, or the name of an installed model: a region classifier with a MultiBox head, or a network of
+            its own.
+        limit: number of boxes.
+
+    Raises:
+        InputError: the file cannot be used, or the model has no MultiBox.
+    """
+    loaded = load_model(model, ("regions", "multibox"))
+    dtype = fast_dtype(str(device))
+    if isinstance(loaded.network, MultiBox) and isinstance(loaded.config, MultiBoxModelConfig):
+        return MultiBoxProposer(loaded.network.to(device), loaded.config.size, limit, dtype)
+    assert isinstance(loaded.network, RegionClassifier)
+    scorer = make_scorer(loaded, device, dtype)
+    assert isinstance(scorer, SharedScorer)
+    return SharedMultiBox(scorer, limit)

@@ -1,0 +1,133 @@
+"""Training of a MultiBox network of its own: batches of whole images, squeezed to one size."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detector.data.annotations import Annotations
+from detector.data.voc import VOCDataset
+from detector.evaluation.coverage import evaluate_proposals
+from detector.precision import fast_dtype
+from detector.training.data import read_sample, sample_index
+from detector.training.examples import distort, mirror_boxes
+from detector.training.initial import initialise_backbone
+from detector.training.loop import Task
+from detector.training.objects import clear_boxes, relative_objects
+from detector.training.recipes import ImageCropConfig, MultiBoxRecipe
+from detector.weights import Model, make_network, save_model
+from proposals.multibox import MultiBox, MultiBoxProposer
+from proposals.multibox.loss import MultiBoxObjects, multibox_loss
+from proposals.multibox.priors import make_priors
+
+BUDGETS = (100, 200)
+"""Numbers of boxes at which recall is followed."""
+
+
+@dataclass(frozen=True)
+class MultiBoxBatch:
+    """Images (B, 3, size, size) uint8 RGB and the objects of each."""
+
+    images: Tensor
+    objects: tuple[MultiBoxObjects, ...]
+
+
+class MultiBoxTask(Task[MultiBoxBatch]):
+    """Trains a MultiBox network on a data set in VOC's layout.
+
+    Args:
+        recipe: what to do.
+        root: the folder that holds `JPEGImages`.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
+
+    network: MultiBox
+    head = ("head",)
+
+    def __init__(self, recipe: MultiBoxRecipe, root: Path) -> None:
+        self.recipe: MultiBoxRecipe = recipe
+        self.data, self.held_back = (VOCDataset(root, s) for s in (recipe.data.train_split, recipe.data.eval_split))
+        torch.manual_seed(recipe.seed)
+        network = make_network(recipe.model, 0)
+        assert isinstance(network, MultiBox)
+        self.network = network
+        self.network.backbone.freeze_stem()  # type: ignore[operator]
+
+    def initialise(self, init: Path | None) -> None:
+        initialise_backbone(self.network, self.network.backbone, init)  # type: ignore[arg-type]
+        head = self.network.head
+        priors = make_priors(clear_boxes(self.data), head.config, self.recipe.seed)
+        head.set_priors(torch.from_numpy(priors).to(head.priors))
+
+    def example(self, step: int) -> MultiBoxBatch:
+        size, batch = self.recipe.model.size, self.recipe.batch
+        images, objects = [], []
+        for slot in range(step * batch, (step + 1) * batch):
+            image, annotations = read_sample(self.data, sample_index(self.recipe.seed, slot, len(self.data)))
+            rng = np.random.default_rng((self.recipe.seed, slot, 6))
+            pixels, truth = augment(image.pixels, annotations, self.recipe.crops, rng)
+            images.append(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA))
+            boxes, difficult = torch.tensor(truth.boxes), torch.tensor(truth.difficult)
+            objects.append(relative_objects(boxes, difficult, *truth.image_size))
+        return MultiBoxBatch(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), tuple(objects))
+
+    def backward(
+        self, model: nn.Module, example: MultiBoxBatch, autocast: AbstractContextManager[None]
+    ) -> dict[str, float]:
+        device = self.network.mean.device
+        with autocast:
+            predictions = model(example.images.to(device))
+        objects = [MultiBoxObjects(o.boxes.to(device), o.difficult.to(device)) for o in example.objects]
+        loss = multibox_loss(self.network.head, predictions, objects, self.recipe.loss)
+        loss.total.backward()
+        return {"loss": loss.total.item(), "boxes": loss.boxes.item(), "confidences": loss.confidences.item()}
+
+    def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
+        """Recall on the first held-back images, after the last step on all; writes the model."""
+        assert isinstance(network, MultiBox)
+        count = len(self.held_back) if last else min(len(self.held_back), self.recipe.data.eval_limit)
+        model = Model(network, self.recipe.model, (), {})
+        dtype = fast_dtype(str(network.mean.device))
+        copy = make_network(self.recipe.model, 0)
+        copy.load_state_dict(network.state_dict())
+        assert isinstance(copy, MultiBox)
+        proposer = MultiBoxProposer(copy.eval().to(network.mean.device), self.recipe.model.size, max(BUDGETS), dtype)
+        evaluation = evaluate_proposals(proposer, self.held_back.first(count)).evaluation
+        numbers = {f"recall50 at {budget}": evaluation.coverage(budget).recall50 for budget in BUDGETS}
+        facts |= {"split": self.recipe.data.eval_split, "images": count}
+        facts |= {name: round(value, 4) for name, value in numbers.items()}
+        save_model(replace(model, facts=facts), out / "model.safetensors")
+        return numbers
+
+
+def augment(
+    pixels: np.ndarray, annotations: Annotations, config: ImageCropConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, Annotations]:
+    """A random part of an image (H, W, 3), mirrored half of the time, with the objects that it shows.
+
+    An object of which too little is left becomes difficult: it is neither learned nor held against a box.
+    """
+    if config.photometric > 0:
+        pixels = distort(pixels, config.photometric, rng)
+    height, width = pixels.shape[:2]
+    boxes, difficult, labels = annotations.boxes, annotations.difficult, annotations.labels
+    if rng.random() < config.probability:
+        sides = np.sqrt(rng.uniform(*config.area)) * np.exp(np.array([0.5, -0.5]) * rng.uniform(*np.log(config.aspect)))
+        w, h = (max(1, round(min(1.0, part) * side)) for part, side in zip(sides, (width, height), strict=True))
+        x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+        clipped = np.clip(boxes, (x, y, x, y), (x + w, y + h, x + w, y + h))
+        areas = [(b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (clipped, boxes)]
+        seen = ((clipped[:, 2:] - clipped[:, :2]) >= 1).all(axis=1)
+        difficult = (difficult | (areas[0] < config.overlap * areas[1]))[seen]
+        boxes, labels = (clipped - np.array((x, y, x, y), np.float32))[seen], labels[seen]
+        pixels, width, height = pixels[y : y + h, x : x + w], w, h
+    if rng.random() < 0.5:
+        pixels, boxes = pixels[:, ::-1], mirror_boxes(boxes, width)
+    return np.ascontiguousarray(pixels), Annotations(boxes, labels, difficult, (width, height))

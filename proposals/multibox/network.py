@@ -1,0 +1,134 @@
+"""The network: a head on the features of a backbone, which is given."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from proposals.boxes import decode_offsets
+from proposals.multibox.config import MultiBoxConfig
+
+_CELLS = 7
+"""The global form sees the features averaged over _CELLS x _CELLS parts of the image."""
+
+_INITIAL_CONFIDENCE = 0.01
+"""Few priors have an object: a head that starts at one half would first have to learn that."""
+
+
+class Backbone(Protocol):
+    """What MultiBox needs of a backbone: a module from normalised images (B, 3, H, W) to features."""
+
+    out_channels: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class MultiBoxPredictions:
+    """What the head says of B images: offsets (B, K, 4) of each box from its prior, and logits (B, K) of the
+    confidence that the box holds an object; float32."""
+
+    offsets: Tensor
+    logits: Tensor
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+
+class MultiBoxHead(nn.Module):
+    """K boxes with confidences from the features of whole images.
+
+    `priors` (K, 4), xyxy in parts of the image's sides, belongs to the weights; a new head has none until they are set
+    (`proposals.multibox.make_priors`).
+
+    Args:
+        in_channels: of the features.
+    """
+
+    priors: Tensor
+
+    def __init__(self, in_channels: int, config: MultiBoxConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("priors", torch.zeros(config.boxes, 4))
+        self.reduce = nn.Conv2d(in_channels, config.channels, 1)
+        layers: list[nn.Linear | nn.Conv2d]
+        if config.form == "global":
+            layers = [nn.Linear(config.channels * _CELLS**2, config.priors * 5)]
+        else:
+            self.mix = nn.Conv2d(config.channels, config.channels, 3, padding=1)
+            # each cell sees its 3x3 parts, so that it can tell where in it an object lies
+            layers = [nn.Conv2d(config.channels, config.cell_priors(g) * 5, 3, stride=3) for g in config.grids]
+        for layer in layers:
+            nn.init.normal_(layer.weight, std=0.001)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+            layer.bias.data.view(-1, 5)[:, 4] = math.log(_INITIAL_CONFIDENCE / (1 - _INITIAL_CONFIDENCE))
+        self.predict = nn.ModuleList(layers)
+
+    def set_priors(self, priors: Tensor) -> None:
+        """Sets the priors (K, 4), xyxy in parts of the image's sides.
+
+        Raises:
+            ValueError: there are not K of them, or one has no area.
+        """
+        if priors.shape != self.priors.shape:
+            raise ValueError(f"priors are {tuple(priors.shape)}; this head needs {tuple(self.priors.shape)}")
+        if not (priors[:, 2:] > priors[:, :2]).all():
+            raise ValueError("priors: a box has no area")
+        self.priors.copy_(priors)
+
+    def forward(self, features: Tensor) -> MultiBoxPredictions:
+        """From features (B, in_channels, h, w)."""
+        x = F.relu(self.reduce(features))
+        if self.config.form == "global":
+            flat = F.adaptive_avg_pool2d(x, _CELLS).flatten(1)
+            found = self.predict[0](flat).view(len(x), -1, 5)
+        else:
+            x = F.relu(self.mix(x))
+            # (B, shapes * 5, g, g) -> (B, g * g * shapes, 5), the order of the priors
+            found = torch.cat(
+                [
+                    layer(F.adaptive_avg_pool2d(x, 3 * grid)).permute(0, 2, 3, 1).reshape(len(x), -1, 5)
+                    for grid, layer in zip(self.config.grids, self.predict, strict=True)
+                ],
+                dim=1,
+            )
+        found = found.float()
+        return MultiBoxPredictions(found[..., :4], found[..., 4])
+
+    def boxes(self, offsets: Tensor) -> Tensor:
+        """Boxes (B, K, 4), xyxy in parts of the image's sides, of offsets (B, K, 4); they may leave the image."""
+        priors = self.priors.float().expand_as(offsets)
+        if self.config.coordinates == "corners":
+            return priors + offsets
+        return decode_offsets(priors.reshape(-1, 4), offsets.reshape(-1, 4)).view_as(offsets)
+
+
+class MultiBox(nn.Module):
+    """A network of its own: images of any size, squeezed to one, to boxes.
+
+    Args:
+        backbone: a module with `out_channels`, `mean` and `std` (`Backbone`).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, config: MultiBoxConfig) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = MultiBoxHead(backbone.out_channels, config)  # type: ignore[arg-type]
+        for name in ("mean", "std"):
+            colour = torch.tensor(getattr(backbone, name)).view(1, 3, 1, 1)
+            self.register_buffer(name, colour, persistent=False)
+
+    def forward(self, images: Tensor) -> MultiBoxPredictions:
+        """From images (B, 3, H, W) RGB in 0..255."""
+        x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return self.head(self.backbone(x))

@@ -1,0 +1,78 @@
+"""From the network's outputs to proposals."""
+
+import hashlib
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from proposals.multibox.network import MultiBox
+from proposals.operators import torchvision_operators
+from proposals.selective_search import checked_image
+from proposals.types import Proposals
+
+SOURCE = "multibox"
+
+
+def to_proposals(boxes: Tensor, logits: Tensor, image_size: tuple[int, int], nms_iou: float, limit: int) -> Proposals:
+    """The most confident boxes of one image.
+
+    Args:
+        boxes: (K, 4), xyxy in parts of the image's sides.
+        logits: (K,) of the confidences.
+        image_size: (width, height) in pixels.
+        nms_iou: of boxes that overlap by more, the more confident one stays.
+        limit: number of boxes.
+    """
+    width, height = image_size
+    sides = boxes.new_tensor((width, height, width, height))
+    boxes = torch.minimum((boxes.float() * sides).clamp(min=0), sides)
+    scores = logits.float().sigmoid()
+    solid = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(dim=1)
+    boxes, scores = boxes[solid], scores[solid]
+    keep = torchvision_operators().nms(boxes, scores, nms_iou)[:limit]
+    found, ranked = boxes[keep].cpu().numpy(), scores[keep].cpu().numpy()
+    return Proposals(found, ranked, np.zeros(len(found), np.int16), (SOURCE,), image_size)
+
+
+class MultiBoxProposer:
+    """Proposals of a MultiBox network of its own.
+
+    Args:
+        network: in evaluation mode.
+        size: pixels of a side of the network's square input.
+        limit: number of boxes.
+        dtype: of the network's arithmetic.
+    """
+
+    def __init__(self, network: MultiBox, size: int, limit: int = 200, dtype: torch.dtype = torch.float32) -> None:
+        self.network = network.to(dtype).to(memory_format=torch.channels_last)
+        self.size, self.limit, self.dtype = size, limit, dtype
+
+    @property
+    def fingerprint(self) -> str:
+        digest = hashlib.blake2b(f"multibox {self.size} {self.limit} {self.network.head.config}".encode())
+        for tensor in self.network.state_dict().values():
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:32]
+
+    @torch.inference_mode()
+    def __call__(self, image: np.ndarray) -> Proposals:
+        return self.propose([image])[0]
+
+    @torch.inference_mode()
+    def propose(self, images: list[np.ndarray]) -> list[Proposals]:
+        """Proposals of a batch of images (H, W, 3) uint8 RGB, of any sizes, in one pass."""
+        images = [checked_image(image) for image in images]
+        if not images:
+            return []
+        square = np.stack([cv2.resize(i, (self.size, self.size), interpolation=cv2.INTER_AREA) for i in images])
+        batch = torch.from_numpy(square).permute(0, 3, 1, 2).to(self.network.mean.device, self.dtype)
+        predictions = self.network(batch)
+        head = self.network.head
+        boxes = head.boxes(predictions.offsets)
+        return [
+            to_proposals(b, logits, (i.shape[1], i.shape[0]), head.config.nms_iou, self.limit)
+            for b, logits, i in zip(boxes, predictions.logits, images, strict=True)
+        ]
