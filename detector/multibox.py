@@ -2,20 +2,23 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from detector.config import MultiBoxModelConfig
+from detector.devices import resolve_device
 from detector.errors import InputError
 from detector.images import Image
 from detector.network import RegionClassifier
 from detector.precision import fast_dtype
 from detector.scorers import ImageView, SharedScorer, SharedView, make_scorer
 from detector.weights import load_model, weights_hash
-from proposals import Proposals, Proposer, Union, merge
-from proposals.multibox import MultiBox, MultiBoxProposer
+from proposals import Proposals, Proposer, SelectiveSearch, SelectiveSearchConfig, Union, merge
+from proposals.multibox.network import MultiBox
+from proposals.multibox.proposer import MultiBoxProposer
 
 
 class SharedMultiBox:
@@ -52,6 +55,31 @@ def propose(proposer: Proposer, image: Image, views: Sequence[ImageView]) -> Pro
             if isinstance(view, SharedView) and view.scorer is proposer.scorer:
                 return view.propose(proposer.limit)
     return proposer(image.pixels)
+
+
+def multibox_proposer(
+    model: str | Path | None, limit: int, preset: str | None = None, seed: int = 0, device: str = "auto"
+) -> Proposer:
+    """MultiBox, alone or merged with Selective Search at doubled superpixels (GoogLeNet, section 8).
+
+    Args:
+        model, limit: as in `load_multibox`.
+        preset: of Selective Search, with `seed`; None: MultiBox alone.
+
+    Raises:
+        InputError: the model cannot be used, has no MultiBox, or there is no such device.
+        ValueError: an unknown preset.
+    """
+    multibox = load_multibox(model, limit, resolve_device(device))
+    if preset is None:
+        return multibox
+    return union(multibox, SelectiveSearchConfig.preset(preset, seed=seed))
+
+
+def union(multibox: Proposer, config: SelectiveSearchConfig) -> Union:
+    """MultiBox merged with Selective Search, whose superpixels are doubled."""
+    doubled = replace(config, superpixel_scale=2 * config.superpixel_scale)
+    return Union([multibox, SelectiveSearch(doubled, torch.get_num_threads())])
 
 
 def load_multibox(model: str | Path | None, limit: int, device: torch.device) -> Proposer:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from detector.backbones import make_backbone
 from detector.config import NetworkConfig
 from detector.regions import Regions, pool_votes
-from proposals.multibox import MultiBoxHead
+from proposals.multibox.network import MultiBoxHead
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The detector: image -> proposals -> regions -> scores and offsets -> detections."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +10,10 @@ import torch
 
 from detector.config import DetectorConfig, ModelConfig, PostprocessConfig, RCNNConfig, Source, parse, read_yaml
 from detector.detections import Detections
+from detector.devices import resolve_device
 from detector.errors import InputError
 from detector.images import Image, as_image
-from detector.multibox import SharedMultiBox, load_multibox, propose
+from detector.multibox import SharedMultiBox, load_multibox, propose, union
 from detector.postprocess import postprocess
 from detector.precision import fast_dtype
 from detector.scorers import ImageView, RegionScorer, RegionScores, SharedScorer, average_scores, make_scorer
@@ -141,8 +141,7 @@ def _make_proposer(
     multibox = SharedMultiBox(first_with_multibox(scorers), boxes)
     if source == "multibox":
         return multibox
-    doubled = replace(config.proposals, superpixel_scale=2 * config.proposals.superpixel_scale)
-    return Union([multibox, SelectiveSearch(doubled, threads)])
+    return union(multibox, config.proposals)
 
 
 def first_with_multibox(scorers: Sequence[RegionScorer]) -> SharedScorer:
@@ -233,16 +232,3 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto") -> Detect
         proposers.append(SelectiveSearch(config.proposals, torch.get_num_threads()))
     detector.proposer = proposers[0] if len(proposers) == 1 else Union(proposers)
     return detector
-
-
-def resolve_device(device: str) -> torch.device:
-    """The torch device that a name stands for; "auto" is a GPU if there is one, else the CPU."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise InputError(f"device '{device}' is not known; use auto, cpu or cuda")
-    resolved = torch.device(device)
-    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise InputError(f"device '{device}': PyTorch finds {count or 'no'} CUDA GPU{'s' * (count > 1)}; use cpu")
-    return resolved

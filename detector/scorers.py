@@ -20,7 +20,7 @@ from detector.regions import Regions
 from detector.transforms import box_scale, input_size, resize, to_input
 from detector.weights import Model
 from proposals import Proposals
-from proposals.multibox import to_proposals
+from proposals.multibox.proposer import to_proposals
 
 
 @dataclass(frozen=True)

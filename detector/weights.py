@@ -30,7 +30,7 @@ from detector.errors import InputError
 from detector.network import RegionClassifier
 from detector.rcnn import CropClassifier
 from proposals.files import atomic_write
-from proposals.multibox import MultiBox
+from proposals.multibox.network import MultiBox
 
 FORMAT = "inception-rcnn-1"
 MODELS = Path(__file__).parent / "models"

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from proposals.config import PRESETS, SelectiveSearchConfig
-from proposals.selective_search import SelectiveSearch, checked_image
+from proposals.images import checked_image
+from proposals.selective_search import SelectiveSearch
 from proposals.types import Proposals, Proposer
 
 METHODS = ("selective_search", "opencv", "selectivesearch")

@@ -16,6 +16,7 @@ from proposals.config import ColourSpace, SelectiveSearchConfig
 from proposals.features import feature_bins
 from proposals.grouping import group
 from proposals.hierarchy import Hierarchy
+from proposals.images import checked_image
 from proposals.regions import measure_regions
 from proposals.segmentation import segment, sorted_edges
 from proposals.types import Proposals
@@ -151,23 +152,6 @@ class SelectiveSearch:
         """Position in the hierarchy, 1 = whole image, times a random number above 0 and up to 1."""
         draws = np.random.default_rng([self.config.seed, strategy]).random(count)
         return np.arange(1, count + 1) * (1 - draws)
-
-
-def checked_image(image: np.ndarray) -> np.ndarray:
-    """An RGB or grey image as a contiguous (H, W, 3) array; ValueError if it cannot be used."""
-    if not isinstance(image, np.ndarray):
-        raise ValueError(f"Selective Search needs a numpy array, not {type(image).__name__}")
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
-        hint = "; leave out the alpha channel: image[:, :, :3]" if image.ndim == 3 and image.shape[2] == 4 else ""
-        raise ValueError(
-            f"Selective Search needs an (H, W, 3) RGB or (H, W) grey uint8 array, not {image.shape} {image.dtype}{hint}"
-        )
-    height, width = image.shape[:2]
-    if height == 0 or width == 0:
-        raise ValueError(f"Selective Search needs an image with pixels, not {width}x{height}")
-    if image.ndim == 2 or image.shape[2] == 1:
-        image = np.repeat(image.reshape(height, width, 1), 3, axis=2)
-    return np.ascontiguousarray(image)
 
 
 def _first_of_equal(boxes: np.ndarray) -> np.ndarray:

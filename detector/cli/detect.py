@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detector.cli.console import Console
-from detector.cli.options import split_names
+from detector.cli.options import ProposalsOption, split_names
 from detector.detections import Detection, class_indices
 from detector.errors import InputError
 from detector.output import PictureFolder, ResultFile
@@ -35,6 +35,7 @@ def detect(
         Path | None,
         typer.Option(metavar="FILE", help="Detector made of several parts: configs/paper.yaml.", show_default="none"),
     ] = None,
+    proposals: ProposalsOption = None,
     score: Annotated[float, typer.Option(help="Lowest score of the objects shown, 0 to 1.")] = 0.5,
     classes: Annotated[
         str | None,
@@ -78,7 +79,7 @@ def detect(
         from proposals import warm_up
 
         warm_up(console.result)
-        run = DetectRun(load_detector(model, device, config), score, names, pictures, results, console)
+        run = DetectRun(load_detector(model, device, config, proposals), score, names, pictures, results, console)
         failed += run(photos)
     elif results is not None:
         results.save()

@@ -8,7 +8,8 @@ import typer
 
 from detector.cli.classify import NO_CLASSIFIER
 from detector.cli.console import Console
-from detector.cli.options import split_names
+from detector.cli.options import ProposalsOption, split_names
+from detector.config import Source
 from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
 from detector.evaluation import Metric, predict, read_predictions, write_predictions
@@ -42,6 +43,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Detector made of several parts: configs/paper.yaml.", show_default="none"),
     ] = None,
+    proposals: ProposalsOption = None,
     ablation: Annotated[
         bool,
         typer.Option("--ablation", help="Of an R-CNN: mAP of softmax and SVM, each with and without box regression."),
@@ -97,7 +99,7 @@ def evaluate(
     """
     given: dict[str, object] = {
         "--split": split, "--config": config, "--ablation": ablation or None, "--detections": detections,
-        "--classes": classes, "--save-detections": save_detections, "--metric": metric,
+        "--classes": classes, "--save-detections": save_detections, "--metric": metric, "--proposals": proposals,
     }  # fmt: skip
     if dataset == "imagenet":
         _refuse(given, tuple(given), "--dataset imagenet")
@@ -111,10 +113,10 @@ def evaluate(
     model = models[0] if models else None
     if ablation:
         _refuse(given, ("--detections", "--classes", "--save-detections", "--metric"), "--ablation")
-        _ablate(root, split, model, config, limit, json, device)
+        _ablate(root, split, model, config, proposals, limit, json, device)
         return
-    if detections is not None and not model is config is save_detections is None:
-        raise InputError("--detections runs no model; leave out --model, --config and --save-detections")
+    if detections is not None and not model is config is save_detections is proposals is None:
+        raise InputError("--detections runs no model; leave out --model, --config, --proposals and --save-detections")
     for option, path in (("--json", json), ("--save-detections", save_detections)):
         if path is not None:
             check_writable_file(path, option)
@@ -134,7 +136,7 @@ def evaluate(
 
             warm_up(console.result)
             model = model or (DEFAULT_MODEL if config is None else None)
-            detector = load_detector(model, device, config)
+            detector = load_detector(model, device, config, proposals)
             if chosen is None:
                 images = VOCDataset(root, split, detector.class_names)
             images = images.first(limit or len(images))
@@ -146,7 +148,7 @@ def evaluate(
         if json is not None:
             files = {"model": model, "config": config, "detections": detections}
             source = {name: None if path is None else str(path) for name, path in files.items()}
-            write_json(json, {"dataset": dataset, **source, **evaluation.to_dict()})
+            write_json(json, {"dataset": dataset, **source, "proposals": proposals, **evaluation.to_dict()})
     except KeyboardInterrupt:
         console.error("interrupted: the evaluation is not complete")
         raise typer.Exit(130) from None
@@ -197,7 +199,14 @@ def _evaluate_classifier(
 
 
 def _ablate(
-    root: Path, split: str, model: Path | None, config: Path | None, limit: int | None, json: Path | None, device: str
+    root: Path,
+    split: str,
+    model: Path | None,
+    config: Path | None,
+    proposals: Source | None,
+    limit: int | None,
+    json: Path | None,
+    device: str,
 ) -> None:
     if json is not None:
         check_writable_file(json, "--json")
@@ -207,7 +216,7 @@ def _ablate(
 
     console = Console()
     warm_up(console.result)
-    detector = load_detector(model, device, config)
+    detector = load_detector(model, device, config, proposals)
     images = VOCDataset(root, split, detector.class_names)
     try:
         results = ablate_dataset(detector, images.first(limit or len(images)), progress=True)

@@ -1,6 +1,18 @@
 """What several commands read from their options in the same way."""
 
+from typing import Annotated
+
+import typer
+
+from detector.config import Source
 from detector.errors import InputError
+
+ProposalsOption = Annotated[
+    Source | None,
+    typer.Option(
+        help="Where regions come from: Selective Search, the model's MultiBox, or both.", show_default="the model's"
+    ),
+]
 
 
 def split_names(text: str, option: str) -> list[str]:

@@ -22,12 +22,21 @@ def propose(
         list[str] | None, typer.Argument(metavar="SOURCE...", help="Photos, folders of photos, or patterns.")
     ] = None,
     method: Annotated[
-        str, typer.Option(help="selective_search, or to compare with: opencv, selectivesearch (if installed).")
+        str,
+        typer.Option(
+            help="selective_search; multibox; both, merged, with doubled superpixels; or to compare with: opencv, "
+            "selectivesearch (if installed)."
+        ),
     ] = "selective_search",
     preset: Annotated[str, typer.Option(help="single, fast or quality: 1, 8 or 80 groupings.")] = "fast",
     max_boxes: Annotated[
         int | None, typer.Option("--max", metavar="N", min=1, help="Keep the best N boxes.", show_default="all")
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Model with a MultiBox.", show_default="the installed model"),
+    ] = None,
+    multibox: Annotated[int, typer.Option(metavar="N", min=1, help="Boxes of MultiBox.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the random factor in the ranking.")] = 0,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write boxes, or the report, as JSON.", show_default="none")
@@ -83,20 +92,30 @@ def propose(
         raise InputError("--report writes no boxes and takes none from a cache: leave out --export, --cache, --levels")
     console = Console()
     try:
-        from proposals import make_proposer, warm_up
+        from proposals import METHODS, make_proposer, warm_up
         from proposals.export import check_export
 
         if export is not None:
             check_export(export)
 
-        proposer = make_proposer(method, preset, seed)
-        if method == "selective_search":
+        ours = method in ("selective_search", "multibox", "both")
+        if not ours and method not in METHODS:
+            known = ", ".join(("selective_search", "multibox", "both", *METHODS[1:]))
+            raise InputError(f"method: unknown {method!r}, known are {known}")
+        if method in ("selective_search", "both"):
             warm_up(console.result)
-        processes = method != "selective_search"  # the others hold Python's lock
+        if method in ("multibox", "both"):
+            from detector.multibox import multibox_proposer  # imports torch
+
+            proposer = multibox_proposer(model, multibox, preset if method == "both" else None, seed)
+            workers = workers or 1  # one image has all cores
+        else:
+            proposer = make_proposer(method, preset, seed)
+        processes = not ours  # the others hold Python's lock
         if report:
             if sources or dataset is None or root is None or split is None:
                 raise InputError("--report needs --dataset voc, --root DIR and --split NAME, and no SOURCE")
-            name = method if method == "selectivesearch" else f"{method} {preset}"
+            name = method if method in ("selectivesearch", "multibox") else f"{method} {preset}"
             _report(console, proposer, name, root, split, limit, max_boxes, workers or 1, processes, json, out)
             return
         if not sources or dataset is not None:

@@ -17,8 +17,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from detector.config import config_hash, to_plain
+from detector.devices import resolve_device
 from detector.errors import InputError
-from detector.pipeline import resolve_device
 from detector.precision import fast_dtype
 from detector.training.checkpoint import load_checkpoint, save_checkpoint
 from detector.training.distributed import any_process, rank, world_size

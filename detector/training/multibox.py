@@ -21,9 +21,10 @@ from detector.training.loop import Task
 from detector.training.objects import clear_boxes, relative_objects
 from detector.training.recipes import ImageCropConfig, MultiBoxRecipe
 from detector.weights import Model, make_network, save_model
-from proposals.multibox import MultiBox, MultiBoxProposer
 from proposals.multibox.loss import MultiBoxObjects, multibox_loss
+from proposals.multibox.network import MultiBox
 from proposals.multibox.priors import make_priors
+from proposals.multibox.proposer import MultiBoxProposer
 
 BUDGETS = (100, 200)
 """Numbers of boxes at which recall is followed."""

@@ -61,12 +61,12 @@ def multibox_loss(
             costs = 0.5 * wanted.square().sum(dim=2)
         else:
             costs = config.alpha * distance - logits.detach()[:, None]
-        priors, matched = match_objects(costs)
+        priors, matched = _with_neighbours(head.priors, clear, *match_objects(costs), config.positive_iou)
         match_losses.append(0.5 * (offsets[priors] - wanted[priors, matched]).square().sum())
         positive = torch.zeros_like(logits, dtype=torch.bool)
         positive[priors] = True
         negative = ~positive & ~_neutral(predicted, truth, config.neutral_iou)
-        losses = F.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
+        losses = F.binary_cross_entropy_with_logits(logits, positive.to(logits), reduction="none")
         wrong = losses[negative]
         if config.negatives is not None:
             wrong = wrong.topk(min(len(wrong), config.negatives * max(1, len(clear)))).values
@@ -78,12 +78,24 @@ def multibox_loss(
 
 def target_offsets(head: MultiBoxHead, objects: Tensor) -> Tensor:
     """(K, G, 4): the offsets that would move every prior onto every object (G, 4)."""
-    priors = head.priors.float()
+    priors = head.priors.to(objects)
     shape = (len(priors), len(objects), 4)
     first, second = priors[:, None].expand(shape), objects[None].expand(shape)
     if head.config.coordinates == "corners":
         return second - first
     return encode_offsets(first.reshape(-1, 4), second.reshape(-1, 4)).view(shape)
+
+
+def _with_neighbours(
+    priors: Tensor, objects: Tensor, matched_priors: Tensor, matched_objects: Tensor, positive_iou: float
+) -> tuple[Tensor, Tensor]:
+    """The matching (M,), (M,), and the other priors that overlap an object by more, with the one they overlap most."""
+    if positive_iou == 1 or not len(objects):
+        return matched_priors, matched_objects
+    overlap, nearest = box_iou(priors.to(objects), objects).max(dim=1)
+    near = overlap > positive_iou
+    near[matched_priors] = False
+    return torch.cat((matched_priors, near.nonzero()[:, 0])), torch.cat((matched_objects, nearest[near]))
 
 
 def _neutral(predicted: Tensor, objects: MultiBoxObjects, neutral_iou: float) -> Tensor:

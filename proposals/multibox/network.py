@@ -1,8 +1,9 @@
 """The network: a head on the features of a backbone, which is given."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,11 @@ class MultiBoxHead(nn.Module):
             self.mix = nn.Conv2d(config.channels, config.channels, 3, padding=1)
             # each cell sees its 3x3 parts, so that it can tell where in it an object lies
             layers = [nn.Conv2d(config.channels, config.cell_priors(g) * 5, 3, stride=3) for g in config.grids]
+        hidden = [self.reduce] if config.form == "global" else [self.reduce, self.mix]
+        for convolution in hidden:
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            assert convolution.bias is not None
+            nn.init.zeros_(convolution.bias)
         for layer in layers:
             nn.init.normal_(layer.weight, std=0.001)
             assert layer.bias is not None
@@ -82,6 +88,13 @@ class MultiBoxHead(nn.Module):
         if not (priors[:, 2:] > priors[:, :2]).all():
             raise ValueError("priors: a box has no area")
         self.priors.copy_(priors)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "MultiBoxHead":
+        """Keeps the priors exact when the layers take another number format (`to(torch.bfloat16)`)."""
+        exact = self.priors
+        super()._apply(fn, recurse)
+        self.priors = exact.to(self.priors.device)
+        return self
 
     def forward(self, features: Tensor) -> MultiBoxPredictions:
         """From features (B, in_channels, h, w)."""
@@ -104,7 +117,7 @@ class MultiBoxHead(nn.Module):
 
     def boxes(self, offsets: Tensor) -> Tensor:
         """Boxes (B, K, 4), xyxy in parts of the image's sides, of offsets (B, K, 4); they may leave the image."""
-        priors = self.priors.float().expand_as(offsets)
+        priors = self.priors.to(offsets).expand_as(offsets)
         if self.config.coordinates == "corners":
             return priors + offsets
         return decode_offsets(priors.reshape(-1, 4), offsets.reshape(-1, 4)).view_as(offsets)

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from proposals.images import checked_image
 from proposals.multibox.network import MultiBox
 from proposals.operators import torchvision_operators
-from proposals.selective_search import checked_image
 from proposals.types import Proposals
 
 SOURCE = "multibox"

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from detector.config import InputConfig, ModelConfig
+from detector.devices import resolve_device
 from detector.errors import InputError
 from detector.images import Image
 from detector.network import RegionClassifier
-from detector.pipeline import Detector, resolve_device
+from detector.pipeline import Detector
 from detector.precision import fast_dtype
 from detector.scorers import make_scorer
 from detector.weights import Model

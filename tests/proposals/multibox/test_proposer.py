@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+
+from proposals.multibox.config import MultiBoxConfig
+from proposals.multibox.network import MultiBox
+from proposals.multibox.proposer import MultiBoxProposer, to_proposals
+from tests.proposals.multibox.test_network import Tiny
+
+
+@pytest.fixture
+def proposer() -> MultiBoxProposer:
+    torch.manual_seed(0)
+    network = MultiBox(Tiny(), MultiBoxConfig(grids=(4, 2, 1), shapes=3, channels=4)).eval()
+    corners = torch.rand(61, 2) * 0.5
+    network.head.set_priors(torch.cat((corners, corners + 0.05 + 0.4 * torch.rand(61, 2)), dim=1))
+    for layer in network.head.predict:
+        torch.nn.init.normal_(layer.weight, std=0.5)  # type: ignore[arg-type]
+    return MultiBoxProposer(network, 64, 20)
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+def test_boxes_in_pixels_best_first():
+    boxes = torch.tensor([[0.1, 0.1, 0.5, 0.5], [-0.2, 0.5, 0.3, 1.4], [0.7, 0.1, 0.9, 0.3]])
+    found = to_proposals(boxes, torch.tensor([0.0, 2.0, -1.0]), (200, 100), 0.7, 10)
+    np.testing.assert_allclose(found.boxes, [[0, 50, 60, 100], [20, 10, 100, 50], [140, 10, 180, 30]], atol=1e-4)
+    np.testing.assert_allclose(found.scores, torch.tensor([2.0, 0.0, -1.0]).sigmoid())
+    assert found.source_names == ("multibox",)
+    assert found.image_size == (200, 100)
+
+
+def test_what_overlaps_or_has_no_area_is_left_out():
+    boxes = torch.tensor([[0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.51], [1.1, 0.1, 1.3, 0.5], [0.2, 0.2, 0.202, 0.9]])
+    logits = torch.tensor([0.0, 1.0, 5.0, 5.0])
+    assert to_proposals(boxes, logits, (100, 100), 0.7, 10).boxes.tolist() == [pytest.approx([10, 10, 50, 51])]
+    assert len(to_proposals(boxes, logits, (100, 100), 0.99, 10)) == 2
+    assert len(to_proposals(boxes, logits, (100, 100), 0.99, 1)) == 1
+
+
+@pytest.mark.parametrize("size", [(30, 50), (1, 1), (200, 3), (64, 64)])
+def test_photos_of_any_size(proposer: MultiBoxProposer, size: tuple[int, int]):
+    found = proposer(noise(*size))
+    assert found.image_size == size[::-1]
+    assert len(found) <= 20
+
+
+def test_a_batch_is_its_images_one_by_one(proposer: MultiBoxProposer):
+    images = [noise(60, 90, 1), noise(64, 64, 2), noise(33, 20, 3)]
+    for together, image in zip(proposer.propose(images), images, strict=True):
+        alone = proposer(image)
+        np.testing.assert_allclose(together.boxes, alone.boxes, atol=1e-3)
+        np.testing.assert_allclose(together.scores, alone.scores, atol=1e-5)
+    assert proposer.propose([]) == []
+
+
+def test_the_fingerprint_tells_weights_and_settings_apart(proposer: MultiBoxProposer):
+    before = proposer.fingerprint
+    assert MultiBoxProposer(proposer.network, 64, 20).fingerprint == before
+    assert MultiBoxProposer(proposer.network, 96, 20).fingerprint != before
+    assert MultiBoxProposer(proposer.network, 64, 21).fingerprint != before
+    proposer.network.head.reduce.weight.data[0, 0] += 0.1
+    assert proposer.fingerprint != before
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3), np.float32)])
+def test_no_image(proposer: MultiBoxProposer, wrong: np.ndarray):
+    with pytest.raises(ValueError, match="an image must be"):
+        proposer(wrong)
