@@ -19,25 +19,25 @@ STAGES = {
 
 
 def detection_stages(detector: Detector, image: Image, clock: Clock = time.perf_counter) -> dict[str, float]:
-    """Seconds of one `Detector.detect`, and of its steps, which it consists of."""
-    seconds: dict[str, float] = {}
+    """Seconds of one `Detector.detect`, and of its steps, which add up to it."""
+    marks = []
 
-    def timed(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
+    def marked(step: Callable[..., Any]) -> Callable[..., Any]:
         def run(*values: Any) -> Any:
-            started = clock()
             result = step(*values)
-            seconds[name] = clock() - started
+            marks.append(clock())
             return result
 
         return run
 
-    for method, name in STAGES.items():
-        setattr(detector, method, timed(name, getattr(detector, method)))
+    for method in STAGES:
+        setattr(detector, method, marked(getattr(detector, method)))
     try:
-        started = clock()
+        marks.append(clock())
         detector.detect(image)
-        seconds[DETECTION] = clock() - started
+        marks[-1] = clock()  # what comes after the last step belongs to it
     finally:
         for method in STAGES:
             delattr(detector, method)
-    return {DETECTION: seconds.pop(DETECTION), **seconds}
+    stages = zip(STAGES.values(), marks[:-1], marks[1:], strict=True)
+    return {DETECTION: marks[-1] - marks[0], **{name: end - start for name, start, end in stages}}

@@ -168,9 +168,12 @@ def test_models_are_averaged(folder: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("models: [models/a.safetensors]\nmultibox: 200", "multibox: there is no MultiBox model yet"),
+        ("models: [models/a.safetensors]\nmultibox: 200", "multibox: no model here has a MultiBox head.*a multibox_model"),
         ("models: [models/a.safetensors]\nmodel: x", "unknown key 'model'; known here: models, proposals, multibox"),
         ("models: [models/a.safetensors]\nproposals: {k: 1}", r"unknown key 'proposals\.k'; known here: colour_spaces"),
+        ("models: [models/a.safetensors]\nproposals: null", "without proposals of Selective Search, multibox must be"),
+        ("models: [voc07]\nhead: svm", "head and context are for models that see crops, and none of these does"),
+        ("models: [voc07]\ncontext: 0", "head and context are for models that see crops, and none of these does"),
         ("models: [models/a.safetensors]\nhead: linear", "head: input should be 'softmax' or 'svm'"),
         ("models: [models/a.safetensors]\ncontext: -1", "context: input should be greater"),
         ("models: [models/a.safetensors]\ncontext: 16", "context 16 on both sides leaves nothing of a crop of 32"),
