@@ -18,12 +18,11 @@ from detector.training.data import read_sample, sample_index
 from detector.training.examples import distort, mirror_boxes
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
-from detector.training.objects import clear_boxes, relative_objects
+from detector.training.objects import relative_objects, set_priors
 from detector.training.recipes import ImageCropConfig, MultiBoxRecipe
 from detector.weights import Model, make_network, save_model
 from proposals.multibox.loss import MultiBoxObjects, multibox_loss
 from proposals.multibox.network import MultiBox
-from proposals.multibox.priors import make_priors
 from proposals.multibox.proposer import MultiBoxProposer
 
 BUDGETS = (100, 200)
@@ -63,9 +62,7 @@ class MultiBoxTask(Task[MultiBoxBatch]):
 
     def initialise(self, init: Path | None) -> None:
         initialise_backbone(self.network, self.network.backbone, init)  # type: ignore[arg-type]
-        head = self.network.head
-        priors = make_priors(clear_boxes(self.data), head.config, self.recipe.seed)
-        head.set_priors(torch.from_numpy(priors).to(head.priors))
+        set_priors(self.network.head, self.data, self.recipe.seed)
 
     def example(self, step: int) -> MultiBoxBatch:
         size, batch = self.recipe.model.size, self.recipe.batch

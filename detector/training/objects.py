@@ -1,15 +1,34 @@
 """The objects of images in parts of their sides, as MultiBox learns them."""
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from detector.data.voc import VOCDataset
+from detector.errors import InputError
 from proposals.multibox.loss import MultiBoxObjects
+from proposals.multibox.network import MultiBoxHead
+from proposals.multibox.priors import make_priors
 
 
 def relative_objects(boxes: Tensor, difficult: Tensor, width: int, height: int) -> MultiBoxObjects:
     """The objects of an image: boxes (G, 4) in its pixels, difficult (G,) bool."""
     return MultiBoxObjects(boxes / boxes.new_tensor((width, height, width, height)), difficult)
+
+
+def set_priors(head: MultiBoxHead, dataset: VOCDataset, seed: int) -> None:
+    """Gives a head the priors that fit the objects of a data set.
+
+    Raises:
+        InputError: the data set has too few different objects, or an annotation is wrong.
+    """
+    try:
+        priors = make_priors(clear_boxes(dataset), head.config, seed)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{dataset.root}: split '{dataset.split}': {error}") from None
+    head.set_priors(torch.from_numpy(priors).to(head.priors))
 
 
 def clear_boxes(dataset: VOCDataset) -> np.ndarray:

@@ -18,12 +18,11 @@ from detector.training.data import ProposedImages, proposed_splits, sample_index
 from detector.training.examples import Example, make_example
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
-from detector.training.objects import clear_boxes, relative_objects
+from detector.training.objects import relative_objects, set_priors
 from detector.training.recipes import Recipe
 from detector.training.targets import hardest, match_regions, region_losses
 from detector.weights import Model, save_model
 from proposals.multibox.loss import multibox_loss
-from proposals.multibox.priors import make_priors
 
 
 class RegionTask(Task[Example]):
@@ -52,8 +51,7 @@ class RegionTask(Task[Example]):
         initialise_backbone(self.network, self.network.trunk, init)
         head = self.network.multibox
         if head is not None and not head.priors.any():
-            objects = clear_boxes(self.data.dataset)
-            head.set_priors(torch.from_numpy(make_priors(objects, head.config, self.recipe.seed)).to(head.priors))
+            set_priors(head, self.data.dataset, self.recipe.seed)
 
     def prepare(self) -> None:
         self.data.fill()

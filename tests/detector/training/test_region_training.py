@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,16 @@ import pytest
 import torch
 
 from detector.caffe import TRUNK_LAYERS
-from detector.config import parse
+from detector.config import ModelConfig, parse
 from detector.errors import InputError
 from detector.googlenet import Trunk
 from detector.pipeline import load_detector
 from detector.training.data import sample_index
 from detector.training.loop import TrainingLoop, learning_rate
-from detector.training.recipes import AugmentationConfig, OptimizerConfig, Recipe
+from detector.training.recipes import AugmentationConfig, OptimizerConfig, Recipe, SharedMultiBoxConfig
 from detector.training.start import make_loop
 from detector.weights import load_model
+from proposals.multibox.config import MultiBoxLossConfig
 
 RECIPE = parse(
     Recipe,
@@ -135,3 +137,39 @@ def test_errors(root: Path, tmp_path: Path, init: Path):
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"checkpoint\.pt: not a readable checkpoint"):
         trainer(root, tmp_path / "run", init)
+
+
+def with_multibox(trunk: bool) -> Recipe:
+    head = {"grids": [3, 1], "shapes": 2, "channels": 8}
+    model = {"input": {"short_side": 96}, "network": {"multibox": head}}
+    return dataclasses.replace(
+        RECIPE,
+        model=parse(ModelConfig, model, "test"),
+        multibox=SharedMultiBoxConfig(MultiBoxLossConfig(negatives=5), weight=0.5, trunk=trunk),
+    )
+
+
+@pytest.mark.parametrize("trunk", [False, True])
+def test_a_multibox_head_leaves_the_trunk_alone_unless_told(root: Path, tmp_path: Path, init: Path, trunk: bool):
+    plain, run = (
+        trainer(root, tmp_path / name, init, recipe)
+        for name, recipe in (("plain", RECIPE), ("with", with_multibox(trunk)))
+    )
+    run.network.load_state_dict(plain.network.state_dict(), strict=False)  # the same votes in both
+    gradients = []
+    for one in (plain, run):
+        one.task.backward(one.network.train(), one.task.example(1), nullcontext())
+        gradients.append(one.network.trunk.inception_5b.conv1x1.weight.grad)
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-7) is not trunk
+    assert run.network.multibox.reduce.weight.grad.abs().sum() > 0
+
+
+def test_a_region_classifier_with_multibox_detects_with_it(root: Path, tmp_path: Path, init: Path):
+    trainer(root, tmp_path / "run", init, with_multibox(False)).run()
+    path = tmp_path / "run/model.safetensors"
+    detector = load_detector(path, "cpu", source="multibox")
+    assert detector.proposer(np.zeros((80, 100, 3), np.uint8)).source_names == ("multibox",)
+    detector(root / "JPEGImages/a.jpg", score=0.0)
+    # a run that starts from this model keeps its priors, as it keeps the weights that were learned with them
+    again = trainer(root, tmp_path / "again", path, dataclasses.replace(with_multibox(False), seed=5))
+    torch.testing.assert_close(again.network.multibox.priors, load_model(path).network.multibox.priors)

@@ -1,0 +1,202 @@
+"""Training of MultiBox on small drawn images: as a network of its own, and as a head on a region classifier."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detector.backbone import Backbone
+from detector.config import parse
+from detector.data.annotations import Annotations
+from detector.data.voc import VOCDataset
+from detector.errors import InputError
+from detector.evaluation.coverage import evaluate_proposals
+from detector.multibox import load_multibox
+from detector.training import multibox as multibox_training
+from detector.training.loop import TrainingLoop
+from detector.training.multibox import MultiBoxBatch, MultiBoxTask, augment
+from detector.training.objects import clear_boxes, relative_objects
+from detector.training.recipes import ImageCropConfig, MultiBoxRecipe
+from detector.training.start import make_loop
+from detector.weights import load_model
+from proposals.multibox.priors import make_priors
+
+VALUES = {
+    "task": "multibox",
+    "data": {"train_split": "val", "eval_split": "val"},
+    "model": {"size": 64, "head": {"grids": [4, 2], "shapes": 2, "channels": 16}},
+    "loss": {"negatives": 10, "neutral_iou": 0.6, "positive_iou": 0.5},
+    "batch": 4,
+    "optimizer": {"steps": 5, "warmup_steps": 2, "rate": 0.002},
+    "eval_every": 5,
+    "checkpoint_every": 2,
+}
+RECIPE = parse(MultiBoxRecipe, VALUES, "test")
+EIGHT = {
+    f"image{i}": [
+        ("bus", (1 + 9 * i, 5, 30 + 9 * i, 40), 0),
+        *([("sofa", (41, 41 + i, 90, 70 + i), 0)] if i % 2 else []),
+    ]
+    for i in range(8)
+}
+
+
+class SmallBackbone(Backbone):
+    """Three convolutions to stride 8."""
+
+    out_channels, stride, offset = 32, 8, 4.0
+    mean, std = (120.0, 110.0, 100.0), (60.0, 50.0, 40.0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 16, 32, 32)
+        self.body = nn.Sequential(
+            *(
+                part
+                for i in range(3)
+                for part in (nn.Conv2d(widths[i], widths[i + 1], 3, stride=2, padding=1), nn.ReLU())
+            )
+        )
+        for module in self.body:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small backbone of random weights in place of GoogLeNet's."""
+    monkeypatch.setattr("detector.weights.make_backbone", lambda name: SmallBackbone())
+    monkeypatch.setattr(multibox_training, "initialise_backbone", lambda network, backbone, init: None)
+
+
+def trainer(root: Path, out: Path, recipe: MultiBoxRecipe = RECIPE) -> TrainingLoop[MultiBoxBatch]:
+    return make_loop(recipe, root, out, None, cache=root / "proposals", device="cpu")
+
+
+def with_steps(steps: int, **changes: object) -> MultiBoxRecipe:
+    optimizer = {"steps": steps, "warmup_steps": 10, "rate": 0.01, "weight_decay": 0.0, "ema_decay": 0.9}
+    return parse(MultiBoxRecipe, {**VALUES, "optimizer": optimizer, "eval_every": steps, **changes}, "test")
+
+
+@pytest.mark.parametrize("form", ["grid", "global"])
+def test_eight_images_are_learned_by_heart(draw: Callable[..., Path], tmp_path: Path, form: str):
+    """Every object is covered, by as many boxes as there are objects."""
+    root = draw(EIGHT)
+    head = {"form": form, "priors": 8, "grids": [4, 2], "shapes": 2, "channels": 16}
+    recipe = with_steps(
+        150, batch=8, model={"size": 64, "head": head}, crops={"probability": 0.0, "photometric": 0.0}
+    )
+    trainer(root, tmp_path / "run", recipe).run()
+    proposer = load_multibox(tmp_path / "run/model.safetensors", 2, torch.device("cpu"))
+    found = evaluate_proposals(proposer, VOCDataset(root, "val")).evaluation.coverage()
+    assert found.recall50 == 1.0
+    assert load_model(tmp_path / "run/model.safetensors", ("multibox",)).facts["recall50 at 100"] == 1.0
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(draw: Callable[..., Path], tmp_path: Path, interrupt_and_resume):
+    root = draw()
+    loop = interrupt_and_resume(lambda name: trainer(root, tmp_path / name), 2)
+    priors = make_priors(clear_boxes(VOCDataset(root, "val")), RECIPE.model.head)
+    torch.testing.assert_close(loop.network.head.priors, torch.from_numpy(priors))
+
+
+def test_images_without_objects(make_voc: Callable[..., Path], draw: Callable[..., Path], tmp_path: Path):
+    """They are trained on, as long as some image gives the priors."""
+    objects = [("bus", (1 + 4 * i, 5, 30 + 5 * i, 40 + 2 * i), 0) for i in range(8)]
+    loop = trainer(draw({"a": objects, "b": [], "c": [], "d": []}), tmp_path / "run")
+    loop.run()
+    assert load_model(tmp_path / "run/model.safetensors", ("multibox",)).facts["steps"] == 5
+
+
+def test_one_image_with_a_hundred_objects(draw: Callable[..., Path], tmp_path: Path):
+    """More objects than the head has boxes."""
+    places = [(x, y) for x in range(10) for y in range(10)]
+    objects = [("bus", (1 + x * 9, 1 + y * 7, 7 + x * 9 + y % 2, 6 + y * 7 + x % 2), 0) for x, y in places]
+    recipe = with_steps(4, model={"size": 64, "head": {"form": "global", "priors": 5, "channels": 4}})
+    trainer(draw({"a": objects}), tmp_path / "run", recipe).run()
+    assert (tmp_path / "run/model.safetensors").exists()
+
+
+def test_too_few_objects_for_the_priors(draw: Callable[..., Path], tmp_path: Path):
+    recipe = with_steps(4, model={"size": 64, "head": {"form": "global", "priors": 50}})
+    with pytest.raises(InputError, match="50 priors need as many different boxes, and there are 3; ask for fewer"):
+        trainer(draw(), tmp_path / "run", recipe)
+
+
+def test_a_wrong_annotation_names_file_and_box(draw: Callable[..., Path], tmp_path: Path):
+    root = draw()
+    path = root / "Annotations/b.xml"
+    path.write_text(path.read_text().replace("<xmin>31</xmin>", "<xmin>95</xmin>"))
+    with pytest.raises(InputError, match=r"b\.xml: object 1: bndbox \(95, 21, 90, 70\) has no area"):
+        trainer(root, tmp_path / "run")
+
+
+def annotations(*boxes: tuple[float, ...]) -> Annotations:
+    count = len(boxes)
+    return Annotations(boxes, np.arange(count), np.zeros(count, bool), (100, 80))  # type: ignore[arg-type]
+
+
+def test_parts_of_an_image_keep_their_objects():
+    """The objects of a part are where its pixels say, and what is mostly outside is difficult."""
+    pixels = np.full((80, 100, 3), 90, np.uint8)
+    boxes = ((10.0, 10.0, 40.0, 50.0), (50.0, 20.0, 95.0, 70.0))
+    for value, (x1, y1, x2, y2) in zip((200, 250), boxes, strict=True):
+        pixels[int(y1) : int(y2), int(x1) : int(x2)] = value
+    config = ImageCropConfig(probability=1.0, area=(0.1, 0.6), photometric=0.0)
+    seen = {"whole": 0, "cut": 0, "difficult": 0, "sizes": set(), "left": set()}
+    for seed in range(200):
+        part, truth = augment(pixels, annotations(*boxes), config, np.random.default_rng(seed))
+        assert part.shape[:2] == truth.image_size[::-1]
+        seen["sizes"].add(truth.image_size)
+        for label, box, difficult in zip(truth.labels, truth.boxes.astype(int), truth.difficult, strict=True):
+            x1, y1, x2, y2 = box
+            assert (part[y1:y2, x1:x2] == (200, 250)[label]).all()
+            assert (part == (200, 250)[label]).all(axis=2).sum() == (x2 - x1) * (y2 - y1)
+            share = (x2 - x1) * (y2 - y1) / np.prod(np.subtract(boxes[label][2:], boxes[label][:2]))
+            assert difficult == (share < 0.5)
+            seen["whole" if share == 1 else "difficult" if difficult else "cut"] += 1
+        areas = part.shape[0] * part.shape[1] / 8000
+        assert 0.08 <= areas <= 0.62
+    assert min(seen["whole"], seen["cut"], seen["difficult"]) > 10
+    assert len(seen["sizes"]) > 50
+
+
+def test_half_of_the_images_are_mirrored():
+    pixels = np.zeros((80, 100, 3), np.uint8)
+    pixels[:, :50] = 255
+    config = ImageCropConfig(probability=0.0, photometric=0.0)
+    found = [augment(pixels, annotations((0.0, 0.0, 50.0, 80.0)), config, np.random.default_rng(s)) for s in range(100)]
+    mirrored = [part[0, 0, 0] == 0 for part, _ in found]
+    assert 30 < sum(mirrored) < 70
+    for is_mirrored, (_, truth) in zip(mirrored, found, strict=True):
+        assert truth.boxes.tolist() == [[50, 0, 100, 80] if is_mirrored else [0, 0, 50, 80]]
+
+
+def test_a_batch_is_drawn_from_its_step_alone(draw: Callable[..., Path]):
+    task = MultiBoxTask(dataclasses.replace(RECIPE, seed=3), draw(EIGHT))
+    first, again, other = task.example(2), task.example(2), task.example(3)
+    assert first.images.shape == (4, 3, 64, 64)
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, other.images)
+    for objects in first.objects:
+        assert ((objects.boxes >= 0) & (objects.boxes <= 1)).all()
+
+
+def test_objects_in_parts_of_the_image():
+    objects = relative_objects(torch.tensor([[10.0, 20.0, 50.0, 80.0]]), torch.tensor([True]), 100, 80)
+    torch.testing.assert_close(objects.boxes, torch.tensor([[0.1, 0.25, 0.5, 1.0]]))
+    assert objects.difficult.tolist() == [True]
+
+
+def test_boxes_of_a_data_set_leave_out_what_is_difficult(draw: Callable[..., Path]):
+    found = clear_boxes(VOCDataset(draw(), "val"))
+    np.testing.assert_allclose(
+        found * (100, 80, 100, 80), [[10, 10, 70, 60], [30, 20, 90, 70], [0, 0, 45, 50]], rtol=1e-6
+    )
