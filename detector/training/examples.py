@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detector.config import InputConfig
 from detector.data.annotations import Annotations
-from detector.training.recipes import AugmentationConfig
+from detector.training.recipes import AugmentationConfig, PartConfig
 from detector.transforms import box_scale, input_size, to_input
 
 TRAINING_SIDE_MULTIPLE = 64
@@ -49,6 +49,10 @@ def make_example(
 ) -> Example:
     """The example that a step trains on, from an image (H, W, 3) uint8 RGB and its proposals (N, 4)."""
     rng = np.random.default_rng((seed, step, 1))
+    if augmentation.parts.probability > 0:
+        window = random_part(pixels.shape[1], pixels.shape[0], augmentation.parts, rng)
+        pixels, annotations = cut_part(pixels, annotations, window, augmentation.parts.overlap)
+        proposals = proposals - np.array((window[0], window[1], window[0], window[1]), np.float32)
     height, width = pixels.shape[:2]
     scale = float(np.exp(rng.uniform(*np.log(augmentation.scale))))
     size = input_size(width, height, inputs.short_side * scale, inputs.long_side * scale, TRAINING_SIDE_MULTIPLE)
@@ -73,6 +77,42 @@ def make_example(
         labels=torch.tensor(annotations.labels),
         difficult=torch.tensor(annotations.difficult),
     )
+
+
+Window = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in pixels of an image, right and bottom exclusive."""
+
+
+def random_part(width: int, height: int, config: PartConfig, rng: np.random.Generator) -> Window:
+    """A part of an image of that size, or all of it."""
+    if rng.random() >= config.probability:
+        return 0, 0, width, height
+    stretch = np.exp(np.array([0.5, -0.5]) * rng.uniform(*np.log(config.aspect)))
+    sides = np.minimum(np.sqrt(rng.uniform(*config.area)) * stretch, 1.0)
+    w, h = max(1, round(width * sides[0])), max(1, round(height * sides[1]))
+    x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+    return x, y, x + w, y + h
+
+
+def cut_part(
+    pixels: np.ndarray, annotations: Annotations, window: Window, overlap: float
+) -> tuple[np.ndarray, Annotations]:
+    """The part of an image (H, W, 3), and what it shows of the objects.
+
+    An object of which less than `overlap` is left becomes difficult: it is neither learned nor held against a box.
+    """
+    x1, y1, x2, y2 = window
+    boxes = annotations.boxes
+    clipped = np.clip(boxes, (x1, y1, x1, y1), (x2, y2, x2, y2))
+    left, whole = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (clipped, boxes))
+    seen = ((clipped[:, 2:] - clipped[:, :2]) >= 1).all(axis=1)
+    shown = Annotations(
+        (clipped - np.array((x1, y1, x1, y1), np.float32))[seen],
+        annotations.labels[seen],
+        (annotations.difficult | (left < overlap * whole))[seen],
+        (x2 - x1, y2 - y1),
+    )
+    return np.ascontiguousarray(pixels[y1:y2, x1:x2]), shown
 
 
 def mirror_boxes(boxes: np.ndarray, width: int) -> np.ndarray:

@@ -15,11 +15,11 @@ from detector.data.voc import VOCDataset
 from detector.evaluation.coverage import evaluate_proposals
 from detector.precision import fast_dtype
 from detector.training.data import read_sample, sample_index
-from detector.training.examples import distort, mirror_boxes
+from detector.training.examples import cut_part, distort, mirror_boxes, random_part
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
 from detector.training.objects import relative_objects, set_priors
-from detector.training.recipes import ImageCropConfig, MultiBoxRecipe
+from detector.training.recipes import MultiBoxRecipe
 from detector.weights import Model, make_network, save_model
 from proposals.multibox.loss import MultiBoxObjects, multibox_loss
 from proposals.multibox.network import MultiBox
@@ -70,11 +70,24 @@ class MultiBoxTask(Task[MultiBoxBatch]):
         for slot in range(step * batch, (step + 1) * batch):
             image, annotations = read_sample(self.data, sample_index(self.recipe.seed, slot, len(self.data)))
             rng = np.random.default_rng((self.recipe.seed, slot, 6))
-            pixels, truth = augment(image.pixels, annotations, self.recipe.crops, rng)
+            pixels, boxes, difficult = self._augment(image.pixels, annotations, rng)
             images.append(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA))
-            boxes, difficult = torch.tensor(truth.boxes), torch.tensor(truth.difficult)
-            objects.append(relative_objects(boxes, difficult, *truth.image_size))
+            height, width = pixels.shape[:2]
+            objects.append(relative_objects(torch.from_numpy(boxes), torch.from_numpy(difficult), width, height))
         return MultiBoxBatch(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), tuple(objects))
+
+    def _augment(
+        self, pixels: np.ndarray, annotations: Annotations, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pixels, boxes of objects and which are difficult, of an image changed at random."""
+        if self.recipe.photometric > 0:
+            pixels = distort(pixels, self.recipe.photometric, rng)
+        window = random_part(pixels.shape[1], pixels.shape[0], self.recipe.parts, rng)
+        pixels, truth = cut_part(pixels, annotations, window, self.recipe.parts.overlap)
+        boxes, difficult = np.array(truth.boxes), np.array(truth.difficult)
+        if rng.random() < 0.5:
+            pixels, boxes = np.ascontiguousarray(pixels[:, ::-1]), mirror_boxes(boxes, pixels.shape[1])
+        return pixels, boxes, difficult
 
     def backward(
         self, model: nn.Module, example: MultiBoxBatch, autocast: AbstractContextManager[None]
@@ -103,29 +116,3 @@ class MultiBoxTask(Task[MultiBoxBatch]):
         facts |= {name: round(value, 4) for name, value in numbers.items()}
         save_model(replace(model, facts=facts), out / "model.safetensors")
         return numbers
-
-
-def augment(
-    pixels: np.ndarray, annotations: Annotations, config: ImageCropConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, Annotations]:
-    """A random part of an image (H, W, 3), mirrored half of the time, with the objects that it shows.
-
-    An object of which too little is left becomes difficult: it is neither learned nor held against a box.
-    """
-    if config.photometric > 0:
-        pixels = distort(pixels, config.photometric, rng)
-    height, width = pixels.shape[:2]
-    boxes, difficult, labels = annotations.boxes, annotations.difficult, annotations.labels
-    if rng.random() < config.probability:
-        sides = np.sqrt(rng.uniform(*config.area)) * np.exp(np.array([0.5, -0.5]) * rng.uniform(*np.log(config.aspect)))
-        w, h = (max(1, round(min(1.0, part) * side)) for part, side in zip(sides, (width, height), strict=True))
-        x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
-        clipped = np.clip(boxes, (x, y, x, y), (x + w, y + h, x + w, y + h))
-        areas = [(b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (clipped, boxes)]
-        seen = ((clipped[:, 2:] - clipped[:, :2]) >= 1).all(axis=1)
-        difficult = (difficult | (areas[0] < config.overlap * areas[1]))[seen]
-        boxes, labels = (clipped - np.array((x, y, x, y), np.float32))[seen], labels[seen]
-        pixels, width, height = pixels[y : y + h, x : x + w], w, h
-    if rng.random() < 0.5:
-        pixels, boxes = pixels[:, ::-1], mirror_boxes(boxes, width)
-    return np.ascontiguousarray(pixels), Annotations(boxes, labels, difficult, (width, height))

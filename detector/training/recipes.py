@@ -35,17 +35,41 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class PartConfig:
+    """Random parts of a training image, in place of the whole.
+
+    Attributes:
+        probability: of taking a part.
+        area: least and most of the part's share of the image's area.
+        aspect: least and most of its width over its height, in units of the image's.
+        overlap: an object of which less is left is not trained.
+    """
+
+    __pydantic_config__ = _FORBID
+    probability: Fraction = 0.7
+    area: tuple[Positive, Positive] = (0.2, 1.0)
+    aspect: tuple[Positive, Positive] = (0.75, 4 / 3)
+    overlap: Fraction = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.area[0] <= self.area[1] <= 1 or self.aspect[0] > self.aspect[1]:
+            raise ValueError("area and aspect are (least, most), area at most 1")
+
+
+@dataclass(frozen=True)
 class AugmentationConfig:
     """Random changes to a training image.
 
     Attributes:
         scale: factors (least, most) on the input's short side.
+        parts: parts of the image in place of the whole.
         jittered_copies: extra regions a ground-truth box, moved and resized at random.
         photometric: strength of brightness, contrast and saturation changes; 0 turns them off.
     """
 
     __pydantic_config__ = _FORBID
     scale: tuple[Positive, Positive] = (0.85, 1.2)
+    parts: PartConfig = field(default_factory=lambda: PartConfig(probability=0.0))
     jittered_copies: Annotated[int, Field(ge=0)] = 8
     photometric: Fraction = 0.3
 
@@ -244,39 +268,22 @@ class ClassificationRecipe:
 
 
 @dataclass(frozen=True)
-class ImageCropConfig:
-    """Random parts of a training image for MultiBox.
+class MultiBoxRecipe:
+    """Training of a MultiBox network of its own.
 
     Attributes:
-        probability: of taking a part and not the whole image.
-        area: least and most of the part's share of the image's area.
-        aspect: least and most of its width over its height, in units of the image's.
-        overlap: an object of which less is left is not trained.
+        parts: parts of an image in place of the whole.
         photometric: strength of brightness, contrast and saturation changes; 0 turns them off.
+        batch: images a step.
     """
-
-    __pydantic_config__ = _FORBID
-    probability: Fraction = 0.7
-    area: tuple[Positive, Positive] = (0.2, 1.0)
-    aspect: tuple[Positive, Positive] = (0.75, 4 / 3)
-    overlap: Fraction = 0.5
-    photometric: Fraction = 0.3
-
-    def __post_init__(self) -> None:
-        if not self.area[0] <= self.area[1] <= 1 or self.aspect[0] > self.aspect[1]:
-            raise ValueError("area and aspect are (least, most), area at most 1")
-
-
-@dataclass(frozen=True)
-class MultiBoxRecipe:
-    """Training of a MultiBox network of its own; `batch` images a step."""
 
     __pydantic_config__ = _FORBID
     task: Literal["multibox"]
     data: DataConfig
     model: MultiBoxModelConfig = field(default_factory=MultiBoxModelConfig)
     loss: MultiBoxLossConfig = field(default_factory=MultiBoxLossConfig)
-    crops: ImageCropConfig = field(default_factory=ImageCropConfig)
+    parts: PartConfig = field(default_factory=PartConfig)
+    photometric: Fraction = 0.3
     batch: Count = 16
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     seed: Annotated[int, Field(ge=0)] = 0

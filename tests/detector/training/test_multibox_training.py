@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 from detector.backbone import Backbone
 from detector.config import parse
-from detector.data.annotations import Annotations
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.coverage import evaluate_proposals
 from detector.multibox import load_multibox
 from detector.training import multibox as multibox_training
 from detector.training.loop import TrainingLoop
-from detector.training.multibox import MultiBoxBatch, MultiBoxTask, augment
+from detector.training.multibox import MultiBoxBatch, MultiBoxTask
 from detector.training.objects import clear_boxes, relative_objects
-from detector.training.recipes import ImageCropConfig, MultiBoxRecipe
+from detector.training.recipes import MultiBoxRecipe
 from detector.training.start import make_loop
 from detector.weights import load_model
 from proposals.multibox.priors import make_priors
@@ -91,7 +90,7 @@ def test_eight_images_are_learned_by_heart(draw: Callable[..., Path], tmp_path: 
     root = draw(EIGHT)
     head = {"form": form, "priors": 8, "grids": [4, 2], "shapes": 2, "channels": 16}
     recipe = with_steps(
-        150, batch=8, model={"size": 64, "head": head}, crops={"probability": 0.0, "photometric": 0.0}
+        150, batch=8, model={"size": 64, "head": head}, parts={"probability": 0.0}, photometric=0.0
     )
     trainer(root, tmp_path / "run", recipe).run()
     proposer = load_multibox(tmp_path / "run/model.safetensors", 2, torch.device("cpu"))
@@ -138,45 +137,17 @@ def test_a_wrong_annotation_names_file_and_box(draw: Callable[..., Path], tmp_pa
         trainer(root, tmp_path / "run")
 
 
-def annotations(*boxes: tuple[float, ...]) -> Annotations:
-    count = len(boxes)
-    return Annotations(boxes, np.arange(count), np.zeros(count, bool), (100, 80))  # type: ignore[arg-type]
-
-
-def test_parts_of_an_image_keep_their_objects():
-    """The objects of a part are where its pixels say, and what is mostly outside is difficult."""
-    pixels = np.full((80, 100, 3), 90, np.uint8)
-    boxes = ((10.0, 10.0, 40.0, 50.0), (50.0, 20.0, 95.0, 70.0))
-    for value, (x1, y1, x2, y2) in zip((200, 250), boxes, strict=True):
-        pixels[int(y1) : int(y2), int(x1) : int(x2)] = value
-    config = ImageCropConfig(probability=1.0, area=(0.1, 0.6), photometric=0.0)
-    seen = {"whole": 0, "cut": 0, "difficult": 0, "sizes": set(), "left": set()}
-    for seed in range(200):
-        part, truth = augment(pixels, annotations(*boxes), config, np.random.default_rng(seed))
-        assert part.shape[:2] == truth.image_size[::-1]
-        seen["sizes"].add(truth.image_size)
-        for label, box, difficult in zip(truth.labels, truth.boxes.astype(int), truth.difficult, strict=True):
-            x1, y1, x2, y2 = box
-            assert (part[y1:y2, x1:x2] == (200, 250)[label]).all()
-            assert (part == (200, 250)[label]).all(axis=2).sum() == (x2 - x1) * (y2 - y1)
-            share = (x2 - x1) * (y2 - y1) / np.prod(np.subtract(boxes[label][2:], boxes[label][:2]))
-            assert difficult == (share < 0.5)
-            seen["whole" if share == 1 else "difficult" if difficult else "cut"] += 1
-        areas = part.shape[0] * part.shape[1] / 8000
-        assert 0.08 <= areas <= 0.62
-    assert min(seen["whole"], seen["cut"], seen["difficult"]) > 10
-    assert len(seen["sizes"]) > 50
-
-
-def test_half_of_the_images_are_mirrored():
-    pixels = np.zeros((80, 100, 3), np.uint8)
-    pixels[:, :50] = 255
-    config = ImageCropConfig(probability=0.0, photometric=0.0)
-    found = [augment(pixels, annotations((0.0, 0.0, 50.0, 80.0)), config, np.random.default_rng(s)) for s in range(100)]
-    mirrored = [part[0, 0, 0] == 0 for part, _ in found]
-    assert 30 < sum(mirrored) < 70
-    for is_mirrored, (_, truth) in zip(mirrored, found, strict=True):
-        assert truth.boxes.tolist() == [[50, 0, 100, 80] if is_mirrored else [0, 0, 50, 80]]
+def test_half_of_the_images_are_mirrored(draw: Callable[..., Path]):
+    """A bus in the left half of the image is red where its box says."""
+    recipe = with_steps(5, parts={"probability": 0.0}, photometric=0.0)
+    task = MultiBoxTask(recipe, draw({"a": [("bus", (1, 1, 50, 80), 0)]}))
+    found = [task.example(step) for step in range(25)]
+    sides = [objects.boxes[0, 0].item() for batch in found for objects in batch.objects]
+    assert 30 < sides.count(0.5) < 70
+    for batch in found:
+        for image, objects in zip(batch.images, batch.objects, strict=True):
+            red = image[0, 32, 16 if objects.boxes[0, 0] == 0 else 48]
+            assert red > 200
 
 
 def test_a_batch_is_drawn_from_its_step_alone(draw: Callable[..., Path]):

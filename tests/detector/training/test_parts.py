@@ -1,0 +1,72 @@
+"""Random parts of training images."""
+
+import numpy as np
+import torch
+
+from detector.config import InputConfig
+from detector.data.annotations import Annotations
+from detector.training.examples import cut_part, make_example, random_part
+from detector.training.recipes import AugmentationConfig, PartConfig
+
+
+def annotations(*boxes: tuple[float, ...]) -> Annotations:
+    count = len(boxes)
+    return Annotations(boxes, np.arange(count), np.zeros(count, bool), (100, 80))  # type: ignore[arg-type]
+
+
+def test_parts_of_an_image_keep_their_objects():
+    """The objects of a part are where its pixels say, and what is mostly outside is difficult."""
+    pixels = np.full((80, 100, 3), 90, np.uint8)
+    boxes = ((10.0, 10.0, 40.0, 50.0), (50.0, 20.0, 95.0, 70.0))
+    for value, (x1, y1, x2, y2) in zip((200, 250), boxes, strict=True):
+        pixels[int(y1) : int(y2), int(x1) : int(x2)] = value
+    config = PartConfig(probability=1.0, area=(0.1, 0.6))
+    seen = {"whole": 0, "cut": 0, "difficult": 0, "sizes": set(), "left": set()}
+    for seed in range(200):
+        window = random_part(100, 80, config, np.random.default_rng(seed))
+        part, truth = cut_part(pixels, annotations(*boxes), window, 0.5)
+        assert part.shape[:2] == truth.image_size[::-1]
+        seen["sizes"].add(truth.image_size)
+        for label, box, difficult in zip(truth.labels, truth.boxes.astype(int), truth.difficult, strict=True):
+            x1, y1, x2, y2 = box
+            assert (part[y1:y2, x1:x2] == (200, 250)[label]).all()
+            assert (part == (200, 250)[label]).all(axis=2).sum() == (x2 - x1) * (y2 - y1)
+            share = (x2 - x1) * (y2 - y1) / np.prod(np.subtract(boxes[label][2:], boxes[label][:2]))
+            assert difficult == (share < 0.5)
+            seen["whole" if share == 1 else "difficult" if difficult else "cut"] += 1
+        areas = part.shape[0] * part.shape[1] / 8000
+        assert 0.08 <= areas <= 0.62
+    assert min(seen["whole"], seen["cut"], seen["difficult"]) > 10
+    assert len(seen["sizes"]) > 50
+
+
+def test_the_whole_image_without_parts():
+    rng = np.random.default_rng(0)
+    assert {random_part(100, 80, PartConfig(probability=0.0), rng) for _ in range(50)} == {(0, 0, 100, 80)}
+    some = [random_part(100, 80, PartConfig(probability=0.5, area=(0.2, 0.5)), rng) for _ in range(200)]
+    assert 60 < some.count((0, 0, 100, 80)) < 140
+
+
+def test_proposals_go_with_the_part():
+    """A region on the object stays on it: its pixels have the object's colour."""
+    pixels = np.full((80, 100, 3), 90, np.uint8)
+    pixels[10:50, 10:40] = 200
+    proposals = np.array([[10, 10, 40, 50], [60, 60, 90, 79]], np.float32)
+    augmentation = AugmentationConfig(scale=(1.0, 1.0), parts=PartConfig(1.0, (0.3, 0.8)), photometric=0.0)
+    inputs = InputConfig(short_side=128)
+    parts = 0
+    for step in range(40):
+        example = make_example(pixels, proposals, annotations((10.0, 10.0, 40.0, 50.0)), inputs, augmentation, 0, step)
+        height, width = example.image.shape[1:]
+        assert (example.regions >= 0).all()
+        assert (example.regions <= torch.tensor([width, height, width, height]) + 1e-3).all()
+        for box in example.objects:
+            x1, y1, x2, y2 = (box + torch.tensor([2.0, 2.0, -2.0, -2.0])).int().tolist()
+            inside = example.image[:, y1:y2, x1:x2].float()
+            if inside.numel():
+                assert inside.min() > 190
+                parts += 1
+        if len(example.objects) and not example.difficult[0]:
+            same = (example.regions - example.objects[0]).abs().max(dim=1).values < 1e-3
+            assert same.sum() >= 2  # the proposal and the object itself
+    assert parts > 15
