@@ -1,8 +1,5 @@
 """Classification of crops, as R-CNN does it: crops a second beside other software, and the memory of 2,000 regions."""
 
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +12,7 @@ import torch
 from PIL import Image as PillowImage
 
 from detector.benchmark.environment import Environment
+from detector.benchmark.processes import run_fresh
 from detector.benchmark.proposals import larger
 from detector.benchmark.threads import thread_limit
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave
@@ -31,11 +29,10 @@ REGIONS = 2000
 OURS = "crops"
 OURS_FLOAT32 = "crops, float32"
 CUTTING = "crops: cutting out"
-_ROOT = Path(__file__).parents[2]
 _MEMORY = """
 import sys
 from detector.benchmark.crops import random_boxes, random_scorer
-from detector.benchmark.startup import peak_memory
+from detector.benchmark.processes import peak_memory
 from detector.images import read_image
 from detector.precision import fast_dtype
 image = read_image(sys.argv[1])
@@ -214,12 +211,5 @@ def _peak_memory(image: Image, threads: int) -> float | None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "photo.jpg"
         PillowImage.fromarray(larger(image.pixels, 12)).save(file, quality=90)
-        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _MEMORY, str(file), str(REGIONS)],
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return None if done.stdout.strip() == "None" else float(done.stdout)
+        told = run_fresh("classification of regions", _MEMORY, (str(file), str(REGIONS)), threads)
+    return None if told == "None" else float(told)

@@ -1,9 +1,6 @@
 """Selective Search beside other implementations of it: time, growth with the image, workers, memory."""
 
 import math
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -16,6 +13,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from detector.benchmark.environment import Environment
+from detector.benchmark.processes import run_fresh
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave, timing_lines
 from detector.errors import InputError
 from detector.images import Image
@@ -23,14 +21,13 @@ from proposals import PRESETS, Proposer, SelectiveSearch, SelectiveSearchConfig,
 
 MEGAPIXELS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16)
 _RIVALS = (("opencv", "fast"), ("opencv", "quality"), ("opencv", "single"), ("selectivesearch", "fast"))
-_ROOT = Path(__file__).parents[2]
 _MEMORY = """
 import sys
 from proposals import SelectiveSearch, SelectiveSearchConfig
 from detector.images import read_image
 width = int(sys.argv[2]) or None
 SelectiveSearch(SelectiveSearchConfig(working_width=width))(read_image(sys.argv[1]).pixels)
-from detector.benchmark.startup import peak_memory
+from detector.benchmark.processes import peak_memory
 print(peak_memory())
 """
 
@@ -176,11 +173,7 @@ def _peak_memory(image: Image) -> dict[str, float]:
         file = Path(folder) / "photo.jpg"
         PillowImage.fromarray(larger(image.pixels, 12)).save(file, quality=90)
         for what, width in (("reduced to width 500", 500), ("at its own size", 0)):
-            path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-            program = [sys.executable, "-P", "-c", _MEMORY, str(file), str(width)]
-            done = subprocess.run(
-                program, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
-            )
-            if done.stdout.strip() != "None":  # a system that does not tell
-                measured[what] = float(done.stdout)
+            told = run_fresh("Selective Search", _MEMORY, (str(file), str(width)), 1)
+            if told != "None":  # a system that does not tell
+                measured[what] = float(told)
     return measured

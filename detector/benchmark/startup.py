@@ -1,9 +1,6 @@
 """Time and memory of a fresh process, from its start to its first detections."""
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -12,11 +9,9 @@ from typing import Any
 
 from PIL import Image as PillowImage
 
+from detector.benchmark.processes import run_fresh
 from detector.benchmark.timing import Timing
-from detector.errors import InputError
 from detector.images import Image
-
-_ROOT = Path(__file__).parents[2]
 
 _PROGRAM = """
 import json, sys, time
@@ -29,7 +24,7 @@ loaded = time.perf_counter()
 detector.detect(read_image(sys.argv[1]))
 finish = time.perf_counter()
 wall_clock = time.time()
-from detector.benchmark.startup import peak_memory
+from detector.benchmark.processes import peak_memory
 times = {"import": imported - start, "load": loaded - imported, "detect": finish - loaded}
 print(json.dumps({**times, "finish": wall_clock, "peak_memory": peak_memory()}))
 """
@@ -74,37 +69,6 @@ def measure_startup(image: Image, model: str | Path | None, repeats: int, thread
 
 
 def _run(arguments: tuple[str, ...], threads: int) -> dict[str, Any]:
-    # This package first, so that the process runs the same code, whether it is installed or not.
-    path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), str(threads))
     start = time.time()  # not perf_counter, which another process does not share
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", _PROGRAM, *arguments],
-        env={**os.environ, **limits, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    if done.returncode != 0:
-        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise InputError(f"detection in a fresh process failed: {reason}")
-    result = json.loads(done.stdout)
+    result = json.loads(run_fresh("detection", _PROGRAM, arguments, threads))
     return {**result, "whole": result["finish"] - start}
-
-
-def peak_memory() -> float | None:
-    """Most physical memory that this process has held, in MiB; None where the system does not tell (Windows)."""
-    try:
-        # On Linux ru_maxrss will not do: a process takes it over from the one that started it.
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    try:
-        import resource
-    except ImportError:
-        return None
-    units_per_mib = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units_per_mib

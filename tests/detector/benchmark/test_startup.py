@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.benchmark.startup import measure_startup, peak_memory
+from detector.benchmark.processes import peak_memory
+from detector.benchmark.startup import measure_startup
 from detector.benchmark.timing import Timing
 from detector.errors import InputError
 from detector.images import Image
