@@ -56,16 +56,16 @@ def multibox_loss(
         clear = truth.boxes[~truth.difficult]
         count += len(clear)
         wanted = target_offsets(head, clear)  # (K, G, 4)
-        distance = 0.5 * (offsets.detach()[:, None] - wanted).square().sum(dim=2)
         if config.matching == "priors":
             costs = 0.5 * wanted.square().sum(dim=2)
-        else:
+        else:  # what the loss would become: -log c + log(1 - c) is the negative logit
+            distance = 0.5 * (offsets.detach()[:, None] - wanted).square().sum(dim=2)
             costs = config.alpha * distance - logits.detach()[:, None]
-        priors, matched = _with_neighbours(head.priors, clear, *match_objects(costs), config.positive_iou)
+        priors, matched = match_objects(costs)
         match_losses.append(0.5 * (offsets[priors] - wanted[priors, matched]).square().sum())
         positive = torch.zeros_like(logits, dtype=torch.bool)
         positive[priors] = True
-        negative = ~positive & ~_neutral(predicted, truth, config.neutral_iou)
+        negative = ~positive & ~_on_difficult(predicted, truth)
         losses = F.binary_cross_entropy_with_logits(logits, positive.to(logits), reduction="none")
         wrong = losses[negative]
         if config.negatives is not None:
@@ -86,21 +86,8 @@ def target_offsets(head: MultiBoxHead, objects: Tensor) -> Tensor:
     return encode_offsets(first.reshape(-1, 4), second.reshape(-1, 4)).view(shape)
 
 
-def _with_neighbours(
-    priors: Tensor, objects: Tensor, matched_priors: Tensor, matched_objects: Tensor, positive_iou: float
-) -> tuple[Tensor, Tensor]:
-    """The matching (M,), (M,), and the other priors that overlap an object by more, with the one they overlap most."""
-    if positive_iou == 1 or not len(objects):
-        return matched_priors, matched_objects
-    overlap, nearest = box_iou(priors.to(objects), objects).max(dim=1)
-    near = overlap > positive_iou
-    near[matched_priors] = False
-    return torch.cat((matched_priors, near.nonzero()[:, 0])), torch.cat((matched_objects, nearest[near]))
-
-
-def _neutral(predicted: Tensor, objects: MultiBoxObjects, neutral_iou: float) -> Tensor:
-    """(K,) bool: boxes that are no negatives, for they lie on a difficult object (IoU 0.5) or almost on another."""
-    if not len(objects.boxes):
+def _on_difficult(predicted: Tensor, objects: MultiBoxObjects) -> Tensor:
+    """(K,) bool: boxes that lie on a difficult object (IoU 0.5): they are neither right nor wrong."""
+    if not objects.difficult.any():
         return torch.zeros(len(predicted), dtype=torch.bool, device=predicted.device)
-    limit = torch.where(objects.difficult, 0.5, neutral_iou)
-    return (box_iou(predicted, objects.boxes) > limit).any(dim=1)
+    return (box_iou(predicted, objects.boxes[objects.difficult]) > 0.5).any(dim=1)

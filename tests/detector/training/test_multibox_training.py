@@ -28,7 +28,7 @@ VALUES = {
     "task": "multibox",
     "data": {"train_split": "val", "eval_split": "val"},
     "model": {"size": 64, "head": {"grids": [4, 2], "shapes": 2, "channels": 16}},
-    "loss": {"negatives": 10, "neutral_iou": 0.6, "positive_iou": 0.5},
+    "loss": {"negatives": 10},
     "batch": 4,
     "optimizer": {"steps": 5, "warmup_steps": 2, "rate": 0.002},
     "eval_every": 5,
