@@ -29,6 +29,11 @@ class ClassificationResult:
     seconds: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def seconds_per_image(self) -> float:
+        """Of the images that could be classified."""
+        return self.seconds / max(1, self.images - len(self.failed))
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "images": self.images,
@@ -36,7 +41,7 @@ class ClassificationResult:
             "top5": self.top5 / self.images,
             "top1_hits": self.top1,
             "top5_hits": self.top5,
-            "seconds_per_image": self.seconds / self.images,
+            "seconds_per_image": self.seconds_per_image,
             "failed": self.failed,
         }
 
@@ -45,7 +50,7 @@ class ClassificationResult:
         return (
             f"top-1 {self.top1}/{self.images} ({self.top1 / self.images:.1%}), "
             f"top-5 {self.top5}/{self.images} ({self.top5 / self.images:.1%}), "
-            f"{self.seconds / self.images:.3f} s an image"
+            f"{self.seconds_per_image:.3f} s an image"
         )
 
 

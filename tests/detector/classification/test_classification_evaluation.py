@@ -45,7 +45,8 @@ def test_hits(photo):
         "top5_hits": 4,
         "failed": {},
     }
-    assert result.table().startswith("top-1 2/6 (33.3%), top-5 4/6 (66.7%), 0.0")
+    seconds = f"{result.seconds / 6:.3f} s an image"
+    assert result.table() == f"top-1 2/6 (33.3%), top-5 4/6 (66.7%), {seconds}"
 
 
 def test_of_equal_probabilities_the_earlier_class_counts(photo):
@@ -72,6 +73,7 @@ def test_a_photo_that_cannot_be_read_is_a_miss_and_is_reported(photo, tmp_path: 
     assert list(result.failed) == [str(tmp_path / "broken.jpg")]
     assert "broken.jpg: not a photo" in result.failed[str(tmp_path / "broken.jpg")]
     assert result.to_dict()["top1"] == pytest.approx(2 / 3)
+    assert result.to_dict()["seconds_per_image"] == pytest.approx(result.seconds / 2)
     assert "broken.jpg: not a photo" in capsys.readouterr().err
 
 
