@@ -52,7 +52,7 @@ def make_example(
     if augmentation.parts.probability > 0:
         window = random_part(pixels.shape[1], pixels.shape[0], augmentation.parts, rng)
         pixels, annotations = cut_part(pixels, annotations, window, augmentation.parts.overlap)
-        proposals = proposals - np.array((window[0], window[1], window[0], window[1]), np.float32)
+        proposals = cut_proposals(proposals, window, augmentation.parts.overlap)
     height, width = pixels.shape[:2]
     scale = float(np.exp(rng.uniform(*np.log(augmentation.scale))))
     size = input_size(width, height, inputs.short_side * scale, inputs.long_side * scale, TRAINING_SIDE_MULTIPLE)
@@ -113,6 +113,15 @@ def cut_part(
         (x2 - x1, y2 - y1),
     )
     return np.ascontiguousarray(pixels[y1:y2, x1:x2]), shown
+
+
+def cut_proposals(boxes: np.ndarray, window: Window, overlap: float) -> np.ndarray:
+    """What a part of an image shows of proposals (N, 4), each once; those of which less than `overlap` is left are
+    dropped, as no method would propose them for the part."""
+    x1, y1, x2, y2 = window
+    clipped = np.clip(boxes, (x1, y1, x1, y1), (x2, y2, x2, y2)).astype(np.float32)
+    left, whole = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (clipped, boxes))
+    return np.unique(clipped[left >= overlap * whole] - np.array((x1, y1, x1, y1), np.float32), axis=0)
 
 
 def mirror_boxes(boxes: np.ndarray, width: int) -> np.ndarray:

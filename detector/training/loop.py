@@ -199,11 +199,21 @@ class TrainingLoop(Generic[Example]):
         autocast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
         numbers = self.task.backward(self.model, example, autocast)
         self._check("loss", numbers["loss"])
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip).item()
-        self._check("gradient", norm)
+        norm = self._clip()
         self.optimizer.step()
         self.ema.update_parameters(self.network)
         return {**numbers, "gradient": norm}
+
+    def _clip(self) -> float:
+        """Clips the gradients of the head and of the rest, each by its own norm, so that a head that learns beside a
+        network does not slow it down; returns the larger norm."""
+        norms = []
+        for in_head in (False, True):
+            groups = (group for group in self.optimizer.param_groups if group["head"] == in_head)
+            parameters = [parameter for group in groups for parameter in group["params"]]
+            norms.append(torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip).item())
+        self._check("gradient", sum(norms))
+        return max(norms)
 
     def _check(self, name: str, value: float) -> None:
         if not math.isfinite(value):
@@ -269,6 +279,7 @@ def _optimizer(network: nn.Module, config: OptimizerConfig, head: tuple[str, ...
                 "params": parameters,
                 "weight_decay": config.weight_decay if is_weight else 0.0,
                 "factor": config.head_rate if in_head else 1.0,
+                "head": in_head,
             }
             for (in_head, is_weight), parameters in groups.items()
         ],

@@ -5,7 +5,7 @@ import torch
 
 from detector.config import InputConfig
 from detector.data.annotations import Annotations
-from detector.training.examples import cut_part, make_example, random_part
+from detector.training.examples import cut_part, cut_proposals, make_example, random_part
 from detector.training.recipes import AugmentationConfig, PartConfig
 
 
@@ -45,6 +45,13 @@ def test_the_whole_image_without_parts():
     assert {random_part(100, 80, PartConfig(probability=0.0), rng) for _ in range(50)} == {(0, 0, 100, 80)}
     some = [random_part(100, 80, PartConfig(probability=0.5, area=(0.2, 0.5)), rng) for _ in range(200)]
     assert 60 < some.count((0, 0, 100, 80)) < 140
+
+
+def test_proposals_of_a_part_by_hand():
+    """The first is inside, most of the second is left, the third becomes the second, the others are mostly out."""
+    boxes = [(30, 30, 50, 60), (10, 20, 50, 60), (12, 20, 50, 60), (0, 0, 100, 80), (10, 30, 22, 50), (0, 0, 10, 10)]
+    found = cut_proposals(np.array(boxes, np.float32), (20, 20, 70, 60), 0.5)
+    assert found.tolist() == [[0, 0, 30, 40], [10, 10, 30, 40]]
 
 
 def test_proposals_go_with_the_part():
