@@ -23,7 +23,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Head = Literal["softmax", "svm"]
+ScoringHead = Literal["softmax", "svm"]
+Head = Literal[ScoringHead, "both"]
+"""What scores a crop; "both": the mean of the two, each calibrated."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,10 @@ class ModelConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
 
+    def __post_init__(self) -> None:
+        if self.source != "selective_search" and self.network.multibox is None:
+            raise ValueError(f"source {self.source} needs a head: network.multibox")
+
 
 @dataclass(frozen=True)
 class CropConfig:
@@ -147,7 +153,7 @@ class RCNNConfig:
     """A model that classifies every region as a crop of its own (`detector.rcnn`).
 
     Attributes:
-        head: what scores a crop, "softmax" or "svm".
+        head: what scores a crop, "softmax", "svm", or "both", their mean.
         box_regression: whether boxes are moved by the ridge regression.
     """
 
@@ -177,7 +183,7 @@ class DetectorConfig:
         multibox_model: whose MultiBox that is, a file or an installed model; by default the first of `models` that
             has one.
         context: pixels around the region in a crop (`CropConfig`), for the models that see crops.
-        head: "softmax" or "svm", for the models that see crops.
+        head: "softmax", "svm" or "both", for the models that see crops.
         box_regression: False: no box is moved.
         nms_iou, max_detections: as in `PostprocessConfig`.
     """
@@ -198,6 +204,8 @@ class DetectorConfig:
             raise ValueError("models must name at least one")
         if self.proposals is None and not self.multibox:
             raise ValueError("without proposals of Selective Search, multibox must be above 0")
+        if self.multibox_model is not None and not self.multibox:
+            raise ValueError("multibox_model means nothing while multibox is 0")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from detector.images import Image
 from detector.network import RegionClassifier
 from detector.precision import fast_dtype
 from detector.scorers import ImageView, SharedScorer, SharedView, make_scorer
-from detector.weights import load_model, weights_hash
+from detector.weights import find_model, load_model, weights_hash
 from proposals import Proposals, Proposer, SelectiveSearch, SelectiveSearchConfig, Union, merge
+from proposals.images import checked_image
 from proposals.multibox.network import MultiBox
 from proposals.multibox.proposer import MultiBoxProposer
 
@@ -38,11 +39,11 @@ class SharedMultiBox:
 
     @property
     def fingerprint(self) -> str:
-        content = f"multibox {weights_hash(self.scorer.network)} {self.scorer.config} {self.limit}"
+        content = f"multibox {weights_hash(self.scorer.network)} {self.scorer.config.input} {self.limit}"
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def __call__(self, image: np.ndarray) -> Proposals:
-        return self.scorer.view(Image(image, "image")).propose(self.limit)
+        return self.scorer.view(Image(checked_image(image), "image")).propose(self.limit)
 
 
 def propose(proposer: Proposer, image: Image, views: Sequence[ImageView]) -> Proposals:
@@ -98,6 +99,8 @@ def load_multibox(model: str | Path | None, limit: int, device: torch.device) ->
     if isinstance(loaded.network, MultiBox) and isinstance(loaded.config, MultiBoxModelConfig):
         return MultiBoxProposer(loaded.network.to(device), loaded.config.size, limit, dtype)
     assert isinstance(loaded.network, RegionClassifier)
+    if loaded.network.multibox is None:
+        raise InputError(f"{find_model(model)}: the model has no MultiBox head; train one, or use Selective Search")
     scorer = make_scorer(loaded, device, dtype)
     assert isinstance(scorer, SharedScorer)
     return SharedMultiBox(scorer, limit)

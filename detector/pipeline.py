@@ -221,11 +221,13 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto") -> Detect
         "selective_search",
     )
     proposers: list[Proposer] = []
-    if config.multibox and config.multibox_model is not None:
-        proposers.append(load_multibox(located(config.multibox_model), config.multibox, detector.device))
-    elif config.multibox:
+    source = config.multibox_model
+    if config.multibox and source is not None and source not in config.models:
+        proposers.append(load_multibox(located(source), config.multibox, detector.device))
+    elif config.multibox:  # on the trunk of a model that is here anyway
+        scorers = detector.scorers if source is None else detector.scorers[config.models.index(source) :][:1]
         try:
-            proposers.append(SharedMultiBox(first_with_multibox(detector.scorers), config.multibox))
+            proposers.append(SharedMultiBox(first_with_multibox(scorers), config.multibox))
         except InputError as error:
             raise InputError(f"{path}: multibox: {error}, or name a multibox_model") from None
     if config.proposals is not None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detector.backbones import make_backbone
-from detector.config import CropNetworkConfig, Head
+from detector.config import CropNetworkConfig, ScoringHead
 from detector.dropout import BatchDropout
 
 
@@ -77,7 +77,7 @@ class CropClassifier(nn.Module):
         """(R, 3, size, size) -> (R, num_classes + 1) logits; what training needs."""
         return self.classifier(self.dropout(self.backbone(crops).mean(dim=(2, 3))))
 
-    def log_odds(self, features: CropFeatures, head: Head) -> Tensor:
+    def log_odds(self, features: CropFeatures, head: ScoringHead) -> Tensor:
         """(R, num_classes) scores before calibration: log-odds of the softmax, or margins of the SVMs."""
         if head == "svm":
             return F.linear(features.pooled, self.svm_weight, self.svm_bias)

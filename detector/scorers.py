@@ -4,13 +4,13 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detector.config import CropConfig, ModelConfig, RCNNConfig
+from detector.config import CropConfig, ModelConfig, RCNNConfig, ScoringHead
 from detector.crops import crop_windows, warp_windows
 from detector.errors import InputError
 from detector.images import Image
@@ -62,7 +62,7 @@ def make_scorer(model: Model, device: torch.device, dtype: torch.dtype) -> Regio
     if isinstance(network, RegionClassifier) and isinstance(config, ModelConfig):
         return SharedScorer(network, config, dtype)
     if isinstance(network, CropClassifier) and isinstance(config, RCNNConfig):
-        if config.head == "svm" and not network.svm_weight.any():
+        if config.head != "softmax" and not network.svm_weight.any():
             raise InputError("the model has no SVMs: its training did not come to its end; use head softmax")
         return CropScorer(network, config, dtype)
     raise InputError(f"a model for {model.kind} cannot detect; give one for regions or crops")
@@ -155,9 +155,10 @@ class CropScorer:
     @torch.inference_mode()
     def judge(self, features: CropFeatures, config: RCNNConfig) -> RegionScores:
         """What the heads that `config` names say of crops."""
-        calibration = config.calibration.svm if config.head == "svm" else config.calibration.softmax
-        scores = calibrate(self.network.log_odds(features, config.head), calibration)
-        return RegionScores(scores, self.network.offsets(features) if config.box_regression else None)
+        heads: tuple[ScoringHead, ...] = get_args(ScoringHead) if config.head == "both" else (config.head,)
+        scores = [calibrate(self.network.log_odds(features, h), getattr(config.calibration, h)) for h in heads]
+        offsets = self.network.offsets(features) if config.box_regression else None
+        return RegionScores(torch.stack(scores).mean(dim=0), offsets)
 
     @torch.inference_mode()
     def features(self, image: Image, boxes: Tensor) -> CropFeatures:

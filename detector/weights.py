@@ -84,7 +84,7 @@ def make_network(config: AnyModelConfig, num_classes: int) -> nn.Module:
 def save_model(model: Model, path: str | Path) -> None:
     """Writes a model file, beside `path` first and then renamed; auxiliary heads are left out."""
     state = {k: v for k, v in model.network.state_dict().items() if not k.startswith("auxiliary")}
-    tensors = {k: (v.half() if v.is_floating_point() else v).detach().contiguous().cpu() for k, v in state.items()}
+    tensors = {k: (v.half() if _halved(k, v) else v).detach().contiguous().cpu() for k, v in state.items()}
     metadata = {
         "format": FORMAT,
         "kind": model.kind,
@@ -159,6 +159,11 @@ def find_model(path: str | Path | None) -> Path:
     if Path(path).name == str(path) and not Path(path).is_file() and installed.exists():
         return installed
     return Path(path)
+
+
+def _halved(name: str, tensor: torch.Tensor) -> bool:
+    """Priors stay exact: they are coordinates."""
+    return tensor.is_floating_point() and not name.endswith("priors")
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,7 @@ class ProposalCache:
     def __init__(self, directory: str | os.PathLike[str], proposer: Proposer) -> None:
         self.directory = Path(directory)
         self.proposer = proposer
+        self._fingerprint = proposer.fingerprint  # which may hash a whole network
 
     def get(self, content: bytes, propose: Callable[[], Proposals]) -> Proposals:
         """The proposals of an image.
@@ -55,7 +56,7 @@ class ProposalCache:
     def path(self, content: bytes) -> Path:
         """Where the entry of an image file with these bytes lies, whether it exists or not."""
         digest = hashlib.blake2b(digest_size=20)
-        digest.update(f"{_FORMAT} {self.proposer.fingerprint} ".encode())
+        digest.update(f"{_FORMAT} {self._fingerprint} ".encode())
         digest.update(content)
         key = digest.hexdigest()
         return self.directory / key[:2] / f"{key[2:]}.npz"

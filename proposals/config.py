@@ -27,7 +27,7 @@ class SelectiveSearchConfig:
         minimum_size: least size of a superpixel in pixels; None: k, as in the authors' code.
         sigma: Gaussian smoothing before the segmentation, in pixels.
         superpixel_scale: k and the minimum size are both multiplied by it; 2 halves the number of boxes
-            (GoogLeNet, arXiv 1409.4842, section 7).
+            (GoogLeNet, arXiv 1409.4842, section 8).
         working_width: an image that is wider is reduced to this width first (R-CNN: 500), boxes are given in pixels
             of the original; None works at the original size, as the paper does.
         enlarge: narrower images are enlarged to `working_width`, as in R-CNN's code: more boxes and more time.

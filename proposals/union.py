@@ -16,7 +16,7 @@ def merge(found: Sequence[Proposals], limit: int | None = None, overlap: float =
 
     The best box of each source, then the second of each, and so on, in the order in which the sources are given; when
     one has no more, the others go on. Of two boxes that overlap by more than `overlap` (IoU) the later is dropped. A
-    box keeps its source; its score becomes 1 / position.
+    box keeps its source; its score becomes 1 / position. A single list stays as it is.
 
     Args:
         limit: number of boxes; None: all.

@@ -36,7 +36,10 @@ def propose(
         Path | None,
         typer.Option(metavar="PATH", help="Model with a MultiBox.", show_default="the installed model"),
     ] = None,
-    multibox: Annotated[int, typer.Option(metavar="N", min=1, help="Boxes of MultiBox.")] = 200,
+    multibox: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Boxes of MultiBox.", show_default="200")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Of MultiBox: auto (a GPU if there is one), cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the random factor in the ranking.")] = 0,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write boxes, or the report, as JSON.", show_default="none")
@@ -102,12 +105,14 @@ def propose(
         if not ours and method not in METHODS:
             known = ", ".join(("selective_search", "multibox", "both", *METHODS[1:]))
             raise InputError(f"method: unknown {method!r}, known are {known}")
+        if method not in ("multibox", "both") and not model is multibox is None:
+            raise InputError(f"--model and --multibox are for MultiBox; leave them out with --method {method}")
         if method in ("selective_search", "both"):
             warm_up(console.result)
         if method in ("multibox", "both"):
             from detector.multibox import multibox_proposer  # imports torch
 
-            proposer = multibox_proposer(model, multibox, preset if method == "both" else None, seed)
+            proposer = multibox_proposer(model, multibox or 200, preset if method == "both" else None, seed, device)
             workers = workers or 1  # one image has all cores
         else:
             proposer = make_proposer(method, preset, seed)

@@ -58,7 +58,7 @@ def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = Fal
                 check_size((image.width, image.height), annotations.image_size)
             except InputError as error:
                 raise InputError(f"{dataset.image_path(index)}: {error}") from None
-            yield image, detector.proposer(image.pixels), annotations
+            yield image, detector.propose(image, ()), annotations
 
     return ablate(first, images(), detector.class_names, detector.postprocess, others)
 
@@ -75,8 +75,8 @@ def ablate(
     Args:
         images: with their proposals and objects.
         nms: how detections are made of scores.
-        others: further models of the same classes: each is judged alone, and the average of all, with softmax in the
-            first, with and without box regression.
+        others: further models of the same classes: each is judged alone, and the average of all, with the first
+            model's head, with and without box regression.
     """
     truth: list[Annotations] = []
     found: dict[str, list[Detections]] = {}
@@ -92,7 +92,7 @@ def ablate(
         }
         members = [other.view(image).score(boxes) for other in others]
         if members:
-            together = average_scores([scored[Variant("softmax", True).name], *members])
+            together = average_scores([scored[Variant(scorer.config.head, True).name], *members])
             scored |= {f"model {place}": member for place, member in enumerate(members, start=2)}
             scored |= {"average": RegionScores(together.scores, None), "average + box regression": together}
         for name, scores in scored.items():

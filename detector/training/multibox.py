@@ -18,15 +18,12 @@ from detector.training.data import read_sample, sample_index
 from detector.training.examples import cut_part, distort, mirror_boxes, random_part
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
-from detector.training.objects import relative_objects, set_priors
+from detector.training.objects import BUDGETS, recall_at_budgets, relative_objects, set_priors
 from detector.training.recipes import MultiBoxRecipe
 from detector.weights import Model, make_network, save_model
 from proposals.multibox.loss import MultiBoxObjects, multibox_loss
 from proposals.multibox.network import MultiBox
 from proposals.multibox.proposer import MultiBoxProposer
-
-BUDGETS = (100, 200)
-"""Numbers of boxes at which recall is followed."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +107,7 @@ class MultiBoxTask(Task[MultiBoxBatch]):
         copy.load_state_dict(network.state_dict())
         assert isinstance(copy, MultiBox)
         proposer = MultiBoxProposer(copy.eval().to(network.mean.device), self.recipe.model.size, max(BUDGETS), dtype)
-        evaluation = evaluate_proposals(proposer, self.held_back.first(count)).evaluation
-        numbers = {f"recall50 at {budget}": evaluation.coverage(budget).recall50 for budget in BUDGETS}
+        numbers = recall_at_budgets(evaluate_proposals(proposer, self.held_back.first(count)))
         facts |= {"split": self.recipe.data.eval_split, "images": count}
         facts |= {name: round(value, 4) for name, value in numbers.items()}
         save_model(replace(model, facts=facts), out / "model.safetensors")

@@ -6,9 +6,13 @@ from torch import Tensor
 
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
+from detector.evaluation.coverage import ProposalReport
 from proposals.multibox.loss import MultiBoxObjects
 from proposals.multibox.network import MultiBoxHead
 from proposals.multibox.priors import make_priors
+
+BUDGETS = (100, 200)
+"""Numbers of boxes at which the recall of a MultiBox is followed."""
 
 
 def relative_objects(boxes: Tensor, difficult: Tensor, width: int, height: int) -> MultiBoxObjects:
@@ -17,11 +21,14 @@ def relative_objects(boxes: Tensor, difficult: Tensor, width: int, height: int) 
 
 
 def set_priors(head: MultiBoxHead, dataset: VOCDataset, seed: int) -> None:
-    """Gives a head the priors that fit the objects of a data set.
+    """Gives a head without priors those that fit the objects of a data set. One that comes from a model file has its
+    own, with which its weights were learned.
 
     Raises:
         InputError: the data set has too few different objects, or an annotation is wrong.
     """
+    if head.priors.any():
+        return
     try:
         priors = make_priors(clear_boxes(dataset), head.config, seed)
     except InputError:
@@ -29,6 +36,17 @@ def set_priors(head: MultiBoxHead, dataset: VOCDataset, seed: int) -> None:
     except ValueError as error:
         raise InputError(f"{dataset.root}: split '{dataset.split}': {error}") from None
     head.set_priors(torch.from_numpy(priors).to(head.priors))
+
+
+def recall_at_budgets(report: ProposalReport) -> dict[str, float]:
+    """Recall at IoU 0.5 at each of `BUDGETS`.
+
+    Raises:
+        InputError: images failed.
+    """
+    for image_id, reason in report.failed.items():
+        raise InputError(f"image {image_id}: {reason}")
+    return {f"recall50 at {budget}": report.evaluation.coverage(budget).recall50 for budget in BUDGETS}
 
 
 def clear_boxes(dataset: VOCDataset) -> np.ndarray:

@@ -40,7 +40,7 @@ class PartConfig:
 
     Attributes:
         probability: of taking a part.
-        area: least and most of the part's share of the image's area.
+        area: least and most of the part's share of the image's area, before its sides are cut to the image's.
         aspect: least and most of its width over its height, in units of the image's.
         overlap: an object of which less is left is not trained.
     """

@@ -8,20 +8,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from detector.data.voc import VOCDataset
 from detector.evaluation.calibration import fit_calibration
+from detector.evaluation.coverage import evaluate_proposals
 from detector.evaluation.predictions import LOWEST_SCORE
 from detector.evaluation.voc import VOCResult, voc_average_precision
+from detector.multibox import SharedMultiBox
 from detector.network import RegionClassifier
-from detector.pipeline import Detector
+from detector.pipeline import Detector, first_with_multibox
 from detector.regions import Regions
 from detector.training.data import ProposedImages, proposed_splits, sample_index
 from detector.training.examples import Example, make_example
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
-from detector.training.objects import relative_objects, set_priors
+from detector.training.objects import BUDGETS, recall_at_budgets, relative_objects, set_priors
 from detector.training.recipes import Recipe
 from detector.training.targets import hardest, match_regions, region_losses
 from detector.weights import Model, save_model
+from proposals import SelectiveSearch
 from proposals.multibox.loss import multibox_loss
 
 
@@ -49,9 +53,8 @@ class RegionTask(Task[Example]):
 
     def initialise(self, init: Path | None) -> None:
         initialise_backbone(self.network, self.network.trunk, init)
-        head = self.network.multibox
-        if head is not None and not head.priors.any():
-            set_priors(head, self.data.dataset, self.recipe.seed)
+        if self.network.multibox is not None:
+            set_priors(self.network.multibox, self.data.dataset, self.recipe.seed)
 
     def prepare(self) -> None:
         self.data.fill()
@@ -97,25 +100,38 @@ class RegionTask(Task[Example]):
         assert isinstance(network, RegionClassifier)
         count = len(self.held_back) if last else min(len(self.held_back), self.recipe.data.eval_limit)
         model = Model(network, self.recipe.model, self.data.dataset.class_names, {})
-        result = evaluate_proposed(Detector(model, str(network.mean.device)), self.held_back, count)
+        detector = Detector(model, str(network.mean.device))
+        result = evaluate_proposed(detector, self.held_back, count)
+        recalls = {} if network.multibox is None else multibox_recall(detector, self.held_back.dataset.first(count))
         precision, recall = result.at_score(0.5)
         facts |= {
             "mAP": round(result.mean_ap, 4),
             "metric": result.metric,
             "split": self.recipe.data.eval_split,
             "images": count,
+            **{name: round(value, 4) for name, value in recalls.items()},
         }
         post = dataclasses.replace(self.recipe.model.postprocess, calibration=fit_calibration(result))
         config = dataclasses.replace(self.recipe.model, postprocess=post)
         save_model(dataclasses.replace(model, config=config, facts=facts), out / "model.safetensors")
-        return {"mAP": result.mean_ap, "images": count, "precision at 0.5": precision, "recall at 0.5": recall}
+        judged = {"mAP": result.mean_ap, "precision at 0.5": precision, "recall at 0.5": recall}
+        return {**judged, **recalls, "images": count}
+
+
+def multibox_recall(detector: Detector, dataset: VOCDataset) -> dict[str, float]:
+    """Recall of the detector's MultiBox head on a data set, at numbers of boxes."""
+    proposer = SharedMultiBox(first_with_multibox(detector.scorers), max(BUDGETS))
+    return recall_at_budgets(evaluate_proposals(proposer, dataset))
 
 
 def evaluate_proposed(detector: Detector, images: ProposedImages, count: int) -> VOCResult:
-    """VOC07 average precision on the first `count` images, from their cached proposals."""
+    """VOC07 average precision on the first `count` images; Selective Search's proposals are the cached ones."""
     truth, found = [], []
     for index in range(count):
         image, proposals, annotations = images[index]
         truth.append(annotations)
-        found.append(detector.detect_proposals(image, proposals, LOWEST_SCORE))
+        if isinstance(detector.proposer, SelectiveSearch):
+            found.append(detector.detect_proposals(image, proposals, LOWEST_SCORE))
+        else:
+            found.append(detector.detect(image, LOWEST_SCORE))
     return voc_average_precision(truth, found, images.dataset.class_names, metric="voc07")

@@ -77,7 +77,7 @@ class MultiBoxLossConfig:
     negatives: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1e6:
-            raise ValueError(f"alpha must be above 0, not {self.alpha}")
+        if not 0 < self.alpha < float("inf"):
+            raise ValueError(f"alpha must be a number above 0, not {self.alpha}")
         if self.negatives is not None and self.negatives < 1:
             raise ValueError(f"negatives must be at least 1, not {self.negatives}")

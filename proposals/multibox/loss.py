@@ -49,10 +49,7 @@ def multibox_loss(
 ) -> MultiBoxLoss:
     """F = alpha * F_match + F_conf for a batch of images."""
     match_losses, confidence_losses, count = [], [], 0
-    boxes = head.boxes(predictions.offsets.detach())
-    for offsets, logits, predicted, truth in zip(
-        predictions.offsets, predictions.logits, boxes, objects, strict=True
-    ):
+    for offsets, logits, truth in zip(predictions.offsets, predictions.logits, objects, strict=True):
         clear = truth.boxes[~truth.difficult]
         count += len(clear)
         wanted = target_offsets(head, clear)  # (K, G, 4)
@@ -65,7 +62,7 @@ def multibox_loss(
         match_losses.append(0.5 * (offsets[priors] - wanted[priors, matched]).square().sum())
         positive = torch.zeros_like(logits, dtype=torch.bool)
         positive[priors] = True
-        negative = ~positive & ~_on_difficult(predicted, truth)
+        negative = ~positive & ~_on_difficult(head.boxes(offsets.detach()[None])[0], truth)
         losses = F.binary_cross_entropy_with_logits(logits, positive.to(logits), reduction="none")
         wrong = losses[negative]
         if config.negatives is not None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,16 +19,6 @@ _INITIAL_CONFIDENCE = 0.01
 """Few priors have an object: a head that starts at one half would first have to learn that."""
 
 
-class Backbone(Protocol):
-    """What MultiBox needs of a backbone: a module from normalised images (B, 3, H, W) to features."""
-
-    out_channels: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def __call__(self, x: Tensor) -> Tensor: ...
-
-
 @dataclass(frozen=True)
 class MultiBoxPredictions:
     """What the head says of B images: offsets (B, K, 4) of each box from its prior, and logits (B, K) of the
@@ -37,15 +27,12 @@ class MultiBoxPredictions:
     offsets: Tensor
     logits: Tensor
 
-    def __len__(self) -> int:
-        return len(self.logits)
-
 
 class MultiBoxHead(nn.Module):
     """K boxes with confidences from the features of whole images.
 
     `priors` (K, 4), xyxy in parts of the image's sides, belongs to the weights; a new head has none until they are set
-    (`proposals.multibox.make_priors`).
+    (`proposals.multibox.priors.make_priors`).
 
     Args:
         in_channels: of the features.
@@ -127,7 +114,8 @@ class MultiBox(nn.Module):
     """A network of its own: images of any size, squeezed to one, to boxes.
 
     Args:
-        backbone: a module with `out_channels`, `mean` and `std` (`Backbone`).
+        backbone: a module from normalised images (B, 3, H, W) to features, with the attributes `out_channels`, and
+            `mean` and `std` (RGB, in 0..255).
     """
 
     mean: Tensor

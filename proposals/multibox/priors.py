@@ -16,7 +16,8 @@ def make_priors(boxes: np.ndarray, config: MultiBoxConfig, seed: int = 0) -> np.
     """The priors (K, 4) of a configuration, xyxy in parts of the image's sides, in the order of the network's outputs.
 
     Global form: the centres of the boxes themselves. Grid form: for each grid the centres of the sizes of those boxes
-    that a cell is about as large as, put at the centre of each cell; the grid of one cell has the mean of all boxes.
+    that a cell is about as large as (of all boxes if those are too few), put at the centre of each cell; the grid of
+    one cell has the mean of all boxes.
     The order of the grid form is grid, row, column, shape.
 
     Args:

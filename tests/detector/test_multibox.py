@@ -13,6 +13,7 @@ from detector.images import Image
 from detector.multibox import SharedMultiBox, load_multibox, multibox_proposer, propose
 from detector.network import RegionClassifier
 from detector.pipeline import Detector, load_detector
+from detector.scorers import make_scorer
 from detector.weights import Model, load_model, make_network, save_model
 from proposals import PRESETS, SelectiveSearch, Union
 from proposals.multibox.config import MultiBoxConfig
@@ -100,10 +101,7 @@ def test_shared_and_own_network_agree_when_the_weights_do(model: Model):
     own.backbone = model.network.trunk
     image = noise(64, 64)
     alone = MultiBoxProposer(own.eval(), 64, 20)(image.pixels)  # type: ignore[arg-type]
-    detector = Detector(replace(model, config=replace(CONFIG, input=InputConfig(short_side=64))), "cpu")
-    detector.scorers[0].network.float()
-    detector.scorers[0].dtype = torch.float32  # type: ignore[misc]
-    shared = detector.propose(image, detector.look(image))
+    shared = make_scorer(model, CPU, torch.float32).view(image).propose(20)  # type: ignore[attr-defined]
     np.testing.assert_allclose(alone.boxes, shared.boxes, atol=0.01)
     np.testing.assert_allclose(alone.scores, shared.scores, atol=1e-4)
 
@@ -139,7 +137,7 @@ def test_files_keep_head_and_priors(model: Model, tmp_path: Path, own: Path):
     save_model(model, tmp_path / "m.safetensors")
     loaded = load_model(tmp_path / "m.safetensors")
     assert loaded.config == CONFIG
-    torch.testing.assert_close(loaded.network.multibox.priors, model.network.multibox.priors, atol=5e-4, rtol=0)  # type: ignore[union-attr]
+    assert torch.equal(loaded.network.multibox.priors, model.network.multibox.priors)  # type: ignore[union-attr]
     alone = load_model(own, ("multibox",))
     assert (alone.class_names, alone.facts) == ((), {"steps": 3})
     with pytest.raises(InputError, match="a model for multibox; one for regions or crops is needed here"):

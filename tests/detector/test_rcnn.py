@@ -225,6 +225,20 @@ def test_score_is_the_calibrated_head(head: str):
     torch.testing.assert_close(found.scores, 1 / (1 + (-(slope * log_odds + shift)).exp()))
 
 
+def test_both_heads_are_the_mean_of_their_calibrated_scores():
+    calibration = Calibration(softmax=(0.5, 1.0), svm=(2.0, -0.3))
+    scores = {
+        head: make_scorer(
+            crop_model(config=dataclasses.replace(CONFIG, head=head, calibration=calibration)), CPU, torch.float32
+        )
+        .view(noise())
+        .score(BOXES)
+        .scores
+        for head in ("softmax", "svm", "both")
+    }
+    torch.testing.assert_close(scores["both"], (scores["softmax"] + scores["svm"]) / 2)
+
+
 @pytest.mark.parametrize("wanted", [False, True])
 def test_box_regression_is_asked_for(wanted: bool):
     scorer = make_scorer(crop_model(config=dataclasses.replace(CONFIG, box_regression=wanted)), CPU, torch.float32)

@@ -59,7 +59,7 @@ def test_the_image_is_left_as_it_was(photo: np.ndarray, working_width: int | Non
     np.testing.assert_array_equal(image, photo)
 
 
-NOT_AN_IMAGE = r"needs an \(H, W, 3\) RGB or \(H, W\) grey uint8 array, not "
+NOT_AN_IMAGE = r"must be an \(H, W, 3\) RGB or \(H, W\) grey uint8 array, not "
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_arrays_of_another_kind_are_refused(image: np.ndarray, message: str) -> 
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((0, 10, 3), np.uint8), "needs an image with pixels, not 10x0$"),
-        (np.zeros((10, 0, 3), np.uint8), "needs an image with pixels, not 0x10$"),
-        (np.zeros((0, 0), np.uint8), "needs an image with pixels, not 0x0$"),
-        ([[[0, 0, 0]]], "needs a numpy array, not list$"),
-        ("cat.jpg", "needs a numpy array, not str$"),
-        (None, "needs a numpy array, not NoneType$"),
-        (Image.new("RGB", (9, 9)), "needs a numpy array, not Image$"),
+        (np.zeros((0, 10, 3), np.uint8), "must have pixels, not 10x0$"),
+        (np.zeros((10, 0, 3), np.uint8), "must have pixels, not 0x10$"),
+        (np.zeros((0, 0), np.uint8), "must have pixels, not 0x0$"),
+        ([[[0, 0, 0]]], "must be a numpy array, not list$"),
+        ("cat.jpg", "must be a numpy array, not str$"),
+        (None, "must be a numpy array, not NoneType$"),
+        (Image.new("RGB", (9, 9)), "must be a numpy array, not Image$"),
     ],
 )
 def test_what_is_no_image_is_refused(image: Any, message: str) -> None:
@@ -102,7 +102,7 @@ def test_what_is_no_image_is_refused(image: Any, message: str) -> None:
 def assert_refused(image: Any, message: str) -> None:
     search = SelectiveSearch()
     for call in (search, search.hierarchies):
-        with pytest.raises(ValueError, match=f"^Selective Search {message}") as error:
+        with pytest.raises(ValueError, match=f"^an image {message}") as error:
             call(image)
         assert "\n" not in str(error.value)
 

@@ -179,6 +179,6 @@ def test_two_threads_may_ask_for_the_same_image(tmp_path: Path) -> None:
 
 def test_an_error_leaves_no_entry(tmp_path: Path) -> None:
     cache = ProposalCache(tmp_path, SelectiveSearch())
-    with pytest.raises(ValueError, match="needs a numpy array"):
+    with pytest.raises(ValueError, match="must be a numpy array"):
         cache.get(b"x", lambda: cache.proposer(None))  # type: ignore[arg-type]
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -63,7 +63,10 @@ def test_every_combination_of_heads(dataset: VOCDataset):
     detector = Detector(model(), "cpu", Halves())
     results = ablate_dataset(detector, dataset)
     assert {name: result.mean_ap for name, result in results.items()} == pytest.approx(
-        {"softmax": 0.5, "softmax + box regression": 0, "svm": 1, "svm + box regression": 0}
+        {
+            **{"softmax": 0.5, "softmax + box regression": 0, "svm": 1, "svm + box regression": 0},
+            **{"both": 1, "both + box regression": 0},
+        }
     )
     assert detector.scorers[0].config == model().config  # left as it is
     assert {result.metric for result in results.values()} == {"voc07"}
@@ -72,14 +75,14 @@ def test_every_combination_of_heads(dataset: VOCDataset):
 def test_what_the_model_is_set_to_makes_no_difference(dataset: VOCDataset):
     detector = Detector(model(head="svm", box_regression=False), "cpu", Halves())
     results = ablate_dataset(detector, dataset)
-    assert [result.mean_ap for result in results.values()] == pytest.approx([0.5, 0, 1, 0])
+    assert [result.mean_ap for result in results.values()] == pytest.approx([0.5, 0, 1, 0, 1, 0])
 
 
 def test_an_ensemble_is_judged_part_by_part(dataset: VOCDataset):
     """The second model, whose boxes stay, is surer of the cat than the first of the other half."""
     detector = Detector([model(), model(head="svm", box_regression=False)], "cpu", Halves())
     results = {name: result.mean_ap for name, result in ablate_dataset(detector, dataset).items()}
-    assert len(results) == 4 + 3
+    assert len(results) == 6 + 3
     assert results["model 2"] == results["average"] == 1
     assert results["average + box regression"] == 0  # the offsets of those that have any
 

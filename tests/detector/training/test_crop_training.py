@@ -283,7 +283,7 @@ def test_run_ends_with_a_model_of_all_heads_that_detects(draw, tmp_path: Path):
     assert model.class_names == VOC_CLASSES
     assert {"steps": 60, "metric": "voc07", "split": "val"}.items() <= model.facts.items()
     results = {variant.name: model.facts[f"mAP {variant.name}"] for variant in VARIANTS}
-    assert len(results) == 4
+    assert len(results) == 6
     assert all(0 <= value <= 1 for value in results.values())
     assert results["softmax"] < results["softmax + box regression"] > 0.7
     assert results["svm"] < results["svm + box regression"] > 0.7

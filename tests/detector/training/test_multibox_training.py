@@ -106,7 +106,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(draw: Callable[..., Path],
     torch.testing.assert_close(loop.network.head.priors, torch.from_numpy(priors))
 
 
-def test_images_without_objects(make_voc: Callable[..., Path], draw: Callable[..., Path], tmp_path: Path):
+def test_images_without_objects(draw: Callable[..., Path], tmp_path: Path):
     """They are trained on, as long as some image gives the priors."""
     objects = [("bus", (1 + 4 * i, 5, 30 + 5 * i, 40 + 2 * i), 0) for i in range(8)]
     loop = trainer(draw({"a": objects, "b": [], "c": [], "d": []}), tmp_path / "run")

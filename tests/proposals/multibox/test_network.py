@@ -30,7 +30,6 @@ def test_as_many_boxes_as_priors_from_features_of_any_size(config: MultiBoxConfi
     assert found.logits.shape == (2, config.boxes)
     assert found.offsets.isfinite().all()
     assert found.logits.isfinite().all()
-    assert len(found) == 2
 
 
 def test_a_new_head_gives_its_priors_with_little_confidence():
@@ -85,7 +84,6 @@ def test_priors_stay_exact_in_other_number_formats():
     assert made.reduce.weight.dtype == torch.bfloat16
     found = made(torch.randn(1, 5, 6, 6).bfloat16())
     assert found.offsets.dtype == found.logits.dtype == torch.float32
-    assert made.double().boxes(torch.zeros(1, 22, 4).double() if len(before) == 22 else found.offsets).ndim == 3
 
 
 @pytest.mark.parametrize(
