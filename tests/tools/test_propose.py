@@ -227,7 +227,7 @@ def test_standard_input_is_not_read(folder, capsys, propose, files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--method", "edges"), "error: method: unknown 'edges', known are selective_search, opencv, selectivesearch"),
+        (("--method", "edges"), "error: method: unknown 'edges', known are selective_search, multibox, both, opencv"),
         (("--preset", "best"), "error: preset: unknown 'best', known are single, fast, quality"),
         (("--export", "boxes.txt"), "error: boxes.txt: the name must end in .npz, .jsonl, .json"),
         (("--export", "boxes"), "error: boxes: the name must end in"),
