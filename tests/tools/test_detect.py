@@ -51,8 +51,8 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> RuleDetector:
     rule = RuleDetector()
     module = types.ModuleType("detector.pipeline")
 
-    def load_detector(model: Path | None, device: str, config: Path | None) -> RuleDetector:
-        rule.loaded = (model, device)
+    def load_detector(model: Path | None, device: str, config: Path | None, source: str | None) -> RuleDetector:
+        rule.loaded = (model, device, source)
         return rule
 
     module.load_detector = load_detector
@@ -97,7 +97,7 @@ def test_lines_pictures_and_exit_code(detector, folder, capsys):
         "b/y.png: cat 0.88 at (0.0, 0.0, 20.0, 40.0)",
         "b/y.png: 1 object in 60x40 pixels, TIME -> runs/detect/y.png",
     ]
-    assert detector.loaded == (None, "auto")
+    assert detector.loaded == (None, "auto", None)
     assert files(folder / "runs") == ["detect/x.jpg", "detect/y.png"]
     with PillowImage.open("runs/detect/y.png") as picture:
         found = detector.detect(Image(np.full((40, 60, 3), (40, 90, 160), np.uint8), "same"), 0.5)
@@ -143,10 +143,11 @@ def test_boxes_are_in_pixels_of_the_upright_photo(detector, folder):
 
 
 def test_score_classes_model_and_device_are_passed_on(detector, folder, capsys):
-    assert run("a/x.jpg", "--score", "0.6", "--model", "my.safetensors", "--device", "cpu") == 0
+    options = ("--score", "0.6", "--model", "my.safetensors", "--device", "cpu", "--proposals", "both")
+    assert run("a/x.jpg", *options) == 0
     assert "cat" in (out := capsys.readouterr().out)
     assert "dog" not in out
-    assert detector.loaded == (Path("my.safetensors"), "cpu")
+    assert detector.loaded == (Path("my.safetensors"), "cpu", "both")
     assert run("a/x.jpg", "--classes", "dog, bird") == 0
     assert "dog" in (out := capsys.readouterr().out)
     assert "cat" not in out
@@ -284,7 +285,7 @@ def test_a_place_without_permission_is_found_before_any_work(
 def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
     """Its one line is shown, and results of an earlier run stay."""
 
-    def load_detector(model: Path, device: str, config: Path | None) -> None:
+    def load_detector(model: Path, device: str, config: Path | None, source: str | None) -> None:
         raise InputError(f"{model}: no such file")
 
     monkeypatch.setattr(sys.modules["detector.pipeline"], "load_detector", load_detector)
@@ -363,7 +364,7 @@ def interrupt(image):
         signal.raise_signal(signal.SIGINT)
 rule.before = interrupt
 module = types.ModuleType("detector.pipeline")
-module.load_detector = lambda model, device, config: rule
+module.load_detector = lambda model, device, config, source: rule
 sys.modules["detector.pipeline"] = module
 from detector.cli import main
 main()

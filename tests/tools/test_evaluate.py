@@ -61,7 +61,7 @@ def use_detector(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDetector], li
         loaded: list[tuple] = []
         monkeypatch.setattr(
             "detector.pipeline.load_detector",
-            lambda model=None, device="auto", config=None: loaded.append((model, device)) or detector,
+            lambda model, device, config, source: loaded.append((model, device)) or detector,
         )
         return loaded
 
@@ -106,6 +106,7 @@ def test_stored_detections(run: Run, found: Path, tmp_path: Path) -> None:
     assert content == {
         "dataset": "voc",
         "model": None,
+        "proposals": None,
         "config": None,
         "detections": str(found),
         "split": "val",
