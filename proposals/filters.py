@@ -1,73 +1,56 @@
 """Separable filters whose result is the same on every machine.
 
-Kernels are rounded to multiples of 1/4096 and every output pixel is summed in one fixed order without
-fused operations; OpenCV's float filters promise neither.
+Kernels are whole multiples of 1/256: of 8-bit planes every sum, along x and then along y, is a whole number below 2^24
+of 1/65536, which float32 holds exactly, in whatever order and with whatever instructions OpenCV adds it up.
 """
 
 import math
 
+import cv2
 import numpy as np
 
-from proposals.compilation import kernel
-
-_KERNEL_UNIT = 4096
+_KERNEL_UNIT = 256
 
 
 def gaussian_kernel(sigma: float) -> np.ndarray:
-    """Gaussian of `sigma` pixels as (2 r + 1,) float32 with sum 1, r = ceil(4 sigma)."""
+    """Gaussian of `sigma` pixels as (2 r + 1,) float32 with sum 1, r <= ceil(4 sigma): no taps of 0 at its ends."""
     if sigma == 0:
         return np.ones(1, np.float32)
-    radius = math.ceil(4 * sigma)
-    x = np.arange(-radius, radius + 1)
-    weights = np.exp(-(x**2) / (2 * sigma**2))
-    units = np.rint(weights * (_KERNEL_UNIT / weights.sum()))
-    units[radius] += _KERNEL_UNIT - units.sum()
-    return (units / _KERNEL_UNIT).astype(np.float32)
+    weights = _gaussian(sigma)
+    # Sums are rounded, and not each weight, so that a wide kernel keeps its shape.
+    sums = np.rint(np.cumsum(weights[: len(weights) // 2]) * _KERNEL_UNIT)
+    side = np.diff(sums, prepend=0)
+    units = np.concatenate([side, [_KERNEL_UNIT - 2 * sums[-1]], side[::-1]])
+    return _without_ends(units)
 
 
 def gaussian_derivative_kernel(sigma: float) -> np.ndarray:
-    """First derivative of the Gaussian of `sigma` pixels as (2 r + 1,) float32, r = ceil(4 sigma).
+    """First derivative of the Gaussian of `sigma` pixels as (2 r + 1,) float32, r <= ceil(4 sigma).
 
     Correlated with a ramp of slope 1 it gives about 1.
     """
+    weights = _gaussian(sigma)
+    x = np.arange(len(weights)) - len(weights) // 2
+    return _without_ends(np.rint(x / sigma**2 * weights * _KERNEL_UNIT))
+
+
+def _gaussian(sigma: float) -> np.ndarray:
     radius = math.ceil(4 * sigma)
-    x = np.arange(-radius, radius + 1)
-    weights = np.exp(-(x**2) / (2 * sigma**2))
-    units = np.rint(x / sigma**2 * weights * (_KERNEL_UNIT / weights.sum()))
-    return (units / _KERNEL_UNIT).astype(np.float32)
+    weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    return np.asarray(weights / weights.sum())
 
 
-@kernel
-def correlate(planes, kernel_x, kernel_y):  # type: ignore[no-untyped-def]
+def _without_ends(units: np.ndarray) -> np.ndarray:
+    first = np.flatnonzero(units)[0]
+    return (units[first : len(units) - first] / _KERNEL_UNIT).astype(np.float32)
+
+
+def correlate(planes: np.ndarray, kernel_x: np.ndarray, kernel_y: np.ndarray) -> np.ndarray:
     """Correlate (C, H, W) uint8 planes with an odd kernel along x and one along y, borders repeated.
 
     Returns (C, H, W) float32.
     """
-    channels, height, width = planes.shape
-    radius_x, radius_y = kernel_x.size // 2, kernel_y.size // 2
-    out = np.zeros((channels, height, width), np.float32)
-    padded = np.empty(width + 2 * radius_x, np.float32)
-    rows = np.empty((height, width), np.float32)
-    for c in range(channels):
-        for y in range(height):
-            for x in range(width):
-                padded[radius_x + x] = planes[c, y, x]
-            padded[:radius_x] = planes[c, y, 0]
-            padded[radius_x + width :] = planes[c, y, width - 1]
-            row = rows[y]
-            row[:] = np.float32(0)
-            for t in range(kernel_x.size):
-                weight = kernel_x[t]
-                if weight != 0:
-                    source = padded[t : t + width]
-                    for x in range(width):
-                        row[x] += weight * source[x]
-        for y in range(height):
-            row = out[c, y]
-            for t in range(kernel_y.size):
-                weight = kernel_y[t]
-                if weight != 0:
-                    source = rows[min(max(y + t - radius_y, 0), height - 1)]
-                    for x in range(width):
-                        row[x] += weight * source[x]
+    out = np.empty(planes.shape, np.float32)
+    for plane, result in zip(planes, out, strict=True):
+        cv2.sepFilter2D(plane, cv2.CV_32F, kernel_x, kernel_y, dst=result, borderType=cv2.BORDER_REPLICATE)
     return out

@@ -9,8 +9,8 @@ from proposals.filters import correlate, gaussian_kernel
 WEIGHT_UNIT = 128
 # Edges looked at in one go.
 _SIEVED = 256
-# A threshold that no weight exceeds.
-_HIGHEST = np.float32(65536)
+# A bound that no weight exceeds.
+_HIGHEST = np.float32(65535)
 
 
 def sorted_edges(planes: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -110,12 +110,12 @@ def _pixels(code, steps):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _join(parents, roots, a, b):  # type: ignore[no-untyped-def]
+def _join(parents, sizes, a, b):  # type: ignore[no-untyped-def]
     """Put the smaller of two components under the larger, which is returned."""
-    total = roots[a, 0] + roots[b, 0]
-    larger = b if roots[a, 0] < roots[b, 0] else a
+    total = sizes[a] + sizes[b]
+    larger = b if sizes[a] < sizes[b] else a
     parents[a + b - larger] = larger
-    roots[larger, 0] = total
+    sizes[larger] = total
     return larger
 
 
@@ -125,9 +125,10 @@ def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-
     # Unsigned indices spare the test for negative ones, a quarter of the time.
     steps = np.array([1, width, width + 1, width - 1], np.uint32)
     parents = np.arange(pixels).astype(np.uint32)
-    roots = np.empty((pixels, 2), np.int32)  # of a component: its size; its largest weight inside + k / size
-    roots[:, 0] = 1
-    roots[:, 1] = np.int32(min(k, _HIGHEST))
+    sizes = np.ones(pixels, np.int32)
+    # Of a component: its largest weight inside + k / size. Cut to a whole number, as weights are, it lets the same
+    # edges through, and fits a fast cache.
+    bounds = np.full(pixels, np.uint16(min(k, _HIGHEST)), np.uint16)
     kept = np.empty(codes.size, np.uint32)  # edges between components, for the pass over small ones
     n_kept = 0
     # Most edges lie inside a component. They are sieved out beforehand by a loop without branches.
@@ -147,18 +148,17 @@ def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-
                 a, b = _root(parents, x), _root(parents, y)
                 if a == b:
                     continue
-                if w <= min(roots[a, 1], roots[b, 1]):
-                    larger = _join(parents, roots, a, b)
-                    # Cut to a whole number, as weights are, it lets the same edges through.
-                    roots[larger, 1] = np.int32(min(weight + k / np.float32(roots[larger, 0]), _HIGHEST))
+                if w <= min(bounds[a], bounds[b]):
+                    larger = _join(parents, sizes, a, b)
+                    bounds[larger] = np.uint16(min(weight + k / np.float32(sizes[larger]), _HIGHEST))
                 else:
                     kept[n_kept] = between[e]
                     n_kept += 1
     for e in range(n_kept):
         x, y = _pixels(kept[e], steps)
         a, b = _root(parents, x), _root(parents, y)
-        if a != b and min(roots[a, 0], roots[b, 0]) < minimum_size:
-            _join(parents, roots, a, b)
+        if a != b and min(sizes[a], sizes[b]) < minimum_size:
+            _join(parents, sizes, a, b)
     labels = np.empty((height, width), np.int32)
     flat = labels.reshape(-1)
     names = np.full(pixels, -1, np.int32)

@@ -11,10 +11,12 @@ from tqdm import tqdm
 
 from detector.config import Head, PostprocessConfig
 from detector.data.annotations import Annotations
+from detector.data.ground_truth import GroundTruth
 from detector.data.voc import VOCDataset
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.evaluation.predictions import LOWEST_SCORE, check_size
+from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import VOCResult, voc_average_precision
 from detector.images import Image, read_image
 from detector.pipeline import Detector
@@ -99,4 +101,8 @@ def ablate(
             size = (image.width, image.height)
             detections = postprocess(scores, boxes, size, class_names, nms, LOWEST_SCORE)
             found.setdefault(name, []).append(detections)
-    return {name: voc_average_precision(truth, f, class_names, metric="voc07") for name, f in found.items()}
+    objects = GroundTruth.from_annotations(range(len(truth)), truth, class_names)
+    return {
+        name: voc_average_precision(objects, DetectionTable.from_detections(objects, detections))
+        for name, detections in found.items()
+    }

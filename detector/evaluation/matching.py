@@ -1,14 +1,13 @@
 """Which detections find an object: PASCAL VOC's rule of the development kit (VOCevaldet.m)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.annotations import Annotations
-from detector.detections import Detections
+from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
+from detector.evaluation.table import DetectionTable, check_same_data
 
 _FloatArray = npt.NDArray[np.float64]
 _IntArray = npt.NDArray[np.int64]
@@ -19,32 +18,30 @@ _BoolArray = npt.NDArray[np.bool_]
 class Matches:
     """The detections of all images from the highest score to the lowest, each judged.
 
-    Equal scores keep the order of the images and, within an image, of its detections. Detections that took a
-    difficult object are not among them: they count neither way.
+    Equal scores keep the order of the images and, within an image, of its detections.
 
     Attributes:
-        labels: (D,) int64, index into the class names that were judged by.
-        scores: (D,) float32.
-        true_positive: (D,) bool; everything else is a false positive.
-        objects: (C,) int64, objects of each class that are not difficult.
+        order: (D,) int64, row of the detection in its table.
+        objects: (D,) int64, the object that it took (a row of the ground truth), found by another one before it or
+            not; -1 if it took none.
+        overlaps: (D,) float64, its highest IoU with an object of its class and image, 0 without one.
+        true_positive: (D,) bool.
+        counts: (D,) bool; what neither counts nor is a true positive was left out: it took an object that is left out.
+            Everything else that is no true positive is a false positive.
     """
 
-    labels: _IntArray
-    scores: npt.NDArray[np.float32]
-    true_positive: _BoolArray
+    order: _IntArray
     objects: _IntArray
+    overlaps: _FloatArray
+    true_positive: _BoolArray
+    counts: _BoolArray
 
 
-def match_detections(
-    annotations: Sequence[Annotations],
-    detections: Sequence[Detections],
-    class_names: Sequence[str],
-    iou_threshold: float = 0.5,
-) -> Matches:
-    """Judge the detections of every image against its annotated objects.
+def match_detections(truth: GroundTruth, detections: DetectionTable, iou_threshold: float = 0.5) -> Matches:
+    """Judge detections against annotated objects.
 
     A detection takes the object of its class and image with the highest IoU (the first of equal ones), if
-    that IoU reaches `iou_threshold`. Where the object is difficult, the detection counts neither way.
+    that IoU reaches `iou_threshold`. Where the object is difficult or a crowd, the detection counts neither way.
     Otherwise the first detection in order of score that takes an object is a true positive and each later
     one a false positive, even if another object was free.
 
@@ -54,89 +51,78 @@ def match_detections(
     brought to this convention where they are read.
 
     Args:
-        annotations: the objects of each image; labels index into `class_names`.
-        detections: the detections of each image, in the same order. Their labels are matched to `class_names`
-            by name; detections of other classes are left out.
-        class_names: the classes to judge.
         iou_threshold: IoU from which a detection finds an object, above 0 and at most 1.
 
     Raises:
-        InputError: the threshold is out of range, the numbers of images differ, or an object's label is none
-            of the classes.
+        InputError: the threshold is out of range, or the detections refer to other images or classes.
     """
+    check_threshold(iou_threshold)
+    check_same_data(truth, detections)
+    order = rank(detections)
+    ranked = detections[order]
+    best, overlaps = best_objects(truth, ranked)
+    objects = np.where(overlaps >= iou_threshold, best, -1)
+    finds = np.flatnonzero(objects >= 0)
+    left_out = truth.difficult | truth.crowd
+    counts = np.ones(len(ranked), dtype=bool)
+    counts[finds] = ~left_out[objects[finds]]
+    _, first = np.unique(objects[finds], return_index=True)
+    true_positive = np.zeros(len(ranked), dtype=bool)
+    true_positive[finds[first]] = True
+    return Matches(order, objects, overlaps, true_positive & counts, counts)
+
+
+def check_threshold(iou_threshold: float) -> None:
+    """InputError unless it is above 0 and at most 1."""
     if not 0 < iou_threshold <= 1:
         raise InputError(f"IoU threshold {iou_threshold} is not above 0 and at most 1")
-    if len(annotations) != len(detections):
-        raise InputError(f"annotations of {len(annotations)} images, but detections of {len(detections)}")
-    classes = len(class_names)
-    object_boxes = _joined([a.boxes for a in annotations], (0, 4), np.float64)
-    object_labels = _joined([a.labels for a in annotations], (0,), np.int64)
-    if object_labels.size and object_labels.max() >= classes:
-        raise InputError(f"an object has the label {object_labels.max()}, but there are {classes} classes")
-    difficult = _joined([a.difficult for a in annotations], (0,), np.bool_)
-    object_groups = _image_numbers(annotations) * classes + object_labels
-    order = np.argsort(object_groups, kind="stable")
-    object_boxes, difficult, object_groups = object_boxes[order], difficult[order], object_groups[order]
-
-    boxes = _joined([d.boxes for d in detections], (0, 4), np.float64)
-    scores = _joined([d.scores for d in detections], (0,), np.float32)
-    labels = _joined([_labels_in(d, class_names) for d in detections], (0,), np.int64)
-    groups = _image_numbers(detections) * classes + labels
-    ranked = np.argsort(-scores, kind="stable")
-    ranked = ranked[labels[ranked] >= 0]
-    boxes, scores, labels, groups = boxes[ranked], scores[ranked], labels[ranked], groups[ranked]
-
-    best, overlap = _best_objects(boxes, groups, object_boxes, object_groups)
-    taken = np.where(overlap >= iou_threshold, best, -1)
-    finds = np.flatnonzero(taken >= 0)
-    _, first = np.unique(taken[finds], return_index=True)
-    true_positive = np.zeros(len(boxes), dtype=bool)
-    true_positive[finds[first]] = True
-    counts = np.ones(len(boxes), dtype=bool)
-    counts[finds] = ~difficult[taken[finds]]
-    objects = np.bincount(object_groups[~difficult] % classes, minlength=classes)
-    return Matches(labels[counts], scores[counts], true_positive[counts], objects.astype(np.int64))
 
 
-def _joined(arrays: list[np.ndarray], empty_shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
-    return np.concatenate([np.zeros(empty_shape), *arrays]).astype(dtype)
+def rank(detections: DetectionTable) -> _IntArray:
+    """Rows from the highest score to the lowest; equal scores in the order of their images, then of the table."""
+    return np.lexsort((detections.images, -detections.scores))
 
 
-def _image_numbers(images: Sequence[Annotations] | Sequence[Detections]) -> _IntArray:
-    return np.repeat(np.arange(len(images)), [len(image) for image in images])
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """All pairs of a detection and an object of its image and class, detection by detection, objects in their order.
 
-
-def _labels_in(detections: Detections, class_names: Sequence[str]) -> _IntArray:
-    """The labels as indices into `class_names`, -1 for a class that is not among them."""
-    index = {name: label for label, name in enumerate(class_names)}
-    lookup = np.array([index.get(name, -1) for name in detections.class_names], dtype=np.int64)
-    return lookup[detections.labels]
-
-
-def _best_objects(
-    boxes: _FloatArray, groups: _IntArray, object_boxes: _FloatArray, object_groups: _IntArray
-) -> tuple[_IntArray, _FloatArray]:
-    """For each box, the object of its group with the highest IoU, and that IoU; -1 and 0 if there is none.
-
-    The objects are sorted by group.
+    Attributes:
+        detections, objects: (P,) int64 rows of the table and of the ground truth.
+        overlaps: (P,) float64 IoU.
     """
-    start = np.searchsorted(object_groups, groups, side="left")
-    count = np.searchsorted(object_groups, groups, side="right") - start
-    # All pairs of a box and an object of its group, box by box.
-    pair_box = np.repeat(np.arange(len(boxes)), count)
-    pair_object = np.arange(len(pair_box)) + np.repeat(start - (np.cumsum(count) - count), count)
-    overlap = _paired_iou(boxes[pair_box], object_boxes[pair_object])
+
+    detections: _IntArray
+    objects: _IntArray
+    overlaps: _FloatArray
+
+
+def pairs_of_a_class(truth: GroundTruth, detections: DetectionTable) -> Pairs:
+    """See `Pairs`."""
+    groups = truth.images * len(truth.class_names) + truth.labels
+    order = np.argsort(groups, kind="stable")
+    wanted = detections.images * len(truth.class_names) + detections.labels
+    start = np.searchsorted(groups[order], wanted, side="left")
+    count = np.searchsorted(groups[order], wanted, side="right") - start
+    rows = np.repeat(np.arange(len(detections)), count)
+    objects = order[np.arange(len(rows)) + np.repeat(start - (np.cumsum(count) - count), count)]
+    return Pairs(rows, objects, paired_iou(detections.boxes[rows], truth.boxes[objects]))
+
+
+def best_objects(truth: GroundTruth, detections: DetectionTable) -> tuple[_IntArray, _FloatArray]:
+    """For each detection the object of its image and class with the highest IoU, and that IoU; -1 and 0 without one."""
+    pairs = pairs_of_a_class(truth, detections)
     # Stable, so that the first of equally good objects is taken.
-    order = np.lexsort((-overlap, pair_box))
-    with_object, first = np.unique(pair_box[order], return_index=True)
-    best = np.full(len(boxes), -1, dtype=np.int64)
-    best_overlap = np.zeros(len(boxes))
-    best[with_object] = pair_object[order[first]]
-    best_overlap[with_object] = overlap[order[first]]
-    return best, best_overlap
+    order = np.lexsort((-pairs.overlaps, pairs.detections))
+    with_object, first = np.unique(pairs.detections[order], return_index=True)
+    best = np.full(len(detections), -1, dtype=np.int64)
+    overlaps = np.zeros(len(detections))
+    best[with_object] = pairs.objects[order[first]]
+    overlaps[with_object] = pairs.overlaps[order[first]]
+    return best, overlaps
 
 
-def _paired_iou(a: _FloatArray, b: _FloatArray) -> _FloatArray:
+def paired_iou(a: _FloatArray, b: _FloatArray) -> _FloatArray:
     """IoU of a[i] and b[i], boxes x1, y1, x2, y2 with exclusive right and bottom."""
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     intersection = np.prod(np.maximum(sides, 0), axis=1)

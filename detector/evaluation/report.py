@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from detector.data.ground_truth import GroundTruth
 from detector.data.voc import VOCDataset
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.evaluation.predictions import Prediction
+from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import Metric, VOCResult, voc_average_precision
 
 #: Score at which a detector shows its detections unless it is told otherwise.
@@ -106,17 +108,16 @@ def evaluate(
         images = f"the {len(dataset)} images of split '{dataset.split}'"
         raise InputError(f"the predictions are not those of {images}, in their order")
     annotations = [dataset.annotations(index) for index in range(len(dataset))]
+    truth = GroundTruth.from_annotations(ids, annotations, dataset.class_names)
     detections = [
-        Detections.from_dict([], dataset.class_names, truth.image_size)
-        if p.detections is None
-        else p.detections
-        for p, truth in zip(predictions, annotations, strict=True)
+        Detections.from_dict([], dataset.class_names, one.image_size) if p.detections is None else p.detections
+        for p, one in zip(predictions, annotations, strict=True)
     ]
     seconds = [prediction.seconds for prediction in predictions if prediction.seconds is not None]
     return Evaluation(
         split=dataset.split,
         images=len(dataset),
-        result=voc_average_precision(annotations, detections, dataset.class_names, metric),
+        result=voc_average_precision(truth, DetectionTable.from_detections(truth, detections), metric),
         seconds_per_image=sum(seconds) / len(seconds) if seconds else None,
         failed={p.image_id: p.error or "failed" for p in predictions if p.detections is None},
     )

@@ -5,17 +5,17 @@
 Source: Everingham et al., IJCV 2010, section 4.2, and the development kits' VOCevaldet.m.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.annotations import Annotations
-from detector.detections import Detections
+from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.matching import match_detections
+from detector.evaluation.table import DetectionTable
 
 Metric = Literal["voc07", "voc10"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -33,13 +33,13 @@ class ClassResult:
     Attributes:
         ap: average precision, 0 to 1; NaN if the images hold no object of the class (that is not difficult).
         objects: number of objects that are not difficult.
-        scores: (D,) float32, scores of the detections that count, from the highest to the lowest.
+        scores: (D,) float64, scores of the detections that count, from the highest to the lowest.
         true_positive: (D,) bool, which of them find an object.
     """
 
     ap: float
     objects: int
-    scores: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float64]
     true_positive: npt.NDArray[np.bool_]
 
     @property
@@ -79,28 +79,27 @@ class VOCResult:
 
         NaN where there is no such detection (precision) or no object (recall).
         """
-        kept = sum(int(np.count_nonzero(c.scores >= score)) for c in self.classes.values())
-        hits = sum(int(np.count_nonzero(c.true_positive[c.scores >= score])) for c in self.classes.values())
+        # A detector's scores are 32-bit numbers: as such 0.7 is at least 0.7.
+        shown = [c.scores.astype(np.float32) >= np.float32(score) for c in self.classes.values()]
+        kept = sum(map(np.count_nonzero, shown))
+        hits = sum(np.count_nonzero(c.true_positive[s]) for c, s in zip(self.classes.values(), shown, strict=True))
         objects = sum(c.objects for c in self.classes.values())
         return hits / kept if kept else float("nan"), hits / objects if objects else float("nan")
 
 
 def voc_average_precision(
-    annotations: Sequence[Annotations],
-    detections: Sequence[Detections],
-    class_names: Sequence[str],
+    truth: GroundTruth,
+    detections: DetectionTable,
     metric: Metric = "voc07",
     iou_threshold: float = 0.5,
 ) -> VOCResult:
-    """Average precision of `detections`, image by image in the order of `annotations`.
+    """Average precision of `detections`.
 
     How detections are matched to objects, and how difficult objects, equal scores and the borders of the
     boxes are treated, is told at `matching.match_detections`.
 
     Args:
-        annotations: the objects of each image; labels index into `class_names`.
-        detections: the detections of each image, down to the lowest score that is to count.
-        class_names: the classes to judge.
+        detections: down to the lowest score that is to count.
         metric: `voc07` (11 points) or `voc10` (area).
         iou_threshold: IoU from which a detection finds an object, above 0 and at most 1.
 
@@ -109,19 +108,21 @@ def voc_average_precision(
     """
     if metric not in METRICS:
         raise InputError(f"unknown metric '{metric}', known are {', '.join(METRICS)}")
-    matches = match_detections(annotations, detections, class_names, iou_threshold)
+    matches = match_detections(truth, detections, iou_threshold)
+    counted = matches.order[matches.counts]
+    labels, scores = detections.labels[counted], detections.scores[counted]
+    true_positive = matches.true_positive[matches.counts]
+    objects = np.bincount(truth.labels[~(truth.difficult | truth.crowd)], minlength=len(truth.class_names))
+    by_class = np.argsort(labels, kind="stable")
+    ends = np.cumsum(np.bincount(labels, minlength=len(truth.class_names)))
     classes = {}
-    for label, name in enumerate(class_names):
-        of_class = matches.labels == label
-        hits = matches.true_positive[of_class]
-        objects = int(matches.objects[label])
-        classes[name] = ClassResult(
-            _average_precision(hits, objects, metric), objects, matches.scores[of_class], hits
-        )
+    for name, count, rows in zip(truth.class_names, objects.tolist(), np.split(by_class, ends[:-1]), strict=True):
+        hits = true_positive[rows]
+        classes[name] = ClassResult(average_precision(hits, count, metric), count, scores[rows], hits)
     return VOCResult(metric, iou_threshold, classes)
 
 
-def _average_precision(true_positive: npt.NDArray[np.bool_], objects: int, metric: Metric) -> float:
+def average_precision(true_positive: npt.NDArray[np.bool_], objects: int, metric: Metric) -> float:
     """Average precision of one class from its detections in order of score; NaN without objects."""
     if objects == 0:
         return float("nan")

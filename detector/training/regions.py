@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from detector.data.ground_truth import GroundTruth
 from detector.data.voc import VOCDataset
 from detector.evaluation.calibration import fit_calibration
 from detector.evaluation.coverage import evaluate_proposals
 from detector.evaluation.predictions import LOWEST_SCORE
+from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import VOCResult, voc_average_precision
 from detector.multibox import SharedMultiBox
 from detector.network import RegionClassifier
@@ -134,4 +136,5 @@ def evaluate_proposed(detector: Detector, images: ProposedImages, count: int) ->
             found.append(detector.detect_proposals(image, proposals, LOWEST_SCORE))
         else:
             found.append(detector.detect(image, LOWEST_SCORE))
-    return voc_average_precision(truth, found, images.dataset.class_names, metric="voc07")
+    objects = GroundTruth.from_annotations(images.dataset.ids[: len(truth)], truth, images.dataset.class_names)
+    return voc_average_precision(objects, DetectionTable.from_detections(objects, found))

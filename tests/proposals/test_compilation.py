@@ -11,15 +11,14 @@ from proposals.compilation import is_compiled
 
 PACKAGE = Path(proposals.__file__).parents[1]
 
-# Only loads the one kernel, so that the child compiles nothing that takes long.
+# Only loads the kernels of one module, so that the child compiles nothing that takes long.
 SCRIPT = """
 import numpy as np
 from proposals.compilation import is_compiled
-from proposals import filters
-kernel = filters.gaussian_kernel(1.0)
+from proposals import colour
 before = is_compiled()
-filters.correlate(np.zeros((1, 2, 2), np.uint8), kernel, kernel)
-print(before, filters.correlate.stats.cache_path, len(filters.correlate.signatures))
+colour._normalised(np.zeros((3, 2, 2), np.uint8))
+print(before, colour._normalised.stats.cache_path, len(colour._normalised.signatures))
 """
 
 # What the kernels have been compiled or loaded for, after warming up and after images of all kinds.
@@ -77,4 +76,4 @@ def test_compiled_code_is_found_by_the_next_process(tmp_path: Path) -> None:
     assert before == "False"
     assert signatures == "1"
     assert Path(folder).is_relative_to(tmp_path)
-    assert list(Path(folder).glob("filters.correlate-*.nbi"))
+    assert list(Path(folder).glob("colour._normalised-*.nbi"))

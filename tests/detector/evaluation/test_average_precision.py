@@ -1,6 +1,7 @@
 """Average precision against published values and against the development kit's loop, written out."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.data import Annotations
+from detector.data.ground_truth import GroundTruth
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.evaluation import METRICS, Metric, VOCResult, voc_average_precision
+from detector.evaluation.table import DetectionTable
 
 SIZE = (400, 400)
 NAMES = ("cat", "dog")
@@ -29,8 +32,15 @@ def found(*detections: tuple[int, float, tuple[float, ...]]) -> Detections:
     return Detections(boxes, scores, labels, NAMES, SIZE)
 
 
+def judged_images(
+    annotations: Sequence[Annotations], detections: Sequence[Detections], *settings: object, **more: object
+) -> VOCResult:
+    truth = GroundTruth.from_annotations(range(len(annotations)), annotations, NAMES)
+    return voc_average_precision(truth, DetectionTable.from_detections(truth, detections), *settings, **more)
+
+
 def judged(annotations: Annotations, detections: Detections, **settings: object) -> VOCResult:
-    return voc_average_precision([annotations], [detections], NAMES, **settings)
+    return judged_images([annotations], [detections], **settings)
 
 
 # Known answers
@@ -71,7 +81,7 @@ def fifteen_objects() -> tuple[list[Annotations], list[Detections]]:
 def test_published_values(metric: Metric, iou_threshold: float, expected: float) -> None:
     annotations, detections = fifteen_objects()
     assert [sum(map(len, items)) for items in (annotations, detections)] == [15, 24]
-    result = voc_average_precision(annotations, detections, NAMES, metric, iou_threshold)
+    result = judged_images(annotations, detections, metric, iou_threshold)
     assert result.ap["cat"] == pytest.approx(expected, abs=5e-7)
     assert result.mean_ap == result.ap["cat"]
     assert result.classes["cat"].objects == 15
@@ -170,7 +180,7 @@ def images(draw: st.DrawFn) -> tuple[Annotations, Detections]:
 def test_it_is_the_development_kit(data: list[tuple[Annotations, Detections]], threshold: float) -> None:
     annotations, detections = [a for a, _ in data], [d for _, d in data]
     for metric in METRICS:
-        result = voc_average_precision(annotations, detections, NAMES, metric, threshold)
+        result = judged_images(annotations, detections, metric, threshold)
         for label, name in enumerate(NAMES):
             expected = kit_average_precision(annotations, detections, label, metric, threshold)
             assert result.ap[name] == pytest.approx(expected, abs=1e-12, nan_ok=True)
@@ -189,7 +199,7 @@ def test_it_is_the_development_kit_on_many_random_images() -> None:
         annotations.append(Annotations(every, labels, rng.random(12) < 0.2, SIZE))
         detections.append(Detections(np.minimum(near, 400), scores, labels, NAMES, SIZE))
     for metric in METRICS:
-        result = voc_average_precision(annotations, detections, NAMES, metric)
+        result = judged_images(annotations, detections, metric)
         assert 0.1 < result.mean_ap < 0.9
         for label, name in enumerate(NAMES):
             expected = kit_average_precision(annotations, detections, label, metric, 0.5)
@@ -291,7 +301,7 @@ def test_a_recall_of_exactly_three_tenths_misses_its_level() -> None:
 
 def test_objects_of_another_image_or_class_are_not_found() -> None:
     truth = [annotated((0, BOX, False)), annotated((1, FAR, False))]
-    result = voc_average_precision(truth, [found((1, 0.9, BOX)), found((0, 0.9, BOX), (1, 0.8, FAR))], NAMES)
+    result = judged_images(truth, [found((1, 0.9, BOX)), found((0, 0.9, BOX), (1, 0.8, FAR))])
     assert result.ap == {"cat": 0, "dog": pytest.approx(0.5)}
 
 
@@ -306,14 +316,14 @@ def test_classes_that_are_not_judged_are_left_out() -> None:
     lynx = Detections([BOX], [0.9], [1], names, SIZE)
     cat_and_dog = Detections([BOX, FAR], [0.8, 0.7], [2, 0], names, SIZE)
     truth = annotated((0, BOX, False), (1, FAR, False))
-    result = voc_average_precision([truth, annotated(), truth], [cat_and_dog, lynx, cat_and_dog], NAMES)
+    result = judged_images([truth, annotated(), truth], [cat_and_dog, lynx, cat_and_dog])
     assert result.at_score(0) == (1, 1)
 
 
 def test_a_class_that_is_not_judged_takes_no_object_of_another_image() -> None:
     truth = [annotated((1, BOX, False)), annotated()]
     detections = [found((1, 0.8, BOX)), Detections([BOX], [0.9], [0], ("lynx",), SIZE)]
-    assert voc_average_precision(truth, detections, NAMES).ap["dog"] == pytest.approx(1)
+    assert judged_images(truth, detections).ap["dog"] == pytest.approx(1)
 
 
 def test_precision_and_recall_at_a_score() -> None:
@@ -346,7 +356,7 @@ def test_wrong_threshold(threshold: float) -> None:
 def test_wrong_arguments() -> None:
     with pytest.raises(InputError, match="unknown metric 'coco', known are voc07, voc10"):
         judged(annotated(), found(), metric="coco")
-    with pytest.raises(InputError, match="annotations of 1 images, but detections of 0"):
-        voc_average_precision([annotated()], [], NAMES)
-    with pytest.raises(InputError, match="an object has the label 2, but there are 2 classes"):
+    with pytest.raises(InputError, match="ground truth of 1 images, but detections of 0"):
+        judged_images([annotated()], [])
+    with pytest.raises(InputError, match=r"object 0: label 2 is not in 0\.\.1"):
         judged(annotated((2, BOX, False)), found())

@@ -7,7 +7,7 @@ from detector.evaluation.voc import ClassResult, VOCResult
 
 def result(scores: np.ndarray, right: np.ndarray) -> VOCResult:
     order = np.argsort(-scores)
-    one = ClassResult(0.5, len(scores), scores[order].astype(np.float32), right[order])
+    one = ClassResult(0.5, len(scores), scores[order], right[order])
     return VOCResult("voc07", 0.5, {"cat": one})
 
 

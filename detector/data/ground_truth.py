@@ -1,0 +1,183 @@
+"""The annotated objects of a whole data set in columns, as evaluators take them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.data.annotations import Annotations
+from detector.errors import InputError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GroundTruth:
+    """The objects of a data set, an array a column. Arrays are converted to the types below and made read-only.
+
+    Attributes:
+        image_ids: (I,) the data set's own names or numbers of its images, in its order, all different.
+        class_names: (C,) all different.
+        images: (N,) int64, the image of an object as an index into `image_ids`.
+        labels: (N,) int64, its class as an index into `class_names`.
+        boxes: (N, 4) float64 x1, y1, x2, y2 in pixels of the upright image, 0-based, right and bottom exclusive.
+        difficult: (N,) bool, objects that count neither way (VOC's flag); none by default.
+        crowd: (N,) bool, boxes around many objects (COCO's iscrowd), which count neither way and match any number of
+            detections; none by default.
+        areas: (N,) float64 square pixels, by which objects are told small or large: COCO's area of the outline; by
+            default that of the box.
+        class_ids: (C,) the data set's own names of its classes, COCO's category ids or ImageNet's synsets; by default
+            1 to C.
+        image_sizes: (I, 2) int64 width and height in pixels, 0 where they are not known (the default).
+        files: (I,) the images' files, relative to the folder of the images; the ids by default.
+
+    Raises:
+        InputError: a column has another length, an index is out of range, or a box is not finite or has no area; the
+            message names the first such object.
+    """
+
+    image_ids: tuple[str | int, ...]
+    class_names: tuple[str, ...]
+    images: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.float64]
+    difficult: npt.NDArray[np.bool_] = field(default=None)  # type: ignore[arg-type]
+    crowd: npt.NDArray[np.bool_] = field(default=None)  # type: ignore[arg-type]
+    areas: npt.NDArray[np.float64] = field(default=None)  # type: ignore[arg-type]
+    class_ids: tuple[str | int, ...] = ()
+    image_sizes: npt.NDArray[np.int64] = field(default=None)  # type: ignore[arg-type]
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__  # the dataclass is frozen
+        set_(self, "image_ids", tuple(self.image_ids))
+        set_(self, "class_names", tuple(self.class_names))
+        set_(self, "class_ids", tuple(self.class_ids or range(1, len(self.class_names) + 1)))
+        set_(self, "files", tuple(self.files or map(str, self.image_ids)))
+        count = len(self.labels)
+        boxes: npt.NDArray[np.float64] = column("boxes", self.boxes, np.float64, (count, 4))
+        defaults = {
+            "difficult": np.zeros(count),
+            "crowd": np.zeros(count),
+            "areas": (boxes[:, 2:] - boxes[:, :2]).prod(axis=1),
+            "image_sizes": np.zeros((len(self.image_ids), 2)),
+        }
+        kinds = {"images": np.int64, "labels": np.int64, "difficult": np.bool_, "crowd": np.bool_, "areas": np.float64,
+                 "image_sizes": np.int64}  # fmt: skip
+        for name, dtype in kinds.items():
+            given = getattr(self, name)
+            shape = (len(self.image_ids), 2) if name == "image_sizes" else (count,)
+            set_(self, name, column(name, defaults[name] if given is None else given, dtype, shape))
+        set_(self, "boxes", boxes)
+        for name in ("image_ids", "class_names", "class_ids"):
+            check_distinct(name, getattr(self, name))
+        if len(self.class_ids) != len(self.class_names) or len(self.files) != len(self.image_ids):
+            raise InputError("class_ids and files have an entry for each class and each image, or are left out")
+        check_rows("object", self.images, len(self.image_ids), self.labels, len(self.class_names), boxes)
+
+    @classmethod
+    def from_annotations(
+        cls,
+        image_ids: Sequence[str | int],
+        annotations: Sequence[Annotations],
+        class_names: Sequence[str],
+        files: Sequence[str] = (),
+    ) -> Self:
+        """The objects of images whose annotations are at hand, such as a `VOCDataset`'s."""
+        if len(image_ids) != len(annotations):
+            raise InputError(f"{len(image_ids)} image ids, but annotations of {len(annotations)} images")
+        return cls(
+            image_ids=tuple(image_ids),
+            class_names=tuple(class_names),
+            images=np.repeat(np.arange(len(annotations)), [len(one) for one in annotations]),
+            labels=joined([one.labels for one in annotations], (0,)),
+            boxes=joined([one.boxes for one in annotations], (0, 4)),
+            difficult=joined([one.difficult for one in annotations], (0,)),
+            image_sizes=np.array([one.image_size for one in annotations], np.int64).reshape(-1, 2),
+            files=tuple(files),
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, count: int) -> Self:
+        """The first `count` images with their objects."""
+        return self.of_images(range(min(count, len(self.image_ids))))
+
+    def of_images(self, chosen: Sequence[int]) -> Self:
+        """Some of the images, in the order of the indices given, with their objects."""
+        chosen_array = np.asarray(chosen, np.int64)
+        place = np.full(len(self.image_ids), -1)
+        place[chosen_array] = np.arange(len(chosen_array))
+        kept = place[self.images] >= 0
+        return type(self)(
+            image_ids=tuple(self.image_ids[i] for i in chosen),
+            class_names=self.class_names,
+            images=place[self.images[kept]],
+            labels=self.labels[kept],
+            boxes=self.boxes[kept],
+            difficult=self.difficult[kept],
+            crowd=self.crowd[kept],
+            areas=self.areas[kept],
+            class_ids=self.class_ids,
+            image_sizes=self.image_sizes[chosen_array],
+            files=tuple(self.files[i] for i in chosen),
+        )
+
+
+def joined(arrays: Sequence[np.ndarray], empty_shape: tuple[int, ...]) -> np.ndarray:
+    """Arrays in one; of the shape given if there is none."""
+    return np.concatenate(arrays) if arrays else np.zeros(empty_shape)
+
+
+def column(name: str, values: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
+    """`values` as a read-only array; InputError that names the column if they have another shape or kind."""
+    try:
+        given = np.asarray(values)
+        if given.size and np.dtype(dtype).kind == "i" and given.dtype.kind not in "iub" and (given % 1).any():
+            raise InputError(f"{name} are {given.dtype}; give whole numbers")
+        array = given.astype(dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name} cannot be read as numbers: {error}") from None
+    if array.size == 0 and 0 in shape:
+        array = array.reshape(shape)
+    if array.shape != shape:
+        raise InputError(f"{name} have the shape {array.shape}, expected {shape}")
+    array.setflags(write=False)
+    return array
+
+
+def check_distinct(name: str, values: Sequence[object]) -> None:
+    """InputError that names the first value which comes twice."""
+    if len(set(values)) == len(values):
+        return
+    seen: set[object] = set()
+    for value in values:
+        if value in seen:
+            raise InputError(f"{name}: {value!r} comes twice")
+        seen.add(value)
+
+
+def check_rows(
+    what: str,
+    images: npt.NDArray[np.int64],
+    image_count: int,
+    labels: npt.NDArray[np.int64],
+    class_count: int,
+    boxes: npt.NDArray[np.float64],
+) -> None:
+    """InputError that names the first row whose image, label or box is none."""
+    for name, values, limit in (("image", images, image_count), ("label", labels, class_count)):
+        good = (values >= 0) & (values < limit)
+        if not good.all():
+            row = int(np.argmin(good))
+            raise InputError(f"{what} {row}: {name} {values[row]} is not in 0..{limit - 1}")
+    for whole, fault in (
+        (np.isfinite(boxes).all(axis=1), "is not finite"),
+        ((boxes[:, 2:] > boxes[:, :2]).all(axis=1), "has no area"),
+    ):
+        if not whole.all():
+            row = int(np.argmin(whole))
+            raise InputError(f"{what} {row}: box {boxes[row].tolist()} {fault}")

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from detector.data import Annotations
+from detector.data.ground_truth import GroundTruth
+from detector.errors import InputError
+
+GOOD = {
+    "image_ids": ("b", "a"),
+    "class_names": ("cat", "dog"),
+    "images": [0, 1, 1],
+    "labels": [1, 0, 1],
+    "boxes": [[0, 0, 10, 20], [1, 2, 3, 4], [5, 5, 6, 9.5]],
+}
+
+
+def test_defaults() -> None:
+    truth = GroundTruth(**GOOD)
+    assert len(truth) == 3
+    assert truth.areas.tolist() == [200, 4, 4.5]
+    assert not truth.difficult.any()
+    assert not truth.crowd.any()
+    assert truth.class_ids == (1, 2)
+    assert truth.files == ("b", "a")
+    assert truth.image_sizes.tolist() == [[0, 0], [0, 0]]
+    with pytest.raises(ValueError, match="read-only"):
+        truth.boxes[0] = 0
+
+
+def test_no_images() -> None:
+    truth = GroundTruth(image_ids=(), class_names=("cat",), images=[], labels=[], boxes=[])
+    assert len(truth) == 0
+    assert truth.boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"image_ids": ("a", "a")}, "image_ids: 'a' comes twice"),
+        ({"class_names": ("cat", "cat")}, "class_names: 'cat' comes twice"),
+        ({"class_ids": (7, 7)}, "class_ids: 7 comes twice"),
+        ({"class_ids": (7,)}, "an entry for each class"),
+        ({"files": ("a.jpg",)}, "an entry for each class and each image"),
+        ({"images": [0, 1, 2]}, r"object 2: image 2 is not in 0\.\.1"),
+        ({"labels": [0, -1, 2]}, r"object 1: label -1 is not in 0\.\.1"),
+        ({"labels": [0, 1.5, 1]}, "labels are float64; give whole numbers"),
+        ({"labels": [0, 1]}, r"boxes have the shape \(3, 4\), expected \(2, 4\)"),
+        ({"difficult": [True]}, r"difficult have the shape \(1,\), expected \(3,\)"),
+        ({"areas": ["small", 1, 2]}, "areas cannot be read as numbers"),
+        ({"boxes": [[0, 0, 1, 1], [0, 0, 1, float("nan")], [0, 0, 1, 1]]}, r"object 1: box .* is not finite"),
+        ({"boxes": [[0, 0, 1, 1], [0, 0, 1, 1], [4, 0, 4, 1]]}, r"object 2: box .* has no area"),
+    ],
+)
+def test_wrong_columns(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        GroundTruth(**(GOOD | wrong))
+
+
+def test_from_annotations() -> None:
+    one = Annotations([[0, 0, 5, 5], [1, 1, 9, 9]], [1, 0], [False, True], (10, 12))
+    truth = GroundTruth.from_annotations(["x", "y"], [Annotations([], [], [], (4, 4)), one], ("cat", "dog"))
+    assert truth.images.tolist() == [1, 1]
+    assert truth.labels.tolist() == [1, 0]
+    assert truth.difficult.tolist() == [False, True]
+    assert truth.image_sizes.tolist() == [[4, 4], [10, 12]]
+    with pytest.raises(InputError, match="1 image ids, but annotations of 2 images"):
+        GroundTruth.from_annotations(["x"], [one, one], ("cat", "dog"))
+
+
+def test_some_of_the_images() -> None:
+    truth = GroundTruth(**GOOD, crowd=[False, True, False], files=("b.png", "a.jpg"), image_sizes=[[1, 2], [3, 4]])
+    turned = truth.of_images([1, 0])
+    assert turned.image_ids == ("a", "b")
+    assert turned.files == ("a.jpg", "b.png")
+    assert turned.images.tolist() == [1, 0, 0]
+    assert turned.image_sizes.tolist() == [[3, 4], [1, 2]]
+    first = truth.first(1)
+    assert first.image_ids == ("b",)
+    np.testing.assert_array_equal(first.boxes, truth.boxes[:1])
+    assert truth.first(9).image_ids == truth.image_ids
+    assert len(truth.of_images([])) == 0
