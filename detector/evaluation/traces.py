@@ -1,0 +1,36 @@
+"""What a detector's stages made of every annotated object: the reasons of its misses."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.errors import InputError
+
+#: A proposal or a region with this IoU or more covers an object.
+COVERED = 0.5
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ObjectTraces:
+    """Of every object of a ground truth, in its order:
+
+    Attributes:
+        proposal_overlaps: (N,) float64, highest IoU with a proposal.
+        sources: (N,) int64, source of that proposal as an index into `source_names`; -1 without proposals.
+        source_names: kinds of sources, such as `selective_search` and `multibox`.
+        region_scores: (N,) float64, highest score of the object's class among the regions, moved by box regression,
+            that cover it (IoU of at least 0.5), before non-maximum suppression; 0 without such a region.
+    """
+
+    proposal_overlaps: npt.NDArray[np.float64]
+    sources: npt.NDArray[np.int64]
+    source_names: tuple[str, ...]
+    region_scores: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if not len(self.proposal_overlaps) == len(self.sources) == len(self.region_scores):
+            raise InputError("the columns of object traces have different lengths")
+
+    def __len__(self) -> int:
+        return len(self.sources)
