@@ -28,13 +28,9 @@ def postprocess(
         image_size: (width, height) of the image.
         score: lowest score to keep.
     """
-    width, height = image_size
     regions, labels = (scored.scores >= score).nonzero(as_tuple=True)
-    candidates, candidate_scores = boxes[regions], scored.scores[regions, labels]
-    if scored.offsets is not None:
-        offsets = scored.offsets.expand(-1, scored.scores.shape[1], 4)[regions, labels]
-        candidates = decode_offsets(candidates, offsets)
-    candidates = torch.minimum(candidates.clamp(min=0), candidates.new_tensor((width, height, width, height)))
+    candidates = moved_boxes(scored, boxes, regions, labels, image_size)
+    candidate_scores = scored.scores[regions, labels]
     solid = (candidates[:, 2:] - candidates[:, :2] >= 1).all(dim=1)
     candidates, candidate_scores, labels = candidates[solid], candidate_scores[solid], labels[solid]
     keep = class_nms(candidates, candidate_scores, labels, config.nms_iou)[: config.max_detections]
@@ -45,3 +41,14 @@ def postprocess(
         class_names=tuple(class_names),
         image_size=image_size,
     )
+
+
+def moved_boxes(
+    scored: RegionScores, boxes: Tensor, regions: Tensor, labels: Tensor, image_size: tuple[int, int]
+) -> Tensor:
+    """Boxes (K, 4) of regions (K,) after box regression for the classes `labels` (K,), cut to the image."""
+    width, height = image_size
+    moved = boxes[regions]
+    if scored.offsets is not None:
+        moved = decode_offsets(moved, scored.offsets.expand(-1, scored.scores.shape[1], 4)[regions, labels])
+    return torch.minimum(moved.clamp(min=0), moved.new_tensor((width, height, width, height)))
