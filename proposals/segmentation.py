@@ -129,7 +129,7 @@ def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-
     # Of a component: its largest weight inside + k / size. Cut to a whole number, as weights are, it lets the same
     # edges through, and fits a fast cache.
     bounds = np.full(pixels, np.uint16(min(k, _HIGHEST)), np.uint16)
-    kept = np.empty(codes.size, np.uint32)  # edges between components, for the pass over small ones
+    kept = np.empty(codes.size + 1, np.uint32)  # edges of small components, for the pass over these
     n_kept = 0
     # Most edges lie inside a component. They are sieved out beforehand by a loop without branches.
     between = np.empty(_SIEVED, np.uint32)
@@ -146,14 +146,13 @@ def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-
             for e in range(n):
                 x, y = _pixels(between[e], steps)
                 a, b = _root(parents, x), _root(parents, y)
-                if a == b:
-                    continue
                 if w <= min(bounds[a], bounds[b]):
-                    larger = _join(parents, sizes, a, b)
-                    bounds[larger] = np.uint16(min(weight + k / np.float32(sizes[larger]), _HIGHEST))
+                    if a != b:
+                        larger = _join(parents, sizes, a, b)
+                        bounds[larger] = np.uint16(min(weight + k / np.float32(sizes[larger]), _HIGHEST))
                 else:
                     kept[n_kept] = between[e]
-                    n_kept += 1
+                    n_kept += np.int64(min(sizes[a], sizes[b]) < minimum_size)  # sizes only grow
     for e in range(n_kept):
         x, y = _pixels(kept[e], steps)
         a, b = _root(parents, x), _root(parents, y)
