@@ -1,5 +1,6 @@
 """The annotated objects of a whole data set in columns, as evaluators take them."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -104,25 +105,42 @@ class GroundTruth:
         """The first `count` images with their objects."""
         return self.of_images(range(min(count, len(self.image_ids))))
 
+    def of_classes(self, names: Sequence[str]) -> Self:
+        """The objects of some of the classes, in the order of `names`; the images stay.
+
+        Raises:
+            InputError: a name is none of the classes.
+        """
+        missing = [name for name in names if name not in self.class_names]
+        if missing:
+            raise InputError(f"no class '{missing[0]}'; there are {', '.join(self.class_names)}")
+        chosen = [self.class_names.index(name) for name in names]
+        place = np.full(len(self.class_names), -1)
+        place[chosen] = np.arange(len(chosen))
+        kept = place[self.labels] >= 0
+        return dataclasses.replace(
+            self._rows(kept),
+            class_names=tuple(names),
+            class_ids=tuple(self.class_ids[i] for i in chosen),
+            labels=place[self.labels[kept]],
+        )
+
     def of_images(self, chosen: Sequence[int]) -> Self:
         """Some of the images, in the order of the indices given, with their objects."""
-        chosen_array = np.asarray(chosen, np.int64)
         place = np.full(len(self.image_ids), -1)
-        place[chosen_array] = np.arange(len(chosen_array))
+        place[list(chosen)] = np.arange(len(chosen))
         kept = place[self.images] >= 0
-        return type(self)(
+        return dataclasses.replace(
+            self._rows(kept),
             image_ids=tuple(self.image_ids[i] for i in chosen),
-            class_names=self.class_names,
             images=place[self.images[kept]],
-            labels=self.labels[kept],
-            boxes=self.boxes[kept],
-            difficult=self.difficult[kept],
-            crowd=self.crowd[kept],
-            areas=self.areas[kept],
-            class_ids=self.class_ids,
-            image_sizes=self.image_sizes[chosen_array],
+            image_sizes=self.image_sizes[list(chosen)],
             files=tuple(self.files[i] for i in chosen),
         )
+
+    def _rows(self, kept: npt.NDArray[np.bool_]) -> Self:
+        columns = ("images", "labels", "boxes", "difficult", "crowd", "areas")
+        return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in columns})
 
 
 def joined(arrays: Sequence[np.ndarray], empty_shape: tuple[int, ...]) -> np.ndarray:

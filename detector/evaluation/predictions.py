@@ -2,15 +2,21 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 from tqdm import tqdm
 
-from detector.data.voc import VOCDataset
+from detector.data.class_names import same_classes
+from detector.data.ground_truth import GroundTruth
 from detector.detections import Detections
 from detector.errors import InputError
+from detector.evaluation.store import ResultStore
+from detector.evaluation.table import DetectionTable
+from detector.evaluation.traces import ObjectTraces
 from detector.images import Image, read_image
 
 #: Lowest score asked of a detector for an evaluation. Average precision runs over the whole curve, and the
@@ -36,72 +42,118 @@ class Prediction:
         detections: None if the image failed.
         seconds: wall-clock time from the decoded image to its detections; None if unknown.
         error: one line if the image failed, otherwise None.
+        traces: what became of the image's objects, if that was asked for.
     """
 
-    image_id: str
+    image_id: str | int
     detections: Detections | None
     seconds: float | None = None
     error: str | None = None
+    traces: ObjectTraces | None = None
 
 
-def check_classes(known: Sequence[str], dataset: VOCDataset, source: str) -> None:
-    """Refuse class names that do not fit together, which would show only as a low result.
+def known_classes(class_names: Sequence[str], known: Sequence[str], source: str) -> dict[str, str]:
+    """Which of a source's known classes each class of a data set is; those that it does not know are left out.
 
     Raises:
-        InputError: the data set has a class that is not known, or the other way round, unless the data set
-            ignores other classes.
+        InputError: it knows none of them.
     """
-    missing = [name for name in dataset.class_names if name not in known]
-    if missing:
-        raise InputError(f"{source} has no class {_listed(missing)}; it has {', '.join(known)}")
-    other = [name for name in known if name not in dataset.class_names]
-    if other and not dataset.ignore_other_classes:
-        names = ", ".join(dataset.class_names)
-        raise InputError(f"{source} has class {_listed(other)}, the data set has {names}")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
+    same = same_classes(class_names, known)
+    if not same:
+        raise InputError(
+            f"{source} knows none of the data set's classes ({', '.join(class_names)}), but {', '.join(known)}"
+        )
+    return same
 
 
 def predict(
-    detector: ImageDetector, dataset: VOCDataset, *, score: float = LOWEST_SCORE, progress: bool = False
+    detector: ImageDetector,
+    truth: GroundTruth,
+    folder: Path,
+    *,
+    score: float = LOWEST_SCORE,
+    trace: bool = False,
+    store: ResultStore | None = None,
+    share: tuple[int, int] = (0, 1),
+    progress: bool = False,
 ) -> list[Prediction]:
     """Run a detector over a data set, image by image.
 
-    An image that cannot be read or judged becomes a prediction with an `error`, and the rest goes on. Wrong
-    annotations do not: they raise, before the first image is read.
+    An image that cannot be read or judged becomes a prediction with an `error`, and the rest goes on.
 
     Args:
         detector: what detects.
-        dataset: the images.
+        truth: the images and their objects.
+        folder: where the images' files are.
         score: lowest score of the detections that are kept, 0 to 1.
+        trace: also find out what became of every object; needs a `detector.pipeline.Detector`.
+        store: results are written to it as they come, and images whose results it holds are not run again.
+        share: (i, n): take only every n-th image, from the i-th on.
         progress: write each failed image to standard error, and a progress bar if that is a terminal.
 
+    Returns:
+        The predictions of the images of the share, in the order of the data set.
+
     Raises:
-        InputError: the classes of detector and data set differ, or an annotation is wrong.
+        InputError: the detector knows none of the classes.
     """
-    check_classes(detector.class_names, dataset, "the detector")
-    sizes = [dataset.annotations(index).image_size for index in range(len(dataset))]
+    known_classes(truth.class_names, detector.class_names, "the detector")
+    detect = _traced(detector, truth, score) if trace else _plain(detector, score)
+    indices = range(share[0], len(truth.image_ids), share[1])
     predictions = []
-    for index in tqdm(range(len(dataset)), desc="evaluate", unit="image", disable=None if progress else True):
-        prediction = _predict_one(detector, dataset, index, sizes[index], score)
-        if prediction.error is not None and progress:
-            tqdm.write(f"{prediction.image_id}: {prediction.error}", file=sys.stderr)
-        predictions.append(prediction)
+    waiting = [i for i in indices if store is None or "error" in store.entries.get(truth.files[i], {"error": ""})]
+    bar = tqdm(total=len(indices), initial=len(indices) - len(waiting), desc="evaluate", unit="image",
+               disable=None if progress else True)  # fmt: skip
+    todo = set(waiting)
+    with bar:
+        for i in indices:
+            if i not in todo and store is not None:
+                predictions.append(from_entry(store.entries[truth.files[i]], truth.image_ids[i], detector.class_names))
+                continue
+            prediction = _predict_one(detect, truth, i, folder / truth.files[i])
+            if prediction.error is not None and progress:
+                tqdm.write(f"{prediction.image_id}: {prediction.error}", file=sys.stderr)
+            if store is not None:
+                store.add(to_entry(prediction, truth.files[i]))
+            predictions.append(prediction)
+            bar.update()
     return predictions
 
 
-def _predict_one(
-    detector: ImageDetector, dataset: VOCDataset, index: int, size: tuple[int, int], score: float
-) -> Prediction:
-    image_id = dataset.ids[index]
+_Detect = Callable[[Image, int], tuple[Detections, ObjectTraces | None]]
+
+
+def _plain(detector: ImageDetector, score: float) -> _Detect:
+    return lambda image, _: (detector.detect(image, score), None)
+
+
+def _traced(detector: ImageDetector, truth: GroundTruth, score: float) -> _Detect:
+    from detector.evaluation.tracing import detect_traced  # imports torch, as its detector has done already
+    from detector.pipeline import Detector
+
+    if not isinstance(detector, Detector):
+        raise InputError("only a detector.pipeline.Detector can be traced")
+    place = {name: i for i, name in enumerate(detector.class_names)}
+    same = same_classes(truth.class_names, detector.class_names)
+    labels = np.array([place[same[name]] if name in same else -1 for name in truth.class_names], np.int64)
+
+    def detect(image: Image, index: int) -> tuple[Detections, ObjectTraces]:
+        rows = truth.images == index
+        return detect_traced(detector, image, truth.boxes[rows], labels[truth.labels[rows]], score)
+
+    return detect
+
+
+def _predict_one(detect: _Detect, truth: GroundTruth, index: int, path: Path) -> Prediction:
+    image_id = truth.image_ids[index]
     try:
-        image = read_image(dataset.image_path(index))
-        check_size((image.width, image.height), size)
+        image = read_image(path)
+        width, height = truth.image_sizes[index].tolist()
+        if width > 0:
+            check_size((image.width, image.height), (width, height))
         started = time.perf_counter()
-        detections = detector.detect(image, score)
-        return Prediction(image_id, detections, time.perf_counter() - started)
+        detections, traces = detect(image, index)
+        return Prediction(image_id, detections, time.perf_counter() - started, traces=traces)
     except (ValueError, OSError, RuntimeError, MemoryError) as error:  # torch: no memory is a RuntimeError
         return Prediction(image_id, None, error=" ".join(str(error).split()) or "not enough memory")
 
@@ -116,3 +168,77 @@ def check_size(size: tuple[int, int], annotated: tuple[int, int]) -> None:
         raise InputError(
             f"the image is {size[0]}x{size[1]} pixels, but its annotation says {annotated[0]}x{annotated[1]}"
         )
+
+
+def detection_table(truth: GroundTruth, predictions: Sequence[Prediction]) -> DetectionTable:
+    """The detections of all images, their classes brought to the data set's names; images that failed have none.
+
+    Raises:
+        InputError: the predictions are not those of the data set's images, in its order.
+    """
+    if [prediction.image_id for prediction in predictions] != list(truth.image_ids):
+        raise InputError(f"the predictions are not those of the {len(truth.image_ids)} images, in their order")
+    detections = []
+    for prediction in predictions:
+        found = prediction.detections
+        if found is None:
+            found = Detections([], [], [], truth.class_names, (1, 1))
+        detections.append(found)
+    return DetectionTable.from_detections(truth, detections)
+
+
+def joined_traces(predictions: Sequence[Prediction], truth: GroundTruth) -> ObjectTraces | None:
+    """The traces of all objects in the order of the data set; None if those of an image with objects are missing."""
+    places = {image_id: i for i, image_id in enumerate(truth.image_ids)}
+    names: dict[str, int] = {}
+    overlaps, sources, scores = np.zeros(len(truth)), np.full(len(truth), -1), np.zeros(len(truth))
+    for prediction in predictions:
+        rows = np.flatnonzero(truth.images == places[prediction.image_id])
+        traces = prediction.traces
+        if prediction.detections is None:  # failed: nothing was proposed
+            continue
+        if traces is None or len(traces) != len(rows):
+            if len(rows):
+                return None
+            continue
+        numbers = np.array([names.setdefault(name, len(names)) for name in traces.source_names] + [-1])
+        overlaps[rows], scores[rows] = traces.proposal_overlaps, traces.region_scores
+        sources[rows] = numbers[traces.sources]
+    return ObjectTraces(
+        proposal_overlaps=overlaps, sources=sources, source_names=tuple(names), region_scores=scores
+    )
+
+
+def to_entry(prediction: Prediction, file: str) -> dict[str, Any]:
+    """A prediction as plain values for JSON."""
+    if prediction.detections is None:
+        return {"image": file, "error": prediction.error or "failed"}
+    width, height = prediction.detections.image_size
+    entry: dict[str, Any] = {"image": file, "width": width, "height": height, "seconds": prediction.seconds,
+                             "detections": prediction.detections.to_dict()}  # fmt: skip
+    if prediction.traces is not None:
+        traces = prediction.traces
+        entry["objects"] = {
+            "proposal_overlaps": traces.proposal_overlaps.tolist(),
+            "sources": [traces.source_names[s] if s >= 0 else None for s in traces.sources.tolist()],
+            "region_scores": traces.region_scores.tolist(),
+        }
+    return entry
+
+
+def from_entry(entry: Mapping[str, Any], image_id: str | int, class_names: Sequence[str]) -> Prediction:
+    """The prediction that `to_entry` made an entry of."""
+    if "error" in entry:
+        return Prediction(image_id, None, error=entry["error"])
+    size = (entry["width"], entry["height"])
+    detections = Detections.from_dict(entry["detections"], tuple(class_names), size)
+    traces = None
+    if (objects := entry.get("objects")) is not None:
+        names = tuple(dict.fromkeys(name for name in objects["sources"] if name is not None))
+        traces = ObjectTraces(
+            proposal_overlaps=np.array(objects["proposal_overlaps"], np.float64),
+            sources=np.array([-1 if name is None else names.index(name) for name in objects["sources"]], np.int64),
+            source_names=names,
+            region_scores=np.array(objects["region_scores"], np.float64),
+        )
+    return Prediction(image_id, detections, entry["seconds"], traces=traces)

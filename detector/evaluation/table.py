@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from detector.data.class_names import same_classes
 from detector.data.ground_truth import GroundTruth, check_rows, column, joined
 from detector.detections import Detections
 from detector.errors import InputError
@@ -52,12 +53,21 @@ class DetectionTable:
 
     @classmethod
     def from_detections(cls, truth: GroundTruth, detections: Sequence[Detections]) -> Self:
-        """The detections of each image of `truth`, in its order. Classes are matched by name, others left out."""
+        """The detections of each image of `truth`, in its order.
+
+        Classes are matched by name (`detector.data.class_names.same_classes`), others left out.
+        """
         if len(detections) != len(truth.image_ids):
             raise InputError(f"ground truth of {len(truth.image_ids)} images, but detections of {len(detections)}")
         index = {name: label for label, name in enumerate(truth.class_names)}
+        every = tuple(dict.fromkeys(name for names in {d.class_names for d in detections} for name in names))
+        same = same_classes(every, truth.class_names)
         labels = joined(
-            [np.array([index.get(name, -1) for name in d.class_names], np.int64)[d.labels] for d in detections], (0,)
+            [
+                np.array([index[same[n]] if n in same else -1 for n in d.class_names], np.int64)[d.labels]
+                for d in detections
+            ],
+            (0,),
         )
         known = labels >= 0
         return cls(

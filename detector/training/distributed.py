@@ -28,6 +28,12 @@ def any_process(flag: bool, device: torch.device) -> bool:
     return bool(flags.item())
 
 
+def wait_for_all() -> None:
+    """Returns when all processes have called it."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
 @contextmanager
 def process_group(device: str = "auto") -> Iterator[None]:
     """Within the block, processes that torchrun started know each other (NCCL on GPUs, gloo with device "cpu")."""

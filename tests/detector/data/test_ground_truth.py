@@ -79,3 +79,15 @@ def test_some_of_the_images() -> None:
     np.testing.assert_array_equal(first.boxes, truth.boxes[:1])
     assert truth.first(9).image_ids == truth.image_ids
     assert len(truth.of_images([])) == 0
+
+
+def test_some_of_the_classes() -> None:
+    truth = GroundTruth(**GOOD, class_ids=(17, 18), areas=[1, 2, 3])
+    dogs = truth.of_classes(["dog"])
+    assert dogs.class_ids == (18,)
+    assert dogs.labels.tolist() == [0, 0]
+    assert dogs.images.tolist() == [0, 1]
+    assert dogs.areas.tolist() == [1, 3]
+    assert truth.of_classes(["dog", "cat"]).labels.tolist() == [0, 1, 0]
+    with pytest.raises(InputError, match="no class 'horse'; there are cat, dog"):
+        truth.of_classes(["horse"])

@@ -1,0 +1,87 @@
+"""A long evaluation: results on the disk as they come, resumed after a kill, shared by the processes of torchrun."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detector.data.ground_truth import GroundTruth
+from detector.errors import InputError
+from detector.evaluation.predictions import LOWEST_SCORE, ImageDetector, Prediction, from_entry, predict, to_entry
+from detector.evaluation.store import ResultStore
+from detector.output import write_json_lines
+
+
+def run_detector(
+    detector: ImageDetector,
+    truth: GroundTruth,
+    folder: Path,
+    save: Path | None = None,
+    *,
+    made_by: Mapping[str, Any] | None = None,
+    score: float = LOWEST_SCORE,
+    trace: bool = False,
+    progress: bool = False,
+) -> list[Prediction] | None:
+    """`predictions.predict` over a data set, which can be stopped at any time and goes on when it is called again.
+
+    Each of the processes that torchrun started takes its share of the images; all of them have to call this.
+
+    Args:
+        save: file for the detections (`write_predictions`). Until all images are done they are kept in parts beside
+            it, see `store.ResultStore`. None: nothing is kept, and a stopped run starts anew.
+        made_by: what the results depend on besides the data: parts that something else has made are refused.
+        score, trace, progress: as for `predict`.
+
+    Returns:
+        The predictions in the order of the data set; None in all processes but the first.
+
+    Raises:
+        InputError: there are several processes and no `save`, parts are of another evaluation, or what `predict`
+            refuses.
+    """
+    process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if save is None:
+        if processes > 1:
+            raise InputError("several processes need a file for their detections: give --save-detections FILE")
+        return predict(detector, truth, folder, score=score, trace=trace, progress=progress)
+    described = {**(made_by or {}), "data": _digest(truth), "score": score, "traced": trace}
+    with ResultStore(save, described, process) as store:
+        options = {"score": score, "trace": trace, "store": store, "share": (process, processes)}
+        own = predict(detector, truth, folder, progress=progress and process == 0, **options)
+        if processes == 1:
+            predictions = own
+        else:
+            from detector.training.distributed import process_group, wait_for_all  # torch
+
+            with process_group("cpu"):
+                wait_for_all()
+                entries = store.gather() if process == 0 else {}
+                wait_for_all()  # the first has read the parts before any process deletes or changes one
+            if process > 0:
+                return None
+            predictions = [
+                from_entry(entries[file], image_id, detector.class_names)
+                for image_id, file in zip(truth.image_ids, truth.files, strict=True)
+            ]
+        write_predictions(save, predictions, truth)
+        store.remove()
+    return predictions
+
+
+def write_predictions(path: str | Path, predictions: list[Prediction], truth: GroundTruth) -> None:
+    """Write the detections of a data set to a file, as `detect --json` does; images that failed are left out.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    entries = [to_entry(p, f) for p, f in zip(predictions, truth.files, strict=True) if p.detections is not None]
+    write_json_lines(Path(path), entries)
+
+
+def _digest(truth: GroundTruth) -> str:
+    content = json.dumps([truth.image_ids, truth.files, truth.class_names]).encode()
+    objects = truth.images.tobytes() + truth.labels.tobytes() + truth.boxes.tobytes()
+    return hashlib.blake2b(content + objects, digest_size=16).hexdigest()

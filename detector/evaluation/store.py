@@ -1,0 +1,115 @@
+"""Results of a long evaluation on the disk as they come, so that the same command goes on after it was stopped.
+
+While an evaluation runs, each process appends its results to a file of its own beside the final one, one JSON object a
+line, after a first line that says what they are results of. A line that was cut off by a kill is dropped.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from detector.errors import InputError
+
+
+class ResultStore:
+    """The results that are on the disk, and a file that more are appended to.
+
+    Args:
+        path: the final file; parts are named `path` + ".part-0" and so on.
+        made_by: what the results depend on: model, data, settings. Parts of anything else are refused.
+        process: number of this process among those that work together.
+
+    Raises:
+        InputError: a part is of another evaluation, or cannot be read or written.
+    """
+
+    def __init__(self, path: Path, made_by: dict[str, Any], process: int = 0) -> None:
+        self.path = path
+        self._made_by = json.loads(json.dumps(made_by))  # as it comes back from a file
+        self.entries = {entry["image"]: entry for part in self._parts() for entry in self._read(part)}
+        self._part = path.with_name(f"{path.name}.part-{process}")
+        try:
+            _drop_torn_line(self._part)
+            self._file = self._part.open("a", encoding="utf-8")
+            if self._file.tell() == 0:
+                self._append({"made_by": self._made_by})
+        except OSError as error:
+            raise InputError(f"{self._part}: cannot be written ({error.strerror or error})") from None
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Appends the result of one image, whose id is its field `image`."""
+        self.entries[entry["image"]] = entry
+        self._append(entry)
+
+    def gather(self) -> dict[str, dict[str, Any]]:
+        """The results of all processes so far, by image id."""
+        return {entry["image"]: entry for part in self._parts() for entry in self._read(part)}
+
+    def close(self) -> None:
+        """Closes this process' part; the results stay."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """Deletes the parts, once the final file is written."""
+        self.close()
+        for part in self._parts():
+            part.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.path.parent.glob(f"{self.path.name}.part-*"))
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+
+    def _read(self, part: Path) -> Iterator[dict[str, Any]]:
+        try:
+            with part.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, start=1):
+                    if not line.endswith("\n"):
+                        return  # torn
+                    entry = json.loads(line)
+                    if number > 1:
+                        yield entry
+                    elif entry != {"made_by": self._made_by}:
+                        raise InputError(f"{part}: {self._difference(entry)}; delete it, or give another file")
+        except OSError as error:
+            raise InputError(f"{part}: cannot be read ({error.strerror or error})") from None
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{part}: line {number} is not JSON; delete the file to start anew") from None
+
+    def _difference(self, header: Any) -> str:
+        other = header.get("made_by") if isinstance(header, dict) else None
+        if not isinstance(other, dict):
+            return "holds no results"
+        for name, value in self._made_by.items():
+            if other.get(name) != value:
+                return f"holds results of another evaluation ({name} was {other.get(name)}, is {value})"
+        return "holds results of another evaluation"
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cuts what comes after the last line end: the rest of a line whose writer was killed."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            place = file.read(end - start).rfind(b"\n")
+            if place >= 0:
+                end = start + place + 1
+                break
+            end = start
+        file.truncate(end)

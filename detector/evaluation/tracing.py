@@ -1,0 +1,61 @@
+"""Detection with a look at every stage: what became of each annotated object."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from detector.detections import Detections
+from detector.evaluation.traces import COVERED, ObjectTraces
+from detector.images import Image
+from detector.pipeline import Detector, check_score
+from detector.postprocess import moved_boxes
+from detector.scorers import RegionScores
+from proposals import Proposals
+
+
+def detect_traced(
+    detector: Detector, image: Image, boxes: np.ndarray, labels: np.ndarray, score: float
+) -> tuple[Detections, ObjectTraces]:
+    """The same detections as `detector.detect`, and the traces of the image's objects.
+
+    Args:
+        boxes: (N, 4) the objects, xyxy pixels, right and bottom exclusive.
+        labels: (N,) their classes as indices into the detector's; -1 for a class that it does not know.
+        score: lowest score to keep.
+    """
+    check_score(score)
+    views = detector.look(image)
+    proposals = detector.propose(image, views)
+    scored = detector.score(views, proposals)
+    return detector.suppress(proposals, scored, score), trace_objects(proposals, scored, boxes, labels)
+
+
+def trace_objects(proposals: Proposals, scored: RegionScores, boxes: np.ndarray, labels: np.ndarray) -> ObjectTraces:
+    """Traces of objects (N, 4), (N,) among an image's proposals and the scores of their regions."""
+    kinds = [name.split("/", 1)[0] for name in proposals.source_names]
+    names = tuple(dict.fromkeys(kinds))
+    device = scored.scores.device
+    objects = torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 4)).to(device)
+    regions = torch.from_numpy(np.ascontiguousarray(proposals.boxes)).to(device)
+    sources, overlaps = np.full(len(objects), -1), np.zeros(len(objects))
+    region_scores = np.zeros(len(objects))
+    if len(regions) and len(objects):
+        best, region = box_iou(objects, regions).max(dim=1)
+        overlaps = best.double().cpu().numpy()
+        sources = np.array([names.index(kinds[s]) for s in proposals.sources[region.cpu().numpy()]])
+        for row, label in enumerate(np.asarray(labels).tolist()):
+            if label >= 0:
+                region_scores[row] = _best_score(scored, regions, label, objects[row], proposals.image_size)
+    return ObjectTraces(
+        proposal_overlaps=overlaps, sources=sources.astype(np.int64), source_names=names, region_scores=region_scores
+    )
+
+
+def _best_score(
+    scored: RegionScores, regions: Tensor, label: int, box: Tensor, image_size: tuple[int, int]
+) -> float:
+    every = torch.arange(len(regions), device=regions.device)
+    moved = moved_boxes(scored, regions, every, torch.full_like(every, label), image_size)
+    covering = box_iou(moved, box[None])[:, 0] >= COVERED
+    return float((scored.scores[:, label] * covering).max())
