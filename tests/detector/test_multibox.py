@@ -126,6 +126,18 @@ def test_the_source_of_the_model_unless_another_is_asked_for(model: Model):
     assert isinstance(Detector(model, "cpu", source="selective_search").proposer, SelectiveSearch)
 
 
+@pytest.mark.parametrize("source", ["multibox", "both"])
+def test_boxes_that_all_lie_outside_the_image(model: Model, source: str):
+    outside = replace(model, network=make_network(CONFIG, 2))
+    head = outside.network.multibox
+    head.load_state_dict(model.network.multibox.state_dict())  # type: ignore[union-attr]
+    head.set_priors(torch.tensor([[0.0, 0, 1e-6, 1e-6]]).expand(HEAD.boxes, 4).clone())  # type: ignore[union-attr]
+    detector, image = Detector(outside, "cpu", source=source), noise()  # type: ignore[arg-type]
+    assert len(detector.proposer.proposers[0](image.pixels) if source == "both" else detector.proposer(image.pixels)) == 0
+    detections = detector(image, score=0.0)
+    assert len(detections) == 0 if source == "multibox" else len(detections) > 0
+
+
 def test_a_model_without_multibox():
     with pytest.raises(InputError, match="no model here has a MultiBox head; take boxes from selective_search"):
         load_detector("voc07_crops", "cpu", source="both")
