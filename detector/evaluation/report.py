@@ -85,9 +85,7 @@ class Evaluation:
         return "\n".join(lines)
 
 
-def evaluate(
-    predictions: Sequence[Prediction], dataset: VOCDataset, *, metric: Metric = "voc07"
-) -> Evaluation:
+def evaluate(predictions: Sequence[Prediction], dataset: VOCDataset, *, metric: Metric = "voc07") -> Evaluation:
     """Judge the predictions for a data set, with an IoU threshold of 0.5.
 
     `predictions.predict` and `stored.read_predictions` give the predictions:
@@ -121,4 +119,3 @@ def evaluate(
         seconds_per_image=sum(seconds) / len(seconds) if seconds else None,
         failed={p.image_id: p.error or "failed" for p in predictions if p.detections is None},
     )
-
