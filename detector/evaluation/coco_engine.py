@@ -53,7 +53,7 @@ def coco_curves(
 
     import hotcoco
 
-    place = _image_places(truth.image_ids)
+    place = image_places(truth.image_ids)
     images = [{"id": number} for number in range(1, len(truth.image_ids) + 1)]
     categories = [{"id": number, "name": name} for number, name in enumerate(truth.class_names, start=1)]
     objects = hotcoco.COCO.from_arrays(
@@ -87,7 +87,7 @@ def coco_curves(
     return Curves(*(np.where(arrays[name] < -0.5, np.nan, arrays[name]) for name in ("precision", "scores", "recall")))
 
 
-def _image_places(image_ids: Sequence[str | int]) -> npt.NDArray[np.int64]:
+def image_places(image_ids: Sequence[str | int]) -> npt.NDArray[np.int64]:
     """(I,) a number from 1 for each image, by which equal scores of different images are ordered.
 
     pycocotools goes through the images by rising id, whatever their order in the file. Ids that are no numbers keep

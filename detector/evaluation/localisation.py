@@ -14,7 +14,7 @@ import numpy.typing as npt
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.formatting import number
-from detector.evaluation.matching import best_objects, check_threshold, rank
+from detector.evaluation.matching import best_objects, check_threshold, place_in_group, rank
 from detector.evaluation.table import DetectionTable, check_same_data
 
 GUESSES = 5
@@ -91,7 +91,7 @@ def localisation_error(
         judged[image] = False
 
     ranked = detections[rank(detections)]
-    place = _places(ranked.images)
+    place = place_in_group(ranked.images)
     first = ranked[place < guesses]
     place = place[place < guesses]
     _, overlaps = best_objects(truth, first)
@@ -111,16 +111,6 @@ def localisation_error(
         localised_images=int(judged.sum()),
         iou_threshold=iou_threshold,
     )
-
-
-def _places(images: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """For each row how many rows before it have the same image."""
-    order = np.argsort(images, kind="stable")
-    grouped = images[order]
-    starts = np.flatnonzero(np.append(True, grouped[1:] != grouped[:-1])[: len(grouped)])
-    places = np.empty(len(images), dtype=np.int64)
-    places[order] = np.arange(len(images)) - np.repeat(starts, np.diff(np.append(starts, len(images))))
-    return places
 
 
 def _share(part: float, whole: int) -> float:

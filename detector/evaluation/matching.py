@@ -109,6 +109,15 @@ def rank(detections: DetectionTable) -> _IntArray:
     return np.lexsort((detections.images, -detections.scores))
 
 
+def place_in_group(groups: _IntArray) -> _IntArray:
+    """For each row, how many rows before it have the same number."""
+    order = np.argsort(groups, kind="stable")
+    _, sizes = np.unique(groups, return_counts=True)
+    places = np.empty(len(groups), dtype=np.int64)
+    places[order] = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return places
+
+
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """All pairs of a detection and an object of its image and class, detection by detection, objects in their order.
@@ -150,7 +159,12 @@ def best_objects(truth: GroundTruth, detections: DetectionTable) -> tuple[_IntAr
 
 def paired_iou(a: _FloatArray, b: _FloatArray) -> _FloatArray:
     """IoU of a[i] and b[i], boxes x1, y1, x2, y2 with exclusive right and bottom."""
-    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    intersection = np.prod(np.maximum(sides, 0), axis=1)
+    intersection = paired_intersection(a, b)
     areas = np.prod(a[:, 2:] - a[:, :2], axis=1) + np.prod(b[:, 2:] - b[:, :2], axis=1)
     return intersection / (areas - intersection)
+
+
+def paired_intersection(a: _FloatArray, b: _FloatArray) -> _FloatArray:
+    """Area that a[i] and b[i] share."""
+    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    return np.prod(np.maximum(sides, 0), axis=1)
