@@ -69,9 +69,8 @@ def compare_average_precision(
     Arguments and errors are those of `bootstrap_average_precision`.
     """
     (before, old), (after, new) = _resampled([first, second], curve, resamples, confidence, seed)
-    intervals = [Intervals.of(one, *values, confidence) for one, values in
-                 ((first[0], (before, old)), (second[0], (after, new)), (first[0], (after - before, new - old)))]  # fmt: skip
-    return Difference(*intervals)
+    pairs = ((before, old), (after, new), (after - before, new - old))
+    return Difference(*(Intervals.of(first[0], estimate, values, confidence) for estimate, values in pairs))
 
 
 _FloatArray = npt.NDArray[np.float64]
@@ -179,5 +178,4 @@ def _weighted(of_class: _ClassCurve, weights: npt.NDArray[np.int32], curve: Curv
     levels = _LEVELS[curve]
     # Levels of recall that each true positive is the first to reach.
     reached = np.searchsorted(levels, right / at_least_one[:, np.newaxis], side="right")
-    first = np.searchsorted(levels, 0.0, side="left")
-    return (envelope * np.diff(reached, axis=1, prepend=first)).sum(axis=1) / len(levels) + nothing
+    return (envelope * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(levels) + nothing

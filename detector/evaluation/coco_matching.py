@@ -52,6 +52,8 @@ def judge_coco(
     )
     pairs = Pairs(pairs.detections, pairs.objects, overlaps)
     difficult = (truth.difficult & ~truth.crowd)[pairs.objects]
+    best = np.zeros(len(ranked))
+    np.maximum.at(best, pairs.detections, overlaps)
     judged = {}
     for threshold in iou_thresholds:
         # pycocotools asks for a hair less than 1 where 1 is asked, and gives the last of equally good objects.
@@ -65,8 +67,6 @@ def judge_coco(
         objects = np.where(hits, objects, others)
         loose = of_pairs(pairs, near & crowd & (objects[pairs.detections] < 0))
         objects[loose.detections] = loose.objects
-        best = np.zeros(len(ranked))
-        np.maximum.at(best, pairs.detections, overlaps)
         matches = Matches(order, objects, best, hits, hits | (objects < 0))
         judged[threshold] = judgement(truth, detections, matches)
     return judged
