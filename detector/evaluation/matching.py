@@ -1,5 +1,6 @@
 """Which detections find an object: PASCAL VOC's rule of the development kit (VOCevaldet.m)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy.typing as npt
 
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
+from detector.evaluation.sizes import ALL, AreaRange, box_sides, object_areas, outside
 from detector.evaluation.table import DetectionTable, check_same_data
 
 _FloatArray = npt.NDArray[np.float64]
@@ -26,8 +28,9 @@ class Matches:
             not; -1 if it took none.
         overlaps: (D,) float64, its highest IoU with an object of its class and image, 0 without one.
         true_positive: (D,) bool.
-        counts: (D,) bool; what neither counts nor is a true positive was left out: it took an object that is left out.
-            Everything else that is no true positive is a false positive.
+        counts: (D,) bool; what neither counts nor is a true positive was left out: it took an object that is left out,
+            or it is wrong and of an area that is not judged. Everything else that is no true positive is a false
+            positive.
     """
 
     order: _IntArray
@@ -37,7 +40,9 @@ class Matches:
     counts: _BoolArray
 
 
-def match_detections(truth: GroundTruth, detections: DetectionTable, iou_threshold: float = 0.5) -> Matches:
+def match_detections(
+    truth: GroundTruth, detections: DetectionTable, iou_threshold: float = 0.5, area_range: AreaRange | None = None
+) -> Matches:
     """Judge detections against annotated objects.
 
     A detection takes the object of its class and image with the highest IoU (the first of equal ones), if
@@ -52,24 +57,45 @@ def match_detections(truth: GroundTruth, detections: DetectionTable, iou_thresho
 
     Args:
         iou_threshold: IoU from which a detection finds an object, above 0 and at most 1.
+        area_range: lowest and highest area that is judged, in square pixels; VOC knows none. As in COCO's metric,
+            objects of another area count neither way (like difficult ones), nor do false positives of another area.
 
     Raises:
-        InputError: the threshold is out of range, or the detections refer to other images or classes.
+        InputError: the threshold or the range is wrong, or the detections refer to other images or classes.
     """
-    check_threshold(iou_threshold)
+    return match_each(truth, detections, [iou_threshold], {ALL: area_range})[iou_threshold, ALL]
+
+
+def match_each(
+    truth: GroundTruth,
+    detections: DetectionTable,
+    iou_thresholds: Sequence[float],
+    area_ranges: Mapping[str, AreaRange | None],
+) -> dict[tuple[float, str], Matches]:
+    """`match_detections` by IoU threshold and name of the area range, with the IoUs measured only once."""
+    for threshold in iou_thresholds:
+        check_threshold(threshold)
     check_same_data(truth, detections)
     order = rank(detections)
     ranked = detections[order]
     best, overlaps = best_objects(truth, ranked)
-    objects = np.where(overlaps >= iou_threshold, best, -1)
-    finds = np.flatnonzero(objects >= 0)
-    left_out = truth.difficult | truth.crowd
-    counts = np.ones(len(ranked), dtype=bool)
-    counts[finds] = ~left_out[objects[finds]]
-    _, first = np.unique(objects[finds], return_index=True)
-    true_positive = np.zeros(len(ranked), dtype=bool)
-    true_positive[finds[first]] = True
-    return Matches(order, objects, overlaps, true_positive & counts, counts)
+    areas, box_areas = object_areas(truth), box_sides(ranked.boxes).prod(axis=1)
+    matches = {}
+    for name, area_range in area_ranges.items():
+        left_out = truth.difficult | truth.crowd | outside(areas, area_range)
+        not_judged = outside(box_areas, area_range)
+        for threshold in iou_thresholds:
+            objects = np.where(overlaps >= threshold, best, -1)
+            finds = np.flatnonzero(objects >= 0)
+            counts = np.ones(len(ranked), dtype=bool)
+            counts[finds] = ~left_out[objects[finds]]
+            _, first = np.unique(objects[finds], return_index=True)
+            true_positive = np.zeros(len(ranked), dtype=bool)
+            true_positive[finds[first]] = True
+            true_positive &= counts
+            counts &= true_positive | ~not_judged
+            matches[threshold, name] = Matches(order, objects, overlaps, true_positive, counts)
+    return matches
 
 
 def check_threshold(iou_threshold: float) -> None:
@@ -81,6 +107,15 @@ def check_threshold(iou_threshold: float) -> None:
 def rank(detections: DetectionTable) -> _IntArray:
     """Rows from the highest score to the lowest; equal scores in the order of their images, then of the table."""
     return np.lexsort((detections.images, -detections.scores))
+
+
+def place_in_group(groups: _IntArray) -> _IntArray:
+    """For each row, how many rows before it have the same number."""
+    order = np.argsort(groups, kind="stable")
+    _, sizes = np.unique(groups, return_counts=True)
+    places = np.empty(len(groups), dtype=np.int64)
+    places[order] = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return places
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +159,12 @@ def best_objects(truth: GroundTruth, detections: DetectionTable) -> tuple[_IntAr
 
 def paired_iou(a: _FloatArray, b: _FloatArray) -> _FloatArray:
     """IoU of a[i] and b[i], boxes x1, y1, x2, y2 with exclusive right and bottom."""
-    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    intersection = np.prod(np.maximum(sides, 0), axis=1)
+    intersection = paired_intersection(a, b)
     areas = np.prod(a[:, 2:] - a[:, :2], axis=1) + np.prod(b[:, 2:] - b[:, :2], axis=1)
     return intersection / (areas - intersection)
+
+
+def paired_intersection(a: _FloatArray, b: _FloatArray) -> _FloatArray:
+    """Area that a[i] and b[i] share."""
+    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    return np.prod(np.maximum(sides, 0), axis=1)

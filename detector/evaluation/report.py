@@ -1,6 +1,5 @@
 """A whole evaluation: average precision, time and failures of a detector on a data set."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.data.voc import VOCDataset
 from detector.detections import Detections
 from detector.errors import InputError
+from detector.evaluation.formatting import number, percent
 from detector.evaluation.predictions import Prediction
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import Metric, VOCResult, voc_average_precision
@@ -48,12 +48,12 @@ class Evaluation:
             "images": self.images,
             "metric": self.result.metric,
             "iou_threshold": self.result.iou_threshold,
-            "mAP": _number(self.result.mean_ap),
-            "AP": {name: _number(ap) for name, ap in self.result.ap.items()},
+            "mAP": number(self.result.mean_ap),
+            "AP": {name: number(ap) for name, ap in self.result.ap.items()},
             "objects": {name: result.objects for name, result in self.result.classes.items()},
             "score_threshold": DEFAULT_SCORE,
-            "precision": _number(precision),
-            "recall": _number(recall),
+            "precision": number(precision),
+            "recall": number(recall),
             "seconds_per_image": self.seconds_per_image,
             "failed": dict(self.failed),
         }
@@ -64,15 +64,15 @@ class Evaluation:
         width = max(len(name) for name in [*classes, "class"])
         lines = [f"{'class':{width}}  objects  detections   AP %"]
         for name, result in classes.items():
-            row = f"{result.objects:7}  {len(result.scores):10}  {_percent(result.ap):>5}"
+            row = f"{result.objects:7}  {len(result.scores):10}  {percent(result.ap):>5}"
             lines.append(f"{name:{width}}  {row}")
         objects = sum(result.objects for result in classes.values())
         detections = sum(len(result.scores) for result in classes.values())
-        lines.append(f"{'mAP':{width}}  {objects:7}  {detections:10}  {_percent(self.result.mean_ap):>5}")
+        lines.append(f"{'mAP':{width}}  {objects:7}  {detections:10}  {percent(self.result.mean_ap):>5}")
         lines.append("")
         if absent := [name for name, result in classes.items() if not result.objects]:
             lines.append(f"no objects, so not in the mAP: {', '.join(absent)}")
-        precision, recall = map(_percent, self.result.at_score(DEFAULT_SCORE))
+        precision, recall = map(percent, self.result.at_score(DEFAULT_SCORE))
         metric, iou = self.result.metric, self.result.iou_threshold
         lines += [
             f"metric {metric} at IoU {iou:g}; {self.images} images of {self.split}",
@@ -85,9 +85,7 @@ class Evaluation:
         return "\n".join(lines)
 
 
-def evaluate(
-    predictions: Sequence[Prediction], dataset: VOCDataset, *, metric: Metric = "voc07"
-) -> Evaluation:
+def evaluate(predictions: Sequence[Prediction], dataset: VOCDataset, *, metric: Metric = "voc07") -> Evaluation:
     """Judge the predictions for a data set, with an IoU threshold of 0.5.
 
     `predictions.predict` and `stored.read_predictions` give the predictions:
@@ -121,11 +119,3 @@ def evaluate(
         seconds_per_image=sum(seconds) / len(seconds) if seconds else None,
         failed={p.image_id: p.error or "failed" for p in predictions if p.detections is None},
     )
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f}"

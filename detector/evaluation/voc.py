@@ -5,7 +5,7 @@
 Source: Everingham et al., IJCV 2010, section 4.2, and the development kits' VOCevaldet.m.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.matching import match_detections
+from detector.evaluation.judgement import Judgement, judgement
+from detector.evaluation.matching import match_each
+from detector.evaluation.sizes import ALL, AreaRange
 from detector.evaluation.table import DetectionTable
 
 Metric = Literal["voc07", "voc10"]
@@ -23,7 +25,7 @@ METRICS: tuple[Metric, ...] = get_args(Metric)
 # In floating point 3 * 0.1, 6 * 0.1 and 7 * 0.1 lie one bit above 0.3, 0.6 and 0.7, so that a recall of
 # exactly 3/10, 6/10 or 7/10 does not reach its level. Kept on purpose: the evaluators in use do the same
 # (np.arange(0, 1.1, 0.1) and np.linspace(0, 1, 11) give these numbers), and published results rest on it.
-_RECALL_LEVELS = np.arange(11) * 0.1
+VOC07_RECALL_LEVELS = np.arange(11) * 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +57,9 @@ class ClassResult:
         return np.cumsum(self.true_positive) / self.objects
 
 
-@dataclass(frozen=True, eq=False)
-class VOCResult:
-    """Average precision by class; see `voc_average_precision`."""
+class OverClasses:
+    """Numbers of all classes, of a result that has `classes`."""
 
-    metric: Metric
-    iou_threshold: float
     classes: Mapping[str, ClassResult]
 
     @property
@@ -87,11 +86,21 @@ class VOCResult:
         return hits / kept if kept else float("nan"), hits / objects if objects else float("nan")
 
 
+@dataclass(frozen=True, eq=False)
+class VOCResult(OverClasses):
+    """Average precision by class; see `voc_average_precision`."""
+
+    metric: Metric
+    iou_threshold: float
+    classes: Mapping[str, ClassResult]
+
+
 def voc_average_precision(
     truth: GroundTruth,
     detections: DetectionTable,
     metric: Metric = "voc07",
     iou_threshold: float = 0.5,
+    area_range: AreaRange | None = None,
 ) -> VOCResult:
     """Average precision of `detections`.
 
@@ -102,24 +111,46 @@ def voc_average_precision(
         detections: down to the lowest score that is to count.
         metric: `voc07` (11 points) or `voc10` (area).
         iou_threshold: IoU from which a detection finds an object, above 0 and at most 1.
+        area_range: lowest and highest area that is judged, in square pixels; all areas by default.
 
     Raises:
         InputError: the metric is unknown, or what `matching.match_detections` refuses.
     """
+    return voc_average_precisions(truth, detections, metric, [iou_threshold], {ALL: area_range})[iou_threshold, ALL]
+
+
+def voc_average_precisions(
+    truth: GroundTruth,
+    detections: DetectionTable,
+    metric: Metric,
+    iou_thresholds: Sequence[float],
+    area_ranges: Mapping[str, AreaRange | None],
+) -> dict[tuple[float, str], VOCResult]:
+    """`voc_average_precision` by IoU threshold and name of the area range, with the IoUs measured only once.
+
+    `sizes.AREA_RANGES` has COCO's ranges.
+    """
     if metric not in METRICS:
         raise InputError(f"unknown metric '{metric}', known are {', '.join(METRICS)}")
-    matches = match_detections(truth, detections, iou_threshold)
-    counted = matches.order[matches.counts]
-    labels, scores = detections.labels[counted], detections.scores[counted]
-    true_positive = matches.true_positive[matches.counts]
-    objects = np.bincount(truth.labels[~(truth.difficult | truth.crowd)], minlength=len(truth.class_names))
-    by_class = np.argsort(labels, kind="stable")
-    ends = np.cumsum(np.bincount(labels, minlength=len(truth.class_names)))
+    return {
+        (threshold, size): VOCResult(
+            metric, threshold, class_results(judgement(truth, detections, matches, area_ranges[size]), metric)
+        )
+        for (threshold, size), matches in match_each(truth, detections, iou_thresholds, area_ranges).items()
+    }
+
+
+def class_results(judged: Judgement, metric: Metric) -> dict[str, ClassResult]:
+    """The result of each class, by its name."""
+    count = len(judged.class_names)
+    objects = np.bincount(judged.object_labels, minlength=count)
+    by_class = np.argsort(judged.labels, kind="stable")
+    ends = np.cumsum(np.bincount(judged.labels, minlength=count))
     classes = {}
-    for name, count, rows in zip(truth.class_names, objects.tolist(), np.split(by_class, ends[:-1]), strict=True):
-        hits = true_positive[rows]
-        classes[name] = ClassResult(average_precision(hits, count, metric), count, scores[rows], hits)
-    return VOCResult(metric, iou_threshold, classes)
+    for name, total, rows in zip(judged.class_names, objects.tolist(), np.split(by_class, ends[:-1]), strict=True):
+        hits = judged.true_positive[rows]
+        classes[name] = ClassResult(average_precision(hits, total, metric), total, judged.scores[rows], hits)
+    return classes
 
 
 def average_precision(true_positive: npt.NDArray[np.bool_], objects: int, metric: Metric) -> float:
@@ -133,5 +164,5 @@ def average_precision(true_positive: npt.NDArray[np.bool_], objects: int, metric
     if metric == "voc10":
         # Recall grows by 1 / objects at each true positive and stands still elsewhere.
         return float(envelope[true_positive].sum() / objects)
-    reached = np.searchsorted(hits / objects, _RECALL_LEVELS, side="left")
+    reached = np.searchsorted(hits / objects, VOC07_RECALL_LEVELS, side="left")
     return float(np.append(envelope, 0.0)[reached].sum() / 11)

@@ -1,5 +1,6 @@
 """Average precision against published values and against the development kit's loop, written out."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,11 @@ from detector.data.ground_truth import GroundTruth
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.evaluation import METRICS, Metric, VOCResult, voc_average_precision
+from detector.evaluation.matching import match_detections, rank
+from detector.evaluation.sizes import AREA_RANGES
 from detector.evaluation.table import DetectionTable
+from detector.evaluation.voc import voc_average_precisions
+from tests.detector.evaluation.coco_data import random_data
 
 SIZE = (400, 400)
 NAMES = ("cat", "dog")
@@ -46,7 +51,8 @@ def judged(annotations: Annotations, detections: Detections, **settings: object)
 # Known answers
 
 
-def fifteen_objects() -> tuple[list[Annotations], list[Detections]]:
+def fifteen_objects(last_pixel: int = 1) -> tuple[list[Annotations], list[Detections]]:
+    """`last_pixel`: 0 for another, wrong reading of the boxes."""
     objects: dict[str, list] = {}
     detections: dict[str, list] = {}
     path = Path(__file__).parent / "data" / "fifteen_objects.txt"
@@ -56,7 +62,7 @@ def fifteen_objects() -> tuple[list[Annotations], list[Detections]]:
         image, kind, *numbers = line.split()
         *score, x, y, width, height = map(float, numbers)
         # x + width is the last pixel that belongs to the box, so one more is the exclusive end.
-        box = (x, y, x + width + 1, y + height + 1)
+        box = (x, y, x + width + last_pixel, y + height + last_pixel)
         if kind == "object":
             objects.setdefault(image, []).append((0, box, False))
         else:
@@ -85,6 +91,12 @@ def test_published_values(metric: Metric, iou_threshold: float, expected: float)
     assert result.ap["cat"] == pytest.approx(expected, abs=5e-7)
     assert result.mean_ap == result.ap["cat"]
     assert result.classes["cat"].objects == 15
+
+
+def test_the_last_pixel_matters() -> None:
+    # Published with + 1: 24.57 %; boxes without their last column and row lose some.
+    annotations, detections = fifteen_objects(last_pixel=0)
+    assert judged_images(annotations, detections, "voc10", 0.3).mean_ap == pytest.approx(0.2254, abs=5e-5)
 
 
 # The development kit, step by step
@@ -145,8 +157,7 @@ def kit_average_precision(
     if metric == "voc07":
         levels = [i * 0.1 for i in range(11)]
         best_beyond = [
-            max([p for p, r in zip(precision, recall, strict=True) if r >= level], default=0.0)
-            for level in levels
+            max([p for p, r in zip(precision, recall, strict=True) if r >= level], default=0.0) for level in levels
         ]
         return sum(best_beyond) / 11
     area, last = 0.0, 0.0
@@ -222,9 +233,7 @@ def test_perfect_and_empty(metric: Metric) -> None:
 
 def test_the_curves() -> None:
     truth = annotated((0, BOX, False), (0, FAR, False))
-    result = judged(
-        truth, found((0, 0.9, BOX), (0, 0.5, (300, 300, 310, 310)), (0, 0.25, FAR)), metric="voc10"
-    )
+    result = judged(truth, found((0, 0.9, BOX), (0, 0.5, (300, 300, 310, 310)), (0, 0.25, FAR)), metric="voc10")
     curve = result.classes["cat"]
     assert curve.scores.tolist() == pytest.approx([0.9, 0.5, 0.25])
     assert curve.true_positive.tolist() == [True, False, True]
@@ -261,9 +270,7 @@ def test_difficult_objects_count_neither_way() -> None:
 
 
 @pytest.mark.parametrize(("first_is_difficult", "true_positives"), [(True, []), (False, [True])])
-def test_of_equal_overlaps_the_first_object_is_taken(
-    first_is_difficult: bool, true_positives: list[bool]
-) -> None:
+def test_of_equal_overlaps_the_first_object_is_taken(first_is_difficult: bool, true_positives: list[bool]) -> None:
     truth = annotated((0, BOX, first_is_difficult), (0, BOX, not first_is_difficult))
     result = judged(truth, found((0, 0.9, BOX)))
     assert result.classes["cat"].true_positive.tolist() == true_positives
@@ -328,9 +335,7 @@ def test_a_class_that_is_not_judged_takes_no_object_of_another_image() -> None:
 
 def test_precision_and_recall_at_a_score() -> None:
     truth = annotated((0, BOX, False), (0, FAR, False), (1, BOX, False), (1, FAR, True))
-    detections = found(
-        (0, 0.9, BOX), (1, 0.8, FAR), (1, 0.7, (300, 300, 310, 310)), (1, 0.5, BOX), (0, 0.4, FAR)
-    )
+    detections = found((0, 0.9, BOX), (1, 0.8, FAR), (1, 0.7, (300, 300, 310, 310)), (1, 0.5, BOX), (0, 0.4, FAR))
     result = judged(truth, detections)
     # The detection of the difficult object does not count, a score of exactly 0.5 does.
     assert result.at_score(0.5) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
@@ -345,6 +350,101 @@ def test_at_score_agrees_with_the_filter_of_detections() -> None:
     detections = found((0, 0.7, BOX))
     assert len(detections.filter(score=0.7)) == 1
     assert judged(annotated((0, BOX, False)), detections).at_score(0.7) == (1, 1)
+
+
+# Several thresholds and sizes
+
+
+def test_several_thresholds_and_sizes_are_those_one_by_one() -> None:
+    annotations, detections = fifteen_objects()
+    truth = GroundTruth.from_annotations(range(len(annotations)), annotations, NAMES)
+    table = DetectionTable.from_detections(truth, detections)
+    sizes = {"all": None, "small": (0, 2000.0), "large": (2000.0, math.inf)}
+    for metric in METRICS:
+        found = voc_average_precisions(truth, table, metric, [0.1, 0.3], sizes)
+        assert list(found) == [(iou, size) for size in sizes for iou in (0.1, 0.3)]
+        for (iou, size), result in found.items():
+            assert (result.metric, result.iou_threshold) == (metric, iou)
+            assert result.ap["cat"] == voc_average_precision(truth, table, metric, iou, sizes[size]).ap["cat"]
+    counts = {size: found[0.3, size].classes["cat"].objects for size in sizes}
+    assert counts["small"] + counts["large"] == counts["all"] == 15
+    assert 0 < counts["small"] < 15
+
+
+def test_by_size() -> None:
+    # Areas of 400 and 40,000 square pixels.
+    small, large = (0, 0, 20, 20), (100, 100, 300, 300)
+    truth = GroundTruth.from_annotations(
+        [0], [annotated((0, small, False), (0, large, False), (0, (350, 0, 360, 10), True))], NAMES
+    )
+    detections = found(
+        (0, 0.9, small),
+        (0, 0.8, large),
+        (0, 0.7, (100, 100, 300, 290)),  # found already
+        (0, 0.6, (320, 0, 400, 40)),  # wrong and medium
+        (0, 0.5, (350, 0, 360, 10)),  # difficult
+    )
+    table = DetectionTable.from_detections(truth, [detections])
+    hits = {
+        size: result.classes["cat"].true_positive.tolist()
+        for (_, size), result in voc_average_precisions(truth, table, "voc10", [0.5], AREA_RANGES).items()
+    }
+    assert hits == {
+        "all": [True, True, False, False],
+        "small": [True],
+        "medium": [False],
+        "large": [True, False],
+    }
+    # The annotated area decides, and the borders belong to the range.
+    truth = GroundTruth.from_annotations([0], [annotated((0, large, False))], NAMES)
+    outlined = dataclasses.replace(truth, areas=[1024.0])
+    for size, objects in (("all", 1), ("small", 1), ("medium", 1), ("large", 0)):
+        result = voc_average_precision(outlined, table, area_range=AREA_RANGES[size])
+        assert result.classes["cat"].objects == objects
+
+
+# Properties
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from(METRICS))
+def test_properties(seed: int, metric: Metric) -> None:
+    data = random_data(seed, images=6, objects=30, detections=60)
+    truth = data.truth()
+    rng = np.random.default_rng(seed)
+    table = dataclasses.replace(data.detections(), scores=rng.permutation(60))  # no equal ones
+    result = voc_average_precision(truth, table, metric)
+    before = pytest.approx(result.ap, nan_ok=True)
+    assert 0 <= result.mean_ap <= 1
+    # Images in another order, rows in another order, other scores in the same order.
+    new = rng.permutation(len(truth.image_ids))
+    moved = truth.of_images(new.tolist())
+    other = dataclasses.replace(table, image_ids=moved.image_ids, images=np.argsort(new)[table.images])
+    assert voc_average_precision(moved, other, metric).ap == before
+    assert voc_average_precision(truth, table[rng.permutation(60)], metric).ap == before
+    assert (
+        voc_average_precision(truth, dataclasses.replace(table, scores=np.exp(table.scores / 9)), metric).ap == before
+    )
+    # False positives taken away, one after the other.
+    ranked = table[rank(table)]
+    matches = match_detections(truth, ranked)
+    kept = np.ones(60, dtype=bool)
+    for wrong in rng.permutation(np.flatnonzero(matches.counts & ~matches.true_positive))[:5]:
+        kept[wrong] = False
+        better = voc_average_precision(truth, ranked[kept], metric)
+        assert all(better.ap[name] >= ap - 1e-12 for name, ap in result.ap.items() if not math.isnan(ap))
+        result = better
+    # Perfect ones and none.
+    perfect = DetectionTable(
+        image_ids=truth.image_ids,
+        class_names=truth.class_names,
+        images=truth.images,
+        labels=truth.labels,
+        boxes=truth.boxes,
+        scores=rng.random(len(truth)),
+    )
+    assert voc_average_precision(truth, perfect, metric).mean_ap == pytest.approx(1)
+    assert voc_average_precision(truth, table[:0], metric).mean_ap == 0
 
 
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.5, math.nan])

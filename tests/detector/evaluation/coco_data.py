@@ -1,0 +1,129 @@
+"""Data in COCO's own form beside our columns, for comparison with other evaluators."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from detector.data.ground_truth import GroundTruth
+from detector.evaluation.coco import COCOResult
+from detector.evaluation.table import DetectionTable
+
+
+@dataclass
+class COCOData:
+    """Ids of images and categories, and per object and detection a dict as in COCO's files."""
+
+    images: list[int]
+    categories: list[int]
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
+
+    def truth(self) -> GroundTruth:
+        items = self.annotations
+        return GroundTruth(
+            image_ids=tuple(self.images),
+            class_names=tuple(map(str, self.categories)),
+            boxes=corners(items),
+            crowd=[item["iscrowd"] for item in items],
+            areas=[item["area"] for item in items],
+            **self._rows(items),
+        )
+
+    def detections(self) -> DetectionTable:
+        return DetectionTable(
+            image_ids=tuple(self.images),
+            class_names=tuple(map(str, self.categories)),
+            boxes=corners(self.results),
+            scores=[item["score"] for item in self.results],
+            **self._rows(self.results),
+        )
+
+    def _rows(self, items: list[dict[str, Any]]) -> dict[str, list[int]]:
+        return {
+            "images": [self.images.index(item["image_id"]) for item in items],
+            "labels": [self.categories.index(item["category_id"]) for item in items],
+        }
+
+
+def corners(items: Sequence[dict[str, Any]]) -> np.ndarray:
+    boxes = np.array([item["bbox"] for item in items], float).reshape(-1, 4)
+    return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+
+
+def random_data(seed: int, images: int = 12, classes: int = 3, objects: int = 60, detections: int = 120) -> COCOData:
+    """Crowds, equal scores, images without anything, an image and a class of id 0, sizes at COCO's borders, classes
+    without objects, images that are not in the order of their ids; objects and detections with two decimals."""
+    rng = np.random.default_rng(seed)
+    data = COCOData(rng.permutation(3 * images)[:images].tolist(), list(range(classes)))
+    if 0 not in data.images:
+        data.images[0] = 0
+    full = data.images[: max(1, 3 * images // 4)]
+    for number in range(objects):
+        width, height = rng.choice([32, 96, *np.exp(rng.uniform(1, 5.5, 6)).round(2)], 2).tolist()
+        if rng.random() < 0.3:
+            height = width
+        crowd = int(rng.random() < 0.1)
+        data.annotations.append(
+            {
+                "id": number + 1,
+                "image_id": int(rng.choice(full)),
+                "category_id": int(rng.integers(max(1, classes - 1))),
+                "bbox": [*rng.uniform(0, 300, 2).round(2).tolist(), width, height],
+                # An outline covers a part of its box.
+                "area": width * height * (1 if rng.random() < 0.5 else 0.6),
+                "iscrowd": crowd,
+            }
+        )
+    for _ in range(detections):
+        near = data.annotations[rng.integers(objects)]
+        box = np.array(near["bbox"])
+        spread = rng.choice([0, 0.03, 0.1, 0.3])
+        box = box + rng.normal(0, spread, 4) * [box[2], box[3], box[2], box[3]]
+        box[2:] = np.maximum(box[2:], 1)
+        near_it = rng.random() < 0.9
+        data.results.append(
+            {
+                "image_id": near["image_id"] if near_it else int(rng.choice(data.images)),
+                "category_id": near["category_id"] if near_it else int(rng.integers(classes)),
+                "bbox": box.round(2).tolist(),
+                "score": round(float(rng.random()), int(rng.integers(1, 4))),
+            }
+        )
+    return data
+
+
+def other_evaluator(
+    data: COCOData, coco: Any, evaluator: Any, iou_thresholds: Sequence[float] | None, max_detections: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """`precision`, `recall` and, with 100 detections, `stats` of pycocotools or what has its interface."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = coco()
+        truth.dataset = {
+            "info": {},
+            "images": [{"id": number} for number in data.images],
+            "categories": [{"id": number, "name": str(number)} for number in data.categories],
+            "annotations": [dict(item) for item in data.annotations],
+        }
+        truth.createIndex()
+        evaluation = evaluator(truth, truth.loadRes([dict(item) for item in data.results]), "bbox")
+        if iou_thresholds is not None:
+            evaluation.params.iouThrs = np.array(iou_thresholds)
+        evaluation.params.maxDets = list(max_detections)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        found = {name: np.array(evaluation.eval[name]) for name in ("precision", "recall")}
+        if max_detections == (1, 10, 100) and iou_thresholds is None:
+            evaluation.summarize()
+            found["stats"] = np.array(evaluation.stats)
+    return {name: np.where(values < 0, np.nan, values) for name, values in found.items()}
+
+
+def assert_agree(result: COCOResult, other: dict[str, np.ndarray], tolerance: float = 1e-12) -> None:
+    np.testing.assert_allclose(result.precision, other["precision"], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(result.recall, other["recall"], rtol=0, atol=tolerance)
+    if "stats" in other:
+        np.testing.assert_allclose(list(result.summary.values()), other["stats"][:12], rtol=0, atol=tolerance)
