@@ -13,6 +13,7 @@ from xml.parsers import expat
 import numpy as np
 
 from detector.data.annotations import Annotations, Sample
+from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 
 #: The 20 classes of PASCAL VOC 2007 to 2012, in alphabetical order; labels index into it.
@@ -116,6 +117,21 @@ class VOCDataset:
             return self._parse(_parse_xml(content))
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+    def ground_truth(self) -> GroundTruth:
+        """The objects of all images, for an evaluation; the images' files are relative to `JPEGImages`.
+
+        Raises:
+            InputError: an annotation is missing or wrong.
+        """
+        files = []
+        for index, image_id in enumerate(self.ids):
+            try:
+                files.append(self.image_path(index).name)
+            except InputError:  # whoever needs the photo will say so
+                files.append(f"{image_id}.jpg")
+        annotations = [self.annotations(index) for index in range(len(self))]
+        return GroundTruth.from_annotations(self.ids, annotations, self.class_names, files)
 
     def _parse(self, root: ElementTree.Element) -> Annotations:
         if root.tag != "annotation":
