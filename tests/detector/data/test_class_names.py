@@ -5,8 +5,8 @@ from detector.data.class_names import same_classes
 
 # Twenty of COCO's eighty, in VOC's order.
 COCO = (
-    "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog", "horse",
-    "motorcycle", "person", "potted plant", "sheep", "couch", "train", "tv",
+    "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
+    "horse", "motorcycle", "person", "potted plant", "sheep", "couch", "train", "tv",
 )  # fmt: skip
 
 
