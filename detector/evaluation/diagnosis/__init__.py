@@ -31,7 +31,11 @@ __all__ = [
     "Judged",
     "Reliability",
     "Slice",
+    "confusion_matrix",
     "diagnose",
+    "error_kinds",
+    "object_fates",
+    "reliability",
 ]
 
 

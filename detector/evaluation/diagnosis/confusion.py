@@ -1,4 +1,9 @@
-"""Which class is taken for which: a confusion matrix with background."""
+"""Which class is taken for which: a confusion matrix with background.
+
+The usual matrices (Ultralytics, hotcoco) match without a look at the class first, so that a surer detection of a wrong
+class takes an object from the right one, and their diagonal disagrees with the true positives of average precision.
+Difficult objects are unknown to them too.
+"""
 
 from dataclasses import dataclass
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.diagnosis import ErrorAnalysis, ErrorKind, error_kinds
+from detector.evaluation.diagnosis import ErrorAnalysis, ErrorKind, Judged, error_kinds, reliability
 from detector.evaluation.diagnosis.errors import _Repair
 from detector.evaluation.matching import match_detections
 from detector.evaluation.table import DetectionTable
@@ -159,6 +159,9 @@ def test_it_is_hotcoco_up_to_the_101_points(random_data: Callable) -> None:
     for kind, name in names.items():
         assert result.counts[kind].sum() == expected["counts"][name]
         assert result.gains[kind] == pytest.approx(expected["delta_ap"][name], abs=0.003)
+    # The calibration, too, is that of hotcoco.
+    judged = Judged.of(truth, match_detections(truth, detections))
+    assert reliability(detections, judged).expected_error == pytest.approx(evaluation.calibration()["ece"])
 
 
 def coco_pair(hotcoco: object, truth: GroundTruth, detections: DetectionTable) -> tuple:
