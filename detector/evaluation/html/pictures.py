@@ -154,7 +154,8 @@ def _missed_words(truth: GroundTruth, diagnosis: Diagnosis, row: int) -> str:
     source = traces.sources[row]
     by = f" of {traces.source_names[source]}" if source >= 0 else ""
     reason = FATES[Fate(diagnosis.shown_fates.fates[row])][0]
-    score = f"scored {traces.region_scores[row]:.2f} at best" if traces.region_scores[row] > 0 else "no region covers it"
+    best = traces.region_scores[row]
+    score = f"scored {best:.2f} at best" if best > 0 else "no region covers it"
     return f"{name}: {reason}, {score}; best proposal{by} overlaps it by {traces.proposal_overlaps[row]:.2f}"
 
 
