@@ -120,7 +120,7 @@ def place_in_group(groups: _IntArray) -> _IntArray:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """All pairs of a detection and an object of its image and class, detection by detection, objects in their order.
+    """Pairs of a detection and an object of its image, detection by detection, objects in their order.
 
     Attributes:
         detections, objects: (P,) int64 rows of the table and of the ground truth.
@@ -131,12 +131,27 @@ class Pairs:
     objects: _IntArray
     overlaps: _FloatArray
 
+    def __getitem__(self, rows: _BoolArray) -> "Pairs":
+        """Some of the pairs, in their order."""
+        return Pairs(self.detections[rows], self.objects[rows], self.overlaps[rows])
+
 
 def pairs_of_a_class(truth: GroundTruth, detections: DetectionTable) -> Pairs:
-    """See `Pairs`."""
-    groups = truth.images * len(truth.class_names) + truth.labels
+    """All pairs of a detection and an object of its image and class."""
+    classes = len(truth.class_names)
+    return _pairs(
+        truth, detections, truth.images * classes + truth.labels, detections.images * classes + detections.labels
+    )
+
+
+def pairs_of_an_image(truth: GroundTruth, detections: DetectionTable) -> Pairs:
+    """All pairs of a detection and an object of its image, whatever their classes."""
+    return _pairs(truth, detections, truth.images, detections.images)
+
+
+def _pairs(truth: GroundTruth, detections: DetectionTable, groups: _IntArray, wanted: _IntArray) -> Pairs:
+    """All pairs of a detection and an object of the same group."""
     order = np.argsort(groups, kind="stable")
-    wanted = detections.images * len(truth.class_names) + detections.labels
     start = np.searchsorted(groups[order], wanted, side="left")
     count = np.searchsorted(groups[order], wanted, side="right") - start
     rows = np.repeat(np.arange(len(detections)), count)
@@ -146,12 +161,16 @@ def pairs_of_a_class(truth: GroundTruth, detections: DetectionTable) -> Pairs:
 
 def best_objects(truth: GroundTruth, detections: DetectionTable) -> tuple[_IntArray, _FloatArray]:
     """For each detection the object of its image and class with the highest IoU, and that IoU; -1 and 0 without one."""
-    pairs = pairs_of_a_class(truth, detections)
+    return best_of_pairs(pairs_of_a_class(truth, detections), len(detections))
+
+
+def best_of_pairs(pairs: Pairs, count: int) -> tuple[_IntArray, _FloatArray]:
+    """For each of `count` detections the object of its best pair, and the IoU; -1 and 0 for one without a pair."""
     # Stable, so that the first of equally good objects is taken.
     order = np.lexsort((-pairs.overlaps, pairs.detections))
     with_object, first = np.unique(pairs.detections[order], return_index=True)
-    best = np.full(len(detections), -1, dtype=np.int64)
-    overlaps = np.zeros(len(detections))
+    best = np.full(count, -1, dtype=np.int64)
+    overlaps = np.zeros(count)
     best[with_object] = pairs.objects[order[first]]
     overlaps[with_object] = pairs.overlaps[order[first]]
     return best, overlaps

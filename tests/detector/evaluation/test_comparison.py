@@ -1,0 +1,103 @@
+import json
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from detector.data.ground_truth import GroundTruth
+from detector.errors import InputError
+from detector.evaluation.comparison import compare
+from detector.evaluation.diagnosis import APIntervals, Interval
+from detector.evaluation.table import DetectionTable
+
+BOX, FAR = (0, 0, 100, 100), (500, 0, 600, 100)
+TRUTH = GroundTruth(
+    image_ids=("one", "two", "three"),
+    class_names=("cat", "dog", "hen"),
+    images=[0, 0, 1],
+    labels=[0, 1, 0],
+    boxes=[BOX, FAR, BOX],
+)
+
+
+def table(*rows: tuple[int, int, tuple[float, ...], float]) -> DetectionTable:
+    images, labels, boxes, scores = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return DetectionTable(
+        image_ids=TRUTH.image_ids, class_names=TRUTH.class_names, images=images, labels=labels, boxes=boxes,
+        scores=scores,
+    )  # fmt: skip
+
+
+A = table((0, 0, BOX, 0.9), (2, 0, BOX, 0.6), (2, 1, FAR, 0.8), (1, 0, BOX, 0.2))
+B = table((0, 1, FAR, 0.9), (1, 0, BOX, 0.7), (2, 0, BOX, 0.95))
+INTERVALS = APIntervals(
+    classes={"cat": Interval(-0.9, -0.1), "dog": Interval(-0.2, 1)}, mean=Interval(-0.5, 0.4), level=0.9, samples=100
+)
+
+
+def test_by_hand() -> None:
+    result = compare(TRUTH, A, B, names=("a.json", "b.json"), metric="voc10", intervals=INTERVALS)
+    # A finds the cat of "one" at once and that of "two" third; B finds that of "two" second.
+    assert result.a.ap == pytest.approx({"cat": 0.5 + 0.5 * 2 / 3, "dog": 0, "hen": math.nan}, nan_ok=True)
+    assert result.b.ap == pytest.approx({"cat": 0.25, "dog": 1, "hen": math.nan}, nan_ok=True)
+    assert result.mean_difference == pytest.approx((0.25 + 1) / 2 - (0.5 + 1 / 3) / 2)
+    assert result.differences["dog"] == 1
+    # "one": each finds an object that the other misses. "two": B alone finds one. "three": 2 and 1 false positives.
+    assert [(one.image_id, one.size) for one in result.images] == [("one", 2), ("two", 1), ("three", 1)]
+    first = result.images[0]
+    assert (first.found_by_a, first.found_by_b, first.errors_a, first.errors_b) == (1, 1, 1, 1)
+    assert (result.images[2].false_a, result.images[2].false_b) == (2, 1)
+
+
+def test_table_and_dict() -> None:
+    result = compare(TRUTH, A, B, names=("a.json", "b.json"), metric="voc10", intervals=INTERVALS)
+    assert result.table().splitlines() == [
+        "A is a.json, B is b.json",
+        "",
+        "class  objects   A %    B %    B - A   90 % interval",
+        "cat          2   83.3   25.0   -58.3   -90.0   -10.0 *",
+        "dog          1    0.0  100.0  +100.0   -20.0  +100.0",
+        "hen          0      -      -       -",
+        "mAP          3   41.7   62.5   +20.8   -50.0   +40.0",
+        "",
+        "metric voc10 at IoU 0.5",
+        "paired bootstrap over images, 100 samples; * the interval has no 0",
+        "",
+        "images that differ most at score 0.5, of 3 that differ:",
+        "one    objects found by A alone 1, by B alone 1; false positives 0 and 0",
+        "two    objects found by A alone 0, by B alone 1; false positives 0 and 0",
+        "three  objects found by A alone 0, by B alone 0; false positives 2 and 1",
+    ]
+    content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert content["AP"]["hen"] == {"a": None, "b": None, "difference": None, "interval": None}
+    assert content["AP"]["cat"]["interval"] == [-0.9, -0.1]
+    assert content["mAP"]["difference"] == pytest.approx(result.mean_difference)
+    assert content["images"][0] == {
+        "image": "one", "difference": 2, "found_by_a_alone": 1, "found_by_b_alone": 1,
+        "false_positives_a": 0, "false_positives_b": 0, "errors_a": 1, "errors_b": 1,
+    }  # fmt: skip
+
+
+def test_without_intervals_and_without_difference() -> None:
+    result = compare(TRUTH, A, A)
+    assert result.images == ()
+    assert result.mean_difference == 0
+    assert result.to_dict()["interval_level"] is None
+    assert result.table().endswith("metric voc07 at IoU 0.5\nno image differs at score 0.5")
+    assert "interval" not in result.table()
+
+
+def test_swapped_it_is_the_opposite(random_data: Callable) -> None:
+    truth, a = random_data(3)
+    b = a[np.random.default_rng(0).random(len(a)) < 0.8]
+    forth, back = compare(truth, a, b), compare(truth, b, a)
+    assert forth.mean_difference == pytest.approx(-back.mean_difference)
+    assert [(one.image_id, one.size) for one in forth.images] == [(one.image_id, one.size) for one in back.images]
+    assert sum(one.found_by_b for one in forth.images) == 0  # b finds nothing that a does not
+
+
+def test_detections_in_other_images_are_refused() -> None:
+    other = DetectionTable(image_ids=("x",), class_names=("cat",), images=[], labels=[], boxes=[], scores=[])
+    with pytest.raises(InputError, match="other images or classes"):
+        compare(TRUTH, A, other)
