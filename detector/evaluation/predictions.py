@@ -178,13 +178,9 @@ def detection_table(truth: GroundTruth, predictions: Sequence[Prediction]) -> De
     """
     if [prediction.image_id for prediction in predictions] != list(truth.image_ids):
         raise InputError(f"the predictions are not those of the {len(truth.image_ids)} images, in their order")
-    detections = []
-    for prediction in predictions:
-        found = prediction.detections
-        if found is None:
-            found = Detections([], [], [], truth.class_names, (1, 1))
-        detections.append(found)
-    return DetectionTable.from_detections(truth, detections)
+    nothing = Detections.from_dict([], truth.class_names, (1, 1))
+    found = [nothing if prediction.detections is None else prediction.detections for prediction in predictions]
+    return DetectionTable.from_detections(truth, found)
 
 
 def joined_traces(predictions: Sequence[Prediction], truth: GroundTruth) -> ObjectTraces | None:

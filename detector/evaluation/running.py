@@ -49,8 +49,16 @@ def run_detector(
         return predict(detector, truth, folder, score=score, trace=trace, progress=progress)
     described = {**(made_by or {}), "data": _digest(truth), "score": score, "traced": trace}
     with ResultStore(save, described, process) as store:
-        options = {"score": score, "trace": trace, "store": store, "share": (process, processes)}
-        own = predict(detector, truth, folder, progress=progress and process == 0, **options)
+        own = predict(
+            detector,
+            truth,
+            folder,
+            score=score,
+            trace=trace,
+            store=store,
+            share=(process, processes),
+            progress=progress and process == 0,
+        )
         if processes == 1:
             predictions = own
         else:
