@@ -110,6 +110,24 @@ def test_matches_by_cocos_rule_give_the_engines_numbers(seed: int) -> None:
     assert result.ap.tolist() == pytest.approx(list(engine.ap.values()), abs=1e-12, nan_ok=True)
 
 
+def test_of_equally_good_objects_coco_takes_the_last_and_ilsvrc_the_first() -> None:
+    # The first detection fits both objects alike; the second one only the object on the right.
+    truth = GroundTruth(
+        image_ids=(1,), class_names=("a",), images=[0, 0], labels=[0, 0], boxes=[[0, 0, 40, 40], [8, 0, 48, 40]]
+    )
+    table = DetectionTable(
+        image_ids=(1,),
+        class_names=("a",),
+        images=[0, 0],
+        labels=[0, 0],
+        boxes=[[4, 0, 44, 40], [8, 0, 48, 40]],
+        scores=[0.9, 0.8],
+    )
+    assert coco_average_precision(truth, table).average_recall(0.75).tolist() == [0.5]
+    assert judge_coco(truth, table, [0.75])[0.75].true_positive.tolist() == [True, False]
+    assert ilsvrc_average_precision(truth, table, iou_threshold=0.75).ap["a"] == pytest.approx(1)
+
+
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     # 60 images with one object each, found in 60 % of all such images. Hits come before misses, so that average
     # precision is the recall.
