@@ -1,19 +1,23 @@
 """Two detectors on the same images: the difference by class, and the images where they differ most."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from detector.data.ground_truth import GroundTruth
+from detector.evaluation.bootstrap import compare_average_precision
 from detector.evaluation.diagnosis.images import ImageErrors, image_errors
-from detector.evaluation.diagnosis.intervals import APIntervals, Interval
 from detector.evaluation.diagnosis.shared import IntArray, Judged
+from detector.evaluation.formatting import number
+from detector.evaluation.ilsvrc import Blacklist
+from detector.evaluation.intervals import Interval, Intervals
 from detector.evaluation.matching import match_detections
+from detector.evaluation.metrics import Metric, judge, thresholds_of
 from detector.evaluation.report import DEFAULT_SCORE
 from detector.evaluation.table import DetectionTable
-from detector.evaluation.voc import Metric, VOCResult, voc_average_precision
 
 #: Number of images in the text of a comparison.
 _LISTED = 10
@@ -50,42 +54,37 @@ class Comparison:
 
     Attributes:
         names: of a and b, such as the names of their files.
-        a, b: average precision.
-        intervals: of the differences, from a bootstrap that draws the same images for both; None if none was made.
+        metric, iou_thresholds: by which both were judged.
+        a, b, difference: average precision by class, with intervals over images; those of the difference are of the
+            differences in the same resamples, and so narrower than the others suggest.
+        objects: number of objects that count by class name.
         images: those where they differ, most first; equal ones in the order of the data set.
         score: lowest score of the detections that `images` are about.
     """
 
     names: tuple[str, str]
-    a: VOCResult
-    b: VOCResult
-    intervals: APIntervals | None
+    metric: Metric
+    iou_thresholds: tuple[float, ...]
+    a: Intervals
+    b: Intervals
+    difference: Intervals
+    objects: Mapping[str, int]
     images: tuple[ImageDifference, ...]
     score: float
 
-    @property
-    def differences(self) -> dict[str, float]:
-        """AP of b less that of a by class, fractions; NaN for a class without objects."""
-        other = self.b.ap
-        return {name: other[name] - ap for name, ap in self.a.ap.items()}
-
-    @property
-    def mean_difference(self) -> float:
-        """mAP of b less that of a; NaN without objects."""
-        return self.b.mean_ap - self.a.mean_ap
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: fractions 0 to 1, None for a class without objects and where there is no interval."""
-        known = self.intervals.classes if self.intervals else {}
+        """Plain values for JSON: fractions 0 to 1, None for a class without objects."""
+        rows = zip(self.difference.class_names, self.a.ap, self.b.ap, self.difference.ap, strict=True)
+        known = self.difference.classes
         return {
             "a": self.names[0],
             "b": self.names[1],
-            "metric": self.a.metric,
-            "iou_threshold": self.a.iou_threshold,
-            "mAP": _row(self.a.mean_ap, self.b.mean_ap, self.intervals.mean if self.intervals else None),
-            "AP": {name: _row(ap, self.b.ap[name], known.get(name)) for name, ap in self.a.ap.items()},
-            "interval_level": self.intervals.level if self.intervals else None,
-            "bootstrap_samples": self.intervals.samples if self.intervals else None,
+            "metric": self.metric,
+            "iou_thresholds": [round(value, 6) for value in self.iou_thresholds],
+            "mAP": _row(self.a.mean_ap, self.b.mean_ap, self.difference.mean_ap, self.difference.mean),
+            "AP": {name: _row(a, b, change, known.get(name)) for name, a, b, change in rows},
+            "confidence": self.difference.confidence,
+            "resamples": self.difference.resamples,
             "score_threshold": self.score,
             "images": [
                 {
@@ -104,21 +103,17 @@ class Comparison:
 
     def table(self) -> str:
         """The comparison as text, average precision in percent; a star marks an interval without 0."""
-        classes = self.a.classes
-        width = max(len(name) for name in [*classes, "class"])
-        interval = "" if self.intervals is None else f"  {f'{100 * self.intervals.level:g} % interval':>14}"
+        d = self.difference
+        width = max(len(name) for name in [*self.objects, "class"])
         lines = [f"A is {self.names[0]}, B is {self.names[1]}", ""]
-        lines.append(f"{'class':{width}}  objects   A %    B %    B - A{interval}")
-        known = self.intervals.classes if self.intervals else {}
-        other = self.b.ap
-        for name, ap in self.a.ap.items():
-            lines.append(_line(name, width, classes[name].objects, ap, other[name], known.get(name)))
-        objects = sum(result.objects for result in classes.values())
-        mean = self.intervals.mean if self.intervals else None
-        lines.append(_line("mAP", width, objects, self.a.mean_ap, self.b.mean_ap, mean))
-        lines += ["", f"metric {self.a.metric} at IoU {self.a.iou_threshold:g}"]
-        if self.intervals is not None:
-            lines.append(f"paired bootstrap over images, {self.intervals.samples} samples; * the interval has no 0")
+        lines.append(f"{'class':{width}}  objects   A %    B %    B - A  {f'{100 * d.confidence:g} % interval':>14}")
+        for name, a, b, change in zip(d.class_names, self.a.ap, self.b.ap, d.ap, strict=True):
+            lines.append(_line(name, width, self.objects[name], a, b, change, d.classes.get(name)))
+        total = sum(self.objects.values())
+        lines.append(_line("mAP", width, total, self.a.mean_ap, self.b.mean_ap, d.mean_ap, d.mean))
+        thresholds = ", ".join(f"{value:g}" for value in self.iou_thresholds)
+        lines += ["", f"metric {self.metric} at IoU {thresholds}; {d.images} images"]
+        lines.append(f"paired bootstrap over images, {d.resamples} resamples; * the interval has no 0")
         if not self.images:
             return "\n".join([*lines, f"no image differs at score {self.score:g}"])
         lines += ["", f"images that differ most at score {self.score:g}, of {len(self.images)} that differ:"]
@@ -131,36 +126,43 @@ def compare(
     truth: GroundTruth,
     a: DetectionTable,
     b: DetectionTable,
+    metric: Metric = "voc07",
+    iou_thresholds: Sequence[float] | None = None,
+    blacklist: Blacklist | None = None,
     *,
     names: tuple[str, str] = ("A", "B"),
-    metric: Metric = "voc07",
-    iou_threshold: float = 0.5,
     score: float = DEFAULT_SCORE,
-    intervals: APIntervals | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> Comparison:
     """Compare two sets of detections in the same images.
 
     Args:
+        metric, iou_thresholds, blacklist: as for `report.evaluate`; over several thresholds AP is averaged.
         names: what the two are called.
-        metric: `voc07` (11 points) or `voc10` (area).
-        iou_threshold: IoU from which a detection finds an object, above 0 and at most 1.
-        score: lowest score of the detections by which images are compared; AP runs over all.
-        intervals: of the differences of AP (b less a), of a paired bootstrap over the images.
+        score: lowest score of the detections by which images are compared (at IoU 0.5); AP runs over all.
+        resamples, seed: of the bootstrap.
 
     Raises:
         InputError: metric or threshold is wrong, or `a` or `b` are detections in other images.
     """
-    results, errors = [], []
-    for detections in (a, b):
-        results.append(voc_average_precision(truth, detections, metric, iou_threshold))
-        judged = Judged.of(truth, match_detections(truth, detections, iou_threshold))
-        errors.append(image_errors(truth, detections, judged, score))
+    judged = [judge(truth, detections, metric, iou_thresholds, blacklist) for detections in (a, b)]
+    (first, curve), (second, _) = judged
+    found = compare_average_precision(first, second, curve, resamples=resamples, seed=seed)
+    objects = np.bincount(first[0].object_labels, minlength=len(truth.class_names)).tolist()
+    errors = [
+        image_errors(truth, detections, Judged.of(truth, match_detections(truth, detections)), score)
+        for detections in (a, b)
+    ]
     return Comparison(
         names=names,
-        a=results[0],
-        b=results[1],
-        intervals=intervals,
-        images=_image_differences(truth, errors[0], errors[1]),
+        metric=metric,
+        iou_thresholds=thresholds_of(metric, iou_thresholds),
+        a=found.first,
+        b=found.second,
+        difference=found.difference,
+        objects=dict(zip(truth.class_names, objects, strict=True)),
+        images=_image_differences(truth, *errors),
         score=score,
     )
 
@@ -186,17 +188,18 @@ def _image_differences(truth: GroundTruth, a: ImageErrors, b: ImageErrors) -> tu
     )
 
 
-def _row(a: float, b: float, interval: Interval | None) -> dict[str, Any]:
-    values = {"a": a, "b": b, "difference": b - a}
-    known = {name: None if math.isnan(value) else value for name, value in values.items()}
-    usable = interval is not None and not math.isnan(interval.low)
-    return {**known, "interval": [interval.low, interval.high] if interval is not None and usable else None}
+def _row(a: float, b: float, difference: float, interval: Interval | None) -> dict[str, Any]:
+    values = {"a": number(a), "b": number(b), "difference": number(difference)}
+    there = interval is not None and not math.isnan(interval.low)
+    return {**values, "interval": [interval.low, interval.high] if interval is not None and there else None}
 
 
-def _line(name: str, width: int, objects: int, a: float, b: float, interval: Interval | None) -> str:
+def _line(
+    name: str, width: int, objects: int, a: float, b: float, difference: float, interval: Interval | None
+) -> str:
     if math.isnan(a):
         return f"{name:{width}}  {objects:7}  {'-':>5}  {'-':>5}  {'-':>6}"
-    line = f"{name:{width}}  {objects:7}  {100 * a:5.1f}  {100 * b:5.1f}  {100 * (b - a):+6.1f}"
+    line = f"{name:{width}}  {objects:7}  {100 * a:5.1f}  {100 * b:5.1f}  {100 * difference:+6.1f}"
     if interval is None or math.isnan(interval.low):
         return line
     star = " *" if interval.low > 0 or interval.high < 0 else ""

@@ -6,10 +6,18 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from detector.evaluation.formatting import number, percent
+from detector.evaluation.formatting import number
 from detector.evaluation.judgement import Judgement
 
 _FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The ends of an interval; fractions, not percent."""
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,6 +63,17 @@ class Intervals:
             confidence=confidence,
         )
 
+    @property
+    def classes(self) -> dict[str, Interval]:
+        """By class name, without those that have no objects."""
+        rows = zip(self.class_names, self.low.tolist(), self.high.tolist(), strict=True)
+        return {name: Interval(low, high) for name, low, high in rows if not np.isnan(low)}
+
+    @property
+    def mean(self) -> Interval:
+        """Of the mAP."""
+        return Interval(self.mean_low, self.mean_high)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the value and the ends of its interval; None without objects."""
         return {
@@ -68,16 +87,6 @@ class Intervals:
             },
         }
 
-    def table(self) -> str:
-        """The result as text, in percent."""
-        width = max(len(name) for name in [*self.class_names, "class"])
-        lines = [f"{'class':{width}}   AP %  {100 * self.confidence:g} % interval"]
-        rows = [*zip(self.class_names, self.ap, self.low, self.high, strict=True)]
-        for name, value, low, high in [*rows, ("mAP", self.mean_ap, self.mean_low, self.mean_high)]:
-            lines.append(f"{name:{width}}  {percent(value):>5}  {percent(low):>5} to {percent(high):>5}")
-        lines += ["", f"{self.resamples} resamples of {self.images} images"]
-        return "\n".join(lines)
-
 
 @dataclass(frozen=True, eq=False)
 class Difference:
@@ -87,25 +96,6 @@ class Difference:
     first: Intervals
     second: Intervals
     difference: Intervals
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {name: getattr(self, name).to_dict() for name in ("first", "second", "difference")}
-
-    def table(self) -> str:
-        """The result as text, in percent and points; a star where the interval of the difference has no zero in it."""
-        d = self.difference
-        width = max(len(name) for name in [*d.class_names, "class"])
-        lines = [f"{'class':{width}}  first  second  difference  {100 * d.confidence:g} % interval"]
-        rows = [*zip(d.class_names, self.first.ap, self.second.ap, d.ap, d.low, d.high, strict=True)]
-        rows.append(("mAP", self.first.mean_ap, self.second.mean_ap, d.mean_ap, d.mean_low, d.mean_high))
-        for name, first, second, value, low, high in rows:
-            star = " *" if low > 0 or high < 0 else ""
-            interval = f"{_points(low):>6} to {_points(high):>6}"
-            numbers = f"{percent(first):>5}  {percent(second):>6}  {_points(value):>10}"
-            lines.append(f"{name:{width}}  {numbers}  {interval}{star}")
-        lines += ["", f"* the interval lies on one side of 0; {d.resamples} resamples of {d.images} images"]
-        return "\n".join(lines)
 
 
 def _percentiles(values: _FloatArray, confidence: float) -> tuple[_FloatArray, _FloatArray]:
@@ -125,7 +115,3 @@ def _mean(values: _FloatArray) -> float:
 
 def _row(value: float, low: float, high: float) -> dict[str, float | None]:
     return {"value": number(value), "low": number(low), "high": number(high)}
-
-
-def _points(value: float) -> str:
-    return "-" if np.isnan(value) else f"{100 * value:+.1f}"

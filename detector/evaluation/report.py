@@ -2,24 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 from detector.data.ground_truth import GroundTruth
-from detector.errors import InputError
 from detector.evaluation.coco import COCOResult, coco_average_precision
 from detector.evaluation.formatting import number, percent
 from detector.evaluation.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_average_precisions
+from detector.evaluation.metrics import Metric, check_metric, thresholds_of
 from detector.evaluation.predictions import Prediction
 from detector.evaluation.sizes import ALL, AREA_RANGES
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import VOCResult, voc_average_precisions
 
-Metric = Literal["voc07", "voc10", "coco", "ilsvrc"]
-METRICS: tuple[Metric, ...] = get_args(Metric)
-
 #: Score at which a detector shows its detections unless it is told otherwise.
 DEFAULT_SCORE = 0.5
-IOU_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,10 +132,8 @@ def evaluate(
     Raises:
         InputError: the metric is unknown, a threshold is wrong, or the detections are those of other images.
     """
-    if metric not in METRICS:
-        raise InputError(f"unknown metric '{metric}', known are {', '.join(METRICS)}")
-    if blacklist is not None and metric != "ilsvrc":
-        raise InputError(f"metric {metric} has no blacklist; ilsvrc has")
+    check_metric(metric, blacklist)
+    thresholds = thresholds_of(metric, iou_thresholds)
     seconds = [prediction.seconds for prediction in predictions if prediction.seconds is not None]
     more: dict[str, Any] = {
         "images": len(truth.image_ids),
@@ -149,10 +143,7 @@ def evaluate(
         "failed": {str(p.image_id): p.error or "failed" for p in predictions if p.detections is None},
     }
     if metric == "coco":
-        return Evaluation(result=coco_average_precision(truth, detections, iou_thresholds), **more)
-    thresholds = (IOU_THRESHOLD,) if iou_thresholds is None else tuple(dict.fromkeys(map(float, iou_thresholds)))
-    if not thresholds:
-        raise InputError("give at least one IoU threshold")
+        return Evaluation(result=coco_average_precision(truth, detections, thresholds), **more)
     results: Mapping[tuple[float, str], VOCResult | ILSVRCResult]
     if metric == "ilsvrc":
         results = ilsvrc_average_precisions(truth, detections, blacklist, thresholds, AREA_RANGES)

@@ -19,8 +19,8 @@ from detector.evaluation.matching import match_each
 from detector.evaluation.sizes import ALL, AreaRange
 from detector.evaluation.table import DetectionTable
 
-Metric = Literal["voc07", "voc10"]
-METRICS: tuple[Metric, ...] = get_args(Metric)
+VOCMetric = Literal["voc07", "voc10"]
+VOC_METRICS: tuple[VOCMetric, ...] = get_args(VOCMetric)
 
 # In floating point 3 * 0.1, 6 * 0.1 and 7 * 0.1 lie one bit above 0.3, 0.6 and 0.7, so that a recall of
 # exactly 3/10, 6/10 or 7/10 does not reach its level. Kept on purpose: the evaluators in use do the same
@@ -90,7 +90,7 @@ class OverClasses:
 class VOCResult(OverClasses):
     """Average precision by class; see `voc_average_precision`."""
 
-    metric: Metric
+    metric: VOCMetric
     iou_threshold: float
     classes: Mapping[str, ClassResult]
 
@@ -98,7 +98,7 @@ class VOCResult(OverClasses):
 def voc_average_precision(
     truth: GroundTruth,
     detections: DetectionTable,
-    metric: Metric = "voc07",
+    metric: VOCMetric = "voc07",
     iou_threshold: float = 0.5,
     area_range: AreaRange | None = None,
 ) -> VOCResult:
@@ -122,7 +122,7 @@ def voc_average_precision(
 def voc_average_precisions(
     truth: GroundTruth,
     detections: DetectionTable,
-    metric: Metric,
+    metric: VOCMetric,
     iou_thresholds: Sequence[float],
     area_ranges: Mapping[str, AreaRange | None],
 ) -> dict[tuple[float, str], VOCResult]:
@@ -130,8 +130,8 @@ def voc_average_precisions(
 
     `sizes.AREA_RANGES` has COCO's ranges.
     """
-    if metric not in METRICS:
-        raise InputError(f"unknown metric '{metric}', known are {', '.join(METRICS)}")
+    if metric not in VOC_METRICS:
+        raise InputError(f"unknown metric '{metric}', known are {', '.join(VOC_METRICS)}")
     return {
         (threshold, size): VOCResult(
             metric, threshold, class_results(judgement(truth, detections, matches, area_ranges[size]), metric)
@@ -140,7 +140,7 @@ def voc_average_precisions(
     }
 
 
-def class_results(judged: Judgement, metric: Metric) -> dict[str, ClassResult]:
+def class_results(judged: Judgement, metric: VOCMetric) -> dict[str, ClassResult]:
     """The result of each class, by its name."""
     count = len(judged.class_names)
     objects = np.bincount(judged.object_labels, minlength=count)
@@ -153,7 +153,7 @@ def class_results(judged: Judgement, metric: Metric) -> dict[str, ClassResult]:
     return classes
 
 
-def average_precision(true_positive: npt.NDArray[np.bool_], objects: int, metric: Metric) -> float:
+def average_precision(true_positive: npt.NDArray[np.bool_], objects: int, metric: VOCMetric) -> float:
     """Average precision of one class from its detections in order of score; NaN without objects."""
     if objects == 0:
         return float("nan")

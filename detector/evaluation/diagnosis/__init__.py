@@ -7,7 +7,6 @@ from detector.evaluation.diagnosis.confusion import Confusion, confusion_matrix
 from detector.evaluation.diagnosis.errors import ErrorAnalysis, ErrorKind, error_kinds
 from detector.evaluation.diagnosis.fates import Fate, Fates, object_fates
 from detector.evaluation.diagnosis.images import ImageErrors, image_errors
-from detector.evaluation.diagnosis.intervals import APIntervals, Interval
 from detector.evaluation.diagnosis.reliability import Reliability, reliability
 from detector.evaluation.diagnosis.shared import Judged
 from detector.evaluation.diagnosis.slices import Slice, by_aspect, by_size
@@ -16,10 +15,9 @@ from detector.evaluation.predictions import LOWEST_SCORE
 from detector.evaluation.report import DEFAULT_SCORE
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.traces import ObjectTraces
-from detector.evaluation.voc import Metric, VOCResult, voc_average_precision
+from detector.evaluation.voc import VOCMetric, VOCResult, voc_average_precision
 
 __all__ = [
-    "APIntervals",
     "Confusion",
     "Diagnosis",
     "ErrorAnalysis",
@@ -27,7 +25,6 @@ __all__ = [
     "Fate",
     "Fates",
     "ImageErrors",
-    "Interval",
     "Judged",
     "Reliability",
     "Slice",
@@ -68,7 +65,7 @@ def diagnose(
     truth: GroundTruth,
     detections: DetectionTable,
     *,
-    metric: Metric = "voc07",
+    metric: VOCMetric = "voc07",
     iou_threshold: float = 0.5,
     score: float = DEFAULT_SCORE,
     lowest_score: float = LOWEST_SCORE,

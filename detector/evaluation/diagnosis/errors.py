@@ -26,7 +26,7 @@ from detector.evaluation.diagnosis.shared import (
 )
 from detector.evaluation.matching import Matches, best_of_pairs, pairs_of_an_image
 from detector.evaluation.table import DetectionTable
-from detector.evaluation.voc import Metric
+from detector.evaluation.voc import VOCMetric
 
 #: IoU up to which a detection has nothing to do with an object (TIDE's t_b).
 BACKGROUND_IOU = 0.1
@@ -89,7 +89,7 @@ def error_kinds(
     truth: GroundTruth,
     detections: DetectionTable,
     matches: Matches,
-    metric: Metric,
+    metric: VOCMetric,
     iou_threshold: float = 0.5,
     background_iou: float = BACKGROUND_IOU,
 ) -> ErrorAnalysis:
@@ -169,7 +169,7 @@ class _Repair:
     truth: GroundTruth
     detections: DetectionTable
     matches: Matches
-    metric: Metric
+    metric: VOCMetric
     kinds: IntArray
     targets: IntArray
     repaired: BoolArray

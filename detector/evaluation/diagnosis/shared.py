@@ -8,7 +8,7 @@ import numpy.typing as npt
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.matching import Matches
 from detector.evaluation.table import DetectionTable
-from detector.evaluation.voc import Metric, average_precision
+from detector.evaluation.voc import VOCMetric, average_precision
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -57,7 +57,7 @@ class Judged:
 
 
 def class_average_precision(
-    labels: IntArray, true_positive: BoolArray, objects: IntArray, metric: Metric
+    labels: IntArray, true_positive: BoolArray, objects: IntArray, metric: VOCMetric
 ) -> FloatArray:
     """(C,) average precision of each class, NaN without objects.
 

@@ -17,7 +17,7 @@ from detector.evaluation.diagnosis.shared import (
 )
 from detector.evaluation.matching import Matches
 from detector.evaluation.table import DetectionTable
-from detector.evaluation.voc import Metric
+from detector.evaluation.voc import VOCMetric
 
 #: Sizes by area in square pixels, as COCO has them: small below 32^2, medium below 96^2.
 SIZES = ("small", "medium", "large")
@@ -62,7 +62,7 @@ def aspect_groups(boxes: npt.NDArray[np.floating]) -> IntArray:
 
 
 def by_size(
-    truth: GroundTruth, detections: DetectionTable, matches: Matches, metric: Metric, score: float
+    truth: GroundTruth, detections: DetectionTable, matches: Matches, metric: VOCMetric, score: float
 ) -> tuple[Slice, ...]:
     """The slices of `SIZES`: objects by `truth.areas`, detections by the areas of their boxes."""
     sides = detections.boxes[:, 2:] - detections.boxes[:, :2]
@@ -71,7 +71,7 @@ def by_size(
 
 
 def by_aspect(
-    truth: GroundTruth, detections: DetectionTable, matches: Matches, metric: Metric, score: float
+    truth: GroundTruth, detections: DetectionTable, matches: Matches, metric: VOCMetric, score: float
 ) -> tuple[Slice, ...]:
     """The slices of `ASPECTS`, by the boxes of objects and detections."""
     groups = aspect_groups(truth.boxes), aspect_groups(detections.boxes)
@@ -85,7 +85,7 @@ def _slices(
     truth: GroundTruth,
     detections: DetectionTable,
     matches: Matches,
-    metric: Metric,
+    metric: VOCMetric,
     score: float,
 ) -> tuple[Slice, ...]:
     """COCO's rule on the matches at hand: what takes an object goes with the object, what takes none with its own box.
@@ -111,7 +111,7 @@ def _slice(
     truth: GroundTruth,
     ranked: DetectionTable,
     matches: Matches,
-    metric: Metric,
+    metric: VOCMetric,
 ) -> Slice:
     rows = rows & matches.counts
     counted = objects & counted_objects(truth)

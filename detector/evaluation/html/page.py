@@ -7,11 +7,12 @@ import numpy as np
 
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.diagnosis import APIntervals, Diagnosis, Fate
+from detector.evaluation.diagnosis import Diagnosis, Fate
 from detector.evaluation.html import charts, sections, text
 from detector.evaluation.html.about import About
 from detector.evaluation.html.pictures import worst_pictures
 from detector.evaluation.html.summary import summary
+from detector.evaluation.intervals import Intervals
 from detector.evaluation.table import DetectionTable, check_same_data
 from proposals.files import atomic_write
 
@@ -26,7 +27,7 @@ def write_report(
     diagnosis: Diagnosis,
     about: About,
     *,
-    intervals: APIntervals | None = None,
+    intervals: Intervals | None = None,
     photos: str | Path | None = None,
     worst: int = WORST,
 ) -> None:
@@ -57,7 +58,7 @@ def render_report(
     diagnosis: Diagnosis,
     about: About,
     *,
-    intervals: APIntervals | None = None,
+    intervals: Intervals | None = None,
     photos: str | Path | None = None,
     worst: int = WORST,
 ) -> str:

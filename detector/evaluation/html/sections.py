@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.diagnosis import APIntervals, Diagnosis, ErrorKind, Fate, Interval
+from detector.evaluation.diagnosis import Diagnosis, ErrorKind, Fate
 from detector.evaluation.diagnosis.slices import SIZES, size_groups
 from detector.evaluation.html.charts import Bar, Curve, Plot, class_curve, overlap_bars
 from detector.evaluation.html.text import FATES, KINDS
+from detector.evaluation.intervals import Interval, Intervals
 
 #: A confusion matrix of more classes than this is cut to those with the most errors: more cannot be read.
 MATRIX_CLASSES = 40
@@ -32,7 +33,7 @@ class ClassRow:
     curve: Curve
 
 
-def class_rows(diagnosis: Diagnosis, intervals: APIntervals | None) -> list[ClassRow]:
+def class_rows(diagnosis: Diagnosis, intervals: Intervals | None) -> list[ClassRow]:
     """The classes with objects, the best first."""
     rows = [
         ClassRow(

@@ -14,11 +14,11 @@ from detector.data import Annotations
 from detector.data.ground_truth import GroundTruth
 from detector.detections import Detections
 from detector.errors import InputError
-from detector.evaluation import METRICS, Metric, VOCResult, voc_average_precision
+from detector.evaluation import VOCResult, voc_average_precision
 from detector.evaluation.matching import match_detections, rank
 from detector.evaluation.sizes import AREA_RANGES
 from detector.evaluation.table import DetectionTable
-from detector.evaluation.voc import voc_average_precisions
+from detector.evaluation.voc import VOC_METRICS, VOCMetric, voc_average_precisions
 from tests.detector.evaluation.coco_data import random_data
 
 SIZE = (400, 400)
@@ -84,7 +84,7 @@ def fifteen_objects(last_pixel: int = 1) -> tuple[list[Annotations], list[Detect
         ("voc10", 0.75, 0.0),
     ],
 )
-def test_published_values(metric: Metric, iou_threshold: float, expected: float) -> None:
+def test_published_values(metric: VOCMetric, iou_threshold: float, expected: float) -> None:
     annotations, detections = fifteen_objects()
     assert [sum(map(len, items)) for items in (annotations, detections)] == [15, 24]
     result = judged_images(annotations, detections, metric, iou_threshold)
@@ -103,7 +103,7 @@ def test_the_last_pixel_matters() -> None:
 
 
 def kit_average_precision(
-    annotations: list[Annotations], detections: list[Detections], label: int, metric: Metric, threshold: float
+    annotations: list[Annotations], detections: list[Detections], label: int, metric: VOCMetric, threshold: float
 ) -> float:
     """VOCevaldet.m for one class, in VOC's own coordinates: 1-based, inclusive, sides with + 1."""
     truth, positives = [], 0
@@ -190,7 +190,7 @@ def images(draw: st.DrawFn) -> tuple[Annotations, Detections]:
 @given(st.lists(images(), min_size=1, max_size=4), st.sampled_from([0.1, 0.25, 0.5, 1.0]))
 def test_it_is_the_development_kit(data: list[tuple[Annotations, Detections]], threshold: float) -> None:
     annotations, detections = [a for a, _ in data], [d for _, d in data]
-    for metric in METRICS:
+    for metric in VOC_METRICS:
         result = judged_images(annotations, detections, metric, threshold)
         for label, name in enumerate(NAMES):
             expected = kit_average_precision(annotations, detections, label, metric, threshold)
@@ -209,7 +209,7 @@ def test_it_is_the_development_kit_on_many_random_images() -> None:
         labels = rng.integers(0, 2, 12)
         annotations.append(Annotations(every, labels, rng.random(12) < 0.2, SIZE))
         detections.append(Detections(np.minimum(near, 400), scores, labels, NAMES, SIZE))
-    for metric in METRICS:
+    for metric in VOC_METRICS:
         result = judged_images(annotations, detections, metric)
         assert 0.1 < result.mean_ap < 0.9
         for label, name in enumerate(NAMES):
@@ -222,8 +222,8 @@ def test_it_is_the_development_kit_on_many_random_images() -> None:
 BOX, NEAR, FAR = (10, 10, 50, 50), (10, 10, 50, 48), (200, 200, 240, 240)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_perfect_and_empty(metric: Metric) -> None:
+@pytest.mark.parametrize("metric", VOC_METRICS)
+def test_perfect_and_empty(metric: VOCMetric) -> None:
     truth = annotated((0, BOX, False), (1, FAR, False))
     assert judged(truth, found((0, 1.0, BOX), (1, 0.3, FAR)), metric=metric).mean_ap == 1
     nothing = judged(truth, found(), metric=metric)
@@ -360,7 +360,7 @@ def test_several_thresholds_and_sizes_are_those_one_by_one() -> None:
     truth = GroundTruth.from_annotations(range(len(annotations)), annotations, NAMES)
     table = DetectionTable.from_detections(truth, detections)
     sizes = {"all": None, "small": (0, 2000.0), "large": (2000.0, math.inf)}
-    for metric in METRICS:
+    for metric in VOC_METRICS:
         found = voc_average_precisions(truth, table, metric, [0.1, 0.3], sizes)
         assert list(found) == [(iou, size) for size in sizes for iou in (0.1, 0.3)]
         for (iou, size), result in found.items():
@@ -407,8 +407,8 @@ def test_by_size() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**31), st.sampled_from(METRICS))
-def test_properties(seed: int, metric: Metric) -> None:
+@given(st.integers(0, 2**31), st.sampled_from(VOC_METRICS))
+def test_properties(seed: int, metric: VOCMetric) -> None:
     data = random_data(seed, images=6, objects=30, detections=60)
     truth = data.truth()
     rng = np.random.default_rng(seed)

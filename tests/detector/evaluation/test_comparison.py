@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -8,7 +9,8 @@ import pytest
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.comparison import compare
-from detector.evaluation.diagnosis import APIntervals, Interval
+from detector.evaluation.metrics import METRICS, Metric
+from detector.evaluation.report import evaluate
 from detector.evaluation.table import DetectionTable
 
 BOX, FAR = (0, 0, 100, 100), (500, 0, 600, 100)
@@ -31,18 +33,15 @@ def table(*rows: tuple[int, int, tuple[float, ...], float]) -> DetectionTable:
 
 A = table((0, 0, BOX, 0.9), (2, 0, BOX, 0.6), (2, 1, FAR, 0.8), (1, 0, BOX, 0.2))
 B = table((0, 1, FAR, 0.9), (1, 0, BOX, 0.7), (2, 0, BOX, 0.95))
-INTERVALS = APIntervals(
-    classes={"cat": Interval(-0.9, -0.1), "dog": Interval(-0.2, 1)}, mean=Interval(-0.5, 0.4), level=0.9, samples=100
-)
 
 
 def test_by_hand() -> None:
-    result = compare(TRUTH, A, B, names=("a.json", "b.json"), metric="voc10", intervals=INTERVALS)
+    result = compare(TRUTH, A, B, names=("a.json", "b.json"), metric="voc10")
     # A finds the cat of "one" at once and that of "two" third; B finds that of "two" second.
-    assert result.a.ap == pytest.approx({"cat": 0.5 + 0.5 * 2 / 3, "dog": 0, "hen": math.nan}, nan_ok=True)
-    assert result.b.ap == pytest.approx({"cat": 0.25, "dog": 1, "hen": math.nan}, nan_ok=True)
-    assert result.mean_difference == pytest.approx((0.25 + 1) / 2 - (0.5 + 1 / 3) / 2)
-    assert result.differences["dog"] == 1
+    assert result.a.ap.tolist() == pytest.approx([0.5 + 0.5 * 2 / 3, 0, math.nan], nan_ok=True)
+    assert result.b.ap.tolist() == pytest.approx([0.25, 1, math.nan], nan_ok=True)
+    assert result.difference.mean_ap == pytest.approx((0.25 + 1) / 2 - (0.5 + 1 / 3) / 2)
+    assert result.difference.ap[1] == 1
     # "one": each finds an object that the other misses. "two": B alone finds one. "three": 2 and 1 false positives.
     assert [(one.image_id, one.size) for one in result.images] == [("one", 2), ("two", 1), ("three", 1)]
     first = result.images[0]
@@ -51,7 +50,15 @@ def test_by_hand() -> None:
 
 
 def test_table_and_dict() -> None:
-    result = compare(TRUTH, A, B, names=("a.json", "b.json"), metric="voc10", intervals=INTERVALS)
+    result = compare(TRUTH, A, B, "voc10", names=("a.json", "b.json"))
+    nan = math.nan
+    low, high = np.array([-0.9, -0.2, nan]), np.array([-0.1, 1, nan])
+    result = dataclasses.replace(
+        result,
+        difference=dataclasses.replace(
+            result.difference, low=low, high=high, mean_low=-0.5, mean_high=0.4, confidence=0.9, resamples=100
+        ),
+    )
     assert result.table().splitlines() == [
         "A is a.json, B is b.json",
         "",
@@ -61,8 +68,8 @@ def test_table_and_dict() -> None:
         "hen          0      -      -       -",
         "mAP          3   41.7   62.5   +20.8   -50.0   +40.0",
         "",
-        "metric voc10 at IoU 0.5",
-        "paired bootstrap over images, 100 samples; * the interval has no 0",
+        "metric voc10 at IoU 0.5; 3 images",
+        "paired bootstrap over images, 100 resamples; * the interval has no 0",
         "",
         "images that differ most at score 0.5, of 3 that differ:",
         "one    objects found by A alone 1, by B alone 1; false positives 0 and 0",
@@ -72,27 +79,38 @@ def test_table_and_dict() -> None:
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert content["AP"]["hen"] == {"a": None, "b": None, "difference": None, "interval": None}
     assert content["AP"]["cat"]["interval"] == [-0.9, -0.1]
-    assert content["mAP"]["difference"] == pytest.approx(result.mean_difference)
+    assert content["mAP"]["difference"] == pytest.approx(result.difference.mean_ap)
     assert content["images"][0] == {
         "image": "one", "difference": 2, "found_by_a_alone": 1, "found_by_b_alone": 1,
         "false_positives_a": 0, "false_positives_b": 0, "errors_a": 1, "errors_b": 1,
     }  # fmt: skip
 
 
-def test_without_intervals_and_without_difference() -> None:
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_metrics_are_those_of_an_evaluation(random_data: Callable, metric: Metric) -> None:
+    truth, a = random_data(5)
+    b = a[np.random.default_rng(1).random(len(a)) < 0.7]
+    result = compare(truth, a, b, metric, resamples=20)
+    for detections, side in ((a, result.a), (b, result.b)):
+        expected = evaluate(truth, detections, metric).result
+        assert side.ap.tolist() == pytest.approx(list(expected.ap.values()), abs=1e-12, nan_ok=True)
+        assert side.mean_ap == pytest.approx(expected.mean_ap)
+    assert result.difference.mean.low <= result.difference.mean_ap <= result.difference.mean.high
+
+
+def test_without_difference() -> None:
     result = compare(TRUTH, A, A)
     assert result.images == ()
-    assert result.mean_difference == 0
-    assert result.to_dict()["interval_level"] is None
-    assert result.table().endswith("metric voc07 at IoU 0.5\nno image differs at score 0.5")
-    assert "interval" not in result.table()
+    assert (result.difference.mean_ap, result.difference.mean.low, result.difference.mean.high) == (0, 0, 0)
+    assert result.table().endswith("no image differs at score 0.5")
+    assert "*" not in result.table().split("paired")[0]
 
 
 def test_swapped_it_is_the_opposite(random_data: Callable) -> None:
     truth, a = random_data(3)
     b = a[np.random.default_rng(0).random(len(a)) < 0.8]
     forth, back = compare(truth, a, b), compare(truth, b, a)
-    assert forth.mean_difference == pytest.approx(-back.mean_difference)
+    assert forth.difference.mean_ap == pytest.approx(-back.difference.mean_ap)
     assert [(one.image_id, one.size) for one in forth.images] == [(one.image_id, one.size) for one in back.images]
     assert sum(one.found_by_b for one in forth.images) == 0  # b finds nothing that a does not
 

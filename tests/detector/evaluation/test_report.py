@@ -7,8 +7,9 @@ import pytest
 from detector.data.ground_truth import GroundTruth
 from detector.detections import Detections
 from detector.errors import InputError
+from detector.evaluation.metrics import METRICS, Metric
 from detector.evaluation.predictions import Prediction, detection_table
-from detector.evaluation.report import METRICS, Metric, evaluate
+from detector.evaluation.report import evaluate
 
 NAMES = ("cat", "dog")
 TRUTH = GroundTruth(

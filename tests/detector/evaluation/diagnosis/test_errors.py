@@ -12,7 +12,7 @@ from detector.evaluation.diagnosis import ErrorAnalysis, ErrorKind, Judged, erro
 from detector.evaluation.diagnosis.errors import _Repair
 from detector.evaluation.matching import match_detections
 from detector.evaluation.table import DetectionTable
-from detector.evaluation.voc import METRICS, Metric, voc_average_precision
+from detector.evaluation.voc import VOC_METRICS, VOCMetric, voc_average_precision
 
 K = ErrorKind
 NAMES = ("cat", "dog")
@@ -42,7 +42,7 @@ def data(
     )
 
 
-def analysed(truth: GroundTruth, detections: DetectionTable, metric: Metric = "voc10") -> ErrorAnalysis:
+def analysed(truth: GroundTruth, detections: DetectionTable, metric: VOCMetric = "voc10") -> ErrorAnalysis:
     return error_kinds(truth, detections, match_detections(truth, detections), metric)
 
 
@@ -138,9 +138,9 @@ TIDE = {
 }
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", VOC_METRICS)
 @pytest.mark.parametrize("seed", TIDE)
-def test_it_is_tide(random_data: Callable, seed: int, metric: Metric) -> None:
+def test_it_is_tide(random_data: Callable, seed: int, metric: VOCMetric) -> None:
     result = analysed(*random_data(seed), metric)
     assert result.counts.sum(axis=1).tolist() == TIDE[seed]["counts"]
     gains = [*result.gains, result.false_positive_gain, result.false_negative_gain]
@@ -191,9 +191,9 @@ row = st.tuples(st.integers(0, 1), side, side, st.integers(1, 4), st.integers(1,
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(st.tuples(row, st.booleans()), max_size=6), st.lists(row, max_size=10), st.sampled_from(METRICS)
+    st.lists(st.tuples(row, st.booleans()), max_size=6), st.lists(row, max_size=10), st.sampled_from(VOC_METRICS)
 )
-def test_properties(objects: list, found: list, metric: Metric) -> None:
+def test_properties(objects: list, found: list, metric: VOCMetric) -> None:
     def boxed(label: int, x: int, y: int, width: int, height: int) -> Row:
         return label, (x, y, x + width, y + height)
 

@@ -14,11 +14,12 @@ from PIL import Image
 
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.diagnosis import APIntervals, Interval, diagnose
+from detector.evaluation.diagnosis import diagnose
 from detector.evaluation.html import About, render_report, write_report
 from detector.evaluation.html import page as page_module
 from detector.evaluation.html.sections import MATRIX_CLASSES, matrix_view
 from detector.evaluation.html.summary import summary
+from detector.evaluation.intervals import Intervals
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.traces import ObjectTraces
 
@@ -73,9 +74,10 @@ def traces_of(truth: GroundTruth) -> ObjectTraces:
     )
 
 
-def intervals_of(truth: GroundTruth) -> APIntervals:
-    classes = {name: Interval(0.1, 0.4) for name in truth.class_names}
-    return APIntervals(classes=classes, mean=Interval(0.2, 0.3), level=0.95, samples=1000)
+def intervals_of(truth: GroundTruth) -> Intervals:
+    each = np.ones(len(truth.class_names))
+    return Intervals(class_names=truth.class_names, ap=0.3 * each, low=0.1 * each, high=0.4 * each, mean_ap=0.3,
+                     mean_low=0.2, mean_high=0.3, images=30, resamples=1000, confidence=0.95)  # fmt: skip
 
 
 @pytest.fixture
