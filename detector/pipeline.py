@@ -1,5 +1,6 @@
 """The detector: image -> proposals -> regions -> scores and offsets -> detections."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from detector.multibox import SharedMultiBox, load_multibox, propose, union
 from detector.postprocess import postprocess
 from detector.precision import fast_dtype
 from detector.scorers import ImageView, RegionScorer, RegionScores, SharedScorer, average_scores, make_scorer
-from detector.weights import Model, find_model, load_model
+from detector.weights import Model, find_model, load_model, weights_hash
 from proposals import Proposals, Proposer, SelectiveSearch, Union
 
 
@@ -66,6 +67,14 @@ class Detector:
         self.proposer: Proposer = proposer or _make_proposer(self.scorers, first.config, source)
         self.postprocess = postprocess or first.config.postprocess
         self.box_regression = box_regression
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that change with all that the detections of an image depend on."""
+        parts = [self.proposer.fingerprint, repr(self.postprocess), str(self.box_regression), str(self.dtype)]
+        for scorer in self.scorers:
+            parts += [weights_hash(scorer.network), repr(scorer.config)]
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
     @overload
     def __call__(

@@ -51,6 +51,9 @@ class RegionScorer(Protocol):
     @property
     def network(self) -> nn.Module: ...
 
+    @property
+    def config(self) -> ModelConfig | RCNNConfig: ...
+
     def view(self, image: Image) -> ImageView:
         """Looks at an image, before boxes of it are judged."""
         ...

@@ -5,10 +5,11 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 
 import cv2
+
+from detector.versions import installed_version
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Environment:
             platform=platform.platform(),
             versions={
                 "python": platform.python_version(),
-                **{name: _version(name) for name in packages},
+                **{name: installed_version(name) for name in packages},
                 "opencv": cv2.__version__,  # several distributions bring it
             },
         )
@@ -64,10 +65,3 @@ def _cpu_model() -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, "") or platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -1,35 +1,57 @@
-"""`detector evaluate`: average precision on an annotated data set."""
+"""`detector evaluate`: a metric on an annotated data set, and why it is what it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from detector.cli.classify import NO_CLASSIFIER
 from detector.cli.console import Console
+from detector.cli.evaluate_modes import ablate, compare_files, evaluate_classifier, run_model
 from detector.cli.options import ProposalsOption, split_names
-from detector.config import Source
+from detector.data.reading import DataSet, read_data_set
 from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
-from detector.evaluation import Metric, predict, read_predictions, write_predictions
+from detector.evaluation import Metric, explain
 from detector.evaluation import evaluate as judge
+from detector.evaluation.formats import read_detections
 from detector.output import check_writable_file, write_json
+from detector.paths import DEFAULT_MODEL
+
+# The metric of each data set's own benchmark.
+_METRICS: dict[str, Metric] = {"voc": "voc07", "coco": "coco", "ilsvrc": "ilsvrc", "yolo": "coco"}
 
 
 def evaluate(
     root: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Folder of the data set: the one that holds JPEGImages; imagenet: of photos."),
-    ],
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the photos; voc: the one that holds JPEGImages.", show_default="none"),
+    ] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="voc: list of images, ImageSets/Main/NAME.txt.", show_default="none"),
+        typer.Option(
+            metavar="NAME", help="List of images; voc: ImageSets/Main/NAME.txt; ilsvrc: a file.", show_default="none"
+        ),
     ] = None,
     dataset: Annotated[
-        Literal["voc", "imagenet"],
-        typer.Option(help="Layout: voc, or imagenet for photos named CLASS/photo.jpg or CLASS_photo.jpg."),
+        Literal["voc", "coco", "ilsvrc", "yolo", "imagenet"],
+        typer.Option(help="Layout; imagenet is for classifiers: photos named CLASS/photo.jpg or CLASS_photo.jpg."),
     ] = "voc",
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="coco: the JSON file. yolo: the data.yaml. ilsvrc: the folder of XML files. voc: an archive, or a "
+            "folder of XML files.",
+            show_default="none",
+        ),
+    ] = None,
+    class_map: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="ilsvrc: names of the synsets, map_det.txt.", show_default="none")
+    ] = None,
+    blacklist: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="ilsvrc: images and classes not to judge.", show_default="none")
+    ] = None,
     models: Annotated[
         list[Path] | None,
         typer.Option(
@@ -60,21 +82,25 @@ def evaluate(
     detections: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="Judge the detections in this file, written by `detect --json` at a low --score, "
-            "and run no model.",
+            metavar="PATH",
+            help="Judge these detections and run no model: a file of ours, of COCO, ILSVRC, CSV, or a folder of VOC's "
+            "or YOLO's text files.",
         ),
     ] = None,
+    compared: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--compare", metavar="A B", help="Compare the detections of two files.", show_default="none"),
+    ] = None,
     metric: Annotated[
-        Metric | None, typer.Option(help="voc07: 11 points. voc10: area.", show_default="voc07")
+        Metric | None, typer.Option(help="voc07: 11 points. voc10: area.", show_default="the data set's")
+    ] = None,
+    iou: Annotated[
+        str | None,
+        typer.Option(metavar="T,...", help="IoU thresholds.", show_default="0.5; coco: 0.5, 0.55, ... 0.95"),
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME,...",
-            help="Judge only these classes.",
-            show_default="those of the model; with --detections VOC's 20",
-        ),
+        typer.Option(metavar="NAME,...", help="Judge only these classes.", show_default="all that the model knows"),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Take only the first N images.", show_default="all")
@@ -82,148 +108,136 @@ def evaluate(
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the result to this file.", show_default="none")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write an HTML page that shows why it is so.", show_default="none"),
+    ] = None,
     save_detections: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the detections, for --detections.", show_default="none"),
+        typer.Option(
+            metavar="FILE",
+            help="Write the detections, for --detections. They are kept as they come: the same command goes on after "
+            "a stop.",
+            show_default="none",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu or cuda.")] = "auto",
 ) -> None:
-    """Measure a model on an annotated data set: average precision by class, mAP, seconds an image.
+    """Measure a model, or the detections of any detector, on an annotated data set.
 
     In the file of --json, AP, mAP, precision and recall are fractions from 0 to 1. The exit code is 2 if any
     image failed; its objects count as not found.
 
     With --dataset imagenet a model for classification is measured: top-1 and top-5 hits.
 
-    Example: detector evaluate --root VOCdevkit/VOC2007 --split test --json result.json
+    \b
+    Examples:
+      detector evaluate --root VOCdevkit/VOC2007 --split test --json result.json --report why.html
+      detector evaluate --dataset coco --annotations instances.json --detections found.json
+      detector evaluate --root VOCdevkit/VOC2007 --split test --compare before.json after.json
     """
     given: dict[str, object] = {
-        "--split": split, "--config": config, "--ablation": ablation or None, "--detections": detections,
-        "--classes": classes, "--save-detections": save_detections, "--metric": metric, "--proposals": proposals,
+        "--split": split, "--annotations": annotations, "--class-map": class_map, "--blacklist": blacklist,
+        "--config": config, "--proposals": proposals, "--model": models or None, "--ablation": ablation or None,
+        "--detections": detections, "--compare": compared, "--metric": metric, "--iou": iou, "--classes": classes,
+        "--report": report, "--save-detections": save_detections, "--crops": crops, "--labels": labels,
     }  # fmt: skip
     if dataset == "imagenet":
-        _refuse(given, tuple(given), "--dataset imagenet")
-        _evaluate_classifier(root, models or [], crops or 1, labels, limit, json, device)
+        _refuse(given, set(given) - {"--model", "--crops", "--labels"}, "--dataset imagenet")
+        if root is None:
+            raise InputError("--dataset imagenet needs --root, the folder of photos")
+        evaluate_classifier(root, models or [], crops or 1, labels, limit, json, device)
         return
-    _refuse({"--crops": crops, "--labels": labels}, ("--crops", "--labels"), "--dataset voc")
-    if split is None:
-        raise InputError("--split: give the name of a list of images, such as test")
+    _refuse(given, {"--crops", "--labels"}, f"--dataset {dataset}")
     if models and len(models) > 1:
-        raise InputError("--model is one for --dataset voc; --config averages several, see configs/ensemble.yaml")
+        raise InputError(f"--model is one for --dataset {dataset}; --config averages several, see configs/ensemble.yaml")
     model = models[0] if models else None
     if ablation:
-        _refuse(given, ("--detections", "--classes", "--save-detections", "--metric"), "--ablation")
-        _ablate(root, split, model, config, proposals, limit, json, device)
+        _refuse(given, set(given) - {"--split", "--model", "--config", "--proposals", "--ablation"}, "--ablation")
+        if root is None or split is None:
+            raise InputError("--ablation needs --root, the folder that holds JPEGImages, and --split, a list of images")
+        ablate(root, split, model, config, proposals, limit, json, device)
         return
-    if detections is not None and not model is config is save_detections is proposals is None:
-        raise InputError("--detections runs no model; leave out --model, --config, --proposals and --save-detections")
-    for option, path in (("--json", json), ("--save-detections", save_detections)):
+    for mode in ("--detections", "--compare"):
+        if given[mode] is not None:
+            _refuse(given, {"--model", "--config", "--proposals", "--save-detections"}, f"{mode}, which runs no model")
+    for option, path in (("--json", json), ("--save-detections", save_detections), ("--report", report)):
         if path is not None:
             check_writable_file(path, option)
     console = Console()
-    try:
-        chosen = None if classes is None else split_names(classes, "--classes")
-        images = VOCDataset(root, split, chosen or VOC_CLASSES, ignore_other_classes=chosen is not None)
-        if detections is not None:
-            # Read for the whole split: an entry beyond the limit is no mistake.
-            predictions = read_predictions(detections, images)[:limit]
-            images = images.first(limit or len(images))
-        else:
-            # They import torch, for which --help and --detections need not wait.
-            from detector.pipeline import load_detector
-            from detector.weights import DEFAULT_MODEL
-            from proposals import warm_up
+    chosen = None if classes is None else split_names(classes, "--classes")
+    thresholds = None if iou is None else [_number(text) for text in split_names(iou, "--iou")]
+    source = {"root": root, "annotations": annotations, "split": split, "classes": chosen, "class_map": class_map,
+              "blacklist": blacklist}  # fmt: skip
 
-            warm_up(console.result)
+    def read(class_names: Sequence[str] = VOC_CLASSES) -> DataSet:
+        data = read_data_set(dataset, class_names=class_names, **source)  # type: ignore[arg-type]
+        return data if limit is None else data.first(limit)
+
+    chosen_metric = metric or _METRICS[dataset]
+    try:
+        if compared is not None:
+            _refuse(given, {"--detections", "--report"}, "--compare")
+            compare_files(console, read(), compared, chosen_metric, thresholds, chosen is not None, json)
+            return
+        if detections is not None:
+            data = read()
+            found = read_detections(detections, data.truth, ignore_unknown_classes=chosen is not None)
+        else:
+            if dataset == "voc" and root is not None and split is not None:
+                VOCDataset(root, split)  # a wrong folder shows before a model is loaded
             model = model or (DEFAULT_MODEL if config is None else None)
-            detector = load_detector(model, device, config, proposals)
-            if chosen is None:
-                images = VOCDataset(root, split, detector.class_names)
-            images = images.first(limit or len(images))
-            predictions = predict(detector, images, progress=True)
-        evaluation = judge(predictions, images, metric=metric or "voc07")
+            ran = run_model(console, read, model, config, proposals, device, save_detections, report is not None)
+            if ran is None:  # another of torchrun's processes tells the result
+                return
+            data, found = ran
+        evaluation = judge(
+            data.truth,
+            found.table,
+            chosen_metric,
+            thresholds,
+            data.blacklist,
+            data=data.name,
+            seconds_per_image=found.mean_seconds,
+            failed=found.failed,
+            notes=[*data.notes, *found.notes()],
+        )
         console.result(evaluation.table())
-        if save_detections is not None:
-            write_predictions(save_detections, predictions, images)
+        files = {"model": model, "config": config, "detections": detections, "annotations": annotations}
+        named = {name: None if path is None else str(path) for name, path in files.items()}
         if json is not None:
-            files = {"model": model, "config": config, "detections": detections}
-            source = {name: None if path is None else str(path) for name, path in files.items()}
-            write_json(json, {"dataset": dataset, **source, "proposals": proposals, **evaluation.to_dict()})
+            write_json(json, {"dataset": dataset, **named, "proposals": proposals, **evaluation.to_dict()})
+        if report is not None:
+            known = {name: path for name, path in named.items() if path is not None}
+            explain(
+                report,
+                data.truth,
+                found.table,
+                evaluation,
+                title=Path(next(iter(known.values()))).stem,
+                files=known,
+                traces=found.traces,
+                photos=data.folder,
+            )
+            console.result(f"why-report -> {report}")
     except KeyboardInterrupt:
-        console.error("interrupted: the evaluation is not complete")
+        kept = "; the same command goes on" if save_detections is not None else ""
+        console.error(f"interrupted: the evaluation is not complete{kept}")
         raise typer.Exit(130) from None
     if evaluation.failed:
         image_id, error = next(iter(evaluation.failed.items()))
-        count = f"{len(evaluation.failed)} of {evaluation.images}"
-        console.error(f"error: {count} images failed, first {image_id}: {error}")
+        console.error(f"error: {len(evaluation.failed)} of {evaluation.images} images failed, first {image_id}: {error}")
         raise typer.Exit(2)
 
 
-def _refuse(given: dict[str, object], names: Sequence[str], mode: str) -> None:
-    for name in names:
-        if given[name] is not None:
+def _refuse(given: dict[str, object], names: Iterable[str], mode: str) -> None:
+    for name in given:
+        if name in names and given[name] is not None:
             raise InputError(f"{name} means nothing with {mode}; leave it out")
 
 
-def _evaluate_classifier(
-    root: Path,
-    models: Sequence[Path],
-    crops: int,
-    labels: Path | None,
-    limit: int | None,
-    json: Path | None,
-    device: str,
-) -> None:
-    if json is not None:
-        check_writable_file(json, "--json")
-    if not models:
-        raise InputError(f"--dataset imagenet: {NO_CLASSIFIER}")
-    from detector.classification.evaluation import evaluate_classifier
-    from detector.classification.pipeline import load_classifier
-    from detector.data.image_folder import labelled_photos
-
-    console = Console()
-    classifier = load_classifier(models, crops, device, labels)
-    photos = labelled_photos(root, classifier.class_names)[:limit]
+def _number(text: str) -> float:
     try:
-        result = evaluate_classifier(classifier, photos, progress=True)
-    except KeyboardInterrupt:
-        console.error("interrupted: the evaluation is not complete")
-        raise typer.Exit(130) from None
-    console.result(result.table())
-    if json is not None:
-        write_json(json, {"dataset": "imagenet", "models": [*map(str, models)], "crops": crops, **result.to_dict()})
-    if result.failed:
-        console.error(f"error: {len(result.failed)} of {result.images} photos failed")
-        raise typer.Exit(2)
-
-
-def _ablate(
-    root: Path,
-    split: str,
-    model: Path | None,
-    config: Path | None,
-    proposals: Source | None,
-    limit: int | None,
-    json: Path | None,
-    device: str,
-) -> None:
-    if json is not None:
-        check_writable_file(json, "--json")
-    from detector.evaluation.ablation import ablate_dataset
-    from detector.pipeline import load_detector
-    from proposals import warm_up
-
-    console = Console()
-    warm_up(console.result)
-    detector = load_detector(model, device, config, proposals)
-    images = VOCDataset(root, split, detector.class_names)
-    try:
-        results = ablate_dataset(detector, images.first(limit or len(images)), progress=True)
-    except KeyboardInterrupt:
-        console.error("interrupted: the evaluation is not complete")
-        raise typer.Exit(130) from None
-    for name, result in results.items():
-        console.result(f"{name:24} mAP {100 * result.mean_ap:.1f}")
-    if json is not None:
-        write_json(json, {name: {"mAP": r.mean_ap, "metric": r.metric} for name, r in results.items()})
+        return float(text)
+    except ValueError:
+        raise InputError(f"--iou: '{text}' is no number") from None

@@ -8,7 +8,8 @@ from detector.evaluation.diagnosis import Diagnosis, diagnose
 from detector.evaluation.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_average_precision
 from detector.evaluation.localisation import LocalisationResult, localisation_error
 from detector.evaluation.metrics import METRICS, Metric, judge
-from detector.evaluation.predictions import Prediction, detection_table, predict
+from detector.evaluation.explanation import explain
+from detector.evaluation.predictions import Prediction, detection_table, failures, mean_seconds, predict
 from detector.evaluation.report import Evaluation, evaluate
 from detector.evaluation.running import run_detector, write_predictions
 from detector.evaluation.table import DetectionTable
@@ -37,8 +38,11 @@ __all__ = [
     "detection_table",
     "diagnose",
     "evaluate",
+    "explain",
+    "failures",
     "ilsvrc_average_precision",
     "judge",
+    "mean_seconds",
     "localisation_error",
     "predict",
     "run_detector",

@@ -183,6 +183,17 @@ def detection_table(truth: GroundTruth, predictions: Sequence[Prediction]) -> De
     return DetectionTable.from_detections(truth, found)
 
 
+def failures(predictions: Sequence[Prediction]) -> dict[str, str]:
+    """Image id and error of the images that failed."""
+    return {str(p.image_id): p.error or "failed" for p in predictions if p.detections is None}
+
+
+def mean_seconds(predictions: Sequence[Prediction]) -> float | None:
+    """Mean time of an image; None if none is known."""
+    seconds = [prediction.seconds for prediction in predictions if prediction.seconds is not None]
+    return sum(seconds) / len(seconds) if seconds else None
+
+
 def joined_traces(predictions: Sequence[Prediction], truth: GroundTruth) -> ObjectTraces | None:
     """The traces of all objects in the order of the data set; None if those of an image with objects are missing."""
     places = {image_id: i for i, image_id in enumerate(truth.image_ids)}

@@ -9,7 +9,6 @@ from detector.evaluation.coco import COCOResult, coco_average_precision
 from detector.evaluation.formatting import number, percent
 from detector.evaluation.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_average_precisions
 from detector.evaluation.metrics import Metric, check_metric, thresholds_of
-from detector.evaluation.predictions import Prediction
 from detector.evaluation.sizes import ALL, AREA_RANGES
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import VOCResult, voc_average_precisions
@@ -113,34 +112,33 @@ def evaluate(
     iou_thresholds: Sequence[float] | None = None,
     blacklist: Blacklist | None = None,
     *,
-    predictions: Sequence[Prediction] = (),
     data: str = "",
+    seconds_per_image: float | None = None,
+    failed: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Evaluation:
     """Judge the detections in the images of a data set.
 
         predictions = predict(detector, truth, folder)
-        evaluate(truth, detection_table(truth, predictions), "voc07", predictions=predictions).table()
+        evaluate(truth, detection_table(truth, predictions), "voc07", failed=failures(predictions)).table()
 
     Args:
         metric: `voc07` (11 points), `voc10` (area), `coco` or `ilsvrc`.
         iou_thresholds: 0.5 by default; for `coco` 0.5, 0.55, ... 0.95.
         blacklist: pairs of an image and a class that ILSVRC does not judge.
-        predictions: what the detections come from, for times and failures.
-        data, notes: see `Evaluation`.
+        data, seconds_per_image, failed, notes: see `Evaluation`.
 
     Raises:
         InputError: the metric is unknown, a threshold is wrong, or the detections are those of other images.
     """
     check_metric(metric, blacklist)
     thresholds = thresholds_of(metric, iou_thresholds)
-    seconds = [prediction.seconds for prediction in predictions if prediction.seconds is not None]
     more: dict[str, Any] = {
         "images": len(truth.image_ids),
         "data": data,
         "notes": tuple(notes),
-        "seconds_per_image": sum(seconds) / len(seconds) if seconds else None,
-        "failed": {str(p.image_id): p.error or "failed" for p in predictions if p.detections is None},
+        "seconds_per_image": seconds_per_image,
+        "failed": dict(failed or {}),
     }
     if metric == "coco":
         return Evaluation(result=coco_average_precision(truth, detections, thresholds), **more)

@@ -8,7 +8,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.evaluation.metrics import METRICS, Metric
-from detector.evaluation.predictions import Prediction, detection_table
+from detector.evaluation.predictions import Prediction, detection_table, failures, mean_seconds
 from detector.evaluation.report import evaluate
 
 NAMES = ("cat", "dog")
@@ -24,10 +24,11 @@ def found(image_id: str, seconds: float = 0.5) -> Prediction:
 
 PREDICTIONS = [found("a"), Prediction("b", None, error="is broken"), found("c", 1.0)]
 TABLE = detection_table(TRUTH, PREDICTIONS)
+RUN = {"failed": failures(PREDICTIONS), "seconds_per_image": mean_seconds(PREDICTIONS)}
 
 
 def test_the_report() -> None:
-    evaluation = evaluate(TRUTH, TABLE, "voc10", predictions=PREDICTIONS, data="val", notes=["a note"])
+    evaluation = evaluate(TRUTH, TABLE, "voc10", **RUN, data="val", notes=["a note"])
     # Two detections of each class, with equal scores, so that they keep the order of the images: the first of
     # the cats and the second of the dogs is right.
     content = evaluation.to_dict()
@@ -64,7 +65,7 @@ def test_the_report() -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_tells_its_map_and_is_json(metric: Metric) -> None:
-    evaluation = evaluate(TRUTH, TABLE, metric, predictions=PREDICTIONS)
+    evaluation = evaluate(TRUTH, TABLE, metric, **RUN)
     content = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
     assert content["metric"] == metric
     assert 0 < content["mAP"] <= 1
@@ -101,6 +102,7 @@ def test_without_any_object_or_time() -> None:
     evaluation = evaluate(empty, detection_table(empty, [Prediction("b", Detections([], [], [], NAMES, (9, 9)))]))
     content = evaluation.to_dict()
     assert [content[key] for key in ("mAP", "precision", "recall", "seconds_per_image")] == [None] * 4
+    assert mean_seconds([Prediction("b", None)]) is None
     assert "seconds" not in evaluation.table()
 
 

@@ -1,0 +1,156 @@
+"""The modes of `detector evaluate`: run a model, compare two, count a classifier's hits, take an R-CNN apart."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from detector.cli.classify import NO_CLASSIFIER
+from detector.cli.console import Console
+from detector.config import Source
+from detector.data.reading import DataSet
+from detector.data.voc import VOCDataset
+from detector.errors import InputError
+from detector.evaluation import Metric, compare
+from detector.evaluation.formats import ReadDetections, from_predictions, read_detections
+from detector.evaluation.predictions import known_classes
+from detector.evaluation.running import run_detector
+from detector.output import check_writable_file, write_json
+
+
+def run_model(
+    console: Console,
+    read: Callable[[Sequence[str]], DataSet],
+    model: Path | None,
+    config: Path | None,
+    proposals: Source | None,
+    device: str,
+    save: Path | None,
+    trace: bool,
+) -> tuple[DataSet, ReadDetections] | None:
+    """The detections of a model in the images of the data set that `read` gives for its class names.
+
+    None in all processes of torchrun but the first.
+    """
+    from detector.pipeline import load_detector  # imports torch, for which --help and --detections need not wait
+    from proposals import warm_up
+
+    warm_up(console.result)
+    detector = load_detector(model, device, config, proposals)
+    data = read(detector.class_names)
+    same = known_classes(data.truth.class_names, detector.class_names, "the model")
+    notes = []
+    if unknown := [name for name in data.truth.class_names if name not in same]:
+        notes.append(f"classes that the model does not know, not judged: {', '.join(unknown)}")
+        data = data.of_classes(list(same))
+    if renamed := [f"{name} = {known}" for name, known in same.items() if name != known]:
+        notes.append(f"classes of the data set, as the model names them: {', '.join(renamed)}")
+    if data.folder is None:
+        raise InputError("give --root, the folder of the photos, or --detections")
+    predictions = run_detector(
+        detector,
+        data.truth,
+        data.folder,
+        save,
+        made_by={"model": str(model or config), "detector": detector.fingerprint},
+        trace=trace,
+        progress=True,
+    )
+    if predictions is None:
+        return None
+    return replace(data, notes=(*data.notes, *notes)), from_predictions(predictions, data.truth)
+
+
+def compare_files(
+    console: Console,
+    data: DataSet,
+    files: tuple[Path, Path],
+    metric: Metric,
+    iou_thresholds: Sequence[float] | None,
+    ignore_unknown_classes: bool,
+    json: Path | None,
+) -> None:
+    """The difference of two files of detections."""
+    found = [read_detections(file, data.truth, ignore_unknown_classes=ignore_unknown_classes) for file in files]
+    result = compare(
+        data.truth,
+        found[0].table,
+        found[1].table,
+        metric,
+        iou_thresholds,
+        data.blacklist,
+        names=(str(files[0]), str(files[1])),
+    )
+    console.result(result.table())
+    for file, one in zip(files, found, strict=True):
+        for line in one.notes():
+            console.result(f"{file}: {line}")
+    if json is not None:
+        write_json(json, result.to_dict())
+
+
+def evaluate_classifier(
+    root: Path,
+    models: Sequence[Path],
+    crops: int,
+    labels: Path | None,
+    limit: int | None,
+    json: Path | None,
+    device: str,
+) -> None:
+    """Top-1 and top-5 hits on labelled photos."""
+    if json is not None:
+        check_writable_file(json, "--json")
+    if not models:
+        raise InputError(f"--dataset imagenet: {NO_CLASSIFIER}")
+    from detector.classification import evaluation
+    from detector.classification.pipeline import load_classifier
+    from detector.data.image_folder import labelled_photos
+
+    console = Console()
+    classifier = load_classifier(models, crops, device, labels)
+    photos = labelled_photos(root, classifier.class_names)[:limit]
+    try:
+        result = evaluation.evaluate_classifier(classifier, photos, progress=True)
+    except KeyboardInterrupt:
+        console.error("interrupted: the evaluation is not complete")
+        raise typer.Exit(130) from None
+    console.result(result.table())
+    if json is not None:
+        write_json(json, {"dataset": "imagenet", "models": [*map(str, models)], "crops": crops, **result.to_dict()})
+    if result.failed:
+        console.error(f"error: {len(result.failed)} of {result.images} photos failed")
+        raise typer.Exit(2)
+
+
+def ablate(
+    root: Path,
+    split: str,
+    model: Path | None,
+    config: Path | None,
+    proposals: Source | None,
+    limit: int | None,
+    json: Path | None,
+    device: str,
+) -> None:
+    """mAP of an R-CNN's softmax and SVMs, each with and without box regression."""
+    if json is not None:
+        check_writable_file(json, "--json")
+    from detector.evaluation.ablation import ablate_dataset
+    from detector.pipeline import load_detector
+    from proposals import warm_up
+
+    console = Console()
+    warm_up(console.result)
+    detector = load_detector(model, device, config, proposals)
+    images = VOCDataset(root, split, detector.class_names)
+    try:
+        results = ablate_dataset(detector, images.first(limit or len(images)), progress=True)
+    except KeyboardInterrupt:
+        console.error("interrupted: the evaluation is not complete")
+        raise typer.Exit(130) from None
+    for name, result in results.items():
+        console.result(f"{name:24} mAP {100 * result.mean_ap:.1f}")
+    if json is not None:
+        write_json(json, {name: {"mAP": r.mean_ap, "metric": r.metric} for name, r in results.items()})

@@ -1,0 +1,117 @@
+"""A data set by its layout, from what a user names: folders, a split, annotations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+from detector.data.coco import read_coco
+from detector.data.ground_truth import GroundTruth
+from detector.data.ilsvrc import read_blacklist, read_ilsvrc
+from detector.data.voc import VOC_CLASSES, VOCDataset
+from detector.data.voc_archive import read_voc
+from detector.data.yolo import read_yolo
+from detector.errors import InputError
+from detector.evaluation.ilsvrc import Blacklist
+
+Layout = Literal["voc", "coco", "ilsvrc", "yolo"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DataSet:
+    """Ground truth and where its photos are.
+
+    Attributes:
+        truth: the objects.
+        name: for the reader of a result: a split, a file.
+        folder: of the photos, to which `truth.files` are relative; None if it is not known.
+        blacklist: what ILSVRC does not judge.
+        notes: what the reader has to know, a line each.
+    """
+
+    truth: GroundTruth
+    name: str
+    folder: Path | None = None
+    blacklist: Blacklist | None = None
+    notes: tuple[str, ...] = ()
+
+    def of_classes(self, names: Sequence[str]) -> Self:
+        """Some of the classes; raises `InputError` if one is unknown."""
+        truth = self.truth.of_classes(names)
+        if self.blacklist is None:
+            return replace(self, truth=truth)
+        place = np.full(len(self.truth.class_names), -1)
+        place[[self.truth.class_names.index(name) for name in names]] = np.arange(len(names))
+        labels = place[self.blacklist.labels]
+        kept = Blacklist(self.blacklist.images[labels >= 0], labels[labels >= 0])
+        return replace(self, truth=truth, blacklist=kept)
+
+    def first(self, count: int) -> Self:
+        """The first `count` images."""
+        blacklist = self.blacklist
+        if blacklist is not None:
+            kept = blacklist.images < count
+            blacklist = Blacklist(blacklist.images[kept], blacklist.labels[kept])
+        return replace(self, truth=self.truth.first(count), blacklist=blacklist)
+
+
+def read_data_set(
+    layout: Layout,
+    *,
+    root: Path | None = None,
+    annotations: Path | None = None,
+    split: str | None = None,
+    class_names: Sequence[str] = VOC_CLASSES,
+    classes: Sequence[str] | None = None,
+    class_map: Path | None = None,
+    blacklist: Path | None = None,
+) -> DataSet:
+    """Read the ground truth of a data set.
+
+    Args:
+        layout: `voc`: `root` holds JPEGImages, Annotations and ImageSets, and `split` is a list in the latter; or
+            `annotations` is an archive of that, or a folder of XML files. `coco`: `annotations` is the JSON file, and
+            `root` holds the photos. `ilsvrc`: `annotations` is the folder of XML files, `split` the list file,
+            `class_map` the file that names the synsets, `blacklist` the file of what is not judged. `yolo`:
+            `annotations` is the data.yaml, `split` one of its lists, val by default.
+        class_names: of a `voc` data set; any other name in it is an error.
+        classes: judge only these.
+
+    Raises:
+        InputError: something that the layout needs is not named, or what its reader refuses.
+    """
+    if layout == "voc":
+        data = _voc(root, annotations, split, class_names, classes)
+    elif annotations is None:
+        raise InputError(f"--dataset {layout} needs --annotations: {_ANNOTATIONS[layout]}")
+    elif layout == "coco":
+        data = DataSet(truth=read_coco(annotations), name=annotations.name, folder=root)
+    elif layout == "yolo":
+        truth = read_yolo(annotations, split or "val")
+        data = DataSet(truth=truth, name=split or "val", folder=root or annotations.parent)
+    else:
+        if split is None or class_map is None:
+            raise InputError("--dataset ilsvrc needs --split, the list file, and --class-map, the names of the synsets")
+        data = _ilsvrc(root, annotations, Path(split), class_map, blacklist)
+    return data if classes is None or layout == "voc" else data.of_classes(classes)
+
+
+_ANNOTATIONS = {"coco": "the JSON file", "yolo": "the data.yaml", "ilsvrc": "the folder of XML files"}
+
+
+def _voc(
+    root: Path | None,
+    annotations: Path | None,
+    split: str | None,
+    class_names: Sequence[str],
+    classes: Sequence[str] | None,
+) -> DataSet:
+    if annotations is not None:
+        truth = read_voc(annotations, split, class_names if classes is None else classes, classes is not None)
+        return DataSet(truth=truth, name=split or annotations.name, folder=root)
+    if root is None or split is None:
+        raise InputError("--dataset voc needs --root, the folder that holds JPEGImages, and --split, a list of images")
+    dataset = VOCDataset(root, split, classes or class_names, ignore_other_classes=classes is not None)
+    return DataSet(truth=dataset.ground_truth(), name=split, folder=dataset.root / "JPEGImages")

@@ -1,0 +1,76 @@
+"""The why-report of an evaluation."""
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+from detector.data.ground_truth import GroundTruth
+from detector.evaluation.bootstrap import bootstrap_average_precision
+from detector.evaluation.coco import COCOResult
+from detector.evaluation.diagnosis import diagnose
+from detector.evaluation.html import About, write_report
+from detector.evaluation.metrics import IOU_THRESHOLD, judge
+from detector.evaluation.report import Evaluation
+from detector.evaluation.table import DetectionTable
+from detector.evaluation.traces import ObjectTraces
+from detector.evaluation.voc import VOCMetric, VOCResult
+from detector.versions import installed_version
+
+_PACKAGES = ("inception-rcnn", "numpy", "hotcoco")
+
+
+def explain(
+    path: Path,
+    truth: GroundTruth,
+    detections: DetectionTable,
+    evaluation: Evaluation,
+    *,
+    title: str,
+    files: Mapping[str, str] | None = None,
+    traces: ObjectTraces | None = None,
+    photos: Path | None = None,
+    resamples: int = 1000,
+) -> None:
+    """Write the why-report of an evaluation, see `html.write_report`.
+
+    What VOC's metrics say of one IoU threshold is explained as it is. COCO's and ILSVRC's numbers come first in the
+    report, and what follows is about VOC's area metric at their IoU of 0.5: the kinds of errors are defined by it.
+
+    Args:
+        truth, detections, evaluation: that belong together.
+        title: what was evaluated, such as a model's name.
+        files: what went in, by what it is.
+        traces: what became of the objects in the detector.
+        photos: folder of the images, for pictures of the worst.
+        resamples: of the bootstrap of the intervals.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    result, threshold = evaluation.result, IOU_THRESHOLD
+    metric: VOCMetric = "voc10"
+    numbers: dict[str, float] = {}
+    if isinstance(result, VOCResult):
+        metric, threshold = result.metric, result.iou_threshold
+    elif isinstance(result, COCOResult):
+        numbers = {name: result.summary[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")}
+    else:
+        numbers = {"mAP of ILSVRC": result.mean_ap}
+    judgements, curve = judge(truth, detections, metric, [threshold])
+    write_report(
+        path,
+        truth,
+        detections,
+        diagnose(truth, detections, metric=metric, iou_threshold=threshold, traces=traces),
+        About(
+            title=title,
+            data=evaluation.data,
+            files=files or {},
+            versions={"Python": platform.python_version(), **{name: installed_version(name) for name in _PACKAGES}},
+            excluded=evaluation.failed,
+            numbers=numbers,
+            seconds_per_image=evaluation.seconds_per_image,
+        ),
+        intervals=bootstrap_average_precision(judgements, curve, resamples=resamples),
+        photos=photos,
+    )
