@@ -16,7 +16,6 @@ from detector.evaluation import Metric, explain
 from detector.evaluation import evaluate as judge
 from detector.evaluation.formats import read_detections
 from detector.output import check_writable_file, write_json
-from detector.paths import DEFAULT_MODEL
 
 # The metric of each data set's own benchmark.
 _METRICS: dict[str, Metric] = {"voc": "voc07", "coco": "coco", "ilsvrc": "ilsvrc", "yolo": "coco"}
@@ -186,11 +185,10 @@ def evaluate(
         else:
             if dataset == "voc" and root is not None and split is not None:
                 VOCDataset(root, split)  # a wrong folder shows before a model is loaded
-            model = model or (DEFAULT_MODEL if config is None else None)
             ran = run_model(console, read, model, config, proposals, device, save_detections, report is not None)
             if ran is None:  # another of torchrun's processes tells the result
                 return
-            data, found = ran
+            data, found, model = ran
         evaluation = judge(
             data.truth,
             found.table,

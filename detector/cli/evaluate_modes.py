@@ -28,15 +28,18 @@ def run_model(
     device: str,
     save: Path | None,
     trace: bool,
-) -> tuple[DataSet, ReadDetections] | None:
-    """The detections of a model in the images of the data set that `read` gives for its class names.
+) -> tuple[DataSet, ReadDetections, Path | None] | None:
+    """The detections of a model in the images of the data set that `read` gives for its class names, and its file.
 
     None in all processes of torchrun but the first.
     """
-    from detector.pipeline import load_detector  # imports torch, for which --help and --detections need not wait
+    # They import torch, for which --help and --detections need not wait.
+    from detector.pipeline import load_detector
+    from detector.weights import DEFAULT_MODEL
     from proposals import warm_up
 
     warm_up(console.result)
+    model = model or (DEFAULT_MODEL if config is None else None)
     detector = load_detector(model, device, config, proposals)
     data = read(detector.class_names)
     same = known_classes(data.truth.class_names, detector.class_names, "the model")
@@ -59,7 +62,7 @@ def run_model(
     )
     if predictions is None:
         return None
-    return replace(data, notes=(*data.notes, *notes)), from_predictions(predictions, data.truth)
+    return replace(data, notes=(*data.notes, *notes)), from_predictions(predictions, data.truth), model
 
 
 def compare_files(
