@@ -5,16 +5,18 @@ Source: https://cocodataset.org/#format-results. Coordinates are 0-based, and ri
 fields, such as segmentations, are passed over.
 """
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
+from detector.data.ground_truth import GroundTruth
 from detector.evaluation.formats.collector import Collector, Part
-from detector.evaluation.formats.json_stream import read_records
-from detector.evaluation.formats.places import by_class_id, class_ids
+from detector.evaluation.formats.files import text_file
+from detector.evaluation.formats.json_stream import checked_fields, read_records
+from detector.evaluation.formats.places import class_ids
+from detector.evaluation.table import DetectionTable
 
 
 class _Record(msgspec.Struct, gc=False):  # not tracked: a million of them would be looked through again and again
@@ -24,7 +26,6 @@ class _Record(msgspec.Struct, gc=False):  # not tracked: a million of them would
     score: float
 
 
-_FIELDS = {field.name: field.type for field in msgspec.structs.fields(_Record)}
 _EXPECTED = {
     "image_id": "a whole number or text",
     "category_id": "a whole number or text",
@@ -39,18 +40,18 @@ def read_coco(path: Path, into: Collector) -> None:
     Raises:
         InputError: the file cannot be read, is not JSON, or has too many faults.
     """
-    into.classes = by_class_id(class_ids(into.truth))
+    into.find_classes_by(class_ids(into.truth))
     for first, values, plain in read_records(path, msgspec.json.Decoder(list[_Record])):
         numbers = range(first, first + len(values))
         if plain:
             checked = [(n, _checked(path, n, value, into)) for n, value in zip(numbers, values, strict=True)]
             good = [(n, record) for n, record in checked if record is not None]
-            add_records(path, [n for n, _ in good], [record for _, record in good], into)
+            _add(path, [n for n, _ in good], [record for _, record in good], into)
         else:
-            add_records(path, numbers, values, into)
+            _add(path, numbers, values, into)
 
 
-def add_records(path: Path, numbers: Any, records: list[_Record], into: Collector) -> None:
+def _add(path: Path, numbers: Sequence[int], records: list[_Record], into: Collector) -> None:
     """Hand records on in columns."""
     boxes = np.array([record.bbox for record in records], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
@@ -68,18 +69,26 @@ def add_records(path: Path, numbers: Any, records: list[_Record], into: Collecto
 
 def _checked(path: Path, number: int, value: object, into: Collector) -> _Record | None:
     """The record that a JSON value is; None after its faults were noted."""
-    where = f"record {number}"
-    if not isinstance(value, dict):
-        into.faults.add(path, where, f"is {json.dumps(value)[:40]}, expected an object with named fields")
-        return None
-    good: dict[str, Any] = {}
-    for name, kind in _FIELDS.items():
-        if name not in value:
-            into.faults.add(path, where, f"field {name} is missing")
-            continue
-        try:
-            good[name] = msgspec.convert(value[name], kind)
-        except (msgspec.ValidationError, OverflowError):
-            found = json.dumps(value[name])[:40]
-            into.faults.add(path, where, f"field {name} is {found}, expected {_EXPECTED[name]}")
-    return _Record(**good) if len(good) == len(_FIELDS) else None
+    fields = checked_fields(value, _Record, _EXPECTED, lambda fault: into.faults.add(path, f"record {number}", fault))
+    return None if fields is None else _Record(**fields)
+
+
+def write_coco(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
+    """Write a results file, a line a detection, with all digits.
+
+    x, y and the score are read again as they were; right and bottom as the sum of two 64-bit numbers, which the last
+    bit may miss.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    boxes = table.boxes.copy()
+    boxes[:, 2:] -= boxes[:, :2]
+    with text_file(path) as file:
+        file.write("[")
+        columns = zip(table.images.tolist(), table.labels.tolist(), boxes.tolist(), table.scores.tolist(), strict=True)
+        for row, (image, label, box, score) in enumerate(columns):
+            record = _Record(truth.image_ids[image], truth.class_ids[label], tuple(box), score)
+            file.write(",\n" if row else "\n")
+            file.write(msgspec.json.encode(record).decode())
+        file.write("\n]\n")

@@ -1,7 +1,7 @@
 """Detections of a file, checked and gathered part by part into a table."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from detector.data.faults import Faults
 from detector.data.ground_truth import GroundTruth, joined
 from detector.errors import InputError
-from detector.evaluation.formats.places import AMBIGUOUS, Key, Places, by_class_name, image_places
+from detector.evaluation.formats.places import AMBIGUOUS, UNKNOWN, Key, Places, by_class_name, image_places
 from detector.evaluation.table import DetectionTable
 
 _NAMED = 5
@@ -45,7 +45,7 @@ class Collector:
 
     Attributes:
         faults: for what cannot be a number at all; `add` notes its own there.
-        classes: how a class of the file is found; by name unless a reader sets another.
+        images, classes: how an image and a class of the file are found; by name unless a reader sets another way.
         outside: detections so far of images that are not in the ground truth.
         unknown_classes: the number of detections so far of each class that is not in the ground truth.
     """
@@ -54,12 +54,19 @@ class Collector:
         self.truth = truth
         self.faults = faults or Faults()
         self.images = image_places(truth)
-        self.classes: Places = by_class_name(truth)
+        self.classes = by_class_name(truth)
+        self._known = ", ".join(truth.class_names)
         self.outside = 0
         self.unknown_classes: Counter[Key] = Counter()
         self._total = 0
         self._stranger: Key = ""
         self._columns: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def find_classes_by(self, ids: Mapping[Key, int]) -> None:
+        """Let classes go by ids, id -> index, and by no likeness of names."""
+        self.classes = Places(lambda key: ids.get(key, UNKNOWN))
+        first = {index: key for key, index in reversed(ids.items())}
+        self._known = ", ".join(f"{first[i]} {name}" for i, name in enumerate(self.truth.class_names) if i in first)
 
     def add(self, part: Part) -> None:
         """Check a part and keep the detections of images and classes of the ground truth.
@@ -80,6 +87,11 @@ class Collector:
         kept = ~outside & ~unknown
         self._columns.append((images[kept], labels[kept], part.boxes[kept], part.scores[kept]))
 
+    def matched_classes(self) -> dict[Key, str]:
+        """The ground truth's names of the classes that were met, by what the file says, in the ground truth's order."""
+        known = sorted(((index, key) for key, index in self.classes.items() if index >= 0), key=lambda one: one[0])
+        return {key: self.truth.class_names[index] for index, key in known}
+
     def _check(self, part: Part, images: npt.NDArray[np.int64]) -> None:
         with np.errstate(invalid="ignore"):
             finite = np.isfinite(part.boxes).all(axis=1)
@@ -94,9 +106,7 @@ class Collector:
             if not finite[row]:
                 self.faults.add(part.file, where, f"field {part.box_field}: corners {corners} are not finite")
             elif not whole[row]:
-                self.faults.add(
-                    part.file, where, f"field {part.box_field}: corners {corners} have no width or no height between them"
-                )
+                self.faults.add(part.file, where, f"field {part.box_field}: no width or height between {corners}")
             if not scored[row]:
                 self.faults.add(part.file, where, f"field score is {part.scores[row]}, expected a finite number")
 
@@ -109,11 +119,15 @@ class Collector:
         """
         self.faults.check()
         if self.unknown_classes and not ignore_unknown_classes:
-            raise InputError(f"{path}: {unknown_classes(self.unknown_classes, self.classes, self.truth)}")
+            found = some([key for key, _ in self.unknown_classes.most_common()])
+            raise InputError(
+                f"{path}: {self.unknown_classes.total()} detections are of classes that the data set does not have "
+                f"({found}); it has {self._known}; correct them, or ignore unknown classes"
+            )
         if self._total and self.outside == self._total:
             raise InputError(
-                f"{path}: none of its {self._total} detections is of an image of the data set: image "
-                f"{self._stranger!r} is unknown, known are {some(self.truth.image_ids)}; give the results of this data set"
+                f"{path}: none of the images of its {self._total} detections is in the data set, such as "
+                f"{self._stranger!r}; it has {some(self.truth.image_ids)}"
             )
         images, labels, boxes, scores = zip(*self._columns, strict=True) if self._columns else ([], [], [], [])
         return DetectionTable(
@@ -124,17 +138,6 @@ class Collector:
             boxes=joined(boxes, (0, 4)),
             scores=joined(scores, (0,)),
         )
-
-
-def unknown_classes(counts: Counter[Key], places: Places, truth: GroundTruth) -> str:
-    """The line that says which classes are unknown and which are known."""
-    found = some([key for key, _ in counts.most_common()])
-    ids = {index: key for key, index in reversed(places.items()) if index >= 0 and key != truth.class_names[index]}
-    known = ", ".join(f"{ids[i]!r} {name}" if i in ids else name for i, name in enumerate(truth.class_names))
-    return (
-        f"{counts.total()} detections are of classes that the data set does not have ({found}); it has {known}; "
-        "correct them, or ignore unknown classes"
-    )
 
 
 def some(values: Sequence[Any]) -> str:

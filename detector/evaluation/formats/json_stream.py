@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -53,9 +53,7 @@ def read_records(path: Path, decoder: msgspec.json.Decoder[list[Any]], first_key
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _read(
-    path: Path, file: BinaryIO, decoder: msgspec.json.Decoder[list[Any]], first_key: bytes
-) -> Iterator[Records]:
+def _read(path: Path, file: BinaryIO, decoder: msgspec.json.Decoder[list[Any]], first_key: bytes) -> Iterator[Records]:
     text = file.read(CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:1] == b"{":
         raise InputError(f"{path}: holds no list; expected a JSON list")
@@ -104,3 +102,35 @@ def _decode(text: bytes, first: int, decoder: msgspec.json.Decoder[list[Any]]) -
         return Records(first, json.loads(text), True)
     except (ValueError, RecursionError) as error:
         return error
+
+
+def checked_fields(
+    value: object, kind: type[msgspec.Struct], expected: Mapping[str, str], note: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """The fields of a JSON value that should be a `kind`.
+
+    Args:
+        value: from Python's `json`.
+        kind: its fields may be missing if they have defaults.
+        expected: what a fault says of each field.
+        note: called with every fault.
+
+    Returns:
+        None if there were faults.
+    """
+    if not isinstance(value, dict):
+        note(f"is {json.dumps(value)[:40]}, expected an object with named fields")
+        return None
+    good, faults = {}, 0
+    for field in msgspec.structs.fields(kind):
+        if field.name not in value:
+            if field.required:
+                note(f"field {field.name} is missing")
+                faults += 1
+            continue
+        try:
+            good[field.name] = msgspec.convert(value[field.name], field.type)
+        except (msgspec.ValidationError, OverflowError):
+            note(f"field {field.name} is {json.dumps(value[field.name])[:40]}, expected {expected[field.name]}")
+            faults += 1
+    return None if faults else good

@@ -1,10 +1,11 @@
 """Which image and class of a ground truth an id or a name in a file of detections means."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 
 from detector.data.class_names import same_classes
 from detector.data.ground_truth import GroundTruth
+from detector.errors import InputError
 
 Key = str | int
 
@@ -51,6 +52,19 @@ def image_places(truth: GroundTruth) -> Places:
     return Places(resolve)
 
 
+def image_names(truth: GroundTruth, names: Sequence[str]) -> list[str]:
+    """`names`, one an image, after making sure that `image_places` finds the images by them.
+
+    Raises:
+        InputError: a name is that of another image too.
+    """
+    places = image_places(truth)
+    for index, name in enumerate(names):
+        if places[name] != index:
+            raise InputError(f"image {truth.image_ids[index]!r}: {name!r} is the name of another image too")
+    return list(names)
+
+
 def class_ids(truth: GroundTruth) -> dict[Key, int]:
     """Indices of classes by `truth.class_ids`; an id that is a number also as text, and the other way round."""
     places: dict[Key, int] = {class_id: index for index, class_id in enumerate(truth.class_ids)}
@@ -60,11 +74,6 @@ def class_ids(truth: GroundTruth) -> dict[Key, int]:
         elif class_id.isascii() and class_id.isdigit() and str(int(class_id)) == class_id:
             places.setdefault(int(class_id), index)
     return places
-
-
-def by_class_id(places: Mapping[Key, int]) -> Places:
-    """Indices of classes by the ids of `places`, without any likeness."""
-    return Places(lambda key: places.get(key, UNKNOWN))
 
 
 def by_class_name(truth: GroundTruth) -> Places:

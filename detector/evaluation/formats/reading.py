@@ -1,16 +1,22 @@
-"""Detections of any detector, from a file or folder of any of the formats."""
+"""Detections of any detector, from and to a file or folder of any of the formats."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.formats.coco import read_coco
+from detector.evaluation.formats.coco import read_coco, write_coco
 from detector.evaluation.formats.collector import Collector
+from detector.evaluation.formats.csv import read_csv, write_csv
+from detector.evaluation.formats.ilsvrc import read_ilsvrc, write_ilsvrc
+from detector.evaluation.formats.own import read_own, write_own
 from detector.evaluation.formats.places import Key
 from detector.evaluation.formats.recognition import FORMATS, Format, recognise
-from detector.evaluation.table import DetectionTable
+from detector.evaluation.formats.voc import read_voc, write_voc
+from detector.evaluation.formats.yolo import read_yolo, write_yolo
+from detector.evaluation.predictions import Prediction, detection_table, joined_traces
+from detector.evaluation.table import DetectionTable, check_same_data
 from detector.evaluation.traces import ObjectTraces
 
 
@@ -25,10 +31,9 @@ class ReadDetections:
             entries of such images).
         unknown_classes: detections of classes that are not in the ground truth, left out, by the class.
         classes: how the file's classes were matched: what the file says -> the name in the ground truth.
-        failed: image id and reason of images that the detector did not do (only the project's own format tells);
-            those of other formats without detections have none.
-        seconds: time an image by image id (only the project's own format).
-        traces: what became of the objects (only the project's own format).
+        predictions: of all images in their order, with times and failures; only the project's own format tells. In
+            other formats an image without detections is one in which nothing was found.
+        traces: what became of the objects, if a file of the project's own format holds that of all of them.
     """
 
     table: DetectionTable
@@ -36,9 +41,18 @@ class ReadDetections:
     outside: int = 0
     unknown_classes: Mapping[Key, int] = field(default_factory=dict)
     classes: Mapping[Key, str] = field(default_factory=dict)
-    failed: Mapping[str | int, str] = field(default_factory=dict)
-    seconds: Mapping[str | int, float] | None = None
+    predictions: Sequence[Prediction] = ()
     traces: ObjectTraces | None = None
+
+    @property
+    def failed(self) -> dict[str | int, str]:
+        """Image id and reason of the images that the detector did not do."""
+        return {one.image_id: one.error for one in self.predictions if one.error is not None}
+
+    @property
+    def seconds(self) -> dict[str | int, float] | None:
+        """Time of the images by their ids; None if no time is known."""
+        return {one.image_id: one.seconds for one in self.predictions if one.seconds is not None} or None
 
     def notes(self) -> list[str]:
         """What a reader of the result must know, a line each."""
@@ -47,6 +61,8 @@ class ReadDetections:
         if other:
             matched = ", ".join(f"{key} = {name}" for key, name in other.items())
             lines.append(f"classes of the detections, as the data set names them: {matched}")
+        if self.failed:
+            lines.append(f"{len(self.failed)} images of the data set have no entry; their objects count as not found")
         if self.outside:
             what = "entries" if self.format == "own" else "detections"
             lines.append(f"{self.outside} {what} of images that are not in the data set, left out")
@@ -80,6 +96,8 @@ def read_detections(
     chosen = recognise(path, truth) if format is None else format
     if chosen not in FORMATS:
         raise InputError(f"unknown format of detections '{chosen}', known are {', '.join(FORMATS)}")
+    if chosen == "own":
+        return _read_own(path, truth, ignore_unknown_classes)
     into = Collector(truth)
     _READERS[chosen](path, into)
     table = into.table(path, ignore_unknown_classes=ignore_unknown_classes)
@@ -88,8 +106,52 @@ def read_detections(
         format=chosen,
         outside=into.outside,
         unknown_classes=dict(into.unknown_classes),
-        classes={key: truth.class_names[index] for key, index in into.classes.items() if index >= 0},
+        classes=into.matched_classes(),
     )
 
 
-_READERS: dict[Format, Callable[[Path, Collector], None]] = {"coco": read_coco}
+def _read_own(path: Path, truth: GroundTruth, ignore_unknown_classes: bool) -> ReadDetections:
+    result = read_own(path, truth, ignore_unknown_classes=ignore_unknown_classes)
+    traced = any(one.traces is not None for one in result.predictions)
+    return ReadDetections(
+        table=detection_table(truth, result.predictions),
+        format="own",
+        outside=result.outside,
+        unknown_classes=dict(result.unknown_classes),
+        classes=result.classes,
+        predictions=result.predictions,
+        traces=joined_traces(result.predictions, truth) if traced else None,
+    )
+
+
+def write_detections(path: str | Path, table: DetectionTable, truth: GroundTruth, format: Format) -> None:
+    """Write detections for others, or for `read_detections`: a folder for `voc` and `yolo`, a file for the rest.
+
+    What a format rounds is told at its writer in this package. All digits are written; nothing is there before all
+    of it is.
+
+    Raises:
+        InputError: the format is unknown or cannot hold the detections, they are not of `truth`, or the path cannot
+            be written.
+    """
+    if format not in FORMATS:
+        raise InputError(f"unknown format of detections '{format}', known are {', '.join(FORMATS)}")
+    check_same_data(truth, table)
+    _WRITERS[format](Path(path), table, truth)
+
+
+_READERS: dict[Format, Callable[[Path, Collector], None]] = {
+    "coco": read_coco,
+    "voc": read_voc,
+    "ilsvrc": read_ilsvrc,
+    "yolo": read_yolo,
+    "csv": read_csv,
+}
+_WRITERS: dict[Format, Callable[[Path, DetectionTable, GroundTruth], None]] = {
+    "coco": write_coco,
+    "own": write_own,
+    "voc": write_voc,
+    "ilsvrc": write_ilsvrc,
+    "yolo": write_yolo,
+    "csv": write_csv,
+}

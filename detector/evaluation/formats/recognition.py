@@ -7,12 +7,12 @@ from typing import Literal, get_args
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.formats.places import UNKNOWN, image_places
+from detector.evaluation.formats.voc import class_of_file
 
 Format = Literal["coco", "own", "voc", "ilsvrc", "yolo", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 _HEAD = 1 << 16
-_FIRST_KEYS = re.compile(rb'\[\s*\{\s*"')
 
 
 def recognise(path: Path, truth: GroundTruth) -> Format:
@@ -45,8 +45,6 @@ def recognise(path: Path, truth: GroundTruth) -> Format:
 
 def _of_folder(path: Path, truth: GroundTruth) -> Format:
     """VOC names its files after classes, YOLO after images."""
-    from detector.evaluation.formats.voc import class_of_file
-
     names = sorted(file.name for file in path.glob("*.txt"))[:1000]
     if not names:
         raise InputError(f"{path}: holds no .txt files; a folder holds VOC's or YOLO's")
