@@ -239,13 +239,23 @@ def from_entry(entry: Mapping[str, Any], image_id: str | int, class_names: Seque
         return Prediction(image_id, None, error=entry["error"])
     size = (entry["width"], entry["height"])
     detections = Detections.from_dict(entry["detections"], tuple(class_names), size)
-    traces = None
-    if (objects := entry.get("objects")) is not None:
-        names = tuple(dict.fromkeys(name for name in objects["sources"] if name is not None))
-        traces = ObjectTraces(
-            proposal_overlaps=np.array(objects["proposal_overlaps"], np.float64),
-            sources=np.array([-1 if name is None else names.index(name) for name in objects["sources"]], np.int64),
-            source_names=names,
-            region_scores=np.array(objects["region_scores"], np.float64),
-        )
+    objects = entry.get("objects")
+    traces = None if objects is None else object_traces(**objects)
     return Prediction(image_id, detections, entry["seconds"], traces=traces)
+
+
+def object_traces(
+    proposal_overlaps: Sequence[float], sources: Sequence[str | None], region_scores: Sequence[float]
+) -> ObjectTraces:
+    """Traces from the plain values of an entry's `objects`.
+
+    Raises:
+        InputError: the lists have different lengths.
+    """
+    names = tuple(dict.fromkeys(name for name in sources if name is not None))
+    return ObjectTraces(
+        proposal_overlaps=np.array(proposal_overlaps, np.float64),
+        sources=np.array([-1 if name is None else names.index(name) for name in sources], np.int64),
+        source_names=names,
+        region_scores=np.array(region_scores, np.float64),
+    )

@@ -1,0 +1,7 @@
+"""Files of detections in the formats of the field, read and written."""
+
+from detector.evaluation.formats.own import read_predictions
+from detector.evaluation.formats.reading import ReadDetections, read_detections, write_detections
+from detector.evaluation.formats.recognition import FORMATS, Format
+
+__all__ = ["FORMATS", "Format", "ReadDetections", "read_detections", "read_predictions", "write_detections"]

@@ -1,0 +1,94 @@
+"""COCO's results: a JSON list with an object a detection, `image_id`, `category_id`, `bbox` [x, y, width, height] and
+`score`.
+
+Source: https://cocodataset.org/#format-results. Coordinates are 0-based, and right = x + width is exclusive; other
+fields, such as segmentations, are passed over.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from detector.data.ground_truth import GroundTruth
+from detector.evaluation.formats.collector import Collector, Part
+from detector.evaluation.formats.files import text_file
+from detector.evaluation.formats.json_stream import checked_fields, read_records
+from detector.evaluation.formats.places import class_ids
+from detector.evaluation.table import DetectionTable
+
+
+class _Record(msgspec.Struct, gc=False):  # not tracked: a million of them would be looked through again and again
+    image_id: int | str
+    category_id: int | str
+    bbox: tuple[float, float, float, float]
+    score: float
+
+
+_EXPECTED = {
+    "image_id": "a whole number or text",
+    "category_id": "a whole number or text",
+    "bbox": "four numbers [x, y, width, height]",
+    "score": "a number",
+}
+
+
+def read_coco(path: Path, into: Collector) -> None:
+    """Read a results file; categories go by `truth.class_ids`.
+
+    Raises:
+        InputError: the file cannot be read, is not JSON, or has too many faults.
+    """
+    into.find_classes_by(class_ids(into.truth))
+    for first, values, plain in read_records(path, msgspec.json.Decoder(list[_Record])):
+        numbers = range(first, first + len(values))
+        if plain:
+            checked = [(n, _checked(path, n, value, into)) for n, value in zip(numbers, values, strict=True)]
+            good = [(n, record) for n, record in checked if record is not None]
+            _add(path, [n for n, _ in good], [record for _, record in good], into)
+        else:
+            _add(path, numbers, values, into)
+
+
+def _add(path: Path, numbers: Sequence[int], records: list[_Record], into: Collector) -> None:
+    """Hand records on in columns."""
+    boxes = np.array([record.bbox for record in records], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    into.add(
+        Part(
+            file=path,
+            images=[record.image_id for record in records],
+            classes=[record.category_id for record in records],
+            boxes=boxes,
+            scores=np.array([record.score for record in records], np.float64),
+            record=lambda row: f"record {numbers[row]}",
+        )
+    )
+
+
+def _checked(path: Path, number: int, value: object, into: Collector) -> _Record | None:
+    """The record that a JSON value is; None after its faults were noted."""
+    fields = checked_fields(value, _Record, _EXPECTED, lambda fault: into.faults.add(path, f"record {number}", fault))
+    return None if fields is None else _Record(**fields)
+
+
+def write_coco(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
+    """Write a results file, a line a detection, with all digits.
+
+    x, y and the score are read again as they were; right and bottom as the sum of two 64-bit numbers, which the last
+    bit may miss.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    boxes = table.boxes.copy()
+    boxes[:, 2:] -= boxes[:, :2]
+    with text_file(path) as file:
+        file.write("[")
+        columns = zip(table.images.tolist(), table.labels.tolist(), boxes.tolist(), table.scores.tolist(), strict=True)
+        for row, (image, label, box, score) in enumerate(columns):
+            record = _Record(truth.image_ids[image], truth.class_ids[label], tuple(box), score)
+            file.write(",\n" if row else "\n")
+            file.write(msgspec.json.encode(record).decode())
+        file.write("\n]\n")

@@ -1,0 +1,72 @@
+"""Submissions to ILSVRC's detection task: a text file with a line a detection, image_index class_id score xmin ymin
+xmax ymax.
+
+Source: the development kit's readme.txt (2014 and 2015), section 2.4. The image index is the number of its line in
+ImageSets/DET/val.txt, from 1. The class id is ILSVRC_DET_ID, 1 to 200 in the order of meta_det.mat. The readme does
+not say how pixels are counted; its eval_detection.m compares the numbers with those of the annotations as they are
+and takes xmax, ymax for the last pixels, so both are read like VOC's: from 1, the last included.
+"""
+
+from pathlib import Path
+
+from detector.data.ground_truth import GroundTruth
+from detector.evaluation.formats.collector import Collector
+from detector.evaluation.formats.columns import add_rows, from_inclusive, to_inclusive
+from detector.evaluation.formats.files import read_lines, text_file
+from detector.evaluation.formats.places import UNKNOWN, Key, Places, class_ids
+from detector.evaluation.table import DetectionTable
+
+_FIELDS = ("score", "xmin", "ymin", "xmax", "ymax")
+_COLUMNS = "image_index class_id score xmin ymin xmax ymax"
+
+
+def class_numbers(truth: GroundTruth) -> dict[Key, int]:
+    """Indices of classes by their numbers as text: `truth.class_ids`, or if these are no numbers the places from 1."""
+    ids = class_ids(truth)
+    if not all(isinstance(one, int) for one in truth.class_ids):
+        ids = {str(index + 1): index for index in range(len(truth.class_ids))} | ids
+    return {key: index for key, index in ids.items() if isinstance(key, str)}
+
+
+def read_ilsvrc(path: Path, into: Collector) -> None:
+    """Read a submission; `truth.image_ids` have to be in the order of the list of images.
+
+    Classes may also be named by their synsets where these are `truth.class_ids`.
+
+    Raises:
+        InputError: the file cannot be read, or has too many faults.
+    """
+    count = len(into.truth.image_ids)
+    into.images = Places(lambda key: int(key) - 1 if int(key) <= count else UNKNOWN)
+    into.find_classes_by(class_numbers(into.truth))
+    for lines, texts in read_lines(path):
+        numbers, images, classes, fields = [], [], [], []
+        for line, text in zip(lines, texts, strict=True):
+            row = text.split()
+            if len(row) != 2 + len(_FIELDS):
+                into.faults.add(path, f"line {line}", f"has {len(row)} columns, expected {_COLUMNS}")
+            elif not row[0].isascii() or not row[0].isdigit() or not int(row[0]):
+                into.faults.add(path, f"line {line}", f"field image_index is {row[0]!r}, expected a number from 1 on")
+            else:
+                numbers.append(line)
+                images.append(int(row[0]))
+                classes.append(row[1])
+                fields.append(row[2:])
+        add_rows(into, path, numbers, images, classes, fields, _FIELDS,
+                 lambda values, _: (from_inclusive(values[:, 1:]), values[:, 0]))  # fmt: skip
+
+
+def write_ilsvrc(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
+    """Write a submission, with all digits.
+
+    Left and top are read again to the last bit of 64; the rest as it was.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    numbers = {index: key for key, index in reversed(class_numbers(truth).items())}
+    boxes = to_inclusive(table.boxes).tolist()
+    columns = zip(table.images.tolist(), table.labels.tolist(), table.scores.tolist(), boxes, strict=True)
+    with text_file(path) as file:
+        for image, label, score, box in columns:
+            file.write(" ".join(map(str, [image + 1, numbers[label], score, *box])) + "\n")

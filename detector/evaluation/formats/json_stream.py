@@ -1,0 +1,136 @@
+"""A JSON list of any length, read part by part, so that memory holds one part and not the file."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import msgspec
+
+from detector.errors import InputError
+
+#: Bytes read at a time.
+CHUNK = 1 << 22
+
+_BETWEEN = re.compile(rb"\}\s*,\s*$")
+_LONGEST_GAP = 256
+
+
+class Records(NamedTuple):
+    """Elements of the list that follow each other.
+
+    Attributes:
+        first: number of the first one, from 1.
+        values: what the decoder made of them, or plain JSON values.
+        plain: the decoder refused one of them: they are plain values as Python's `json` reads them, with NaN and
+            infinities, and not checked.
+    """
+
+    first: int
+    values: list[Any]
+    plain: bool
+
+
+def read_records(path: Path, decoder: msgspec.json.Decoder[list[Any]], first_key: bytes = b"") -> Iterator[Records]:
+    """The elements of the list in a file, part by part.
+
+    The file is cut between an object and the next. That a cut is not inside an element is proved by decoding: the
+    text up to it is a list of whole elements, or else more of the file is read.
+
+    Args:
+        path: the file.
+        decoder: of a list of the elements.
+        first_key: key that an element's object begins with, if inner objects make it hard to find the elements.
+
+    Raises:
+        InputError: the file cannot be read, or is not JSON, or not a list.
+    """
+    try:
+        with path.open("rb") as file:
+            yield from _read(path, file, decoder, first_key)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _read(path: Path, file: BinaryIO, decoder: msgspec.json.Decoder[list[Any]], first_key: bytes) -> Iterator[Records]:
+    text = file.read(CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text[:1] == b"{":
+        raise InputError(f"{path}: holds no list; expected a JSON list")
+    if text[:1] != b"[":
+        raise InputError(f"{path}: is not JSON: {'it is empty' if not text else 'it does not begin with ['}")
+    first, size, ended = 1, CHUNK, False
+    while not ended:
+        cut = _last_cut(text, first_key)
+        if cut:
+            records = _decode(text[:cut].rstrip().removesuffix(b",") + b"]", first, decoder)
+            if isinstance(records, Records):
+                yield records
+                first += len(records.values)
+                text, size = b"[" + text[cut:], CHUNK
+            else:
+                size = max(size, len(text))  # the cut was inside an element: twice as much
+        else:
+            size = max(size, len(text))
+        more = file.read(size)
+        ended = not more
+        text += more
+    records = _decode(text, first, decoder)
+    if not isinstance(records, Records):
+        raise InputError(f"{path}: is not JSON, at record {first} or after it: {records}")
+    yield records
+
+
+def _last_cut(text: bytes, first_key: bytes) -> int:
+    """Where the last object begins that follows another and has `first_key`; 0 if there is none."""
+    cut = text.rfind(b"{")
+    while cut > 0:
+        if _BETWEEN.search(text, max(0, cut - _LONGEST_GAP), cut) and text[cut + 1 : cut + 99].lstrip().startswith(
+            first_key
+        ):
+            return cut
+        cut = text.rfind(b"{", 0, cut)
+    return 0
+
+
+def _decode(text: bytes, first: int, decoder: msgspec.json.Decoder[list[Any]]) -> Records | Exception:
+    try:
+        return Records(first, decoder.decode(text), False)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        return Records(first, json.loads(text), True)
+    except (ValueError, RecursionError) as error:
+        return error
+
+
+def checked_fields(
+    value: object, kind: type[msgspec.Struct], expected: Mapping[str, str], note: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """The fields of a JSON value that should be a `kind`.
+
+    Args:
+        value: from Python's `json`.
+        kind: its fields may be missing if they have defaults.
+        expected: what a fault says of each field.
+        note: called with every fault.
+
+    Returns:
+        None if there were faults.
+    """
+    if not isinstance(value, dict):
+        note(f"is {json.dumps(value)[:40]}, expected an object with named fields")
+        return None
+    good, faults = {}, 0
+    for field in msgspec.structs.fields(kind):
+        if field.name not in value:
+            if field.required:
+                note(f"field {field.name} is missing")
+                faults += 1
+            continue
+        try:
+            good[field.name] = msgspec.convert(value[field.name], field.type)
+        except (msgspec.ValidationError, OverflowError):
+            note(f"field {field.name} is {json.dumps(value[field.name])[:40]}, expected {expected[field.name]}")
+            faults += 1
+    return None if faults else good

@@ -1,0 +1,157 @@
+"""Detections of any detector, from and to a file or folder of any of the formats."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detector.data.ground_truth import GroundTruth
+from detector.errors import InputError
+from detector.evaluation.formats.coco import read_coco, write_coco
+from detector.evaluation.formats.collector import Collector
+from detector.evaluation.formats.csv import read_csv, write_csv
+from detector.evaluation.formats.ilsvrc import read_ilsvrc, write_ilsvrc
+from detector.evaluation.formats.own import read_own, write_own
+from detector.evaluation.formats.places import Key
+from detector.evaluation.formats.recognition import FORMATS, Format, recognise
+from detector.evaluation.formats.voc import read_voc, write_voc
+from detector.evaluation.formats.yolo import read_yolo, write_yolo
+from detector.evaluation.predictions import Prediction, detection_table, joined_traces
+from detector.evaluation.table import DetectionTable, check_same_data
+from detector.evaluation.traces import ObjectTraces
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ReadDetections:
+    """The detections of a file, and what became of those that are not in `table`.
+
+    Attributes:
+        table: the detections of the ground truth's images and classes.
+        format: the file's format.
+        outside: detections of images that are not in the ground truth, left out (for the project's own format
+            entries of such images).
+        unknown_classes: detections of classes that are not in the ground truth, left out, by the class.
+        classes: how the file's classes were matched: what the file says -> the name in the ground truth.
+        predictions: of all images in their order, with times and failures; only the project's own format tells. In
+            other formats an image without detections is one in which nothing was found.
+        traces: what became of the objects, if a file of the project's own format holds that of all of them.
+    """
+
+    table: DetectionTable
+    format: Format
+    outside: int = 0
+    unknown_classes: Mapping[Key, int] = field(default_factory=dict)
+    classes: Mapping[Key, str] = field(default_factory=dict)
+    predictions: Sequence[Prediction] = ()
+    traces: ObjectTraces | None = None
+
+    @property
+    def failed(self) -> dict[str | int, str]:
+        """Image id and reason of the images that the detector did not do."""
+        return {one.image_id: one.error for one in self.predictions if one.error is not None}
+
+    @property
+    def seconds(self) -> dict[str | int, float] | None:
+        """Time of the images by their ids; None if no time is known."""
+        return {one.image_id: one.seconds for one in self.predictions if one.seconds is not None} or None
+
+    def notes(self) -> list[str]:
+        """What a reader of the result must know, a line each."""
+        lines = []
+        other = {key: name for key, name in self.classes.items() if key != name}
+        if other:
+            matched = ", ".join(f"{key} = {name}" for key, name in other.items())
+            lines.append(f"classes of the detections, as the data set names them: {matched}")
+        if self.failed:
+            lines.append(f"{len(self.failed)} images of the data set have no entry; their objects count as not found")
+        if self.outside:
+            what = "entries" if self.format == "own" else "detections"
+            lines.append(f"{self.outside} {what} of images that are not in the data set, left out")
+        if self.unknown_classes:
+            counts = ", ".join(f"{key} ({count})" for key, count in self.unknown_classes.items())
+            lines.append(f"detections of classes that are not in the data set, left out: {counts}")
+        return lines
+
+
+def read_detections(
+    path: str | Path, truth: GroundTruth, format: Format | None = None, *, ignore_unknown_classes: bool = False
+) -> ReadDetections:
+    """Read a detector's results for the images of a data set.
+
+    Detections of images that are not in `truth` are left out and counted: results of a whole data set can be judged
+    on a part of it.
+
+    Args:
+        path: a file or folder.
+        truth: whose images and classes the detections are of.
+        format: one of `FORMATS`; recognised from the content by default.
+        ignore_unknown_classes: leave out and count detections of classes that `truth` does not have.
+
+    Raises:
+        FaultyData: records have faults: a missing or wrong field, a box without width or height, a score that is no
+            finite number; each is named with its file, record and field.
+        InputError: the path cannot be read or its format is not known, all images are unknown, or a class is and
+            unknown ones are not ignored.
+    """
+    path = Path(path)
+    chosen = recognise(path, truth) if format is None else format
+    if chosen not in FORMATS:
+        raise InputError(f"unknown format of detections '{chosen}', known are {', '.join(FORMATS)}")
+    if chosen == "own":
+        return _read_own(path, truth, ignore_unknown_classes)
+    into = Collector(truth)
+    _READERS[chosen](path, into)
+    table = into.table(path, ignore_unknown_classes=ignore_unknown_classes)
+    return ReadDetections(
+        table=table,
+        format=chosen,
+        outside=into.outside,
+        unknown_classes=dict(into.unknown_classes),
+        classes=into.matched_classes(),
+    )
+
+
+def _read_own(path: Path, truth: GroundTruth, ignore_unknown_classes: bool) -> ReadDetections:
+    result = read_own(path, truth, ignore_unknown_classes=ignore_unknown_classes)
+    traced = any(one.traces is not None for one in result.predictions)
+    return ReadDetections(
+        table=detection_table(truth, result.predictions),
+        format="own",
+        outside=result.outside,
+        unknown_classes=dict(result.unknown_classes),
+        classes=result.classes,
+        predictions=result.predictions,
+        traces=joined_traces(result.predictions, truth) if traced else None,
+    )
+
+
+def write_detections(path: str | Path, table: DetectionTable, truth: GroundTruth, format: Format) -> None:
+    """Write detections for others, or for `read_detections`: a folder for `voc` and `yolo`, a file for the rest.
+
+    What a format rounds is told at its writer in this package. All digits are written; nothing is there before all
+    of it is.
+
+    Raises:
+        InputError: the format is unknown or cannot hold the detections, they are not of `truth`, or the path cannot
+            be written.
+    """
+    if format not in FORMATS:
+        raise InputError(f"unknown format of detections '{format}', known are {', '.join(FORMATS)}")
+    check_same_data(truth, table)
+    _WRITERS[format](Path(path), table, truth)
+
+
+_READERS: dict[Format, Callable[[Path, Collector], None]] = {
+    "coco": read_coco,
+    "voc": read_voc,
+    "ilsvrc": read_ilsvrc,
+    "yolo": read_yolo,
+    "csv": read_csv,
+}
+_WRITERS: dict[Format, Callable[[Path, DetectionTable, GroundTruth], None]] = {
+    "coco": write_coco,
+    "own": write_own,
+    "voc": write_voc,
+    "ilsvrc": write_ilsvrc,
+    "yolo": write_yolo,
+    "csv": write_csv,
+}

@@ -1,0 +1,59 @@
+"""Which format a file or folder of detections has."""
+
+import re
+from pathlib import Path
+from typing import Literal, get_args
+
+from detector.data.ground_truth import GroundTruth
+from detector.errors import InputError
+from detector.evaluation.formats.places import UNKNOWN, image_places
+from detector.evaluation.formats.voc import class_of_file
+
+Format = Literal["coco", "own", "voc", "ilsvrc", "yolo", "csv"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+_HEAD = 1 << 16
+
+
+def recognise(path: Path, truth: GroundTruth) -> Format:
+    """The format of a file or folder, from the beginning of its content and the names of its files.
+
+    Raises:
+        InputError: it cannot be read, or it is none of the formats.
+    """
+    try:
+        if path.is_dir():
+            return _of_folder(path, truth)
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text[:1] in (b"[", b"{") or path.suffix == ".json":
+        return "own" if re.match(rb'\[\s*\{\s*"image"\s*:', text) or b'"detections"' in text else "coco"
+    lines = text.decode("utf-8", "replace").splitlines()
+    first = lines[0] if lines else ""
+    if first.replace('"', "").replace(" ", "").lower().startswith("image,class,score"):
+        return "csv"
+    columns = len(first.split())
+    if columns == 7:
+        return "ilsvrc"
+    if columns >= 6 or not text:
+        return "voc"
+    raise InputError(f"{path}: is none of the known formats of detections; name its format ({', '.join(FORMATS)})")
+
+
+def _of_folder(path: Path, truth: GroundTruth) -> Format:
+    """VOC names its files after classes, YOLO after images."""
+    names = sorted(file.name for file in path.glob("*.txt"))[:1000]
+    if not names:
+        raise InputError(f"{path}: holds no .txt files; a folder holds VOC's or YOLO's")
+    images = image_places(truth)
+    of_images = sum(images[name.removesuffix(".txt")] != UNKNOWN for name in names)
+    of_classes = sum(class_of_file(name, truth) is not None for name in names)
+    if of_images == of_classes:
+        raise InputError(
+            f"{path}: its files are named neither after the data set's images (YOLO) nor after its classes (VOC), "
+            f"such as {names[0]}; name the format, voc or yolo"
+        )
+    return "yolo" if of_images > of_classes else "voc"

@@ -1,0 +1,89 @@
+"""YOLO's results: a folder with a text file an image and a line a detection, class cx cy width height confidence.
+
+Source: Ultralytics' `save_txt=True save_conf=True` and YOLOv5's detect.py. Centre and size are fractions of the
+image's width and height, the class is the place among the class names from 0. Images without a file have no
+detections.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from detector.data.ground_truth import GroundTruth
+from detector.errors import InputError
+from detector.evaluation.formats.collector import Collector
+from detector.evaluation.formats.columns import Array, add_rows
+from detector.evaluation.formats.files import new_folder, read_lines, safe_name
+from detector.evaluation.formats.places import file_name, image_names, stem
+from detector.evaluation.table import DetectionTable
+
+_FIELDS = ("cx", "cy", "width", "height", "confidence")
+_COLUMNS = "class cx cy width height confidence"
+
+
+def read_yolo(path: Path, into: Collector) -> None:
+    """Read a folder of such files, or one of them; they are named after the images.
+
+    Raises:
+        InputError: there is no such file, one cannot be read, the size of an image is not known, or there are too
+            many faults.
+    """
+    into.find_classes_by({index: index for index in range(len(into.truth.class_names))})
+    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: holds no .txt files, one an image")
+    for file in files:
+        image = file.name.removesuffix(".txt")
+        size = _size(into.truth, index) if (index := into.images[image]) >= 0 else np.ones(2)
+        for lines, texts in read_lines(file):
+            numbers, classes, fields = [], [], []
+            for line, text in zip(lines, texts, strict=True):
+                row = text.split()
+                if len(row) != 1 + len(_FIELDS):
+                    hint = "; write confidences too (save_conf=True)" if len(row) == len(_FIELDS) else ""
+                    into.faults.add(file, f"line {line}", f"has {len(row)} columns, expected {_COLUMNS}{hint}")
+                elif not row[0].isascii() or not row[0].isdigit():
+                    into.faults.add(file, f"line {line}", f"field class is {row[0]!r}, expected a number from 0 on")
+                else:
+                    numbers.append(line)
+                    classes.append(int(row[0]))
+                    fields.append(row[1:])
+
+            def convert(values: Array, _: object, size: Array = size) -> tuple[Array, Array]:
+                centre, half = values[:, :2], values[:, 2:4] / 2
+                return np.concatenate([(centre - half) * size, (centre + half) * size], axis=1), values[:, 4]
+
+            add_rows(into, file, numbers, [image] * len(numbers), classes, fields, _FIELDS, convert)
+
+
+def write_yolo(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
+    """Write a folder with a file for every image, named after the image's file, with all digits.
+
+    Boxes are read again to about 1e-12 of the image's size; scores as they were.
+
+    Raises:
+        InputError: the folder holds something or cannot be written, the size of an image with detections is not
+            known, or two images have files of one name.
+    """
+    names = image_names(truth, [stem(file_name(file)) for file in truth.files])
+    order = np.argsort(table.images, kind="stable")
+    ends = np.cumsum(np.bincount(table.images, minlength=len(names)))
+    with new_folder(path) as folder:
+        for index, rows in enumerate(np.split(order, ends[:-1])):
+            with (folder / f"{safe_name(names[index])}.txt").open("w", encoding="utf-8") as file:
+                if len(rows):
+                    size, boxes = _size(truth, index), table.boxes[rows]
+                    low, high = boxes[:, :2] / size, boxes[:, 2:] / size
+                    values = np.concatenate([(low + high) / 2, high - low, table.scores[rows, None]], axis=1)
+                    for label, row in zip(table.labels[rows].tolist(), values.tolist(), strict=True):
+                        file.write(" ".join(map(str, [label, *row])) + "\n")
+
+
+def _size(truth: GroundTruth, index: int) -> Array:
+    size = truth.image_sizes[index].astype(np.float64)
+    if not size.all():
+        raise InputError(
+            f"image {truth.image_ids[index]}: its width and height are not known, and YOLO's boxes are fractions of "
+            "them; give a ground truth with sizes"
+        )
+    return size
