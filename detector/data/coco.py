@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.faults import Faults, FaultyData
+from detector.data.faults import Faults, FaultyDataError
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 
@@ -68,7 +68,7 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
             of. They cannot be found, but COCO's evaluator counts them as objects: so they are faults by default.
 
     Raises:
-        FaultyData: names the record and the field of every fault, up to a limit: missing and wrong fields, ids that
+        FaultyDataError: names the record and the field of every fault, up to a limit: missing and wrong fields, ids that
             come twice, unknown images and categories, boxes without area.
         InputError: the file cannot be read, or is no such file.
     """
@@ -158,7 +158,7 @@ def _faults_of_types(path: Path) -> InputError:
                 except msgspec.ValidationError as error:
                     faults.add(path, f"{table}[{row}]{_id(record)}", _plain(error))
         faults.check()
-    except FaultyData as found:
+    except FaultyDataError as found:
         return found
     raise AssertionError("the records are sound, but the file was refused")
 

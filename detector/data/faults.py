@@ -5,7 +5,7 @@ from pathlib import Path
 from detector.errors import InputError
 
 
-class FaultyData(InputError):
+class FaultyDataError(InputError):
     """A file holds faults; the message is one line a fault, each with its file, record and field."""
 
 
@@ -17,12 +17,16 @@ class Faults:
         self._lines: list[str] = []
 
     def add(self, file: Path | str, record: str, fault: str) -> None:
-        """Note a fault. Raises `FaultyData` when the limit is reached."""
-        self._lines.append(f"{file}: {record}: {fault}")
+        """Note a fault. Raises `FaultyDataError` when the limit is reached."""
+        self.note(f"{file}: {record}: {fault}")
+
+    def note(self, fault: str) -> None:
+        """The same of a fault that names its file and record itself."""
+        self._lines.append(fault)
         if len(self._lines) >= self._limit:
-            raise FaultyData("\n".join([*self._lines, f"stopped after {self._limit} faults"]))
+            raise FaultyDataError("\n".join([*self._lines, f"stopped after {self._limit} faults"]))
 
     def check(self) -> None:
-        """Raises `FaultyData` if there are any faults."""
+        """Raises `FaultyDataError` if there are any faults."""
         if self._lines:
-            raise FaultyData("\n".join(self._lines))
+            raise FaultyDataError("\n".join(self._lines))

@@ -83,6 +83,7 @@ class GroundTruth:
         annotations: Sequence[Annotations],
         class_names: Sequence[str],
         files: Sequence[str] = (),
+        class_ids: Sequence[str | int] = (),
     ) -> Self:
         """The objects of images whose annotations are at hand, such as a `VOCDataset`'s."""
         if len(image_ids) != len(annotations):
@@ -96,6 +97,7 @@ class GroundTruth:
             difficult=joined([one.difficult for one in annotations], (0,)),
             image_sizes=np.array([one.image_size for one in annotations], np.int64).reshape(-1, 2),
             files=tuple(files),
+            class_ids=tuple(class_ids),
         )
 
     def __len__(self) -> int:

@@ -9,12 +9,11 @@ import numpy as np
 
 from detector.data.coco import read_coco
 from detector.data.ground_truth import GroundTruth
-from detector.data.ilsvrc import read_blacklist, read_ilsvrc
+from detector.data.ilsvrc import Blacklist, read_blacklist, read_ilsvrc
 from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.data.voc_archive import read_voc
 from detector.data.yolo import read_yolo
 from detector.errors import InputError
-from detector.evaluation.ilsvrc import Blacklist
 
 Layout = Literal["voc", "coco", "ilsvrc", "yolo"]
 
@@ -115,3 +114,17 @@ def _voc(
         raise InputError("--dataset voc needs --root, the folder that holds JPEGImages, and --split, a list of images")
     dataset = VOCDataset(root, split, classes or class_names, ignore_other_classes=classes is not None)
     return DataSet(truth=dataset.ground_truth(), name=split, folder=dataset.root / "JPEGImages")
+
+
+def _ilsvrc(
+    root: Path | None, annotations: Path, image_list: Path, class_map: Path, blacklist: Path | None
+) -> DataSet:
+    truth, others = read_ilsvrc(annotations, image_list, class_map)
+    notes = []
+    if others:
+        counts = ", ".join(f"{synset} ({count})" for synset, count in others.items())
+        notes.append(f"annotated objects of synsets that are no class, left out: {counts}")
+    pairs = None if blacklist is None else read_blacklist(blacklist, truth)
+    if pairs is not None:
+        notes.append(f"{len(pairs.images)} pairs of an image and a class are on the blacklist")
+    return DataSet(truth=truth, name=image_list.name, folder=root, blacklist=pairs, notes=tuple(notes))

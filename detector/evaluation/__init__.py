@@ -5,10 +5,10 @@ from detector.evaluation.bootstrap import bootstrap_average_precision
 from detector.evaluation.coco import COCOResult, coco_average_precision
 from detector.evaluation.comparison import Comparison, compare
 from detector.evaluation.diagnosis import Diagnosis, diagnose
+from detector.evaluation.explanation import explain
 from detector.evaluation.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_average_precision
 from detector.evaluation.localisation import LocalisationResult, localisation_error
 from detector.evaluation.metrics import METRICS, Metric, judge
-from detector.evaluation.explanation import explain
 from detector.evaluation.predictions import Prediction, detection_table, failures, mean_seconds, predict
 from detector.evaluation.report import Evaluation, evaluate
 from detector.evaluation.running import run_detector, write_predictions
@@ -42,8 +42,8 @@ __all__ = [
     "failures",
     "ilsvrc_average_precision",
     "judge",
-    "mean_seconds",
     "localisation_error",
+    "mean_seconds",
     "predict",
     "run_detector",
     "voc_average_precision",

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from detector.data.ground_truth import GroundTruth
+from detector.data.ilsvrc import Blacklist
 from detector.evaluation.bootstrap import compare_average_precision
 from detector.evaluation.diagnosis.images import ImageErrors, image_errors
 from detector.evaluation.diagnosis.shared import IntArray, Judged
 from detector.evaluation.formatting import number
-from detector.evaluation.ilsvrc import Blacklist
 from detector.evaluation.intervals import Interval, Intervals
 from detector.evaluation.matching import match_detections
 from detector.evaluation.metrics import Metric, judge, thresholds_of

@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.ground_truth import GroundTruth, check_rows, column
+from detector.data.ground_truth import GroundTruth, check_rows
+from detector.data.ilsvrc import Blacklist
 from detector.evaluation.greedy import of_pairs, take_free_objects
 from detector.evaluation.judgement import Judgement, judgement
 from detector.evaluation.matching import Matches, check_threshold, pairs_of_a_class, rank
@@ -21,22 +22,6 @@ from detector.evaluation.voc import ClassResult, OverClasses, class_results
 
 #: Pixels that a detection's width and height may be too large without missing a small object.
 PIXEL_TOLERANCE = 10
-
-
-@dataclass(frozen=True, eq=False)
-class Blacklist:
-    """Pairs of an image and a class that are not judged, for their annotation is known to be wrong or missing.
-
-    Attributes:
-        images, labels: (B,) int64, indices into the ground truth's `image_ids` and `class_names`.
-    """
-
-    images: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        for name in ("images", "labels"):
-            object.__setattr__(self, name, column(name, getattr(self, name), np.int64, (len(self.images),)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,7 +72,7 @@ class Collector:
         """Check a part and keep the detections of images and classes of the ground truth.
 
         Raises:
-            FaultyData: the limit of faults is reached.
+            FaultyDataError: the limit of faults is reached.
         """
         count = len(part.scores)
         images = np.fromiter(map(self.images.__getitem__, part.images), np.int64, count)
@@ -114,7 +114,7 @@ class Collector:
         """What was kept, after all parts.
 
         Raises:
-            FaultyData: there were faults.
+            FaultyDataError: there were faults.
             InputError: there are unknown classes and they are not ignored, or no detection is of a known image.
         """
         self.faults.check()

@@ -94,7 +94,7 @@ def read_own(path: Path, truth: GroundTruth, *, ignore_unknown_classes: bool = F
     left out and counted.
 
     Raises:
-        FaultyData: entries have faults, among them a size other than the annotated one, an image that was there
+        FaultyDataError: entries have faults, among them a size other than the annotated one, an image that was there
             before, and traces of another number of objects than the image has.
         InputError: the file cannot be read, holds entries but none of the data set's images, or a class is unknown
             and they are not ignored.

@@ -87,7 +87,7 @@ def read_detections(
         ignore_unknown_classes: leave out and count detections of classes that `truth` does not have.
 
     Raises:
-        FaultyData: records have faults: a missing or wrong field, a box without width or height, a score that is no
+        FaultyDataError: records have faults: a missing or wrong field, a box without width or height, a score that is no
             finite number; each is named with its file, record and field.
         InputError: the path cannot be read or its format is not known, all images are unknown, or a class is and
             unknown ones are not ignored.

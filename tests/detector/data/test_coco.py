@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detector.data.coco import read_coco
-from detector.data.faults import FaultyData
+from detector.data.faults import FaultyDataError
 from detector.errors import InputError
 
 CONTENT: dict[str, Any] = {
@@ -94,7 +94,7 @@ def test_no_annotations(tmp_path: Path) -> None:
 )
 def test_a_fault_is_named(tmp_path: Path, content: object, message: str) -> None:
     path = written(tmp_path / "a.json", content)
-    with pytest.raises(FaultyData) as caught:
+    with pytest.raises(FaultyDataError) as caught:
         read_coco(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value).splitlines()[0]
@@ -104,11 +104,11 @@ def test_all_faults_are_named_up_to_a_limit(tmp_path: Path) -> None:
     content = copy.deepcopy(CONTENT)
     record = content["annotations"][0]
     content["annotations"] = [record | {"id": i, "image_id": 77} for i in range(3)]
-    with pytest.raises(FaultyData) as caught:
+    with pytest.raises(FaultyDataError) as caught:
         read_coco(written(tmp_path / "a.json", content))
     assert len(str(caught.value).splitlines()) == 3
     content["annotations"] = [record | {"id": str(i)} for i in range(100)]
-    with pytest.raises(FaultyData) as caught:
+    with pytest.raises(FaultyDataError) as caught:
         read_coco(written(tmp_path / "a.json", content))
     assert len(str(caught.value).splitlines()) == 21
     assert str(caught.value).endswith("stopped after 20 faults")
