@@ -105,7 +105,11 @@ def _decode(text: bytes, first: int, decoder: msgspec.json.Decoder[list[Any]]) -
 
 
 def checked_fields(
-    value: object, kind: type[msgspec.Struct], expected: Mapping[str, str], note: Callable[[str], None]
+    value: object,
+    kind: type[msgspec.Struct],
+    expected: Mapping[str, str],
+    note: Callable[[str], None],
+    where: str = "",
 ) -> dict[str, Any] | None:
     """The fields of a JSON value that should be a `kind`.
 
@@ -114,23 +118,24 @@ def checked_fields(
         kind: its fields may be missing if they have defaults.
         expected: what a fault says of each field.
         note: called with every fault.
+        where: comes before each.
 
     Returns:
         None if there were faults.
     """
     if not isinstance(value, dict):
-        note(f"is {json.dumps(value)[:40]}, expected an object with named fields")
+        note(f"{where}is {json.dumps(value)[:40]}, expected an object with named fields")
         return None
     good, faults = {}, 0
     for field in msgspec.structs.fields(kind):
         if field.name not in value:
             if field.required:
-                note(f"field {field.name} is missing")
+                note(f"{where}field {field.name} is missing")
                 faults += 1
             continue
         try:
             good[field.name] = msgspec.convert(value[field.name], field.type)
         except (msgspec.ValidationError, OverflowError):
-            note(f"field {field.name} is {json.dumps(value[field.name])[:40]}, expected {expected[field.name]}")
+            note(f"{where}field {field.name} is {json.dumps(value[field.name])[:40]}, expected {expected[field.name]}")
             faults += 1
     return None if faults else good
