@@ -65,7 +65,7 @@ class Collector:
     def find_classes_by(self, ids: Mapping[Key, int]) -> None:
         """Let classes go by ids, id -> index, and by no likeness of names."""
         self.classes = Places(lambda key: ids.get(key, UNKNOWN))
-        first = {index: key for key, index in reversed(ids.items())}
+        first = {index: key for key, index in reversed(list(ids.items()))}
         self._known = ", ".join(f"{first[i]} {name}" for i, name in enumerate(self.truth.class_names) if i in first)
 
     def add(self, part: Part) -> None:
@@ -94,10 +94,10 @@ class Collector:
 
     def _check(self, part: Part, images: npt.NDArray[np.int64]) -> None:
         with np.errstate(invalid="ignore"):
-            finite = np.isfinite(part.boxes).all(axis=1)
-            whole = (part.boxes[:, 2:] > part.boxes[:, :2]).all(axis=1)
+            finite = np.asarray(np.isfinite(part.boxes).all(axis=1))
+            whole = np.asarray((part.boxes[:, 2:] > part.boxes[:, :2]).all(axis=1))
         scored = np.isfinite(part.scores)
-        ambiguous = images == AMBIGUOUS
+        ambiguous = np.asarray(images == AMBIGUOUS)
         for row in np.flatnonzero(~(finite & whole & scored) | ambiguous).tolist():
             where = f"{part.record(row)} (image {part.images[row]})"
             corners = ", ".join(f"{value:g}" for value in part.boxes[row].tolist())

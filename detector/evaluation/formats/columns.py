@@ -66,12 +66,12 @@ def from_inclusive(numbers: Array) -> Array:
     >>> from_inclusive(np.array([[1.0, 1, 10, 20]])).tolist()
     [[0.0, 0.0, 10.0, 20.0]]
     """
-    return numbers - (1.0, 1.0, 0.0, 0.0)
+    return numbers - np.array([1.0, 1.0, 0.0, 0.0])
 
 
 def to_inclusive(boxes: Array) -> Array:
     """The inverse of `from_inclusive`, up to the last bit of a float64."""
-    return boxes + (1.0, 1.0, 0.0, 0.0)
+    return boxes + np.array([1.0, 1.0, 0.0, 0.0])
 
 
 def _number(text: str) -> float:

@@ -24,7 +24,7 @@ def class_numbers(truth: GroundTruth) -> dict[Key, int]:
     """Indices of classes by their numbers as text: `truth.class_ids`, or if these are no numbers the places from 1."""
     ids = class_ids(truth)
     if not all(isinstance(one, int) for one in truth.class_ids):
-        ids = {str(index + 1): index for index in range(len(truth.class_ids))} | ids
+        ids = {**{str(index + 1): index for index in range(len(truth.class_ids))}, **ids}
     return {key: index for key, index in ids.items() if isinstance(key, str)}
 
 
@@ -64,7 +64,7 @@ def write_ilsvrc(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    numbers = {index: key for key, index in reversed(class_numbers(truth).items())}
+    numbers = {index: key for key, index in reversed(list(class_numbers(truth).items()))}
     boxes = to_inclusive(table.boxes).tolist()
     columns = zip(table.images.tolist(), table.labels.tolist(), table.scores.tolist(), boxes, strict=True)
     with text_file(path) as file:

@@ -12,6 +12,8 @@ from detector.errors import InputError
 
 #: Bytes read at a time.
 CHUNK = 1 << 22
+#: Bytes of a list without a place to cut it that are held in memory before it is given up.
+LONGEST = 1 << 29
 
 _BETWEEN = re.compile(rb"\}\s*,\s*$")
 _LONGEST_GAP = 256
@@ -61,23 +63,23 @@ def _read(path: Path, file: BinaryIO, decoder: msgspec.json.Decoder[list[Any]], 
         raise InputError(f"{path}: is not JSON: {'it is empty' if not text else 'it does not begin with ['}")
     first, size, ended = 1, CHUNK, False
     while not ended:
-        cut = _last_cut(text, first_key)
-        if cut:
+        size = max(size, len(text))  # twice as much, unless a part comes off
+        if cut := _last_cut(text, first_key):
             records = _decode(text[:cut].rstrip().removesuffix(b",") + b"]", first, decoder)
             if isinstance(records, Records):
                 yield records
                 first += len(records.values)
                 text, size = b"[" + text[cut:], CHUNK
-            else:
-                size = max(size, len(text))  # the cut was inside an element: twice as much
-        else:
-            size = max(size, len(text))
+            elif not _may_be_cut(records):
+                raise _no_json(path, first, records)
+        if len(text) > LONGEST:
+            raise InputError(f"{path}: record {first} does not end within {LONGEST >> 20} MiB, or is no object")
         more = file.read(size)
         ended = not more
         text += more
     records = _decode(text, first, decoder)
     if not isinstance(records, Records):
-        raise InputError(f"{path}: is not JSON, at record {first} or after it: {records}")
+        raise _no_json(path, first, records)
     yield records
 
 
@@ -93,19 +95,40 @@ def _last_cut(text: bytes, first_key: bytes) -> int:
     return 0
 
 
-def _decode(text: bytes, first: int, decoder: msgspec.json.Decoder[list[Any]]) -> Records | Exception:
+def _decode(text: bytes, first: int, decoder: msgspec.json.Decoder[list[Any]]) -> Records | ValueError:
+    """The records, or why `text` is no JSON list."""
     try:
         return Records(first, decoder.decode(text), False)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):  # ValueError: all that msgspec raises, and bad UTF-8
         pass
     try:
         return Records(first, json.loads(text), True)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        return ValueError("too many brackets in one another")
+    except ValueError as error:
         return error
 
 
+def _may_be_cut(error: ValueError) -> bool:
+    """Whether the fault is that a text, ended by a bracket of ours, was cut inside an element."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.pos >= len(error.doc) - 1 or error.msg.startswith("Unterminated string")
+
+
+def _no_json(path: Path, first: int, error: ValueError) -> InputError:
+    reason = str(error)
+    if isinstance(error, json.JSONDecodeError):  # its position is one in a part
+        reason = f"{error.msg} near {error.doc[max(0, error.pos - 20) : error.pos + 20]!r}"
+    return InputError(f"{path}: is not JSON, at record {first} or after it: {reason}")
+
+
 def checked_fields(
-    value: object, kind: type[msgspec.Struct], expected: Mapping[str, str], note: Callable[[str], None]
+    value: object,
+    kind: type[msgspec.Struct],
+    expected: Mapping[str, str],
+    note: Callable[[str], None],
+    where: str = "",
 ) -> dict[str, Any] | None:
     """The fields of a JSON value that should be a `kind`.
 
@@ -114,23 +137,24 @@ def checked_fields(
         kind: its fields may be missing if they have defaults.
         expected: what a fault says of each field.
         note: called with every fault.
+        where: comes before each.
 
     Returns:
         None if there were faults.
     """
     if not isinstance(value, dict):
-        note(f"is {json.dumps(value)[:40]}, expected an object with named fields")
+        note(f"{where}is {json.dumps(value)[:40]}, expected an object with named fields")
         return None
     good, faults = {}, 0
     for field in msgspec.structs.fields(kind):
         if field.name not in value:
             if field.required:
-                note(f"field {field.name} is missing")
+                note(f"{where}field {field.name} is missing")
                 faults += 1
             continue
         try:
             good[field.name] = msgspec.convert(value[field.name], field.type)
         except (msgspec.ValidationError, OverflowError):
-            note(f"field {field.name} is {json.dumps(value[field.name])[:40]}, expected {expected[field.name]}")
+            note(f"{where}field {field.name} is {json.dumps(value[field.name])[:40]}, expected {expected[field.name]}")
             faults += 1
     return None if faults else good

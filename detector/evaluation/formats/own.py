@@ -220,7 +220,7 @@ def _checked_entry(value: object, note: Callable[[str], None]) -> _Entry | None:
         return None
     found = []
     for number, one in enumerate(outer["detections"]):
-        fields = checked_fields(one, _Found, _EXPECTED, lambda fault, n=number: note(f"detection {n}: {fault}"))
+        fields = checked_fields(one, _Found, _EXPECTED, note, f"detection {number}: ")
         if fields is not None:
             found.append(_Found(**fields))
     return _Entry(**{**outer, "detections": found}) if len(found) == len(outer["detections"]) else None

@@ -75,8 +75,8 @@ def write_voc(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
     for image_id in ids:
         if not image_id or image_id != image_id.strip() or not image_id.isprintable():
             raise InputError(f"image id {image_id!r} cannot stand in a line of text; choose another format")
-    rows = [[ids[image], score, *box] for image, score, box in
-            zip(table.images.tolist(), table.scores.tolist(), to_inclusive(table.boxes).tolist(), strict=True)]  # fmt: skip
+    columns = table.images.tolist(), table.scores.tolist(), to_inclusive(table.boxes).tolist()
+    rows = [(ids[image], score, *box) for image, score, box in zip(*columns, strict=True)]
     with new_folder(path) as folder:
         for label, name in enumerate(truth.class_names):
             with (folder / f"comp4_det_test_{safe_name(name)}.txt").open("w", encoding="utf-8") as file:
