@@ -24,7 +24,7 @@ _METRICS: dict[str, Metric] = {"voc": "voc07", "coco": "coco", "ilsvrc": "ilsvrc
 def evaluate(
     root: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the photos; voc: the one that holds JPEGImages.", show_default="none"),
+        typer.Option(metavar="DIR", help="Folder of the photos; voc: that with JPEGImages.", show_default="none"),
     ] = None,
     split: Annotated[
         str | None,
@@ -46,7 +46,7 @@ def evaluate(
         ),
     ] = None,
     class_map: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="ilsvrc: names of the synsets, map_det.txt.", show_default="none")
+        Path | None, typer.Option(metavar="FILE", help="ilsvrc: the synsets' names, map_det.txt.", show_default="none")
     ] = None,
     blacklist: Annotated[
         Path | None, typer.Option(metavar="FILE", help="ilsvrc: images and classes not to judge.", show_default="none")
@@ -149,7 +149,7 @@ def evaluate(
         return
     _refuse(given, {"--crops", "--labels"}, f"--dataset {dataset}")
     if models and len(models) > 1:
-        raise InputError(f"--model is one for --dataset {dataset}; --config averages several, see configs/ensemble.yaml")
+        raise InputError(f"--model is one for --dataset {dataset}; --config averages several: configs/ensemble.yaml")
     model = models[0] if models else None
     if ablation:
         _refuse(given, set(given) - {"--split", "--model", "--config", "--proposals", "--ablation"}, "--ablation")
@@ -196,7 +196,7 @@ def evaluate(
             thresholds,
             data.blacklist,
             data=data.name,
-            seconds_per_image=found.mean_seconds,
+            seconds_per_image=found.seconds_per_image,
             failed=found.failed,
             notes=[*data.notes, *found.notes()],
         )
@@ -224,7 +224,8 @@ def evaluate(
         raise typer.Exit(130) from None
     if evaluation.failed:
         image_id, error = next(iter(evaluation.failed.items()))
-        console.error(f"error: {len(evaluation.failed)} of {evaluation.images} images failed, first {image_id}: {error}")
+        count = f"{len(evaluation.failed)} of {evaluation.images}"
+        console.error(f"error: {count} images failed, first {image_id}: {error}")
         raise typer.Exit(2)
 
 

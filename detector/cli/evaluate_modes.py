@@ -13,7 +13,7 @@ from detector.data.reading import DataSet
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation import Metric, compare
-from detector.evaluation.formats import ReadDetections, from_predictions, read_detections
+from detector.evaluation.formats import ReadDetections, read_detections
 from detector.evaluation.predictions import known_classes
 from detector.evaluation.running import run_detector
 from detector.output import check_writable_file, write_json
@@ -62,7 +62,8 @@ def run_model(
     )
     if predictions is None:
         return None
-    return replace(data, notes=(*data.notes, *notes)), from_predictions(predictions, data.truth), model
+    found = ReadDetections.of_predictions(predictions, data.truth)
+    return replace(data, notes=(*data.notes, *notes)), found, model
 
 
 def compare_files(

@@ -68,8 +68,8 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
             of. They cannot be found, but COCO's evaluator counts them as objects: so they are faults by default.
 
     Raises:
-        FaultyDataError: names the record and the field of every fault, up to a limit: missing and wrong fields, ids that
-            come twice, unknown images and categories, boxes without area.
+        FaultyDataError: names the record and the field of every fault, up to a limit: missing and wrong fields, ids
+            that come twice, unknown images and categories, boxes without area.
         InputError: the file cannot be read, or is no such file.
     """
     path = Path(path)

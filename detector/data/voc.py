@@ -153,7 +153,11 @@ def _read_split(folder: Path, split: str) -> tuple[str, ...]:
 
 
 def split_ids(name: str, content: bytes) -> tuple[str, ...]:
-    """The image ids of a split, one a line, from the content of its file; raises `InputError` that begins with `name`."""
+    """The image ids of a split, one a line, from the content of its file.
+
+    Raises:
+        InputError: lines are wrong; begins with `name`.
+    """
     try:
         lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:

@@ -88,18 +88,19 @@ def _members(path: Path) -> Iterator[dict[PurePosixPath, _Read]]:
     """The files of a folder or an archive by their paths in it, each with what reads it."""
     try:
         if path.is_dir():
-            files = [file for file in path.rglob("*") if file.suffix in (".xml", ".txt") and file.is_file()]
-            yield {PurePosixPath(file.relative_to(path).as_posix()): _reader(file) for file in files}
+            there = [file for file in path.rglob("*") if file.suffix in (".xml", ".txt") and file.is_file()]
+            yield {PurePosixPath(file.relative_to(path).as_posix()): _reader(file) for file in there}
         elif zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                yield {_inside(path, one.filename): _zipped(archive, one) for one in archive.infolist() if not one.is_dir()}
+                files = [one for one in archive.infolist() if not one.is_dir()]
+                yield {_inside(path, one.filename): _zipped(archive, one) for one in files}
         else:
             with tarfile.open(path) as archive:
                 yield {_inside(path, one.name): _tarred(archive, one) for one in archive if not one.isdir()}
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise InputError(f"{path}: is no folder and no archive that can be read (.zip, .tar, .tar.gz): {error}") from None
+        raise InputError(f"{path}: is no folder and no archive to be read (.zip, .tar, .tar.gz): {error}") from None
 
 
 def _inside(path: Path, name: str) -> PurePosixPath:

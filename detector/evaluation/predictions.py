@@ -196,6 +196,8 @@ def mean_seconds(predictions: Sequence[Prediction]) -> float | None:
 
 def joined_traces(predictions: Sequence[Prediction], truth: GroundTruth) -> ObjectTraces | None:
     """The traces of all objects in the order of the data set; None if those of an image with objects are missing."""
+    if all(prediction.traces is None for prediction in predictions):
+        return None
     places = {image_id: i for i, image_id in enumerate(truth.image_ids)}
     names: dict[str, int] = {}
     overlaps, sources, scores = np.zeros(len(truth)), np.full(len(truth), -1), np.zeros(len(truth))

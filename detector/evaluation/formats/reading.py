@@ -1,8 +1,9 @@
 """Detections of any detector, from and to a file or folder of any of the formats."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
@@ -15,7 +16,7 @@ from detector.evaluation.formats.places import Key
 from detector.evaluation.formats.recognition import FORMATS, Format, recognise
 from detector.evaluation.formats.voc import read_voc, write_voc
 from detector.evaluation.formats.yolo import read_yolo, write_yolo
-from detector.evaluation.predictions import Prediction, detection_table, joined_traces
+from detector.evaluation.predictions import Prediction, detection_table, failures, joined_traces, mean_seconds
 from detector.evaluation.table import DetectionTable, check_same_data
 from detector.evaluation.traces import ObjectTraces
 
@@ -44,15 +45,21 @@ class ReadDetections:
     predictions: Sequence[Prediction] = ()
     traces: ObjectTraces | None = None
 
-    @property
-    def failed(self) -> dict[str | int, str]:
-        """Image id and reason of the images that the detector did not do."""
-        return {one.image_id: one.error for one in self.predictions if one.error is not None}
+    @classmethod
+    def of_predictions(cls, predictions: Sequence[Prediction], truth: GroundTruth) -> Self:
+        """The same of a detector that has run just now."""
+        table, traces = detection_table(truth, predictions), joined_traces(predictions, truth)
+        return cls(table=table, format="own", predictions=predictions, traces=traces)
 
     @property
-    def seconds(self) -> dict[str | int, float] | None:
-        """Time of the images by their ids; None if no time is known."""
-        return {one.image_id: one.seconds for one in self.predictions if one.seconds is not None} or None
+    def failed(self) -> dict[str, str]:
+        """Image id and reason of the images that the detector did not do."""
+        return failures(self.predictions)
+
+    @property
+    def seconds_per_image(self) -> float | None:
+        """Mean time of an image; None if none is known."""
+        return mean_seconds(self.predictions)
 
     def notes(self) -> list[str]:
         """What a reader of the result must know, a line each."""
@@ -61,8 +68,6 @@ class ReadDetections:
         if other:
             matched = ", ".join(f"{key} = {name}" for key, name in other.items())
             lines.append(f"classes of the detections, as the data set names them: {matched}")
-        if self.failed:
-            lines.append(f"{len(self.failed)} images of the data set have no entry; their objects count as not found")
         if self.outside:
             what = "entries" if self.format == "own" else "detections"
             lines.append(f"{self.outside} {what} of images that are not in the data set, left out")
@@ -87,8 +92,8 @@ def read_detections(
         ignore_unknown_classes: leave out and count detections of classes that `truth` does not have.
 
     Raises:
-        FaultyDataError: records have faults: a missing or wrong field, a box without width or height, a score that is no
-            finite number; each is named with its file, record and field.
+        FaultyDataError: records have faults: a missing or wrong field, a box without width or height, a score that is
+            no finite number; each is named with its file, record and field.
         InputError: the path cannot be read or its format is not known, all images are unknown, or a class is and
             unknown ones are not ignored.
     """
@@ -112,15 +117,11 @@ def read_detections(
 
 def _read_own(path: Path, truth: GroundTruth, ignore_unknown_classes: bool) -> ReadDetections:
     result = read_own(path, truth, ignore_unknown_classes=ignore_unknown_classes)
-    traced = any(one.traces is not None for one in result.predictions)
-    return ReadDetections(
-        table=detection_table(truth, result.predictions),
-        format="own",
+    return replace(
+        ReadDetections.of_predictions(result.predictions, truth),
         outside=result.outside,
         unknown_classes=dict(result.unknown_classes),
         classes=result.classes,
-        predictions=result.predictions,
-        traces=joined_traces(result.predictions, truth) if traced else None,
     )
 
 

@@ -60,7 +60,8 @@ def test_what_is_read(tmp_path: Path) -> None:
 def test_no_annotations(tmp_path: Path) -> None:
     truth = read_coco(written(tmp_path / "a.json", CONTENT | {"annotations": []}))
     assert (len(truth), len(truth.image_ids)) == (0, 2)
-    assert len(read_coco(written(tmp_path / "b.json", dict.fromkeys(("images", "categories", "annotations"), [])))) == 0
+    nothing: dict[str, Any] = {"images": [], "categories": [], "annotations": []}
+    assert len(read_coco(written(tmp_path / "b.json", nothing))) == 0
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_what_is_written_is_read_again(truth: GroundTruth, tmp_path: Path) -> No
         assert read.traces.source_names == given.traces.source_names
         assert read.traces.sources.tolist() == given.traces.sources.tolist()
     result = read_detections(path, truth)
-    assert (result.format, result.seconds, result.failed) == ("own", {"a": 0.25, "b": 0.125}, {})
+    assert (result.format, result.seconds_per_image, result.failed) == ("own", 0.1875, {})
     assert result.table.images.tolist() == [0, 0, 2]
     assert result.traces is not None
     assert result.traces.proposal_overlaps.tolist() == [0.1, 0.9, 0.1]
@@ -90,7 +90,7 @@ def test_a_failed_image_is_not_written_and_fails_again(truth: GroundTruth, tmp_p
     assert [p.error for p in read_predictions(path, truth)] == [None, f"{path} has no entry for it", None]
     result = read_detections(path, truth)
     assert result.failed == {"b": f"{path} has no entry for it"}
-    assert (result.seconds, result.traces) == (None, None)
+    assert (result.seconds_per_image, result.traces) == (None, None)
     assert result.notes() == ["1 images of the data set have no entry; their objects count as not found"]
 
 
