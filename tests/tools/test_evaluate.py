@@ -1,17 +1,19 @@
 """The command `detector evaluate`."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from detector.cli import main
 from detector.data import VOC_CLASSES
 from detector.detections import Detections
-from detector.images import Image
+from detector.images import Image as Photo
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -20,11 +22,12 @@ class FakeDetector:
     """Finds a cat and a dog in every image; stops at the image of the number `stop` with `failure`."""
 
     class_names = VOC_CLASSES
+    fingerprint = "fake"
 
     def __init__(self, stop: int = 0, failure: BaseException | None = None) -> None:
         self.stop, self.failure, self.calls = stop, failure, 0
 
-    def detect(self, image: Image, score: float) -> Detections:
+    def detect(self, image: Photo, score: float) -> Detections:
         self.calls += 1
         if self.calls == self.stop and self.failure is not None:
             raise self.failure
@@ -93,7 +96,7 @@ def test_stored_detections(run: Run, found: Path, tmp_path: Path) -> None:
     result = tmp_path / "new" / "result.json"
     code, out, err = run("--detections", found, "--metric", "voc10", "--json", result)
     assert (code, err) == (0, "")
-    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[:22] if line}
     assert rows["cat"] == ["1", "1", "100.0"]
     assert rows["dog"] == ["1", "2", "50.0"]
     assert rows["mAP"] == ["2", "3", "75.0"]
@@ -102,12 +105,16 @@ def test_stored_detections(run: Run, found: Path, tmp_path: Path) -> None:
     assert content["AP"].pop("dog") == 0.5
     assert set(content["AP"].values()) == {None}
     assert list(content["objects"]) == list(VOC_CLASSES)
-    del content["AP"], content["objects"]
+    assert content["by_iou"]["0.5"]["mAP"] == 0.75
+    assert content["by_size"]["medium"]["mAP"] == 1
+    for name in ("AP", "objects", "by_iou", "by_size"):
+        del content[name]
     assert content == {
         "dataset": "voc",
         "model": None,
         "proposals": None,
         "config": None,
+        "annotations": None,
         "detections": str(found),
         "split": "val",
         "images": 3,
@@ -119,6 +126,7 @@ def test_stored_detections(run: Run, found: Path, tmp_path: Path) -> None:
         "recall": 0.5,
         "seconds_per_image": 0.5,
         "failed": {},
+        "notes": [],
     }
 
 
@@ -163,6 +171,7 @@ def test_limit(run: Run, use_detector: Callable, found: Path) -> None:
     code, out, _ = run("--limit", 2, "--detections", found)
     assert code == 0
     assert "2 images of val" in out
+    assert out.endswith("1 entries of images that are not in the data set, left out\n")
 
 
 def test_classes(run: Run, use_detector: Callable, found: Path) -> None:
@@ -215,17 +224,30 @@ def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> No
     use_detector(FakeDetector(stop=2, failure=KeyboardInterrupt()))
     result, saved = tmp_path / "result.json", tmp_path / "saved.json"
     code, out, err = run("--json", result, "--save-detections", saved)
-    assert (code, out, err) == (130, "", "interrupted: the evaluation is not complete\n")
+    assert (code, out, err) == (130, "", "interrupted: the evaluation is not complete; the same command goes on\n")
     assert not result.exists()
     assert not saved.exists()
+    again = FakeDetector()
+    use_detector(again)
+    assert run("--json", result, "--save-detections", saved)[0] == 0
+    assert again.calls == 2
+    assert len(json.loads(saved.read_text())) == 3
+    use_detector(FakeDetector(stop=2, failure=KeyboardInterrupt()))
+    assert run()[2] == "interrupted: the evaluation is not complete\n"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--detections", "none.json"], "none.json: cannot be read: No such file or directory"),
-        (["--detections", "x", "--model", "y"], "--detections runs no model"),
-        (["--detections", "x", "--save-detections", "y"], "--detections runs no model"),
+        (["--detections", "x", "--model", "y"], "--model means nothing with --detections, which runs no model; leave"),
+        (["--detections", "x", "--save-detections", "y"], "--save-detections means nothing with --detections, which"),
+        (["--compare", "x", "y", "--config", "z"], "--config means nothing with --compare, which runs no model"),
+        (["--compare", "x", "y", "--report", "z"], "--report means nothing with --compare; leave it out"),
+        (["--iou", "0.5,high"], "--iou: 'high' is no number"),
+        (["--dataset", "coco"], "--dataset coco needs --annotations: the JSON file"),
+        (["--dataset", "yolo"], "--dataset yolo needs --annotations: the data.yaml"),
+        (["--dataset", "ilsvrc", "--annotations", "x"], "--dataset ilsvrc needs --split, the list file, and --class"),
         (["--model", "x", "--model", "y"], "--model is one for --dataset voc; --config averages several"),
         (["--crops", "10"], "--crops means nothing with --dataset voc; leave it out"),
         (["--ablation", "--metric", "voc10"], "--metric means nothing with --ablation; leave it out"),
@@ -241,7 +263,7 @@ def test_wrong_options(run: Run, options: list[str], message: str) -> None:
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("options", [["--metric", "coco"], ["--limit", "0"], ["--dataset", "coco"]])
+@pytest.mark.parametrize("options", [["--metric", "voc"], ["--limit", "0"], ["--dataset", "oid"]])
 def test_options_out_of_range(run: Run, options: list[str]) -> None:
     code, _, err = run(*options)
     assert code == 2
@@ -251,6 +273,153 @@ def test_options_out_of_range(run: Run, options: list[str]) -> None:
 def test_a_missing_split(run: Run, root: Path) -> None:
     path = root / "ImageSets/Main/test.txt"
     assert run(split="test") == (2, "", f"error: {path}: no such split; there are: val\n")
+
+
+def test_the_report_tells_what_became_of_the_objects(
+    run: Run, found: Path, root: Path, photos: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "why.html"
+    code, out, _ = run("--detections", found, "--report", page)
+    assert code == 0
+    assert out.endswith(f"why-report -> {page}\n")
+    assert "val" in page.read_text(encoding="utf-8")
+    # A model of ours tells more: the traces are in the file that it saves, and a report from that has them too.
+    for name in "abc":
+        Image.open(photos / "cat.jpg").resize((100, 80)).save(root / f"JPEGImages/{name}.jpg")
+    saved, traced = tmp_path / "saved.json", tmp_path / "traced.html"
+    assert run("--report", traced, "--save-detections", saved, "--device", "cpu")[0] == 0
+    entries = json.loads(saved.read_text())
+    assert [len(entry["objects"]["sources"]) for entry in entries] == [1, 0, 1]
+    assert {name for entry in entries for name in entry["objects"]["sources"]} == {"selective_search"}
+    assert run("--report", page, "--detections", saved)[0] == 0
+    for html in (page, traced):
+        assert "selective_search" in html.read_text(encoding="utf-8")
+
+
+def test_two_files_are_compared(run: Run, found: Path, tmp_path: Path) -> None:
+    entries = json.loads(found.read_text())
+    entries[0]["detections"] = entries[0]["detections"][1:]  # without the false dog
+    better, result = tmp_path / "better.json", tmp_path / "result.json"
+    better.write_text(json.dumps(entries))
+    code, out, _ = run("--compare", found, better, "--metric", "voc10", "--json", result)
+    assert code == 0
+    assert out.splitlines()[0] == f"A is {found}, B is {better}"
+    row = next(line for line in out.splitlines() if line.startswith("mAP"))
+    assert row.split()[1:5] == ["2", "75.0", "100.0", "+25.0"]
+    content = json.loads(result.read_text())
+    assert content["AP"]["dog"]["difference"] == 0.5
+    assert content["images"][0]["image"] == "c"
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> tuple[Path, Path]:
+    """Annotations and detections in COCO's formats: of two cats one is found; kites are a class that VOC lacks."""
+    annotations, detections = tmp_path / "instances.json", tmp_path / "results.json"
+    objects = [(1, 7, 17, [0, 0, 50, 40]), (2, 0, 17, [0, 0, 20, 20]), (3, 0, 38, [5, 5, 20, 20])]
+    content = {
+        "images": [{"id": i, "file_name": f"{n}.jpg", "width": 100, "height": 80} for i, n in ((7, "a"), (0, "c"))],
+        "categories": [{"id": 38, "name": "kite"}, {"id": 17, "name": "cat"}, {"id": 62, "name": "chair"}],
+        "annotations": [
+            {"id": i, "image_id": image, "category_id": c, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            for i, image, c, box in objects
+        ],
+    }
+    annotations.write_text(json.dumps(content))
+    detections.write_text(json.dumps([
+        {"image_id": 7, "category_id": 17, "bbox": [0, 0, 50, 40], "score": 0.9},
+        {"image_id": 99, "category_id": 17, "bbox": [0, 0, 50, 40], "score": 0.9},
+    ]))  # fmt: skip
+    return annotations, detections
+
+
+def evaluated(capsys: pytest.CaptureFixture[str], *options: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", *map(str, options)])
+    captured = capsys.readouterr()
+    return int(str(caught.value.code)), captured.out, captured.err
+
+
+def test_coco_without_images(coco: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = tmp_path / "result.json"
+    options = ("--dataset", "coco", "--annotations", coco[0], "--detections", coco[1], "--json", result)
+    code, out, err = evaluated(capsys, *options)
+    assert (code, err) == (0, "")
+    content = json.loads(result.read_text())
+    # Of the cats half are found, at precision 1 up to a recall of 50 of 100 points; of the kites none.
+    assert content["mAP"] == content["AP"] == pytest.approx(51 / 101 / 2)
+    assert content["AR100"] == pytest.approx(0.25)
+    assert content["classes"]["chair"]["AP"] is None
+    assert content["notes"] == [
+        "classes of the detections, as the data set names them: 17 = cat",
+        "1 detections of images that are not in the data set, left out",
+    ]
+    assert "AP 25.2  AP50 25.2" in out
+    assert content["split"] == "instances.json"
+
+
+def test_a_model_on_coco_is_judged_by_the_classes_it_knows(
+    coco: tuple[Path, Path], root: Path, use_detector: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_detector(FakeDetector())
+    annotations, result = coco[0], tmp_path / "result.json"
+    options = ("--dataset", "coco", "--annotations", annotations, "--root", root / "JPEGImages", "--json", result)
+    code, out, _ = evaluated(capsys, *options)
+    assert code == 0
+    content = json.loads(result.read_text())
+    assert list(content["classes"]) == ["cat", "chair"]
+    assert out.endswith("classes that the model does not know, not judged: kite\n")
+    code, _, err = evaluated(capsys, "--dataset", "coco", "--annotations", annotations)
+    assert (code, err) == (2, "error: give --root, the folder of the photos, or --detections\n")
+
+
+def test_other_metrics_and_classes_of_coco(coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--dataset", "coco", "--annotations", coco[0], "--detections", coco[1], "--metric", "voc10")
+    assert "mAP at IoU 0.5: 25.0, 0.75: 25.0" in evaluated(capsys, *options, "--iou", "0.5,0.75")[1]
+    code, out, _ = evaluated(capsys, *options, "--classes", "cat")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[:3]] == ["class", "cat", "mAP"]
+    code, _, err = evaluated(capsys, *options, "--classes", "lynx")
+    assert (code, err) == (2, "error: no class 'lynx'; there are kite, cat, chair\n")
+
+
+def test_ilsvrc(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    annotation = (root / "Annotations/a.xml").read_text().replace("<name>cat", "<name>n02121808")
+    folder = tmp_path / "val"
+    folder.mkdir()
+    (folder / "x_1.xml").write_text(annotation)
+    (folder / "x_2.xml").write_text(annotation.replace("n02121808", "n99999999"))
+    (tmp_path / "val.txt").write_text("x_1 1\nx_2 2\n")
+    (tmp_path / "map_det.txt").write_text("n02084071 58 dog\nn02121808 37 domestic cat\n")
+    (tmp_path / "found.txt").write_text("1 37 0.9 1 1 50 40\n2 37 0.95 1 1 50 40\n")
+    (tmp_path / "blacklist.txt").write_text("2 37\n")
+    options = ["--dataset", "ilsvrc", "--annotations", folder, "--split", tmp_path / "val.txt",
+               "--class-map", tmp_path / "map_det.txt", "--detections", tmp_path / "found.txt"]  # fmt: skip
+    code, out, _ = evaluated(capsys, *options)
+    assert code == 0
+    assert "domestic cat        1           2   50.0" in out
+    assert "left out: n99999999 (1)" in out
+    code, out, _ = evaluated(capsys, *options, "--blacklist", tmp_path / "blacklist.txt")
+    assert "domestic cat        1           1  100.0" in out
+    assert "1 pairs of an image and a class are on the blacklist" in out
+
+
+def test_several_processes_find_what_one_does(root: Path, tmp_path: Path, photos: Path) -> None:
+    for name in "abc":
+        Image.open(photos / "cat.jpg").resize((100, 80)).save(root / f"JPEGImages/{name}.jpg")
+    tool = str(Path(__file__).parents[2] / "tools/evaluate.py")
+    options = ["--root", str(root), "--split", "val", "--device", "cpu"]
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", tool]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    for start, file in (([sys.executable, tool], one), (launch, two)):
+        command = [*start, *options, "--save-detections", str(file)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("mAP ") == 2  # the result is told once: the row of the mean, and the sizes
+    assert [e | {"seconds": 0} for e in json.loads(one.read_text())] == [
+        e | {"seconds": 0} for e in json.loads(two.read_text())
+    ]
+    assert sorted(path.name for path in tmp_path.glob("*.json*")) == ["one.json", "two.json"]
 
 
 def test_stored_detections_need_no_torch(root: Path, found: Path) -> None:

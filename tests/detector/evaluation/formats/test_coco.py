@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.data.faults import FaultyData
+from detector.data.faults import FaultyDataError
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.formats import json_stream, read_detections
@@ -69,7 +69,7 @@ def test_classes_may_have_text_for_ids(tmp_path: Path) -> None:
 )
 def test_a_wrong_field_is_named(truth: GroundTruth, tmp_path: Path, changes: dict[str, object], message: str) -> None:
     path = saved(tmp_path / "f.json", GOOD, GOOD | changes, GOOD)
-    with pytest.raises(FaultyData) as caught:
+    with pytest.raises(FaultyDataError) as caught:
         read_detections(path, truth)
     assert f"{path}: {message}" in str(caught.value)
 
@@ -77,18 +77,18 @@ def test_a_wrong_field_is_named(truth: GroundTruth, tmp_path: Path, changes: dic
 @pytest.mark.parametrize("field", GOOD)
 def test_a_missing_field_is_named(truth: GroundTruth, tmp_path: Path, field: str) -> None:
     record = {key: value for key, value in GOOD.items() if key != field}
-    with pytest.raises(FaultyData, match=f"record 1: field {field} is missing"):
+    with pytest.raises(FaultyDataError, match=f"record 1: field {field} is missing"):
         read_detections(saved(tmp_path / "f.json", record), truth, "coco")
 
 
 def test_all_faults_are_told_up_to_a_limit(truth: GroundTruth, tmp_path: Path) -> None:
     bad = [GOOD | {"score": "high", "bbox": None}, GOOD, 7, GOOD | {"bbox": [0, 0, 0, 0]}]
-    with pytest.raises(FaultyData) as caught:
+    with pytest.raises(FaultyDataError) as caught:
         read_detections(saved(tmp_path / "f.json", *bad), truth)
     for part in ("record 1: field score", "record 1: field bbox", "record 3: is 7, expected an object", "record 4"):
         assert part in str(caught.value)
     assert "record 2" not in str(caught.value)
-    with pytest.raises(FaultyData) as caught:
+    with pytest.raises(FaultyDataError) as caught:
         read_detections(saved(tmp_path / "f.json", *bad * 100), truth)
     assert "record 13" in str(caught.value)
     assert "record 99" not in str(caught.value)
@@ -187,7 +187,7 @@ def test_parts_of_any_size_hold_the_same_records(
     assert read_detections(path, truth).table.scores.tolist() == [n / 100 for n in range(60)]
     records[41]["score"] = float("nan")
     path.write_text(json.dumps(records, indent=indent))
-    with pytest.raises(FaultyData, match=r"record 42 \(image 11\): field score is nan"):
+    with pytest.raises(FaultyDataError, match=r"record 42 \(image 11\): field score is nan"):
         read_detections(path, truth)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.data.faults import FaultyData
+from detector.data.faults import FaultyDataError
 from detector.data.ground_truth import GroundTruth
 from detector.detections import Detections
 from detector.errors import InputError
@@ -91,7 +91,7 @@ def test_a_failed_image_is_not_written_and_fails_again(truth: GroundTruth, tmp_p
     result = read_detections(path, truth)
     assert result.failed == {"b": f"{path} has no entry for it"}
     assert (result.seconds_per_image, result.traces) == (None, None)
-    assert result.notes() == ["1 images of the data set have no entry; their objects count as not found"]
+    assert result.notes() == []  # an evaluation tells failures by itself
 
 
 def test_an_unwritable_file(truth: GroundTruth, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def without(name: str) -> dict[str, object]:
 )
 def test_a_wrong_entry_is_named(truth: GroundTruth, tmp_path: Path, entry: object, message: str) -> None:
     path = stored(tmp_path / "found.json", ENTRY | {"image": "b", "detections": []}, entry)
-    with pytest.raises(FaultyData) as caught:
+    with pytest.raises(FaultyDataError) as caught:
         read_predictions(path, truth)
     assert f"{path}: entry 2" in str(caught.value)
     assert message in str(caught.value)
@@ -178,7 +178,7 @@ def test_a_wrong_entry_is_named(truth: GroundTruth, tmp_path: Path, entry: objec
 def test_all_faults_are_told(truth: GroundTruth, tmp_path: Path) -> None:
     bad = detection(score=2, box=[0, 0, 500, 0]) | {"seconds": -1}
     path = stored(tmp_path / "found.json", bad, ENTRY | {"image": "b", "width": 7, "detections": []}, 7)
-    with pytest.raises(FaultyData) as caught:
+    with pytest.raises(FaultyDataError) as caught:
         read_predictions(path, truth)
     for part in ("field score", "no width or height", "not inside", "field seconds", "entry 2 (b)", "entry 3"):
         assert part in str(caught.value)
@@ -186,7 +186,7 @@ def test_all_faults_are_told(truth: GroundTruth, tmp_path: Path) -> None:
 
 def test_an_image_may_not_come_twice(truth: GroundTruth, tmp_path: Path) -> None:
     path = stored(tmp_path / "found.json", ENTRY, ENTRY | {"image": "a.png"})
-    with pytest.raises(FaultyData, match=r"entry 2 \(a.png\): field image: an earlier entry has the same image"):
+    with pytest.raises(FaultyDataError, match=r"entry 2 \(a.png\): field image: an earlier entry has the same image"):
         read_predictions(path, truth)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.data.faults import FaultyData
+from detector.data.faults import FaultyDataError
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.formats import Format, read_detections
@@ -117,7 +117,7 @@ def test_a_wrong_record_is_named_with_its_file(
 ) -> None:
     path = tmp_path / name
     path.write_text(content)
-    with pytest.raises(FaultyData) as caught:
+    with pytest.raises(FaultyDataError) as caught:
         read_detections(path if format_ in ("csv", "ilsvrc") else tmp_path, truth, format_)
     assert f"{path}: {message}" in str(caught.value)
 
@@ -127,7 +127,7 @@ def test_faults_are_told_together_and_the_lines_around_them_keep_their_numbers(
 ) -> None:
     (tmp_path / VOC).write_text("a 0.5 1 1 9 9\n\na x 1 y 9 9\na 0.5 1 1 9 9\na 0.5 9 9 1 1\n")
     (tmp_path / "comp4_det_test_traffic light.txt").write_text("a 0.5\n")
-    with pytest.raises(FaultyData) as caught:
+    with pytest.raises(FaultyDataError) as caught:
         read_detections(tmp_path, truth)
     for part in ("line 3: field score", "line 3: field ymin", "line 5 (image a): field box", "light.txt: line 1"):
         assert part in str(caught.value)
@@ -192,7 +192,7 @@ def test_a_name_of_two_images_is_refused(tmp_path: Path) -> None:
     )
     path = tmp_path / "f.csv"
     path.write_text(CSV + "b/1.jpg,cat,1,0,0,9,9\n1.jpg,cat,1,0,0,9,9\n")
-    with pytest.raises(FaultyData, match=r"line 3 \(image 1.jpg\): field image: the name is that of several images"):
+    with pytest.raises(FaultyDataError, match=r"line 3 \(image 1.jpg\): field image: the name is that of several images"):
         read_detections(path, truth)
 
 
