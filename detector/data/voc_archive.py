@@ -43,7 +43,7 @@ def read_voc(
     path = Path(path)
     labels = {name: label for label, name in enumerate(class_names)}
     with _members(path) as members:
-        xml = _annotation_files(members)
+        xml = _annotation_files(path, members)
         if not xml:
             raise InputError(f"{path}: holds no annotations (.xml)")
         ids: Sequence[str] = sorted(xml)
@@ -64,14 +64,14 @@ def read_voc(
     return GroundTruth.from_annotations(ids, annotations, class_names, [f"{image_id}.jpg" for image_id in ids])
 
 
-def _annotation_files(members: dict[PurePosixPath, _Read]) -> dict[str, PurePosixPath]:
+def _annotation_files(path: Path, members: dict[PurePosixPath, _Read]) -> dict[str, PurePosixPath]:
     """Annotation files by image id: those in a folder `Annotations` if there is one."""
     xml = [name for name in members if name.suffix == ".xml"]
     inside = [name for name in xml if name.parent.name == "Annotations"] or xml
     found: dict[str, PurePosixPath] = {}
     for name in inside:
         if name.stem in found:
-            raise InputError(f"image {name.stem} has two annotations: {found[name.stem]} and {name}")
+            raise InputError(f"{path}: image {name.stem} has two annotations: {found[name.stem]} and {name}")
         found[name.stem] = name
     return found
 

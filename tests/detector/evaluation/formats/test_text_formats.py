@@ -192,7 +192,7 @@ def test_a_name_of_two_images_is_refused(tmp_path: Path) -> None:
     )
     path = tmp_path / "f.csv"
     path.write_text(CSV + "b/1.jpg,cat,1,0,0,9,9\n1.jpg,cat,1,0,0,9,9\n")
-    with pytest.raises(FaultyDataError, match=r"line 3 \(image 1.jpg\): field image: the name is that of several images"):
+    with pytest.raises(FaultyDataError, match=r"line 3 \(image 1.jpg\): field image: the name is that of several"):
         read_detections(path, truth)
 
 
