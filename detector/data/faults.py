@@ -5,7 +5,7 @@ from pathlib import Path
 from detector.errors import InputError
 
 
-class FaultyData(InputError):
+class FaultyData(InputError):  # noqa: N818
     """A file holds faults; the message is one line a fault, each with its file, record and field."""
 
 

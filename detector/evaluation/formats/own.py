@@ -20,6 +20,7 @@ from detector.data.faults import Faults
 from detector.data.ground_truth import GroundTruth
 from detector.detections import Detections
 from detector.errors import InputError
+from detector.evaluation.formats.collector import classes_error, images_error
 from detector.evaluation.formats.json_stream import Records, checked_fields, read_records
 from detector.evaluation.formats.places import AMBIGUOUS, Key, by_class_name, image_names, image_places
 from detector.evaluation.predictions import Prediction, check_size, object_traces
@@ -104,16 +105,9 @@ def read_own(path: Path, truth: GroundTruth, *, ignore_unknown_classes: bool = F
         reader.add(records)
     reader.faults.check()
     if reader.unknown and not ignore_unknown_classes:
-        raise InputError(
-            f"{path}: {reader.unknown.total()} detections are of classes that the data set does not have "
-            f"({', '.join(map(str, reader.unknown))}); it has {', '.join(truth.class_names)}; correct them, or ignore "
-            "unknown classes"
-        )
+        raise classes_error(path, reader.unknown, ", ".join(truth.class_names))
     if reader.outside and not reader.found:
-        raise InputError(
-            f"{path}: none of its {reader.outside} entries is of an image of the data set, such as "
-            f"{reader.stranger!r}; it has {', '.join(truth.files[:5])}, ..."
-        )
+        raise images_error(path, f"{reader.outside} entries", reader.stranger, truth)
     missing = f"{path} has no entry for it"
     predictions = [
         reader.found.get(index) or Prediction(image_id, None, error=missing)

@@ -195,14 +195,14 @@ def test_entries_of_other_images_are_counted(truth: GroundTruth, tmp_path: Path)
     result = read_detections(path, truth)
     assert (len(result.table), result.outside) == (1, 2)
     assert "2 entries of images that are not in the data set, left out" in result.notes()
-    with pytest.raises(InputError, match=r"none of its 1 entries is of an image of the data set, such as 'z.jpg'"):
+    with pytest.raises(InputError, match=r"none of the images of its 1 entries is in the data set, such as 'z.jpg'"):
         read_predictions(stored(path, ENTRY | {"image": "z.jpg"}), truth)
 
 
 def test_unknown_classes(truth: GroundTruth, tmp_path: Path) -> None:
     items = [*ENTRY["detections"], {"label": "lynx", "score": 0.9, "box": [0, 0, 9, 9]}]  # type: ignore[misc]
     path = stored(tmp_path / "f.json", ENTRY | {"detections": items})
-    with pytest.raises(InputError, match=r"1 detections are of classes .* \(lynx\); it has cat, dog"):
+    with pytest.raises(InputError, match=r"1 detections are of classes .* \('lynx'\); it has cat, dog"):
         read_predictions(path, truth)
     result = read_detections(path, truth, ignore_unknown_classes=True)
     assert result.table.labels.tolist() == [0]
