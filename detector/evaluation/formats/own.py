@@ -167,7 +167,9 @@ class _Reader:
         traces = None
         if entry.objects is not None:
             counts = {len(getattr(entry.objects, name)) for name in entry.objects.__struct_fields__}
-            if counts == {self.object_counts[index]}:
+            if not all(map(math.isfinite, entry.objects.proposal_overlaps + entry.objects.region_scores)):
+                note("field objects holds a number that is not finite")
+            elif counts == {self.object_counts[index]}:
                 traces = object_traces(**msgspec.structs.asdict(entry.objects))
             else:
                 lengths = ", ".join(map(str, sorted(counts)))
@@ -179,8 +181,8 @@ class _Reader:
 
     def _detections(self, entry: _Entry, note: Callable[[str], None]) -> Detections | None:
         size = (entry.width, entry.height)
-        if min(size) < 1:
-            note(f"fields width and height are {size[0]} and {size[1]}, expected 1 or more")
+        if not 1 <= min(size) <= max(size) < 2**31:
+            note(f"fields width and height are {size[0]} and {size[1]}, expected 1 or more pixels"[:120])
             return None
         count = len(entry.detections)
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and a fault
