@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +49,9 @@ class Collector:
         unknown_classes: the number of detections so far of each class that is not in the ground truth.
     """
 
-    def __init__(self, truth: GroundTruth, faults: Faults | None = None) -> None:
+    def __init__(self, truth: GroundTruth) -> None:
         self.truth = truth
-        self.faults = faults or Faults()
+        self.faults = Faults()
         self.images = image_places(truth)
         self.classes = by_class_name(truth)
         self._known = ", ".join(truth.class_names)
@@ -119,16 +118,9 @@ class Collector:
         """
         self.faults.check()
         if self.unknown_classes and not ignore_unknown_classes:
-            found = some([key for key, _ in self.unknown_classes.most_common()])
-            raise InputError(
-                f"{path}: {self.unknown_classes.total()} detections are of classes that the data set does not have "
-                f"({found}); it has {self._known}; correct them, or ignore unknown classes"
-            )
+            raise classes_error(path, self.unknown_classes, self._known)
         if self._total and self.outside == self._total:
-            raise InputError(
-                f"{path}: none of the images of its {self._total} detections is in the data set, such as "
-                f"{self._stranger!r}; it has {some(self.truth.image_ids)}"
-            )
+            raise images_error(path, f"{self._total} detections", self._stranger, self.truth)
         images, labels, boxes, scores = zip(*self._columns, strict=True) if self._columns else ([], [], [], [])
         return DetectionTable(
             image_ids=self.truth.image_ids,
@@ -140,6 +132,22 @@ class Collector:
         )
 
 
-def some(values: Sequence[Any]) -> str:
+def classes_error(path: Path, unknown: Counter[Key], known: str) -> InputError:
+    """The error that there are unknown classes."""
+    return InputError(
+        f"{path}: {unknown.total()} detections are of classes that the data set does not have "
+        f"({_some([key for key, _ in unknown.most_common()])}); it has {known}; correct them, or ignore unknown classes"
+    )
+
+
+def images_error(path: Path, what: str, stranger: Key, truth: GroundTruth) -> InputError:
+    """The error that all images are unknown, such as `stranger`."""
+    return InputError(
+        f"{path}: none of the images of its {what} is in the data set, such as {stranger!r}; it has "
+        f"{_some(truth.image_ids)}; give the results of this data set"
+    )
+
+
+def _some(values: Sequence[Key]) -> str:
     """The first few of `values`, for a message."""
     return ", ".join(repr(value) for value in values[:_NAMED]) + (", ..." if len(values) > _NAMED else "")

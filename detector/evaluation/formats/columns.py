@@ -20,7 +20,7 @@ def add_rows(
     classes: Sequence[Key],
     texts: Sequence[Sequence[str]],
     fields: Sequence[str],
-    convert: Callable[[Array, npt.NDArray[np.int64]], tuple[Array, Array]],
+    convert: Callable[[Array], tuple[Array, Array]],
 ) -> None:
     """Hand the rows of a text file on, after noting the fields that are no numbers.
 
@@ -29,12 +29,15 @@ def add_rows(
         file, lines: where the n rows are from.
         images, classes: (n,) as they stand in the file.
         texts: (n, k) the fields that are numbers; the names of these k are `fields`.
-        convert: makes boxes (m, 4) xyxy and scores (m,) of the numbers (m, k) and the rows (m,) they are of.
+        convert: makes boxes (m, 4) xyxy and scores (m,) of the numbers (m, k).
     """
     if not texts:
         return
     try:
-        numbers = np.array([[_number(text) for text in row] for row in texts], np.float64)
+        flat = [text for row in texts for text in row]
+        if "_" in "".join(flat):
+            raise ValueError
+        numbers = np.fromiter(map(float, flat), np.float64, len(flat)).reshape(-1, len(fields))
         rows = np.arange(len(texts))
     except ValueError:
         good: list[list[float]] = []
@@ -46,7 +49,7 @@ def add_rows(
                 kept.append(index)
         numbers, rows = np.array(good, np.float64).reshape(-1, len(fields)), np.array(kept, np.int64)
         images, classes = [images[row] for row in kept], [classes[row] for row in kept]
-    boxes, scores = convert(numbers, rows)
+    boxes, scores = convert(numbers)
     into.add(
         Part(
             file=file,

@@ -6,6 +6,7 @@ in any order and others beside them. RFC 4180: a value with a comma or a quotati
 
 import csv
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 from detector.data.ground_truth import GroundTruth
@@ -34,16 +35,23 @@ def read_csv(path: Path, into: Collector) -> None:
                     fault = "comes twice" if name in header else "is missing"
                     raise InputError(f"{path}: column {name} {fault}; the header is {','.join(HEADER)}")
             image, label, *places = map(header.index, HEADER)
+            numbers_of = itemgetter(*places)
             rows = ((reader.line_num, row) for row in reader if row)
             while batch := list(islice(rows, BATCH)):
                 for line, row in batch:
                     if len(row) != len(header):
                         into.faults.add(path, f"line {line}", f"has {len(row)} values, the header {len(header)}")
-                good = [(line, row) for line, row in batch if len(row) == len(header)]
-                texts = [[row[place] for place in places] for _, row in good]
-                add_rows(into, path, [line for line, _ in good], [row[image] for _, row in good],
-                         [row[label] for _, row in good], texts, HEADER[2:],
-                         lambda values, _: (values[:, 1:], values[:, 0]))  # fmt: skip
+                whole = [one for one in batch if len(one[1]) == len(header)]
+                add_rows(
+                    into,
+                    path,
+                    lines=[line for line, _ in whole],
+                    images=[row[image] for _, row in whole],
+                    classes=[row[label] for _, row in whole],
+                    texts=[numbers_of(row) for _, row in whole],
+                    fields=HEADER[2:],
+                    convert=lambda values: (values[:, 1:], values[:, 0]),
+                )
         except csv.Error as error:
             raise InputError(f"{path}: line {reader.line_num}: {error}") from None
 

@@ -13,7 +13,7 @@ from detector.errors import InputError
 from proposals.files import atomic_write
 
 #: Lines read at a time.
-BATCH = 50_000
+BATCH = 20_000
 
 
 def read_lines(path: Path) -> Iterator[tuple[list[int], list[str]]]:

@@ -53,7 +53,7 @@ def read_ilsvrc(path: Path, into: Collector) -> None:
                 classes.append(row[1])
                 fields.append(row[2:])
         add_rows(into, path, numbers, images, classes, fields, _FIELDS,
-                 lambda values, _: (from_inclusive(values[:, 1:]), values[:, 0]))  # fmt: skip
+                 lambda values: (from_inclusive(values[:, 1:]), values[:, 0]))  # fmt: skip
 
 
 def write_ilsvrc(path: Path, table: DetectionTable, truth: GroundTruth) -> None:

@@ -20,6 +20,7 @@ from detector.data.faults import Faults
 from detector.data.ground_truth import GroundTruth
 from detector.detections import Detections
 from detector.errors import InputError
+from detector.evaluation.formats.collector import classes_error, images_error
 from detector.evaluation.formats.json_stream import Records, checked_fields, read_records
 from detector.evaluation.formats.places import AMBIGUOUS, Key, by_class_name, image_names, image_places
 from detector.evaluation.predictions import Prediction, check_size, object_traces
@@ -104,16 +105,9 @@ def read_own(path: Path, truth: GroundTruth, *, ignore_unknown_classes: bool = F
         reader.add(records)
     reader.faults.check()
     if reader.unknown and not ignore_unknown_classes:
-        raise InputError(
-            f"{path}: {reader.unknown.total()} detections are of classes that the data set does not have "
-            f"({', '.join(map(str, reader.unknown))}); it has {', '.join(truth.class_names)}; correct them, or ignore "
-            "unknown classes"
-        )
+        raise classes_error(path, reader.unknown, ", ".join(truth.class_names))
     if reader.outside and not reader.found:
-        raise InputError(
-            f"{path}: none of its {reader.outside} entries is of an image of the data set, such as "
-            f"{reader.stranger!r}; it has {', '.join(truth.files[:5])}, ..."
-        )
+        raise images_error(path, f"{reader.outside} entries", reader.stranger, truth)
     missing = f"{path} has no entry for it"
     predictions = [
         reader.found.get(index) or Prediction(image_id, None, error=missing)
@@ -173,7 +167,9 @@ class _Reader:
         traces = None
         if entry.objects is not None:
             counts = {len(getattr(entry.objects, name)) for name in entry.objects.__struct_fields__}
-            if counts == {self.object_counts[index]}:
+            if not all(map(math.isfinite, entry.objects.proposal_overlaps + entry.objects.region_scores)):
+                note("field objects holds a number that is not finite")
+            elif counts == {self.object_counts[index]}:
                 traces = object_traces(**msgspec.structs.asdict(entry.objects))
             else:
                 lengths = ", ".join(map(str, sorted(counts)))
@@ -185,8 +181,8 @@ class _Reader:
 
     def _detections(self, entry: _Entry, note: Callable[[str], None]) -> Detections | None:
         size = (entry.width, entry.height)
-        if min(size) < 1:
-            note(f"fields width and height are {size[0]} and {size[1]}, expected 1 or more")
+        if not 1 <= min(size) <= max(size) < 2**31:
+            note(f"fields width and height are {size[0]} and {size[1]}, expected 1 or more pixels"[:120])
             return None
         count = len(entry.detections)
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and a fault

@@ -85,6 +85,10 @@ def read_detections(
     Detections of images that are not in `truth` are left out and counted: results of a whole data set can be judged
     on a part of it.
 
+    A box without width or height is a fault. The official evaluators take it for a false positive, as it overlaps
+    nothing; but such boxes come from mistaken conversions rather than from detectors, and leaving them out would
+    change the number.
+
     Args:
         path: a file or folder.
         truth: whose images and classes the detections are of.

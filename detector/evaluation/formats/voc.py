@@ -59,7 +59,7 @@ def read_voc(path: Path, into: Collector) -> None:
                 images.append(image)
                 fields.append(values)
             add_rows(into, file, numbers, images, [name] * len(images), fields, _FIELDS,
-                     lambda values, _: (from_inclusive(values[:, 1:]), values[:, 0]))  # fmt: skip
+                     lambda values: (from_inclusive(values[:, 1:]), values[:, 0]))  # fmt: skip
 
 
 def write_voc(path: Path, table: DetectionTable, truth: GroundTruth) -> None:

@@ -49,7 +49,7 @@ def read_yolo(path: Path, into: Collector) -> None:
                     classes.append(int(row[0]))
                     fields.append(row[1:])
 
-            def convert(values: Array, _: object, size: Array = size) -> tuple[Array, Array]:
+            def convert(values: Array, size: Array = size) -> tuple[Array, Array]:
                 centre, half = values[:, :2], values[:, 2:4] / 2
                 return np.concatenate([(centre - half) * size, (centre + half) * size], axis=1), values[:, 4]
 

@@ -112,7 +112,7 @@ def test_all_faults_are_named_up_to_a_limit(tmp_path: Path) -> None:
     with pytest.raises(FaultyDataError) as caught:
         read_coco(written(tmp_path / "a.json", content))
     assert len(str(caught.value).splitlines()) == 21
-    assert str(caught.value).endswith("stopped after 20 faults")
+    assert str(caught.value).endswith("... and more: reading stopped at 20 faults")
 
 
 def test_empty_boxes_are_left_out_on_request(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ def without(name: str) -> dict[str, object]:
         (ENTRY | {"image": 5}, ": field image is 5, expected text"),
         (without("width"), " (photos/a.jpg): field width is missing"),
         (ENTRY | {"width": 0}, " (photos/a.jpg): fields width and height are 0 and 80, expected 1 or more"),
+        (ENTRY | {"width": 10**400}, " (photos/a.jpg): fields width and height are 1000"),
         (ENTRY | {"height": 80.5}, " (photos/a.jpg): field height is 80.5, expected a whole number"),
         (ENTRY | {"height": True}, " (photos/a.jpg): field height is true, expected a whole number"),
         (ENTRY | {"width": 80, "height": 100}, "the image is 80x100 pixels, but its annotation says 100x80"),
@@ -164,6 +165,7 @@ def without(name: str) -> dict[str, object]:
         (detection(box=[0, 0, 10**400, 9]), "detection 0: field box is [0, 0, 1000"),
         (ENTRY | {"objects": TRACES | {"sources": ["x"]}}, "field objects is of 1, 2 objects, the image has 2"),
         (ENTRY | {"objects": {name: [] for name in TRACES}}, "field objects is of 0 objects, the image has 2"),
+        (ENTRY | {"objects": TRACES | {"region_scores": [0.5, math.nan]}}, "field objects holds a number"),
         (ENTRY | {"objects": {"sources": []}}, 'field objects is {"sources": []}, expected lists proposal_overlaps'),
     ],
 )
@@ -195,14 +197,14 @@ def test_entries_of_other_images_are_counted(truth: GroundTruth, tmp_path: Path)
     result = read_detections(path, truth)
     assert (len(result.table), result.outside) == (1, 2)
     assert "2 entries of images that are not in the data set, left out" in result.notes()
-    with pytest.raises(InputError, match=r"none of its 1 entries is of an image of the data set, such as 'z.jpg'"):
+    with pytest.raises(InputError, match=r"none of the images of its 1 entries is in the data set, such as 'z.jpg'"):
         read_predictions(stored(path, ENTRY | {"image": "z.jpg"}), truth)
 
 
 def test_unknown_classes(truth: GroundTruth, tmp_path: Path) -> None:
     items = [*ENTRY["detections"], {"label": "lynx", "score": 0.9, "box": [0, 0, 9, 9]}]  # type: ignore[misc]
     path = stored(tmp_path / "f.json", ENTRY | {"detections": items})
-    with pytest.raises(InputError, match=r"1 detections are of classes .* \(lynx\); it has cat, dog"):
+    with pytest.raises(InputError, match=r"1 detections are of classes .* \('lynx'\); it has cat, dog"):
         read_predictions(path, truth)
     result = read_detections(path, truth, ignore_unknown_classes=True)
     assert result.table.labels.tolist() == [0]
