@@ -59,6 +59,8 @@ class PostprocessConfig:
     """From scores and boxes to detections: NMS for each class (R-CNN: 0.3), then the best of an image.
 
     Attributes:
+        voting_iou: boxes that overlap a detection by at least this vote on where it is (`voting.vote_boxes`); None: no
+            voting. Without box regression there is none.
         calibration: slope and offset that the log-odds of a score are put through (Platt scaling), fitted after the
             training so that a score says how often such a detection is right; the order of detections stays.
     """
@@ -67,6 +69,7 @@ class PostprocessConfig:
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
     calibration: tuple[Positive, Finite] = (1.0, 0.0)
+    voting_iou: Fraction | None = 0.6
 
 
 Source = Literal["selective_search", "multibox", "both"]
@@ -185,7 +188,7 @@ class DetectorConfig:
         context: pixels around the region in a crop (`CropConfig`), for the models that see crops.
         head: "softmax", "svm" or "both", for the models that see crops.
         box_regression: False: no box is moved.
-        nms_iou, max_detections: as in `PostprocessConfig`.
+        nms_iou, max_detections, voting_iou: as in `PostprocessConfig`.
     """
 
     __pydantic_config__ = _FORBID
@@ -198,6 +201,7 @@ class DetectorConfig:
     box_regression: bool = True
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
+    voting_iou: Fraction | None = 0.6
 
     def __post_init__(self) -> None:
         if not self.models:

@@ -225,7 +225,7 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto") -> Detect
         models,
         device,
         None,
-        PostprocessConfig(nms_iou=config.nms_iou, max_detections=config.max_detections),
+        PostprocessConfig(config.nms_iou, config.max_detections, voting_iou=config.voting_iou),
         config.box_regression,
         "selective_search",
     )

@@ -1,4 +1,4 @@
-"""From scores and offsets of regions to detections: box regression, NMS for each class."""
+"""From scores and offsets of regions to detections: box regression, NMS for each class, box voting."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from detector.config import PostprocessConfig
 from detector.detections import Detections
 from detector.nms import class_nms
 from detector.scorers import RegionScores
+from detector.voting import VOTING_SCORE, vote_boxes
 from proposals.boxes import decode_offsets
 
 
@@ -28,15 +29,23 @@ def postprocess(
         image_size: (width, height) of the image.
         score: lowest score to keep.
     """
-    regions, labels = (scored.scores >= score).nonzero(as_tuple=True)
-    candidates = moved_boxes(scored, boxes, regions, labels, image_size)
-    candidate_scores = scored.scores[regions, labels]
-    solid = (candidates[:, 2:] - candidates[:, :2] >= 1).all(dim=1)
-    candidates, candidate_scores, labels = candidates[solid], candidate_scores[solid], labels[solid]
-    keep = class_nms(candidates, candidate_scores, labels, config.nms_iou)[: config.max_detections]
+    # Without box regression boxes stay as they are; otherwise those of a lower score vote too.
+    voting = config.voting_iou if scored.offsets is not None else None
+    lowest = score if voting is None else score * VOTING_SCORE
+    regions, labels = (scored.scores >= lowest).nonzero(as_tuple=True)
+    boxes = moved_boxes(scored, boxes, regions, labels, image_size)
+    scores = scored.scores[regions, labels]
+    solid = (boxes[:, 2:] - boxes[:, :2] >= 1).all(dim=1)
+    boxes, scores, labels = boxes[solid], scores[solid], labels[solid]
+    candidates = (scores >= score).nonzero()[:, 0]
+    kept = class_nms(boxes[candidates], scores[candidates], labels[candidates], config.nms_iou)
+    keep = candidates[kept[: config.max_detections]]
+    found = boxes[keep]
+    if voting is not None:  # a mean may leave the image by a rounding
+        found = _cut(vote_boxes(keep, boxes, scores, labels, voting), image_size)
     return Detections(
-        boxes=candidates[keep].cpu().numpy(),
-        scores=candidate_scores[keep].cpu().numpy(),
+        boxes=found.cpu().numpy(),
+        scores=scores[keep].cpu().numpy(),
         labels=labels[keep].cpu().numpy(),
         class_names=tuple(class_names),
         image_size=image_size,
@@ -47,8 +56,11 @@ def moved_boxes(
     scored: RegionScores, boxes: Tensor, regions: Tensor, labels: Tensor, image_size: tuple[int, int]
 ) -> Tensor:
     """Boxes (K, 4) of regions (K,) after box regression for the classes `labels` (K,), cut to the image."""
-    width, height = image_size
     moved = boxes[regions]
     if scored.offsets is not None:
         moved = decode_offsets(moved, scored.offsets.expand(-1, scored.scores.shape[1], 4)[regions, labels])
-    return torch.minimum(moved.clamp(min=0), moved.new_tensor((width, height, width, height)))
+    return _cut(moved, image_size)
+
+
+def _cut(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
+    return torch.minimum(boxes.clamp(min=0), boxes.new_tensor((*image_size, *image_size)))

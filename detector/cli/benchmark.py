@@ -48,13 +48,13 @@ def benchmark(
     leave the machine alone meanwhile.
 
     With --proposals it measures Selective Search by itself, one thread an image: the presets, its growth with the
-    image, workers and memory. With --crops it measures crops a second and the memory of 2,000 regions. With --evaluators
-    it measures COCO's, VOC's and ILSVRC's metrics on made-up detections in 5,000 images.
+    image, workers and memory. With --crops it measures crops a second and the memory of 2,000 regions. With
+    --evaluators it measures COCO's, VOC's and ILSVRC's metrics on made-up detections in 5,000 images.
 
     Example: detector benchmark --image photo.jpg --json benchmark.json
     """
     if proposals + crops + evaluators > 1:
-        raise InputError("--proposals, --crops and --evaluators are measurements by themselves; give one of them")
+        raise InputError("--proposals, --crops and --evaluators are measurements by themselves; give one")
     if evaluators and image is not None:
         raise InputError("--evaluators measures on made-up detections; leave out --image")
     if json is not None:

@@ -21,10 +21,34 @@ def run(given: RegionScores, boxes: torch.Tensor = BOXES, score: float = 0.1, **
 
 
 def test_overlapping_boxes_of_a_class_are_suppressed_and_scores_descend():
-    found = run(scores([[0.6, 0.0], [0.7, 0.0], [0.1, 0.8]]))
+    found = run(scores([[0.6, 0.0], [0.7, 0.0], [0.1, 0.8]]), voting_iou=None)
     assert [d.label for d in found] == ["dog", "cat", "cat"]
     assert found.scores.tolist() == pytest.approx([0.8, 0.7, 0.1])
     assert found.boxes[1].tolist() == [2, 0, 42, 40]
+
+
+def test_suppressed_boxes_vote_by_their_scores():
+    found = run(scores([[0.6, 0.0], [0.7, 0.0], [0.1, 0.8]]))
+    assert found.boxes[1].tolist() == pytest.approx([2 * 0.7 / 1.3, 0, 40 + 2 * 0.7 / 1.3, 40])
+    assert found.boxes[[0, 2]].tolist() == [[50, 50, 90, 80]] * 2  # alone in their classes
+    # Not without box regression, nor where they overlap less (IoU 38 / 42).
+    boxes = RegionScores(torch.tensor([[0.6, 0.0], [0.7, 0.0]]), None)
+    for off in (run(boxes, BOXES[:2]), run(scores([[0.6, 0.0], [0.7, 0.0]]), BOXES[:2], voting_iou=0.95)):
+        assert off.boxes.tolist() == [[2, 0, 42, 40]]
+
+
+@pytest.mark.parametrize(("loser", "votes"), [(0.21, True), (0.19, False)])
+def test_votes_do_not_depend_on_the_lowest_score(loser: float, votes: bool):
+    given = scores([[loser, 0.0], [0.8, 0.0], [0.0, 0.0]])
+    low, high = run(given, score=0.001), run(given, score=0.5)
+    assert low.boxes.tolist() == high.boxes.tolist()
+    assert (high.boxes[0, 0] < 2) == votes
+
+
+def test_a_mean_of_equal_boxes_stays_in_the_image():
+    boxes = torch.tensor([[0.1, 0, 100, 80]]).expand(7, 4).clone()
+    found = run(scores([[0.3 + 0.1 * i, 0.0] for i in range(7)]), boxes)
+    assert found.boxes[0].tolist() == pytest.approx([0.1, 0, 100, 80], abs=1e-4)
 
 
 def test_classes_do_not_suppress_each_other():
