@@ -24,7 +24,7 @@ class Fault:
         return ": ".join(part for part in (self.file, self.record, self.fault) if part)
 
 
-class FaultyData(InputError):
+class FaultyData(InputError):  # noqa: N818 (named as its base is, for what the user gave)
     """A file has faults; the message is one line a fault.
 
     Args:

@@ -52,7 +52,7 @@ def test_the_fault_after_the_limit_stops_the_reader_and_says_that_there_are_more
 def test_a_line_break_in_a_name_does_not_break_the_line() -> None:
     faults = Faults()
     faults.add("a", "class 'do\ng'", "is\r\nunknown")
-    with pytest.raises(FaultyData, match="^a: class 'do g': is unknown$"):
+    with pytest.raises(FaultyData, match=r"^a: class 'do g': is unknown$"):
         faults.check()
 
 
