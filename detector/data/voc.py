@@ -1,19 +1,15 @@
-"""Reader of data sets in PASCAL VOC's layout.
-
-This is the one place where VOC's boxes (1-based, both ends inclusive) become the boxes used everywhere else
-(0-based, right and bottom exclusive): (xmin - 1, ymin - 1, xmax, ymax).
-"""
+"""Reader of data sets in PASCAL VOC's layout."""
 
 import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
-from xml.parsers import expat
+from typing import NoReturn
 
 import numpy as np
 
 from detector.data.annotations import Annotations, Sample
 from detector.data.ground_truth import GroundTruth
+from detector.data.voc_xml import parse_annotation
 from detector.errors import InputError
 
 #: The 20 classes of PASCAL VOC 2007 to 2012, in alphabetical order; labels index into it.
@@ -23,10 +19,6 @@ VOC_CLASSES = (
 )  # fmt: skip
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
-
-# Published annotations, and tools that count from 0, leave coordinates one pixel outside the image. Those are
-# clipped; anything further out means a wrong file or a wrong image size, which clipping would hide.
-_CLIPPED_PIXELS = 1.0
 
 
 class VOCDataset:
@@ -113,10 +105,13 @@ class VOCDataset:
             ) from None
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        try:
-            return self._parse(_parse_xml(content))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+
+        def fail(record: str, fault: str) -> NoReturn:
+            raise InputError(": ".join(part for part in (str(path), record, fault) if part))
+
+        objects = parse_annotation(content, self._labels, fail, ignore_other_classes=self.ignore_other_classes)
+        columns = (np.array(column) for column in (objects.boxes, objects.labels, objects.difficult))
+        return Annotations(*columns, objects.image_size)
 
     def ground_truth(self) -> GroundTruth:
         """The objects of all images, for an evaluation; the images' files are relative to `JPEGImages`.
@@ -132,25 +127,6 @@ class VOCDataset:
                 files.append(f"{image_id}.jpg")
         annotations = [self.annotations(index) for index in range(len(self))]
         return GroundTruth.from_annotations(self.ids, annotations, self.class_names, files)
-
-    def _parse(self, root: ElementTree.Element) -> Annotations:
-        if root.tag != "annotation":
-            raise InputError(f"the root element is <{root.tag}>, expected <annotation>")
-        size = (_size(root, "width"), _size(root, "height"))
-        boxes, labels, difficult = [], [], []
-        for number, element in enumerate(root.iterfind("object"), start=1):
-            try:
-                name = _text(element, "name")
-                if name not in self._labels:
-                    if self.ignore_other_classes:
-                        continue
-                    raise InputError(f"unknown class '{name}', known are {', '.join(self.class_names)}")
-                boxes.append(_box(element, size))
-                labels.append(self._labels[name])
-                difficult.append(_difficult(element))
-            except InputError as error:
-                raise InputError(f"object {number}: {error}") from error
-        return Annotations(np.array(boxes, np.float32), np.array(labels), np.array(difficult), size)
 
 
 def _check_layout(root: Path) -> None:
@@ -170,9 +146,17 @@ def _read_split(folder: Path, split: str) -> tuple[str, ...]:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
         raise InputError(f"{path}: no such split; there are: {known}")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return parse_split(path.read_bytes(), str(path))
+    except OSError as error:
         raise InputError(f"{path}: cannot be read as a list of image ids: {error}") from error
+
+
+def parse_split(content: bytes, where: str) -> tuple[str, ...]:
+    """The image ids in a list, one a line; InputError that begins with `where` and names the line."""
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: cannot be read as a list of image ids: {error}") from error
     ids: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         fields = line.split()
@@ -180,77 +164,12 @@ def _read_split(folder: Path, split: str) -> tuple[str, ...]:
             continue
         if len(fields) > 1:
             raise InputError(
-                f"{path}: line {number} has {len(fields)} fields; a split has one image id a line "
+                f"{where}: line {number} has {len(fields)} fields; a split has one image id a line "
                 "(lists such as car_train.txt with a flag for each image are not splits)"
             )
         if fields[0] in ids:
-            raise InputError(f"{path}: line {number} lists {fields[0]} again, first on line {ids[fields[0]]}")
+            raise InputError(f"{where}: line {number} lists {fields[0]} again, first on line {ids[fields[0]]}")
         ids[fields[0]] = number
     if not ids:
-        raise InputError(f"{path}: lists no image")
+        raise InputError(f"{where}: lists no image")
     return tuple(ids)
-
-
-def _parse_xml(content: bytes) -> ElementTree.Element:
-    """Parse an annotation; a document type is refused, and with it every entity (expansion, other files)."""
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = _refuse_document_type
-    try:
-        parser.Parse(content, True)
-        return ElementTree.fromstring(content)
-    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"is not well-formed XML: {error}") from error
-
-
-def _refuse_document_type(*_: object) -> None:
-    raise InputError("has a document type declaration (<!DOCTYPE>), which may name other files; remove it")
-
-
-def _text(element: ElementTree.Element, field: str) -> str:
-    text = (element.findtext(field) or "").strip()
-    if not text:
-        raise InputError(f"field {field} is missing")
-    return text
-
-
-def _number(element: ElementTree.Element, field: str) -> float:
-    text = _text(element, field)
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not np.isfinite(number):
-        raise InputError(f"field {field} is '{text}', expected a number")
-    return number
-
-
-def _size(root: ElementTree.Element, side: str) -> int:
-    number = _number(root, f"size/{side}")
-    if number < 1 or number != int(number):
-        raise InputError(f"field size/{side} is {number:g}, expected a positive whole number")
-    return int(number)
-
-
-def _difficult(element: ElementTree.Element) -> bool:
-    """The flag `difficult`; annotation tools other than VOC's own leave it out, which means 0."""
-    text = (element.findtext("difficult") or "0").strip()
-    if text not in ("0", "1"):
-        raise InputError(f"field difficult is '{text}', expected 0 or 1")
-    return text == "1"
-
-
-def _box(element: ElementTree.Element, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The box in pixels, 0-based, right and bottom exclusive, from VOC's 1-based inclusive one."""
-    width, height = size
-    xmin, ymin, xmax, ymax = (_number(element, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
-    given = f"bndbox ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g})"
-    for side, value, limit in (("xmin", xmin, width), ("xmax", xmax, width),
-                               ("ymin", ymin, height), ("ymax", ymax, height)):  # fmt: skip
-        if not 1 - _CLIPPED_PIXELS <= value <= limit + _CLIPPED_PIXELS:
-            raise InputError(f"{given}: {side} is outside the image of {width} x {height} pixels")
-    x1, y1, x2, y2 = max(xmin - 1, 0.0), max(ymin - 1, 0.0), min(xmax, width), min(ymax, height)
-    if x2 <= x1 or y2 <= y1:
-        raise InputError(f"{given} has no area")
-    return x1, y1, x2, y2

@@ -1,0 +1,159 @@
+"""An image's annotation in PASCAL VOC's XML.
+
+This is the one place where VOC's boxes (1-based, both ends inclusive) become the boxes used everywhere else
+(0-based, right and bottom exclusive): (xmin - 1, ymin - 1, xmax, ymax).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from detector.errors import InputError
+
+Box = tuple[float, float, float, float]
+
+# Published annotations, and tools that count from 0, leave coordinates one pixel outside the image. Those are
+# clipped; anything further out means a wrong file or a wrong image size, which clipping would hide.
+_CLIPPED_PIXELS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class VOCObjects:
+    """The objects of one annotation.
+
+    Attributes:
+        boxes: x1, y1, x2, y2 in pixels, 0-based, right and bottom exclusive, of an area above 0 inside the image.
+        labels: of the same length, as the mapping given to the parser has them.
+        difficult: of the same length.
+        image_size: width and height in pixels.
+    """
+
+    boxes: tuple[Box, ...]
+    labels: tuple[int, ...]
+    difficult: tuple[bool, ...]
+    image_size: tuple[int, int]
+
+
+def parse_annotation(
+    content: bytes,
+    labels: Mapping[str, int],
+    report: Callable[[str, str], None],
+    *,
+    ignore_other_classes: bool = False,
+) -> VOCObjects:
+    """The objects in an annotation.
+
+    Args:
+        content: the XML file.
+        labels: the label of each class.
+        report: is called with the record ("object 2", or "" for the file) and the fault for each fault. If it returns,
+            the parser goes on without that record, so that all faults of a file can be gathered.
+        ignore_other_classes: leave out objects of classes that are not in `labels`; otherwise they are faults.
+    """
+    try:
+        root = parse_xml(content)
+        size = image_size(root)
+    except InputError as error:
+        report("", str(error))
+        return VOCObjects(boxes=(), labels=(), difficult=(), image_size=(0, 0))
+    found: list[tuple[Box, int, bool]] = []
+    for number, element in enumerate(root.iterfind("object"), start=1):
+        try:
+            name = text_of(element, "name")
+            if name not in labels:
+                if not ignore_other_classes:
+                    raise InputError(f"unknown class '{name}', known are {', '.join(labels)}")
+                continue
+            found.append((_box(element, size), labels[name], _difficult(element)))
+        except InputError as error:
+            report(f"object {number}", str(error))
+    return VOCObjects(
+        boxes=tuple(box for box, _, _ in found),
+        labels=tuple(label for _, label, _ in found),
+        difficult=tuple(difficult for _, _, difficult in found),
+        image_size=size,
+    )
+
+
+def parse_xml(content: bytes) -> Element:
+    """The root of an annotation.
+
+    Raises:
+        InputError: the XML is not well-formed or no annotation, or it has a document type, which is refused, and with
+            it every entity (expansion, other files).
+    """
+    try:
+        root = fromstring(content, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise InputError(
+            "has a document type declaration (<!DOCTYPE>), which may name other files; remove it"
+        ) from error
+    except (ParseError, ValueError, LookupError) as error:
+        raise InputError(f"is not well-formed XML: {error}") from error
+    if root.tag != "annotation":
+        raise InputError(f"the root element is <{root.tag}>, expected <annotation>")
+    return root
+
+
+def image_size(root: Element) -> tuple[int, int]:
+    """Width and height of the image in pixels; InputError if they are no positive whole numbers."""
+    sides = []
+    for side in ("width", "height"):
+        number = number_of(root, f"size/{side}")
+        if number < 1 or number != int(number):
+            raise InputError(f"field size/{side} is {number:g}, expected a positive whole number")
+        sides.append(int(number))
+    return sides[0], sides[1]
+
+
+def corners(element: Element) -> Box:
+    """xmin, ymin, xmax, ymax of an object as they are written, 1-based and inclusive."""
+    xmin, ymin, xmax, ymax = (number_of(element, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
+    return xmin, ymin, xmax, ymax
+
+
+def text_of(element: Element, field: str) -> str:
+    """The text of a field; InputError if it is missing or empty."""
+    text = (element.findtext(field) or "").strip()
+    if not text:
+        raise InputError(f"field {field} is missing")
+    return text
+
+
+def number_of(element: Element, field: str) -> float:
+    """The finite number in a field; InputError if there is none."""
+    text = text_of(element, field)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"field {field} is '{text}', expected a number")
+    return number
+
+
+def _difficult(element: Element) -> bool:
+    """The flag `difficult`; annotation tools other than VOC's own leave it out, which means 0."""
+    text = (element.findtext("difficult") or "0").strip()
+    if text not in ("0", "1"):
+        raise InputError(f"field difficult is '{text}', expected 0 or 1")
+    return text == "1"
+
+
+def _box(element: Element, size: tuple[int, int]) -> Box:
+    """The box in pixels, 0-based, right and bottom exclusive, from VOC's 1-based inclusive one."""
+    width, height = size
+    xmin, ymin, xmax, ymax = corners(element)
+    given = f"bndbox ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g})"
+    for side, value, limit in (("xmin", xmin, width), ("xmax", xmax, width),
+                               ("ymin", ymin, height), ("ymax", ymax, height)):  # fmt: skip
+        if not 1 - _CLIPPED_PIXELS <= value <= limit + _CLIPPED_PIXELS:
+            raise InputError(f"{given}: {side} is outside the image of {width} x {height} pixels")
+    x1, y1, x2, y2 = max(xmin - 1, 0.0), max(ymin - 1, 0.0), min(xmax, width), min(ymax, height)
+    if x2 <= x1 or y2 <= y1:
+        raise InputError(f"{given} has no area")
+    return x1, y1, x2, y2
