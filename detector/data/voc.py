@@ -110,8 +110,8 @@ class VOCDataset:
             raise InputError(": ".join(part for part in (str(path), record, fault) if part))
 
         objects = parse_annotation(content, self._labels, fail, ignore_other_classes=self.ignore_other_classes)
-        columns = (np.array(column) for column in (objects.boxes, objects.labels, objects.difficult))
-        return Annotations(*columns, objects.image_size)
+        boxes, labels, difficult = map(np.array, (objects.boxes, objects.labels, objects.difficult))
+        return Annotations(boxes, labels, difficult, objects.image_size)
 
     def ground_truth(self) -> GroundTruth:
         """The objects of all images, for an evaluation; the images' files are relative to `JPEGImages`.

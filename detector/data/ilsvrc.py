@@ -1,0 +1,212 @@
+"""Reader of the ground truth of the ILSVRC detection task (DET).
+
+The annotations are XML in VOC's format whose `name` is a synset, `n02691156`. The development kit's eval_detection.m
+takes width as xmax - xmin + 1: like VOC's, both ends are inclusive, and a box becomes (xmin - 1, ymin - 1, xmax, ymax)
+here. It neither clips a box nor compares it with the size of the image, and some annotations count from 0; so such a
+box begins at -1 here, and keeps the width and the overlaps that the development kit sees.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from detector.data.faults import Faults
+from detector.data.ground_truth import GroundTruth
+from detector.data.voc_xml import Box, corners, image_size, parse_xml, text_of
+from detector.errors import InputError
+from detector.evaluation.ilsvrc import Blacklist
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ILSVRCData:
+    """What `read_ilsvrc` reads.
+
+    Attributes:
+        truth: `image_ids` are the images' names, `class_ids` the synsets.
+        image_numbers: (I,) each image's number in the list, by which results and the blacklist name it.
+        class_numbers: (C,) each class's number in the map (ILSVRC_DET_ID), by which results name it.
+        other_synsets: how many objects there are of each synset that is not in the map. They are left out.
+        unannotated: the names of images that have no XML file and count as images without objects.
+    """
+
+    truth: GroundTruth
+    image_numbers: tuple[int, ...]
+    class_numbers: tuple[int, ...]
+    other_synsets: Mapping[str, int]
+    unannotated: tuple[str, ...]
+
+
+def read_ilsvrc(
+    annotations: Path, image_list: Path, class_map: Path, *, missing_is_empty: bool = False
+) -> ILSVRCData:
+    """The objects in the images of a list.
+
+    Args:
+        annotations: the folder of the XML files, such as `Annotations/DET/val`.
+        image_list: a line an image, its name and number: `ILSVRC2012_val_00000001 1` (`ImageSets/DET/val.txt`).
+        class_map: a line a class, its synset, number and name: `n02672831 1 accordion` (`map_det.txt`).
+        missing_is_empty: an image without an XML file has no objects, as in the lists of training images; otherwise
+            that is a fault, for in the validation set every image has one.
+
+    Raises:
+        InputError: a file or folder cannot be read.
+        FaultyData: a file has faults; each names the file, the line or object, and the field.
+    """
+    annotations = Path(annotations)
+    if not annotations.is_dir():
+        raise InputError(f"{annotations}: no such folder; give the folder of the XML files")
+    classes = _read_class_map(Path(class_map))
+    images = _read_image_list(Path(image_list))
+    labels = {synset: label for label, (synset, _, _) in enumerate(classes)}
+
+    faults = Faults()
+    rows: list[int] = []
+    found: list[tuple[int, Box]] = []
+    sizes = np.zeros((len(images), 2), np.int64)
+    other: Counter[str] = Counter()
+    unannotated: list[str] = []
+    for place, (name, _) in enumerate(images):
+        path = annotations / f"{name}.xml"
+        try:
+            root = parse_xml(path.read_bytes())
+            sizes[place] = image_size(root)
+        except FileNotFoundError:
+            unannotated.append(name)
+            if not missing_is_empty:
+                faults.add(path, "", f"no such annotation, but {image_list} lists {name}")
+            continue
+        except OSError as error:
+            faults.add(path, "", f"cannot be read: {error.strerror}")
+            continue
+        except InputError as error:
+            faults.add(path, "", str(error))
+            continue
+        for number, element in enumerate(root.iterfind("object"), start=1):
+            try:
+                synset = text_of(element, "name")
+                box = _box(element)
+            except InputError as error:
+                faults.add(path, f"object {number}", str(error))
+                continue
+            if synset in labels:
+                rows.append(place)
+                found.append((labels[synset], box))
+            else:
+                other[synset] += 1
+    if len(unannotated) == len(images):
+        faults.add(annotations, "", f"holds no annotation of any image in {image_list}")
+    faults.check()
+    truth = GroundTruth(
+        image_ids=tuple(name for name, _ in images),
+        class_names=tuple(name for _, _, name in classes),
+        class_ids=tuple(synset for synset, _, _ in classes),
+        images=np.array(rows, np.int64),
+        labels=np.array([label for label, _ in found], np.int64),
+        boxes=np.array([box for _, box in found], np.float64).reshape(-1, 4),
+        image_sizes=sizes,
+        files=tuple(f"{name}.JPEG" for name, _ in images),
+    )
+    return ILSVRCData(
+        truth=truth,
+        image_numbers=tuple(number for _, number in images),
+        class_numbers=tuple(number for _, number, _ in classes),
+        other_synsets=dict(sorted(other.items())),
+        unannotated=tuple(unannotated),
+    )
+
+
+def read_blacklist(path: Path, data: ILSVRCData) -> Blacklist:
+    """The pairs of an image and a class that are not judged, `data/ILSVRC2015_det_validation_blacklist.txt`.
+
+    Each line has an image's number in the list and a synset, as eval_detection.m reads it; a class's number will do
+    too. Lines about images or classes that `data` lacks, such as those of a part of the list, are left out, unless that
+    is every one.
+
+    Raises:
+        InputError: the file cannot be read, or is about none of the images and classes.
+        FaultyData: a line is wrong; the fault names it.
+    """
+    images = {number: place for place, number in enumerate(data.image_numbers)}
+    labels: dict[str | int, int] = {synset: label for label, synset in enumerate(data.truth.class_ids)}
+    labels |= {str(number): label for label, number in enumerate(data.class_numbers)}
+    faults = Faults()
+    pairs = []
+    count = 0
+    for line, fields in _lines(path):
+        if len(fields) != 2 or not fields[0].isdecimal():
+            faults.add(path, line, f"is '{' '.join(fields)}', expected an image's number and a synset")
+            continue
+        count += 1
+        if int(fields[0]) in images and fields[1] in labels:
+            pairs.append((images[int(fields[0])], labels[fields[1]]))
+    faults.check()
+    if count and not pairs:
+        raise InputError(f"{path}: none of its {count} lines is about an image and a class of the data; is it theirs?")
+    columns = np.array(pairs, np.int64).reshape(-1, 2)
+    return Blacklist(columns[:, 0], columns[:, 1])
+
+
+def _box(element: Element) -> Box:
+    xmin, ymin, xmax, ymax = corners(element)
+    if xmax < xmin or ymax < ymin:
+        raise InputError(f"bndbox ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}) has no area")
+    return xmin - 1, ymin - 1, xmax, ymax
+
+
+def _read_class_map(path: Path) -> list[tuple[str, int, str]]:
+    """Synset, number and name of each class; `aircraft_carrier` stays as it is written."""
+    faults = Faults()
+    classes: list[tuple[str, int, str]] = []
+    seen: dict[str | int, str] = {}
+    for line, fields in _lines(path):
+        if len(fields) < 3 or not fields[1].isdecimal():
+            faults.add(path, line, f"is '{' '.join(fields)}', expected a synset, a number and a name")
+            continue
+        synset, number, name = fields[0], int(fields[1]), " ".join(fields[2:])
+        # Two columns of texts: a synset and a name never look alike.
+        for value in (synset, number, name):
+            if seen.setdefault(value, line) != line:
+                faults.add(path, line, f"has {value}, as has {seen[value]}")
+        classes.append((synset, number, name))
+    faults.check()
+    if not classes:
+        raise InputError(f"{path}: holds no class, expected a synset, a number and a name a line")
+    return classes
+
+
+def _read_image_list(path: Path) -> list[tuple[str, int]]:
+    faults = Faults()
+    images: list[tuple[str, int]] = []
+    seen: dict[str | int, str] = {}
+    for line, fields in _lines(path):
+        if len(fields) != 2 or not fields[1].isdecimal():
+            faults.add(path, line, f"is '{' '.join(fields)}', expected an image's name and its number")
+            continue
+        name, number = fields[0], int(fields[1])
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            faults.add(path, line, f"name '{name}' points outside the folder of the annotations")
+        for value in (name, number):
+            if seen.setdefault(value, line) != line:
+                faults.add(path, line, f"has {value}, as has {seen[value]}")
+        images.append((name, number))
+    faults.check()
+    if not images:
+        raise InputError(f"{path}: lists no image")
+    return images
+
+
+def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """How faults name each line that is not blank, and its fields."""
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if fields := line.split():
+                    yield f"line {number}", fields
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is no text in UTF-8: {error}") from error
