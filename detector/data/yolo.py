@@ -1,0 +1,190 @@
+"""Reader of data sets in YOLO's layout, as Ultralytics describes it: `data.yaml`, photos in `images/`, and beside it
+`labels/` with a text file for each photo.
+
+A line of a label file is `class cx cy w h`, the box's centre and size as parts of the upright photo's width and height.
+A line of class and at least three points `x y` is the outline of a segmentation or a rotated box, and the object's
+box is the one around the points, as Ultralytics takes it; but each line is judged by itself, where Ultralytics reads
+all lines of a file that holds one outline as outlines. Where `data.yaml` has `kpt_shape`, what follows a box are
+keypoints, which are left out. A line of 6 fields, the last one a score, is a detection, and a fault here.
+
+As with Ultralytics, a photo without a label file has no objects, and a line that is there twice counts once.
+"""
+
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from detector.data.faults import Faults
+from detector.data.ground_truth import GroundTruth
+from detector.data.yolo_config import YOLOConfig, read_yolo_config
+from detector.errors import InputError
+
+SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
+
+# Numbers are rounded when a label is written, to three decimals at the coarsest; a box that is further outside the
+# image belongs to another image or is not normalised.
+_TOLERANCE = 1e-3
+
+# In these orientations the stored picture lies on its side.
+_TURNED = (5, 6, 7, 8)
+
+_Row = tuple[int, float, float, float, float]
+
+
+def read_yolo(data_yaml: str | Path, split: str) -> GroundTruth:
+    """The objects in the images of one split.
+
+    Images come in the order of the folder, by name, or of the list. `files` are relative to the data set's root,
+    `image_ids` the files' names without folder and suffix, or `files` where two images share a name. `class_ids` are
+    YOLO's numbers from 0. Only the header of a photo is read, for its size. Boxes are cut at the border of the image.
+
+    Args:
+        data_yaml: the description of the data set.
+        split: the key of the images in it, `train`, `val` or `test`.
+
+    Raises:
+        InputError: the description cannot be read, lacks the split, or leads to no images or to no labels.
+        FaultyData: records are wrong; each fault names the file, the line or key, and the field.
+    """
+    config = read_yolo_config(Path(data_yaml), split)
+    faults = Faults()
+    images = list(_images(config, faults))
+    faults.check()
+    if not images:
+        raise InputError(f"{config.path}: key {split} leads to no images, in {', '.join(map(str, config.sources))}")
+    sizes = np.zeros((len(images), 2), np.int64)
+    places: list[int] = []
+    rows: list[_Row] = []
+    labelled = repeated = 0
+    for place, image in enumerate(images):
+        try:
+            sizes[place] = _upright_size(image)
+        except (OSError, Image.DecompressionBombError) as error:
+            faults.add(image, "", f"size cannot be read from the image: {error}")
+        label_file = _label_file(image)
+        try:
+            lines = label_file.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            faults.add(label_file, "", f"cannot be read as labels: {error}")
+            continue
+        labelled += 1
+        found = list(_rows(label_file, lines, config, faults))
+        distinct = dict.fromkeys(found)
+        repeated += len(found) - len(distinct)
+        places += [place] * len(distinct)
+        rows += distinct
+    if not labelled:
+        faults.add(_label_file(images[0]), "", f"no such labels, nor those of any other image of the split {split}")
+    faults.check()
+    if repeated:
+        warnings.warn(f"{config.path}: {repeated} labels of {split} are there twice and count once", stacklevel=2)
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    stems = tuple(image.stem for image in images)
+    files = tuple(Path(os.path.relpath(image, config.root)).as_posix() for image in images)
+    return GroundTruth(
+        image_ids=stems if len(set(stems)) == len(stems) else files,
+        class_names=config.class_names,
+        class_ids=tuple(range(len(config.class_names))),
+        images=np.array(places, np.int64),
+        labels=table[:, 0].astype(np.int64),
+        boxes=table[:, 1:] * np.tile(sizes[places], 2),
+        image_sizes=sizes,
+        files=files,
+    )
+
+
+def _images(config: YOLOConfig, faults: Faults) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for source in config.sources:
+        if source.is_dir():
+            found = [(path, "") for path in sorted(source.rglob("*")) if path.suffix.lower() in SUFFIXES]
+        elif source.is_file() and source.suffix == ".txt":
+            try:
+                lines = source.read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"{source}: cannot be read as a list of images: {error}") from error
+            named = ((number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip())
+            found = [(source.parent / name, f"line {number}") for number, name in named]
+        else:
+            faults.add(config.path, f"key {config.split}", f"{source} is no folder of images and no .txt list of them")
+            continue
+        for path, record in found:
+            if path in seen:
+                faults.add(source, record, f"lists {path} again")
+            elif record and not path.is_file():
+                faults.add(source, record, f"no such image {path}")
+            else:
+                seen.add(path)
+                yield path
+
+
+def _label_file(image: Path) -> Path:
+    """The labels of an image: the last folder `images` in its path becomes `labels`."""
+    parts = list(image.parts)
+    folders = [place for place, part in enumerate(parts[:-1]) if part == "images"]
+    if folders:
+        parts[folders[-1]] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of the photo in pixels once it is turned as its EXIF data say; from its header."""
+    with Image.open(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+    return (height, width) if turned else (width, height)
+
+
+def _rows(path: Path, lines: list[str], config: YOLOConfig, faults: Faults) -> Iterator[_Row]:
+    for number, line in enumerate(lines, start=1):
+        if fields := line.split():
+            try:
+                yield _row(fields, config)
+            except InputError as error:
+                faults.add(path, f"line {number}", str(error))
+
+
+def _row(fields: list[str], config: YOLOConfig) -> _Row:
+    """Label and x1, y1, x2, y2 as parts of the image's width and height."""
+    count = len(fields)
+    keypoints = config.keypoint_fields
+    if not (count == 5 + keypoints or (not keypoints and count >= 7 and count % 2 == 1)):
+        hint = "; the sixth of a detection is its score, and detections are no labels" if count == 6 else ""
+        known = f"5 and {keypoints} of keypoints" if keypoints else "5, or 7 and more of an outline"
+        raise InputError(f"has {count} fields, expected {known}{hint}")
+    label = _number("class", fields[0])
+    if label not in range(len(config.class_names)):
+        raise InputError(f"field class is {fields[0]}, expected a whole number in 0..{len(config.class_names) - 1}")
+    if keypoints or count == 5:
+        names = ("cx", "cy", "w", "h")
+        cx, cy, width, height = map(_number, names, fields[1:5])
+        if width <= 0 or height <= 0:
+            raise InputError(f"fields w h are {fields[3]} {fields[4]}, expected numbers above 0")
+        box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
+    else:
+        points = [_number(f"{i + 2}", field) for i, field in enumerate(fields[1:])]
+        box = (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))
+    if min(box) < -_TOLERANCE or max(box) > 1 + _TOLERANCE:
+        shown = ", ".join(f"{side:g}" for side in box)
+        raise InputError(f"box ({shown}) is outside the image; are the numbers parts of its width and height?")
+    x1, y1, x2, y2 = (min(max(side, 0.0), 1.0) for side in box)
+    if x2 <= x1 or y2 <= y1:
+        raise InputError(f"box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) has no area")
+    return int(label), x1, y1, x2, y2
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"field {name} is '{text}', expected a number")
+    return number
