@@ -42,6 +42,10 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     seen: set[str] = set()
     total = read = 0
     try:
+        if not path.is_file():
+            raise InputError("no such file")
+        if not is_archive(path):
+            raise InputError("is no zip or tar, or has lost its end; get it anew")
         allowed = max(_ALWAYS_ALLOWED, path.stat().st_size * _LARGEST_RATIO)
         for name, size, open_member in _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path):
             _check_name(name)
@@ -68,7 +72,7 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{path}: is damaged, or no zip or tar that can be read: {error}") from error
+        raise InputError(f"{path}: is damaged, or cannot be read: {error}") from error
     except OSError as error:  # also gzip's and bz2's own errors
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     return contents
@@ -91,6 +95,12 @@ def _tar_members(path: Path) -> Iterator[_Member]:
                 raise InputError(f"member {info.name} is a link or a device; pack the file itself")
             if info.isreg():
                 yield info.name, info.size, lambda info=info: archive.extractfile(info)  # type: ignore[misc]
+        # tarfile takes a header that is cut off or wrong, after the first, for the end of the archive.
+        end = archive.fileobj
+        if end is not None:
+            end.seek(archive.offset)
+            if end.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise InputError(f"is damaged or cut off after {archive.offset} bytes of content; get it anew")
 
 
 def _check_name(name: str) -> None:

@@ -47,7 +47,8 @@ def read_ilsvrc(
 
     Args:
         annotations: the folder of the XML files, such as `Annotations/DET/val`.
-        image_list: a line an image, its name and number: `ILSVRC2012_val_00000001 1` (`ImageSets/DET/val.txt`).
+        image_list: a line an image, its name and number: `ILSVRC2012_val_00000001 1` (`ImageSets/DET/val.txt`). Where
+            the number is left out it is that of the line.
         class_map: a line a class, its synset, number and name: `n02672831 1 accordion` (`map_det.txt`).
         missing_is_empty: an image without an XML file has no objects, as in the lists of training images; otherwise
             that is a fault, for in the validation set every image has one.
@@ -183,16 +184,17 @@ def _read_image_list(path: Path) -> list[tuple[str, int]]:
     images: list[tuple[str, int]] = []
     seen: dict[str | int, str] = {}
     for line, fields in _lines(path):
-        if len(fields) != 2 or not fields[1].isdecimal():
-            faults.add(path, line, f"is '{' '.join(fields)}', expected an image's name and its number")
+        name, number = fields[0], fields[1] if len(fields) > 1 else line.removeprefix("line ")
+        if len(fields) > 2 or not number.isdecimal():
+            hint = "; the lists of one class, train_1.txt and so on, have flags instead" if number == "-1" else ""
+            faults.add(path, line, f"is '{' '.join(fields)}', expected an image's name and its number{hint}")
             continue
-        name, number = fields[0], int(fields[1])
         if Path(name).is_absolute() or ".." in Path(name).parts:
             faults.add(path, line, f"name '{name}' points outside the folder of the annotations")
-        for value in (name, number):
+        for value in (name, int(number)):
             if seen.setdefault(value, line) != line:
                 faults.add(path, line, f"has {value}, as has {seen[value]}")
-        images.append((name, number))
+        images.append((name, int(number)))
     faults.check()
     if not images:
         raise InputError(f"{path}: lists no image")

@@ -94,14 +94,11 @@ _Contents = Mapping[str, Callable[[], bytes]]
 
 
 def _folder(path: Path) -> tuple[_Contents, _Contents]:
-    folders = {path} if any(path.glob("*.xml")) else set()
-    folders |= {path / "Annotations"} & set(path.glob("Annotations"))
-    if not folders:
-        folders = {*path.glob("*/Annotations"), *path.glob("*/*/Annotations")}
-    annotations = _only(path, sorted(folders))
+    near = [path, path / "Annotations"]
+    far = sorted((*path.glob("*/Annotations"), *path.glob("*/*/Annotations")))
+    with_xml = [[one for one in folders if any(one.glob("*.xml"))] for folders in (near, far)]
+    annotations = _only(path, with_xml[0][:1] or with_xml[1])
     contents = {one.stem: one.read_bytes for one in annotations.glob("*.xml") if not one.name.startswith(".")}
-    if not contents:
-        raise InputError(f"{annotations}: holds no annotation (.xml)")
     lists = (annotations.parent / _LISTS).glob("*.txt")
     return contents, {one.stem: one.read_bytes for one in lists}
 
