@@ -7,7 +7,8 @@ box is the one around the points, as Ultralytics takes it; but each line is judg
 all lines of a file that holds one outline as outlines. Where `data.yaml` has `kpt_shape`, what follows a box are
 keypoints, which are left out. A line of 6 fields, the last one a score, is a detection, and a fault here.
 
-As with Ultralytics, a photo without a label file has no objects, and a line that is there twice counts once.
+As with Ultralytics, a photo without a label file has no objects, and a line that is there twice counts once. A label
+file without a photo is a fault.
 """
 
 import math
@@ -80,6 +81,7 @@ def read_yolo(data_yaml: str | Path, split: str) -> GroundTruth:
         repeated += len(found) - len(distinct)
         places += [place] * len(distinct)
         rows += distinct
+    _name_lone_labels(config, images, faults)
     if not labelled:
         faults.add(_label_file(images[0]), "", f"no such labels, nor those of any other image of the split {split}")
     faults.check()
@@ -132,6 +134,16 @@ def _label_file(image: Path) -> Path:
     if folders:
         parts[folders[-1]] = "labels"
     return Path(*parts).with_suffix(".txt")
+
+
+def _name_lone_labels(config: YOLOConfig, images: list[Path], faults: Faults) -> None:
+    """Labels in the folders of the split whose image is not there: their objects would vanish unseen."""
+    used = {_label_file(image) for image in images}
+    for folder in (source for source in config.sources if source.is_dir()):
+        for path in sorted(_label_file(folder / "any").parent.rglob("*.txt")):
+            # Tools such as LabelImg leave the list of the classes among the labels.
+            if path not in used and path.name != "classes.txt":
+                faults.add(path, "", f"labels without an image, none in {folder} has their name")
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
