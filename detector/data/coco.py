@@ -1,67 +1,23 @@
 """Reader of annotations in COCO's format, `instances_*.json`.
 
-The file is decoded by msgspec from a memory map. Its typed decoder builds the few fields that an evaluation needs and
-only walks over the rest, above all the polygons of `segmentation`, which are most of such a file; orjson builds
-everything, and ijson, which truly streams, takes ten times as long. The fields are decoded as whatever they are and
-checked here by columns, so that all faults are found and not only the first.
-
 Where COCO's format leaves a choice, this reader does as pycocotools: `iscrowd` is 0 where it is missing, and a key
 `ignore` is not read, for pycocotools overwrites it by `iscrowd`. Unlike pycocotools it takes 0 as an id like any
 other, and a missing `area` as that of the box. Ids are whole numbers, as in the format's description; ids that are
 strings are faults, since no file of results could name them.
 """
 
-import json
-import mmap
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
+from detector.data.coco_json import CocoAnnotation, CocoCategory, CocoImage, decode_coco, shown
 from detector.data.faults import Faults
 from detector.data.ground_truth import GroundTruth
-from detector.errors import InputError
-
-#: Bytes up to which a file with NaN in it, which is no JSON, is decoded by Python's slower and larger json module.
-_LENIENT_LIMIT = 2**28
-_SHOWN_CHARACTERS = 60
-
-
-class _Image(Struct, gc=False):
-    id: Any = UNSET
-    file_name: Any = UNSET
-    width: Any = UNSET
-    height: Any = UNSET
-
-
-class _Category(Struct, gc=False):
-    id: Any = UNSET
-    name: Any = UNSET
-
-
-class _Annotation(Struct, gc=False):
-    id: Any = UNSET
-    image_id: Any = UNSET
-    category_id: Any = UNSET
-    bbox: Any = UNSET
-    area: Any = UNSET
-    iscrowd: Any = UNSET
-
-
-_Other = list | str | int | float | bool | None
-
-
-class _Content(Struct):
-    # What is no list, or no object in it, is decoded as well, to be named by its place.
-    images: list[_Image | _Other] | dict | str | int | float | bool | None = UNSET  # type: ignore[assignment]
-    categories: list[_Category | _Other] | dict | str | int | float | bool | None = UNSET  # type: ignore[assignment]
-    annotations: list[_Annotation | _Other] | dict | str | int | float | bool | None = UNSET  # type: ignore[assignment]
 
 
 def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
@@ -81,11 +37,11 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
         FaultyData: records are wrong; each fault names the record by its place and its id, and the field.
     """
     path = Path(path)
-    content = _decode(path)
+    content = decode_coco(path)
     faults = Faults()
-    images = _Section(path, "images", content.images, _Image, faults)
-    categories = _Section(path, "categories", content.categories, _Category, faults)
-    annotations = _Section(path, "annotations", content.annotations, _Annotation, faults)
+    images = _Section(path, "images", content.images, CocoImage, faults)
+    categories = _Section(path, "categories", content.categories, CocoCategory, faults)
+    annotations = _Section(path, "annotations", content.annotations, CocoAnnotation, faults)
     for section in (images, categories):
         if section.found and not section.records:
             faults.add(path, section.name, "is empty")
@@ -134,13 +90,13 @@ class _Section:
         self.path, self.name, self.faults, self.found = path, name, faults, isinstance(found, list)
         if not self.found:
             expected = f"expected a list of {name}"
-            faults.add(path, "", f"field {name} is {'missing' if found is UNSET else _shown(found)}, {expected}")
+            faults.add(path, "", f"field {name} is {'missing' if found is UNSET else shown(found)}, {expected}")
             found = []
         self.records: list[Any] = [record for record in found if type(record) is kind]
         if len(self.records) < len(found):
             for place, record in enumerate(found):
                 if type(record) is not kind:
-                    faults.add(path, f"{name}[{place}]", f"is {_shown(record)}, expected an object with fields")
+                    faults.add(path, f"{name}[{place}]", f"is {shown(record)}, expected an object with fields")
             # The places of the others have moved, and no fault of theirs could be named by its place.
             faults.check()
 
@@ -162,7 +118,7 @@ class _Section:
                     self.fault(row, f"field {field} is missing")
             elif not good(value):
                 values[row] = None
-                self.fault(row, f"field {field} is {_shown(value)}, expected {expected}")
+                self.fault(row, f"field {field} is {shown(value)}, expected {expected}")
         return values
 
     def distinct(self, field: str, values: Sequence[Any]) -> None:
@@ -170,7 +126,7 @@ class _Section:
         first: dict[Any, int] = {}
         for row, value in enumerate(values):
             if value is not None and first.setdefault(value, row) != row:
-                self.fault(row, f"field {field} is {_shown(value)}, as is that of {self.name}[{first[value]}]")
+                self.fault(row, f"field {field} is {shown(value)}, as is that of {self.name}[{first[value]}]")
 
     def places(self, field: str, others: "_Section") -> npt.NDArray[np.int64]:
         """The places among the `others` of those that a field names by id; -1 for a fault."""
@@ -196,7 +152,7 @@ def _boxes(annotations: _Section, skip_empty: bool) -> tuple[npt.NDArray[np.bool
     kept = ~empty if skip_empty else np.ones(len(boxes), bool)
     for row in np.flatnonzero(wrong & kept).tolist():
         hint = "; skip_empty_boxes leaves such annotations out" if empty[row] else ""
-        text = f"field bbox is {_shown(given[row])}, expected a width and height above 0{hint}"
+        text = f"field bbox is {shown(given[row])}, expected a width and height above 0{hint}"
         annotations.fault(row, text)
     return kept, boxes
 
@@ -224,49 +180,3 @@ def _is_area(value: Any) -> bool:
 
 def _is_box(value: Any) -> bool:
     return type(value) is list and len(value) == 4 and all(map(_is_number, value))
-
-
-def _shown(value: Any) -> str:
-    """A value as JSON writes it, cut where it is long."""
-    text = json.dumps(value, ensure_ascii=False, default=lambda record: "{...}")
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
-
-
-def _decode(path: Path) -> _Content:
-    try:
-        with path.open("rb") as file:
-            try:
-                content: mmap.mmap | bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (ValueError, OSError):  # empty, or a pipe
-                content = file.read()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    start = bytes(content[:4096]).lstrip()
-    if not start:
-        raise InputError(f"{path}: is empty, expected COCO annotations in JSON")
-    if start[:1] == b"[":
-        hint = ", as a file of results has; give the annotations" if b'"score"' in start else ""
-        raise InputError(f"{path}: holds a list{hint}, expected an object with images, categories and annotations")
-    try:
-        return msgspec.json.decode(content, type=_Content)
-    except msgspec.ValidationError as error:
-        if "out of range" not in str(error):
-            raise InputError(f"{path}: {error}; expected an object with images, categories and annotations") from None
-        return _decode_leniently(path, content, error)
-    except msgspec.DecodeError as error:
-        return _decode_leniently(path, content, error)
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: is not usable JSON: {error}") from None
-
-
-def _decode_leniently(path: Path, content: mmap.mmap | bytes, error: msgspec.DecodeError) -> _Content:
-    """Decodes what JSON proper is not: NaN and infinities, which many programs write, are then named by record."""
-    found = re.search(r"byte (\d+)", str(error))
-    place = int(found[1]) if found else 0
-    near = bytes(content[max(place - 2, 0) : place + 10])
-    if (b"NaN" in near or b"Infinity" in near or "out of range" in str(error)) and len(content) <= _LENIENT_LIMIT:
-        try:
-            return msgspec.convert(json.loads(bytes(content)), _Content)
-        except (ValueError, RecursionError):
-            pass
-    raise InputError(f"{path}: is not JSON: {error}, at {near.decode(errors='replace')!r}") from None
