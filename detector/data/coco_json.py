@@ -1,8 +1,9 @@
 """COCO's annotations as they are in their JSON file, before any field is checked.
 
 The file is decoded by msgspec from a memory map. Its typed decoder builds the few fields that an evaluation needs and
-only walks over the rest, above all the polygons of `segmentation`, which are most of such a file. 200 MB of it (377,000
-objects) take 0.9 s and 150 MB beside the map; orjson, which builds everything, 5 s and 1.8 GB; ijson, which streams, 6 s.
+only walks over the rest, above all the polygons of `segmentation`, which are most of such a file. 200 MB of it
+(377,000 objects) take 0.9 s and 150 MB beside the map; orjson, which builds everything, 5 s and 1.8 GB; ijson, which
+streams, 6 s.
 
 The fields are decoded as whatever they are, so that whoever checks them finds all faults and not only the first.
 """
