@@ -30,10 +30,10 @@ def is_compiled() -> bool:
 
 
 def _on_disk(dispatcher: Any) -> bool:
-    source = Path(inspect.getfile(dispatcher.py_func))
-    folder = dispatcher.stats.cache_path
+    function, folder = dispatcher.py_func, dispatcher.stats.cache_path
     if folder is None:
         return False
-    # Numba names an index file after module, function and line, and rewrites it when the source changes.
-    indexes = Path(folder).glob(f"{source.stem}.{dispatcher.py_func.__qualname__}-*.nbi")
-    return any(index.stat().st_mtime >= source.stat().st_mtime for index in indexes)
+    # Numba names an index file after module, function and line. Whether its content is that of the source, numba finds
+    # out when it loads it; a changed source mostly has its functions on other lines.
+    name = f"{Path(inspect.getfile(function)).stem}.{function.__qualname__}-{function.__code__.co_firstlineno}"
+    return any(Path(folder).glob(f"{name}.*.nbi"))

@@ -1,195 +1,186 @@
-"""COCO's annotation file, `instances_*.json`.
+"""Reader of annotations in COCO's format, `instances_*.json`.
 
-Decoded by msgspec, which checks types as it reads and passes over what is not wanted: of COCO's files outlines are nine
-tenths, and neither `json` nor orjson can leave them out of memory.
-
-Source: https://cocodataset.org/#format-data.
+Where COCO's format leaves a choice, this reader does as pycocotools: `iscrowd` is 0 where it is missing, and a key
+`ignore` is not read, for pycocotools overwrites it by `iscrowd`. Unlike pycocotools it takes 0 as an id like any
+other, and a missing `area` as that of the box. Ids are whole numbers, as in the format's description; ids that are
+strings are faults, since no file of results could name them.
 """
 
-import mmap
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import UNSET
 
-from detector.data.faults import Faults, FaultyDataError
+from detector.data.coco_json import CocoAnnotation, CocoCategory, CocoImage, decode_coco, shown
+from detector.data.faults import Faults
 from detector.data.ground_truth import GroundTruth
-from detector.errors import InputError
-
-
-class _Image(msgspec.Struct):
-    id: int
-    width: int
-    height: int
-    file_name: str = ""
-
-
-class _Category(msgspec.Struct):
-    id: int
-    name: str
-
-
-class _Annotation(msgspec.Struct):
-    id: int
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    area: float | None = None
-    iscrowd: int = 0
-
-
-class _File(msgspec.Struct):
-    images: list[_Image]
-    categories: list[_Category]
-    annotations: list[_Annotation]
-
-
-# To name all faults of a file that has some.
-_TABLES = {"images": _Image, "categories": _Category, "annotations": _Annotation}
-
-
-class _Loose(msgspec.Struct):
-    images: list[msgspec.Raw]
-    categories: list[msgspec.Raw]
-    annotations: list[msgspec.Raw]
 
 
 def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
-    """The ground truth of a COCO annotation file.
+    """The objects in a file of COCO annotations.
 
-    Images and classes keep the order of the file, and `class_ids` are its category ids. `iscrowd` marks crowds; a key
-    `ignore` has no meaning, as in pycocotools. An annotation without `area` has that of its box.
+    Images, classes and objects keep the order of the file; ids may come in any order. `image_ids` and `class_ids` are
+    COCO's own ids, `crowd` is `iscrowd`, `areas` are the annotations' `area`. A box x, y, width, height in pixels
+    becomes (x, y, x + width, y + height); it is not clipped.
 
     Args:
-        skip_empty_boxes: leave out annotations whose box has no width or height, which the training images have a few
-            of. They cannot be found, but COCO's evaluator counts them as objects: so they are faults by default.
+        path: the JSON file; a pipe will do.
+        skip_empty_boxes: leave out boxes whose width or height is 0 with a warning that counts them, rather than
+            refuse the file. COCO's train2017 has a few. A negative size is a fault in any case.
 
     Raises:
-        FaultyDataError: names the record and the field of every fault, up to a limit: missing and wrong fields, ids
-            that come twice, unknown images and categories, boxes without area.
-        InputError: the file cannot be read, or is no such file.
+        InputError: the file cannot be read, is not JSON, or has another shape.
+        FaultyDataError: records are wrong; each fault names the record by its place and its id, and the field.
     """
     path = Path(path)
-    content = _decode(path)
+    content = decode_coco(path)
     faults = Faults()
-    images = np.array([image.id for image in content.images], np.int64)
-    categories = np.array([category.id for category in content.categories], np.int64)
-    ids = np.array([one.id for one in content.annotations], np.int64)
-    image_ids = np.array([one.image_id for one in content.annotations], np.int64)
-    category_ids = np.array([one.category_id for one in content.annotations], np.int64)
-    boxes = np.array([one.bbox for one in content.annotations], np.float64).reshape(-1, 4)
-    areas = np.array([np.nan if one.area is None else one.area for one in content.annotations], np.float64)
-    crowd = np.array([one.iscrowd for one in content.annotations], np.int64)
-
-    def annotation(row: int) -> str:
-        return f"annotations[{row}] (id {ids[row]})"
-
-    def note(rows: Iterable[int], record: Callable[[int], str], fault: Callable[[int], str]) -> None:
-        for row in rows:
-            faults.add(path, record(row), fault(row))
-
-    note(_repeated(images), lambda i: f"images[{i}]", lambda i: f"field id: {images[i]} comes twice")
-    note(_repeated(categories), lambda i: f"categories[{i}]", lambda i: f"field id: {categories[i]} comes twice")
-    names = [category.name for category in content.categories]
-    _, numbers = np.unique(np.array(names, object), return_inverse=True) if names else ([], np.zeros(0, np.int64))
-    note(_repeated(numbers), lambda i: f"categories[{i}]", lambda i: f"field name: '{names[i]}' comes twice")
-    note(_repeated(ids), lambda i: f"annotations[{i}]", lambda i: f"field id: {ids[i]} comes twice")
-    place, known = _places(image_ids, images)
-    note(np.flatnonzero(~known), annotation, lambda i: f"field image_id: there is no image {image_ids[i]}")
-    label, known = _places(category_ids, categories)
-    note(np.flatnonzero(~known), annotation, lambda i: f"field category_id: there is no category {category_ids[i]}")
-    note(np.flatnonzero((crowd < 0) | (crowd > 1)), annotation, lambda i: f"field iscrowd is {crowd[i]}, not 0 or 1")
-    note(np.flatnonzero(areas < 0), annotation, lambda i: f"field area is {areas[i]:g}, expected 0 or more")
-    corners = np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)
-    whole = (corners[:, 2:] > corners[:, :2]).all(axis=1)
-    hint = "expected a width and height above 0; skip empty boxes to leave it out"
-    if not skip_empty_boxes:
-        note(np.flatnonzero(~whole), annotation, lambda i: f"field bbox is {boxes[i].tolist()}, {hint}")
+    images = _Section(path, "images", content.images, CocoImage, faults)
+    categories = _Section(path, "categories", content.categories, CocoCategory, faults)
+    annotations = _Section(path, "annotations", content.annotations, CocoAnnotation, faults)
+    for section in (images, categories):
+        if section.found and not section.records:
+            faults.add(path, section.name, "is empty")
+        section.distinct("id", section.column("id", _is_whole, "a whole number"))
+    files = images.column("file_name", _is_name, "a text", optional=True)
+    sizes = [
+        images.column(side, lambda v: _is_whole(v) and 0 < v < 2**31, "a whole number above 0", optional=True)
+        for side in ("width", "height")
+    ]
+    names = categories.column("name", _is_name, "a text")
+    categories.distinct("name", names)
+    annotations.distinct("id", annotations.column("id", _is_whole, "a whole number"))
+    columns: dict[str, Any] = {
+        "images": annotations.places("image_id", images),
+        "labels": annotations.places("category_id", categories),
+        "crowd": annotations.column("iscrowd", _is_flag, "0 or 1", optional=True),
+    }
+    given = annotations.column("area", _is_area, "a number of at least 0", optional=True)
+    kept, columns["boxes"] = _boxes(annotations, skip_empty_boxes)
     faults.check()
-    plain = np.isnan(areas)
-    areas[plain] = boxes[plain, 2] * boxes[plain, 3]
+
+    box_sizes = columns["boxes"][:, 2:] - columns["boxes"][:, :2]
+    columns["areas"] = np.array([np.nan if area is None else area for area in given], np.float64)
+    columns["areas"] = np.where(np.isnan(columns["areas"]), box_sizes.prod(axis=1), columns["areas"])
+    columns["crowd"] = np.array(columns["crowd"], dtype=bool)  # None, a missing value, is false
+    if not kept.all():
+        warnings.warn(
+            f"{path}: {np.count_nonzero(~kept)} annotations whose box has no width or height are left out "
+            f"(skip_empty_boxes), the first is {annotations.label(int(np.argmin(kept)))}",
+            stacklevel=2,
+        )
     return GroundTruth(
-        image_ids=tuple(images.tolist()),
+        image_ids=tuple(image.id for image in images.records),
         class_names=tuple(names),
-        images=place[whole],
-        labels=label[whole],
-        boxes=corners[whole],
-        crowd=crowd[whole] == 1,
-        areas=areas[whole],
-        class_ids=tuple(categories.tolist()),
-        image_sizes=np.array([(one.width, one.height) for one in content.images], np.int64).reshape(-1, 2),
-        files=tuple(one.file_name or str(one.id) for one in content.images),
+        class_ids=tuple(category.id for category in categories.records),
+        image_sizes=np.array([[side or 0 for side in column] for column in sizes], np.int64).T,
+        files=tuple(file or str(image.id) for file, image in zip(files, images.records, strict=True)),
+        images=np.asarray(columns["images"])[kept],
+        labels=np.asarray(columns["labels"])[kept],
+        boxes=columns["boxes"][kept],
+        areas=columns["areas"][kept],
+        crowd=columns["crowd"][kept],
     )
 
 
-def _decode(path: Path) -> _File:
-    try:
-        with path.open("rb") as file:
-            if file.seek(0, 2) == 0:
-                raise InputError(f"{path}: is empty; give COCO's annotation file")
-            # Mapped, so that the text takes no memory of its own.
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-                return msgspec.json.decode(text, type=_File)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except msgspec.ValidationError:
-        raise _faults_of_types(path) from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(f"{path}: is not JSON: {error}") from None
+class _Section:
+    """One of the lists of the file, with the checks of its fields; what is wrong goes to the faults."""
 
+    def __init__(self, path: Path, name: str, found: Any, kind: type, faults: Faults) -> None:
+        self.path, self.name, self.faults, self.found = path, name, faults, isinstance(found, list)
+        if not self.found:
+            expected = f"expected a list of {name}"
+            faults.add(path, "", f"field {name} is {'missing' if found is UNSET else shown(found)}, {expected}")
+            found = []
+        self.records: list[Any] = [record for record in found if type(record) is kind]
+        if len(self.records) < len(found):
+            for place, record in enumerate(found):
+                if type(record) is not kind:
+                    faults.add(path, f"{name}[{place}]", f"is {shown(record)}, expected an object with fields")
+            # The places of the others have moved, and no fault of theirs could be named by its place.
+            faults.check()
 
-def _faults_of_types(path: Path) -> InputError:
-    """Why a file of JSON could not be read: msgspec told only the first fault."""
-    text = path.read_bytes()
-    try:
-        loose = msgspec.json.decode(text, type=_Loose)
-    except msgspec.ValidationError as error:
-        hint = "; a list is a file of detections" if text[:64].lstrip()[:1] == b"[" else ""
-        return InputError(f"{path}: {_plain(error)}; expected images, categories and annotations{hint}")
-    faults = Faults()
-    try:
-        for table, kind in _TABLES.items():
-            for row, record in enumerate(getattr(loose, table)):
-                try:
-                    msgspec.json.decode(record, type=kind)
-                except msgspec.ValidationError as error:
-                    faults.add(path, f"{table}[{row}]{_id(record)}", _plain(error))
-        faults.check()
-    except FaultyDataError as found:
+    def label(self, row: int) -> str:
+        """A record as faults name it."""
+        own = self.records[row].id
+        return f"{self.name}[{row}]" + (f" (id {own})" if _is_whole(own) else "")
+
+    def fault(self, row: int, text: str) -> None:
+        self.faults.add(self.path, self.label(row), text)
+
+    def column(self, field: str, good: Callable[[Any], bool], expected: str, optional: bool = False) -> list[Any]:
+        """The values of a field; None where it is missing or a fault."""
+        values = [getattr(record, field) for record in self.records]
+        for row, value in enumerate(values):
+            if value is UNSET:
+                values[row] = None
+                if not optional:
+                    self.fault(row, f"field {field} is missing")
+            elif not good(value):
+                values[row] = None
+                self.fault(row, f"field {field} is {shown(value)}, expected {expected}")
+        return values
+
+    def distinct(self, field: str, values: Sequence[Any]) -> None:
+        """Names each value that a record before has."""
+        first: dict[Any, int] = {}
+        for row, value in enumerate(values):
+            if value is not None and first.setdefault(value, row) != row:
+                self.fault(row, f"field {field} is {shown(value)}, as is that of {self.name}[{first[value]}]")
+
+    def places(self, field: str, others: "_Section") -> npt.NDArray[np.int64]:
+        """The places among the `others` of those that a field names by id; -1 for a fault."""
+        place = {record.id: row for row, record in enumerate(others.records) if _is_whole(record.id)}
+        ids = self.column(field, _is_whole, "a whole number")
+        found = np.fromiter((place.get(one, -1) for one in ids), np.int64, len(ids))
+        for row in np.flatnonzero(found < 0).tolist() if others.found else ():
+            if ids[row] is not None:
+                self.fault(row, f"field {field} is {ids[row]}, which no record in {others.name} has as its id")
         return found
-    raise AssertionError("the records are sound, but the file was refused")
 
 
-def _plain(error: Exception) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.id`" in the words of this package."""
-    text = str(error).replace("`", "")
-    wrong, _, where = text.partition(" - at $")
-    field = where.lstrip(".")
-    wrong = wrong.replace("Object missing required field ", "field ") + (" is missing" if "missing" in text else "")
-    wrong = wrong[:1].lower() + wrong[1:]
-    return f"field {field}: {wrong}" if field else wrong
+def _boxes(annotations: _Section, skip_empty: bool) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """Which annotations stay, and all (N, 4) boxes x1, y1, x2, y2; a fault's box is (0, 0, 1, 1)."""
+    given = annotations.column("bbox", _is_box, "four finite numbers x, y, width, height")
+    xywh = np.array([box or (0, 0, 1, 1) for box in given], np.float64).reshape(-1, 4)
+    boxes = xywh.copy()
+    with np.errstate(over="ignore"):
+        boxes[:, 2:] += boxes[:, :2]
+    empty = (xywh[:, 2:] == 0).any(axis=1) & (xywh[:, 2:] >= 0).all(axis=1)
+    # A tiny width can vanish in x + width, and huge numbers can overflow in it.
+    wrong = ~((boxes[:, 2:] > boxes[:, :2]) & np.isfinite(boxes[:, 2:])).all(axis=1)
+    kept = ~empty if skip_empty else np.ones(len(boxes), bool)
+    for row in np.flatnonzero(wrong & kept).tolist():
+        hint = "; skip_empty_boxes leaves such annotations out" if empty[row] else ""
+        text = f"field bbox is {shown(given[row])}, expected a width and height above 0{hint}"
+        annotations.fault(row, text)
+    return kept, boxes
 
 
-def _id(record: msgspec.Raw) -> str:
-    value: Any = msgspec.json.decode(record)
-    return f" (id {value['id']})" if isinstance(value, dict) and "id" in value else ""
+def _is_whole(value: Any) -> bool:
+    return type(value) is int  # not isinstance: true and false are no numbers
 
 
-def _repeated(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Rows whose value an earlier row has too."""
-    _, first = np.unique(values, return_index=True)
-    return np.setdiff1d(np.arange(len(values)), first)
+def _is_name(value: Any) -> bool:
+    return type(value) is str and value.strip() != ""
 
 
-def _places(
-    values: npt.NDArray[np.int64], among: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Where each value is in `among`, and whether it is there."""
-    if not len(among):
-        return np.zeros(len(values), np.int64), np.zeros(len(values), bool)
-    order = np.argsort(among, kind="stable")
-    found = order[np.minimum(np.searchsorted(among[order], values), len(among) - 1)]
-    return found, among[found] == values
+def _is_flag(value: Any) -> bool:
+    return type(value) in (int, bool) and value in (0, 1)
+
+
+def _is_number(value: Any) -> bool:
+    # The comparison is false for NaN and the infinities, and true only for integers that a float64 can hold.
+    return type(value) in (int, float) and -1e308 <= value <= 1e308
+
+
+def _is_area(value: Any) -> bool:
+    return _is_number(value) and value >= 0
+
+
+def _is_box(value: Any) -> bool:
+    return type(value) is list and len(value) == 4 and all(map(_is_number, value))

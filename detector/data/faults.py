@@ -77,10 +77,6 @@ class Faults:
         # A name or a value from the file may hold a line break; a fault stays one line.
         self._found.append(Fault(str(file), *(" ".join(text.splitlines()) for text in (record, fault))))
 
-    def note(self, fault: str) -> None:
-        """The same of a fault that names its file and record itself."""
-        self.add("", "", fault)
-
     def check(self) -> None:
         """Raises FaultyDataError if a fault was noted."""
         if self._found:

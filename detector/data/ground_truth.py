@@ -29,6 +29,8 @@ class GroundTruth:
             default that of the box.
         class_ids: (C,) the data set's own names of its classes, COCO's category ids or ImageNet's synsets; by default
             1 to C.
+        image_numbers, class_numbers: (I,) and (C,) numbers by which some result files name them, ILSVRC's above all; by
+            default their places in the data set's own lists, from 1 on. Parts of a data set keep them.
         image_sizes: (I, 2) int64 width and height in pixels, 0 where they are not known (the default).
         files: (I,) the images' files, relative to the folder of the images; the ids by default.
 
@@ -48,6 +50,8 @@ class GroundTruth:
     class_ids: tuple[str | int, ...] = ()
     image_sizes: npt.NDArray[np.int64] = field(default=None)  # type: ignore[arg-type]
     files: tuple[str, ...] = ()
+    image_numbers: tuple[int, ...] = ()
+    class_numbers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__  # the dataclass is frozen
@@ -55,6 +59,8 @@ class GroundTruth:
         set_(self, "class_names", tuple(self.class_names))
         set_(self, "class_ids", tuple(self.class_ids or range(1, len(self.class_names) + 1)))
         set_(self, "files", tuple(self.files or map(str, self.image_ids)))
+        set_(self, "image_numbers", tuple(self.image_numbers or range(1, len(self.image_ids) + 1)))
+        set_(self, "class_numbers", tuple(self.class_numbers or range(1, len(self.class_names) + 1)))
         count = len(self.labels)
         boxes: npt.NDArray[np.float64] = column("boxes", self.boxes, np.float64, (count, 4))
         defaults = {
@@ -70,10 +76,12 @@ class GroundTruth:
             shape = (len(self.image_ids), 2) if name == "image_sizes" else (count,)
             set_(self, name, column(name, defaults[name] if given is None else given, dtype, shape))
         set_(self, "boxes", boxes)
-        for name in ("image_ids", "class_names", "class_ids"):
+        for name in ("image_ids", "class_names", "class_ids", "image_numbers", "class_numbers"):
             check_distinct(name, getattr(self, name))
-        if len(self.class_ids) != len(self.class_names) or len(self.files) != len(self.image_ids):
-            raise InputError("class_ids and files have an entry for each class and each image, or are left out")
+        for one, other in (("class_ids", "class_names"), ("class_numbers", "class_names"), ("files", "image_ids"),
+                           ("image_numbers", "image_ids")):  # fmt: skip
+            if len(getattr(self, one)) != len(getattr(self, other)):
+                raise InputError(f"{one} must have an entry for each of the {other}, or be left out")
         check_rows("object", self.images, len(self.image_ids), self.labels, len(self.class_names), boxes)
 
     @classmethod
@@ -83,7 +91,6 @@ class GroundTruth:
         annotations: Sequence[Annotations],
         class_names: Sequence[str],
         files: Sequence[str] = (),
-        class_ids: Sequence[str | int] = (),
     ) -> Self:
         """The objects of images whose annotations are at hand, such as a `VOCDataset`'s."""
         if len(image_ids) != len(annotations):
@@ -97,7 +104,6 @@ class GroundTruth:
             difficult=joined([one.difficult for one in annotations], (0,)),
             image_sizes=np.array([one.image_size for one in annotations], np.int64).reshape(-1, 2),
             files=tuple(files),
-            class_ids=tuple(class_ids),
         )
 
     def __len__(self) -> int:
@@ -124,6 +130,7 @@ class GroundTruth:
             self._rows(kept),
             class_names=tuple(names),
             class_ids=tuple(self.class_ids[i] for i in chosen),
+            class_numbers=tuple(self.class_numbers[i] for i in chosen),
             labels=place[self.labels[kept]],
         )
 
@@ -138,6 +145,7 @@ class GroundTruth:
             images=place[self.images[kept]],
             image_sizes=self.image_sizes[list(chosen)],
             files=tuple(self.files[i] for i in chosen),
+            image_numbers=tuple(self.image_numbers[i] for i in chosen),
         )
 
     def _rows(self, kept: npt.NDArray[np.bool_]) -> Self:

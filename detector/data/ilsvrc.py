@@ -1,125 +1,203 @@
-"""Data sets of ILSVRC's detection task (DET).
+"""Reader of the ground truth of the ILSVRC detection task (DET).
 
-Annotations are XML like PASCAL VOC's, with synsets (n02691156) as names. The development kit's eval_detection.m takes
-xmax and ymax for the last pixels, as VOC does, and so does the reader; it does not say whether pixels count from 0 or
-from 1, and as annotations and detections are read alike, it makes no difference.
-
-Source: the development kit's readme.txt and data (`map_det.txt`, `det_lists/val.txt`, the blacklist).
+The annotations are XML in VOC's format whose `name` is a synset, `n02691156`. The development kit's eval_detection.m
+takes width as xmax - xmin + 1: like VOC's, both ends are inclusive, and a box becomes (xmin - 1, ymin - 1, xmax, ymax)
+here. It neither clips a box nor compares it with the size of the image, and some annotations count from 0; so such a
+box begins at -1 here, and keeps the width and the overlaps that the development kit sees.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from detector.data.annotations import Annotations
+from detector.data.blacklist import Blacklist
 from detector.data.faults import Faults
-from detector.data.ground_truth import GroundTruth, check_distinct, column
-from detector.data.voc_xml import parse_annotation
+from detector.data.ground_truth import GroundTruth
+from detector.data.voc_xml import Box, box_of, image_size, parse_xml, text_of
 from detector.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class Blacklist:
-    """Pairs of an image and a class that are not judged, for their annotation is known to be wrong or missing.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ILSVRCData:
+    """What `read_ilsvrc` reads.
 
     Attributes:
-        images, labels: (B,) int64, indices into the ground truth's `image_ids` and `class_names`.
+        truth: `image_ids` are the images' names, `class_ids` the synsets; `image_numbers` those of the list, by which
+            results and the blacklist name images, `class_numbers` those of the map (ILSVRC_DET_ID).
+        other_synsets: how many objects there are of each synset that is not in the map. They are left out.
+        unannotated: the names of images that have no XML file and count as images without objects.
     """
 
-    images: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        for name in ("images", "labels"):
-            object.__setattr__(self, name, column(name, getattr(self, name), np.int64, (len(self.images),)))
+    truth: GroundTruth
+    other_synsets: Mapping[str, int]
+    unannotated: tuple[str, ...]
 
 
-def read_ilsvrc(annotations: Path, image_list: Path, class_map: Path) -> tuple[GroundTruth, dict[str, int]]:
-    """The ground truth of the images of a list, and the number of objects of each synset that is no class.
-
-    The development kit leaves such objects out, and so does the reader. `class_ids` are the numbers of the class map,
-    which detections are submitted with.
+def read_ilsvrc(
+    annotations: Path, image_list: Path, class_map: Path, *, missing_is_empty: bool = False
+) -> ILSVRCData:
+    """The objects in the images of a list.
 
     Args:
-        annotations: folder of the XML files, in which an image's file has the path of its name in the list.
-        image_list: a line an image, `ILSVRC2012_val_00000001 1`: its name, and its number from 1 on, which may be
-            left out.
-        class_map: a line a class, `n02672831 1 accordion`: synset, number, name.
+        annotations: the folder of the XML files, such as `Annotations/DET/val`.
+        image_list: a line an image, its name and number: `ILSVRC2012_val_00000001 1` (`ImageSets/DET/val.txt`). Where
+            the number is left out it is that of the line.
+        class_map: a line a class, its synset, number and name: `n02672831 1 accordion` (`map_det.txt`).
+        missing_is_empty: an image without an XML file has no objects, as in the lists of training images; otherwise
+            that is a fault, for in the validation set every image has one.
 
     Raises:
-        FaultyDataError: annotations are missing or wrong; names them all, up to a limit.
-        InputError: one of the files cannot be read, or a line of it is wrong.
+        InputError: a file or folder cannot be read.
+        FaultyDataError: a file has faults; each names the file, the line or object, and the field.
     """
-    synsets, numbers, names = _classes(class_map)
-    images = [fields[0] for _, fields in _lines(image_list, 1, 2, "a name and a number")]
-    if not images:
-        raise InputError(f"{image_list}: lists no image")
-    check_distinct(f"{image_list}: images", images)
-    labels = {synset: label for label, synset in enumerate(synsets)}
-    found: list[Annotations] = []
-    faults, others = Faults(), Counter[str]()
-    for image in images:
-        path = annotations / f"{image}.xml"
+    annotations = Path(annotations)
+    if not annotations.is_dir():
+        raise InputError(f"{annotations}: no such folder; give the folder of the XML files")
+    classes = _read_class_map(Path(class_map))
+    images = _read_image_list(Path(image_list))
+    labels = {synset: label for label, (synset, _, _) in enumerate(classes)}
+
+    faults = Faults()
+    rows: list[int] = []
+    found: list[tuple[int, Box]] = []
+    sizes = np.zeros((len(images), 2), np.int64)
+    other: Counter[str] = Counter()
+    unannotated: list[str] = []
+    for place, (name, _) in enumerate(images):
+        path = annotations / f"{name}.xml"
         try:
-            found.append(parse_annotation(path.read_bytes(), labels, others))
+            root = parse_xml(path.read_bytes())
+            sizes[place] = image_size(root)
+        except FileNotFoundError:
+            unannotated.append(name)
+            if not missing_is_empty:
+                faults.add(path, "", f"no such annotation, but {image_list} lists {name}")
+            continue
         except OSError as error:
-            faults.note(f"{path}: cannot be read: {error.strerror or error}; {image_list} lists it")
+            faults.add(path, "", f"cannot be read: {error.strerror}")
+            continue
         except InputError as error:
-            faults.note(f"{path}: {error}")
+            faults.add(path, "", str(error))
+            continue
+        for number, element in enumerate(root.iterfind("object"), start=1):
+            try:
+                synset = text_of(element, "name")
+                box = box_of(element, None)
+            except InputError as error:
+                faults.add(path, f"object {number}", str(error))
+                continue
+            if synset in labels:
+                rows.append(place)
+                found.append((labels[synset], box))
+            else:
+                other[synset] += 1
+    if len(unannotated) == len(images):
+        faults.add(annotations, "", f"holds no annotation of any image in {image_list}")
     faults.check()
-    files = [f"{image}.JPEG" for image in images]
-    boxes = GroundTruth.from_annotations(images, found, names, files, numbers)
-    return boxes, dict(others.most_common())
+    truth = GroundTruth(
+        image_ids=tuple(name for name, _ in images),
+        class_names=tuple(name for _, _, name in classes),
+        class_ids=tuple(synset for synset, _, _ in classes),
+        images=np.array(rows, np.int64),
+        labels=np.array([label for label, _ in found], np.int64),
+        boxes=np.array([box for _, box in found], np.float64).reshape(-1, 4),
+        image_sizes=sizes,
+        files=tuple(f"{name}.JPEG" for name, _ in images),
+        image_numbers=tuple(number for _, number in images),
+        class_numbers=tuple(number for _, number, _ in classes),
+    )
+    return ILSVRCData(
+        truth=truth,
+        other_synsets=dict(sorted(other.items())),
+        unannotated=tuple(unannotated),
+    )
 
 
 def read_blacklist(path: Path, truth: GroundTruth) -> Blacklist:
-    """What is not judged: a line a pair, `image_index class_id`, the number of the image in its list, from 1 on, and
-    the number of the class.
+    """The pairs of an image and a class that are not judged, `data/ILSVRC2015_det_validation_blacklist.txt`.
+
+    Each line has an image's number in the list and a synset, as eval_detection.m reads it; a class's number will do
+    too. Lines about images or classes that `truth` lacks, such as those of another part of the list, are left out,
+    unless that is every one.
 
     Raises:
-        InputError: the file cannot be read, or a line of it is wrong.
+        InputError: the file cannot be read, or is about none of the images and classes.
+        FaultyDataError: a line is wrong; the fault names it.
     """
-    images, labels = [], []
-    places = {number: label for label, number in enumerate(truth.class_ids)}
-    for where, (image, number) in _lines(path, 2, 2, "an image index and a class id"):
-        if not (image.isdecimal() and 1 <= int(image) <= len(truth.image_ids)):
-            raise InputError(f"{where}: image index {image} is not in 1..{len(truth.image_ids)}")
-        if not (number.isdecimal() and int(number) in places):
-            raise InputError(f"{where}: class id {number} is that of no class")
-        images.append(int(image) - 1)
-        labels.append(places[int(number)])
-    return Blacklist(np.array(images, np.int64), np.array(labels, np.int64))
+    images = {number: place for place, number in enumerate(truth.image_numbers)}
+    labels: dict[str | int, int] = {synset: label for label, synset in enumerate(truth.class_ids)}
+    labels |= {str(number): label for label, number in enumerate(truth.class_numbers)}
+    faults = Faults()
+    pairs = []
+    count = 0
+    for line, fields in _lines(path):
+        if len(fields) != 2 or not fields[0].isdecimal():
+            faults.add(path, line, f"is '{' '.join(fields)}', expected an image's number and a synset")
+            continue
+        count += 1
+        if int(fields[0]) in images and fields[1] in labels:
+            pairs.append((images[int(fields[0])], labels[fields[1]]))
+    faults.check()
+    if count and not pairs:
+        raise InputError(f"{path}: none of its {count} lines is about an image and a class of the data; is it theirs?")
+    columns = np.array(pairs, np.int64).reshape(-1, 2)
+    return Blacklist(columns[:, 0], columns[:, 1])
 
 
-def _classes(path: Path) -> tuple[list[str], list[int], list[str]]:
-    synsets, numbers, names = [], [], []
-    for where, (synset, number, *words) in _lines(path, 3, None, "a synset, a number and a name"):
-        if not number.isdecimal():
-            raise InputError(f"{where}: '{number}' is no number of a class")
-        synsets.append(synset)
-        numbers.append(int(number))
-        names.append(" ".join(words))
-    if not synsets:
-        raise InputError(f"{path}: names no class")
-    for what, values in (("synsets", synsets), ("numbers", numbers), ("names", names)):
-        check_distinct(f"{path}: {what}", values)
-    return synsets, numbers, names
+def _read_class_map(path: Path) -> list[tuple[str, int, str]]:
+    """Synset, number and name of each class; `aircraft_carrier` stays as it is written."""
+    faults = Faults()
+    classes: list[tuple[str, int, str]] = []
+    seen: dict[str | int, str] = {}
+    for line, fields in _lines(path):
+        if len(fields) < 3 or not fields[1].isdecimal():
+            faults.add(path, line, f"is '{' '.join(fields)}', expected a synset, a number and a name")
+            continue
+        synset, number, name = fields[0], int(fields[1]), " ".join(fields[2:])
+        # Two columns of texts: a synset and a name never look alike.
+        for value in (synset, number, name):
+            if seen.setdefault(value, line) != line:
+                faults.add(path, line, f"has {value}, as has {seen[value]}")
+        classes.append((synset, number, name))
+    faults.check()
+    if not classes:
+        raise InputError(f"{path}: holds no class, expected a synset, a number and a name a line")
+    return classes
 
 
-def _lines(path: Path, least: int, most: int | None, expected: str) -> Iterator[tuple[str, list[str]]]:
-    """Where a line is and its fields, of the lines that are not blank."""
+def _read_image_list(path: Path) -> list[tuple[str, int]]:
+    faults = Faults()
+    images: list[tuple[str, int]] = []
+    seen: dict[str | int, str] = {}
+    for line, fields in _lines(path):
+        name, number = fields[0], fields[1] if len(fields) > 1 else line.removeprefix("line ")
+        if len(fields) > 2 or not number.isdecimal():
+            hint = "; the lists of one class, train_1.txt and so on, have flags instead" if number == "-1" else ""
+            faults.add(path, line, f"is '{' '.join(fields)}', expected an image's name and its number{hint}")
+            continue
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            faults.add(path, line, f"name '{name}' points outside the folder of the annotations")
+        for value in (name, int(number)):
+            if seen.setdefault(value, line) != line:
+                faults.add(path, line, f"has {value}, as has {seen[value]}")
+        images.append((name, int(number)))
+    faults.check()
+    if not images:
+        raise InputError(f"{path}: lists no image")
+    return images
+
+
+def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """How faults name each line that is not blank, and its fields."""
     try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise InputError(f"{path}: cannot be read: {reason}") from None
-    for line, text in enumerate(content.splitlines(), start=1):
-        fields = text.split()
-        if fields and not least <= len(fields) <= (most or len(fields)):
-            raise InputError(f"{path}: line {line}: has {len(fields)} fields, expected {expected}")
-        if fields:
-            yield f"{path}: line {line}", fields
+        with Path(path).open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if fields := line.split():
+                    yield f"line {number}", fields
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is no text in UTF-8: {error}") from error

@@ -1,5 +1,6 @@
 """A data set by its layout, from what a user names: folders, a split, annotations."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Literal, Self
 
 import numpy as np
 
+from detector.data.blacklist import Blacklist
 from detector.data.coco import read_coco
 from detector.data.ground_truth import GroundTruth
-from detector.data.ilsvrc import Blacklist, read_blacklist, read_ilsvrc
+from detector.data.ilsvrc import read_blacklist, read_ilsvrc
 from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.data.voc_archive import read_voc
 from detector.data.yolo import read_yolo
+from detector.data.yolo_config import read_yolo_config
 from detector.errors import InputError
 
 Layout = Literal["voc", "coco", "ilsvrc", "yolo"]
@@ -66,6 +69,7 @@ def read_data_set(
     classes: Sequence[str] | None = None,
     class_map: Path | None = None,
     blacklist: Path | None = None,
+    skip_empty_boxes: bool = False,
 ) -> DataSet:
     """Read the ground truth of a data set.
 
@@ -77,6 +81,7 @@ def read_data_set(
             `annotations` is the data.yaml, `split` one of its lists, val by default.
         class_names: of a `voc` data set; any other name in it is an error.
         classes: judge only these.
+        skip_empty_boxes: of `coco`: leave out annotations whose box has no width or height.
 
     Raises:
         InputError: something that the layout needs is not named, or what its reader refuses.
@@ -86,15 +91,19 @@ def read_data_set(
     elif annotations is None:
         raise InputError(f"--dataset {layout} needs --annotations: {_ANNOTATIONS[layout]}")
     elif layout == "coco":
-        data = DataSet(truth=read_coco(annotations), name=annotations.name, folder=root)
+        with warnings.catch_warnings(record=True) as told:
+            truth = read_coco(annotations, skip_empty_boxes)
+        notes = tuple(str(one.message) for one in told)
+        data = DataSet(truth=truth, name=annotations.name, folder=root, notes=notes)
     elif layout == "yolo":
         truth = read_yolo(annotations, split or "val")
-        data = DataSet(truth=truth, name=split or "val", folder=root or annotations.parent)
+        folder = root or read_yolo_config(annotations, split or "val").root
+        data = DataSet(truth=truth, name=split or "val", folder=folder)
     else:
         if split is None or class_map is None:
             raise InputError("--dataset ilsvrc needs --split, the list file, and --class-map, the names of the synsets")
         data = _ilsvrc(root, annotations, Path(split), class_map, blacklist)
-    return data if classes is None or layout == "voc" else data.of_classes(classes)
+    return data if classes is None else data.of_classes(classes)
 
 
 _ANNOTATIONS = {"coco": "the JSON file", "yolo": "the data.yaml", "ilsvrc": "the folder of XML files"}
@@ -107,24 +116,30 @@ def _voc(
     class_names: Sequence[str],
     classes: Sequence[str] | None,
 ) -> DataSet:
+    # Some of the known classes are taken out of all: so these keep their numbers.
+    names = class_names if classes is None or set(classes) <= set(class_names) else classes
     if annotations is not None:
-        truth = read_voc(annotations, split, class_names if classes is None else classes, classes is not None)
-        return DataSet(truth=truth, name=split or annotations.name, folder=root)
+        truth = read_voc(annotations, split, names, ignore_other_classes=classes is not None)
+        return DataSet(truth=truth, name=split or annotations.name, folder=root and _photos(root))
     if root is None or split is None:
         raise InputError("--dataset voc needs --root, the folder that holds JPEGImages, and --split, a list of images")
-    dataset = VOCDataset(root, split, classes or class_names, ignore_other_classes=classes is not None)
-    return DataSet(truth=dataset.ground_truth(), name=split, folder=dataset.root / "JPEGImages")
+    dataset = VOCDataset(root, split, names, ignore_other_classes=classes is not None)
+    return DataSet(truth=dataset.ground_truth(), name=split, folder=_photos(dataset.root))
+
+
+def _photos(root: Path) -> Path:
+    return root / "JPEGImages" if (root / "JPEGImages").is_dir() else root
 
 
 def _ilsvrc(
     root: Path | None, annotations: Path, image_list: Path, class_map: Path, blacklist: Path | None
 ) -> DataSet:
-    truth, others = read_ilsvrc(annotations, image_list, class_map)
+    data = read_ilsvrc(annotations, image_list, class_map)
     notes = []
-    if others:
-        counts = ", ".join(f"{synset} ({count})" for synset, count in others.items())
+    if data.other_synsets:
+        counts = ", ".join(f"{synset} ({count})" for synset, count in data.other_synsets.items())
         notes.append(f"annotated objects of synsets that are no class, left out: {counts}")
-    pairs = None if blacklist is None else read_blacklist(blacklist, truth)
+    pairs = None if blacklist is None else read_blacklist(blacklist, data.truth)
     if pairs is not None:
         notes.append(f"{len(pairs.images)} pairs of an image and a class are on the blacklist")
-    return DataSet(truth=truth, name=image_list.name, folder=root, blacklist=pairs, notes=tuple(notes))
+    return DataSet(truth=data.truth, name=image_list.name, folder=root, blacklist=pairs, notes=tuple(notes))

@@ -1,21 +1,20 @@
-"""Data sets in PASCAL VOC's layout of folders."""
+"""Reader of data sets in PASCAL VOC's layout."""
 
 import copy
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
 
 from detector.data.annotations import Annotations, Sample
-from detector.data.faults import Faults
 from detector.data.ground_truth import GroundTruth
-from detector.data.voc_xml import parse_annotation
+from detector.data.voc_archive import read_voc
+from detector.data.voc_xml import VOC_CLASSES, parse_annotation, parse_split
 from detector.errors import InputError
 
-#: The 20 classes of PASCAL VOC 2007 to 2012, in alphabetical order; labels index into it.
-VOC_CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
-    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
+__all__ = ["VOC_CLASSES", "VOCDataset"]
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
@@ -104,29 +103,28 @@ class VOCDataset:
             ) from None
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        try:
-            return parse_annotation(content, self._labels, Counter() if self.ignore_other_classes else None)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+
+        def fail(record: str, fault: str) -> NoReturn:
+            raise InputError(": ".join(part for part in (str(path), record, fault) if part))
+
+        objects = parse_annotation(content, self._labels, fail, ignore_other_classes=self.ignore_other_classes)
+        boxes, labels, difficult = map(np.array, (objects.boxes, objects.labels, objects.difficult))
+        return Annotations(boxes, labels, difficult, objects.image_size)
 
     def ground_truth(self) -> GroundTruth:
-        """The objects of all images, for an evaluation; the images' files are relative to `JPEGImages`.
+        """The objects of all images, for an evaluation (see `read_voc`); the files are relative to `JPEGImages`.
 
         Raises:
             FaultyDataError: annotations are missing or wrong; names them all, up to a limit.
         """
-        files, annotations, faults = [], [], Faults()
+        files = []
         for index, image_id in enumerate(self.ids):
             try:
                 files.append(self.image_path(index).name)
             except InputError:  # whoever needs the photo will say so
                 files.append(f"{image_id}.jpg")
-            try:
-                annotations.append(self.annotations(index))
-            except InputError as error:
-                faults.note(str(error))
-        faults.check()
-        return GroundTruth.from_annotations(self.ids, annotations, self.class_names, files)
+        truth = read_voc(self.root, self.ids, self.class_names, ignore_other_classes=self.ignore_other_classes)
+        return replace(truth, files=tuple(files))
 
 
 def _check_layout(root: Path) -> None:
@@ -146,35 +144,6 @@ def _read_split(folder: Path, split: str) -> tuple[str, ...]:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
         raise InputError(f"{path}: no such split; there are: {known}")
     try:
-        content = path.read_bytes()
+        return parse_split(path.read_bytes(), str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read as a list of image ids: {error}") from error
-    return split_ids(str(path), content)
-
-
-def split_ids(name: str, content: bytes) -> tuple[str, ...]:
-    """The image ids of a split, one a line, from the content of its file.
-
-    Raises:
-        InputError: lines are wrong; begins with `name`.
-    """
-    try:
-        lines = content.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: cannot be read as a list of image ids: {error}") from error
-    ids: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        fields = line.split()
-        if not fields:
-            continue
-        if len(fields) > 1:
-            raise InputError(
-                f"{name}: line {number} has {len(fields)} fields; a split has one image id a line "
-                "(lists such as car_train.txt with a flag for each image are not splits)"
-            )
-        if fields[0] in ids:
-            raise InputError(f"{name}: line {number} lists {fields[0]} again, first on line {ids[fields[0]]}")
-        ids[fields[0]] = number
-    if not ids:
-        raise InputError(f"{name}: lists no image")
-    return tuple(ids)

@@ -1,134 +1,135 @@
-"""Annotations in PASCAL VOC's XML without photos: a folder of them, or an archive of a development kit.
+"""Reader of the objects in PASCAL VOC's annotations alone: a folder of XML files, or a devkit still in its archive.
 
-An archive is read where it lies; nothing is unpacked, so that no path in it can lead anywhere.
+`detector.data.voc` reads data sets that have their photos; here none is needed.
 """
 
-import tarfile
-import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from detector.data.annotations import Annotations
+import numpy as np
+
+from detector.data.archives import is_archive, read_members
 from detector.data.faults import Faults
 from detector.data.ground_truth import GroundTruth
-from detector.data.voc import VOC_CLASSES, split_ids
-from detector.data.voc_xml import parse_annotation
+from detector.data.voc_xml import VOC_CLASSES, VOCObjects, parse_annotation, parse_split
 from detector.errors import InputError
 
-#: No annotation of an image is near this size; more is a bomb.
-_LARGEST = 16 * 2**20
-_Read = Callable[[], bytes]
+_LISTS = "ImageSets/Main"
+
+_AnyPath = TypeVar("_AnyPath", Path, PurePosixPath)
 
 
 def read_voc(
     path: str | Path,
-    split: str | None = None,
+    split: str | Sequence[str] | None = None,
     class_names: Sequence[str] = VOC_CLASSES,
+    *,
     ignore_other_classes: bool = False,
 ) -> GroundTruth:
-    """The ground truth of XML files; image ids are their names without `.xml`, sorted or in the order of the split.
+    """The objects in annotations in PASCAL VOC's format.
+
+    `image_ids` are the names of the XML files without their suffix, `files` those with `.jpg`.
 
     Args:
-        path: a folder of XML files; or a folder, a .zip, .tar, .tar.gz or .tgz with a folder `Annotations`, and with
-            `ImageSets/Main` if a split is named.
-        split: name of a list of images; None takes all annotations.
-        class_names, ignore_other_classes: as for `VOCDataset`.
+        path: a folder of XML files, a folder that holds `Annotations` (itself or in one folder below, such as a
+            devkit), or a zip or tar (also .tar.gz) of one. An archive is read without extracting it.
+        split: name of the list of images, `ImageSets/Main/<split>.txt` beside `Annotations`, in whose order they come,
+            or their ids; by default all annotations there are, by name.
+        class_names: the classes; labels are indices into it.
+        ignore_other_classes: leave out objects of other classes; otherwise they are faults.
 
     Raises:
-        FaultyDataError: annotations are missing or wrong; names them all, up to a limit.
-        InputError: the path or the split cannot be read, or there are no annotations.
+        InputError: there is no such file, no annotation or no such list, there are several data sets, or the archive
+            is damaged or hostile (see `read_members`).
+        FaultyDataError: annotations are wrong; each fault names the file, the object and the field.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; give VOC's annotations as a folder, zip or tar")
+    if path.is_file() and not is_archive(path):
+        raise InputError(f"{path}: is neither a zip nor a tar; give VOC's annotations as a folder, zip or tar")
+    contents, lists = _folder(path) if path.is_dir() else _archive(path)
+    if split is None:
+        ids = tuple(sorted(contents))
+    elif not isinstance(split, str):
+        ids = tuple(split)
+    elif split in lists:
+        ids = parse_split(lists[split](), f"{path}: {split}.txt")
+    else:
+        raise InputError(f"{path}: no split {split}; there are: {', '.join(sorted(lists)) or 'none'}")
+
+    faults = Faults()
     labels = {name: label for label, name in enumerate(class_names)}
-    with _members(path) as members:
-        xml = _annotation_files(path, members)
-        if not xml:
-            raise InputError(f"{path}: holds no annotations (.xml)")
-        ids: Sequence[str] = sorted(xml)
-        if split is not None:
-            ids = _split(path, split, members)
-        annotations: list[Annotations] = []
-        faults, others = Faults(), Counter[str]()
-        for image_id in ids:
-            if image_id not in xml:
-                faults.add(path, f"{image_id}.xml", f"no such annotation, but split '{split}' lists it")
-                continue
-            try:
-                content = members[xml[image_id]]()
-                annotations.append(parse_annotation(content, labels, others if ignore_other_classes else None))
-            except InputError as error:
-                faults.add(path, str(xml[image_id]), str(error))
-        faults.check()
-    return GroundTruth.from_annotations(ids, annotations, class_names, [f"{image_id}.jpg" for image_id in ids])
+    found: list[VOCObjects] = []
+    for image_id in ids:
+        name = f"Annotations/{image_id}.xml"
+        if image_id not in contents:
+            listed = f"split '{split}' lists {image_id}" if isinstance(split, str) else "it is listed"
+            faults.add(path, name, f"no such annotation, but {listed}")
+            continue
+        try:
+            content = contents[image_id]()
+        except OSError as error:
+            faults.add(path, name, f"cannot be read: {error.strerror}")
+            continue
+
+        def report(record: str, fault: str, name: str = name) -> None:
+            faults.add(path, f"{name}, {record}" if record else name, fault)
+
+        found.append(
+            parse_annotation(content, labels, report, ignore_other_classes=ignore_other_classes, inside=False)
+        )
+    faults.check()
+    return GroundTruth(
+        image_ids=ids,
+        class_names=tuple(class_names),
+        images=np.repeat(np.arange(len(ids)), [len(one.labels) for one in found]),
+        labels=np.array([label for one in found for label in one.labels], np.int64),
+        boxes=np.array([box for one in found for box in one.boxes], np.float64).reshape(-1, 4),
+        difficult=np.array([flag for one in found for flag in one.difficult], bool),
+        image_sizes=np.array([one.image_size for one in found], np.int64),
+        files=tuple(f"{image_id}.jpg" for image_id in ids),
+    )
 
 
-def _annotation_files(path: Path, members: dict[PurePosixPath, _Read]) -> dict[str, PurePosixPath]:
-    """Annotation files by image id: those in a folder `Annotations` if there is one."""
-    xml = [name for name in members if name.suffix == ".xml"]
-    inside = [name for name in xml if name.parent.name == "Annotations"] or xml
-    found: dict[str, PurePosixPath] = {}
-    for name in inside:
-        if name.stem in found:
-            raise InputError(f"{path}: image {name.stem} has two annotations: {found[name.stem]} and {name}")
-        found[name.stem] = name
-    return found
+# What each source gives: the content of each annotation by image id, and of each list of images by its name.
+_Contents = Mapping[str, Callable[[], bytes]]
 
 
-def _split(path: Path, split: str, members: dict[PurePosixPath, _Read]) -> tuple[str, ...]:
-    lists = {name.stem: name for name in members if name.suffix == ".txt" and name.parent.name == "Main"}
-    if split not in lists:
-        raise InputError(f"{path}: no split '{split}'; there are: {', '.join(sorted(lists)) or 'none'}")
-    return split_ids(f"{path}: {lists[split]}", members[lists[split]]())
+def _folder(path: Path) -> tuple[_Contents, _Contents]:
+    near = [path, path / "Annotations"]
+    far = sorted((*path.glob("*/Annotations"), *path.glob("*/*/Annotations")))
+    with_xml = [[one for one in folders if any(one.glob("*.xml"))] for folders in (near, far)]
+    annotations = _only(path, with_xml[0][:1] or with_xml[1])
+    contents = {one.stem: one.read_bytes for one in annotations.glob("*.xml") if not one.name.startswith(".")}
+    lists = (annotations.parent / _LISTS).glob("*.txt")
+    return contents, {one.stem: one.read_bytes for one in lists}
 
 
-@contextmanager
-def _members(path: Path) -> Iterator[dict[PurePosixPath, _Read]]:
-    """The files of a folder or an archive by their paths in it, each with what reads it."""
-    try:
-        if path.is_dir():
-            there = [file for file in path.rglob("*") if file.suffix in (".xml", ".txt") and file.is_file()]
-            yield {PurePosixPath(file.relative_to(path).as_posix()): _reader(file) for file in there}
-        elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                files = [one for one in archive.infolist() if not one.is_dir()]
-                yield {_inside(path, one.filename): _zipped(archive, one) for one in files}
-        else:
-            with tarfile.open(path) as archive:
-                yield {_inside(path, one.name): _tarred(archive, one) for one in archive if not one.isdir()}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise InputError(f"{path}: is no folder and no archive to be read (.zip, .tar, .tar.gz): {error}") from None
+def _archive(path: Path) -> tuple[_Contents, _Contents]:
+    def wanted(name: str) -> bool:
+        file = PurePosixPath(name)
+        # Names such as ._000001.xml are what macOS adds to an archive.
+        is_list = file.suffix == ".txt" and file.parent.match(_LISTS)
+        return (file.suffix == ".xml" or is_list) and not file.name.startswith(".")
+
+    files = {PurePosixPath(name): content for name, content in read_members(path, wanted).items()}
+    annotations = [name for name in files if name.suffix == ".xml"]
+    folders = sorted({name.parent for name in annotations if name.parent.name == "Annotations"})
+    folder = _only(path, folders or sorted({name.parent for name in annotations}))
+    contents = {name.stem: _given(files[name]) for name in annotations if name.parent == folder}
+    lists = {name.stem: _given(files[name]) for name in files if name.parent == folder.parent / _LISTS}
+    return contents, lists
 
 
-def _inside(path: Path, name: str) -> PurePosixPath:
-    place = PurePosixPath(name)
-    if place.is_absolute() or ".." in place.parts or "\\" in name:
-        raise InputError(f"{path}: {name!r} leads out of the archive; do not trust it")
-    return place
+def _given(content: bytes) -> Callable[[], bytes]:
+    return lambda: content
 
 
-def _reader(file: Path) -> _Read:
-    return lambda: _limited(file.stat().st_size, file.read_bytes)
-
-
-def _zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Read:
-    return lambda: _limited(member.file_size, lambda: archive.read(member))
-
-
-def _tarred(archive: tarfile.TarFile, member: tarfile.TarInfo) -> _Read:
-    def read() -> bytes:
-        file = archive.extractfile(member) if member.isreg() else None
-        if file is None:
-            raise InputError("is a link or a device, expected a file")
-        return file.read()
-
-    return lambda: _limited(member.size, read)
-
-
-def _limited(size: int, read: _Read) -> bytes:
-    if size > _LARGEST:
-        raise InputError(f"has {size} bytes unpacked, more than any annotation")
-    return read()
+def _only(path: Path, folders: Sequence[_AnyPath]) -> _AnyPath:
+    if not folders:
+        raise InputError(f"{path}: holds no annotation (.xml); give VOC's Annotations, or what holds them")
+    if len(folders) > 1:
+        raise InputError(f"{path}: holds several folders of annotations, {', '.join(map(str, folders))}; give one")
+    return folders[0]

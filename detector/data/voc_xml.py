@@ -1,97 +1,151 @@
-"""The annotation of one image in PASCAL VOC's XML.
+"""An image's annotation in PASCAL VOC's XML.
 
 This is the one place where VOC's boxes (1-based, both ends inclusive) become the boxes used everywhere else
 (0-based, right and bottom exclusive): (xmin - 1, ymin - 1, xmax, ymax).
 """
 
-from collections import Counter
-from collections.abc import Mapping
-from xml.etree import ElementTree
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element, ParseError
 
-import defusedxml.ElementTree
-import numpy as np
 from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
 
-from detector.data.annotations import Annotations
 from detector.errors import InputError
+
+#: The 20 classes of PASCAL VOC 2007 to 2012, in alphabetical order; labels index into it.
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+Box = tuple[float, float, float, float]
 
 # Published annotations, and tools that count from 0, leave coordinates one pixel outside the image. Those are
 # clipped; anything further out means a wrong file or a wrong image size, which clipping would hide.
 _CLIPPED_PIXELS = 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class VOCObjects:
+    """The objects of one annotation.
+
+    Attributes:
+        boxes: x1, y1, x2, y2 in pixels, 0-based, right and bottom exclusive, of an area above 0 inside the image.
+        labels: of the same length, as the mapping given to the parser has them.
+        difficult: of the same length.
+        image_size: width and height in pixels.
+    """
+
+    boxes: tuple[Box, ...]
+    labels: tuple[int, ...]
+    difficult: tuple[bool, ...]
+    image_size: tuple[int, int]
+
+
 def parse_annotation(
-    content: bytes, labels: Mapping[str, int], others: Counter[str] | None = None
-) -> Annotations:
-    """The annotated objects of an image.
+    content: bytes,
+    labels: Mapping[str, int],
+    report: Callable[[str, str], None],
+    *,
+    ignore_other_classes: bool = False,
+    inside: bool = True,
+) -> VOCObjects:
+    """The objects in an annotation.
 
     Args:
-        labels: label of each class by its name.
-        others: objects of other classes are left out and counted in it; None: they are an error.
-
-    Raises:
-        InputError: not well-formed, or a missing or wrong field; names the object and the field.
+        content: the XML file.
+        labels: the label of each class.
+        report: is called with the record ("object 2", or "" for the file) and the fault for each fault. If it returns,
+            the parser goes on without that record, so that all faults of a file can be gathered.
+        ignore_other_classes: leave out objects of classes that are not in `labels`; otherwise they are faults.
+        inside: cut boxes that leave the image by a pixel, and report those that leave it by more. Otherwise boxes are
+            as they are written, which the development kit's evaluation takes them for.
     """
-    root = _parse_xml(content)
-    size = (_size(root, "width"), _size(root, "height"))
-    boxes, found, difficult = [], [], []
+    try:
+        root = parse_xml(content)
+        size = image_size(root)
+    except InputError as error:
+        report("", str(error))
+        return VOCObjects(boxes=(), labels=(), difficult=(), image_size=(0, 0))
+    found: list[tuple[Box, int, bool]] = []
     for number, element in enumerate(root.iterfind("object"), start=1):
         try:
-            name = _text(element, "name")
+            name = text_of(element, "name")
             if name not in labels:
-                if others is not None:
-                    others[name] += 1
-                    continue
-                raise InputError(f"unknown class '{name}', known are {', '.join(labels)}")
-            boxes.append(_box(element, size))
-            found.append(labels[name])
-            difficult.append(_difficult(element))
+                if not ignore_other_classes:
+                    raise InputError(f"unknown class '{name}', known are {', '.join(labels)}")
+                continue
+            found.append((box_of(element, size if inside else None), labels[name], _difficult(element)))
         except InputError as error:
-            raise InputError(f"object {number}: {error}") from error
-    return Annotations(np.array(boxes, np.float32), np.array(found), np.array(difficult), size)
+            report(f"object {number}", str(error))
+    return VOCObjects(
+        boxes=tuple(box for box, _, _ in found),
+        labels=tuple(label for _, label, _ in found),
+        difficult=tuple(difficult for _, _, difficult in found),
+        image_size=size,
+    )
 
 
-def _parse_xml(content: bytes) -> ElementTree.Element:
-    """The root <annotation>; a document type is refused, and with it every entity (expansion, other files)."""
+def parse_xml(content: bytes) -> Element:
+    """The root of an annotation.
+
+    Raises:
+        InputError: the XML is not well-formed or no annotation, or it has a document type, which is refused, and with
+            it every entity (expansion, other files).
+    """
     try:
-        root = defusedxml.ElementTree.fromstring(content, forbid_dtd=True)
-    except DefusedXmlException:
+        root = fromstring(content, forbid_dtd=True)
+    except DefusedXmlException as error:
         raise InputError(
             "has a document type declaration (<!DOCTYPE>), which may name other files; remove it"
-        ) from None
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        ) from error
+    except (ParseError, ValueError, LookupError) as error:
         raise InputError(f"is not well-formed XML: {error}") from error
     if root.tag != "annotation":
         raise InputError(f"the root element is <{root.tag}>, expected <annotation>")
     return root
 
 
-def _text(element: ElementTree.Element, field: str) -> str:
+def image_size(root: Element) -> tuple[int, int]:
+    """Width and height of the image in pixels; InputError if they are no positive whole numbers."""
+    sides = []
+    for side in ("width", "height"):
+        number = number_of(root, f"size/{side}")
+        if number < 1 or number != int(number):
+            raise InputError(f"field size/{side} is {number:g}, expected a positive whole number")
+        sides.append(int(number))
+    return sides[0], sides[1]
+
+
+def corners(element: Element) -> Box:
+    """xmin, ymin, xmax, ymax of an object as they are written, 1-based and inclusive."""
+    xmin, ymin, xmax, ymax = (number_of(element, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
+    return xmin, ymin, xmax, ymax
+
+
+def text_of(element: Element, field: str) -> str:
+    """The text of a field; InputError if it is missing or empty."""
     text = (element.findtext(field) or "").strip()
     if not text:
         raise InputError(f"field {field} is missing")
     return text
 
 
-def _number(element: ElementTree.Element, field: str) -> float:
-    text = _text(element, field)
+def number_of(element: Element, field: str) -> float:
+    """The finite number in a field; InputError if there is none."""
+    text = text_of(element, field)
     try:
         number = float(text)
     except ValueError:
-        number = float("nan")
-    if not np.isfinite(number):
+        number = math.nan
+    if not math.isfinite(number):
         raise InputError(f"field {field} is '{text}', expected a number")
     return number
 
 
-def _size(root: ElementTree.Element, side: str) -> int:
-    number = _number(root, f"size/{side}")
-    if number < 1 or number != int(number):
-        raise InputError(f"field size/{side} is {number:g}, expected a positive whole number")
-    return int(number)
-
-
-def _difficult(element: ElementTree.Element) -> bool:
+def _difficult(element: Element) -> bool:
     """The flag `difficult`; annotation tools other than VOC's own leave it out, which means 0."""
     text = (element.findtext("difficult") or "0").strip()
     if text not in ("0", "1"):
@@ -99,16 +153,46 @@ def _difficult(element: ElementTree.Element) -> bool:
     return text == "1"
 
 
-def _box(element: ElementTree.Element, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The box in pixels, 0-based, right and bottom exclusive, from VOC's 1-based inclusive one."""
-    width, height = size
-    xmin, ymin, xmax, ymax = (_number(element, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
+def box_of(element: Element, size: tuple[int, int] | None) -> Box:
+    """The box in pixels, 0-based, right and bottom exclusive, from VOC's 1-based inclusive one.
+
+    Raises:
+        InputError: it has no area, or leaves an image of `size` by more than a pixel; by a pixel it is cut.
+    """
+    xmin, ymin, xmax, ymax = corners(element)
     given = f"bndbox ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g})"
-    for side, value, limit in (("xmin", xmin, width), ("xmax", xmax, width),
-                               ("ymin", ymin, height), ("ymax", ymax, height)):  # fmt: skip
-        if not 1 - _CLIPPED_PIXELS <= value <= limit + _CLIPPED_PIXELS:
-            raise InputError(f"{given}: {side} is outside the image of {width} x {height} pixels")
-    x1, y1, x2, y2 = max(xmin - 1, 0.0), max(ymin - 1, 0.0), min(xmax, width), min(ymax, height)
-    if x2 <= x1 or y2 <= y1:
+    x1, y1, x2, y2 = xmin - 1, ymin - 1, xmax, ymax
+    if size is not None:
+        width, height = size
+        for side, value, limit in (("xmin", xmin, width), ("xmax", xmax, width),
+                                   ("ymin", ymin, height), ("ymax", ymax, height)):  # fmt: skip
+            if not 1 - _CLIPPED_PIXELS <= value <= limit + _CLIPPED_PIXELS:
+                raise InputError(f"{given}: {side} is outside the image of {width} x {height} pixels")
+        x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height)
+    if xmax < xmin or ymax < ymin or x2 <= x1 or y2 <= y1:
         raise InputError(f"{given} has no area")
     return x1, y1, x2, y2
+
+
+def parse_split(content: bytes, where: str) -> tuple[str, ...]:
+    """The image ids in a list, one a line; InputError that begins with `where` and names the line."""
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: cannot be read as a list of image ids: {error}") from error
+    ids: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) > 1:
+            raise InputError(
+                f"{where}: line {number} has {len(fields)} fields; a split has one image id a line "
+                "(lists such as car_train.txt with a flag for each image are not splits)"
+            )
+        if fields[0] in ids:
+            raise InputError(f"{where}: line {number} lists {fields[0]} again, first on line {ids[fields[0]]}")
+        ids[fields[0]] = number
+    if not ids:
+        raise InputError(f"{where}: lists no image")
+    return tuple(ids)

@@ -1,177 +1,202 @@
-"""Data sets in the layout of YOLO: a data.yaml, folders `images`, and beside each a folder `labels` of text files.
+"""Reader of data sets in YOLO's layout, as Ultralytics describes it: `data.yaml`, photos in `images/`, and beside it
+`labels/` with a text file for each photo.
 
-Source: Ultralytics' documentation, 'Object detection datasets overview'. A line of a label file is class, centre x,
-centre y, width, height; all but the class are fractions of the image's width and height. A line of more numbers is an
-outline, class x1 y1 x2 y2 ..., of which the box around it is taken, as Ultralytics does for detection.
+A line of a label file is `class cx cy w h`, the box's centre and size as parts of the upright photo's width and height.
+A line of class and at least three points `x y` is the outline of a segmentation or a rotated box, and the object's
+box is the one around the points, as Ultralytics takes it; but each line is judged by itself, where Ultralytics reads
+all lines of a file that holds one outline as outlines. Where `data.yaml` has `kpt_shape`, what follows a box are
+keypoints, which are left out. A line of 6 fields, the last one a score, is a detection, and a fault here.
+
+As with Ultralytics, a photo without a label file has no objects, and a line that is there twice counts once. A label
+file without a photo is a fault.
 """
 
-from collections.abc import Sequence
+import math
+import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
-from PIL import Image as PillowImage
+from PIL import ExifTags, Image
 
 from detector.data.faults import Faults
 from detector.data.ground_truth import GroundTruth
+from detector.data.yolo_config import YOLOConfig, read_yolo_config
 from detector.errors import InputError
-from detector.images import EXTENSIONS
 
-#: Beyond the image by less than this, as a fraction, a box was rounded; it is cut.
-_ROUNDED = 0.001
+SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
+
+# Numbers are rounded when a label is written, to three decimals at the coarsest; a box that is further outside the
+# image belongs to another image or is not normalised.
+_TOLERANCE = 1e-3
+
+# In these orientations the stored picture lies on its side.
+_TURNED = (5, 6, 7, 8)
+
+_Row = tuple[int, float, float, float, float]
 
 
-def read_yolo(path: str | Path, split: str = "val") -> GroundTruth:
-    """The ground truth of a split. Image ids are the paths of the photos relative to the data set's folder.
+def read_yolo(data_yaml: str | Path, split: str) -> GroundTruth:
+    """The objects in the images of one split.
 
-    An image without a label file has no objects. Sizes are read from the heads of the photos.
+    Images come in the order of the folder, by name, or of the list. `files` are relative to the data set's root,
+    `image_ids` the files' names without folder and suffix, or `files` where two images share a name. `class_ids` are
+    YOLO's numbers from 0. Only the header of a photo is read, for its size. Boxes are cut at the border of the image.
 
     Args:
-        path: the data.yaml, with `names` (a list or a mapping from number to name), optionally `path`, and for each
-            split a folder, a .txt list of photos, or a list of these.
-        split: `train`, `val`, `test` or another key of it.
+        data_yaml: the description of the data set.
+        split: the key of the images in it, `train`, `val` or `test`.
 
     Raises:
-        FaultyDataError: photos or label files are wrong; names the file and line of each fault, up to a limit.
-        InputError: the data.yaml is wrong, or names no photos.
+        InputError: the description cannot be read, lacks the split, or leads to no images or to no labels.
+        FaultyDataError: records are wrong; each fault names the file, the line or key, and the field.
     """
-    path = Path(path)
-    content = _read_yaml(path)
-    names = _names(path, content)
-    root = path.parent / str(content.get("path") or "")
-    if split not in content or not content[split]:
-        raise InputError(f"{path}: has no split '{split}'")
-    given = content[split]
-    photos = [photo for one in (given if isinstance(given, list) else [given]) for photo in _photos(path, root, one)]
-    if not photos:
-        raise InputError(f"{path}: split '{split}' has no photos")
-    ids = [_relative(photo, root) for photo in photos]
+    config = read_yolo_config(Path(data_yaml), split)
     faults = Faults()
-    images, labels, boxes, sizes = [], [], [], []
-    for index, photo in enumerate(photos):
-        try:
-            with PillowImage.open(photo) as opened:
-                size = _upright(opened)
-        except (OSError, SyntaxError, PillowImage.DecompressionBombError) as error:
-            faults.add(photo, "photo", f"cannot be read: {' '.join(str(error).split())}")
-            size = (1, 1)
-        sizes.append(size)
-        for label, box in _objects(_label_file(photo), len(names), faults):
-            images.append(index)
-            labels.append(label)
-            boxes.append(box * np.array([*size, *size]))
+    images = list(_images(config, faults))
     faults.check()
+    if not images:
+        raise InputError(f"{config.path}: key {split} leads to no images, in {', '.join(map(str, config.sources))}")
+    sizes = np.zeros((len(images), 2), np.int64)
+    places: list[int] = []
+    rows: list[_Row] = []
+    labelled = repeated = 0
+    for place, image in enumerate(images):
+        try:
+            sizes[place] = _upright_size(image)
+        except (OSError, Image.DecompressionBombError) as error:
+            faults.add(image, "", f"size cannot be read from the image: {error}")
+        label_file = _label_file(image)
+        try:
+            lines = label_file.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            faults.add(label_file, "", f"cannot be read as labels: {error}")
+            continue
+        labelled += 1
+        found = list(_rows(label_file, lines, config, faults))
+        distinct = dict.fromkeys(found)
+        repeated += len(found) - len(distinct)
+        places += [place] * len(distinct)
+        rows += distinct
+    _name_lone_labels(config, images, faults)
+    if not labelled:
+        faults.add(_label_file(images[0]), "", f"no such labels, nor those of any other image of the split {split}")
+    faults.check()
+    if repeated:
+        warnings.warn(f"{config.path}: {repeated} labels of {split} are there twice and count once", stacklevel=2)
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    stems = tuple(image.stem for image in images)
+    files = tuple(Path(os.path.relpath(image, config.root)).as_posix() for image in images)
     return GroundTruth(
-        image_ids=tuple(ids),
-        class_names=names,
-        images=np.array(images, np.int64),
-        labels=np.array(labels, np.int64),
-        boxes=np.array(boxes, np.float64).reshape(-1, 4),
-        class_ids=tuple(range(len(names))),
-        image_sizes=np.array(sizes, np.int64),
-        files=tuple(ids),
+        image_ids=stems if len(set(stems)) == len(stems) else files,
+        class_names=config.class_names,
+        class_ids=tuple(range(len(config.class_names))),
+        images=np.array(places, np.int64),
+        labels=table[:, 0].astype(np.int64),
+        boxes=table[:, 1:] * np.tile(sizes[places], 2),
+        image_sizes=sizes,
+        files=files,
     )
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: is no data.yaml; expected names and splits")
-    return content
+def _images(config: YOLOConfig, faults: Faults) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for source in config.sources:
+        if source.is_dir():
+            found = [(path, "") for path in sorted(source.rglob("*")) if path.suffix.lower() in SUFFIXES]
+        elif source.is_file() and source.suffix == ".txt":
+            try:
+                lines = source.read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"{source}: cannot be read as a list of images: {error}") from error
+            named = ((number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip())
+            found = [(source.parent / name, f"line {number}") for number, name in named]
+        else:
+            faults.add(config.path, f"key {config.split}", f"{source} is no folder of images and no .txt list of them")
+            continue
+        for path, record in found:
+            if path in seen:
+                faults.add(source, record, f"lists {path} again")
+            elif record and not path.is_file():
+                faults.add(source, record, f"no such image {path}")
+            else:
+                seen.add(path)
+                yield path
 
 
-def _names(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
-    given = content.get("names")
-    if isinstance(given, dict):
-        if sorted(given, key=str) != sorted(range(len(given)), key=str):
-            raise InputError(f"{path}: field names: numbers are not 0 to {len(given) - 1}")
-        given = [given[number] for number in range(len(given))]
-    if not isinstance(given, list) or not given:
-        raise InputError(f"{path}: field names is missing; give the names of the classes")
-    return tuple(map(str, given))
-
-
-def _photos(path: Path, root: Path, given: object) -> Sequence[Path]:
-    """The photos of a folder, sorted, or of a list in its order."""
-    place = root / str(given)
-    if place.is_dir():
-        return sorted(file for file in place.rglob("*") if file.suffix.lower() in EXTENSIONS)
-    if place.suffix == ".txt" and place.is_file():
-        lines = place.read_text(encoding="utf-8").splitlines()
-        # A list's paths that begin with ./ are relative to the list.
-        return [place.parent / line if line.startswith("./") else root / line for line in map(str.strip, lines) if line]
-    raise InputError(f"{path}: {place} is no folder of photos and no .txt list of them")
-
-
-def _relative(photo: Path, root: Path) -> str:
-    try:
-        return photo.resolve().relative_to(root.resolve()).as_posix()
-    except ValueError:  # a list may name photos anywhere
-        return photo.as_posix()
-
-
-def _label_file(photo: Path) -> Path:
-    """The last folder `images` on the way becomes `labels`; without one the label file lies beside the photo."""
-    parts = list(photo.parts)
-    for place in range(len(parts) - 2, -1, -1):
-        if parts[place] == "images":
-            parts[place] = "labels"
-            break
+def _label_file(image: Path) -> Path:
+    """The labels of an image: the last folder `images` in its path becomes `labels`."""
+    parts = list(image.parts)
+    folders = [place for place, part in enumerate(parts[:-1]) if part == "images"]
+    if folders:
+        parts[folders[-1]] = "labels"
     return Path(*parts).with_suffix(".txt")
 
 
-def _upright(photo: PillowImage.Image) -> tuple[int, int]:
-    """Width and height as the photo is shown: orientations 5 to 8 of EXIF lie on a side."""
-    width, height = photo.size
-    return (height, width) if photo.getexif().get(0x0112, 1) >= 5 else (width, height)
+def _name_lone_labels(config: YOLOConfig, images: list[Path], faults: Faults) -> None:
+    """Labels in the folders of the split whose image is not there: their objects would vanish unseen."""
+    used = {_label_file(image) for image in images}
+    for folder in (source for source in config.sources if source.is_dir()):
+        for path in sorted(_label_file(folder / "any").parent.rglob("*.txt")):
+            # Tools such as LabelImg leave the list of the classes among the labels.
+            if path not in used and path.name != "classes.txt":
+                faults.add(path, "", f"labels without an image, none in {folder} has their name")
 
 
-def _objects(file: Path, classes: int, faults: Faults) -> list[tuple[int, np.ndarray]]:
-    """Class and box (4,) x1, y1, x2, y2 in fractions of each line."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        faults.add(file, "labels", f"cannot be read: {error}")
-        return []
-    found = []
-    for line, text in enumerate(lines, start=1):
-        fields = text.split()
-        if not fields:
-            continue
-        try:
-            found.append(_object(fields, classes))
-        except InputError as error:
-            faults.add(file, f"line {line}", str(error))
-    return found
+def _upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of the photo in pixels once it is turned as its EXIF data say; from its header."""
+    with Image.open(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+    return (height, width) if turned else (width, height)
 
 
-def _object(fields: list[str], classes: int) -> tuple[int, np.ndarray]:
-    if len(fields) != 5 and (len(fields) < 7 or len(fields) % 2 == 0):
-        raise InputError(f"has {len(fields)} columns, expected class cx cy width height, or an outline")
-    if not (fields[0].isascii() and fields[0].isdigit() and int(fields[0]) < classes):
-        raise InputError(f"field class is '{fields[0]}', expected a number in 0..{classes - 1}")
-    try:
-        numbers = np.array([float(field) for field in fields[1:]])
-    except ValueError:
-        raise InputError(f"'{' '.join(fields[1:])[:60]}' are not all numbers") from None
-    if not np.isfinite(numbers).all():
-        raise InputError("holds a number that is not finite")
-    if len(numbers) == 4:
-        box = np.concatenate((numbers[:2] - numbers[2:] / 2, numbers[:2] + numbers[2:] / 2))
+def _rows(path: Path, lines: list[str], config: YOLOConfig, faults: Faults) -> Iterator[_Row]:
+    for number, line in enumerate(lines, start=1):
+        if fields := line.split():
+            try:
+                yield _row(fields, config)
+            except InputError as error:
+                faults.add(path, f"line {number}", str(error))
+
+
+def _row(fields: list[str], config: YOLOConfig) -> _Row:
+    """Label and x1, y1, x2, y2 as parts of the image's width and height."""
+    count = len(fields)
+    keypoints = config.keypoint_fields
+    if not (count == 5 + keypoints or (not keypoints and count >= 7 and count % 2 == 1)):
+        hint = "; the sixth of a detection is its score, and detections are no labels" if count == 6 else ""
+        known = f"5 and {keypoints} of keypoints" if keypoints else "5, or 7 and more of an outline"
+        raise InputError(f"has {count} fields, expected {known}{hint}")
+    label = _number("class", fields[0])
+    if label not in range(len(config.class_names)):
+        raise InputError(f"field class is {fields[0]}, expected a whole number in 0..{len(config.class_names) - 1}")
+    if keypoints or count == 5:
+        names = ("cx", "cy", "w", "h")
+        cx, cy, width, height = map(_number, names, fields[1:5])
+        if width <= 0 or height <= 0:
+            raise InputError(f"fields w h are {fields[3]} {fields[4]}, expected numbers above 0")
+        box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
     else:
-        outline = numbers.reshape(-1, 2)
-        box = np.concatenate((outline.min(axis=0), outline.max(axis=0)))
-    if (box < -_ROUNDED).any() or (box > 1 + _ROUNDED).any():
-        raise InputError("the box is not inside the image; give fractions of its width and height")
-    box = box.clip(0, 1)
-    if (box[2:] <= box[:2]).any():
-        raise InputError("the box has no width or no height")
-    return int(fields[0]), box
+        points = [_number(f"{i + 2}", field) for i, field in enumerate(fields[1:])]
+        box = (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))
+    if min(box) < -_TOLERANCE or max(box) > 1 + _TOLERANCE:
+        shown = ", ".join(f"{side:g}" for side in box)
+        raise InputError(f"box ({shown}) is outside the image; are the numbers parts of its width and height?")
+    x1, y1, x2, y2 = (min(max(side, 0.0), 1.0) for side in box)
+    if x2 <= x1 or y2 <= y1:
+        raise InputError(f"box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) has no area")
+    return int(label), x1, y1, x2, y2
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"field {name} is '{text}', expected a number")
+    return number

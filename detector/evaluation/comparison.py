@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from detector.data.blacklist import Blacklist
 from detector.data.ground_truth import GroundTruth
-from detector.data.ilsvrc import Blacklist
 from detector.evaluation.bootstrap import compare_average_precision
 from detector.evaluation.diagnosis.images import ImageErrors, image_errors
 from detector.evaluation.diagnosis.shared import IntArray, Judged

@@ -11,11 +11,11 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from detector.data.blacklist import Blacklist
 from detector.data.ground_truth import GroundTruth, check_rows
-from detector.data.ilsvrc import Blacklist
 from detector.evaluation.greedy import of_pairs, take_free_objects
 from detector.evaluation.judgement import Judgement, judgement
-from detector.evaluation.matching import Matches, check_threshold, pairs_of_a_class, rank
+from detector.evaluation.matching import Matches, check_threshold, pairs_of_a_class
 from detector.evaluation.sizes import ALL, AreaRange, box_sides, object_areas, outside
 from detector.evaluation.table import DetectionTable, check_same_data
 from detector.evaluation.voc import ClassResult, OverClasses, class_results
@@ -127,7 +127,7 @@ def match_ilsvrc(
     for threshold in iou_thresholds:
         check_threshold(threshold)
     check_same_data(truth, detections)
-    order = rank(detections)
+    order = np.lexsort((detections.images, -detections.scores))
     ranked = detections[order]
     black = _blacklisted(truth, blacklist, ranked.images, ranked.labels)
     pairs = pairs_of_a_class(truth, ranked)

@@ -20,7 +20,7 @@ _BoolArray = npt.NDArray[np.bool_]
 class Matches:
     """The detections of all images from the highest score to the lowest, each judged.
 
-    Equal scores keep the order of the images and, within an image, of its detections.
+    Equal scores keep the order of the table.
 
     Attributes:
         order: (D,) int64, row of the detection in its table.
@@ -105,8 +105,8 @@ def check_threshold(iou_threshold: float) -> None:
 
 
 def rank(detections: DetectionTable) -> _IntArray:
-    """Rows from the highest score to the lowest; equal scores in the order of their images, then of the table."""
-    return np.lexsort((detections.images, -detections.scores))
+    """Rows from the highest score to the lowest; equal scores in the order of the table, VOCevaldet.m's lines."""
+    return np.argsort(-detections.scores, kind="stable")
 
 
 def place_in_group(groups: _IntArray) -> _IntArray:

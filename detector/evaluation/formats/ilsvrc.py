@@ -13,7 +13,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.evaluation.formats.collector import Collector
 from detector.evaluation.formats.columns import add_rows, from_inclusive, to_inclusive
 from detector.evaluation.formats.files import read_lines, text_file
-from detector.evaluation.formats.places import UNKNOWN, Key, Places, class_ids
+from detector.evaluation.formats.places import UNKNOWN, Key, Places
 from detector.evaluation.table import DetectionTable
 
 _FIELDS = ("score", "xmin", "ymin", "xmax", "ymax")
@@ -21,23 +21,21 @@ _COLUMNS = "image_index class_id score xmin ymin xmax ymax"
 
 
 def class_numbers(truth: GroundTruth) -> dict[Key, int]:
-    """Indices of classes by their numbers as text: `truth.class_ids`, or if these are no numbers the places from 1."""
-    ids = class_ids(truth)
-    if not all(isinstance(one, int) for one in truth.class_ids):
-        ids = {**{str(index + 1): index for index in range(len(truth.class_ids))}, **ids}
-    return {key: index for key, index in ids.items() if isinstance(key, str)}
+    """Indices of classes by `truth.class_numbers` as text, or by their synsets."""
+    places: dict[Key, int] = {str(number): index for index, number in enumerate(truth.class_numbers)}
+    return places | {one: index for index, one in enumerate(truth.class_ids) if isinstance(one, str)}
 
 
 def read_ilsvrc(path: Path, into: Collector) -> None:
-    """Read a submission; `truth.image_ids` have to be in the order of the list of images.
+    """Read a submission, in which images go by `truth.image_numbers`.
 
     Classes may also be named by their synsets where these are `truth.class_ids`.
 
     Raises:
         InputError: the file cannot be read, or has too many faults.
     """
-    count = len(into.truth.image_ids)
-    into.images = Places(lambda key: int(key) - 1 if int(key) <= count else UNKNOWN)
+    places = {number: index for index, number in enumerate(into.truth.image_numbers)}
+    into.images = Places(lambda key: places.get(int(key), UNKNOWN))
     into.find_classes_by(class_numbers(into.truth))
     for lines, texts in read_lines(path):
         numbers, images, classes, fields = [], [], [], []
@@ -69,4 +67,4 @@ def write_ilsvrc(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
     columns = zip(table.images.tolist(), table.labels.tolist(), table.scores.tolist(), boxes, strict=True)
     with text_file(path) as file:
         for image, label, score, box in columns:
-            file.write(" ".join(map(str, [image + 1, numbers[label], score, *box])) + "\n")
+            file.write(" ".join(map(str, [truth.image_numbers[image], numbers[label], score, *box])) + "\n")

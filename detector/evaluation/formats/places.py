@@ -29,17 +29,21 @@ class Places(dict[Key, int]):
 
 
 def image_places(truth: GroundTruth) -> Places:
-    """Indices of images by id, or by the path, the name or the stem of their file, in this order.
+    """Indices of images by id, or by the path, the name or the stem of their file.
 
-    A number is an image's id and never the name of its file. A path is also tried without its folders (of Windows
-    too) and without its extension.
+    A number is an image's id and never the name of its file. A text that means two images is `AMBIGUOUS`. A path is
+    also tried without its folders (of Windows too) and without its extension.
     """
     ids: dict[Key, int] = {image_id: index for index, image_id in enumerate(truth.image_ids)}
     _add(ids, map(str, truth.image_ids))
-    names = dict(ids)
+    names: dict[Key, int] = {}
     _add(names, truth.files)
     _add(names, map(file_name, truth.files))
     _add(names, (stem(file_name(file)) for file in truth.files))
+    # A text that is the id of one image and the name of another's file could mean either.
+    for key, index in ids.items():
+        if isinstance(key, str):
+            names[key] = index if names.get(key, index) == index else AMBIGUOUS
 
     def resolve(key: Key) -> int:
         if not isinstance(key, str):
@@ -52,13 +56,20 @@ def image_places(truth: GroundTruth) -> Places:
     return Places(resolve)
 
 
-def image_names(truth: GroundTruth, names: Sequence[str]) -> list[str]:
-    """`names`, one an image, after making sure that `image_places` finds the images by them.
+def file_stems(truth: GroundTruth) -> Places:
+    """Indices of images by the name of their file without its extension, and by nothing else."""
+    names: dict[Key, int] = {}
+    _add(names, (stem(file_name(file)) for file in truth.files))
+    return Places(lambda key: names.get(key, UNKNOWN))
+
+
+def image_names(truth: GroundTruth, names: Sequence[str], places: Places | None = None) -> list[str]:
+    """`names`, one an image, after making sure that `places`, or `image_places`, finds the images by them.
 
     Raises:
         InputError: a name is that of another image too.
     """
-    places = image_places(truth)
+    places = image_places(truth) if places is None else places
     for index, name in enumerate(names):
         if places[name] != index:
             raise InputError(f"image {truth.image_ids[index]!r}: {name!r} is the name of another image too")

@@ -1,7 +1,7 @@
 """YOLO's results: a folder with a text file an image and a line a detection, class cx cy width height confidence.
 
 Source: Ultralytics' `save_txt=True save_conf=True` and YOLOv5's detect.py. Centre and size are fractions of the
-image's width and height, the class is the place among the class names from 0. Images without a file have no
+image's width and height, the class is the place among the data set's class names from 0. Images without a file have no
 detections.
 """
 
@@ -14,7 +14,7 @@ from detector.errors import InputError
 from detector.evaluation.formats.collector import Collector
 from detector.evaluation.formats.columns import Array, add_rows
 from detector.evaluation.formats.files import new_folder, read_lines, safe_name
-from detector.evaluation.formats.places import file_name, image_names, stem
+from detector.evaluation.formats.places import file_name, file_stems, image_names, stem
 from detector.evaluation.table import DetectionTable
 
 _FIELDS = ("cx", "cy", "width", "height", "confidence")
@@ -28,7 +28,8 @@ def read_yolo(path: Path, into: Collector) -> None:
         InputError: there is no such file, one cannot be read, the size of an image is not known, or there are too
             many faults.
     """
-    into.find_classes_by({index: index for index in range(len(into.truth.class_names))})
+    into.find_classes_by({number - 1: index for index, number in enumerate(into.truth.class_numbers)})
+    into.images = file_stems(into.truth)
     files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: holds no .txt files, one an image")
@@ -65,7 +66,7 @@ def write_yolo(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
         InputError: the folder holds something or cannot be written, the size of an image with detections is not
             known, or two images have files of one name.
     """
-    names = image_names(truth, [stem(file_name(file)) for file in truth.files])
+    names = image_names(truth, [stem(file_name(file)) for file in truth.files], file_stems(truth))
     order = np.argsort(table.images, kind="stable")
     ends = np.cumsum(np.bincount(table.images, minlength=len(names)))
     with new_folder(path) as folder:
@@ -76,7 +77,7 @@ def write_yolo(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
                     low, high = boxes[:, :2] / size, boxes[:, 2:] / size
                     values = np.concatenate([(low + high) / 2, high - low, table.scores[rows, None]], axis=1)
                     for label, row in zip(table.labels[rows].tolist(), values.tolist(), strict=True):
-                        file.write(" ".join(map(str, [label, *row])) + "\n")
+                        file.write(" ".join(map(str, [truth.class_numbers[label] - 1, *row])) + "\n")
 
 
 def _size(truth: GroundTruth, index: int) -> Array:

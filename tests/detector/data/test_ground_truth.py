@@ -23,6 +23,7 @@ def test_defaults() -> None:
     assert truth.class_ids == (1, 2)
     assert truth.files == ("b", "a")
     assert truth.image_sizes.tolist() == [[0, 0], [0, 0]]
+    assert truth.image_numbers == truth.class_numbers == (1, 2)
     with pytest.raises(ValueError, match="read-only"):
         truth.boxes[0] = 0
 
@@ -39,8 +40,9 @@ def test_no_images() -> None:
         ({"image_ids": ("a", "a")}, "image_ids: 'a' comes twice"),
         ({"class_names": ("cat", "cat")}, "class_names: 'cat' comes twice"),
         ({"class_ids": (7, 7)}, "class_ids: 7 comes twice"),
-        ({"class_ids": (7,)}, "an entry for each class"),
-        ({"files": ("a.jpg",)}, "an entry for each class and each image"),
+        ({"class_ids": (7,)}, "class_ids must have an entry for each of the class_names"),
+        ({"files": ("a.jpg",)}, "files must have an entry for each of the image_ids"),
+        ({"image_numbers": (3, 3)}, "image_numbers: 3 comes twice"),
         ({"images": [0, 1, 2]}, r"object 2: image 2 is not in 0\.\.1"),
         ({"labels": [0, -1, 2]}, r"object 1: label -1 is not in 0\.\.1"),
         ({"labels": [0, 1.5, 1]}, "labels are float64; give whole numbers"),
@@ -72,6 +74,7 @@ def test_some_of_the_images() -> None:
     turned = truth.of_images([1, 0])
     assert turned.image_ids == ("a", "b")
     assert turned.files == ("a.jpg", "b.png")
+    assert turned.image_numbers == (2, 1)
     assert turned.images.tolist() == [1, 0, 0]
     assert turned.image_sizes.tolist() == [[3, 4], [1, 2]]
     first = truth.first(1)
@@ -85,6 +88,7 @@ def test_some_of_the_classes() -> None:
     truth = GroundTruth(**GOOD, class_ids=(17, 18), areas=[1, 2, 3])
     dogs = truth.of_classes(["dog"])
     assert dogs.class_ids == (18,)
+    assert dogs.class_numbers == (2,)
     assert dogs.labels.tolist() == [0, 0]
     assert dogs.images.tolist() == [0, 1]
     assert dogs.areas.tolist() == [1, 3]

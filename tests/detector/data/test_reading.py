@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.data.blacklist import Blacklist
 from detector.data.ground_truth import GroundTruth
-from detector.data.ilsvrc import Blacklist
 from detector.data.reading import DataSet, read_data_set
 from detector.errors import InputError
 

@@ -1,123 +1,269 @@
-"""YOLO's data.yaml, photos and label files."""
-
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from detector.data.faults import Faults, FaultyDataError
-from detector.data.yolo import _objects, read_yolo
+from detector.data.faults import FaultyDataError
+from detector.data.yolo import read_yolo
 from detector.errors import InputError
 
+YAML = "path: .\ntrain: images/train\nval: images/val\nnames:\n  0: cat\n  1: dog\n"
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Two photos of 100 x 80 pixels in val, the first with two objects, and a data.yaml."""
-    root = tmp_path / "set"
-    for folder in ("images/val", "labels/val"):
-        (root / folder).mkdir(parents=True)
-    for name in ("b.jpg", "a.png"):
-        Image.new("RGB", (100, 80)).save(root / "images/val" / name)
-    (root / "labels/val/a.txt").write_text("1 0.25 0.25 0.5 0.5\n\n0 0.1 0.1 0.3 0.1 0.3 0.5\n")
-    path = tmp_path / "data.yaml"
-    path.write_text("path: set\nval: images/val\nnames: {0: cat, 1: dog}\n")
+
+def add_image(root: Path, name: str, size: tuple[int, int] = (200, 100), labels: str | None = None) -> Path:
+    """Adds `images/<name>` and, if there are labels, their file."""
+    path = root / "images" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, "grey").save(path)
+    if labels is not None:
+        label_file = (root / "labels" / name).with_suffix(".txt")
+        label_file.parent.mkdir(parents=True, exist_ok=True)
+        label_file.write_text(labels)
     return path
 
 
-def test_what_is_read(data: Path) -> None:
-    truth = read_yolo(data)
-    assert truth.image_ids == truth.files == ("images/val/a.png", "images/val/b.jpg")
-    assert truth.class_names == ("cat", "dog")
-    assert truth.class_ids == (0, 1)
-    assert truth.image_sizes.tolist() == [[100, 80], [100, 80]]
-    assert truth.images.tolist() == [0, 0]
-    assert truth.labels.tolist() == [1, 0]
-    assert truth.boxes[0].tolist() == [0, 0, 50, 40]
-    assert truth.boxes[1].tolist() == pytest.approx([10, 8, 30, 40])  # around the outline
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    add_image(root, "val/b.jpg", labels="1 0.5 0.5 0.5 0.4\n\n0 0.25 0.5 0.5 1\n")
+    add_image(root, "val/a.png", (64, 32))
+    add_image(root, "train/c.jpg", labels="0 0.5 0.5 1 1\n")
+    (root / "data.yaml").write_text(YAML)
+    return root
 
 
-@pytest.mark.parametrize("val", ["val.txt", "[images/val]", "[val.txt]"])
-def test_lists_of_photos(data: Path, val: str) -> None:
-    (data.parent / "set/val.txt").write_text("./images/val/b.jpg\nimages/val/a.png\n")
-    data.write_text(f"path: set\nval: {val}\nnames: [cat, dog]\n")
-    truth = read_yolo(data)
-    assert sorted(truth.image_ids) == ["images/val/a.png", "images/val/b.jpg"]
-    if "txt" in val:
-        assert truth.image_ids[0] == "images/val/b.jpg"
-    assert len(truth) == 2
+def faults_of(root: Path, split: str = "val") -> list[str]:
+    with pytest.raises(FaultyDataError) as caught:
+        read_yolo(root / "data.yaml", split)
+    return [f"{Path(one.file).name}: {one.record}: {one.fault}" for one in caught.value.faults]
 
 
-def test_a_photo_that_lies_on_its_side(data: Path) -> None:
+def test_every_column(root: Path) -> None:
+    truth = read_yolo(root / "data.yaml", "val")
+    assert truth.image_ids == ("a", "b")
+    assert truth.files == ("images/val/a.png", "images/val/b.jpg")
+    assert truth.image_sizes.tolist() == [[64, 32], [200, 100]]
+    assert (truth.class_names, truth.class_ids) == (("cat", "dog"), (0, 1))
+    assert (truth.images.tolist(), truth.labels.tolist()) == ([1, 1], [1, 0])
+    np.testing.assert_allclose(truth.boxes, [[50, 30, 150, 70], [0, 0, 100, 100]], rtol=1e-12)
+    assert not truth.crowd.any()
+    assert not truth.difficult.any()
+
+
+def test_a_photo_that_lies_on_its_side_is_measured_upright(root: Path) -> None:
+    path = add_image(root, "val/a.jpg", (200, 100), labels="0 0.5 0.5 1 1")
+    (root / "images/val/a.png").unlink()
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new("RGB", (100, 80)).save(data.parent / "set/images/val/b.jpg", exif=exif)
-    assert read_yolo(data).image_sizes.tolist() == [[100, 80], [80, 100]]
+    Image.new("RGB", (200, 100)).save(path, exif=exif)
+    truth = read_yolo(root / "data.yaml", "val")
+    assert truth.image_sizes[0].tolist() == [100, 200]
+    assert truth.boxes[0].tolist() == [0, 0, 100, 200]
+
+
+def test_images_are_not_decoded(root: Path) -> None:
+    path = root / "images/val/b.jpg"
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(OSError, match="truncated"), Image.open(path) as image:
+        image.load()
+    assert len(read_yolo(root / "data.yaml", "val")) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "box"),
+    [
+        ("0 0.1 0.2 0.5 0.1 0.3 0.8", (20, 10, 100, 80)),
+        ("0 0.1 0.2 0.5 0.2 0.5 0.8 0.1 0.8", (20, 20, 100, 80)),
+        ("0.0 5e-1 .5 1.0 1", (0, 0, 200, 100)),
+        ("1 0.5005 0.5 1 1", (0.1, 0, 200, 100)),
+    ],
+)
+def test_lines(root: Path, line: str, box: tuple[float, ...]) -> None:
+    (root / "labels/val/b.txt").write_text(line)
+    truth = read_yolo(root / "data.yaml", "val")
+    np.testing.assert_allclose(truth.boxes, [box], atol=1e-9)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(st.data())
+def test_a_box_written_to_six_digits_comes_back_and_stays_inside(root: Path, data: st.DataObject) -> None:
+    x1, x2 = sorted(data.draw(st.lists(st.integers(0, 200), min_size=2, max_size=2, unique=True)))
+    y1, y2 = sorted(data.draw(st.lists(st.integers(0, 100), min_size=2, max_size=2, unique=True)))
+    label = data.draw(st.sampled_from([0, 1]))
+    numbers = ((x1 + x2) / 400, (y1 + y2) / 200, (x2 - x1) / 200, (y2 - y1) / 100)
+    (root / "labels/val/b.txt").write_text(f"{label} " + " ".join(f"{number:.6f}" for number in numbers))
+    truth = read_yolo(root / "data.yaml", "val")
+    assert truth.labels.tolist() == [label]
+    np.testing.assert_allclose(truth.boxes, [[x1, y1, x2, y2]], atol=2e-4)
+    assert truth.boxes.min() >= 0
+    assert (truth.boxes[0, 2:] <= (200, 100)).all()
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("0 0.5 0.5 0.1", "has 4 columns, expected class cx cy width height, or an outline"),
-        ("0 0.5 0.5 0.1 0.1 0.9", "has 6 columns"),
-        ("2 0.5 0.5 0.1 0.1", "field class is '2', expected a number in 0..1"),
-        ("cat 0.5 0.5 0.1 0.1", "field class is 'cat', expected a number in 0..1"),
-        ("0 0.5 x 0.1 0.1", "'0.5 x 0.1 0.1' are not all numbers"),
-        ("0 0.5 nan 0.1 0.1", "holds a number that is not finite"),
-        ("0 50 40 10 10", "the box is not inside the image; give fractions of its width and height"),
-        ("0 0.9 0.5 0.3 0.1", "the box is not inside the image"),
-        ("0 0.5 0.5 0 0.1", "the box has no width or no height"),
-        ("0 0.5 0.5 -0.1 0.1", "the box has no width or no height"),
+        ("0 0.5 0.5 0.5", "has 4 fields, expected 5, or 7 and more of an outline"),
+        ("0 0.5 0.5 0.5 0.5 0.9", "has 6 fields, expected 5, or 7 and more of an outline; the sixth of a detection is"),
+        ("0 0.1 0.2 0.5 0.1 0.3 0.8 0.4", "has 8 fields"),
+        ("2 0.5 0.5 0.5 0.5", "field class is 2, expected a whole number in 0..1"),
+        ("-1 0.5 0.5 0.5 0.5", "field class is -1, expected"),
+        ("0.5 0.5 0.5 0.5 0.5", "field class is 0.5, expected"),
+        ("cat 0.5 0.5 0.5 0.5", "field class is 'cat', expected a number"),
+        ("0 x 0.5 0.5 0.5", "field cx is 'x', expected a number"),
+        ("0 0.5 nan 0.5 0.5", "field cy is 'nan', expected a number"),
+        ("0 0.1 0.2 0.5 inf 0.3 0.8", "field 5 is 'inf', expected a number"),
+        ("0 0.5 0.5 0 0.5", "fields w h are 0 0.5, expected numbers above 0"),
+        ("0 0.5 0.5 0.5 -0.1", "fields w h are 0.5 -0.1, expected numbers above 0"),
+        ("0 100 50 20 20", "box (90, 40, 110, 60) is outside the image; are the numbers parts of its width"),
+        ("0 0.502 0.5 1 1", "box (0.002, 0, 1.002, 1) is outside the image"),
+        ("0 1.0005 0.5 0.001 1", "box (1, 0, 1, 1) has no area"),
+        ("0 0.1 0.2 0.1 0.1 0.1 0.8", "box (0.1, 0.1, 0.1, 0.8) has no area"),
     ],
 )
-def test_a_wrong_line_is_named(data: Path, line: str, message: str) -> None:
-    file = data.parent / "set/labels/val/b.txt"
-    file.write_text(f"0 0.5 0.5 0.1 0.1\n{line}\n")
-    with pytest.raises(FaultyDataError) as caught:
-        read_yolo(data)
-    assert f"set/labels/val/b.txt: line 2: {message}" in str(caught.value)
+def test_a_wrong_line_names_file_line_and_field(root: Path, line: str, message: str) -> None:
+    (root / "labels/val/b.txt").write_text(f"0 0.5 0.5 1 1\n\n{line}\n")
+    faults = faults_of(root)
+    assert len(faults) == 1
+    assert faults[0].startswith(f"b.txt: line 3: {message}")
 
 
-def test_photos_that_cannot_be_read_are_all_named(data: Path) -> None:
-    for name in ("b.jpg", "a.png"):
-        (data.parent / "set/images/val" / name).write_bytes(b"no photo")
-    with pytest.raises(FaultyDataError) as caught:
-        read_yolo(data)
-    assert [line.split(": ")[1:3] for line in str(caught.value).splitlines()] == [["photo", "cannot be read"]] * 2
+def test_all_faults_are_named(root: Path) -> None:
+    add_image(root, "val/a.png", labels="0 0.5 0.5 0 1\n7 0.5 0.5 1 1\n")
+    add_image(root, "val/d.png", labels="0")
+    (root / "images/val/d.png").write_text("no image")
+    assert [fault.split(",")[0] for fault in faults_of(root)] == [
+        "a.txt: line 1: fields w h are 0 1",
+        "a.txt: line 2: field class is 7",
+        f"d.png: : size cannot be read from the image: cannot identify image file '{root}/images/val/d.png'",
+        "d.txt: line 1: has 1 fields",
+    ]
+
+
+def test_a_line_that_is_there_twice_counts_once(root: Path) -> None:
+    (root / "labels/val/b.txt").write_text("0 0.5 0.5 1 1\n1 0.5 0.5 1 1\n0 0.50 0.5 1 1.0\n")
+    with pytest.warns(UserWarning, match=r"data.yaml: 1 labels of val are there twice and count once"):
+        truth = read_yolo(root / "data.yaml", "val")
+    assert truth.labels.tolist() == [0, 1]
+
+
+def test_keypoints_are_left_out(root: Path) -> None:
+    (root / "data.yaml").write_text(YAML + "kpt_shape: [2, 2]\n")
+    (root / "labels/val/b.txt").write_text("0 0.5 0.5 0.5 0.5 0.9 0.9 0.1 0.1\n")
+    np.testing.assert_allclose(read_yolo(root / "data.yaml", "val").boxes, [[50, 25, 150, 75]])
+    (root / "labels/val/b.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    assert faults_of(root) == ["b.txt: line 1: has 5 fields, expected 5 and 4 of keypoints"]
+
+
+def test_labels_of_no_image_at_all_are_a_fault(root: Path) -> None:
+    (root / "labels").rename(root / "Labels")
+    assert faults_of(root) == ["a.txt: : no such labels, nor those of any other image of the split val"]
+
+
+def test_labels_whose_image_is_missing_are_a_fault(root: Path) -> None:
+    (root / "labels/val/c.txt").write_text("0 0.5 0.5 1 1\n")
+    (root / "labels/val/classes.txt").write_text("cat\ndog\n")
+    assert faults_of(root) == [f"c.txt: : labels without an image, none in {root}/images/val has their name"]
+
+
+def test_labels_that_are_no_text(root: Path) -> None:
+    (root / "labels/val/b.txt").write_bytes(b"\xff\xfe0")
+    assert faults_of(root)[0].startswith("b.txt: : cannot be read as labels: 'utf-8' codec")
+
+
+def test_a_list_of_images_keeps_its_order(root: Path) -> None:
+    outside = root.parent / "more"
+    add_image(outside, "d.jpg", (10, 10), labels="0 0.5 0.5 1 1")
+    (root / "val.txt").write_text(f"./images/val/b.jpg\n\nimages/train/c.jpg\n{outside}/images/d.jpg\n")
+    (root / "data.yaml").write_text(YAML.replace("images/val", "val.txt"))
+    truth = read_yolo(root / "data.yaml", "val")
+    assert truth.files == ("images/val/b.jpg", "images/train/c.jpg", "../more/images/d.jpg")
+    assert truth.images.tolist() == [0, 0, 1, 2]
+
+
+def test_a_list_with_wrong_images(root: Path) -> None:
+    (root / "val.txt").write_text("images/val/b.jpg\nimages/val/none.jpg\nimages/val/b.jpg\n")
+    (root / "data.yaml").write_text(YAML.replace("images/val", "val.txt"))
+    assert faults_of(root) == [
+        f"val.txt: line 2: no such image {root}/images/val/none.jpg",
+        f"val.txt: line 3: lists {root}/images/val/b.jpg again",
+    ]
+
+
+def test_several_folders_whose_images_share_a_name(root: Path) -> None:
+    add_image(root, "train/b.jpg", (30, 30))
+    (root / "data.yaml").write_text(YAML.replace("val: images/val", "val: [images/val, images/train]"))
+    truth = read_yolo(root / "data.yaml", "val")
+    assert truth.files == ("images/val/a.png", "images/val/b.jpg", "images/train/b.jpg", "images/train/c.jpg")
+    assert truth.image_ids == truth.files
+    assert truth.images.tolist() == [1, 1, 3]
+
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("text", "message"),
     [
-        ("val: images/val", "field names is missing"),
-        ("names: [cat]\nval: images/val\n", "is no folder of photos"),  # without `path` it is beside the data.yaml
-        ("names: [cat]\n", "has no split 'val'"),
-        ("names: {0: cat, 2: dog}\nval: x\n", "field names: numbers are not 0 to 1"),
-        ("names: [cat]\npath: set\nval: labels\n", "split 'val' has no photos"),
-        ("[]", "is no data.yaml"),
-        ("a: [", "is not YAML"),
-        ("names: !!python/object/apply:os.system [ls]\n", "is not YAML"),
+        (YAML.replace("val: ", "test: "), "key val: is missing, expected a folder, a list of folders, or a .txt; there "
+                                          "are: train, test"),
+        (YAML.replace("images/val", "3"), "key val: is 3, expected a folder"),
+        (YAML.replace("images/val", "[]"), "key val: is [], expected a folder"),
+        (YAML.replace("path: .", "path: none"), "key path: leads to"),
+        (YAML.replace("path: .", "path: 5"), "key path: is 5, expected a folder"),
+        (YAML.replace("  0: cat\n  1: dog\n", " 5\n"), "key names: is 5, expected the classes, a list or numbers with"),
+        (YAML.replace("  1:", "  2:"), "key names: has the numbers [0, 2], expected 0 to 1, each once"),
+        (YAML.replace("  0:", "  '0':"), "key names: has the numbers ['0', 1], expected 0 to 1, each once"),
+        (YAML.replace("dog", "no"), "key names, 1: is False, expected a text; put the name in quotes"),
+        (YAML.replace("dog", "cat"), "key names, 1: is 'cat', as is 0"),
+        (YAML + "nc: 80\n", "key nc: is 80, but there are 2 names"),
+    ],
+)  # fmt: skip
+def test_a_wrong_key(root: Path, text: str, message: str) -> None:
+    (root / "data.yaml").write_text(text)
+    assert any(fault.startswith(f"data.yaml: {message}") for fault in faults_of(root))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "is not YAML: while parsing"),
+        ("!!python/object/apply:os.system ['false']", "is not YAML: could not determine a constructor"),
+        ("- a\n", "is no mapping, expected the keys path, train, val, test and names"),
+        ("", "is no mapping"),
+        (YAML + "kpt_shape: 17\n", "key kpt_shape is 17, expected the number of keypoints and of their fields"),
+        (YAML.replace("images/val", "labels"), "key val leads to no images"),
     ],
 )
-def test_a_wrong_data_yaml(data: Path, content: str, message: str) -> None:
-    data.write_text(content)
-    with pytest.raises(InputError, match=message) as caught:
-        read_yolo(data)
-    assert str(caught.value).startswith(f"{data}: ")
-    data.unlink()
-    with pytest.raises(InputError, match="cannot be read: No such file"):
-        read_yolo(data)
+def test_a_wrong_description(root: Path, text: str, message: str) -> None:
+    (root / "data.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_yolo(root / "data.yaml", "val")
+    assert str(caught.value).startswith(f"{root}/data.yaml: {message}")
+    assert "\n" not in str(caught.value)
 
 
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_boxes_are_those_that_were_written(tmp_path_factory: pytest.TempPathFactory, a: float, b: float, c: float,
-                                           d: float) -> None:  # fmt: skip
-    (x1, x2), (y1, y2) = sorted((a, b)), sorted((c, d))
-    if min(x2 - x1, y2 - y1) < 1e-9:
-        return
-    file = tmp_path_factory.getbasetemp() / "labels.txt"
-    file.write_text(f"0 {(x1 + x2) / 2!r} {(y1 + y2) / 2!r} {x2 - x1!r} {y2 - y1!r}\n")
-    ((label, box),) = _objects(file, 1, Faults())
-    assert label == 0
-    assert box.tolist() == pytest.approx([x1, y1, x2, y2], abs=1e-12)
+def test_a_source_that_is_not_there(root: Path) -> None:
+    (root / "data.yaml").write_text(YAML.replace("images/val", "images/none"))
+    assert faults_of(root) == [
+        f"data.yaml: key val: {root}/images/none is no folder of images and no .txt list of them"
+    ]
+    with pytest.raises(InputError, match=r"none.yaml: cannot be read: No such file.*; give the data set's data.yaml"):
+        read_yolo(root / "none.yaml", "val")
+
+
+def test_names_may_be_a_list_and_digits(root: Path) -> None:
+    (root / "data.yaml").write_text("val: images/val\nnames: [0, dog]\nnc: 2\n")
+    assert read_yolo(root / "data.yaml", "val").class_names == ("0", "dog")
+
+
+def test_a_path_as_roboflow_writes_it(root: Path) -> None:
+    (root / "data.yaml").write_text(YAML.replace("images/val", "../images/val"))
+    assert len(read_yolo(root / "data.yaml", "val")) == 2
+
+
+def test_torch_is_not_needed() -> None:
+    program = "import sys, detector.data.yolo; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,5 +1,7 @@
 """VOC's, ILSVRC's and YOLO's text files and CSV: conventions and faults."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 from detector.data.faults import FaultyDataError
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.formats import Format, read_detections
+from detector.evaluation.formats import Format, read_detections, write_detections
+from detector.evaluation.table import DetectionTable
+from detector.evaluation.voc import voc_average_precision
 
 VOC, ILSVRC, YOLO = "comp4_det_test_cat.txt", "submission.txt", "a.txt"
 CSV = "image,class,score,x1,y1,x2,y2\n"
@@ -37,7 +41,7 @@ def test_the_class_in_a_files_name(truth: GroundTruth, tmp_path: Path, name: str
 
 def test_ilsvrc_counts_images_classes_and_pixels_from_1(truth: GroundTruth, tmp_path: Path) -> None:
     path = tmp_path / ILSVRC
-    path.write_text("1 17 0.5 1 1 10 20\n3 10 0.25 3 4 3 4\n4 10 0.25 3 4 3 4\n")
+    path.write_text("1 1 0.5 1 1 10 20\n3 2 0.25 3 4 3 4\n4 2 0.25 3 4 3 4\n")
     read = read_detections(path, truth)
     assert (read.format, read.outside) == ("ilsvrc", 1)
     assert read.table.images.tolist() == [0, 2]
@@ -139,7 +143,7 @@ def test_faults_are_told_together_and_the_lines_around_them_keep_their_numbers(
     ("format_", "name", "content", "message"),
     [
         ("voc", "comp4_det_test_lynx.txt", "a 0.5 1 1 9 9\n", r"\('lynx'\); it has cat, traffic light; correct them"),
-        ("ilsvrc", ILSVRC, "1 18 0.5 1 1 9 9\n", r"\('18'\); it has 17 cat, 10 traffic light"),
+        ("ilsvrc", ILSVRC, "1 18 0.5 1 1 9 9\n", r"\('18'\); it has 1 cat, 2 traffic light"),
         ("yolo", YOLO, "2 0.5 0.5 0.1 0.1 1\n", r"\(2\); it has 0 cat, 1 traffic light"),
         ("csv", "f.csv", CSV + "11,lynx,1,0,0,9,9\n", r"\('lynx'\); it has cat, traffic light"),
     ],
@@ -158,7 +162,7 @@ def test_unknown_classes(
     ("format_", "name", "content"),
     [
         ("voc", VOC, "z 0.5 1 1 9 9\n"),
-        ("ilsvrc", ILSVRC, "99 17 0.5 1 1 9 9\n"),
+        ("ilsvrc", ILSVRC, "99 1 0.5 1 1 9 9\n"),
         ("yolo", "z.txt", "0 0.5 0.5 0.1 0.1 1\n"),
         ("csv", "f.csv", CSV + "99,cat,1,0,0,9,9\n"),
     ],
@@ -210,3 +214,69 @@ def test_what_is_not_recognised(truth: GroundTruth, tmp_path: Path, name: str, c
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         read_detections(path.parent if name.startswith("folder") else path, truth)
+
+
+# Parts of a data set
+
+
+@pytest.fixture
+def birds_and_dogs() -> GroundTruth:
+    """Of four classes two are judged, of images 5 and 7 of a list the second."""
+    whole = GroundTruth(
+        image_ids=("five", "seven"), class_names=("ant", "bee", "cat", "dog"), class_ids=(0, 1, 2, 3), images=[0, 1],
+        labels=[3, 1], boxes=[[0, 0, 50, 40]] * 2, image_sizes=[[100, 80]] * 2, image_numbers=(5, 7),
+        class_numbers=(11, 12, 13, 14),
+    )  # fmt: skip
+    return whole.of_classes(["dog", "bee"]).of_images([1])
+
+
+def test_classes_and_images_keep_their_numbers_in_a_part(birds_and_dogs: GroundTruth, tmp_path: Path) -> None:
+    path = tmp_path / "submission.txt"
+    path.write_text("7 12 0.5 1 1 50 40\n7 11 0.6 1 1 50 40\n5 14 0.7 1 1 50 40\n7 14 0.4 1 1 50 40\n")
+    read = read_detections(path, birds_and_dogs, "ilsvrc", ignore_unknown_classes=True)
+    assert read.table.labels.tolist() == [1, 0]
+    assert read.table.scores.tolist() == [0.5, 0.4]
+    assert (read.outside, dict(read.unknown_classes)) == (1, {"11": 1})
+    coco = tmp_path / "found.json"
+    record = {"bbox": [0, 0, 50, 40], "score": 0.5, "image_id": "seven"}
+    coco.write_text(json.dumps([record | {"category_id": i} for i in range(4)]))
+    labels = dataclasses.replace(birds_and_dogs, image_ids=(7,))
+    coco.write_text(coco.read_text().replace('"seven"', "7"))
+    assert read_detections(coco, labels, ignore_unknown_classes=True).table.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("format", ["yolo", "ilsvrc", "coco"])
+def test_a_part_is_written_as_it_is_read(birds_and_dogs: GroundTruth, tmp_path: Path, format: Format) -> None:
+    truth = dataclasses.replace(birds_and_dogs, image_ids=(7,), class_numbers=(4, 2))
+    table = DetectionTable(image_ids=(7,), class_names=truth.class_names, images=[0, 0], labels=[1, 0],
+                           boxes=[[0, 0, 50, 40], [1, 1, 9, 9]], scores=[0.5, 0.25])  # fmt: skip
+    write_detections(tmp_path / "found", table, truth, format)
+    read = read_detections(tmp_path / "found", truth, format).table
+    assert read.labels.tolist() == [1, 0]
+    if format == "yolo":  # numbers of the whole data set, from 0
+        lines = next((tmp_path / "found").glob("*.txt")).read_text().splitlines()
+        assert [line.split()[0] for line in lines] == ["1", "3"]
+
+
+def test_a_file_is_not_taken_for_the_id_of_another_image(tmp_path: Path) -> None:
+    truth = GroundTruth(image_ids=(1, 2), class_names=("cat",), images=[0, 1], labels=[0, 0],
+                        boxes=[[0, 0, 50, 40], [0, 0, 9, 9]], image_sizes=[[100, 80]] * 2,
+                        files=("2.jpg", "1.jpg"))  # fmt: skip
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    (folder / "1.txt").write_text("0 0.045 0.05625 0.09 0.1125 0.5\n")
+    assert read_detections(folder, truth, "yolo").table.images.tolist() == [1]
+    path = tmp_path / "found.csv"
+    path.write_text(CSV + "1,cat,0.5,0,0,9,9\n")
+    with pytest.raises(FaultyDataError, match="the name is that of several images"):
+        read_detections(path, truth)
+    path.write_text(CSV + "1.jpg,cat,0.5,0,0,9,9\n")
+    assert read_detections(path, truth).table.images.tolist() == [1]
+
+
+def test_of_equal_scores_voc_takes_the_first_line(tmp_path: Path) -> None:
+    truth = GroundTruth(image_ids=("a", "b"), class_names=("dog",), images=[1], labels=[0], boxes=[[0, 0, 50, 40]])
+    path = tmp_path / "comp4_det_test_dog.txt"
+    path.write_text("b 0.9 1 1 50 40\na 0.9 1 1 50 40\n")
+    found = voc_average_precision(truth, read_detections(path, truth).table, "voc10")
+    assert found.ap["dog"] == 1

@@ -1,0 +1,183 @@
+import gzip
+import io
+import lzma
+import os
+import re
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from detector.data import archives
+from detector.data.archives import is_archive, read_members
+from detector.errors import InputError
+
+Make = Callable[[Path, Mapping[str, bytes]], Path]
+
+
+def make_zip(folder: Path, files: Mapping[str, bytes]) -> Path:
+    path = folder / "data.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def make_tar(folder: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
+    path = folder / "data.tar"
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+MAKERS = {
+    "zip": make_zip,
+    "tar": make_tar,
+    "tar.gz": lambda folder, files: make_tar(folder, files, "w:gz"),
+    "tar.xz": lambda folder, files: make_tar(folder, files, "w:xz"),
+}
+all_kinds = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+
+
+def message_of(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read_members(path, lambda name: True)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert "\n" not in text
+    return text
+
+
+@all_kinds
+def test_only_what_is_wanted_is_read(tmp_path: Path, make: Make) -> None:
+    path = make(tmp_path, {"a/1.xml": b"one", "a/2.jpg": b"two", "3.xml": b""})
+    assert is_archive(path)
+    assert read_members(path, lambda name: name.endswith(".xml")) == {"a/1.xml": b"one", "3.xml": b""}
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+@all_kinds
+@pytest.mark.parametrize(
+    "name", ["../a.xml", "a/../../b.xml", "/etc/a.xml", "C:/a.xml", "C:a.xml", "..\\a.xml", "\\\\host\\share\\a.xml"]
+)
+def test_a_path_out_of_the_archive_is_refused(tmp_path: Path, make: Make, name: str) -> None:
+    path = make(tmp_path, {"good.xml": b"", name: b""})
+    assert f"member {name!r} points outside the archive" in message_of(path)
+
+
+@all_kinds
+def test_a_name_out_of_the_archive_is_refused_even_where_it_is_not_wanted(tmp_path: Path, make: Make) -> None:
+    path = make(tmp_path, {"../a.jpg": b""})
+    with pytest.raises(InputError, match="points outside the archive"):
+        read_members(path, lambda name: False)
+
+
+@all_kinds
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_comes_twice_is_refused(tmp_path: Path, make: Make) -> None:
+    class Twice(dict[str, bytes]):
+        def items(self):  # type: ignore[no-untyped-def, override]
+            return [("a.xml", b"1"), ("a.xml", b"2")]
+
+    assert "member a.xml is there twice" in message_of(make(tmp_path, Twice()))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "data.tar"
+    with tarfile.open(path, "w") as archive:
+        info = tarfile.TarInfo("a.xml")
+        info.type, info.linkname = kind, "/etc/passwd"
+        archive.addfile(info)
+    assert "member a.xml is a link or a device" in message_of(path)
+
+
+def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        info = zipfile.ZipInfo("a.xml")
+        info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    assert "member a.xml is a link or a device" in message_of(path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_a_bomb_is_refused_by_its_ratio_whether_wanted_or_not(tmp_path: Path, kind: str) -> None:
+    path = MAKERS[kind](tmp_path, {"a.jpg": bytes(20_000_000)})
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InputError, match="as in a decompression bomb"):
+        read_members(path, lambda name: False)
+
+
+@all_kinds
+def test_a_large_member_is_refused_before_it_is_read(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "LARGEST_MEMBER", 5000)
+    path = make(tmp_path, {"a.xml": os.urandom(5001)})
+    assert "member a.xml has 5001 bytes, at most 5000 are read" in message_of(path)
+    assert read_members(path, lambda name: False) == {}
+
+
+@all_kinds
+def test_many_members_are_refused_by_their_sum(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "LARGEST_TOTAL", 250)
+    path = make(tmp_path, {f"{number}.xml": os.urandom(100) for number in range(3)})
+    assert "member 2.xml is too large, or all together" in message_of(path)
+
+
+def test_a_zip_that_lies_about_a_size_is_refused(tmp_path: Path) -> None:
+    path = make_zip(tmp_path, {"a.xml": bytes(5_000_000)})
+    content = path.read_bytes()
+    true, lie = (5_000_000).to_bytes(4, "little"), (100).to_bytes(4, "little")
+    assert content.count(true) == 2  # the member's own header and the directory
+    path.write_bytes(content.replace(true, lie))
+    assert "is damaged" in message_of(path)
+
+
+@all_kinds
+@pytest.mark.parametrize("part", [0.3, 0.9])
+def test_a_truncated_archive_is_refused(tmp_path: Path, make: Make, part: float) -> None:
+    path = make(tmp_path, {f"{number}.xml": os.urandom(20_000) for number in range(10)})
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * part)])
+    assert re.search("is damaged|cannot be read|has lost its end", message_of(path))
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.xz"])
+@pytest.mark.parametrize(
+    "damage", [lambda tar: tar[:3072], lambda tar: tar[:3100], lambda tar: tar[:3072] + b"x" * 2048]
+)
+def test_a_tar_that_ends_between_two_members_is_refused(
+    tmp_path: Path, kind: str, damage: Callable[[bytes], bytes]
+) -> None:
+    """Python's tarfile would leave out the rest without a word."""
+    content = damage(make_tar(tmp_path, {f"{number}.xml": b"x" for number in range(10)}).read_bytes())
+    pack = {"tar": bytes, "tar.gz": gzip.compress, "tar.xz": lzma.compress}[kind]
+    path = tmp_path / "cut"
+    path.write_bytes(pack(content))
+    assert "is damaged or cut off after 3072 bytes" in message_of(path)
+
+
+def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
+    path = make_zip(tmp_path, {"a.xml": b"x"})
+    content = bytearray(path.read_bytes())
+    content[6] |= 1  # the flag "encrypted" of the member and of its entry in the directory
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    assert "is encrypted" in message_of(path)
+
+
+def test_other_files_are_no_archives(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_text("no archive")
+    assert not is_archive(path)
+    assert not is_archive(tmp_path)
+    assert "is no zip or tar, or has lost its end" in message_of(path)
+    assert "no such file" in message_of(tmp_path / "none.zip")
