@@ -2,130 +2,67 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
 
 import typer
 
+from detector.cli import evaluate_options as options
 from detector.cli.console import Console
 from detector.cli.evaluate_modes import ablate, compare_files, evaluate_classifier, run_model
 from detector.cli.options import ProposalsOption, split_names
 from detector.data.reading import DataSet, read_data_set
-from detector.data.voc import VOC_CLASSES, VOCDataset
+from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.evaluation import Metric, explain
 from detector.evaluation import evaluate as judge
-from detector.evaluation.formats import read_detections
+from detector.evaluation.formats import read_detections, write_detections
+from detector.evaluation.running import remove_parts
 from detector.output import check_writable_file, write_json
 
 # The metric of each data set's own benchmark.
 _METRICS: dict[str, Metric] = {"voc": "voc07", "coco": "coco", "ilsvrc": "ilsvrc", "yolo": "coco"}
+# Options that mean something for some data sets only.
+_USES = {
+    "voc": {"--split", "--annotations", "--ablation"},
+    "coco": {"--annotations", "--skip-empty-boxes"},
+    "ilsvrc": {"--split", "--annotations", "--class-map", "--blacklist"},
+    "yolo": {"--split", "--annotations"},
+}
+_OF_SOME_LAYOUTS = set().union(*_USES.values(), {"--crops", "--labels"})
 
 
 def evaluate(
-    root: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder of the photos; voc: that with JPEGImages.", show_default="none"),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="List of images; voc: ImageSets/Main/NAME.txt; ilsvrc: a file.", show_default="none"
-        ),
-    ] = None,
-    dataset: Annotated[
-        Literal["voc", "coco", "ilsvrc", "yolo", "imagenet"],
-        typer.Option(help="Layout; imagenet is for classifiers: photos named CLASS/photo.jpg or CLASS_photo.jpg."),
-    ] = "voc",
-    annotations: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="coco: the JSON file. yolo: the data.yaml. ilsvrc: the folder of XML files. voc: an archive, or a "
-            "folder of XML files.",
-            show_default="none",
-        ),
-    ] = None,
-    class_map: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="ilsvrc: the synsets' names, map_det.txt.", show_default="none")
-    ] = None,
-    blacklist: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="ilsvrc: images and classes not to judge.", show_default="none")
-    ] = None,
-    models: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--model",
-            metavar="PATH",
-            help="Model file, or an installed model's name; imagenet: several are averaged.",
-            show_default="the model that is installed",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Detector made of several parts: configs/paper.yaml.", show_default="none"),
-    ] = None,
+    root: options.RootOption = None,
+    split: options.SplitOption = None,
+    dataset: options.DatasetOption = "voc",
+    annotations: options.AnnotationsOption = None,
+    class_map: options.ClassMapOption = None,
+    blacklist: options.BlacklistOption = None,
+    skip_empty_boxes: options.SkipEmptyBoxesOption = False,
+    models: options.ModelsOption = None,
+    config: options.ConfigOption = None,
     proposals: ProposalsOption = None,
-    ablation: Annotated[
-        bool,
-        typer.Option("--ablation", help="Of an R-CNN: mAP of softmax and SVM, each with and without box regression."),
-    ] = False,
-    crops: Annotated[
-        int | None, typer.Option(metavar="N", help="imagenet: crops an image, 1, 10 or 144.", show_default="1")
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="imagenet: class names, one a line.", show_default="synset_words.txt beside PATH"
-        ),
-    ] = None,
-    detections: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Judge these detections and run no model: a file of ours, of COCO, ILSVRC, CSV, or a folder of VOC's "
-            "or YOLO's text files.",
-        ),
-    ] = None,
-    compared: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option("--compare", metavar="A B", help="Compare the detections of two files.", show_default="none"),
-    ] = None,
-    metric: Annotated[
-        Metric | None, typer.Option(help="voc07: 11 points. voc10: area.", show_default="the data set's")
-    ] = None,
-    iou: Annotated[
-        str | None,
-        typer.Option(metavar="T,...", help="IoU thresholds.", show_default="0.5; coco: 0.5, 0.55, ... 0.95"),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,...", help="Judge only these classes.", show_default="all that the model knows"),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Take only the first N images.", show_default="all")
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the result to this file.", show_default="none")
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write an HTML page that shows why it is so.", show_default="none"),
-    ] = None,
-    save_detections: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write the detections, for --detections. They are kept as they come: the same command goes on after "
-            "a stop.",
-            show_default="none",
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu or cuda.")] = "auto",
+    ablation: options.AblationOption = False,
+    crops: options.CropsOption = None,
+    labels: options.LabelsOption = None,
+    detections: options.DetectionsOption = None,
+    format: options.FormatOption = None,
+    ignore_unknown_classes: options.IgnoreUnknownClassesOption = False,
+    compared: options.ComparedOption = None,
+    metric: options.MetricOption = None,
+    iou: options.IouOption = None,
+    classes: options.ClassesOption = None,
+    limit: options.LimitOption = None,
+    json: options.JsonOption = None,
+    report: options.ReportOption = None,
+    save_detections: options.SaveDetectionsOption = None,
+    export: options.ExportOption = None,
+    device: options.DeviceOption = "auto",
 ) -> None:
     """Measure a model, or the detections of any detector, on an annotated data set.
 
     In the file of --json, AP, mAP, precision and recall are fractions from 0 to 1. The exit code is 2 if any
-    image failed; its objects count as not found.
+    image failed; its objects count as not found. Detections are matched to images by id or file, to classes by name or
+    number; what is left out is counted and told.
 
     With --dataset imagenet a model for classification is measured: top-1 and top-5 hits.
 
@@ -137,9 +74,11 @@ def evaluate(
     """
     given: dict[str, object] = {
         "--split": split, "--annotations": annotations, "--class-map": class_map, "--blacklist": blacklist,
-        "--config": config, "--proposals": proposals, "--model": models or None, "--ablation": ablation or None,
-        "--detections": detections, "--compare": compared, "--metric": metric, "--iou": iou, "--classes": classes,
-        "--report": report, "--save-detections": save_detections, "--crops": crops, "--labels": labels,
+        "--skip-empty-boxes": skip_empty_boxes or None, "--config": config, "--proposals": proposals,
+        "--model": models or None, "--ablation": ablation or None, "--detections": detections, "--format": format,
+        "--ignore-unknown-classes": ignore_unknown_classes or None, "--compare": compared, "--metric": metric,
+        "--iou": iou, "--classes": classes, "--report": report, "--save-detections": save_detections,
+        "--export": export, "--crops": crops, "--labels": labels,
     }  # fmt: skip
     if dataset == "imagenet":
         _refuse(given, set(given) - {"--model", "--crops", "--labels"}, "--dataset imagenet")
@@ -147,7 +86,7 @@ def evaluate(
             raise InputError("--dataset imagenet needs --root, the folder of photos")
         evaluate_classifier(root, models or [], crops or 1, labels, limit, json, device)
         return
-    _refuse(given, {"--crops", "--labels"}, f"--dataset {dataset}")
+    _refuse(given, _OF_SOME_LAYOUTS - _USES[dataset], f"--dataset {dataset}")
     if models and len(models) > 1:
         raise InputError(f"--model is one for --dataset {dataset}; --config averages several: configs/ensemble.yaml")
     model = models[0] if models else None
@@ -160,14 +99,16 @@ def evaluate(
     for mode in ("--detections", "--compare"):
         if given[mode] is not None:
             _refuse(given, {"--model", "--config", "--proposals", "--save-detections"}, f"{mode}, which runs no model")
-    for option, path in (("--json", json), ("--save-detections", save_detections), ("--report", report)):
-        if path is not None:
-            check_writable_file(path, option)
+    if detections is None and compared is None:
+        _refuse(given, {"--format", "--ignore-unknown-classes"}, "a model; it is for --detections and --compare")
+    outputs = {"--json": json, "--save-detections": save_detections, "--report": report}
+    _check_outputs(outputs, [annotations, class_map, blacklist, detections, config, *(compared or ()), *(models or ())])
     console = Console()
     chosen = None if classes is None else split_names(classes, "--classes")
     thresholds = None if iou is None else [_number(text) for text in split_names(iou, "--iou")]
     source = {"root": root, "annotations": annotations, "split": split, "classes": chosen, "class_map": class_map,
-              "blacklist": blacklist}  # fmt: skip
+              "blacklist": blacklist, "skip_empty_boxes": skip_empty_boxes}  # fmt: skip
+    loose = ignore_unknown_classes or chosen is not None
 
     def read(class_names: Sequence[str] = VOC_CLASSES) -> DataSet:
         data = read_data_set(dataset, class_names=class_names, **source)  # type: ignore[arg-type]
@@ -176,15 +117,15 @@ def evaluate(
     chosen_metric = metric or _METRICS[dataset]
     try:
         if compared is not None:
-            _refuse(given, {"--detections", "--report"}, "--compare")
-            compare_files(console, read(), compared, chosen_metric, thresholds, chosen is not None, json)
+            _refuse(given, {"--detections", "--report", "--export"}, "--compare")
+            data = read()
+            files = [read_detections(file, data.truth, format, ignore_unknown_classes=loose) for file in compared]
+            compare_files(console, data, compared, files, chosen_metric, thresholds, json)
             return
         if detections is not None:
             data = read()
-            found = read_detections(detections, data.truth, ignore_unknown_classes=chosen is not None)
+            found = read_detections(detections, data.truth, format, ignore_unknown_classes=loose)
         else:
-            if dataset == "voc" and root is not None and split is not None:
-                VOCDataset(root, split)  # a wrong folder shows before a model is loaded
             ran = run_model(console, read, model, config, proposals, device, save_detections, report is not None)
             if ran is None:  # another of torchrun's processes tells the result
                 return
@@ -201,8 +142,11 @@ def evaluate(
             notes=[*data.notes, *found.notes()],
         )
         console.result(evaluation.table())
-        files = {"model": model, "config": config, "detections": detections, "annotations": annotations}
-        named = {name: None if path is None else str(path) for name, path in files.items()}
+        paths = {"model": model, "config": config, "detections": detections, "annotations": annotations}
+        named = {name: None if path is None else str(path) for name, path in paths.items()}
+        if export is not None:
+            write_detections(export[1], found.table, data.truth, export[0])
+            console.result(f"detections, as {export[0]} -> {export[1]}")
         if json is not None:
             write_json(json, {"dataset": dataset, **named, "proposals": proposals, **evaluation.to_dict()})
         if report is not None:
@@ -218,6 +162,8 @@ def evaluate(
                 photos=data.folder,
             )
             console.result(f"why-report -> {report}")
+        if save_detections is not None:
+            remove_parts(save_detections)  # not before all is written: until then the same command goes on from them
     except KeyboardInterrupt:
         kept = "; the same command goes on" if save_detections is not None else ""
         console.error(f"interrupted: the evaluation is not complete{kept}")
@@ -227,6 +173,18 @@ def evaluate(
         count = f"{len(evaluation.failed)} of {evaluation.images}"
         console.error(f"error: {count} images failed, first {image_id}: {error}")
         raise typer.Exit(2)
+
+
+def _check_outputs(outputs: dict[str, Path | None], inputs: Iterable[Path | None]) -> None:
+    """Refuses a file that cannot be written, and one that is read or written for something else too."""
+    taken = {path.resolve(): "is what is read" for path in inputs if path is not None}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise InputError(f"{option} {path}: {taken[path.resolve()]}; give another file")
+        check_writable_file(path, option)
+        taken[path.resolve()] = f"is the file of {option} too"
 
 
 def _refuse(given: dict[str, object], names: Iterable[str], mode: str) -> None:

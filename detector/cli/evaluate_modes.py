@@ -9,11 +9,12 @@ import typer
 from detector.cli.classify import NO_CLASSIFIER
 from detector.cli.console import Console
 from detector.config import Source
+from detector.data.faults import FaultyDataError
 from detector.data.reading import DataSet
-from detector.data.voc import VOCDataset
+from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
 from detector.evaluation import Metric, compare
-from detector.evaluation.formats import ReadDetections, read_detections
+from detector.evaluation.formats import ReadDetections
 from detector.evaluation.predictions import known_classes
 from detector.evaluation.running import run_detector
 from detector.output import check_writable_file, write_json
@@ -33,6 +34,13 @@ def run_model(
 
     None in all processes of torchrun but the first.
     """
+    # What is wrong with the data shows before a model is loaded; but perhaps its classes are the model's own.
+    data: DataSet | None = None
+    try:
+        data = read(VOC_CLASSES)
+        _check_photos(data)
+    except FaultyDataError:
+        pass
     # They import torch, for which --help and --detections need not wait.
     from detector.pipeline import load_detector
     from detector.weights import DEFAULT_MODEL
@@ -41,21 +49,21 @@ def run_model(
     warm_up(console.result)
     model = model or (DEFAULT_MODEL if config is None else None)
     detector = load_detector(model, device, config, proposals)
-    data = read(detector.class_names)
+    data = read(detector.class_names) if data is None else data
     same = known_classes(data.truth.class_names, detector.class_names, "the model")
+    with_objects = {data.truth.class_names[label] for label in set(data.truth.labels.tolist())}
     notes = []
-    if unknown := [name for name in data.truth.class_names if name not in same]:
+    if unknown := [name for name in data.truth.class_names if name in with_objects and name not in same]:
         notes.append(f"classes that the model does not know, not judged: {', '.join(unknown)}")
-        data = data.of_classes(list(same))
     if renamed := [f"{name} = {known}" for name, known in same.items() if name != known]:
         notes.append(f"classes of the data set, as the model names them: {', '.join(renamed)}")
-    if data.folder is None:
-        raise InputError("give --root, the folder of the photos, or --detections")
+    data = data.of_classes(sorted(same, key=lambda name: detector.class_names.index(same[name])))
     predictions = run_detector(
         detector,
         data.truth,
-        data.folder,
+        _check_photos(data),
         save,
+        keep_parts=True,
         made_by={"model": str(model or config), "detector": detector.fingerprint},
         trace=trace,
         progress=True,
@@ -66,32 +74,37 @@ def run_model(
     return replace(data, notes=(*data.notes, *notes)), found, model
 
 
+def _check_photos(data: DataSet) -> Path:
+    if data.folder is None:
+        raise InputError("give --root, the folder of the photos, or --detections")
+    return data.folder
+
+
 def compare_files(
     console: Console,
     data: DataSet,
-    files: tuple[Path, Path],
+    paths: Sequence[Path],
+    files: Sequence[ReadDetections],
     metric: Metric,
     iou_thresholds: Sequence[float] | None,
-    ignore_unknown_classes: bool,
     json: Path | None,
 ) -> None:
-    """The difference of two files of detections."""
-    found = [read_detections(file, data.truth, ignore_unknown_classes=ignore_unknown_classes) for file in files]
-    result = compare(
-        data.truth,
-        found[0].table,
-        found[1].table,
-        metric,
-        iou_thresholds,
-        data.blacklist,
-        names=(str(files[0]), str(files[1])),
-    )
+    """The difference of two files of detections; exit code 2 if one lacks images."""
+    (first, second), names = files, (str(paths[0]), str(paths[1]))
+    result = compare(data.truth, first.table, second.table, metric, iou_thresholds, data.blacklist, names=names)
     console.result(result.table())
-    for file, one in zip(files, found, strict=True):
-        for line in one.notes():
-            console.result(f"{file}: {line}")
+    notes = list(dict.fromkeys(note for note in (*first.notes(), *second.notes())))
+    for note in (*data.notes, *notes):
+        console.result(note)
     if json is not None:
-        write_json(json, result.to_dict())
+        failed = {name: dict(one.failed) for name, one in zip(names, files, strict=True)}
+        write_json(json, {**result.to_dict(), "failed": failed, "notes": [*data.notes, *notes]})
+    for name, one in zip(names, files, strict=True):
+        if one.failed:
+            count = f"{len(one.failed)} of {len(data.truth.image_ids)}"
+            console.error(f"error: {name}: {count} images failed; their objects count as not found")
+    if any(one.failed for one in files):
+        raise typer.Exit(2)
 
 
 def evaluate_classifier(

@@ -101,23 +101,28 @@ def predict(
     detect = _traced(detector, truth, score) if trace else _plain(detector, score)
     indices = range(share[0], len(truth.image_ids), share[1])
     predictions = []
-    waiting = [i for i in indices if store is None or "error" in store.entries.get(truth.files[i], {"error": ""})]
+    keys = list(map(str, truth.image_ids))
+    waiting = [i for i in indices if store is None or not _is_done(store.entries.get(keys[i]), trace)]
     bar = tqdm(total=len(indices), initial=len(indices) - len(waiting), desc="evaluate", unit="image",
                disable=None if progress else True)  # fmt: skip
     todo = set(waiting)
     with bar:
         for i in indices:
             if i not in todo and store is not None:
-                predictions.append(from_entry(store.entries[truth.files[i]], truth.image_ids[i], detector.class_names))
+                predictions.append(from_entry(store.entries[keys[i]], truth.image_ids[i], detector.class_names))
                 continue
             prediction = _predict_one(detect, truth, i, folder / truth.files[i])
             if prediction.error is not None and progress:
                 tqdm.write(f"{prediction.image_id}: {prediction.error}", file=sys.stderr)
             if store is not None:
-                store.add(to_entry(prediction, truth.files[i]))
+                store.add(to_entry(prediction, keys[i]))
             predictions.append(prediction)
             bar.update()
     return predictions
+
+
+def _is_done(entry: Mapping[str, Any] | None, trace: bool) -> bool:
+    return entry is not None and "error" not in entry and (not trace or "objects" in entry)
 
 
 _Detect = Callable[[Image, int], tuple[Detections, ObjectTraces | None]]

@@ -10,7 +10,7 @@ from typing import Any
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.predictions import LOWEST_SCORE, ImageDetector, Prediction, from_entry, predict, to_entry
-from detector.evaluation.store import ResultStore
+from detector.evaluation.store import ResultStore, parts_of
 from detector.output import write_json_lines
 
 
@@ -21,6 +21,7 @@ def run_detector(
     save: Path | None = None,
     *,
     made_by: Mapping[str, Any] | None = None,
+    keep_parts: bool = False,
     score: float = LOWEST_SCORE,
     trace: bool = False,
     progress: bool = False,
@@ -33,6 +34,7 @@ def run_detector(
         save: file for the detections (`write_predictions`). Until all images are done they are kept in parts beside
             it, see `store.ResultStore`. None: nothing is kept, and a stopped run starts anew.
         made_by: what the results depend on besides the data: parts that something else has made are refused.
+        keep_parts: leave the parts to `remove_parts`, for after what is made of the detections is written too.
         score, trace, progress: as for `predict`.
 
     Returns:
@@ -47,7 +49,7 @@ def run_detector(
         if processes > 1:
             raise InputError("several processes need a file for their detections: give --save-detections FILE")
         return predict(detector, truth, folder, score=score, trace=trace, progress=progress)
-    described = {**(made_by or {}), "data": _digest(truth), "score": score, "traced": trace}
+    described = {**(made_by or {}), "data": _digest(truth), "score": score}
     with ResultStore(save, described, process) as store:
         own = predict(
             detector,
@@ -71,12 +73,18 @@ def run_detector(
             if process > 0:
                 return None
             predictions = [
-                from_entry(entries[file], image_id, detector.class_names)
-                for image_id, file in zip(truth.image_ids, truth.files, strict=True)
+                from_entry(entries[str(image_id)], image_id, detector.class_names) for image_id in truth.image_ids
             ]
         write_predictions(save, predictions, truth)
-        store.remove()
+    if not keep_parts:
+        remove_parts(save)
     return predictions
+
+
+def remove_parts(save: Path) -> None:
+    """Deletes the parts beside a file of detections."""
+    for part in parts_of(save):
+        part.unlink(missing_ok=True)
 
 
 def write_predictions(path: str | Path, predictions: list[Prediction], truth: GroundTruth) -> None:
@@ -91,5 +99,6 @@ def write_predictions(path: str | Path, predictions: list[Prediction], truth: Gr
 
 def _digest(truth: GroundTruth) -> str:
     content = json.dumps([truth.image_ids, truth.files, truth.class_names]).encode()
-    objects = truth.images.tobytes() + truth.labels.tobytes() + truth.boxes.tobytes()
+    columns = (truth.images, truth.labels, truth.boxes, truth.difficult, truth.crowd)
+    objects = b"".join(one.tobytes() for one in columns)
     return hashlib.blake2b(content + objects, digest_size=16).hexdigest()

@@ -28,7 +28,7 @@ class ResultStore:
     def __init__(self, path: Path, made_by: dict[str, Any], process: int = 0) -> None:
         self.path = path
         self._made_by = json.loads(json.dumps(made_by))  # as it comes back from a file
-        self.entries = {entry["image"]: entry for part in self._parts() for entry in self._read(part)}
+        self.entries = {entry["image"]: entry for part in parts_of(path) for entry in self._read(part)}
         self._part = path.with_name(f"{path.name}.part-{process}")
         try:
             _drop_torn_line(self._part)
@@ -45,26 +45,17 @@ class ResultStore:
 
     def gather(self) -> dict[str, dict[str, Any]]:
         """The results of all processes so far, by image id."""
-        return {entry["image"]: entry for part in self._parts() for entry in self._read(part)}
+        return {entry["image"]: entry for part in parts_of(self.path) for entry in self._read(part)}
 
     def close(self) -> None:
         """Closes this process' part; the results stay."""
         self._file.close()
-
-    def remove(self) -> None:
-        """Deletes the parts, once the final file is written."""
-        self.close()
-        for part in self._parts():
-            part.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _parts(self) -> list[Path]:
-        return sorted(self.path.parent.glob(f"{self.path.name}.part-*"))
 
     def _append(self, entry: dict[str, Any]) -> None:
         self._file.write(json.dumps(entry) + "\n")
@@ -94,8 +85,17 @@ class ResultStore:
             return "holds no results"
         for name, value in self._made_by.items():
             if other.get(name) != value:
-                return f"holds results of another evaluation ({name} was {other.get(name)}, is {value})"
+                what = f"{name} was {other.get(name)}, is {value}"
+                if name == "data":  # a digest, which says nothing to a reader
+                    what = "of other images, objects or classes"
+                return f"holds results of another evaluation ({what})"
         return "holds results of another evaluation"
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The parts that lie beside a file of results."""
+    start = f"{path.name}.part-"
+    return sorted(one for one in path.parent.iterdir() if one.name.startswith(start)) if path.parent.is_dir() else []
 
 
 def _drop_torn_line(path: Path) -> None:

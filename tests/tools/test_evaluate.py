@@ -13,6 +13,7 @@ from PIL import Image
 from detector.cli import main
 from detector.data import VOC_CLASSES
 from detector.detections import Detections
+from detector.evaluation.formats import FORMATS
 from detector.images import Image as Photo
 
 Run = Callable[..., tuple[int, str, str]]
@@ -245,7 +246,11 @@ def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> No
         (["--compare", "x", "y", "--config", "z"], "--config means nothing with --compare, which runs no model"),
         (["--compare", "x", "y", "--report", "z"], "--report means nothing with --compare; leave it out"),
         (["--iou", "0.5,high"], "--iou: 'high' is no number"),
-        (["--dataset", "coco"], "--dataset coco needs --annotations: the JSON file"),
+        (["--dataset", "coco"], "--split means nothing with --dataset coco; leave it out"),
+        (["--class-map", "x"], "--class-map means nothing with --dataset voc; leave it out"),
+        (["--format", "csv"], "--format means nothing with a model"),
+        (["--json", "x.json", "--report", "./x.json"], "--report x.json: is the file of --json too; give another file"),
+        (["--detections", "x.json", "--json", "x.json"], "--json x.json: is what is read; give another file"),
         (["--dataset", "yolo"], "--dataset yolo needs --annotations: the data.yaml"),
         (["--dataset", "ilsvrc", "--annotations", "x"], "--dataset ilsvrc needs --split, the list file, and --class"),
         (["--model", "x", "--model", "y"], "--model is one for --dataset voc; --config averages several"),
@@ -294,6 +299,46 @@ def test_the_report_tells_what_became_of_the_objects(
     assert run("--report", page, "--detections", saved)[0] == 0
     for html in (page, traced):
         assert "selective_search" in html.read_text(encoding="utf-8")
+
+
+def test_files_that_lack_images_are_compared_with_a_warning(run: Run, found: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part.json"
+    part.write_text(json.dumps(json.loads(found.read_text())[1:]))
+    code, out, err = run("--compare", found, part)
+    assert code == 2
+    assert "mAP" in out
+    assert err == f"error: {part}: 1 of 3 images failed; their objects count as not found\n"
+
+
+def test_other_formats_are_written_and_read(run: Run, found: Path, tmp_path: Path) -> None:
+    plain = run("--detections", found)[1]
+    for name in ("csv", "voc", "coco"):
+        code, out, _ = run("--detections", found, "--export", name, tmp_path / name)
+        assert code == 0
+        assert f"detections, as {name} -> {tmp_path / name}\n" in out
+        again = run("--detections", tmp_path / name, "--format", name)[1]
+        assert again.splitlines()[:22] == plain.splitlines()[:22]
+    code, _, err = run("--detections", found, "--export", "xml", tmp_path / "x")
+    assert (code, err) == (2, "error: unknown format of detections 'xml', known are " + ", ".join(FORMATS) + "\n")
+
+
+@pytest.mark.parametrize("names", [("cat", "dog"), ("airplane", "dog", "tv", "cat")])
+def test_a_model_is_judged_by_the_classes_that_it_knows(
+    make_voc: Callable[..., Path], use_detector: Callable, capsys: pytest.CaptureFixture[str], names: tuple[str, ...]
+) -> None:
+    root = make_voc({"a": [("cat", (1, 1, 50, 40), 0), ("horse", (1, 1, 9, 9), 0)], "b": []})
+    detector = FakeDetector()
+    detector.class_names = names  # type: ignore[assignment]
+    label = names.index("cat")
+    detector.detect = lambda image, score: Detections(  # type: ignore[method-assign]
+        [(0, 0, 50, 40)], [0.9], [label], names, (image.width, image.height)
+    )
+    use_detector(detector)
+    code, out, _ = evaluated(capsys, "--root", root, "--split", "val")
+    assert code == 0
+    rows = [line.split()[0] for line in out.splitlines()[1 : 1 + len(names)]]
+    assert rows == [{"airplane": "aeroplane", "tv": "tvmonitor"}.get(name, name) for name in names]
+    assert "classes that the model does not know, not judged: horse\n" in out
 
 
 def test_two_files_are_compared(run: Run, found: Path, tmp_path: Path) -> None:
@@ -370,6 +415,21 @@ def test_a_model_on_coco_is_judged_by_the_classes_it_knows(
     assert out.endswith("classes that the model does not know, not judged: kite\n")
     code, _, err = evaluated(capsys, "--dataset", "coco", "--annotations", annotations)
     assert (code, err) == (2, "error: give --root, the folder of the photos, or --detections\n")
+
+
+def test_empty_boxes_of_coco_are_left_out_on_request(
+    coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(coco[0].read_text())
+    content["annotations"][1]["bbox"] = [5, 5, 0, 9]
+    coco[0].write_text(json.dumps(content))
+    options = ("--dataset", "coco", "--annotations", coco[0], "--detections", coco[1])
+    code, _, err = evaluated(capsys, *options)
+    assert code == 2
+    assert "annotations[1] (id 2)" in err
+    code, out, _ = evaluated(capsys, *options, "--skip-empty-boxes")
+    assert code == 0
+    assert "1 annotations whose box has no width or height are left out" in out
 
 
 def test_other_metrics_and_classes_of_coco(coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,7 +129,7 @@ def _read_own(path: Path, truth: GroundTruth, ignore_unknown_classes: bool) -> R
     )
 
 
-def write_detections(path: str | Path, table: DetectionTable, truth: GroundTruth, format: Format) -> None:
+def write_detections(path: str | Path, table: DetectionTable, truth: GroundTruth, format: Format | str) -> None:
     """Write detections for others, or for `read_detections`: a folder for `voc` and `yolo`, a file for the rest.
 
     What a format rounds is told at its writer in this package. All digits are written; nothing is there before all

@@ -14,7 +14,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.evaluation.predictions import detection_table, joined_traces, predict
-from detector.evaluation.running import run_detector
+from detector.evaluation.running import remove_parts, run_detector
 from detector.evaluation.store import ResultStore
 from detector.images import Image as Photo
 
@@ -206,8 +206,18 @@ def test_results_of_another_run_are_refused(
     options = {"made_by": {"model": "a"}} | change
     with pytest.raises(InputError, match="holds results of another evaluation"):
         run_detector(FakeDetector(), truth, folder, path, **options)
-    with pytest.raises(InputError, match=r"holds results of another evaluation \(data was"):
+    with pytest.raises(InputError, match=r"another evaluation \(of other images, objects"):
         run_detector(FakeDetector(), truth.first(2), folder, path, made_by={"model": "a"})
+
+
+def test_parts_may_be_kept_until_all_is_written(truth: GroundTruth, folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    run_detector(FakeDetector(), truth, folder, path, keep_parts=True)
+    again = FakeDetector()
+    run_detector(again, truth, folder, path, keep_parts=True)
+    assert again.scores == []
+    remove_parts(path)
+    assert [one.name for one in tmp_path.glob("found*")] == ["found.json"]
 
 
 def test_several_processes_need_a_file(truth: GroundTruth, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

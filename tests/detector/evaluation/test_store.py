@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from detector.errors import InputError
+from detector.evaluation.running import remove_parts
 from detector.evaluation.store import ResultStore
 
 MADE_BY = {"model": "a.safetensors", "classes": ("cat", "dog")}
@@ -79,8 +80,19 @@ def test_several_processes_have_files_of_their_own(tmp_path: Path) -> None:
         assert sorted(first.gather()) == ["a", "b"]
     with ResultStore(path, MADE_BY) as store:  # one process goes on alone
         assert sorted(store.entries) == ["a", "b"]
-        store.remove()
+    remove_parts(path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_with_the_marks_of_a_pattern(tmp_path: Path) -> None:
+    path = tmp_path / "found[v1]*.json"
+    with ResultStore(path, MADE_BY) as store:
+        store.add(entry("a"))
+    with ResultStore(path, MADE_BY) as store:
+        assert list(store.entries) == ["a"]
+    (tmp_path / "found1.json.part-0").write_text("another's")
+    remove_parts(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["found1.json.part-0"]
 
 
 def test_results_of_another_evaluation_are_refused(tmp_path: Path) -> None:

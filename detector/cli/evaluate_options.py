@@ -1,0 +1,125 @@
+"""The options of `detector evaluate`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from detector.evaluation import Metric
+from detector.evaluation.formats import FORMATS, Format
+
+RootOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of the photos; voc: that with JPEGImages.", show_default="none"),
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="List of images; voc: ImageSets/Main/NAME.txt; ilsvrc: a file.", show_default="none"
+    ),
+]
+DatasetOption = Annotated[
+    Literal["voc", "coco", "ilsvrc", "yolo", "imagenet"],
+    typer.Option(help="Layout; imagenet is for classifiers: photos named CLASS/photo.jpg or CLASS_photo.jpg."),
+]
+AnnotationsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="coco: the JSON file. yolo: the data.yaml. ilsvrc: the folder of XML files. voc: an archive, or a "
+        "folder of XML files.",
+        show_default="none",
+    ),
+]
+ClassMapOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="ilsvrc: the synsets' names, map_det.txt.", show_default="none")
+]
+BlacklistOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="ilsvrc: images and classes not to judge.", show_default="none")
+]
+ModelsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--model",
+        metavar="PATH",
+        help="Model file, or an installed model's name; imagenet: several are averaged.",
+        show_default="the model that is installed",
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Detector made of several parts: configs/paper.yaml.", show_default="none"),
+]
+AblationOption = Annotated[
+    bool,
+    typer.Option("--ablation", help="Of an R-CNN: mAP of softmax and SVM, each with and without box regression."),
+]
+CropsOption = Annotated[
+    int | None, typer.Option(metavar="N", help="imagenet: crops an image, 1, 10 or 144.", show_default="1")
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="imagenet: class names, one a line.", show_default="synset_words.txt beside PATH"
+    ),
+]
+DetectionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="Judge these detections and run no model: a file of ours, of COCO, ILSVRC, CSV, or a folder of VOC's "
+        "or YOLO's text files.",
+    ),
+]
+ComparedOption = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option("--compare", metavar="A B", help="Compare the detections of two files.", show_default="none"),
+]
+MetricOption = Annotated[
+    Metric | None, typer.Option(help="voc07: 11 points. voc10: area.", show_default="the data set's")
+]
+IouOption = Annotated[
+    str | None,
+    typer.Option(metavar="T,...", help="IoU thresholds.", show_default="0.5; coco: 0.5, 0.55, ... 0.95"),
+]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,...", help="Judge only these classes.", show_default="all that the model knows"),
+]
+LimitOption = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Take only the first N images.", show_default="all")
+]
+JsonOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the result to this file.", show_default="none")
+]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write an HTML page that shows why it is so.", show_default="none"),
+]
+SaveDetectionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write the detections, for --detections. They are kept as they come: the same command goes on after "
+        "a stop.",
+        show_default="none",
+    ),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu or cuda.")]
+FormatOption = Annotated[
+    Format | None, typer.Option(help="Format of the detections.", show_default="found out from their content")
+]
+IgnoreUnknownClassesOption = Annotated[
+    bool,
+    typer.Option("--ignore-unknown-classes", help="Leave out and count detections of classes that the data lacks."),
+]
+SkipEmptyBoxesOption = Annotated[
+    bool,
+    typer.Option("--skip-empty-boxes", help="coco: leave out and count annotated boxes without width or height."),
+]
+ExportOption = Annotated[
+    tuple[str, Path] | None,
+    typer.Option(
+        metavar="FORMAT PATH", help=f"Write the detections as {', '.join(FORMATS)}.", show_default="none"
+    ),
+]
