@@ -7,7 +7,7 @@ import numpy as np
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.coco import IOU_THRESHOLDS, MAX_DETECTIONS
 from detector.evaluation.coco_engine import image_places
-from detector.evaluation.greedy import of_pairs, take_free_objects
+from detector.evaluation.greedy import take_free_objects
 from detector.evaluation.judgement import Judgement, judgement
 from detector.evaluation.matching import (
     Matches,
@@ -59,13 +59,13 @@ def judge_coco(
         # pycocotools asks for a hair less than 1 where 1 is asked, and gives the last of equally good objects.
         near = overlaps >= min(threshold, 1 - 1e-10)
         objects = take_free_objects(
-            of_pairs(pairs, near & ~difficult & ~crowd), groups, len(truth), last_of_equals=True
+            pairs[near & ~difficult & ~crowd], groups, len(truth), last_of_equals=True
         )
         hits = objects >= 0
         left = near & difficult & ~hits[pairs.detections]
-        others = take_free_objects(of_pairs(pairs, left), groups, len(truth), last_of_equals=True)
+        others = take_free_objects(pairs[left], groups, len(truth), last_of_equals=True)
         objects = np.where(hits, objects, others)
-        loose = of_pairs(pairs, near & crowd & (objects[pairs.detections] < 0))
+        loose = pairs[near & crowd & (objects[pairs.detections] < 0)]
         objects[loose.detections] = loose.objects
         matches = Matches(order, objects, best, hits, hits | (objects < 0))
         judged[threshold] = judgement(truth, detections, matches)

@@ -42,8 +42,3 @@ def take_free_objects(
         left = free[objects] & (taken[rows] < 0)
         rows, objects = rows[left], objects[left]
     return taken
-
-
-def of_pairs(pairs: Pairs, chosen: npt.NDArray[np.bool_]) -> Pairs:
-    """Some of the pairs."""
-    return Pairs(pairs.detections[chosen], pairs.objects[chosen], pairs.overlaps[chosen])

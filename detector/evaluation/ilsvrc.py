@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from detector.data.blacklist import Blacklist
 from detector.data.ground_truth import GroundTruth, check_rows
-from detector.evaluation.greedy import of_pairs, take_free_objects
+from detector.evaluation.greedy import take_free_objects
 from detector.evaluation.judgement import Judgement, judgement
 from detector.evaluation.matching import Matches, check_threshold, pairs_of_a_class
 from detector.evaluation.sizes import ALL, AreaRange, box_sides, object_areas, outside
@@ -138,9 +138,9 @@ def match_ilsvrc(
     areas, box_areas = object_areas(truth), box_sides(ranked.boxes).prod(axis=1)
     matches = {}
     for threshold in iou_thresholds:
-        near = of_pairs(pairs, pairs.overlaps >= object_thresholds(truth, threshold)[pairs.objects])
-        objects = take_free_objects(of_pairs(near, ~neither[near.objects]), groups, len(truth))
-        loose = of_pairs(near, neither[near.objects] & (objects[near.detections] < 0))
+        near = pairs[pairs.overlaps >= object_thresholds(truth, threshold)[pairs.objects]]
+        objects = take_free_objects(near[~neither[near.objects]], groups, len(truth))
+        loose = near[neither[near.objects] & (objects[near.detections] < 0)]
         objects[loose.detections] = loose.objects
         taken = objects >= 0
         for name, area_range in area_ranges.items():
