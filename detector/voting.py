@@ -5,7 +5,8 @@ Source: Gidaris and Komodakis, 'Object detection via a multi-region and semantic
 """
 
 from torch import Tensor
-from torchvision.ops import box_iou
+
+from proposals.boxes import box_iou
 
 #: A box votes if its score is at least this part of the winner's: how the winner moves does not depend on the lowest
 #: score that is asked for.

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from detector.detections import Detections
 from detector.evaluation.traces import COVERED, ObjectTraces
@@ -12,6 +11,7 @@ from detector.pipeline import Detector, check_score
 from detector.postprocess import moved_boxes
 from detector.scorers import RegionScores
 from proposals import Proposals
+from proposals.boxes import box_iou
 
 
 def detect_traced(

@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
+import torchvision.ops
 
-from proposals.boxes import MAX_LOG_SIZE, decode_offsets, encode_offsets
+from proposals.boxes import MAX_LOG_SIZE, box_iou, decode_offsets, encode_offsets
 
 
 def test_offsets_by_hand():
@@ -24,3 +25,12 @@ def test_decoding_inverts_encoding():
 def test_large_log_sizes_are_clamped(size_offset: float):
     box = decode_offsets(torch.tensor([[0.0, 0, 16, 16]]), torch.tensor([[0.0, 0, size_offset, 0]]))
     assert box[0, 2] - box[0, 0] == pytest.approx(16 * math.exp(MAX_LOG_SIZE), rel=1e-5)
+
+
+def test_iou_is_torchvisions():
+    torch.manual_seed(0)
+    corner, size = torch.rand(30, 2) * 50, torch.rand(30, 2) * 30 + 0.1
+    boxes = torch.cat((corner, corner + size), dim=1)
+    torch.testing.assert_close(box_iou(boxes, boxes[:7]), torchvision.ops.box_iou(boxes, boxes[:7]))
+    assert box_iou(boxes, boxes[:0]).shape == (30, 0)
+    assert box_iou(boxes, boxes).diag().tolist() == pytest.approx([1.0] * 30)
