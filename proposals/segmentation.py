@@ -131,8 +131,9 @@ def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-
     bounds = np.full(pixels, np.uint16(min(k, _HIGHEST)), np.uint16)
     kept = np.empty(codes.size + 1, np.uint32)  # edges of small components, for the pass over these
     n_kept = 0
-    # Most edges lie inside a component. They are sieved out beforehand by a loop without branches.
-    between = np.empty(_SIEVED, np.uint32)
+    # Most edges lie inside a component. They are sieved out beforehand by a loop without branches, which notes how far
+    # it came towards the roots of the others.
+    between, first, second = np.empty(_SIEVED, np.uint32), np.empty(_SIEVED, np.uint32), np.empty(_SIEVED, np.uint32)
     for w in range(65536):
         weight = np.float32(w)
         for start in range(starts[w], starts[w + 1], _SIEVED):
@@ -141,17 +142,20 @@ def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-
                 x, y = _pixels(codes[e], steps)
                 a, b = parents[parents[x]], parents[parents[y]]
                 parents[x], parents[y] = a, b
-                between[n] = codes[e]
+                between[n], first[n], second[n] = codes[e], a, b
                 n += np.int64(a != b)
-            for e in range(n):
-                x, y = _pixels(between[e], steps)
-                a, b = _root(parents, x), _root(parents, y)
+            for i in range(n):
+                a, b = first[i], second[i]
+                while parents[a] != a:
+                    a = parents[a]
+                while parents[b] != b:
+                    b = parents[b]
                 if w <= min(bounds[a], bounds[b]):
                     if a != b:
                         larger = _join(parents, sizes, a, b)
                         bounds[larger] = np.uint16(min(weight + k / np.float32(sizes[larger]), _HIGHEST))
                 else:
-                    kept[n_kept] = between[e]
+                    kept[n_kept] = between[i]
                     n_kept += np.int64(min(sizes[a], sizes[b]) < minimum_size)  # sizes only grow
     for e in range(n_kept):
         x, y = _pixels(kept[e], steps)
