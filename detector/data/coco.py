@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from detector.data.coco_json import CocoAnnotation, CocoCategory, CocoImage, decode_coco, shown
 from detector.data.faults import Faults
-from detector.data.ground_truth import LARGEST, GroundTruth
+from detector.data.ground_truth import GroundTruth
 
 
 def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
@@ -148,10 +148,11 @@ def _boxes(annotations: _Section, skip_empty: bool) -> tuple[npt.NDArray[np.bool
     given = annotations.column("bbox", _is_box, "four finite numbers x, y, width, height")
     xywh = np.array([box or (0, 0, 1, 1) for box in given], np.float64).reshape(-1, 4)
     boxes = xywh.copy()
-    boxes[:, 2:] += boxes[:, :2]
+    with np.errstate(over="ignore"):
+        boxes[:, 2:] += boxes[:, :2]
     empty = (xywh[:, 2:] == 0).any(axis=1) & (xywh[:, 2:] >= 0).all(axis=1)
-    # A tiny width can vanish in x + width.
-    wrong = ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    # A tiny width can vanish in x + width, and huge numbers can overflow in it.
+    wrong = ~((boxes[:, 2:] > boxes[:, :2]) & np.isfinite(boxes[:, 2:])).all(axis=1)
     kept = ~empty if skip_empty else np.ones(len(boxes), bool)
     for row in np.flatnonzero(wrong & kept).tolist():
         hint = "; skip_empty_boxes leaves such annotations out" if empty[row] else ""
@@ -173,8 +174,8 @@ def _is_flag(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    # The comparison is false for NaN and the infinities, and for what is so large that an area would overflow.
-    return type(value) in (int, float) and -LARGEST <= value <= LARGEST
+    # The comparison is false for NaN and the infinities, and true only for integers that a float64 can hold.
+    return type(value) in (int, float) and -1e308 <= value <= 1e308
 
 
 def _is_area(value: Any) -> bool:

@@ -11,9 +11,6 @@ import numpy.typing as npt
 from detector.data.annotations import Annotations
 from detector.errors import InputError
 
-#: Coordinates in pixels beyond this are no image's, and their areas would overflow in time.
-LARGEST = 1e15
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GroundTruth:
