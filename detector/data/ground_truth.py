@@ -195,8 +195,9 @@ def check_rows(
     labels: npt.NDArray[np.int64],
     class_count: int,
     boxes: npt.NDArray[np.float64],
+    empty: bool = False,
 ) -> None:
-    """InputError that names the first row whose image, label or box is none."""
+    """InputError that names the first row whose image, label or box is none; `empty` boxes may be allowed."""
     for name, values, limit in (("image", images, image_count), ("label", labels, class_count)):
         good = (values >= 0) & (values < limit)
         if not good.all():
@@ -204,7 +205,8 @@ def check_rows(
             raise InputError(f"{what} {row}: {name} {values[row]} is not in 0..{limit - 1}")
     for whole, fault in (
         (np.isfinite(boxes).all(axis=1), "is not finite"),
-        ((boxes[:, 2:] > boxes[:, :2]).all(axis=1), "has no area"),
+        (~(boxes[:, 2:] < boxes[:, :2]).any(axis=1), "has a negative size"),
+        (empty | (boxes[:, 2:] > boxes[:, :2]).all(axis=1), "has no area"),
     ):
         if not whole.all():
             row = int(np.argmin(whole))

@@ -47,9 +47,9 @@ def judge_coco(
     crowd = truth.crowd[pairs.objects]
     inside = ranked.boxes[pairs.detections[crowd]]
     overlaps = pairs.overlaps.copy()
-    overlaps[crowd] = paired_intersection(inside, truth.boxes[pairs.objects[crowd]]) / np.prod(
-        inside[:, 2:] - inside[:, :2], axis=1
-    )
+    areas = np.prod(inside[:, 2:] - inside[:, :2], axis=1)
+    shared = paired_intersection(inside, truth.boxes[pairs.objects[crowd]])
+    overlaps[crowd] = np.divide(shared, areas, out=np.zeros(len(areas)), where=areas > 0)
     pairs = Pairs(pairs.detections, pairs.objects, overlaps)
     difficult = (truth.difficult & ~truth.crowd)[pairs.objects]
     best = np.zeros(len(ranked))

@@ -22,11 +22,11 @@ class DetectionTable:
         images: (D,) int64, the image of a detection as an index into `image_ids`.
         labels: (D,) int64, its class as an index into `class_names`.
         boxes: (D, 4) float64 x1, y1, x2, y2 in pixels of the upright image, 0-based, right and bottom exclusive; a
-            box may reach beyond the image.
+            box may reach beyond the image, and have no width or height: it then finds nothing.
         scores: (D,) float64, any finite numbers, higher is surer.
 
     Raises:
-        InputError: a column has another length, an index is out of range, a box is not finite or has no area, or a
+        InputError: a column has another length, an index is out of range, a box is not finite or of negative size, or a
             score is not finite; the message names the first such detection.
     """
 
@@ -46,7 +46,9 @@ class DetectionTable:
             ("scores", np.float64, (count,)),
         ):
             object.__setattr__(self, name, column(name, getattr(self, name), dtype, shape))
-        check_rows("detection", self.images, len(self.image_ids), self.labels, len(self.class_names), self.boxes)
+        check_rows(
+            "detection", self.images, len(self.image_ids), self.labels, len(self.class_names), self.boxes, empty=True
+        )
         if not (good := np.isfinite(self.scores)).all():
             row = int(np.argmin(good))
             raise InputError(f"detection {row}: score {self.scores[row]} is not finite")

@@ -57,7 +57,8 @@ def size_groups(areas: npt.NDArray[np.floating]) -> IntArray:
 
 def aspect_groups(boxes: npt.NDArray[np.floating]) -> IntArray:
     """(N,) index into `ASPECTS` of boxes (N, 4) x1, y1, x2, y2; both limits are square."""
-    ratio = (boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1])
+    with np.errstate(divide="ignore", invalid="ignore"):  # a detection may have no height, or be a point
+        ratio = (boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1])
     return ((ratio >= ASPECT_LIMITS[0]).astype(np.int64) + (ratio > ASPECT_LIMITS[1])).astype(np.int64)
 
 

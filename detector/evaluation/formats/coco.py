@@ -54,7 +54,8 @@ def read_coco(path: Path, into: Collector) -> None:
 def _add(path: Path, numbers: Sequence[int], records: list[_Record], into: Collector) -> None:
     """Hand records on in columns."""
     boxes = np.array([record.bbox for record in records], np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and a fault
+        boxes[:, 2:] += boxes[:, :2]
     into.add(
         Part(
             file=path,

@@ -45,12 +45,18 @@ class Collector:
     Attributes:
         faults: for what cannot be a number at all; `add` notes its own there.
         images, classes: how an image and a class of the file are found; by name unless a reader sets another way.
+        known_images: what the file could say of the images, for a message.
+        keep_empty_boxes: keep boxes without width or height; otherwise they are faults.
         outside: detections so far of images that are not in the ground truth.
+        empty_boxes: how many boxes without width or height were kept.
         unknown_classes: the number of detections so far of each class that is not in the ground truth.
     """
 
-    def __init__(self, truth: GroundTruth) -> None:
+    def __init__(self, truth: GroundTruth, keep_empty_boxes: bool = False) -> None:
         self.truth = truth
+        self.keep_empty_boxes = keep_empty_boxes
+        self.known_images: Sequence[Key] = truth.image_ids
+        self.empty_boxes = 0
         self.faults = Faults()
         self.images = image_places(truth)
         self.classes = by_class_name(truth)
@@ -84,6 +90,7 @@ class Collector:
             self._stranger = part.images[int(np.argmax(outside))]
         self.unknown_classes.update(part.classes[row] for row in np.flatnonzero(unknown).tolist())
         kept = ~outside & ~unknown
+        self.empty_boxes += int(np.count_nonzero(kept & (part.boxes[:, 2:] == part.boxes[:, :2]).any(axis=1)))
         self._columns.append((images[kept], labels[kept], part.boxes[kept], part.scores[kept]))
 
     def matched_classes(self) -> dict[Key, str]:
@@ -94,7 +101,9 @@ class Collector:
     def _check(self, part: Part, images: npt.NDArray[np.int64]) -> None:
         with np.errstate(invalid="ignore"):
             finite = np.asarray(np.isfinite(part.boxes).all(axis=1))
-            whole = np.asarray((part.boxes[:, 2:] > part.boxes[:, :2]).all(axis=1))
+            sides = part.boxes[:, 2:] - part.boxes[:, :2]
+        empty = np.asarray((sides == 0).any(axis=1) & (sides >= 0).all(axis=1))
+        whole = np.asarray((sides > 0).all(axis=1)) | (empty & self.keep_empty_boxes)
         scored = np.isfinite(part.scores)
         ambiguous = np.asarray(images == AMBIGUOUS)
         for row in np.flatnonzero(~(finite & whole & scored) | ambiguous).tolist():
@@ -105,7 +114,9 @@ class Collector:
             if not finite[row]:
                 self.faults.add(part.file, where, f"field {part.box_field}: corners {corners} are not finite")
             elif not whole[row]:
-                self.faults.add(part.file, where, f"field {part.box_field}: no width or height between {corners}")
+                hint = "; keep empty boxes to count it as a false positive" if empty[row] else ""
+                fault = f"field {part.box_field}: no width or height between {corners}{hint}"
+                self.faults.add(part.file, where, fault)
             if not scored[row]:
                 self.faults.add(part.file, where, f"field score is {part.scores[row]}, expected a finite number")
 
@@ -120,7 +131,7 @@ class Collector:
         if self.unknown_classes and not ignore_unknown_classes:
             raise classes_error(path, self.unknown_classes, self._known)
         if self._total and self.outside == self._total:
-            raise images_error(path, f"{self._total} detections", self._stranger, self.truth)
+            raise images_error(path, f"{self._total} detections", self._stranger, self.known_images)
         images, labels, boxes, scores = zip(*self._columns, strict=True) if self._columns else ([], [], [], [])
         return DetectionTable(
             image_ids=self.truth.image_ids,
@@ -140,11 +151,11 @@ def classes_error(path: Path, unknown: Counter[Key], known: str) -> InputError:
     )
 
 
-def images_error(path: Path, what: str, stranger: Key, truth: GroundTruth) -> InputError:
+def images_error(path: Path, what: str, stranger: Key, known: Sequence[Key]) -> InputError:
     """The error that all images are unknown, such as `stranger`."""
     return InputError(
         f"{path}: none of the images of its {what} is in the data set, such as {stranger!r}; it has "
-        f"{_some(truth.image_ids)}; give the results of this data set"
+        f"{_some(known)}; give the results of this data set"
     )
 
 

@@ -21,6 +21,7 @@ def add_rows(
     texts: Sequence[Sequence[str]],
     fields: Sequence[str],
     convert: Callable[[Array], tuple[Array, Array]],
+    refuse: tuple[Callable[[Array], npt.NDArray[np.bool_]], str] | None = None,
 ) -> None:
     """Hand the rows of a text file on, after noting the fields that are no numbers.
 
@@ -30,6 +31,7 @@ def add_rows(
         images, classes: (n,) as they stand in the file.
         texts: (n, k) the fields that are numbers; the names of these k are `fields`.
         convert: makes boxes (m, 4) xyxy and scores (m,) of the numbers (m, k).
+        refuse: which of the numbers (m, k) are a fault (m,), and what the fault is.
     """
     if not texts:
         return
@@ -49,6 +51,9 @@ def add_rows(
                 kept.append(index)
         numbers, rows = np.array(good, np.float64).reshape(-1, len(fields)), np.array(kept, np.int64)
         images, classes = [images[row] for row in kept], [classes[row] for row in kept]
+    if refuse is not None:
+        for place in np.flatnonzero(refuse[0](numbers)).tolist():
+            into.faults.add(file, f"line {lines[rows[place]]}", refuse[1])
     boxes, scores = convert(numbers)
     into.add(
         Part(

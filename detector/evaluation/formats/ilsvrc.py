@@ -13,7 +13,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.evaluation.formats.collector import Collector
 from detector.evaluation.formats.columns import add_rows, from_inclusive, to_inclusive
 from detector.evaluation.formats.files import read_lines, text_file
-from detector.evaluation.formats.places import UNKNOWN, Key, Places
+from detector.evaluation.formats.places import UNKNOWN, Key, Places, is_number
 from detector.evaluation.table import DetectionTable
 
 _FIELDS = ("score", "xmin", "ymin", "xmax", "ymax")
@@ -29,12 +29,13 @@ def class_numbers(truth: GroundTruth) -> dict[Key, int]:
 def read_ilsvrc(path: Path, into: Collector) -> None:
     """Read a submission, in which images go by `truth.image_numbers`.
 
-    Classes may also be named by their synsets where these are `truth.class_ids`.
+    Classes may also be named by synsets where these are `truth.class_ids`.
 
     Raises:
         InputError: the file cannot be read, or has too many faults.
     """
     places = {number: index for index, number in enumerate(into.truth.image_numbers)}
+    into.known_images = into.truth.image_numbers
     into.images = Places(lambda key: places.get(int(key), UNKNOWN))
     into.find_classes_by(class_numbers(into.truth))
     for lines, texts in read_lines(path):
@@ -43,8 +44,9 @@ def read_ilsvrc(path: Path, into: Collector) -> None:
             row = text.split()
             if len(row) != 2 + len(_FIELDS):
                 into.faults.add(path, f"line {line}", f"has {len(row)} columns, expected {_COLUMNS}")
-            elif not row[0].isascii() or not row[0].isdigit() or not int(row[0]):
-                into.faults.add(path, f"line {line}", f"field image_index is {row[0]!r}, expected a number from 1 on")
+            elif not is_number(row[0]) or not int(row[0]):
+                fault = f"field image_index is {row[0][:40]!r}, expected a number from 1 on"
+                into.faults.add(path, f"line {line}", fault)
             else:
                 numbers.append(line)
                 images.append(int(row[0]))

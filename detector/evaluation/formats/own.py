@@ -107,7 +107,7 @@ def read_own(path: Path, truth: GroundTruth, *, ignore_unknown_classes: bool = F
     if reader.unknown and not ignore_unknown_classes:
         raise classes_error(path, reader.unknown, ", ".join(truth.class_names))
     if reader.outside and not reader.found:
-        raise images_error(path, f"{reader.outside} entries", reader.stranger, truth)
+        raise images_error(path, f"{reader.outside} entries", reader.stranger, truth.image_ids)
     missing = f"{path} has no entry for it"
     predictions = [
         reader.found.get(index) or Prediction(image_id, None, error=missing)

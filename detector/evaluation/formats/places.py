@@ -31,11 +31,17 @@ class Places(dict[Key, int]):
 def image_places(truth: GroundTruth) -> Places:
     """Indices of images by id, or by the path, the name or the stem of their file.
 
-    A number is an image's id and never the name of its file. A text that means two images is `AMBIGUOUS`. A path is
-    also tried without its folders (of Windows too) and without its extension.
+    A number is an image's id, or what an id of digits such as 000139 says, and never the name of a file: detectors
+    that name images after their files write 139. A text that means two images is `AMBIGUOUS`. A path is also tried
+    without its folders (of Windows too) and without its extension.
     """
     ids: dict[Key, int] = {image_id: index for index, image_id in enumerate(truth.image_ids)}
     _add(ids, map(str, truth.image_ids))
+    numbers: dict[Key, int] = {}
+    for image_id, index in ids.items():
+        if isinstance(image_id, str) and is_number(image_id):
+            number = int(image_id)
+            numbers[number] = index if numbers.get(number, index) == index else AMBIGUOUS
     names: dict[Key, int] = {}
     _add(names, truth.files)
     _add(names, map(file_name, truth.files))
@@ -47,7 +53,7 @@ def image_places(truth: GroundTruth) -> Places:
 
     def resolve(key: Key) -> int:
         if not isinstance(key, str):
-            return ids.get(key, ids.get(str(key), UNKNOWN))
+            return ids.get(key, ids.get(str(key), numbers.get(key, UNKNOWN)))
         for name in (key, stem(key), file_name(key), stem(file_name(key))):
             if name in names:
                 return names[name]
@@ -82,7 +88,7 @@ def class_ids(truth: GroundTruth) -> dict[Key, int]:
     for class_id, index in list(places.items()):
         if isinstance(class_id, int):
             places.setdefault(str(class_id), index)
-        elif class_id.isascii() and class_id.isdigit() and str(int(class_id)) == class_id:
+        elif is_number(class_id) and str(int(class_id)) == class_id:
             places.setdefault(int(class_id), index)
     return places
 
@@ -99,6 +105,11 @@ def by_class_name(truth: GroundTruth) -> Places:
         return exact[same[name]] if name in same else UNKNOWN
 
     return Places(resolve)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number from 0 on, of the digits 0 to 9 and not so many that no program counts to it."""
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def file_name(path: str) -> str:

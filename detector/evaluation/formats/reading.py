@@ -31,6 +31,7 @@ class ReadDetections:
         outside: detections of images that are not in the ground truth, left out (for the project's own format
             entries of such images).
         unknown_classes: detections of classes that are not in the ground truth, left out, by the class.
+        empty_boxes: boxes without width or height among those of `table`.
         classes: how the file's classes were matched: what the file says -> the name in the ground truth.
         predictions: of all images in their order, with times and failures; only the project's own format tells. In
             other formats an image without detections is one in which nothing was found.
@@ -41,6 +42,7 @@ class ReadDetections:
     format: Format
     outside: int = 0
     unknown_classes: Mapping[Key, int] = field(default_factory=dict)
+    empty_boxes: int = 0
     classes: Mapping[Key, str] = field(default_factory=dict)
     predictions: Sequence[Prediction] = ()
     traces: ObjectTraces | None = None
@@ -74,26 +76,35 @@ class ReadDetections:
         if self.unknown_classes:
             counts = ", ".join(f"{key} ({count})" for key, count in self.unknown_classes.items())
             lines.append(f"detections of classes that are not in the data set, left out: {counts}")
+        if self.empty_boxes:
+            lines.append(f"{self.empty_boxes} boxes have no width or height: they find nothing and are false positives")
         return lines
 
 
 def read_detections(
-    path: str | Path, truth: GroundTruth, format: Format | None = None, *, ignore_unknown_classes: bool = False
+    path: str | Path,
+    truth: GroundTruth,
+    format: Format | None = None,
+    *,
+    ignore_unknown_classes: bool = False,
+    keep_empty_boxes: bool = False,
 ) -> ReadDetections:
     """Read a detector's results for the images of a data set.
 
     Detections of images that are not in `truth` are left out and counted: results of a whole data set can be judged
     on a part of it.
 
-    A box without width or height is a fault. The official evaluators take it for a false positive, as it overlaps
-    nothing; but such boxes come from mistaken conversions rather than from detectors, and leaving them out would
-    change the number.
+    A box without width or height is a fault, for many of them come from a mistaken conversion; but some detectors
+    have a few. pycocotools and the development kits take them for false positives, as they overlap nothing, and so
+    does `keep_empty_boxes`; leaving them out would change the number.
 
     Args:
         path: a file or folder.
         truth: whose images and classes the detections are of.
         format: one of `FORMATS`; recognised from the content by default.
         ignore_unknown_classes: leave out and count detections of classes that `truth` does not have.
+        keep_empty_boxes: keep and count boxes without width or height. A negative size is a fault in any case, and
+            the project's own format has no such boxes.
 
     Raises:
         FaultyDataError: records have faults: a missing or wrong field, a box without width or height, a score that is
@@ -107,7 +118,7 @@ def read_detections(
         raise InputError(f"unknown format of detections '{chosen}', known are {', '.join(FORMATS)}")
     if chosen == "own":
         return _read_own(path, truth, ignore_unknown_classes)
-    into = Collector(truth)
+    into = Collector(truth, keep_empty_boxes)
     _READERS[chosen](path, into)
     table = into.table(path, ignore_unknown_classes=ignore_unknown_classes)
     return ReadDetections(
@@ -115,6 +126,7 @@ def read_detections(
         format=chosen,
         outside=into.outside,
         unknown_classes=dict(into.unknown_classes),
+        empty_boxes=into.empty_boxes,
         classes=into.matched_classes(),
     )
 

@@ -33,13 +33,16 @@ def recognise(path: Path, truth: GroundTruth) -> Format:
         return "own" if re.match(rb'\[\s*\{\s*"image"\s*:', text) or b'"detections"' in text else "coco"
     lines = text.decode("utf-8", "replace").splitlines()
     first = lines[0] if lines else ""
-    if first.replace('"', "").replace(" ", "").lower().startswith("image,class,score"):
+    if {"image", "class", "score"} <= set(first.replace('"', "").replace(" ", "").lower().split(",")):
         return "csv"
     columns = len(first.split())
     if columns == 7:
         return "ilsvrc"
-    if columns >= 6 or not text:
+    if columns >= 6:
         return "voc"
+    if not text:
+        names = ", ".join(FORMATS)
+        raise InputError(f"{path}: is empty; if nothing was found, name the format ({names})")
     raise InputError(f"{path}: is none of the known formats of detections; name its format ({', '.join(FORMATS)})")
 
 

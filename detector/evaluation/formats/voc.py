@@ -40,14 +40,18 @@ def read_voc(path: Path, into: Collector) -> None:
     """Read a folder of such files, or one of them.
 
     Raises:
-        InputError: there is no such file, one cannot be read, or there are too many faults.
+        InputError: there is no such file, one cannot be read, two are of the same class, or there are too many faults.
     """
     files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: holds no .txt files, one a class such as comp4_det_test_cat.txt")
+    seen: dict[int, Path] = {}
     for file in files:
         official = _OFFICIAL.fullmatch(file.stem)
         name = class_of_file(file.name, into.truth) or (official[1] if official else file.stem)
+        label = into.classes[name]
+        if label >= 0 and seen.setdefault(label, file) != file:
+            raise InputError(f"{path}: {seen[label].name} and {file.name} are of the same class; leave one")
         for lines, texts in read_lines(file):
             numbers, images, fields = [], [], []
             for line, text in zip(lines, texts, strict=True):

@@ -14,11 +14,17 @@ from detector.errors import InputError
 from detector.evaluation.formats.collector import Collector
 from detector.evaluation.formats.columns import Array, add_rows
 from detector.evaluation.formats.files import new_folder, read_lines, safe_name
-from detector.evaluation.formats.places import file_name, file_stems, image_names, stem
+from detector.evaluation.formats.places import file_name, file_stems, image_names, is_number, stem
 from detector.evaluation.table import DetectionTable
 
 _FIELDS = ("cx", "cy", "width", "height", "confidence")
 _COLUMNS = "class cx cy width height confidence"
+# No box of an image is centred or as large as this in its widths and heights: these are pixels.
+_NO_FRACTION = 2.0
+_PIXELS = (
+    lambda values: (np.abs(values[:, :4]) > _NO_FRACTION).any(axis=1),
+    "fields cx cy width height are no fractions of the image's width and height; divide pixels by these",
+)
 
 
 def read_yolo(path: Path, into: Collector) -> None:
@@ -35,7 +41,8 @@ def read_yolo(path: Path, into: Collector) -> None:
         raise InputError(f"{path}: holds no .txt files, one an image")
     for file in files:
         image = file.name.removesuffix(".txt")
-        size = _size(into.truth, index) if (index := into.images[image]) >= 0 else np.ones(2)
+        index = into.images[image]
+        size = _size(into.truth, index) if index >= 0 else np.ones(2)
         for lines, texts in read_lines(file):
             numbers, classes, fields = [], [], []
             for line, text in zip(lines, texts, strict=True):
@@ -43,8 +50,9 @@ def read_yolo(path: Path, into: Collector) -> None:
                 if len(row) != 1 + len(_FIELDS):
                     hint = "; write confidences too (save_conf=True)" if len(row) == len(_FIELDS) else ""
                     into.faults.add(file, f"line {line}", f"has {len(row)} columns, expected {_COLUMNS}{hint}")
-                elif not row[0].isascii() or not row[0].isdigit():
-                    into.faults.add(file, f"line {line}", f"field class is {row[0]!r}, expected a number from 0 on")
+                elif not is_number(row[0]):
+                    fault = f"field class is {row[0][:40]!r}, expected a number from 0 on"
+                    into.faults.add(file, f"line {line}", fault)
                 else:
                     numbers.append(line)
                     classes.append(int(row[0]))
@@ -54,7 +62,7 @@ def read_yolo(path: Path, into: Collector) -> None:
                 centre, half = values[:, :2], values[:, 2:4] / 2
                 return np.concatenate([(centre - half) * size, (centre + half) * size], axis=1), values[:, 4]
 
-            add_rows(into, file, numbers, [image] * len(numbers), classes, fields, _FIELDS, convert)
+            add_rows(into, file, numbers, [image] * len(numbers), classes, fields, _FIELDS, convert, _PIXELS)
 
 
 def write_yolo(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
@@ -64,7 +72,7 @@ def write_yolo(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
 
     Raises:
         InputError: the folder holds something or cannot be written, the size of an image with detections is not
-            known, or two images have files of one name.
+            known, a box is twice as far out as the image is large, or two images have files of one name.
     """
     names = image_names(truth, [stem(file_name(file)) for file in truth.files], file_stems(truth))
     order = np.argsort(table.images, kind="stable")
@@ -76,6 +84,9 @@ def write_yolo(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
                     size, boxes = _size(truth, index), table.boxes[rows]
                     low, high = boxes[:, :2] / size, boxes[:, 2:] / size
                     values = np.concatenate([(low + high) / 2, high - low, table.scores[rows, None]], axis=1)
+                    if _PIXELS[0](values).any():
+                        image_id = truth.image_ids[index]
+                        raise InputError(f"image {image_id}: a box lies far beyond the image; choose another format")
                     for label, row in zip(table.labels[rows].tolist(), values.tolist(), strict=True):
                         file.write(" ".join(map(str, [truth.class_numbers[label] - 1, *row])) + "\n")
 

@@ -1,9 +1,11 @@
 """Data sets by their layout; what is restricted stays together."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from detector.data.blacklist import Blacklist
 from detector.data.ground_truth import GroundTruth
@@ -42,3 +44,49 @@ def test_the_blacklist_follows_classes_and_images() -> None:
 def test_what_is_missing_is_named(layout: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_data_set(layout, **options)  # type: ignore[arg-type]
+
+
+def test_the_photos_of_yolo_lie_in_its_folder(tmp_path: Path) -> None:
+    for folder in ("set/images", "set/labels"):
+        (tmp_path / folder).mkdir(parents=True)
+    Image.new("RGB", (10, 10)).save(tmp_path / "set/images/a.png")
+    (tmp_path / "set/labels/a.txt").write_text("0 0.5 0.5 1 1\n")
+    (tmp_path / "data.yaml").write_text("path: set\nval: images\nnames: [cat]\n")
+    data = read_data_set("yolo", annotations=tmp_path / "data.yaml")
+    assert data.folder is not None
+    assert (data.folder / data.truth.files[0]).is_file()
+
+
+def test_empty_boxes_of_coco_are_left_out_on_demand(tmp_path: Path) -> None:
+    objects = [{"id": 1, "image_id": 3, "category_id": 5, "bbox": [1, 1, 4, 0]}]
+    content = {"images": [{"id": 3}], "categories": [{"id": 5, "name": "cat"}], "annotations": objects}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="expected a width and height above 0"):
+        read_data_set("coco", annotations=path)
+    data = read_data_set("coco", annotations=path, skip_empty_boxes=True)
+    assert len(data.truth) == 0
+    assert "1 annotations whose box has no width or height are left out" in data.notes[0]
+
+
+def test_what_ilsvrc_leaves_out_is_told(tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    item = "<object><name>{}</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
+    (tmp_path / "val/a.xml").write_text(
+        "<annotation><size><width>20</width><height>20</height></size>"
+        f"{item.format('n1')}{item.format('n3')}</annotation>"
+    )
+    (tmp_path / "val.txt").write_text("a 7\n")
+    (tmp_path / "map.txt").write_text("n1 1 cat\nn2 2 dog\n")
+    (tmp_path / "blacklist.txt").write_text("7 n2\n")
+    data = read_data_set(
+        "ilsvrc", annotations=tmp_path / "val", split=str(tmp_path / "val.txt"), class_map=tmp_path / "map.txt",
+        blacklist=tmp_path / "blacklist.txt",
+    )  # fmt: skip
+    assert len(data.truth) == 1
+    assert data.blacklist is not None
+    assert (data.blacklist.images.tolist(), data.blacklist.labels.tolist()) == ([0], [1])
+    assert data.notes == (
+        "annotated objects of synsets that are no class, left out: n3 (1)",
+        "1 pairs of an image and a class are on the blacklist",
+    )

@@ -79,6 +79,18 @@ def test_weights_are_data_sets_drawn_anew(seed: int) -> None:
         assert row.tolist() == pytest.approx(list(expected.ap.values()), abs=1e-12, nan_ok=True)
 
 
+def test_boxes_without_width_find_nothing_by_coco() -> None:
+    """Neither an object nor a crowd, of whose detections the share inside it counts."""
+    truth, table = tables(3)
+    boxes = table.boxes.copy()
+    boxes[::2, 2] = boxes[::2, 0]
+    flat = dataclasses.replace(table, boxes=boxes)
+    assert truth.crowd.any()
+    values = bootstrap_average_precision(list(judge_coco(truth, flat).values()), "coco", resamples=20).ap
+    expected = coco_average_precision(truth, flat)
+    assert values.tolist() == pytest.approx(list(expected.ap.values()), abs=1e-12, nan_ok=True)
+
+
 @pytest.mark.parametrize("metric", VOC_METRICS)
 def test_the_value_is_that_of_the_metric(metric: VOCMetric) -> None:
     truth, table = tables(1)

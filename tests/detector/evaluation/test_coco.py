@@ -62,6 +62,16 @@ def test_random_data_as_pycocotools_judges_it(seed: int, iou_thresholds: object,
     assert_agree(result, pycocotools(data, iou_thresholds, max_detections))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_boxes_without_width_as_pycocotools_judges_them(seed: int) -> None:
+    data = random_data(seed)
+    for one in data.results[::3]:
+        one["bbox"][2 + seed % 2] = 0
+    for one in data.results[::6]:
+        one["bbox"][2:] = [0, 0]
+    assert_agree(judged(data), pycocotools(data))
+
+
 def test_more_than_a_hundred_detections_of_an_image_and_a_class() -> None:
     data = random_data(1, images=2, classes=2, objects=20, detections=500)
     assert_agree(judged(data), pycocotools(data))

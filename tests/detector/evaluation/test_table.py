@@ -32,13 +32,18 @@ def test_a_box_beyond_the_image_and_a_score_beyond_1_are_allowed() -> None:
         ({"scores": ["high", 1]}, "scores cannot be read as numbers"),
         ({"images": [0, 2]}, r"detection 1: image 2 is not in 0\.\.1"),
         ({"labels": [5, 0]}, r"detection 0: label 5 is not in 0\.\.1"),
-        ({"boxes": [[0, 0, 0, 1], [0, 0, 1, 1]]}, "detection 0: box .* has no area"),
+        ({"boxes": [[0, 0, 1, 1], [2, 0, 1, 1]]}, "detection 1: box .* has a negative size"),
         ({"boxes": [[0, 0, 1, 1]]}, r"boxes have the shape \(1, 4\), expected \(2, 4\)"),
     ],
 )
 def test_wrong_columns(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         DetectionTable(**(GOOD | wrong))
+
+
+def test_a_box_may_have_no_width() -> None:
+    table = DetectionTable(**(GOOD | {"boxes": [[0, 0, 0, 1], [3, 3, 3, 3]]}))
+    assert table.boxes.tolist() == [[0, 0, 0, 1], [3, 3, 3, 3]]
 
 
 def test_from_detections_goes_by_class_name() -> None:

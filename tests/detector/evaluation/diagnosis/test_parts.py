@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -77,6 +78,9 @@ def test_the_limits_of_sizes_and_shapes() -> None:
     assert size_groups(np.array([1, 32**2 - 1, 32**2, 96**2 - 1, 96**2])).tolist() == [0, 0, 1, 1, 2]
     boxes = np.array([[0, 0, 74, 100], [0, 0, 75, 100], [0, 0, 4, 3], [0, 0, 41, 30]], float)
     assert aspect_groups(boxes).tolist() == [0, 1, 1, 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert aspect_groups(np.array([[1.0, 1, 9, 1], [1, 1, 1, 9], [1, 1, 1, 1]])).tolist() == [2, 0, 0]
 
 
 def test_slices_by_hand() -> None:

@@ -163,6 +163,7 @@ def sized(truth: GroundTruth, **changes: object) -> GroundTruth:
     [
         ("yolo", {"image_sizes": None}, [0, 0, 9, 9], 0.5, "image 11: its width and height are not known"),
         ("own", {"image_sizes": None}, [0, 0, 9, 9], 0.5, "image 11: its width and height are not known"),
+        ("yolo", {}, [0, 0, 900, 9], 0.5, "image 11: a box lies far beyond the image"),
         ("own", {}, [0, 0, 900, 9], 0.5, "image 11: box 0 .* is not inside the image"),
         ("own", {}, [0, 0, 9, 9], 7.5, "image 11: score 0 .* is not in 0..1"),
         ("voc", {"class_names": ("cat/dog", "b")}, [0, 0, 9, 9], 0.5, "'cat/dog' cannot be the name of a file"),

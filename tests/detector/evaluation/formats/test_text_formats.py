@@ -107,6 +107,9 @@ def test_csv_has_columns_in_any_order(truth: GroundTruth, tmp_path: Path) -> Non
             "0 0.5 0.5 0.1 0.1\n",
             "line 1: has 5 columns, expected class cx cy width height confidence; wri",
         ),
+        ("yolo", YOLO, "0 50 40 10 10 1\n", "line 1: fields cx cy width height are no fractions of the image's width"),
+        ("yolo", YOLO, "9" * 5000 + " 0.5 0.5 0.1 0.1 1\n", "line 1: field class is '9999"),
+        ("ilsvrc", ILSVRC, "9" * 5000 + " 17 0.5 1 1 10 9\n", "line 1: field image_index is '9999"),
         ("yolo", YOLO, "cat 0.5 0.5 0.1 0.1 1\n", "line 1: field class is 'cat', expected a number from 0 on"),
         ("yolo", YOLO, "-1 0.5 0.5 0.1 0.1 1\n", "line 1: field class is '-1', expected a number from 0 on"),
         ("yolo", YOLO, "0 0.5 0.5 0.1 0 1\n", "line 1 (image a): field box: no width or height"),
@@ -203,6 +206,7 @@ def test_a_name_of_two_images_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("f.txt", " \n", "is empty; if nothing was found, name the format"),
         ("f.txt", "some words\n", "is none of the known formats of detections"),
         ("folder/readme.txt", "x", "its files are named neither after the data set's images .* such as readme.txt"),
         ("folder/f.xml", "x", "holds no .txt files"),
@@ -280,3 +284,57 @@ def test_of_equal_scores_voc_takes_the_first_line(tmp_path: Path) -> None:
     path.write_text("b 0.9 1 1 50 40\na 0.9 1 1 50 40\n")
     found = voc_average_precision(truth, read_detections(path, truth).table, "voc10")
     assert found.ap["dog"] == 1
+
+
+def test_detections_are_not_counted_twice(truth: GroundTruth, tmp_path: Path) -> None:
+    names = "comp3_det_test_cat.txt", "comp4_det_test_cat.txt"
+    for name in names:
+        (tmp_path / name).write_text("a 0.5 1 1 10 9\n")
+    with pytest.raises(InputError) as caught:
+        read_detections(tmp_path, truth)
+    assert str(caught.value) == f"{tmp_path}: {names[0]} and {names[1]} are of the same class; leave one"
+
+
+EMPTY: dict[Format, tuple[str, str]] = {
+    "coco": ("f.json", '[{"image_id": 11, "category_id": 17, "bbox": [4, 5, 0, 6], "score": 0.5}]'),
+    "csv": ("f.csv", CSV + "11,cat,0.5,4,5,4,11\n"),
+    "ilsvrc": (ILSVRC, "1 1 0.5 5 6 4 11\n"),
+    "voc": (VOC, "11 0.5 5 6 4 11\n"),
+    "yolo": (YOLO, "0 0.04 0.1 0 0.075 0.5\n"),
+}
+
+
+@pytest.mark.parametrize("format_", EMPTY)
+def test_boxes_of_no_width_are_kept_on_demand_and_counted(truth: GroundTruth, tmp_path: Path, format_: Format) -> None:
+    name, content = EMPTY[format_]
+    (tmp_path / name).write_text(content)
+    path = tmp_path if format_ in ("voc", "yolo") else tmp_path / name
+    with pytest.raises(FaultyDataError, match=r"no width or height .*; keep empty boxes to count it as a"):
+        read_detections(path, truth)
+    found = read_detections(path, truth, keep_empty_boxes=True)
+    assert (found.format, found.empty_boxes) == (format_, 1)
+    assert found.table.boxes[0].tolist() == pytest.approx([4, 5, 4, 11])
+    assert found.table.boxes[0, 0] == found.table.boxes[0, 2]
+    assert found.notes()[-1] == "1 boxes have no width or height: they find nothing and are false positives"
+
+
+def test_negative_sizes_are_never_kept(truth: GroundTruth, tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(CSV + "11,cat,0.5,4,5,4,4\n")
+    with pytest.raises(FaultyDataError, match=r"field box: no width or height between 4, 5, 4, 4$"):
+        read_detections(path, truth, keep_empty_boxes=True)
+
+
+def test_numbers_find_ids_of_digits(tmp_path: Path) -> None:
+    """Detectors that name images after their files write 139 for 000000000139.jpg."""
+    ids = ("000000000139", "0285", "285", "x12", "9" * 5000)
+    truth = GroundTruth(image_ids=ids, class_names=("cat",), images=[], labels=[], boxes=[])
+    path = tmp_path / "f.json"
+    record = '{"image_id": %s, "category_id": 1, "bbox": [4, 5, 1, 6], "score": 0.5}'
+    path.write_text(f"[{record % 139}, {record % 285}, {record % 12}]")
+    found = read_detections(path, truth)
+    assert (found.table.images.tolist(), found.outside) == ([0, 2], 1)
+    path.write_text(f"[{record % 139}]")
+    twice = GroundTruth(image_ids=("139.0", "0139", "00139"), class_names=("cat",), images=[], labels=[], boxes=[])
+    with pytest.raises(FaultyDataError, match="field image: the name is that of several images"):
+        read_detections(path, twice)
