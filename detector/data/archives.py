@@ -1,5 +1,6 @@
 """Small files out of a zip or tar archive, read without extracting anything, and without trust in the archive."""
 
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -24,7 +25,10 @@ _Member = tuple[str, int, Callable[[], IO[bytes] | None]]
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a zip or a tar, plain or compressed, whatever its name."""
-    return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+    try:
+        return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+    except (OSError, EOFError, zlib.error, lzma.LZMAError):  # is_tarfile lets the faults of compression through
+        return False
 
 
 def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
@@ -71,7 +75,8 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
                 raise InputError(f"member {name} is too large, or all together: over {LARGEST_TOTAL} bytes")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError,
+            NotImplementedError) as error:  # fmt: skip
         raise InputError(f"{path}: is damaged, or cannot be read: {error}") from error
     except OSError as error:  # also gzip's and bz2's own errors
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error

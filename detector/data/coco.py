@@ -2,8 +2,8 @@
 
 Where COCO's format leaves a choice, this reader does as pycocotools: `iscrowd` is 0 where it is missing, and a key
 `ignore` is not read, for pycocotools overwrites it by `iscrowd`. Unlike pycocotools it takes 0 as an id like any
-other, and a missing `area` as that of the box. Ids are whole numbers, as in the format's description; ids that are
-strings are faults, since no file of results could name them.
+other, and a missing `area` as that of the box. Ids are whole numbers, as in the format's description, or texts,
+which many programs write for images; 1 and "1" are different ids.
 """
 
 import warnings
@@ -17,7 +17,9 @@ from msgspec import UNSET
 
 from detector.data.coco_json import CocoAnnotation, CocoCategory, CocoImage, decode_coco, shown
 from detector.data.faults import Faults
-from detector.data.ground_truth import GroundTruth
+from detector.data.ground_truth import LARGEST, GroundTruth
+
+_AN_ID = "a whole number or a text"
 
 
 def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
@@ -45,7 +47,7 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
     for section in (images, categories):
         if section.found and not section.records:
             faults.add(path, section.name, "is empty")
-        section.distinct("id", section.column("id", _is_whole, "a whole number"))
+        section.distinct("id", section.column("id", _is_id, _AN_ID))
     files = images.column("file_name", _is_name, "a text", optional=True)
     sizes = [
         images.column(side, lambda v: _is_whole(v) and 0 < v < 2**31, "a whole number above 0", optional=True)
@@ -53,7 +55,7 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
     ]
     names = categories.column("name", _is_name, "a text")
     categories.distinct("name", names)
-    annotations.distinct("id", annotations.column("id", _is_whole, "a whole number"))
+    annotations.distinct("id", annotations.column("id", _is_id, _AN_ID))
     columns: dict[str, Any] = {
         "images": annotations.places("image_id", images),
         "labels": annotations.places("category_id", categories),
@@ -107,7 +109,7 @@ class _Section:
     def label(self, row: int) -> str:
         """A record as faults name it."""
         own = self.records[row].id
-        return f"{self.name}[{row}]" + (f" (id {own})" if _is_whole(own) else "")
+        return f"{self.name}[{row}]" + (f" (id {shown(own)})" if _is_id(own) else "")
 
     def fault(self, row: int, text: str) -> None:
         self.faults.add(self.path, self.label(row), text)
@@ -134,12 +136,12 @@ class _Section:
 
     def places(self, field: str, others: "_Section") -> npt.NDArray[np.int64]:
         """The places among the `others` of those that a field names by id; -1 for a fault."""
-        place = {record.id: row for row, record in enumerate(others.records) if _is_whole(record.id)}
-        ids = self.column(field, _is_whole, "a whole number")
+        place = {record.id: row for row, record in enumerate(others.records) if _is_id(record.id)}
+        ids = self.column(field, _is_id, _AN_ID)
         found = np.fromiter((place.get(one, -1) for one in ids), np.int64, len(ids))
         for row in np.flatnonzero(found < 0).tolist() if others.found else ():
             if ids[row] is not None:
-                self.fault(row, f"field {field} is {ids[row]}, which no record in {others.name} has as its id")
+                self.fault(row, f"field {field} is {shown(ids[row])}, which no record in {others.name} has as its id")
         return found
 
 
@@ -148,11 +150,10 @@ def _boxes(annotations: _Section, skip_empty: bool) -> tuple[npt.NDArray[np.bool
     given = annotations.column("bbox", _is_box, "four finite numbers x, y, width, height")
     xywh = np.array([box or (0, 0, 1, 1) for box in given], np.float64).reshape(-1, 4)
     boxes = xywh.copy()
-    with np.errstate(over="ignore"):
-        boxes[:, 2:] += boxes[:, :2]
+    boxes[:, 2:] += boxes[:, :2]
     empty = (xywh[:, 2:] == 0).any(axis=1) & (xywh[:, 2:] >= 0).all(axis=1)
-    # A tiny width can vanish in x + width, and huge numbers can overflow in it.
-    wrong = ~((boxes[:, 2:] > boxes[:, :2]) & np.isfinite(boxes[:, 2:])).all(axis=1)
+    # A tiny width can vanish in x + width.
+    wrong = ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     kept = ~empty if skip_empty else np.ones(len(boxes), bool)
     for row in np.flatnonzero(wrong & kept).tolist():
         hint = "; skip_empty_boxes leaves such annotations out" if empty[row] else ""
@@ -169,13 +170,17 @@ def _is_name(value: Any) -> bool:
     return type(value) is str and value.strip() != ""
 
 
+def _is_id(value: Any) -> bool:
+    return _is_whole(value) or _is_name(value)
+
+
 def _is_flag(value: Any) -> bool:
     return type(value) in (int, bool) and value in (0, 1)
 
 
 def _is_number(value: Any) -> bool:
-    # The comparison is false for NaN and the infinities, and true only for integers that a float64 can hold.
-    return type(value) in (int, float) and -1e308 <= value <= 1e308
+    # The comparison is false for NaN and the infinities, and for what is so large that an area would overflow.
+    return type(value) in (int, float) and -LARGEST <= value <= LARGEST
 
 
 def _is_area(value: Any) -> bool:

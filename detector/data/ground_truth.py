@@ -11,6 +11,9 @@ import numpy.typing as npt
 from detector.data.annotations import Annotations
 from detector.errors import InputError
 
+#: Coordinates beyond this are no pixels, and the areas of their boxes would overflow.
+LARGEST = 1e150
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GroundTruth:

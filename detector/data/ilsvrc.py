@@ -134,7 +134,7 @@ def read_blacklist(path: Path, truth: GroundTruth) -> Blacklist:
     pairs = []
     count = 0
     for line, fields in _lines(path):
-        if len(fields) != 2 or not fields[0].isdecimal():
+        if len(fields) != 2 or not _is_number(fields[0]):
             faults.add(path, line, f"is '{' '.join(fields)}', expected an image's number and a synset")
             continue
         count += 1
@@ -153,7 +153,7 @@ def _read_class_map(path: Path) -> list[tuple[str, int, str]]:
     classes: list[tuple[str, int, str]] = []
     seen: dict[str | int, str] = {}
     for line, fields in _lines(path):
-        if len(fields) < 3 or not fields[1].isdecimal():
+        if len(fields) < 3 or not _is_number(fields[1]):
             faults.add(path, line, f"is '{' '.join(fields)}', expected a synset, a number and a name")
             continue
         synset, number, name = fields[0], int(fields[1]), " ".join(fields[2:])
@@ -174,9 +174,12 @@ def _read_image_list(path: Path) -> list[tuple[str, int]]:
     seen: dict[str | int, str] = {}
     for line, fields in _lines(path):
         name, number = fields[0], fields[1] if len(fields) > 1 else line.removeprefix("line ")
-        if len(fields) > 2 or not number.isdecimal():
+        if len(fields) > 2 or not _is_number(number):
             hint = "; the lists of one class, train_1.txt and so on, have flags instead" if number == "-1" else ""
             faults.add(path, line, f"is '{' '.join(fields)}', expected an image's name and its number{hint}")
+            continue
+        if not name.isprintable():
+            faults.add(path, line, f"name {name!r} names no file")
             continue
         if Path(name).is_absolute() or ".." in Path(name).parts:
             faults.add(path, line, f"name '{name}' points outside the folder of the annotations")
@@ -188,6 +191,10 @@ def _read_image_list(path: Path) -> list[tuple[str, int]]:
     if not images:
         raise InputError(f"{path}: lists no image")
     return images
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10  # Python reads at most 4,300 digits
 
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:

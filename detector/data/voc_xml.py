@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from detector.data.ground_truth import LARGEST
 from detector.errors import InputError
 
 #: The 20 classes of PASCAL VOC 2007 to 2012, in alphabetical order; labels index into it.
@@ -113,7 +114,7 @@ def image_size(root: Element) -> tuple[int, int]:
     sides = []
     for side in ("width", "height"):
         number = number_of(root, f"size/{side}")
-        if number < 1 or number != int(number):
+        if not 1 <= number < 2**31 or number != int(number):
             raise InputError(f"field size/{side} is {number:g}, expected a positive whole number")
         sides.append(int(number))
     return sides[0], sides[1]
@@ -140,8 +141,8 @@ def number_of(element: Element, field: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"field {field} is '{text}', expected a number")
+    if not abs(number) <= LARGEST:  # false for NaN too
+        raise InputError(f"field {field} is '{text[:40]}', expected a number")
     return number
 
 
@@ -190,6 +191,8 @@ def parse_split(content: bytes, where: str) -> tuple[str, ...]:
                 f"{where}: line {number} has {len(fields)} fields; a split has one image id a line "
                 "(lists such as car_train.txt with a flag for each image are not splits)"
             )
+        if not fields[0].isprintable():
+            raise InputError(f"{where}: line {number} is {fields[0]!r}, which names no file")
         if fields[0] in ids:
             raise InputError(f"{where}: line {number} lists {fields[0]} again, first on line {ids[fields[0]]}")
         ids[fields[0]] = number

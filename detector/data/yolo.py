@@ -105,9 +105,9 @@ def read_yolo(data_yaml: str | Path, split: str) -> GroundTruth:
 def _images(config: YOLOConfig, faults: Faults) -> Iterator[Path]:
     seen: set[Path] = set()
     for source in config.sources:
-        if source.is_dir():
+        if os.path.isdir(source):
             found = [(path, "") for path in sorted(source.rglob("*")) if path.suffix.lower() in SUFFIXES]
-        elif source.is_file() and source.suffix == ".txt":
+        elif os.path.isfile(source) and source.suffix == ".txt":
             try:
                 lines = source.read_text(encoding="utf-8").splitlines()
             except (OSError, UnicodeDecodeError) as error:
@@ -120,7 +120,7 @@ def _images(config: YOLOConfig, faults: Faults) -> Iterator[Path]:
         for path, record in found:
             if path in seen:
                 faults.add(source, record, f"lists {path} again")
-            elif record and not path.is_file():
+            elif record and not os.path.isfile(path):
                 faults.add(source, record, f"no such image {path}")
             else:
                 seen.add(path)
@@ -139,7 +139,7 @@ def _label_file(image: Path) -> Path:
 def _name_lone_labels(config: YOLOConfig, images: list[Path], faults: Faults) -> None:
     """Labels in the folders of the split whose image is not there: their objects would vanish unseen."""
     used = {_label_file(image) for image in images}
-    for folder in (source for source in config.sources if source.is_dir()):
+    for folder in (source for source in config.sources if os.path.isdir(source)):
         for path in sorted(_label_file(folder / "any").parent.rglob("*.txt")):
             # Tools such as LabelImg leave the list of the classes among the labels.
             if path not in used and path.name != "classes.txt":

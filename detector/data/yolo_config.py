@@ -1,5 +1,6 @@
 """The description of a data set in YOLO's layout, `data.yaml`."""
 
+import os  # its exists and isdir take a name that is too long for none
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def read_yolo_config(path: Path, split: str) -> YOLOConfig:
         faults.add(path, "key path", f"is {folder!r}, expected a folder")
         folder = "."
     root = path.parent / folder
-    if not root.is_dir():
+    if not os.path.isdir(root):
         faults.add(path, "key path", f"leads to {root}, which is no folder; give it relative to {path.name}")
 
     given = content.get(split)
@@ -115,7 +116,7 @@ def _keypoint_fields(path: Path, shape: Any) -> int:
 
 def _source(root: Path, place: str) -> Path:
     source = root / place
-    if not source.exists() and place.startswith("../"):
+    if not os.path.exists(source) and place.startswith("../"):
         inside = root / place.removeprefix("../")
-        return inside if inside.exists() else source
+        return inside if os.path.exists(inside) else source
     return source

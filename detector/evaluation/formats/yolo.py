@@ -60,7 +60,8 @@ def read_yolo(path: Path, into: Collector) -> None:
 
             def convert(values: Array, size: Array = size) -> tuple[Array, Array]:
                 centre, half = values[:, :2], values[:, 2:4] / 2
-                return np.concatenate([(centre - half) * size, (centre + half) * size], axis=1), values[:, 4]
+                with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are faults
+                    return np.concatenate([(centre - half) * size, (centre + half) * size], axis=1), values[:, 4]
 
             add_rows(into, file, numbers, [image] * len(numbers), classes, fields, _FIELDS, convert, _PIXELS)
 

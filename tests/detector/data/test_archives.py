@@ -165,6 +165,15 @@ def test_a_tar_that_ends_between_two_members_is_refused(
     assert "is damaged or cut off after 3072 bytes" in message_of(path)
 
 
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.xz"])
+def test_an_archive_that_ends_in_its_first_bytes_is_refused(tmp_path: Path, kind: str) -> None:
+    path = MAKERS[kind](tmp_path, {"a.xml": os.urandom(5000)})
+    whole = path.read_bytes()
+    for length in range(0, 200, 7):
+        path.write_bytes(whole[:length])
+        assert message_of(path)
+
+
 def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
     path = make_zip(tmp_path, {"a.xml": b"x"})
     content = bytearray(path.read_bytes())

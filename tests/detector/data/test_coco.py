@@ -83,6 +83,17 @@ def test_what_may_be_missing(path: Path) -> None:
     assert (truth.files, truth.image_sizes.tolist()) == (("3",), [[0, 0]])
 
 
+def test_ids_may_be_texts(path: Path) -> None:
+    content = changed("images", 1, id="a-1")
+    content["annotations"][0] |= {"id": "first", "image_id": "a-1"}
+    truth = read(path, content)
+    assert truth.image_ids == (42, "a-1")
+    assert truth.images.tolist() == [1, 0]
+    content["annotations"][1]["id"] = "first"
+    fault = 'field id is "first", as is that of annotations[0]'
+    assert faults_of(path, content) == [f'annotations[1] (id "first"): {fault}']
+
+
 def test_images_without_objects(path: Path) -> None:
     truth = read(path, CONTENT | {"annotations": []})
     assert (len(truth), len(truth.image_ids), truth.boxes.shape) == (0, 2, (0, 4))
@@ -136,11 +147,11 @@ NUMBERS = "four finite numbers x, y, width, height"
     [
         ("annotations", 1, {"id": ...}, "annotations[1]: field id is missing"),
         ("annotations", 1, {"id": 7}, "annotations[1] (id 7): field id is 7, as is that of annotations[0]"),
-        ("annotations", 1, {"id": "x1"}, 'annotations[1]: field id is "x1", expected a whole number'),
+        ("annotations", 1, {"id": 1.5}, "annotations[1]: field id is 1.5, expected a whole number or a text"),
         ("annotations", 0, {"image_id": ...}, "annotations[0] (id 7): field image_id is missing"),
         ("annotations", 0, {"image_id": 8}, "annotations[0] (id 7): field image_id is 8, which no record in images"
                                             " has as its id"),
-        ("annotations", 0, {"image_id": "0"}, 'field image_id is "0", expected a whole number'),
+        ("annotations", 0, {"image_id": "0"}, 'field image_id is "0", which no record in images has as its id'),
         ("annotations", 0, {"image_id": False}, "field image_id is false, expected a whole number"),
         ("annotations", 0, {"image_id": [0]}, "field image_id is [0], expected a whole number"),
         ("annotations", 0, {"category_id": True}, "field category_id is true, expected a whole number"),
@@ -158,14 +169,14 @@ NUMBERS = "four finite numbers x, y, width, height"
                                                    "annotations out"),
         ("annotations", 0, {"bbox": [1, 2, 3, -5]}, "field bbox is [1, 2, 3, -5], expected a width and height above 0"),
         ("annotations", 0, {"bbox": [1e20, 2, 3, 5]}, "field bbox is [1e+20, 2, 3, 5], expected a width and height"),
-        ("annotations", 0, {"bbox": [1e308, 2, 1e308, 5]}, "expected a width and height above 0"),
+        ("annotations", 0, {"bbox": [1e308, 2, 1e308, 5]}, f"field bbox is [1e+308, 2, 1e+308, 5], expected {NUMBERS}"),
         ("annotations", 0, {"area": -1}, "field area is -1, expected a number of at least 0"),
         ("annotations", 0, {"area": "6"}, 'field area is "6", expected a number of at least 0'),
         ("annotations", 0, {"area": float("nan")}, "field area is NaN, expected a number of at least 0"),
         ("annotations", 0, {"iscrowd": 2}, "field iscrowd is 2, expected 0 or 1"),
         ("annotations", 0, {"iscrowd": "1"}, 'field iscrowd is "1", expected 0 or 1'),
         ("images", 1, {"id": 42}, "images[1] (id 42): field id is 42, as is that of images[0]"),
-        ("images", 1, {"id": "a"}, 'images[1]: field id is "a", expected a whole number'),
+        ("images", 1, {"id": " "}, 'images[1]: field id is " ", expected a whole number or a text'),
         ("images", 0, {"width": 0}, "images[0] (id 42): field width is 0, expected a whole number above 0"),
         ("images", 0, {"height": "480"}, 'field height is "480", expected a whole number above 0'),
         ("images", 0, {"height": 2**65}, f"field height is {2**65}, expected a whole number above 0"),

@@ -152,6 +152,8 @@ def test_a_wrong_annotation(kit: Kit, xml: str, message: str) -> None:
         ("image_list", "a -1\n", "; the lists of one class, train_1.txt and so on, have flags instead"),
         ("image_list", "a 1\n\na 2\n", "val.txt: line 3: has a, as has line 1"),
         ("image_list", "a 1\nb 1\n", "val.txt: line 2: has 1, as has line 1"),
+        ("image_list", "a " + "9" * 5000, "val.txt: line 1: is 'a 999"),
+        ("image_list", "a\0 1\n", "val.txt: line 1: name 'a\\x00' names no file"),
         ("image_list", "../a 1\n", "val.txt: line 1: name '../a' points outside the folder of the annotations"),
         ("class_map", "n1 1 a\nn2 x b\n", "map_det.txt: line 2: is 'n2 x b', expected a synset, a number and a name"),
         ("class_map", "n1 1\n", "map_det.txt: line 1: is 'n1 1', expected a synset, a number and a name"),
@@ -201,6 +203,7 @@ def test_an_empty_blacklist(kit: Kit) -> None:
     [
         ("1 n02672831\nx n1\n", "line 2: is 'x n1', expected an image's number and a synset"),
         ("1\n", "line 1: is '1', expected an image's number and a synset"),
+        ("9" * 5000 + " n1\n", "line 1: is '9999"),
         ("99 n02672831\n1 n7\n", "none of its 2 lines is about an image and a class of the data; is it theirs"),
     ],
 )

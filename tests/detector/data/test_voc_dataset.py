@@ -121,6 +121,7 @@ def test_off_by_one_is_clipped(make_voc: MakeVOC, given: tuple, expected: tuple)
         ((9, 1, 5, 5), "bndbox (9, 1, 5, 5) has no area"),
         ((1, 7, 5, 6), "has no area"),
         (("x", 1, 5, 5), "field bndbox/xmin is 'x', expected a number"),
+        ((1, 1, "1e200", 5), "field bndbox/xmax is '1e200', expected a number"),
         ((1, 1, "nan", 5), "field bndbox/xmax is 'nan', expected a number"),
         ((1, "", 5, 5), "field bndbox/ymin is missing"),
     ],
@@ -158,6 +159,7 @@ BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>
             f"<annotation>{BODY.replace('80', '0')}</annotation>",
             "field size/height is 0, expected a",
         ),
+        (f"<annotation>{BODY.replace('80', '9e99')}</annotation>", "field size/height is 9e+99, expected a"),
         (
             f"<annotation>{BODY.replace('80', '8.5')}</annotation>",
             "field size/height is 8.5, expected",
@@ -248,6 +250,7 @@ def test_missing_split_lists_the_splits_there_are(root: Path) -> None:
         ("\n \n", "lists no image"),
         ("000001\n000002\n\n000001\n", "line 4 lists 000001 again, first on line 1"),
         ("000001 -1\n", "line 1 has 2 fields; a split has one image id a line"),
+        ("000001\na\0\n", "line 2 is 'a\\x00', which names no file"),
     ],
 )
 def test_wrong_split(root: Path, text: str, message: str) -> None:

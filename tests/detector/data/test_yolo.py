@@ -194,6 +194,15 @@ def test_a_list_with_wrong_images(root: Path) -> None:
     ]
 
 
+def test_a_name_that_is_too_long_for_a_file(root: Path) -> None:
+    name = "x" * 5000
+    (root / "data.yaml").write_text(YAML.replace("images/val", name))
+    assert faults_of(root) == [f"data.yaml: key val: {root}/{name} is no folder of images and no .txt list of them"]
+    (root / "val.txt").write_text(f"images/{name}.jpg\n")
+    (root / "data.yaml").write_text(YAML.replace("images/val", "val.txt"))
+    assert faults_of(root) == [f"val.txt: line 1: no such image {root}/images/{name}.jpg"]
+
+
 def test_several_folders_whose_images_share_a_name(root: Path) -> None:
     add_image(root, "train/b.jpg", (30, 30))
     (root / "data.yaml").write_text(YAML.replace("val: images/val", "val: [images/val, images/train]"))

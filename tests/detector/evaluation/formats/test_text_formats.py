@@ -107,6 +107,7 @@ def test_csv_has_columns_in_any_order(truth: GroundTruth, tmp_path: Path) -> Non
             "0 0.5 0.5 0.1 0.1\n",
             "line 1: has 5 columns, expected class cx cy width height confidence; wri",
         ),
+        ("yolo", YOLO, "0 1e308 0 1e308 1 1\n", "line 1: fields cx cy width height are no fractions"),
         ("yolo", YOLO, "0 50 40 10 10 1\n", "line 1: fields cx cy width height are no fractions of the image's width"),
         ("yolo", YOLO, "9" * 5000 + " 0.5 0.5 0.1 0.1 1\n", "line 1: field class is '9999"),
         ("ilsvrc", ILSVRC, "9" * 5000 + " 17 0.5 1 1 10 9\n", "line 1: field image_index is '9999"),
