@@ -14,7 +14,7 @@ from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.evaluation import Metric, explain
 from detector.evaluation import evaluate as judge
-from detector.evaluation.formats import read_detections, write_detections
+from detector.evaluation.formats import ReadDetections, read_detections, write_detections
 from detector.evaluation.running import remove_parts
 from detector.output import check_writable_file, write_json
 
@@ -47,6 +47,7 @@ def evaluate(
     detections: options.DetectionsOption = None,
     format: options.FormatOption = None,
     ignore_unknown_classes: options.IgnoreUnknownClassesOption = False,
+    keep_empty_boxes: options.KeepEmptyBoxesOption = False,
     compared: options.ComparedOption = None,
     metric: options.MetricOption = None,
     iou: options.IouOption = None,
@@ -76,7 +77,8 @@ def evaluate(
         "--split": split, "--annotations": annotations, "--class-map": class_map, "--blacklist": blacklist,
         "--skip-empty-boxes": skip_empty_boxes or None, "--config": config, "--proposals": proposals,
         "--model": models or None, "--ablation": ablation or None, "--detections": detections, "--format": format,
-        "--ignore-unknown-classes": ignore_unknown_classes or None, "--compare": compared, "--metric": metric,
+        "--ignore-unknown-classes": ignore_unknown_classes or None,
+        "--keep-empty-boxes": keep_empty_boxes or None, "--compare": compared, "--metric": metric,
         "--iou": iou, "--classes": classes, "--report": report, "--save-detections": save_detections,
         "--export": export, "--crops": crops, "--labels": labels,
     }  # fmt: skip
@@ -100,7 +102,7 @@ def evaluate(
         if given[mode] is not None:
             _refuse(given, {"--model", "--config", "--proposals", "--save-detections"}, f"{mode}, which runs no model")
     if detections is None and compared is None:
-        _refuse(given, {"--format", "--ignore-unknown-classes"}, "a model; it is for --detections and --compare")
+        _refuse(given, {"--format", "--ignore-unknown-classes", "--keep-empty-boxes"}, "a model, but with --detections")
     outputs = {"--json": json, "--save-detections": save_detections, "--report": report}
     _check_outputs(outputs, [annotations, class_map, blacklist, detections, config, *(compared or ()), *(models or ())])
     console = Console()
@@ -108,7 +110,12 @@ def evaluate(
     thresholds = None if iou is None else [_number(text) for text in split_names(iou, "--iou")]
     source = {"root": root, "annotations": annotations, "split": split, "classes": chosen, "class_map": class_map,
               "blacklist": blacklist, "skip_empty_boxes": skip_empty_boxes}  # fmt: skip
-    loose = ignore_unknown_classes or chosen is not None
+
+    def found_in(path: Path, data: DataSet) -> ReadDetections:
+        loose = ignore_unknown_classes or chosen is not None
+        return read_detections(
+            path, data.truth, format, ignore_unknown_classes=loose, keep_empty_boxes=keep_empty_boxes
+        )
 
     def read(class_names: Sequence[str] = VOC_CLASSES) -> DataSet:
         data = read_data_set(dataset, class_names=class_names, **source)  # type: ignore[arg-type]
@@ -119,12 +126,12 @@ def evaluate(
         if compared is not None:
             _refuse(given, {"--detections", "--report", "--export"}, "--compare")
             data = read()
-            files = [read_detections(file, data.truth, format, ignore_unknown_classes=loose) for file in compared]
+            files = [found_in(file, data) for file in compared]
             compare_files(console, data, compared, files, chosen_metric, thresholds, json)
             return
         if detections is not None:
             data = read()
-            found = read_detections(detections, data.truth, format, ignore_unknown_classes=loose)
+            found = found_in(detections, data)
         else:
             ran = run_model(console, read, model, config, proposals, device, save_detections, report is not None)
             if ran is None:  # another of torchrun's processes tells the result

@@ -113,6 +113,12 @@ IgnoreUnknownClassesOption = Annotated[
     bool,
     typer.Option("--ignore-unknown-classes", help="Leave out and count detections of classes that the data lacks."),
 ]
+KeepEmptyBoxesOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-empty-boxes", help="Count detections without width or height as false positives, as pycocotools does."
+    ),
+]
 SkipEmptyBoxesOption = Annotated[
     bool,
     typer.Option("--skip-empty-boxes", help="coco: leave out and count annotated boxes without width or height."),

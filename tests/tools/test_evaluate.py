@@ -15,6 +15,7 @@ from detector.data import VOC_CLASSES
 from detector.detections import Detections
 from detector.evaluation.formats import FORMATS
 from detector.images import Image as Photo
+from proposals import warm_up
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -55,6 +56,12 @@ def run(root: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled() -> None:
+    """The first use of Selective Search would say that it is compiled."""
+    warm_up()
 
 
 @pytest.fixture
@@ -415,6 +422,20 @@ def test_a_model_on_coco_is_judged_by_the_classes_it_knows(
     assert out.endswith("classes that the model does not know, not judged: kite\n")
     code, _, err = evaluated(capsys, "--dataset", "coco", "--annotations", annotations)
     assert (code, err) == (2, "error: give --root, the folder of the photos, or --detections\n")
+
+
+def test_empty_detections_of_coco_are_kept_on_request(
+    coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = json.loads(coco[1].read_text())
+    coco[1].write_text(json.dumps([found[0] | {"bbox": [0, 0, 0, 40], "score": 1}, *found]))
+    options = ("--dataset", "coco", "--annotations", coco[0], "--detections", coco[1])
+    code, _, err = evaluated(capsys, *options)
+    assert code == 2
+    assert "record 1" in err
+    code, out, _ = evaluated(capsys, *options, "--keep-empty-boxes")
+    assert code == 0
+    assert "AP 12.6" in out  # a false positive before the hit: half the precision up to half the recall
 
 
 def test_empty_boxes_of_coco_are_left_out_on_request(
