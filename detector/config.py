@@ -69,7 +69,7 @@ class PostprocessConfig:
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
     calibration: tuple[Positive, Finite] = (1.0, 0.0)
-    voting_iou: Fraction | None = 0.6
+    voting_iou: Fraction | None = 0.5
 
 
 Source = Literal["selective_search", "multibox", "both"]
@@ -201,7 +201,7 @@ class DetectorConfig:
     box_regression: bool = True
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
-    voting_iou: Fraction | None = 0.6
+    voting_iou: Fraction | None = 0.5
 
     def __post_init__(self) -> None:
         if not self.models:
