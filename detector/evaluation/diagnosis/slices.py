@@ -19,8 +19,8 @@ from detector.evaluation.matching import Matches
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import VOCMetric
 
-#: Sizes by area in square pixels: small below 32^2, medium below 96^2. An object of exactly 32^2 or 96^2 is in one of them
-#: here; in COCO's metric (`sizes.AREA_RANGES`) it is in both.
+#: Sizes by area in square pixels: small below 32^2, medium below 96^2. An object of exactly 32^2 or 96^2 is in one of
+#: them here; in COCO's metric (`sizes.AREA_RANGES`) it is in both.
 SIZES = ("small", "medium", "large")
 SIZE_LIMITS = (32.0**2, 96.0**2)
 
