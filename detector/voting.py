@@ -19,13 +19,15 @@ def vote_boxes(winners: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor, i
     Args:
         winners: (K,) indices into the boxes.
         boxes: (N, 4) xyxy; scores: (N,); labels: (N,) int64.
-        iou: a box votes, weighted by its score, if it overlaps the winner by at least this.
+        iou: a box votes, weighted by its score and its squared IoU (by the score alone in the paper: boxes come out
+            looser, 0.8 mAP less at IoU 0.7 and as much at 0.5), if it overlaps the winner by at least this.
     """
     voted = boxes[winners].clone()
     for label in labels[winners].unique():
         own = (labels[winners] == label).nonzero()[:, 0]
         others = labels == label
         weights = scores[others] * (scores[others] >= VOTING_SCORE * scores[winners[own], None])
-        weights = weights * (box_iou(voted[own], boxes[others]) >= iou)
+        overlaps = box_iou(voted[own], boxes[others])
+        weights = weights * (overlaps >= iou) * overlaps**2
         voted[own] = (weights @ boxes[others]) / weights.sum(dim=1, keepdim=True)
     return voted

@@ -27,9 +27,11 @@ def test_overlapping_boxes_of_a_class_are_suppressed_and_scores_descend():
     assert found.boxes[1].tolist() == [2, 0, 42, 40]
 
 
-def test_suppressed_boxes_vote_by_their_scores():
+def test_suppressed_boxes_vote_by_score_and_overlap():
     found = run(scores([[0.6, 0.0], [0.7, 0.0], [0.1, 0.8]]))
-    assert found.boxes[1].tolist() == pytest.approx([2 * 0.7 / 1.3, 0, 40 + 2 * 0.7 / 1.3, 40])
+    other = 0.6 * (38 / 42) ** 2
+    left = 2 * 0.7 / (0.7 + other)
+    assert found.boxes[1].tolist() == pytest.approx([left, 0, 40 + left, 40])
     assert found.boxes[[0, 2]].tolist() == [[50, 50, 90, 80]] * 2  # alone in their classes
     # Not without box regression, nor where they overlap less (IoU 38 / 42).
     boxes = RegionScores(torch.tensor([[0.6, 0.0], [0.7, 0.0]]), None)
