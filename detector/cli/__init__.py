@@ -5,35 +5,31 @@ Modules here import torch only inside their commands, so that `--help` answers a
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 
 import typer
 
-from detector.cli.benchmark import benchmark
-from detector.cli.classify import classify
-from detector.cli.convert import convert
-from detector.cli.detect import detect
-from detector.cli.evaluate import evaluate
-from detector.cli.propose import propose
-from detector.cli.train import train
 from detector.errors import InputError
 from proposals.memory import keep_freed_memory
 
-app = typer.Typer(
-    help="Object detection with a GoogLeNet: find objects in photos, propose boxes, classify, train, evaluate.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(detect)
-app.command()(evaluate)
-app.command()(propose)
-app.command()(train)
-app.command()(classify)
-app.command()(convert)
-app.command()(benchmark)
+_COMMANDS = ("detect", "evaluate", "propose", "train", "classify", "convert", "benchmark")
+
+
+def _app(commands: Iterable[str]) -> typer.Typer:
+    """The command line with these subcommands, each the function of its name in the module of its name."""
+    app = typer.Typer(
+        help="Object detection with a GoogLeNet: find objects in photos, propose boxes, classify, train, evaluate.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(lambda: None)  # a single subcommand would otherwise lose its name
+    for name in commands:
+        app.command()(getattr(import_module(f"detector.cli.{name}"), name))
+    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,12 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit codes: 0 all good, 2 something failed (one line on standard error says what), 130 interrupted.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # Only the module of the subcommand is imported, if one is named.
+    wanted = [name for name in _COMMANDS if [name] == list(arguments[:1])] or _COMMANDS
     keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
     try:
-        app(arguments, prog_name="detector")
+        _app(wanted)(arguments, prog_name="detector")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
