@@ -14,7 +14,7 @@ from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.evaluation import Metric, explain
 from detector.evaluation import evaluate as judge
-from detector.evaluation.formats import ReadDetections, read_detections, write_detections
+from detector.evaluation.formats import ReadDetections, check_format, read_detections, write_detections
 from detector.evaluation.running import remove_parts
 from detector.output import check_writable_file, write_json
 
@@ -104,6 +104,9 @@ def evaluate(
     if detections is None and compared is None:
         _refuse(given, {"--format", "--ignore-unknown-classes", "--keep-empty-boxes"}, "a model, but with --detections")
     outputs = {"--json": json, "--save-detections": save_detections, "--report": report}
+    if export is not None:
+        check_format(export[0])
+        outputs["--export"] = export[1]
     _check_outputs(outputs, [annotations, class_map, blacklist, detections, config, *(compared or ()), *(models or ())])
     console = Console()
     chosen = None if classes is None else split_names(classes, "--classes")
@@ -133,7 +136,8 @@ def evaluate(
             data = read()
             found = found_in(detections, data)
         else:
-            ran = run_model(console, read, model, config, proposals, device, save_detections, report is not None)
+            traced, own = report is not None, dataset == "voc" and chosen is None
+            ran = run_model(console, read, model, config, proposals, device, save_detections, traced, own)
             if ran is None:  # another of torchrun's processes tells the result
                 return
             data, found, model = ran
@@ -190,7 +194,8 @@ def _check_outputs(outputs: dict[str, Path | None], inputs: Iterable[Path | None
             continue
         if path.resolve() in taken:
             raise InputError(f"{option} {path}: {taken[path.resolve()]}; give another file")
-        check_writable_file(path, option)
+        if option != "--export" or not path.is_dir():  # some formats are folders
+            check_writable_file(path, option)
         taken[path.resolve()] = f"is the file of {option} too"
 
 

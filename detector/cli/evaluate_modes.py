@@ -29,18 +29,20 @@ def run_model(
     device: str,
     save: Path | None,
     trace: bool,
+    own_classes: bool,
 ) -> tuple[DataSet, ReadDetections, Path | None] | None:
-    """The detections of a model in the images of the data set that `read` gives for its class names, and its file.
+    """The detections of a model in the data set that `read` gives for class names, and the model's file.
 
-    None in all processes of torchrun but the first.
+    `own_classes`: other names may give another data set. None in all processes of torchrun but the first.
     """
-    # What is wrong with the data shows before a model is loaded; but perhaps its classes are the model's own.
+    # What is wrong with the data shows before a model is loaded; but the classes of VOC's layout may be that model's.
     data: DataSet | None = None
     try:
         data = read(VOC_CLASSES)
         _check_photos(data)
     except FaultyDataError:
-        pass
+        if not own_classes:
+            raise
     # They import torch, for which --help and --detections need not wait.
     from detector.pipeline import load_detector
     from detector.weights import DEFAULT_MODEL
@@ -93,7 +95,7 @@ def compare_files(
     (first, second), names = files, (str(paths[0]), str(paths[1]))
     result = compare(data.truth, first.table, second.table, metric, iou_thresholds, data.blacklist, names=names)
     console.result(result.table())
-    notes = list(dict.fromkeys(note for note in (*first.notes(), *second.notes())))
+    notes = list(dict.fromkeys((*first.notes(), *second.notes())))
     for note in (*data.notes, *notes):
         console.result(note)
     if json is not None:

@@ -112,6 +112,11 @@ class GroundTruth:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def rows_by_image(self) -> list[npt.NDArray[np.int64]]:
+        """Of each image the rows of its objects, in their order."""
+        ends = np.cumsum(np.bincount(self.images, minlength=len(self.image_ids)))
+        return np.split(np.argsort(self.images, kind="stable"), ends[:-1]) if len(ends) else []
+
     def first(self, count: int) -> Self:
         """The first `count` images with their objects."""
         return self.of_images(range(min(count, len(self.image_ids))))

@@ -100,29 +100,28 @@ def predict(
     known_classes(truth.class_names, detector.class_names, "the detector")
     detect = _traced(detector, truth, score) if trace else _plain(detector, score)
     indices = range(share[0], len(truth.image_ids), share[1])
+    kept = {} if store is None else {key: one for key, one in store.entries.items() if _is_done(one, trace)}
+    known = sum(str(truth.image_ids[i]) in kept for i in indices)
     predictions = []
-    keys = list(map(str, truth.image_ids))
-    waiting = [i for i in indices if store is None or not _is_done(store.entries.get(keys[i]), trace)]
-    bar = tqdm(total=len(indices), initial=len(indices) - len(waiting), desc="evaluate", unit="image",
-               disable=None if progress else True)  # fmt: skip
-    todo = set(waiting)
-    with bar:
+    with tqdm(total=len(indices), initial=known, desc="evaluate", unit="image",
+              disable=None if progress else True) as bar:  # fmt: skip
         for i in indices:
-            if i not in todo and store is not None:
-                predictions.append(from_entry(store.entries[keys[i]], truth.image_ids[i], detector.class_names))
+            key = str(truth.image_ids[i])
+            if key in kept:
+                predictions.append(from_entry(kept[key], truth.image_ids[i], detector.class_names))
                 continue
             prediction = _predict_one(detect, truth, i, folder / truth.files[i])
             if prediction.error is not None and progress:
                 tqdm.write(f"{prediction.image_id}: {prediction.error}", file=sys.stderr)
             if store is not None:
-                store.add(to_entry(prediction, keys[i]))
+                store.add(to_entry(prediction, key))
             predictions.append(prediction)
             bar.update()
     return predictions
 
 
-def _is_done(entry: Mapping[str, Any] | None, trace: bool) -> bool:
-    return entry is not None and "error" not in entry and (not trace or "objects" in entry)
+def _is_done(entry: Mapping[str, Any], trace: bool) -> bool:
+    return "error" not in entry and (not trace or "objects" in entry)
 
 
 _Detect = Callable[[Image, int], tuple[Detections, ObjectTraces | None]]
@@ -142,9 +141,11 @@ def _traced(detector: ImageDetector, truth: GroundTruth, score: float) -> _Detec
     same = same_classes(truth.class_names, detector.class_names)
     labels = np.array([place[same[name]] if name in same else -1 for name in truth.class_names], np.int64)
 
+    rows = truth.rows_by_image()
+
     def detect(image: Image, index: int) -> tuple[Detections, ObjectTraces]:
-        rows = truth.images == index
-        return detect_traced(detector, image, truth.boxes[rows], labels[truth.labels[rows]], score)
+        boxes, known = truth.boxes[rows[index]], labels[truth.labels[rows[index]]]
+        return detect_traced(detector, image, boxes, known, score)
 
     return detect
 
@@ -203,12 +204,11 @@ def joined_traces(predictions: Sequence[Prediction], truth: GroundTruth) -> Obje
     """The traces of all objects in the order of the data set; None if those of an image with objects are missing."""
     if all(prediction.traces is None for prediction in predictions):
         return None
-    places = {image_id: i for i, image_id in enumerate(truth.image_ids)}
+    rows_of = dict(zip(truth.image_ids, truth.rows_by_image(), strict=True))
     names: dict[str, int] = {}
     overlaps, sources, scores = np.zeros(len(truth)), np.full(len(truth), -1), np.zeros(len(truth))
     for prediction in predictions:
-        rows = np.flatnonzero(truth.images == places[prediction.image_id])
-        traces = prediction.traces
+        rows, traces = rows_of[prediction.image_id], prediction.traces
         if prediction.detections is None:  # failed: nothing was proposed
             continue
         if traces is None or len(traces) != len(rows):

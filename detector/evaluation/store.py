@@ -28,7 +28,7 @@ class ResultStore:
     def __init__(self, path: Path, made_by: dict[str, Any], process: int = 0) -> None:
         self.path = path
         self._made_by = json.loads(json.dumps(made_by))  # as it comes back from a file
-        self.entries = {entry["image"]: entry for part in parts_of(path) for entry in self._read(part)}
+        self.entries = self.gather()
         self._part = path.with_name(f"{path.name}.part-{process}")
         try:
             _drop_torn_line(self._part)
@@ -44,8 +44,13 @@ class ResultStore:
         self._append(entry)
 
     def gather(self) -> dict[str, dict[str, Any]]:
-        """The results of all processes so far, by image id."""
-        return {entry["image"]: entry for part in parts_of(self.path) for entry in self._read(part)}
+        """The results of all processes so far, by image id; of several of one image the one that tells most."""
+        entries: dict[str, dict[str, Any]] = {}
+        for entry in (entry for part in parts_of(self.path) for entry in self._read(part)):
+            # With another number of processes an image's second result may be in a part before that of its first.
+            if _tells(entry) >= _tells(entries.get(entry["image"], {"error": ""})):
+                entries[entry["image"]] = entry
+        return entries
 
     def close(self) -> None:
         """Closes this process' part; the results stay."""
@@ -90,6 +95,10 @@ class ResultStore:
                     what = "of other images, objects or classes"
                 return f"holds results of another evaluation ({what})"
         return "holds results of another evaluation"
+
+
+def _tells(entry: dict[str, Any]) -> tuple[bool, int]:
+    return "error" not in entry, len(entry)
 
 
 def parts_of(path: Path) -> list[Path]:

@@ -257,6 +257,8 @@ def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> No
         (["--class-map", "x"], "--class-map means nothing with --dataset voc; leave it out"),
         (["--format", "csv"], "--format means nothing with a model"),
         (["--json", "x.json", "--report", "./x.json"], "--report x.json: is the file of --json too; give another file"),
+        (["--detections", "x.json", "--export", "csv", "x.json"], "--export x.json: is what is read; give another"),
+        (["--export", "xml", "x"], "unknown format of detections 'xml', known are"),
         (["--detections", "x.json", "--json", "x.json"], "--json x.json: is what is read; give another file"),
         (["--dataset", "yolo"], "--dataset yolo needs --annotations: the data.yaml"),
         (["--dataset", "ilsvrc", "--annotations", "x"], "--dataset ilsvrc needs --split, the list file, and --class"),

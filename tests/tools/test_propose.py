@@ -366,7 +366,7 @@ def test_help_names_defaults_and_an_example(command, tmp_path):
     assert done.returncode == 0
     for words in ("SOURCE", "--method", "selective_search", "--preset", "fast", "runs/propose", "--report", "Example"):
         assert words in done.stdout
-    assert "detector.cli.propose" in imported(done.stderr)
+    assert "detector.cli.console" in imported(done.stderr)
     assert not imported(done.stderr) & {"torch", "torchvision", "numba"}
 
 

@@ -2,6 +2,14 @@
 
 from detector.evaluation.formats.own import read_predictions
 from detector.evaluation.formats.reading import ReadDetections, read_detections, write_detections
-from detector.evaluation.formats.recognition import FORMATS, Format
+from detector.evaluation.formats.recognition import FORMATS, Format, check_format
 
-__all__ = ["FORMATS", "Format", "ReadDetections", "read_detections", "read_predictions", "write_detections"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "ReadDetections",
+    "check_format",
+    "read_detections",
+    "read_predictions",
+    "write_detections",
+]

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Self
 
 from detector.data.ground_truth import GroundTruth
-from detector.errors import InputError
 from detector.evaluation.formats.coco import read_coco, write_coco
 from detector.evaluation.formats.collector import Collector
 from detector.evaluation.formats.csv import read_csv, write_csv
 from detector.evaluation.formats.ilsvrc import read_ilsvrc, write_ilsvrc
 from detector.evaluation.formats.own import read_own, write_own
 from detector.evaluation.formats.places import Key
-from detector.evaluation.formats.recognition import FORMATS, Format, recognise
+from detector.evaluation.formats.recognition import Format, check_format, recognise
 from detector.evaluation.formats.voc import read_voc, write_voc
 from detector.evaluation.formats.yolo import read_yolo, write_yolo
 from detector.evaluation.predictions import Prediction, detection_table, failures, joined_traces, mean_seconds
@@ -113,9 +112,7 @@ def read_detections(
             unknown ones are not ignored.
     """
     path = Path(path)
-    chosen = recognise(path, truth) if format is None else format
-    if chosen not in FORMATS:
-        raise InputError(f"unknown format of detections '{chosen}', known are {', '.join(FORMATS)}")
+    chosen = recognise(path, truth) if format is None else check_format(format)
     if chosen == "own":
         return _read_own(path, truth, ignore_unknown_classes)
     into = Collector(truth, keep_empty_boxes)
@@ -151,10 +148,9 @@ def write_detections(path: str | Path, table: DetectionTable, truth: GroundTruth
         InputError: the format is unknown or cannot hold the detections, they are not of `truth`, or the path cannot
             be written.
     """
-    if format not in FORMATS:
-        raise InputError(f"unknown format of detections '{format}', known are {', '.join(FORMATS)}")
+    writer = _WRITERS[check_format(format)]
     check_same_data(truth, table)
-    _WRITERS[format](Path(path), table, truth)
+    writer(Path(path), table, truth)
 
 
 _READERS: dict[Format, Callable[[Path, Collector], None]] = {

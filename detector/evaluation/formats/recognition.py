@@ -15,6 +15,13 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 _HEAD = 1 << 16
 
 
+def check_format(name: str) -> Format:
+    """The format of that name; InputError that lists the formats if it is none of them."""
+    if name not in FORMATS:
+        raise InputError(f"unknown format of detections '{name}', known are {', '.join(FORMATS)}")
+    return name
+
+
 def recognise(path: Path, truth: GroundTruth) -> Format:
     """The format of a file or folder, from the beginning of its content and the names of its files.
 

@@ -84,6 +84,12 @@ def test_some_of_the_images() -> None:
     assert len(truth.of_images([])) == 0
 
 
+def test_rows_by_image() -> None:
+    truth = GroundTruth(**(GOOD | {"image_ids": ("b", "a", "c"), "images": [1, 0, 1]}))
+    assert [rows.tolist() for rows in truth.rows_by_image()] == [[1], [0, 2], []]
+    assert truth.of_images([]).rows_by_image() == []
+
+
 def test_some_of_the_classes() -> None:
     truth = GroundTruth(**GOOD, class_ids=(17, 18), areas=[1, 2, 3])
     dogs = truth.of_classes(["dog"])

@@ -95,6 +95,20 @@ def test_a_name_with_the_marks_of_a_pattern(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["found1.json.part-0"]
 
 
+def test_the_result_that_tells_most_holds_in_whatever_part_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    with ResultStore(path, MADE_BY, 1) as store:
+        store.add(entry("a", error="no"))
+        store.add(entry("b", detections=[]))
+    with ResultStore(path, MADE_BY, 0) as store:
+        store.add(entry("a", detections=[]))
+        store.add(entry("b", detections=[], objects=[]))
+        assert store.gather() == {"a": entry("a", detections=[]), "b": entry("b", detections=[], objects=[])}
+    with ResultStore(path, MADE_BY, 2) as store:
+        store.add(entry("b", error="no"))
+        assert store.gather()["b"] == entry("b", detections=[], objects=[])
+
+
 def test_results_of_another_evaluation_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "found.json"
     ResultStore(path, MADE_BY).close()
