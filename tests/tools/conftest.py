@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from detector.cli import main
+from detector.data import VOC_CLASSES
 
 
 @pytest.fixture
@@ -42,3 +44,78 @@ def files() -> Callable[[Path], list[str]]:
         return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
     return names
+
+
+# Of `detector evaluate`
+
+
+@pytest.fixture
+def root(make_voc: Callable[..., Path]) -> Path:
+    return make_voc({"a": [("cat", (1, 1, 50, 40), 0)], "b": [], "c": [("dog", (1, 1, 20, 20), 0)]})
+
+
+@pytest.fixture
+def evaluate(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs `detector evaluate`; gives exit code, output and errors."""
+
+    def run(*options: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(["evaluate", *map(str, options)])
+        captured = capsys.readouterr()
+        code = caught.value.code
+        assert isinstance(code, int)
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def run(root: Path, evaluate: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
+    """The same on the data set `root`."""
+
+    def run(*options: object, split: str = "val") -> tuple[int, str, str]:
+        return evaluate("--root", root, "--split", split, *options)
+
+    return run
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Path:
+    """Detections as `detect --json` writes them: the cat is found, and on c something that is no dog."""
+
+    def entry(image: str, seconds: float, *detections: tuple[str, float, list[int]]) -> dict:
+        items = [
+            {"label": label, "category_id": VOC_CLASSES.index(label) + 1, "score": score, "box": box}
+            for label, score, box in detections
+        ]
+        return {"image": image, "width": 100, "height": 80, "seconds": seconds, "detections": items}
+
+    entries = [
+        entry("photos/c.jpg", 0.25, ("dog", 0.5, [50, 50, 60, 60]), ("dog", 0.25, [0, 0, 20, 20])),
+        entry("photos/a.jpg", 0.5, ("cat", 0.75, [0, 0, 50, 40])),
+        entry("photos/b.jpg", 0.75),
+    ]
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps(entries))
+    return path
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> tuple[Path, Path]:
+    """Annotations and detections in COCO's formats: of two cats one is found; kites are a class that VOC lacks."""
+    annotations, detections = tmp_path / "instances.json", tmp_path / "results.json"
+    objects = [(1, 7, 17, [0, 0, 50, 40]), (2, 0, 17, [0, 0, 20, 20]), (3, 0, 38, [5, 5, 20, 20])]
+    content = {
+        "images": [{"id": i, "file_name": f"{n}.jpg", "width": 100, "height": 80} for i, n in ((7, "a"), (0, "c"))],
+        "categories": [{"id": 38, "name": "kite"}, {"id": 17, "name": "cat"}, {"id": 62, "name": "chair"}],
+        "annotations": [
+            {"id": i, "image_id": image, "category_id": c, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            for i, image, c, box in objects
+        ],
+    }
+    annotations.write_text(json.dumps(content))
+    detections.write_text(json.dumps([
+        {"image_id": 7, "category_id": 17, "bbox": [0, 0, 50, 40], "score": 0.9},
+        {"image_id": 99, "category_id": 17, "bbox": [0, 0, 50, 40], "score": 0.9},
+    ]))  # fmt: skip
+    return annotations, detections

@@ -187,7 +187,7 @@ def test_help_does_not_load_torch_and_the_tool_is_the_command(name: str, monkeyp
         )
         texts.append(done.stdout)
         imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
-        assert f"detector.cli.{name}" in imported
+        assert "detector.cli.console" in imported  # by the module of the command
         assert not imported & {"torch", "torchvision"}
     assert texts[0] == texts[1]
     assert "--labels" in texts[0]
