@@ -14,7 +14,7 @@ import numpy.typing as npt
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.coco_engine import coco_curves
-from detector.evaluation.formatting import number, percent
+from detector.evaluation.formatting import mean_of_known, number, percent
 from detector.evaluation.matching import check_threshold
 from detector.evaluation.sizes import ALL, AREA_RANGES
 from detector.evaluation.table import DetectionTable, check_same_data
@@ -90,7 +90,7 @@ class COCOResult:
     @property
     def mean_ap(self) -> float:
         """mAP, which COCO calls AP: the mean over classes and IoU thresholds, 0 to 1; NaN if no class has objects."""
-        return _mean(self.average_precision())
+        return mean_of_known(self.average_precision())
 
     @property
     def summary(self) -> dict[str, float]:
@@ -102,9 +102,9 @@ class COCOResult:
         precisions = {"AP": (None, ALL), "AP50": (0.5, ALL), "AP75": (0.75, ALL), "APs": (None, "small"),
                       "APm": (None, "medium"), "APl": (None, "large")}  # fmt: skip
         return (
-            {name: _mean(self.average_precision(*chosen)) for name, chosen in precisions.items()}
-            | {f"AR{count}": _mean(self.average_recall(max_detections=count)) for count in self.max_detections}
-            | {f"AR{size[0]}": _mean(self.average_recall(size=size)) for size in _SIZES[1:]}
+            {name: mean_of_known(self.average_precision(*chosen)) for name, chosen in precisions.items()}
+            | {f"AR{count}": mean_of_known(self.average_recall(max_detections=count)) for count in self.max_detections}
+            | {f"AR{size[0]}": mean_of_known(self.average_recall(size=size)) for size in _SIZES[1:]}
         )
 
     def by_class(self) -> dict[str, dict[str, float]]:
@@ -146,7 +146,7 @@ class COCOResult:
         for label, (name, row) in enumerate(rows.items()):
             numbers = "  ".join(f"{percent(row[column]):>5}" for column in columns)
             lines.append(f"{name:{width}}  {self.objects[label]:7}  {self.detections[label]:10}  {numbers}")
-        means = "  ".join(f"{percent(_mean(np.array([row[c] for row in rows.values()]))):>5}" for c in columns)
+        means = "  ".join(f"{percent(mean_of_known(np.array([row[c] for row in rows.values()]))):>5}" for c in columns)
         lines += [f"{'mean':{width}}  {self.objects.sum():7}  {self.detections.sum():10}  {means}", ""]
         if absent := [name for name, count in zip(self.class_names, self.objects, strict=True) if not count]:
             lines.append(f"no objects, so not in the means: {', '.join(absent)}")
@@ -204,8 +204,3 @@ def coco_average_precision(
         detections=np.bincount(detections.labels, minlength=classes),
         images=len(truth.image_ids),
     )
-
-
-def _mean(values: npt.NDArray[np.float64]) -> float:
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else float("nan")

@@ -29,7 +29,6 @@ def explain(
     files: Mapping[str, str] | None = None,
     traces: ObjectTraces | None = None,
     photos: Path | None = None,
-    resamples: int = 1000,
 ) -> None:
     """Write the why-report of an evaluation, see `html.write_report`.
 
@@ -42,7 +41,6 @@ def explain(
         files: what went in, by what it is.
         traces: what became of the objects in the detector.
         photos: folder of the images, for pictures of the worst.
-        resamples: of the bootstrap of the intervals.
 
     Raises:
         InputError: the file cannot be written.
@@ -71,6 +69,6 @@ def explain(
             numbers=numbers,
             seconds_per_image=evaluation.seconds_per_image,
         ),
-        intervals=bootstrap_average_precision(judgements, curve, resamples=resamples),
+        intervals=bootstrap_average_precision(judgements, curve),
         photos=photos,
     )

@@ -1,6 +1,9 @@
-"""Numbers of a result for JSON and for tables."""
+"""Numbers of a result: their mean, and their forms in JSON and in tables."""
 
 import math
+
+import numpy as np
+import numpy.typing as npt
 
 
 def number(value: float) -> float | None:
@@ -11,3 +14,9 @@ def number(value: float) -> float | None:
 def percent(value: float) -> str:
     """A fraction in percent with one decimal; a dash for NaN."""
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def mean_of_known(values: npt.NDArray[np.float64]) -> float:
+    """The mean of the values that are not NaN; NaN if all are."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

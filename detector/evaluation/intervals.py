@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from detector.evaluation.formatting import number
+from detector.evaluation.formatting import mean_of_known, number
 from detector.evaluation.judgement import Judgement
 
 _FloatArray = npt.NDArray[np.float64]
@@ -48,14 +48,14 @@ class Intervals:
     def of(cls, judged: Judgement, estimate: _FloatArray, values: _FloatArray, confidence: float) -> Self:
         """From the (C,) values of the images and the (R, C) values of the resamples."""
         low, high = _percentiles(values, confidence)
-        means = np.array([_mean(row) for row in values])[:, np.newaxis]
+        means = np.array([mean_of_known(row) for row in values])[:, np.newaxis]
         (mean_low,), (mean_high,) = _percentiles(means, confidence)
         return cls(
             class_names=judged.class_names,
             ap=estimate,
             low=low,
             high=high,
-            mean_ap=_mean(estimate),
+            mean_ap=mean_of_known(estimate),
             mean_low=float(mean_low),
             mean_high=float(mean_high),
             images=judged.image_count,
@@ -106,11 +106,6 @@ def _percentiles(values: _FloatArray, confidence: float) -> tuple[_FloatArray, _
         tail = (1 - confidence) / 2
         low[there], high[there] = np.nanquantile(values[:, there], [tail, 1 - tail], axis=0)
     return low, high
-
-
-def _mean(values: _FloatArray) -> float:
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else float("nan")
 
 
 def _row(value: float, low: float, high: float) -> dict[str, float | None]:

@@ -78,8 +78,7 @@ class OverClasses:
 
         NaN where there is no such detection (precision) or no object (recall).
         """
-        # A detector's scores are 32-bit numbers: as such 0.7 is at least 0.7.
-        shown = [c.scores.astype(np.float32) >= np.float32(score) for c in self.classes.values()]
+        shown = [at_least(c.scores, score) for c in self.classes.values()]
         kept = sum(map(np.count_nonzero, shown))
         hits = sum(np.count_nonzero(c.true_positive[s]) for c, s in zip(self.classes.values(), shown, strict=True))
         objects = sum(c.objects for c in self.classes.values())
@@ -151,6 +150,11 @@ def class_results(judged: Judgement, metric: VOCMetric) -> dict[str, ClassResult
         hits = judged.true_positive[rows]
         classes[name] = ClassResult(average_precision(hits, total, metric), total, judged.scores[rows], hits)
     return classes
+
+
+def at_least(scores: npt.NDArray[np.float64], score: float) -> npt.NDArray[np.bool_]:
+    """Which scores reach `score`, compared as 32-bit numbers, which a detector's are: as such 0.7 is at least 0.7."""
+    return scores.astype(np.float32) >= np.float32(score)
 
 
 def average_precision(true_positive: npt.NDArray[np.bool_], objects: int, metric: VOCMetric) -> float:

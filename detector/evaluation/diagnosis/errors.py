@@ -22,8 +22,8 @@ from detector.evaluation.diagnosis.shared import (
     IntArray,
     class_average_precision,
     counted_objects,
-    mean_of_known,
 )
+from detector.evaluation.formatting import mean_of_known
 from detector.evaluation.matching import Matches, best_of_pairs, pairs_of_an_image
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import VOCMetric

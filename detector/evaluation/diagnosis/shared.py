@@ -8,7 +8,7 @@ import numpy.typing as npt
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.matching import Matches
 from detector.evaluation.table import DetectionTable
-from detector.evaluation.voc import VOCMetric, average_precision
+from detector.evaluation.voc import VOCMetric, at_least, average_precision
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -18,11 +18,6 @@ BoolArray = npt.NDArray[np.bool_]
 def counted_objects(truth: GroundTruth) -> BoolArray:
     """(N,) which objects count: those that are neither difficult nor a crowd."""
     return ~(truth.difficult | truth.crowd)
-
-
-def at_least(scores: FloatArray, score: float) -> BoolArray:
-    """Which scores reach `score`, compared as 32-bit numbers, which a detector's are (`VOCResult.at_score`)."""
-    return scores.astype(np.float32) >= np.float32(score)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,9 +64,3 @@ def class_average_precision(
     ends = np.cumsum(np.bincount(labels, minlength=len(objects)))
     parts = np.split(true_positive[by_class], ends[:-1])
     return np.array([average_precision(hits, int(n), metric) for hits, n in zip(parts, objects, strict=True)])
-
-
-def mean_of_known(values: FloatArray) -> float:
-    """The mean of the values that are not NaN; NaN if all are."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")

@@ -13,8 +13,8 @@ from detector.evaluation.diagnosis.shared import (
     Judged,
     class_average_precision,
     counted_objects,
-    mean_of_known,
 )
+from detector.evaluation.formatting import mean_of_known
 from detector.evaluation.matching import Matches
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import VOCMetric
