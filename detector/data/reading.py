@@ -86,24 +86,37 @@ def read_data_set(
     Raises:
         InputError: something that the layout needs is not named, or what its reader refuses.
     """
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        data = _read(layout, root, annotations, split, class_names, classes, class_map, blacklist, skip_empty_boxes)
+    data = replace(data, notes=(*data.notes, *(str(one.message) for one in told)))
+    return data if classes is None else data.of_classes(classes)
+
+
+def _read(
+    layout: Layout,
+    root: Path | None,
+    annotations: Path | None,
+    split: str | None,
+    class_names: Sequence[str],
+    classes: Sequence[str] | None,
+    class_map: Path | None,
+    blacklist: Path | None,
+    skip_empty_boxes: bool,
+) -> DataSet:
     if layout == "voc":
-        data = _voc(root, annotations, split, class_names, classes)
-    elif annotations is None:
+        return _voc(root, annotations, split, class_names, classes)
+    if annotations is None:
         raise InputError(f"--dataset {layout} needs --annotations: {_ANNOTATIONS[layout]}")
-    elif layout == "coco":
-        with warnings.catch_warnings(record=True) as told:
-            truth = read_coco(annotations, skip_empty_boxes)
-        notes = tuple(str(one.message) for one in told)
-        data = DataSet(truth=truth, name=annotations.name, folder=root, notes=notes)
-    elif layout == "yolo":
+    if layout == "coco":
+        return DataSet(truth=read_coco(annotations, skip_empty_boxes), name=annotations.name, folder=root)
+    if layout == "yolo":
         truth = read_yolo(annotations, split or "val")
         folder = root or read_yolo_config(annotations, split or "val").root
-        data = DataSet(truth=truth, name=split or "val", folder=folder)
-    else:
-        if split is None or class_map is None:
-            raise InputError("--dataset ilsvrc needs --split, the list file, and --class-map, the names of the synsets")
-        data = _ilsvrc(root, annotations, Path(split), class_map, blacklist)
-    return data if classes is None else data.of_classes(classes)
+        return DataSet(truth=truth, name=split or "val", folder=folder)
+    if split is None or class_map is None:
+        raise InputError("--dataset ilsvrc needs --split, the list file, and --class-map, the names of the synsets")
+    return _ilsvrc(root, annotations, Path(split), class_map, blacklist)
 
 
 _ANNOTATIONS = {"coco": "the JSON file", "yolo": "the data.yaml", "ilsvrc": "the folder of XML files"}

@@ -90,3 +90,15 @@ def test_what_ilsvrc_leaves_out_is_told(tmp_path: Path) -> None:
         "annotated objects of synsets that are no class, left out: n3 (1)",
         "1 pairs of an image and a class are on the blacklist",
     )
+
+
+def test_what_a_reader_warns_of_is_a_note_every_time(tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (10, 10)).save(tmp_path / "images/a.png")
+    (tmp_path / "labels/a.txt").write_text("0 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "data.yaml").write_text("val: images\nnames: [cat]\n")
+    for _ in range(2):
+        data = read_data_set("yolo", annotations=tmp_path / "data.yaml")
+        assert len(data.truth) == 1
+        assert len(data.notes) == 1
