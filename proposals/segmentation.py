@@ -11,10 +11,16 @@ WEIGHT_UNIT = 128
 _SIEVED = 256
 # A bound that no weight exceeds.
 _HIGHEST = np.float32(65535)
+_NO_EDGE = np.uint16(65535)
 
 
 def sorted_edges(planes: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """The edges of the 8-connected pixel graph, smoothed by `sigma`, in ascending weight.
+
+    Of three pixels that all touch each other the heaviest edge is left out, which spares three edges of five. When its
+    turn comes, its ends have long been joined by way of the third pixel, unless that belongs to a finished component
+    between them. The superpixels are nearly those of the whole graph: on photos of VOC07 (k 50 and 100) the adjusted
+    Rand index of the two is 0.99 on average, where 0.79 instead of 0.8 for `sigma` gives 0.82.
 
     Args:
         planes: (C, H, W) uint8, C at most 3.
@@ -52,14 +58,40 @@ def segment(
 
 @kernel
 def _sorted_edges(planes, unit):  # type: ignore[no-untyped-def]
-    channels, height, width = planes.shape
-    weights = np.empty((height, 4, width), np.uint16)
+    height, width = planes.shape[1:]
+    weights = _edge_weights(planes, unit)
+    # One entry more than edges: what is left out is written too, and overwritten by the next.
+    codes, listed = np.empty(4 * height * width + 1, np.uint32), np.empty(4 * height * width + 1, np.uint16)
+    kept = np.empty((4, width), np.uint8)
+    n = 0
+    for y in range(height):
+        _lightest(weights[y], weights[y + 1], weights[y + 2, 0], kept)
+        for direction in range(4):
+            row = weights[y + 1, direction, 1 : width + 1]
+            for x in range(width):
+                codes[n], listed[n] = (y * width + x) * 4 + direction, row[x]
+                n += np.int64(kept[direction, x])
     starts = np.zeros(65537, np.int64)
+    for e in range(n):
+        starts[listed[e] + 1] += 1
+    for w in range(65536):
+        starts[w + 1] += starts[w]
+    ordered = np.empty(n, np.uint32)
+    ends = starts.astype(np.int32)
+    for e in range(n):
+        ordered[ends[listed[e]]] = codes[e]
+        ends[listed[e]] += 1
+    return ordered, starts
+
+
+@kernel
+def _edge_weights(planes, unit):  # type: ignore[no-untyped-def]
+    """(H + 2, 4, W + 2) uint16: weights of the pixels' edges by direction, with a border; _NO_EDGE where none is."""
+    channels, height, width = planes.shape
+    weights = np.full((height + 2, 4, width + 2), _NO_EDGE, np.uint16)
     squares = np.empty(width, np.float32)
     for y in range(height):
-        for direction in range(4):
-            if direction > 0 and y + 1 == height:
-                continue
+        for direction in range(1 if y + 1 == height else 4):
             first = 1 if direction == 3 else 0
             last = width - 1 if direction == 0 or direction == 2 else width
             step = 1 if direction == 0 or direction == 2 else (-1 if direction == 3 else 0)
@@ -72,24 +104,42 @@ def _sorted_edges(planes, unit):  # type: ignore[no-untyped-def]
                 for x in range(sums.size):
                     difference = here[x] - there[x]
                     sums[x] += difference * difference
-            row = weights[y, direction, first:last]
+            row = weights[y + 1, direction, first + 1 : last + 1]
             for x in range(sums.size):
                 row[x] = np.uint16(np.sqrt(sums[x]) * unit)
-            for x in range(sums.size):
-                starts[row[x] + 1] += 1
-    for w in range(65536):
-        starts[w + 1] += starts[w]
-    codes = np.empty(starts[65536], np.uint32)
-    ends = starts.astype(np.int32)
-    for y in range(height):
-        for direction in range(1 if y + 1 == height else 4):
-            first = 1 if direction == 3 else 0
-            last = width - 1 if direction == 0 or direction == 2 else width
-            row = weights[y, direction]
-            for x in range(first, last):
-                codes[ends[row[x]]] = (y * width + x) * 4 + direction
-                ends[row[x]] += 1
-    return codes, starts
+    return weights
+
+
+@kernel
+def _lightest(above, here, right_below, kept):  # type: ignore[no-untyped-def]
+    """Which edges of a row of pixels are not the heaviest of a triangle; of equal ones a diagonal is.
+
+    Args:
+        above, here: (4, W + 2) weights of the row above and of this row.
+        right_below: (W + 2,) weights to the right in the row below.
+        kept: (4, W) uint8, the result.
+    """
+    width = kept.shape[1]
+    # Names: where the edge starts, relative to pixel x, and where it goes.
+    right, left_right = here[0, 1 : width + 1], here[0, :width]
+    down, left_down, right_down = here[1, 1 : width + 1], here[1, :width], here[1, 2:]
+    falling, left_falling = here[2, 1 : width + 1], here[2, :width]  # to the lower right
+    rising, right_rising = here[3, 1 : width + 1], here[3, 2:]  # to the lower left
+    below_right, below_left_right = right_below[1 : width + 1], right_below[:width]
+    above_down, above_right_down = above[1, 1 : width + 1], above[1, 2:]
+    above_falling, above_right_rising = above[2, 1 : width + 1], above[3, 2:]
+    for x in range(width):
+        limit_below = min(max(down[x], right_rising[x]), max(right_down[x], falling[x]))
+        limit_above = min(max(above_down[x], above_falling[x]), max(above_right_down[x], above_right_rising[x]))
+        kept[0, x] = (right[x] <= min(limit_below, limit_above)) & (right[x] != _NO_EDGE)
+    for x in range(width):
+        limit_right = min(max(right[x], right_rising[x]), max(below_right[x], falling[x]))
+        limit_left = min(max(left_right[x], left_falling[x]), max(below_left_right[x], rising[x]))
+        kept[1, x] = (down[x] <= min(limit_right, limit_left)) & (down[x] != _NO_EDGE)
+    for x in range(width):
+        kept[2, x] = falling[x] < min(max(right[x], right_down[x]), max(down[x], below_right[x]))
+    for x in range(width):
+        kept[3, x] = rising[x] < min(max(left_right[x], left_down[x]), max(down[x], below_left_right[x]))
 
 
 @kernel

@@ -22,7 +22,7 @@ from proposals.segmentation import segment, sorted_edges
 from proposals.types import Proposals
 
 # Part of the fingerprint: raise it whenever the boxes of any configuration change.
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 
 # An image much taller than wide is not enlarged to the working width: that would cost memory without end.
 _MAXIMUM_HEIGHT_TO_WORKING_WIDTH = 4
