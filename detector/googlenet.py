@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detector.backbone import Backbone
+from detector.fused import conv_relu, max_pool, max_pool_around
 
 IMAGENET_MEAN = (123.0, 117.0, 104.0)
 """Mean of the training images in RGB, 0..255 (Caffe: BGR 104, 117, 123)."""
@@ -75,7 +76,7 @@ class Conv(nn.Conv2d):
     """Convolution with bias and ReLU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(super().forward(x), inplace=True)
+        return conv_relu(self, x)
 
 
 class NormalisedConv(nn.Conv2d):
@@ -110,8 +111,7 @@ class Inception(nn.Module):
         self.pool_proj = conv(w.in_channels, w.pool_proj, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        # the input is never negative (ReLU, LRN and pools keep it so): padding with zeros leaves a maximum as it is
-        pooled = F.max_pool2d(F.pad(x, (self.dilation,) * 4), 3, stride=1, dilation=self.dilation)
+        pooled = max_pool_around(x, self.dilation)  # never negative: ReLU, LRN and pools keep it so
         return torch.cat(
             (
                 self.conv1x1(x),
@@ -121,11 +121,6 @@ class Inception(nn.Module):
             ),
             dim=1,
         )
-
-
-def max_pool(x: Tensor) -> Tensor:
-    """Caffe's 3x3/2 max pool: ceil mode, no padding."""
-    return F.max_pool2d(x, 3, stride=2, ceil_mode=True)
 
 
 class Trunk(Backbone):
@@ -182,7 +177,7 @@ class Trunk(Backbone):
         a = self.inception_4a(x)
         d = self.inception_4d(self.inception_4c(self.inception_4b(a)))
         e = self.inception_4e(d)
-        pooled = F.max_pool2d(e, 3, stride=1, padding=1) if self.dense else max_pool(e)
+        pooled = max_pool_around(e) if self.dense else max_pool(e)
         return a, d, self.inception_5b(self.inception_5a(pooled))
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 1024, ~H/stride, ~W/stride)

@@ -69,7 +69,7 @@ def pool_votes(maps: Tensor, regions: Regions, stride: float, offset: float, bin
     columns = columns * groups + bin_index
     # rows of the table (R, bins, 2 * SAMPLES, bins, 2 * SAMPLES): all pairs of a row and a column
     index = rows[:, :, :, None, None] + columns[:, None, None, :, :]
-    weights = row_weights[:, :, :, None, None] * column_weights[:, None, None, :, :] / groups
+    weights = row_weights[:, :, :, None, None] * (column_weights / groups)[:, None, None, :, :]
     # in float32: sums in bfloat16 lose what is small, in the gradient above all
     table = maps.reshape(batch * height * width * groups, channels // groups).to(weights.dtype)
     return F.embedding_bag(index.flatten(1), table, mode="sum", per_sample_weights=weights.flatten(1))
