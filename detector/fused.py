@@ -3,21 +3,47 @@
 The results are those of PyTorch's layers to the bit: only passes over memory are saved.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# oneDNN's convolution with what follows it; torch.compile emits it, and PyTorch has had it since 2.0.
-_CONVOLUTION = "_convolution_pointwise"
+# oneDNN's convolution with what follows it, and the order of weights that it computes with: torch.compile emits them,
+# and PyTorch has had them since 2.0.
+_OPERATORS = ("_convolution_pointwise", "_reorder_convolution_weight")
+_PACKED_SIZES = 4
 _INTEGERS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 
 
 def conv_relu(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """ReLU of a convolution with bias: one pass in inference on a CPU, two otherwise."""
-    if _inference(x) and _has_onednn(x) and x.dtype == conv.weight.dtype and isinstance(conv.padding, tuple):
-        geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        return torch.ops.mkldnn._convolution_pointwise(x, conv.weight, conv.bias, *geometry, "relu", [], "")  # type: ignore[no-any-return]
-    return F.relu(nn.Conv2d.forward(conv, x), inplace=True)
+    if not (_inference(x) and _has_onednn(x) and x.dtype == conv.weight.dtype and isinstance(conv.padding, tuple)):
+        return F.relu(nn.Conv2d.forward(conv, x), inplace=True)
+    geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
+    weight = _packed_weight(conv, x.shape, geometry)
+    return torch.ops.mkldnn._convolution_pointwise(x, weight, conv.bias, *geometry, "relu", [], "")
+
+
+def _packed_weight(conv: nn.Conv2d, shape: torch.Size, geometry: tuple[Any, ...]) -> Tensor:
+    packed: dict[torch.Size, Tensor] | None = getattr(conv, "packed", None)
+    if packed is None:
+        return conv.weight
+    weight = packed.get(shape)
+    if weight is None:
+        weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *geometry, shape)
+        if len(packed) >= _PACKED_SIZES:
+            packed.clear()
+        packed[shape] = weight
+    return weight
+
+
+def freeze(network: nn.Module) -> None:
+    """Lets a network's convolutions keep their weights in the order that the CPU computes with, for a few sizes of
+    images. The weights must not change afterwards."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.packed = {}  # type: ignore[assignment]
 
 
 def max_pool(x: Tensor) -> Tensor:
@@ -42,7 +68,7 @@ def _inference(x: Tensor) -> bool:
 
 
 def _has_onednn(x: Tensor) -> bool:
-    known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, _CONVOLUTION)
+    known = torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
     return known and x.dtype in (torch.float32, torch.bfloat16)
 
 

@@ -84,9 +84,7 @@ class Detector:
     @overload
     def __call__(self, images: Any, channels: str | None = None, score: float = 0.5) -> Detections: ...
 
-    def __call__(
-        self, images: Any, channels: str | None = None, score: float = 0.5
-    ) -> Detections | list[Detections]:
+    def __call__(self, images: Any, channels: str | None = None, score: float = 0.5) -> Detections | list[Detections]:
         """Detections of an image, or a list of them for a list of images.
 
         Args:

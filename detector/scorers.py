@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from detector.config import CropConfig, ModelConfig, RCNNConfig, ScoringHead
 from detector.crops import crop_windows, warp_windows
 from detector.errors import InputError
+from detector.fused import freeze
 from detector.images import Image
 from detector.network import RegionClassifier
 from detector.rcnn import CropClassifier, CropFeatures
@@ -93,6 +94,7 @@ class SharedScorer:
 
     def __init__(self, network: RegionClassifier, config: ModelConfig, dtype: torch.dtype) -> None:
         self.network = network.to(dtype).to(memory_format=torch.channels_last)
+        freeze(self.network)
         self.config, self.dtype = config, dtype
 
     @torch.inference_mode()
@@ -140,9 +142,7 @@ class SharedView:
         if head is None:
             raise InputError("the model has no MultiBox head; use Selective Search")
         found = head(self.features)
-        return to_proposals(
-            head.boxes(found.offsets)[0], found.logits[0], self.image_size, head.config.nms_iou, limit
-        )
+        return to_proposals(head.boxes(found.offsets)[0], found.logits[0], self.image_size, head.config.nms_iou, limit)
 
 
 class CropScorer:

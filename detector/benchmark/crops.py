@@ -78,9 +78,7 @@ class CropsReport:
         lines.append(f"{'crops a second':{width}}    median   slowest   fastest  repeats")
         for timing in self.timings:
             rates = (CROPS / seconds for seconds in (timing.median, max(timing.seconds), min(timing.seconds)))
-            lines.append(
-                f"{timing.name:{width}} {' '.join(f'{rate:9.1f}' for rate in rates)}  {len(timing.seconds):7}"
-            )
+            lines.append(f"{timing.name:{width}} {' '.join(f'{rate:9.1f}' for rate in rates)}  {len(timing.seconds):7}")
         lines.append("")
         lines += [one.line() for one in self.comparisons]
         lines += [f"not timed: {name} ({reason})" for name, reason in self.skipped.items()]

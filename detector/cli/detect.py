@@ -44,9 +44,7 @@ def detect(
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the results here as JSON.", show_default="none")
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the annotated pictures.")] = Path(
-        "runs/detect"
-    ),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the annotated pictures.")] = Path("runs/detect"),
     device: Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu or cuda.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:

@@ -125,7 +125,5 @@ SkipEmptyBoxesOption = Annotated[
 ]
 ExportOption = Annotated[
     tuple[str, Path] | None,
-    typer.Option(
-        metavar="FORMAT PATH", help=f"Write the detections as {', '.join(FORMATS)}.", show_default="none"
-    ),
+    typer.Option(metavar="FORMAT PATH", help=f"Write the detections as {', '.join(FORMATS)}.", show_default="none"),
 ]

@@ -158,9 +158,7 @@ class ProposeRun:
         self._proposer, self._max_boxes, self._draw, self._levels = proposer, max_boxes, draw, levels
         self._out, self._json, self._export, self._console = out, json, export, console
 
-    def __call__(
-        self, sources: list[str], limit: int | None, workers: int, processes: bool, cache: Path | None
-    ) -> int:
+    def __call__(self, sources: list[str], limit: int | None, workers: int, processes: bool, cache: Path | None) -> int:
         """The number of sources that failed."""
         from proposals import export_proposals
         from proposals.export import check_export, to_plain
@@ -205,9 +203,7 @@ class ProposeRun:
         from proposals import propose_files
 
         paths = [source.path for source in photos if source.path is not None]
-        results = propose_files(
-            paths, self._proposer, read_pixels, workers=workers, processes=processes, cache=cache
-        )
+        results = propose_files(paths, self._proposer, read_pixels, workers=workers, processes=processes, cache=cache)
         bar = self._console.progress(photos, "photo")
         for source, result in zip(bar, results, strict=True):
             if result.proposals is None:

@@ -36,9 +36,7 @@ class ILSVRCData:
     unannotated: tuple[str, ...]
 
 
-def read_ilsvrc(
-    annotations: Path, image_list: Path, class_map: Path, *, missing_is_empty: bool = False
-) -> ILSVRCData:
+def read_ilsvrc(annotations: Path, image_list: Path, class_map: Path, *, missing_is_empty: bool = False) -> ILSVRCData:
     """The objects in the images of a list.
 
     Args:

@@ -144,9 +144,7 @@ def _photos(root: Path) -> Path:
     return root / "JPEGImages" if (root / "JPEGImages").is_dir() else root
 
 
-def _ilsvrc(
-    root: Path | None, annotations: Path, image_list: Path, class_map: Path, blacklist: Path | None
-) -> DataSet:
+def _ilsvrc(root: Path | None, annotations: Path, image_list: Path, class_map: Path, blacklist: Path | None) -> DataSet:
     data = read_ilsvrc(annotations, image_list, class_map)
     notes = []
     if data.other_synsets:

@@ -98,9 +98,7 @@ class VOCDataset:
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            raise InputError(
-                f"{path}: no such annotation, but split '{self.split}' lists {image_id}"
-            ) from None
+            raise InputError(f"{path}: no such annotation, but split '{self.split}' lists {image_id}") from None
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 

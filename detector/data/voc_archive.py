@@ -77,9 +77,7 @@ def read_voc(
         def report(record: str, fault: str, name: str = name) -> None:
             faults.add(path, f"{name}, {record}" if record else name, fault)
 
-        found.append(
-            parse_annotation(content, labels, report, ignore_other_classes=ignore_other_classes, inside=False)
-        )
+        found.append(parse_annotation(content, labels, report, ignore_other_classes=ignore_other_classes, inside=False))
     faults.check()
     return GroundTruth(
         image_ids=ids,

@@ -58,9 +58,7 @@ def judge_coco(
     for threshold in iou_thresholds:
         # pycocotools asks for a hair less than 1 where 1 is asked, and gives the last of equally good objects.
         near = overlaps >= min(threshold, 1 - 1e-10)
-        objects = take_free_objects(
-            pairs[near & ~difficult & ~crowd], groups, len(truth), last_of_equals=True
-        )
+        objects = take_free_objects(pairs[near & ~difficult & ~crowd], groups, len(truth), last_of_equals=True)
         hits = objects >= 0
         left = near & difficult & ~hits[pairs.detections]
         others = take_free_objects(pairs[left], groups, len(truth), last_of_equals=True)

@@ -194,9 +194,7 @@ def _row(a: float, b: float, difference: float, interval: Interval | None) -> di
     return {**values, "interval": [interval.low, interval.high] if interval is not None and there else None}
 
 
-def _line(
-    name: str, width: int, objects: int, a: float, b: float, difference: float, interval: Interval | None
-) -> str:
+def _line(name: str, width: int, objects: int, a: float, b: float, difference: float, interval: Interval | None) -> str:
     if math.isnan(a):
         return f"{name:{width}}  {objects:7}  {'-':>5}  {'-':>5}  {'-':>6}"
     line = f"{name:{width}}  {objects:7}  {100 * a:5.1f}  {100 * b:5.1f}  {100 * difference:+6.1f}"

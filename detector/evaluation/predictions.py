@@ -218,9 +218,7 @@ def joined_traces(predictions: Sequence[Prediction], truth: GroundTruth) -> Obje
         numbers = np.array([names.setdefault(name, len(names)) for name in traces.source_names] + [-1])
         overlaps[rows], scores[rows] = traces.proposal_overlaps, traces.region_scores
         sources[rows] = numbers[traces.sources]
-    return ObjectTraces(
-        proposal_overlaps=overlaps, sources=sources, source_names=tuple(names), region_scores=scores
-    )
+    return ObjectTraces(proposal_overlaps=overlaps, sources=sources, source_names=tuple(names), region_scores=scores)
 
 
 def to_entry(prediction: Prediction, file: str) -> dict[str, Any]:

@@ -52,9 +52,7 @@ def trace_objects(proposals: Proposals, scored: RegionScores, boxes: np.ndarray,
     )
 
 
-def _best_score(
-    scored: RegionScores, regions: Tensor, label: int, box: Tensor, image_size: tuple[int, int]
-) -> float:
+def _best_score(scored: RegionScores, regions: Tensor, label: int, box: Tensor, image_size: tuple[int, int]) -> float:
     every = torch.arange(len(regions), device=regions.device)
     moved = moved_boxes(scored, regions, every, torch.full_like(every, label), image_size)
     covering = box_iou(moved, box[None])[:, 0] >= COVERED

@@ -20,7 +20,6 @@ TRAINING_SIDE_MULTIPLE = 64
 """Few sizes of training images, for the reason given in `detector.transforms`; it also varies their shape a little."""
 
 
-
 @dataclass(frozen=True)
 class Example:
     """One training image.

@@ -61,9 +61,7 @@ class RegionLosses:
 
 
 def region_losses(predictions: RegionPredictions, targets: RegionTargets) -> RegionLosses:
-    classification = F.cross_entropy(
-        predictions.class_logits, targets.labels, ignore_index=IGNORED, reduction="none"
-    )
+    classification = F.cross_entropy(predictions.class_logits, targets.labels, ignore_index=IGNORED, reduction="none")
     moved = F.smooth_l1_loss(predictions.offsets, targets.offsets, reduction="none").sum(dim=1)
     return RegionLosses(classification, torch.where(targets.labels > 0, moved, 0.0))
 

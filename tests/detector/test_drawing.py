@@ -82,9 +82,7 @@ def test_lines_and_letters_grow_with_the_photo():
     assert label_pixels[2] / label_pixels[0] == pytest.approx(64, rel=0.2)
 
 
-def placed(
-    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], boxes: list
-) -> list[tuple[int, int, int, int]]:
+def placed(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], boxes: list) -> list[tuple[int, int, int, int]]:
     """The label rectangles that a drawing uses, best first."""
     places = []
     original = drawing._place
@@ -143,8 +141,7 @@ def test_text_contrasts_with_its_label(label):
 
     def luminance(rgb: tuple[int, ...]) -> float:
         parts = [
-            value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-            for value in np.divide(rgb, 255)
+            value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in np.divide(rgb, 255)
         ]
         return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from detector.googlenet import TABLE_1, LocalResponseNorm, Trunk, max_pool
+from detector.fused import max_pool
+from detector.googlenet import TABLE_1, LocalResponseNorm, Trunk
 
 
 def test_module_outputs_follow_table_1():

@@ -93,8 +93,6 @@ def test_devices():
         resolve_device("cuda:99")
 
 
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_missing_gpu_is_said():
     with pytest.raises(InputError, match="finds no CUDA GPU"):

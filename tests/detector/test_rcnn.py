@@ -288,9 +288,7 @@ def test_average_of_offsets_for_all_classes_and_for_each():
     assert average_scores(members[1:2] * 2).offsets is None
 
 
-@pytest.mark.parametrize(
-    ("crops_that_fit", "expected"), [(0, 1), (0.9, 1), (1.1, 1), (5.5, 5), (16, 16), (1000, 16)]
-)
+@pytest.mark.parametrize(("crops_that_fit", "expected"), [(0, 1), (0.9, 1), (1.1, 1), (5.5, 5), (16, 16), (1000, 16)])
 def test_batch_on_a_cpu(crops_that_fit: float, expected: int, monkeypatch: pytest.MonkeyPatch):
     one = 224 * 224 * scorers._BYTES_PER_PIXEL
     monkeypatch.setattr(scorers, "_free_memory", lambda: int(8 * one * crops_that_fit))

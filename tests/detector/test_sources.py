@@ -64,9 +64,7 @@ def test_a_file_whose_name_looks_like_a_pattern(folder):
 
 
 def test_no_photo_comes_twice(folder):
-    assert listed(
-        ["album/b2.JPG", "album", "./album/a.png", str(folder / "album" / "a.png"), "album/*.png"]
-    ) == [
+    assert listed(["album/b2.JPG", "album", "./album/a.png", str(folder / "album" / "a.png"), "album/*.png"]) == [
         "album/b2.JPG",
         "album/a.png",
         "album/b10.jpg",

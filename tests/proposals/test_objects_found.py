@@ -74,5 +74,3 @@ def test_it_finds_more_than_the_package_selectivesearch(scene: tuple[np.ndarray,
     best = iou(objects, SelectiveSearch()(image).boxes).max(axis=1)
     assert (best >= 0.7).mean() > (best_of_rival >= 0.7).mean() > 0
     assert best.mean() > best_of_rival.mean()
-
-

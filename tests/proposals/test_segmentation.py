@@ -135,7 +135,8 @@ def test_edges_are_sorted_and_the_heaviest_of_triangles_left_out(planes: np.ndar
 def test_of_equal_weights_rows_come_first_then_directions_then_columns() -> None:
     codes, _ = sorted_edges(np.full((3, 2, 3), 50, np.uint8), sigma=0.8)
     edges = [(code // 4, code % 4) for code in codes.tolist()]
-    assert edges == [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1), (3, 0), (4, 0)]  # of equal edges the diagonals are left out
+    # Of equal edges of a triangle the diagonal is left out.
+    assert edges == [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1), (3, 0), (4, 0)]
 
 
 FLAT = [[0, 0, 0]] * 3

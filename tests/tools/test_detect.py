@@ -268,9 +268,7 @@ def test_wrong_options_are_one_line_before_any_work(arguments, message, detector
 
 
 @pytest.mark.parametrize("arguments", [("--json", "out/found.json"), ("--out", "out")])
-def test_a_place_without_permission_is_found_before_any_work(
-    arguments, detector, folder, capsys, monkeypatch
-):
+def test_a_place_without_permission_is_found_before_any_work(arguments, detector, folder, capsys, monkeypatch):
     def denied(**options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -378,9 +376,7 @@ def program(*arguments: str, interrupt_at: str = "") -> list[str]:
 
 def test_standard_input(folder):
     with open("a/x.jpg", "rb") as photo:
-        done = subprocess.run(
-            program("-", "--json", "found.json"), stdin=photo, capture_output=True, text=True
-        )
+        done = subprocess.run(program("-", "--json", "found.json"), stdin=photo, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "-: 2 objects in 150x60 pixels" in done.stdout
     assert json.loads(Path("found.json").read_text())[0]["image"] == "-"
@@ -451,6 +447,4 @@ def test_help_names_defaults_and_an_example_and_does_not_load_torch(command, tmp
 def test_the_tool_is_the_command(command, folder):
     done = subprocess.run([*command, "missing.jpg"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert (
-        done.stderr == "error: missing.jpg: no such file or folder; check the path\n1 of 1 sources failed\n"
-    )
+    assert done.stderr == "error: missing.jpg: no such file or folder; check the path\n1 of 1 sources failed\n"

@@ -61,9 +61,7 @@ def use_detector(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDetector], li
 def test_a_model(run: Run, use_detector: Callable, tmp_path: Path) -> None:
     loaded = use_detector(FakeDetector())
     result, saved = tmp_path / "result.json", tmp_path / "saved.json"
-    code, out, _ = run(
-        "--model", "my.safetensors", "--device", "cpu", "--json", result, "--save-detections", saved
-    )
+    code, out, _ = run("--model", "my.safetensors", "--device", "cpu", "--json", result, "--save-detections", saved)
     assert code == 0
     assert loaded == [(Path("my.safetensors"), "cpu")]
     content = json.loads(result.read_text())

@@ -119,9 +119,7 @@ def test_coco_without_images(coco: tuple[Path, Path], tmp_path: Path, evaluate: 
     assert content["split"] == "instances.json"
 
 
-def test_empty_detections_of_coco_are_kept_on_request(
-    coco: tuple[Path, Path], evaluate: Evaluate
-) -> None:
+def test_empty_detections_of_coco_are_kept_on_request(coco: tuple[Path, Path], evaluate: Evaluate) -> None:
     found = json.loads(coco[1].read_text())
     coco[1].write_text(json.dumps([found[0] | {"bbox": [0, 0, 0, 40], "score": 1}, *found]))
     options = ("--dataset", "coco", "--annotations", coco[0], "--detections", coco[1])
@@ -133,9 +131,7 @@ def test_empty_detections_of_coco_are_kept_on_request(
     assert "AP 12.6" in out  # a false positive before the hit: half the precision up to half the recall
 
 
-def test_empty_boxes_of_coco_are_left_out_on_request(
-    coco: tuple[Path, Path], evaluate: Evaluate
-) -> None:
+def test_empty_boxes_of_coco_are_left_out_on_request(coco: tuple[Path, Path], evaluate: Evaluate) -> None:
     content = json.loads(coco[0].read_text())
     content["annotations"][1]["bbox"] = [5, 5, 0, 9]
     coco[0].write_text(json.dumps(content))
@@ -181,9 +177,7 @@ def test_ilsvrc(root: Path, tmp_path: Path, evaluate: Evaluate) -> None:
 
 def test_stored_detections_need_no_torch(root: Path, found: Path) -> None:
     program = (
-        "import sys; from detector.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "finally: print('torch' in sys.modules)\n"
+        "import sys; from detector.cli import main\ntry: main(sys.argv[1:])\nfinally: print('torch' in sys.modules)\n"
     )
     arguments = ["evaluate", "--root", root, "--split", "val", "--detections", found]
     done = subprocess.run(

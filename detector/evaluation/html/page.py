@@ -71,34 +71,38 @@ def render_report(
     histogram, overlaps = sections.overlap_charts(diagnosis)
     objects, all_objects = sections.object_rows(truth, diagnosis)
     known = not np.isnan(diagnosis.result.mean_ap)
-    return _environment().get_template("report.html").render(
-        about=about,
-        truth=truth,
-        d=diagnosis,
-        intervals=intervals,
-        summary=summary(diagnosis),
-        precision_recall=diagnosis.result.at_score(diagnosis.score),
-        object_count=sum(result.objects for result in diagnosis.result.classes.values()),
-        left_out=int((truth.difficult | truth.crowd).sum()),
-        detection_count=len(detections),
-        absent=[name for name, result in diagnosis.result.classes.items() if not result.objects],
-        classes=sections.class_rows(diagnosis, intervals),
-        errors=sections.error_rows(diagnosis),
-        fate_names=[text.FATES[fate][0] for fate in Fate],
-        fates=sections.fate_tables(truth, diagnosis),
-        overlap_plot=histogram,
-        overlaps=overlaps,
-        objects=objects,
-        all_objects=all_objects,
-        confusion=sections.matrix_view(diagnosis),
-        frequent=diagnosis.confusion.most_frequent(10),
-        mean_curve=charts.mean_curve(diagnosis) if known else None,
-        large=charts.LARGE,
-        small=charts.SMALL,
-        square=charts.SQUARE,
-        calibration=charts.calibration_bars(diagnosis),
-        pictures=worst_pictures(truth, detections, diagnosis, None if photos is None else Path(photos), worst),
-        has_photos=photos is not None,
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            about=about,
+            truth=truth,
+            d=diagnosis,
+            intervals=intervals,
+            summary=summary(diagnosis),
+            precision_recall=diagnosis.result.at_score(diagnosis.score),
+            object_count=sum(result.objects for result in diagnosis.result.classes.values()),
+            left_out=int((truth.difficult | truth.crowd).sum()),
+            detection_count=len(detections),
+            absent=[name for name, result in diagnosis.result.classes.items() if not result.objects],
+            classes=sections.class_rows(diagnosis, intervals),
+            errors=sections.error_rows(diagnosis),
+            fate_names=[text.FATES[fate][0] for fate in Fate],
+            fates=sections.fate_tables(truth, diagnosis),
+            overlap_plot=histogram,
+            overlaps=overlaps,
+            objects=objects,
+            all_objects=all_objects,
+            confusion=sections.matrix_view(diagnosis),
+            frequent=diagnosis.confusion.most_frequent(10),
+            mean_curve=charts.mean_curve(diagnosis) if known else None,
+            large=charts.LARGE,
+            small=charts.SMALL,
+            square=charts.SQUARE,
+            calibration=charts.calibration_bars(diagnosis),
+            pictures=worst_pictures(truth, detections, diagnosis, None if photos is None else Path(photos), worst),
+            has_photos=photos is not None,
+        )
     )
 
 

@@ -102,9 +102,7 @@ def _picture(
         height=size[1],
         boxes=tuple(_box(kind, box, number, scale, size) for kind, box, number in boxes) if jpeg else (),
         found=len(found),
-        missed=tuple(
-            (n, _missed_words(truth, diagnosis, int(row))) for n, row in zip(numbers, missed, strict=False)
-        ),
+        missed=tuple((n, _missed_words(truth, diagnosis, int(row))) for n, row in zip(numbers, missed, strict=False)),
         wrong=tuple(
             (n, _wrong_words(truth, detections, diagnosis, int(row)))
             for n, row in zip(numbers[len(missed) :], wrong, strict=True)

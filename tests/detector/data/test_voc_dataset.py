@@ -213,9 +213,7 @@ def test_missing_image(root: Path) -> None:
     dataset = VOCDataset(root, "val")
     with pytest.raises(InputError) as caught:
         dataset[1]
-    assert message_of(caught) == (
-        f"{root / 'JPEGImages/000002.jpg'}: no such image, but split 'val' lists 000002"
-    )
+    assert message_of(caught) == (f"{root / 'JPEGImages/000002.jpg'}: no such image, but split 'val' lists 000002")
     assert len(dataset.annotations(1)) == 0
 
 
@@ -277,10 +275,7 @@ def test_wrong_root(root: Path) -> None:
         VOCDataset(root / "none", "val")
     with pytest.raises(InputError) as caught:
         VOCDataset(root.parent, "val")
-    assert (
-        f"holds no folder JPEGImages; give the folder that holds JPEGImages; {root} holds it"
-        in message_of(caught)
-    )
+    assert f"holds no folder JPEGImages; give the folder that holds JPEGImages; {root} holds it" in message_of(caught)
 
 
 @pytest.mark.skipif("VOC_ROOT" not in os.environ, reason="VOC_ROOT does not name a PASCAL VOC 2007 folder")

@@ -212,7 +212,6 @@ def test_several_folders_whose_images_share_a_name(root: Path) -> None:
     assert truth.images.tolist() == [1, 1, 3]
 
 
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -89,9 +89,7 @@ def test_eight_images_are_learned_by_heart(draw: Callable[..., Path], tmp_path: 
     """Every object is covered, by as many boxes as there are objects."""
     root = draw(EIGHT)
     head = {"form": form, "priors": 8, "grids": [4, 2], "shapes": 2, "channels": 16}
-    recipe = with_steps(
-        150, batch=8, model={"size": 64, "head": head}, parts={"probability": 0.0}, photometric=0.0
-    )
+    recipe = with_steps(150, batch=8, model={"size": 64, "head": head}, parts={"probability": 0.0}, photometric=0.0)
     trainer(root, tmp_path / "run", recipe).run()
     proposer = load_multibox(tmp_path / "run/model.safetensors", 2, torch.device("cpu"))
     found = evaluate_proposals(proposer, VOCDataset(root, "val")).evaluation.coverage()

@@ -55,9 +55,7 @@ def test_a_batch_is_divided_by_its_objects():
         multibox_loss(head(), predictions(torch.full((1, 3, 4), 0.02), logits), [truth], config)
         for truth in (two, one, none)
     ]
-    together = multibox_loss(
-        head(), predictions(torch.full((3, 3, 4), 0.02), logits * 3), [two, one, none], config
-    )
+    together = multibox_loss(head(), predictions(torch.full((3, 3, 4), 0.02), logits * 3), [two, one, none], config)
     expected = sum(part.total.item() * count for part, count in zip(parts, (2, 1, 1), strict=True)) / 3
     assert together.total.item() == pytest.approx(expected)
 
@@ -70,7 +68,10 @@ def test_what_is_matched(matching: str):
     offsets[0, 2] = truth.boxes[0] - PRIORS[2]
     offsets[0, 0] = 5.0
     found = multibox_loss(
-        head(), predictions(offsets, [[0.0] * 3]), [truth], MultiBoxLossConfig(matching=matching)  # type: ignore
+        head(),
+        predictions(offsets, [[0.0] * 3]),
+        [truth],
+        MultiBoxLossConfig(matching=matching),  # type: ignore
     )
     assert found.boxes.item() == pytest.approx(0.0 if matching == "predictions" else 0.5 * (3 * 5.0**2 + 4.9**2))
 
@@ -89,9 +90,7 @@ def test_offsets_in_units_of_the_prior():
     wanted = encode_offsets(PRIORS[:1], truth.boxes)
     off = torch.tensor([0.5, 0.0, 0.0, 0.25])
     made = head("centre_size")
-    found = multibox_loss(
-        made, predictions((wanted + off).expand(1, 3, 4), [[0.0] * 3]), [truth], MultiBoxLossConfig()
-    )
+    found = multibox_loss(made, predictions((wanted + off).expand(1, 3, 4), [[0.0] * 3]), [truth], MultiBoxLossConfig())
     assert found.boxes.item() == pytest.approx(0.5 * (0.5**2 + 0.25**2), rel=1e-5)
     torch.testing.assert_close(made.boxes(wanted.expand(1, 3, 4))[0, 0], truth.boxes[0])
 
@@ -112,9 +111,7 @@ def test_only_the_hardest_negatives(negatives: int | None, count: int):
 def test_difficult_objects_are_neutral():
     """Neither is a prior given to one, nor is the box that lies on it held to be wrong."""
     truth = objects((0.0, 0.0, 0.5, 0.5), (0.5, 0.5, 1.0, 1.0), difficult=(True, False))
-    found = multibox_loss(
-        head(), predictions(torch.zeros(1, 3, 4), [[1.0, 0.0, -2.0]]), [truth], MultiBoxLossConfig()
-    )
+    found = multibox_loss(head(), predictions(torch.zeros(1, 3, 4), [[1.0, 0.0, -2.0]]), [truth], MultiBoxLossConfig())
     assert found.confidences.item() == pytest.approx(softplus(0.0) + softplus(-2.0))
     assert found.boxes.item() == 0
 

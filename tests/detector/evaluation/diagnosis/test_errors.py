@@ -190,9 +190,7 @@ row = st.tuples(st.integers(0, 1), side, side, st.integers(1, 4), st.integers(1,
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    st.lists(st.tuples(row, st.booleans()), max_size=6), st.lists(row, max_size=10), st.sampled_from(VOC_METRICS)
-)
+@given(st.lists(st.tuples(row, st.booleans()), max_size=6), st.lists(row, max_size=10), st.sampled_from(VOC_METRICS))
 def test_properties(objects: list, found: list, metric: VOCMetric) -> None:
     def boxed(label: int, x: int, y: int, width: int, height: int) -> Row:
         return label, (x, y, x + width, y + height)

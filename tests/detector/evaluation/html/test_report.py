@@ -135,9 +135,7 @@ def test_names_cannot_become_html(full: tuple, tmp_path: Path) -> None:
     truth = dataclasses.replace(truth, class_names=names, image_ids=ids, files=ids)
     detections = dataclasses.replace(detections, class_names=names, image_ids=ids)
     traces = dataclasses.replace(traces_of(truth), source_names=(evil, "multibox"))
-    about = About(
-        title=evil, data=evil, files={evil: evil}, versions={evil: evil}, excluded={evil: evil}, date=evil
-    )
+    about = About(title=evil, data=evil, files={evil: evil}, versions={evil: evil}, excluded={evil: evil}, date=evil)
     html = render_report(
         truth, detections, diagnose(truth, detections, traces=traces), about, photos=tmp_path,
         intervals=intervals_of(truth),
