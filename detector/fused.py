@@ -48,6 +48,8 @@ def freeze(network: nn.Module) -> None:
 
 def max_pool(x: Tensor) -> Tensor:
     """Caffe's 3x3/2 max pool: ceil mode, no padding. `x` (B, C, H, W) is never negative."""
+    if torch.compiler.is_exporting():  # no ceil mode, which symbolic sizes do not get through
+        return F.max_pool2d(F.pad(x, (0, 1, 0, 1)), 3, stride=2)
     if not _quick(x) or min(x.shape[2:]) < 2:
         return F.max_pool2d(x, 3, stride=2, ceil_mode=True)
     values = x.view(_INTEGERS[x.dtype])
@@ -56,6 +58,10 @@ def max_pool(x: Tensor) -> Tensor:
 
 def max_pool_around(x: Tensor, dilation: int = 1) -> Tensor:
     """3x3/1 max pool of the same size as `x` (B, C, H, W), which is never negative."""
+    if torch.compiler.is_exporting():  # no dilation, for which other engines have slow pools
+        x, d = F.pad(x, (dilation,) * 4), dilation
+        x = torch.maximum(torch.maximum(x[:, :, : -2 * d], x[:, :, d:-d]), x[:, :, 2 * d :])
+        return torch.maximum(torch.maximum(x[..., : -2 * d], x[..., d:-d]), x[..., 2 * d :])
     if not _quick(x):
         # padding with zeros leaves a maximum as it is
         return F.max_pool2d(F.pad(x, (dilation,) * 4), 3, stride=1, dilation=dilation)

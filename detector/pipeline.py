@@ -34,9 +34,10 @@ class Detector:
             default what that says.
         postprocess: NMS; by default as the first model's configuration says.
         box_regression: False leaves the boxes as they are proposed.
+        engine: what runs the networks: "torch", "onnx" or an exported .onnx file (`detector.engines.make_engine`).
 
     Raises:
-        InputError: the models have different classes, or the device cannot be used.
+        InputError: the models have different classes, or the device or the engine cannot be used.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Detector:
         postprocess: PostprocessConfig | None = None,
         box_regression: bool = True,
         source: Source | None = None,
+        engine: str = "torch",
     ) -> None:
         models = [models] if isinstance(models, Model) else list(models)
         if not models:
@@ -63,15 +65,19 @@ class Detector:
         self.class_names = first.class_names
         self.device = resolve_device(device)
         self.dtype = fast_dtype(str(self.device))
-        self.scorers = tuple(make_scorer(model, self.device, self.dtype) for model in models)
+        self.scorers = tuple(make_scorer(model, self.device, self.dtype, engine) for model in models)
         self.proposer: Proposer = proposer or _make_proposer(self.scorers, first.config, source)
         self.postprocess = postprocess or first.config.postprocess
         self.box_regression = box_regression
+        self.engine = engine
 
     @property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with all that the detections of an image depend on."""
-        parts = [self.proposer.fingerprint, repr(self.postprocess), str(self.box_regression), str(self.dtype)]
+        engine = self.engine
+        if Path(engine).is_file():
+            engine = hashlib.blake2b(Path(engine).read_bytes(), digest_size=16).hexdigest()
+        parts = [self.proposer.fingerprint, repr(self.postprocess), str(self.box_regression), str(self.dtype), engine]
         for scorer in self.scorers:
             parts += [weights_hash(scorer.network), repr(scorer.config)]
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
@@ -168,6 +174,7 @@ def load_detector(
     device: str = "auto",
     config: str | Path | None = None,
     source: Source | None = None,
+    engine: str = "torch",
 ) -> Detector:
     """A detector from a model file, by default the one that comes with the package (VOC's 20 classes).
 
@@ -175,21 +182,23 @@ def load_detector(
         model: a model file, or the name of an installed model: "voc07".
         config: a YAML file of a `DetectorConfig`, such as `configs/paper.yaml`, in place of `model`.
         source: of the regions: "selective_search", "multibox" or "both"; by default the model's.
+        engine: what runs the networks: "torch", "onnx", or an .onnx file that `detector export` wrote from the model.
 
     Raises:
-        InputError: the model file, the configuration or the device cannot be used; one line that says why.
+        InputError: the model file, the configuration, the device or the engine cannot be used; one line that says why.
     """
     if config is None:
-        return Detector(load_model(model), device, source=source)
+        return Detector(load_model(model), device, source=source, engine=engine)
     if source is not None:
         raise InputError("give proposals or a configuration, which names its own, not both")
     if model is not None:
         raise InputError("give a model or a configuration, which names its models, not both")
     path = Path(config)
-    return assemble(parse(DetectorConfig, read_yaml(path, "configurations are in configs/"), str(path)), path, device)
+    parsed = parse(DetectorConfig, read_yaml(path, "configurations are in configs/"), str(path))
+    return assemble(parsed, path, device, engine)
 
 
-def assemble(config: DetectorConfig, path: Path, device: str = "auto") -> Detector:
+def assemble(config: DetectorConfig, path: Path, device: str = "auto", engine: str = "torch") -> Detector:
     """The detector that a configuration describes.
 
     Args:
@@ -226,6 +235,7 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto") -> Detect
         PostprocessConfig(config.nms_iou, config.max_detections, voting_iou=config.voting_iou),
         config.box_regression,
         "selective_search",
+        engine,
     )
     proposers: list[Proposer] = []
     source = config.multibox_model

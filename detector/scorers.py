@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from detector.config import CropConfig, ModelConfig, RCNNConfig, ScoringHead
 from detector.crops import crop_windows, warp_windows
+from detector.engines import Engine, ImageMaps, make_engine
 from detector.errors import InputError
-from detector.fused import freeze
 from detector.images import Image
 from detector.network import RegionClassifier
 from detector.rcnn import CropClassifier, CropFeatures
@@ -60,14 +60,23 @@ class RegionScorer(Protocol):
         ...
 
 
-def make_scorer(model: Model, device: torch.device, dtype: torch.dtype) -> RegionScorer:
-    """The scorer for a model of either kind; the model itself is left as it is."""
+def make_scorer(model: Model, device: torch.device, dtype: torch.dtype, engine: str = "torch") -> RegionScorer:
+    """The scorer for a model of either kind; the model itself is left as it is.
+
+    Args:
+        engine: what runs the pass over the image (`detector.engines.make_engine`).
+
+    Raises:
+        InputError: the model cannot detect, or the engine cannot run it.
+    """
     network, config = copy.deepcopy(model.network).eval().requires_grad_(False).to(device), model.config
     if isinstance(network, RegionClassifier) and isinstance(config, ModelConfig):
-        return SharedScorer(network, config, dtype)
+        return SharedScorer(network, config, make_engine(engine, model, network, dtype))
     if isinstance(network, CropClassifier) and isinstance(config, RCNNConfig):
         if config.head != "softmax" and not network.svm_weight.any():
             raise InputError("the model has no SVMs: its training did not come to its end; use head softmax")
+        if engine != "torch":
+            raise InputError(f"engine {engine} is for models for regions; this one sees crops, which torch runs")
         return CropScorer(network, config, dtype)
     raise InputError(f"a model for {model.kind} cannot detect; give one for regions or crops")
 
@@ -92,10 +101,8 @@ def calibrate(log_odds: Tensor, calibration: tuple[float, float]) -> Tensor:
 class SharedScorer:
     """Judges boxes by one pass of the network over the whole image."""
 
-    def __init__(self, network: RegionClassifier, config: ModelConfig, dtype: torch.dtype) -> None:
-        self.network = network.to(dtype).to(memory_format=torch.channels_last)
-        freeze(self.network)
-        self.config, self.dtype = config, dtype
+    def __init__(self, network: RegionClassifier, config: ModelConfig, engine: Engine) -> None:
+        self.network, self.config, self.engine = network, config, engine
 
     @torch.inference_mode()
     def view(self, image: Image) -> "SharedView":
@@ -103,9 +110,8 @@ class SharedScorer:
         size = (image.width, image.height)
         wanted = input_size(*size, self.config.input.short_side, self.config.input.long_side)
         device = self.network.mean.device
-        inputs = to_input(image.pixels, wanted)[None].to(device, self.dtype)
         scale = torch.from_numpy(box_scale(size, wanted)).to(device)
-        return SharedView(self, size, scale, self.network.features(inputs))
+        return SharedView(self, size, scale, self.engine(to_input(image.pixels, wanted)[None].to(device)))
 
 
 @dataclass(frozen=True)
@@ -115,19 +121,18 @@ class SharedView:
     Attributes:
         image_size: (width, height) in pixels.
         scale: (4,) by which boxes are multiplied to lie on the network's input.
-        features: (1, C, h, w) of the trunk.
+        maps: of the network, for this one image.
     """
 
     scorer: SharedScorer
     image_size: tuple[int, int]
     scale: Tensor
-    features: Tensor
+    maps: ImageMaps
 
     @torch.inference_mode()
     def score(self, boxes: Tensor) -> RegionScores:
         network, calibration = self.scorer.network, self.scorer.config.postprocess.calibration
-        maps = network.vote_maps(self.features)
-        predictions = network.classify(maps, Regions.of_images([boxes * self.scale]))
+        predictions = network.classify(self.maps.votes, Regions.of_images([boxes * self.scale]))
         log_odds = predictions.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
         return RegionScores(calibrate(log_odds, calibration), predictions.offsets[:, None])
 
@@ -141,7 +146,7 @@ class SharedView:
         head = self.scorer.network.multibox
         if head is None:
             raise InputError("the model has no MultiBox head; use Selective Search")
-        found = head(self.features)
+        found = head(self.maps.features.to(head.reduce.weight.dtype))
         return to_proposals(head.boxes(found.offsets)[0], found.logits[0], self.image_size, head.config.nms_iou, limit)
 
 

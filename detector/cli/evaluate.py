@@ -8,7 +8,7 @@ import typer
 from detector.cli import evaluate_options as options
 from detector.cli.console import Console
 from detector.cli.evaluate_modes import ablate, compare_files, evaluate_classifier, run_model
-from detector.cli.options import ProposalsOption, split_names
+from detector.cli.options import EngineOption, ProposalsOption, split_names
 from detector.data.reading import DataSet, read_data_set
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
@@ -27,6 +27,7 @@ _USES = {
     "ilsvrc": {"--split", "--annotations", "--class-map", "--blacklist"},
     "yolo": {"--split", "--annotations"},
 }
+_OF_A_MODEL = {"--model", "--config", "--proposals", "--engine", "--save-detections"}
 _OF_SOME_LAYOUTS = set().union(*_USES.values(), {"--crops", "--labels"})
 
 
@@ -58,6 +59,7 @@ def evaluate(
     save_detections: options.SaveDetectionsOption = None,
     export: options.ExportOption = None,
     device: options.DeviceOption = "auto",
+    engine: EngineOption = "torch",
 ) -> None:
     """Measure a model, or the detections of any detector, on an annotated data set.
 
@@ -76,7 +78,8 @@ def evaluate(
     given: dict[str, object] = {
         "--split": split, "--annotations": annotations, "--class-map": class_map, "--blacklist": blacklist,
         "--skip-empty-boxes": skip_empty_boxes or None, "--config": config, "--proposals": proposals,
-        "--model": models or None, "--ablation": ablation or None, "--detections": detections, "--format": format,
+        "--model": models or None, "--engine": None if engine == "torch" else engine,
+        "--ablation": ablation or None, "--detections": detections, "--format": format,
         "--ignore-unknown-classes": ignore_unknown_classes or None,
         "--keep-empty-boxes": keep_empty_boxes or None, "--compare": compared, "--metric": metric,
         "--iou": iou, "--classes": classes, "--report": report, "--save-detections": save_detections,
@@ -100,7 +103,11 @@ def evaluate(
         return
     for mode in ("--detections", "--compare"):
         if given[mode] is not None:
-            _refuse(given, {"--model", "--config", "--proposals", "--save-detections"}, f"{mode}, which runs no model")
+            _refuse(
+                given,
+                {"--model", "--config", "--proposals", "--engine", "--save-detections"},
+                f"{mode}, which runs no model",
+            )
     if detections is None and compared is None:
         _refuse(given, {"--format", "--ignore-unknown-classes", "--keep-empty-boxes"}, "a model, but with --detections")
     outputs = {"--json": json, "--save-detections": save_detections, "--report": report}
@@ -137,7 +144,7 @@ def evaluate(
             found = found_in(detections, data)
         else:
             traced, own = report is not None, dataset == "voc" and chosen is None
-            ran = run_model(console, read, model, config, proposals, device, save_detections, traced, own)
+            ran = run_model(console, read, model, config, proposals, engine, device, save_detections, traced, own)
             if ran is None:  # another of torchrun's processes tells the result
                 return
             data, found, model = ran

@@ -26,6 +26,7 @@ def run_model(
     model: Path | None,
     config: Path | None,
     proposals: Source | None,
+    engine: str,
     device: str,
     save: Path | None,
     trace: bool,
@@ -50,7 +51,7 @@ def run_model(
 
     warm_up(console.result)
     model = model or (DEFAULT_MODEL if config is None else None)
-    detector = load_detector(model, device, config, proposals)
+    detector = load_detector(model, device, config, proposals, engine)
     data = read(detector.class_names) if data is None else data
     same = known_classes(data.truth.class_names, detector.class_names, "the model")
     with_objects = {data.truth.class_names[label] for label in set(data.truth.labels.tolist())}

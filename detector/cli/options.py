@@ -14,6 +14,11 @@ ProposalsOption = Annotated[
     ),
 ]
 
+EngineOption = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="What runs the network: torch, onnx, or a file that `detector export` wrote."),
+]
+
 
 def split_names(text: str, option: str) -> list[str]:
     """The names in "a, b,c". Raises `InputError` that names the option if there is none."""
