@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from detector.backbones import make_backbone
 from detector.config import NetworkConfig
 from detector.regions import Regions, pool_votes
+from detector.transforms import normalise
 from proposals.multibox.network import MultiBoxHead
 
 
@@ -53,7 +54,7 @@ class RegionClassifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in 0..255 -> the trunk's features (B, C, h, w)."""
-        return self.trunk(((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last))
+        return self.trunk(normalise(images, self.mean, self.std))
 
     def vote_maps(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, h, w, bins * bins * votes)."""

@@ -45,23 +45,71 @@ def _selectivesearch(pixels: np.ndarray) -> Callable[[], object]:
     return lambda: proposer(pixels)
 
 
-def _faster_rcnn(pixels: np.ndarray) -> Callable[[], object]:
-    from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+def _opencv(pixels: np.ndarray) -> Callable[[], object]:
+    try:
+        proposer = make_proposer("opencv", "fast")
+    except ValueError as error:
+        raise ImportError(str(error)) from None
+    return lambda: proposer(pixels)
 
+
+def _torchvision(name: str) -> Callable[[np.ndarray], Callable[[], object]]:
+    def load(pixels: np.ndarray) -> Callable[[], object]:
+        from torchvision.models import detection
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = getattr(detection, name)(weights=None, weights_backbone=None).eval()
+
+        @torch.inference_mode()
+        def run() -> object:
+            return network([torch.from_numpy(pixels).permute(2, 0, 1).float() / 255])
+
+        return run
+
+    return load
+
+
+def _yolo(pixels: np.ndarray) -> Callable[[], object]:
+    try:
+        from ultralytics import YOLO
+    except ImportError as error:
+        raise ImportError(f"{error.name} is not installed: pip install ultralytics") from None
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None).eval()
+        network = YOLO("yolo11n.yaml")  # random weights
+    return lambda: network.predict(pixels[:, :, ::-1], imgsz=640, verbose=False)
 
-    @torch.inference_mode()
-    def run() -> object:
-        return network([torch.from_numpy(pixels).permute(2, 0, 1).float() / 255])
 
-    return run
+def _onnx(pixels: np.ndarray) -> Callable[[], object]:
+    from detector.errors import InputError
+    from detector.images import Image
+    from detector.pipeline import load_detector
+
+    try:
+        detector = load_detector(device="cpu", engine="onnx")
+    except InputError as error:
+        raise ImportError(str(error)) from None
+    return lambda: detector.look(Image(pixels, "photo"))
 
 
 RIVALS = (
     Rival("selectivesearch (scale 500, sigma 0.9, min_size 10)", STAGES["propose"], _selectivesearch, slow=True),
+    Rival("opencv selective search, fast", STAGES["propose"], _opencv, slow=True),
+    Rival("the installed model's trunk by ONNX Runtime", STAGES["look"], _onnx),
     # Random weights tell the time of the network; its last NMS has nothing to sort out then, which favours it.
-    Rival("torchvision fasterrcnn_mobilenet_v3_large_320_fpn", DETECTION, _faster_rcnn),
+    Rival("torchvision fasterrcnn_resnet50_fpn", DETECTION, _torchvision("fasterrcnn_resnet50_fpn"), slow=True),
+    Rival(
+        "torchvision fasterrcnn_mobilenet_v3_large_fpn",
+        DETECTION,
+        _torchvision("fasterrcnn_mobilenet_v3_large_fpn"),
+        slow=True,
+    ),
+    Rival(
+        "torchvision fasterrcnn_mobilenet_v3_large_320_fpn",
+        DETECTION,
+        _torchvision("fasterrcnn_mobilenet_v3_large_320_fpn"),
+    ),
+    Rival("torchvision ssdlite320_mobilenet_v3_large", DETECTION, _torchvision("ssdlite320_mobilenet_v3_large")),
+    Rival("ultralytics yolo11n", DETECTION, _yolo),
 )
-"""The package `selectivesearch` from PyPI; Faster R-CNN in float32 with random weights."""
+"""Selective Search of PyPI and of OpenCV; ONNX Runtime; detectors in float32 with random weights."""

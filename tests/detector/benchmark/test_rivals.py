@@ -43,8 +43,23 @@ def test_a_rival_is_timed_without_its_loading(clock: FakeClock, image: Image) ->
     assert Rival("rival", "detect", load, slow=True).task(image.pixels, 2, clock).repeats == 2
 
 
+FASTER_RCNN = next(rival for rival in RIVALS if rival.name.endswith("320_fpn"))
+
+
 def test_the_rivals() -> None:
-    assert [(rival.against, rival.slow) for rival in RIVALS] == [("detect: proposals", True), ("detect", False)]
+    against = [(rival.against, rival.slow) for rival in RIVALS]
+    assert against[:3] == [("detect: proposals", True), ("detect: proposals", True), ("detect: trunk", False)]
+    assert against[3:] == [("detect", True)] * 2 + [("detect", False)] * 3
+    assert len({rival.name for rival in RIVALS}) == len(RIVALS)
+
+
+def test_what_is_not_installed_says_so(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ultralytics", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for rival in RIVALS:
+        if "yolo" in rival.name or "ONNX" in rival.name:
+            with pytest.raises(ImportError, match="pip install"):
+                rival.load(image.pixels)
 
 
 def test_selectivesearch_gets_the_photo(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,12 +89,12 @@ def test_faster_rcnn_gets_the_photo(image: Image, monkeypatch: pytest.MonkeyPatc
     # The real one takes seconds to make; that torchvision has it, with these arguments, is checked below.
     monkeypatch.setattr("torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn", Network)
     state = torch.get_rng_state()
-    RIVALS[1].load(image.pixels)()
+    FASTER_RCNN.load(image.pixels)()
     assert torch.equal(torch.get_rng_state(), state)
     expected = torch.from_numpy(image.pixels.transpose(2, 0, 1) / np.float32(255))
     torch.testing.assert_close(inputs, [expected])
 
 
 def test_the_real_faster_rcnn_runs(image: Image) -> None:
-    (result,) = RIVALS[1].load(image.pixels)()
+    (result,) = FASTER_RCNN.load(image.pixels)()
     assert {"boxes", "scores"} <= result.keys()
