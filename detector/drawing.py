@@ -57,9 +57,7 @@ def _contrast(colour: str) -> str:
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "white"
 
 
-def _draw_box(
-    draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], colour: str, line: int
-) -> None:
+def _draw_box(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], colour: str, line: int) -> None:
     """The frame lies on the inner edge of the box; thin lines of contrast show it on any background."""
     x1, y1, x2, y2 = round(box[0]), round(box[1]), round(box[2]) - 1, round(box[3]) - 1
     x2, y2 = max(x1, x2), max(y1, y2)

@@ -163,22 +163,37 @@ def test_photos_of_the_same_name(detector, folder):
     arguments = ("a/x.jpg", "b/x.jpg", "c/X.JPG", "d/x-2.jpg", "e")
     names = ["X-3.jpg", "x-2-2.jpg", "x-2.jpg", "x-4.jpg", "x.jpg"]
     for _ in range(2):
-        assert run(*arguments) == 0
+        assert run(*arguments, "--overwrite") == 0
         assert files(folder / "runs" / "detect") == names
     for path in (folder / "runs" / "detect").iterdir():
         path.unlink()
     (folder / "a" / "x.jpg").write_bytes(b"broken")
-    assert run(*arguments) == 2
+    assert run(*arguments, "--overwrite") == 2
     assert files(folder / "runs" / "detect") == names[:-1]
 
 
-def test_a_rerun_replaces_its_picture(detector, folder):
-    assert run("b/y.png") == 0
-    before = Path("runs/detect/y.png").read_bytes()
-    Path("runs/detect/y.png").write_bytes(b"old")
-    assert run("b/y.png") == 0
-    assert Path("runs/detect/y.png").read_bytes() == before
-    assert files(folder / "runs") == ["detect/y.png"]
+def test_nothing_is_replaced_without_being_asked(detector, folder, capsys):
+    assert run("b/y.png", "--out", "drawn", "--json", "found.json") == 0
+    before = Path("drawn/y.png").read_bytes()
+    Path("drawn/y.png").write_bytes(b"old")
+    for arguments, message in (
+        (("--out", "drawn"), "drawn/y.png: is there already; --overwrite replaces it"),
+        (("--json", "found.json"), "--json found.json: is there already; --overwrite replaces it"),
+    ):
+        assert run("b/y.png", "--quiet", *arguments) == 2
+        assert capsys.readouterr().err.startswith(f"error: {message}")
+    assert Path("drawn/y.png").read_bytes() == b"old"
+    assert run("b/y.png", "--out", "drawn", "--json", "found.json", "--overwrite") == 0
+    assert Path("drawn/y.png").read_bytes() == before
+    assert files(folder / "drawn") == ["y.png"]
+
+
+def test_the_folder_that_is_not_named_is_a_new_one(detector, folder):
+    for _ in range(3):
+        assert run("b/y.png") == 0
+    assert files(folder / "runs") == ["detect-2/y.png", "detect-3/y.png", "detect/y.png"]
+    assert run("b/x.jpg", "--overwrite") == 0
+    assert files(folder / "runs" / "detect") == ["x.jpg", "y.png"]
 
 
 def test_failures_do_not_stop_the_others(detector, folder, capsys):
@@ -232,7 +247,7 @@ def test_quiet_prints_errors_only(detector, folder, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert len(captured.err.splitlines()) == 2
-    assert files(folder / "runs") == ["detect/x.jpg"]
+    assert files(folder / "runs") == ["detect-2/x.jpg", "detect/x.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +305,7 @@ def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
 
     monkeypatch.setattr(sys.modules["detector.pipeline"], "load_detector", load_detector)
     Path("found.json").write_text("earlier")
-    assert run("a/x.jpg", "--model", "none.safetensors", "--json", "found.json") == 2
+    assert run("a/x.jpg", "--model", "none.safetensors", "--json", "found.json", "--overwrite") == 2
     assert capsys.readouterr().err == "error: none.safetensors: no such file\n"
     assert Path("found.json").read_text() == "earlier"
 
@@ -298,7 +313,7 @@ def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
 def test_a_picture_that_cannot_be_written(detector, folder, capsys):
     """The disk refuses one picture: that photo counts as failed, its detections are kept."""
     Path("runs/detect/x.jpg").mkdir(parents=True)
-    assert run("a/x.jpg", "b/y.png", "--json", "found.json") == 2
+    assert run("a/x.jpg", "b/y.png", "--json", "found.json", "--overwrite") == 2
     assert "error: runs/detect/x.jpg: cannot be written (Is a directory)" in capsys.readouterr().err
     assert len(json.loads(Path("found.json").read_text())) == 2
     assert files(folder / "runs") == ["detect/y.png"]
@@ -311,9 +326,9 @@ def test_interrupted(detector, folder, capsys):
 
     detector.before = interrupt
     assert run("a/x.jpg", "b", "--json", "found.json") == 130
-    assert "interrupted: 1 of 3 photos are done, their results kept" in capsys.readouterr().err
+    assert "interrupted: 1 of 3 sources are done, their results kept; --resume goes on" in capsys.readouterr().err
     assert [entry["image"] for entry in json.loads(Path("found.json").read_text())] == ["a/x.jpg"]
-    assert files(folder / "runs") == ["detect/x.jpg"]
+    assert files(folder / "runs") == ["detect/unfinished.jsonl", "detect/x.jpg"]
 
 
 def test_interrupted_while_a_picture_is_written(detector, folder, monkeypatch):
@@ -325,7 +340,7 @@ def test_interrupted_while_a_picture_is_written(detector, folder, monkeypatch):
 
     monkeypatch.setattr(PillowImage.Image, "save", interrupted_save)
     assert run("a/x.jpg", "--json", "found.json") == 130
-    assert files(folder / "runs") == []
+    assert files(folder / "runs") == ["detect/unfinished.jsonl"]
     assert len(json.loads(Path("found.json").read_text())) == 1
 
 
@@ -394,7 +409,7 @@ def test_an_interrupt_signal(folder):
         text=True,
     )
     assert done.returncode == 130
-    assert done.stderr == "interrupted: 1 of 3 photos are done, their results kept\n"
+    assert done.stderr == "interrupted: 1 of 3 sources are done, their results kept; --resume goes on\n"
     assert len(json.loads(Path("found.json").read_text())) == 1
 
 
