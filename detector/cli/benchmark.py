@@ -20,26 +20,58 @@ if TYPE_CHECKING:
 def benchmark(
     image: Annotated[
         Path | None,
-        typer.Option(metavar="PHOTO", help="Photo to detect on.", show_default="one of 500x375 pixels"),
+        typer.Option(
+            metavar="PHOTO",
+            help="Photo to detect on.",
+            show_default="one of 500x375 pixels",
+            rich_help_panel="What is measured",
+        ),
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Model file (.safetensors).", show_default="the installed model"),
+        typer.Option(
+            metavar="PATH",
+            help="Model file (.safetensors).",
+            show_default="the installed model",
+            rich_help_panel="What is measured",
+        ),
     ] = None,
-    repeats: Annotated[int, typer.Option(metavar="N", help="How often to detect.")] = 10,
-    threads: Annotated[int, typer.Option(metavar="N", help="Threads of PyTorch and OpenCV.")] = 2,
-    rivals: Annotated[bool, typer.Option(help="Time other software too, as far as it is installed.")] = True,
+    repeats: Annotated[int, typer.Option(metavar="N", help="How often to detect.", rich_help_panel="How")] = 10,
+    threads: Annotated[
+        int, typer.Option(metavar="N", help="Threads of PyTorch and OpenCV.", rich_help_panel="How")
+    ] = 2,
+    rivals: Annotated[
+        bool, typer.Option(help="Time other software too, as far as it is installed.", rich_help_panel="How")
+    ] = True,
     proposals: Annotated[
-        bool, typer.Option("--proposals", help="Measure Selective Search alone, beside other implementations.")
+        bool,
+        typer.Option(
+            "--proposals",
+            help="Measure Selective Search alone, beside other implementations.",
+            rich_help_panel="What is measured",
+        ),
     ] = False,
     crops: Annotated[
-        bool, typer.Option("--crops", help="Measure the classification of crops (R-CNN), beside other GoogLeNets.")
+        bool,
+        typer.Option(
+            "--crops",
+            help="Measure the classification of crops (R-CNN), beside other GoogLeNets.",
+            rich_help_panel="What is measured",
+        ),
     ] = False,
     evaluators: Annotated[
-        bool, typer.Option("--evaluators", help="Measure the evaluators, beside pycocotools and others.")
+        bool,
+        typer.Option(
+            "--evaluators",
+            help="Measure the evaluators, beside pycocotools and others.",
+            rich_help_panel="What is measured",
+        ),
     ] = False,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the result to this file.", show_default="none")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the result to this file.", show_default="none", rich_help_panel="Results"
+        ),
     ] = None,
 ) -> None:
     """Measure how long detection takes on this machine: its stages, the start of the program, its memory.
@@ -51,7 +83,9 @@ def benchmark(
     image, workers and memory. With --crops it measures crops a second and the memory of 2,000 regions. With
     --evaluators it measures COCO's, VOC's and ILSVRC's metrics on made-up detections in 5,000 images.
 
-    Example: detector benchmark --image photo.jpg --json benchmark.json
+    Example:
+
+        detector benchmark --image photo.jpg --json benchmark.json
     """
     if proposals + crops + evaluators > 1:
         raise InputError("--proposals, --crops and --evaluators are measurements by themselves; give one")

@@ -122,10 +122,10 @@ def detect(
     Ctrl-C; what was found until then is kept, and the same command with --resume goes on. Ctrl-C is also how a
     camera ends.
 
-    \b
     Examples:
-      detector detect photos/ dog.jpg --score 0.6 --classes person,dog --json found.json
-      detector detect clip.mp4 --frame-step 5 --jsonl found.jsonl
+
+        detector detect photos/ dog.jpg --score 0.6 --classes person,dog --json found.json
+        detector detect clip.mp4 --frame-step 5 --jsonl found.jsonl
     """
     names = None if classes is None else tuple(split_names(classes, "--classes"))
     selection = Selection.parse(score or [], names, max_detections)

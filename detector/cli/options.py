@@ -10,7 +10,9 @@ from detector.errors import InputError
 ProposalsOption = Annotated[
     Source | None,
     typer.Option(
-        help="Where regions come from: Selective Search, the model's MultiBox, or both.", show_default="the model's"
+        help="Where regions come from: Selective Search, the model's MultiBox, or both.",
+        show_default="the model's",
+        rich_help_panel="Model",
     ),
 ]
 
