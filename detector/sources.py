@@ -132,7 +132,7 @@ class _Finder:
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
-            if folder is not None and not path.is_absolute():
+            if folder is not None and str(folder / path) != str(path):
                 return self._named(str(folder / path), None)
             if self._videos and argument.isascii() and argument.isdigit() and len(argument) < 4:
                 return [Video(None, int(argument))]

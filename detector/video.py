@@ -78,7 +78,7 @@ class VideoReader:
         else:
             _check_file(video.path)
             with _quiet():
-                self._capture = cv2.VideoCapture(str(video.path))
+                self._capture = cv2.VideoCapture(str(video.path), _backend())
         if not self._capture.isOpened():
             self.close()
             if video.path is None:
@@ -200,7 +200,7 @@ class VideoWriter:
         self._writer = None
         try:
             with _quiet():
-                check = _opencv().VideoCapture(str(self._temporary))
+                check = _opencv().VideoCapture(str(self._temporary), _backend())
                 playable = check.grab()
                 check.release()
             if not playable:
@@ -243,6 +243,13 @@ def _opencv() -> Any:
     import cv2
 
     return cv2
+
+
+def _backend() -> int:
+    """FFmpeg where there is one: what OpenCV tries after it prints on the terminal, and takes "%02d" for a number."""
+    cv2 = _opencv()
+    code: int = cv2.CAP_FFMPEG if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG) else cv2.CAP_ANY
+    return code
 
 
 @contextmanager
