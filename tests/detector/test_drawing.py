@@ -128,7 +128,7 @@ def test_labels_of_a_crowd_never_overlap_and_leave_the_photo_to_be_seen(size, fe
 def test_a_label_hides_no_other_object_where_it_need_not():
     """Above the lower box is the upper one; below it there is room."""
     labels = placed((400, 400), [[100, 200, 300, 300], [100, 150, 300, 199]])
-    x1, y1, x2, y2 = labels[0].place
+    x1, y1, x2, _ = labels[0].place
     assert y1 >= 300 or x1 >= 300 or x2 <= 100
 
 
@@ -159,8 +159,7 @@ def test_text_contrasts_with_its_label(label):
 
     def luminance(rgb: tuple[int, ...]) -> float:
         parts = [
-            value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-            for value in np.divide(rgb, 255)
+            value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in np.divide(rgb, 255)
         ]
         return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
 
@@ -181,16 +180,19 @@ def test_colours_are_fixed_by_class():
     assert len({class_colour(number) for number in range(1, 81)}) == 80, "COCO's classes"
 
 
+MACHADO = {
+    "all cones": np.eye(3).tolist(),
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
 def test_colours_of_voc_classes_are_told_apart_by_colour_blind_readers():
     """Also as those see them who lack the red, green or blue cones (Machado et al., 2009): no two are alike."""
     linear = np.array([ImageColor.getrgb(class_colour(number)) for number in range(1, 21)]) / 255
     linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
-    for name, matrix in (
-        ("all", np.eye(3)),
-        ("protanopia", [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
-        ("deuteranopia", [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]),
-        ("tritanopia", [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]]),
-    ):  # fmt: skip
+    for name, matrix in MACHADO.items():
         seen = np.clip(linear @ np.transpose(matrix), 0, 1)
         seen = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
         lab = rgb2lab(seen[None])[0]
