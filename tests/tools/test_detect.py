@@ -6,14 +6,17 @@ import re
 import subprocess
 import sys
 import types
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
 from detector.cli import main
+from detector.config import PostprocessConfig
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.images import Image
@@ -28,6 +31,7 @@ class RuleDetector:
     class_names = CLASSES
 
     def __init__(self) -> None:
+        self.postprocess = PostprocessConfig()
         self.seen: list[str] = []
         self.before: Callable[[Image], None] = lambda image: None
 
@@ -72,6 +76,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write_photo(path: Path, size: tuple[int, int] = (60, 40)) -> None:
     path.parent.mkdir(exist_ok=True)
     PillowImage.new("RGB", size, (40, 90, 160)).save(path)
+
+
+def clip(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
+    for _ in range(4):
+        writer.write(np.full((48, 64, 3), 90, np.uint8))
+    writer.release()
 
 
 def run(*arguments: str) -> int:
@@ -152,6 +164,65 @@ def test_score_classes_model_and_device_are_passed_on(detector, folder, capsys):
     assert "dog" in (out := capsys.readouterr().out)
     assert "cat" not in out
     assert "1 object in" in out
+
+
+def test_scores_of_classes_and_the_best_objects(detector, folder, capsys):
+    assert run("a/x.jpg", "--score", "0.6", "--score", "dog=0.4") == 0
+    assert "2 objects" in capsys.readouterr().out
+    assert run("a/x.jpg", "--score", "cat=0.9") == 0
+    assert "dog 0.50" in (out := capsys.readouterr().out)
+    assert "1 object " in out
+    assert run("a/x.jpg", "--max-detections", "1") == 0
+    assert "1 object " in capsys.readouterr().out
+    assert detector.postprocess.max_detections == 100
+    assert run("a/x.jpg", "--max-detections", "300") == 0
+    assert detector.postprocess.max_detections == 300, "more than the model gives by itself"
+
+
+def test_all_kinds_of_sources_and_results(detector, folder, capsys):
+    clip(folder / "a" / "deep" / "clip.avi")
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        archive.write("b/y.png", "z.png")
+    Path("list.txt").write_text("b/y.png\ngone.jpg\n")
+    options = ["--recursive", "--frame-step", "2", "--json", "r/f.json", "--jsonl", "r/f.jsonl", "--csv", "r/f.csv"]
+    options += ["--coco", "r/coco.json", "--yolo", "r/yolo", "--voc", "r/voc", "--crops", "r/crops"]
+    assert run("a", "photos.zip", "list.txt", *options) == 2
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [
+        "error: list.txt, line 2: gone.jpg: no such file or folder; check the path",
+        "1 of 5 sources failed",
+    ]
+    assert "a/deep/clip.avi: 2 objects (cat 2) in 2 frames, " in captured.out
+    images = ["a/deep/clip.avi#0", "a/deep/clip.avi#2", "a/x.jpg", "photos.zip/z.png", "b/y.png"]
+    assert [entry["image"] for entry in json.loads(Path("r/f.json").read_text())] == images
+    assert files(folder / "runs") == ["detect/clip.mp4", "detect/x.jpg", "detect/y.png", "detect/z.png"]
+    assert len(files(folder / "r" / "yolo")) == len(files(folder / "r" / "voc")) == 5
+    assert files(folder / "r" / "crops")[-1] == "dog/x-2.jpg"
+
+
+def test_only_results_and_no_pictures(detector, folder, capsys):
+    assert run("a/x.jpg", "--no-draw", "--csv", "f.csv") == 0
+    assert files(folder / "runs") == []
+    assert "->" not in capsys.readouterr().out
+
+
+def test_an_interrupted_run_goes_on(detector, folder, capsys):
+    def interrupt(image: Image) -> None:
+        if image.name == "b/y.png":
+            raise KeyboardInterrupt
+
+    detector.before = interrupt
+    assert run("a/x.jpg", "b", "--csv", "f.csv") == 130
+    detector.before = lambda image: None
+    detector.seen.clear()
+    assert run("a/x.jpg", "b", "--csv", "f.csv", "--resume") == 0
+    assert detector.seen == ["b/y.png"]
+    assert "2 of 3 are done already" in capsys.readouterr().out
+    assert [row.split(",")[0] for row in Path("f.csv").read_text().splitlines()[1:]] == ["a/x.jpg"] * 2 + [
+        "b/x.jpg",
+        "b/y.png",
+    ]
+    assert files(folder / "runs") == ["detect/x-2.jpg", "detect/x.jpg", "detect/y.png"]
 
 
 def test_photos_of_the_same_name(detector, folder):
@@ -283,9 +354,7 @@ def test_wrong_options_are_one_line_before_any_work(arguments, message, detector
 
 
 @pytest.mark.parametrize("arguments", [("--json", "out/found.json"), ("--out", "out")])
-def test_a_place_without_permission_is_found_before_any_work(
-    arguments, detector, folder, capsys, monkeypatch
-):
+def test_a_place_without_permission_is_found_before_any_work(arguments, detector, folder, capsys, monkeypatch):
     def denied(**options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -364,6 +433,9 @@ def test_progress_is_shown_on_a_terminal_for_several_photos(detector, folder, ca
     assert run("a/x.jpg") == 0
     assert run("a/x.jpg", "b", "--quiet") == 0
     assert capsys.readouterr().err == ""
+    clip(folder / "clip.avi")
+    assert run("clip.avi") == 0
+    assert "/4 " in capsys.readouterr().err, "of one video, its frames"
 
 
 # What follows runs in a process of its own, as a user would start it.
@@ -382,6 +454,7 @@ module = types.ModuleType("detector.pipeline")
 module.load_detector = lambda model, device, config, source: rule
 sys.modules["detector.pipeline"] = module
 from detector.cli import main
+from detector.config import PostprocessConfig
 main()
 """
 
@@ -393,9 +466,7 @@ def program(*arguments: str, interrupt_at: str = "") -> list[str]:
 
 def test_standard_input(folder):
     with open("a/x.jpg", "rb") as photo:
-        done = subprocess.run(
-            program("-", "--json", "found.json"), stdin=photo, capture_output=True, text=True
-        )
+        done = subprocess.run(program("-", "--json", "found.json"), stdin=photo, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "-: 2 objects in 150x60 pixels" in done.stdout
     assert json.loads(Path("found.json").read_text())[0]["image"] == "-"
@@ -466,6 +537,4 @@ def test_help_names_defaults_and_an_example_and_does_not_load_torch(command, tmp
 def test_the_tool_is_the_command(command, folder):
     done = subprocess.run([*command, "missing.jpg"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert (
-        done.stderr == "error: missing.jpg: no such file or folder; check the path\n1 of 1 sources failed\n"
-    )
+    assert done.stderr == "error: missing.jpg: no such file or folder; check the path\n1 of 1 sources failed\n"
