@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -152,7 +151,8 @@ class VideoWriter:
     def __init__(self, path: Path, frame_rate: float) -> None:
         self.path = path
         self.frame_rate = frame_rate
-        self._temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{path.suffix}")
+        # Always the same, so that what a kill leaves is written over when the run is gone on with.
+        self._temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
         self._writer: Any = None
         self._size = (0, 0)
         self.frames = 0
