@@ -23,7 +23,7 @@ NO_CLASSIFIER = (
 def classify(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE", help="Photos, folders of photos, patterns, or - for standard input."),
+        typer.Argument(metavar="IMAGE", help="Photos, folders, patterns, zips, lists (.txt), or -, standard input."),
     ],
     model: Annotated[
         list[Path] | None,

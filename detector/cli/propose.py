@@ -223,7 +223,10 @@ class ProposeRun:
         for wrong in found:
             if isinstance(wrong, InputError):
                 self._fail(str(wrong))
-        photos = [source for source in found if isinstance(source, Source) and source.path is not None]
+        sources_found = [source for source in found if isinstance(source, Source)]
+        for path in dict.fromkeys(source.path for source in sources_found if source.member is not None):
+            self._fail(f"{path}: a zip is not read here; unpack it")
+        photos = [source for source in sources_found if source.path is not None and source.member is None]
         if any(isinstance(source, Source) and source.path is None for source in found):
             self._fail("-: standard input is not read here; give a file")
         photos = photos[:limit]
