@@ -2,7 +2,8 @@
 
 import pkgutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -30,13 +31,29 @@ def write_pages(folder: Path, modules: Sequence[str] | None = None) -> Path:
         import pdoc
     except ModuleNotFoundError:
         raise InputError('pdoc is not installed: pip install pdoc, or "inception-rcnn[docs]"') from None
-    for package in map(import_module, PACKAGES):
-        for name in package.__all__:  # pdoc does not see names that are imported at first use
-            setattr(package, name, getattr(package, name))
     pdoc.render.configure(docformat="google")
     try:
-        with warnings.catch_warnings(action="ignore"):  # of modules that their package has brought in before
+        with (
+            _all_imported(),
+            warnings.catch_warnings(action="ignore"),
+        ):  # of modules met twice
             pdoc.pdoc(*(module_names() if modules is None else modules), output_directory=folder)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from None
     return folder / "index.html"
+
+
+@contextmanager
+def _all_imported() -> Iterator[None]:
+    """pdoc does not see names that are imported at first use: they are there inside the block only."""
+    made = []
+    for package in map(import_module, PACKAGES):
+        for name in package.__all__:
+            if name not in vars(package):
+                setattr(package, name, getattr(package, name))
+                made.append((package, name))
+    try:
+        yield
+    finally:
+        for package, name in made:
+            delattr(package, name)

@@ -66,7 +66,7 @@ def class_colour(category_id: int) -> str:
     away, then towards the other, and so on by ever more.
 
     >>> class_colour(1), class_colour(12), class_colour(23)
-    ('#E69F00', '#8A5F00', '#EEBC4D')
+    ('#E69F00', '#674800', '#EEBC4D')
     """
     turn, index = divmod(category_id - 1, len(PALETTE))
     colour = PALETTE[index]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import proposals
 from detector.documentation import module_names, write_pages
 from detector.errors import InputError
 
@@ -24,6 +25,7 @@ def test_pages(tmp_path):
     pages = sorted(str(path.relative_to(tmp_path / "site")) for path in Path(tmp_path).rglob("*.html"))
     assert pages == ["detector.html", "detector/detections.html", "index.html"]
     assert "load_detector" in (tmp_path / "site/detector.html").read_text()
+    assert not {"warm_up", "SelectiveSearch"} & set(vars(proposals)), "all is left as it was"
     assert "to_supervision" in (tmp_path / "site/detector/detections.html").read_text()
 
 
