@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
 from detector.drawing import draw_detections
 from detector.errors import InputError
 from detector.images import as_image
+
+if TYPE_CHECKING:
+    import pandas
+    import supervision
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -134,20 +139,28 @@ class Detections:
         chosen = self.boxes[item], self.scores[item], self.labels[item]
         return type(self)(*chosen, self.class_names, self.image_size)
 
-    def filter(self, score: float | None = None, classes: Sequence[str] | None = None) -> Self:
+    def filter(self, score: float | Mapping[str, float] | None = None, classes: Sequence[str] | None = None) -> Self:
         """Those of at least `score` and of one of `classes` (names).
+
+        score: one for all classes, or the scores of some by their names; of the others all are kept.
 
         Raises `InputError` for a class that the detector does not know.
 
         >>> found = Detections([[0, 0, 9, 9]], [0.5], [0], ("cat", "dog"), (320, 240))
         >>> len(found.filter(score=0.6)), len(found.filter(classes=["cat"]))
         (0, 1)
+        >>> len(found.filter(score={"cat": 0.4, "dog": 0.9}))
+        1
         >>> found.filter(classes=["lion"])
         Traceback (most recent call last):
         detector.errors.InputError: class 'lion' is unknown; the classes are: cat, dog
         """
         keep = np.ones(len(self), bool)
-        if score is not None:
+        if isinstance(score, Mapping):
+            lowest = np.zeros(len(self.class_names), np.float32)
+            lowest[class_indices(list(score), self.class_names)] = list(score.values())
+            keep &= self.scores >= lowest[self.labels]
+        elif score is not None:
             keep &= self.scores >= score
         if classes is not None:
             keep &= np.isin(self.labels, class_indices(classes, self.class_names))
@@ -174,6 +187,75 @@ class Detections:
             {"label": one.label, "category_id": one.category_id, "score": one.score, "box": list(one.box)}
             for one in self
         ]
+
+    def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
+        """The detections as COCO's results, `bbox` is [x, y, width, height]; lists of several images are joined.
+
+        `category_id` is the place among this detector's classes, from 1, which is COCO's own where it was trained so.
+
+        >>> Detections([[10, 20, 30, 60]], [0.5], [1], ("cat", "dog"), (320, 240)).to_coco(139)
+        [{'image_id': 139, 'category_id': 2, 'bbox': [10.0, 20.0, 20.0, 40.0], 'score': 0.5}]
+        """
+        return [
+            {
+                "image_id": image_id,
+                "category_id": one.category_id,
+                "bbox": [one.box[0], one.box[1], one.box[2] - one.box[0], one.box[3] - one.box[1]],
+                "score": one.score,
+            }
+            for one in self
+        ]
+
+    def to_supervision(self) -> "supervision.Detections":
+        """The detections for the library supervision, class names in `data["class_name"]`; `class_id` is from 0.
+
+        Raises `InputError` if supervision is not installed.
+        """
+        try:
+            import supervision
+        except ModuleNotFoundError as error:
+            raise _missing(error, "supervision") from None
+        names = np.array(self.class_names, str)[self.labels]
+        return supervision.Detections(
+            xyxy=self.boxes.copy(),
+            confidence=self.scores.copy(),
+            class_id=self.labels.copy(),
+            data={"class_name": names},
+        )
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The detections as a table with the columns label, category_id, score, x1, y1, x2, y2.
+
+        Raises `InputError` if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            raise _missing(error, "pandas") from None
+        columns: dict[str, Any] = {
+            "label": [self.class_names[label] for label in self.labels],
+            "category_id": self.labels + 1,
+            "score": self.scores,
+        }
+        columns |= {name: self.boxes[:, index] for index, name in enumerate(("x1", "y1", "x2", "y2"))}
+        return pandas.DataFrame(columns)
+
+    def plot(self, image: object, channels: str | None = None, axes: "Axes | None" = None) -> "Axes":
+        """What `draw` gives, shown in matplotlib's `axes` (by default new ones): a notebook displays it.
+
+        Raises `InputError` if the image is of another size, or matplotlib is not installed.
+        """
+        drawn = self.draw(image, channels)
+        if axes is None:
+            try:
+                from matplotlib import pyplot
+            except ModuleNotFoundError as error:
+                raise _missing(error, "matplotlib", "report") from None
+            height, width = drawn.shape[:2]
+            _, axes = pyplot.subplots(figsize=(8, max(0.5, 8 * height / width)), layout="tight")
+        axes.imshow(drawn)
+        axes.set_axis_off()
+        return axes
 
     @classmethod
     def from_dict(
@@ -203,6 +285,13 @@ class Detections:
             class_names=tuple(class_names),
             image_size=image_size,
         )
+
+
+def _missing(error: ModuleNotFoundError, name: str, extra: str | None = None) -> Exception:
+    """What to raise where a library that is no requirement is wanted; a fault inside it stays what it is."""
+    if error.name != name:
+        return error
+    return InputError(f'{name} is not installed: pip install {name}, or "inception-rcnn[{extra or name}]"')
 
 
 def class_indices(names: Sequence[str], class_names: Sequence[str]) -> list[int]:

@@ -13,6 +13,7 @@ from torchvision.ops import box_iou
 
 from detector import Detections, load_detector
 from detector.images import read_image
+from detector.video import Video, VideoWriter
 from detector.weights import load_model
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "detector"
@@ -54,6 +55,27 @@ def test_installed_command_finds_the_cat_and_the_astronaut(photos: Path, tmp_pat
     drawn = np.asarray(PillowImage.open(tmp_path / "out/cat.jpg"), dtype=int)
     difference = np.abs(drawn - np.asarray(PillowImage.open(photos / "cat.jpg"), dtype=int)).max(axis=2)
     assert 0.003 < (difference > 60).mean() < 0.3  # a box and its label, not another picture
+
+
+def test_installed_command_on_a_video(photos: Path, tmp_path: Path):
+    """The cat runs out of the picture to the right; the video of it can be played."""
+    cat = np.asarray(PillowImage.open(photos / "cat.jpg").convert("RGB"))[:, :450]
+    with VideoWriter(tmp_path / "clip.mp4", 10) as writer:
+        for shift in (0, 0, 40, 40, 80, 80):
+            writer.write(np.roll(cat, shift, axis=1))
+    lines = tmp_path / "found.jsonl"
+    options = ["--frame-step", "2", "--classes", "cat", "--jsonl", lines, "--out", tmp_path / "out", "--device", "cpu"]
+    run = subprocess.run(
+        [COMMAND, "detect", tmp_path / "clip.mp4", *options], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    entries = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [(entry["frame"], entry["time"]) for entry in entries] == [(0, 0), (2, 0.2), (4, 0.4)]
+    for shift, entry in zip((0, 40, 80), entries, strict=True):
+        x1, y1, x2, y2 = entry["detections"][0]["box"]
+        assert iou((x1, y1, x2, y2), (CAT[0] + shift, CAT[1], 450, CAT[3])) > 0.7
+    with Video(tmp_path / "out/clip.mp4").open() as reader:
+        assert (reader.frame_count, reader.frame_rate) == (3, 5)
 
 
 def test_mirrored_photo_has_mirrored_detections(detector, photos: Path):

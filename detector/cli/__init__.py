@@ -13,7 +13,7 @@ import typer
 from detector.errors import InputError
 from proposals.memory import keep_freed_memory
 
-_COMMANDS = ("detect", "evaluate", "propose", "train", "classify", "convert", "export", "benchmark")
+_COMMANDS = ("detect", "evaluate", "propose", "train", "classify", "convert", "export", "benchmark", "docs")
 
 
 def _app(commands: Iterable[str]) -> typer.Typer:
@@ -21,8 +21,7 @@ def _app(commands: Iterable[str]) -> typer.Typer:
     app = typer.Typer(
         help="Object detection with a GoogLeNet: find objects in photos, propose boxes, classify, train, evaluate.",
         no_args_is_help=True,
-        add_completion=False,
-        rich_markup_mode=None,
+        rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )

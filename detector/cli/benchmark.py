@@ -21,29 +21,65 @@ if TYPE_CHECKING:
 def benchmark(
     image: Annotated[
         Path | None,
-        typer.Option(metavar="PHOTO", help="Photo to detect on.", show_default="one of 500x375 pixels"),
+        typer.Option(
+            metavar="PHOTO",
+            help="Photo to detect on.",
+            show_default="one of 500x375 pixels",
+            rich_help_panel="What is measured",
+        ),
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Model file (.safetensors).", show_default="the installed model"),
+        typer.Option(
+            metavar="PATH",
+            help="Model file (.safetensors).",
+            show_default="the installed model",
+            rich_help_panel="What is measured",
+        ),
     ] = None,
-    repeats: Annotated[int, typer.Option(metavar="N", help="How often to detect.")] = 10,
-    threads: Annotated[int, typer.Option(metavar="N", help="Threads of PyTorch and OpenCV.")] = 2,
-    rivals: Annotated[bool, typer.Option(help="Time other software too, as far as it is installed.")] = True,
+    repeats: Annotated[int, typer.Option(metavar="N", help="How often to detect.", rich_help_panel="How")] = 10,
+    threads: Annotated[
+        int, typer.Option(metavar="N", help="Threads of PyTorch and OpenCV.", rich_help_panel="How")
+    ] = 2,
+    rivals: Annotated[
+        bool, typer.Option(help="Time other software too, as far as it is installed.", rich_help_panel="How")
+    ] = True,
     proposals: Annotated[
-        bool, typer.Option("--proposals", help="Measure Selective Search alone, beside other implementations.")
+        bool,
+        typer.Option(
+            "--proposals",
+            help="Measure Selective Search alone, beside other implementations.",
+            rich_help_panel="What is measured",
+        ),
     ] = False,
     crops: Annotated[
-        bool, typer.Option("--crops", help="Measure the classification of crops (R-CNN), beside other GoogLeNets.")
+        bool,
+        typer.Option(
+            "--crops",
+            help="Measure the classification of crops (R-CNN), beside other GoogLeNets.",
+            rich_help_panel="What is measured",
+        ),
     ] = False,
     evaluators: Annotated[
-        bool, typer.Option("--evaluators", help="Measure the evaluators, beside pycocotools and others.")
+        bool,
+        typer.Option(
+            "--evaluators",
+            help="Measure the evaluators, beside pycocotools and others.",
+            rich_help_panel="What is measured",
+        ),
     ] = False,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Measure where the time of a detection goes, and how it grows.")
+        bool, typer.Option(
+            "--profile",
+            help="Measure where the time of a detection goes, and how it grows.",
+            rich_help_panel="What is measured",
+        ),
     ] = False,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the result to this file.", show_default="none")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the result to this file.", show_default="none", rich_help_panel="Results"
+        ),
     ] = None,
 ) -> None:
     """Measure how long detection takes on this machine: its stages, the start of the program, its memory.
@@ -57,7 +93,9 @@ def benchmark(
     tells the time and memory of each stage, from the file to the picture, what part of the machine's matrix product the
     network reaches, and the growth with the size of the photo, regions, images at once and threads.
 
-    Example: detector benchmark --image photo.jpg --json benchmark.json
+    Example:
+
+        detector benchmark --image photo.jpg --json benchmark.json
     """
     if proposals + crops + evaluators + profile > 1:
         raise InputError("--proposals, --crops, --evaluators and --profile are measurements by themselves; give one")

@@ -23,30 +23,46 @@ NO_CLASSIFIER = (
 def classify(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE", help="Photos, folders of photos, patterns, or - for standard input."),
+        typer.Argument(metavar="IMAGE", help="Photos, folders, patterns, zips, lists (.txt), or -, standard input."),
     ],
     model: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="Weights; several --model are averaged.", show_default="none"),
+        typer.Option(
+            metavar="PATH", help="Weights; several --model are averaged.", show_default="none", rich_help_panel="Model"
+        ),
     ] = None,
-    crops: Annotated[int, typer.Option(help="Crops an image: 1, 10 or 144 as in the paper.")] = 1,
-    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many classes to print.")] = 5,
+    crops: Annotated[
+        int, typer.Option(help="Crops an image: 1, 10 or 144 as in the paper.", rich_help_panel="Model")
+    ] = 1,
+    top: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many classes to print.", rich_help_panel="Results")
+    ] = 5,
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Class names, one a line.", show_default="synset_words.txt beside PATH"),
+        typer.Option(
+            metavar="FILE",
+            help="Class names, one a line.",
+            show_default="synset_words.txt beside PATH",
+            rich_help_panel="Model",
+        ),
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the results here as JSON.", show_default="none")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the results here as JSON.", show_default="none", rich_help_panel="Results"
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU if there is one), cpu or cuda.", rich_help_panel="Model")
+    ] = "auto",
 ) -> None:
     """Classify whole photos with GoogLeNet: prints the most probable classes.
 
     The exit code is 2 if any photo failed.
 
-    \b
     Example:
-      detector classify cat.jpg --model bvlc_googlenet.caffemodel --crops 10
+
+        detector classify cat.jpg --model bvlc_googlenet.caffemodel --crops 10
     """
     if json is not None:
         check_result_file(json, "--json")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sized
 from typing import TextIO, TypeVar
 
 from tqdm import tqdm
@@ -23,10 +23,16 @@ class Console:
     def error(self, line: str) -> None:
         _write(line, sys.stderr)
 
-    def progress(self, items: Sequence[_T], unit: str) -> Iterable[_T]:
-        """`items`, with a progress bar on standard error if that is a terminal and there is more than one."""
-        hidden = self._quiet or len(items) < 2 or not sys.stderr.isatty()
-        return tqdm(items, unit=unit, file=sys.stderr, disable=hidden, leave=False)
+    def progress(self, items: Iterable[_T], unit: str, total: int | None = None) -> Iterable[_T]:
+        """`items`, with a progress bar on standard error if that is a terminal and there is more than one.
+
+        total: how many there are; by default their length, or unknown where they have none.
+        """
+        if total is None and isinstance(items, Sized):
+            total = len(items)
+        few = total is not None and total < 2
+        hidden = self._quiet or few or not sys.stderr.isatty()
+        return tqdm(items, total=total, unit=unit, file=sys.stderr, disable=hidden, leave=False, dynamic_ncols=True)
 
 
 def _write(line: str, stream: TextIO) -> None:

@@ -20,7 +20,9 @@ def convert(
 ) -> None:
     """Convert classification weights; .safetensors also holds the class names, .npz is named by Caffe's layers.
 
-    Example: detector convert bvlc_googlenet.caffemodel googlenet.safetensors --labels synset_words.txt
+    Example:
+
+        detector convert bvlc_googlenet.caffemodel googlenet.safetensors --labels synset_words.txt
     """
     if target.suffix not in (".safetensors", ".npz"):
         raise InputError(f"{target}: give a name that ends in .safetensors or .npz")

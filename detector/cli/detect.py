@@ -1,22 +1,31 @@
-"""`detector detect`: finds objects in photos."""
+"""`detector detect`: finds objects in photos and videos."""
 
 import re
-import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from detector.cli.console import Console
-from detector.cli.options import ProposalsOption, split_names
-from detector.detections import Detection, class_indices
+from detector.cli.options import EngineOption, ProposalsOption, split_names
 from detector.errors import InputError
-from detector.output import PictureFolder, ResultFile
-from detector.sources import Source, find_sources
+from detector.results import ResultFiles, write_results
+from detector.run import DetectionRun, RunPlace
+from detector.selection import Selection
+from detector.sources import Source, find_media
 
-if TYPE_CHECKING:
-    from detector.evaluation.predictions import ImageDetector
+_WHAT = "What to detect"
+_RESULTS = "Results"
+_RUN = "Run"
+
+
+def _file(text: str) -> typer.models.OptionInfo:
+    return typer.Option(metavar="FILE", help=text, show_default="none", rich_help_panel=_RESULTS)
+
+
+def _folder(text: str) -> typer.models.OptionInfo:
+    return typer.Option(metavar="DIR", help=text, show_default="none", rich_help_panel=_RESULTS)
 
 
 def detect(
@@ -24,47 +33,109 @@ def detect(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="Photos, folders of photos, patterns such as 'photos/*.jpg', or - for standard input.",
+            help="Photos, videos, folders, patterns such as 'photos/*.jpg', zips of photos, lists (.txt, one a line), "
+            "the number of a camera, or - for standard input.",
         ),
     ],
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Look into the folders in folders too.", rich_help_panel=_WHAT)
+    ] = False,
+    frame_step: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Of videos, take every N-th frame.", rich_help_panel=_WHAT)
+    ] = 1,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[CLASS=]S",
+            help="Lowest score of the objects shown, 0 to 1; again with a class for that: --score 0.5 --score cat=0.7.",
+            show_default="0.5",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Only these classes, for example cat,dog.",
+            show_default="all",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    max_detections: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Only the best N objects an image.", show_default="100", rich_help_panel=_WHAT
+        ),
+    ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Model file (.safetensors).", show_default="the installed model"),
+        typer.Option(
+            metavar="PATH",
+            help="Model file (.safetensors).",
+            show_default="the installed model",
+            rich_help_panel="Model",
+        ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Detector made of several parts: configs/paper.yaml.", show_default="none"),
+        typer.Option(
+            metavar="FILE",
+            help="Detector made of several parts: configs/paper.yaml.",
+            show_default="none",
+            rich_help_panel="Model",
+        ),
     ] = None,
     proposals: ProposalsOption = None,
-    score: Annotated[float, typer.Option(help="Lowest score of the objects shown, 0 to 1.")] = 0.5,
-    classes: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,...", help="Only these classes, for example cat,dog.", show_default="all"),
+    engine: EngineOption = "torch",
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU if there is one), cpu or cuda.", rich_help_panel="Model")
+    ] = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the annotated pictures and videos.",
+            show_default="runs/detect, then runs/detect-2, ...",
+            rich_help_panel=_RESULTS,
+        ),
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the results here as JSON.", show_default="none")
-    ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the annotated pictures.")] = Path("runs/detect"),
-    device: Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu or cuda.")] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    draw: Annotated[
+        bool, typer.Option("--draw/--no-draw", help="Write annotated pictures.", rich_help_panel=_RESULTS)
+    ] = True,
+    json: Annotated[Path | None, _file("Write the results here as a JSON list.")] = None,
+    jsonl: Annotated[Path | None, _file("The same as JSON lines, while it runs.")] = None,
+    csv: Annotated[Path | None, _file("As a table: image,class,score,x1,y1,x2,y2.")] = None,
+    coco: Annotated[Path | None, _file("As COCO's results.")] = None,
+    yolo: Annotated[Path | None, _folder("As YOLO's text files, one an image.")] = None,
+    voc: Annotated[Path | None, _folder("As VOC's annotations (XML), one an image.")] = None,
+    crops: Annotated[Path | None, _folder("Cut the objects out, into a folder a class.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that are there.", rich_help_panel=_RUN)
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.", rich_help_panel=_RUN)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.", rich_help_panel=_RUN)] = False,
 ) -> None:
-    """Find objects in photos: prints them, and draws them into copies of the photos.
+    """Find objects in photos and videos: prints them, and draws them into copies.
 
-    Boxes are (x1, y1, x2, y2) in pixels of the upright photo. The exit code is 2 if any photo failed.
+    Boxes are (x1, y1, x2, y2) in pixels of the upright photo. The exit code is 2 if any source failed, 130 after
+    Ctrl-C; what was found until then is kept, and the same command with --resume goes on. Ctrl-C is also how a
+    camera ends.
 
-    \b
-    Example:
-      detector detect photos/ dog.jpg --score 0.6 --classes person,dog --json found.json
+    Examples:
+
+        detector detect photos/ dog.jpg --score 0.6 --classes person,dog --json found.json
+        detector detect clip.mp4 --frame-step 5 --jsonl found.jsonl
     """
-    if not 0 <= score <= 1:
-        raise InputError(f"--score {score:g}: is outside 0 to 1")
+    names = None if classes is None else tuple(split_names(classes, "--classes"))
+    selection = Selection.parse(score or [], names, max_detections)
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InputError(f"--device {device}: is not known; give auto, cpu or cuda")
-    names = None if classes is None else split_names(classes, "--classes")
-    found = list(find_sources(sources))
-    photos = [source for source in found if isinstance(source, Source)]
-    results = None if json is None else ResultFile(json)
-    pictures = PictureFolder(out, photos)
+    found = list(find_media(sources, recursive))
+    media = [source for source in found if not isinstance(source, InputError)]
+    files = ResultFiles(json=json, jsonl=jsonl, csv=csv, coco=coco, yolo=yolo, voc=voc, crops=crops)
+    place = RunPlace.choose(out, files, media, draw=draw, overwrite=overwrite, resume=resume)
 
     console = Console(quiet)
     failed = 0
@@ -72,86 +143,29 @@ def detect(
         if isinstance(source, InputError):
             console.error(f"error: {source}")
             failed += 1
-    if photos:
+    if media:
+        from detector.parallel import share_cores
         from detector.pipeline import load_detector  # imports torch, for which --help need not wait
         from proposals import warm_up
 
         warm_up(console.result)
-        run = DetectRun(load_detector(model, device, config, proposals), score, names, pictures, results, console)
-        failed += run(photos)
-    elif results is not None:
-        results.save()
+        workers = share_cores() if sum(isinstance(one, Source) for one in media) > 1 else 1
+        detector = load_detector(model, device, config, proposals, engine)
+        if max_detections is not None:
+            limit = max(max_detections, detector.postprocess.max_detections)
+            detector.postprocess = replace(detector.postprocess, max_detections=limit)
+        made_by = {"model": str(model), "configuration": str(config), "proposals": proposals, "engine": engine}
+        run = DetectionRun(
+            detector, selection, place, console, frame_step=frame_step, workers=workers, made_by=made_by
+        )
+        try:
+            failed += run(media)
+        except KeyboardInterrupt:
+            done = f"{run.done} of {len(media)} sources are done"
+            console.error(f"interrupted: {done}, their results kept; --resume goes on")
+            raise typer.Exit(130) from None
+    else:
+        write_results(files, lambda: iter(()), [], {})
     if failed:
         console.error(f"{failed} of {len(found)} sources failed")
         raise typer.Exit(2)
-
-
-class DetectRun:
-    """Runs a detector over photos and reports each as it is done."""
-
-    def __init__(
-        self,
-        detector: "ImageDetector",
-        score: float,
-        classes: Sequence[str] | None,
-        pictures: PictureFolder,
-        results: ResultFile | None,
-        console: Console,
-    ) -> None:
-        """Reports detections of at least `score` and of `classes` (names; None: all).
-
-        Raises `InputError` for a class that the detector does not know.
-        """
-        if classes is not None:
-            class_indices(classes, detector.class_names)
-        self._detector = detector
-        self._score = score
-        self._classes = classes
-        self._pictures = pictures
-        self._results = results
-        self._console = console
-
-    def __call__(self, photos: Sequence[Source]) -> int:
-        """The number of photos that failed. Whatever ends the run, the results so far are saved.
-
-        Raises `typer.Exit(130)` when interrupted (Ctrl-C).
-        """
-        done = failed = 0
-        try:
-            for source in self._console.progress(photos, "photo"):
-                try:
-                    self._detect(source)
-                except InputError as error:
-                    self._console.error(f"error: {error}")
-                    failed += 1
-                except (MemoryError, RuntimeError) as error:  # torch has RuntimeError for a lack of memory
-                    reason = " ".join(str(error).split()) or "not enough memory"
-                    self._console.error(f"error: {source.name}: detection failed ({reason})")
-                    failed += 1
-                done += 1
-        except KeyboardInterrupt:
-            self._console.error(f"interrupted: {done} of {len(photos)} photos are done, their results kept")
-            raise typer.Exit(130) from None
-        finally:
-            if self._results is not None:
-                self._results.save()
-        return failed
-
-    def _detect(self, source: Source) -> None:
-        image = source.read()
-        start = time.perf_counter()
-        found = self._detector.detect(image, self._score).filter(classes=self._classes)
-        seconds = time.perf_counter() - start
-        if self._results is not None:
-            self._results.add(source, image, found, seconds)
-        for detection in found:
-            self._console.result(f"{source.name}: {_described(detection)}")
-        picture = self._pictures.save(source, found.draw(image))
-        objects = f"{len(found)} object{'' if len(found) == 1 else 's'}"
-        size = f"{image.width}x{image.height} pixels"
-        self._console.result(f"{source.name}: {objects} in {size}, {seconds:.2f} s -> {picture}")
-
-
-def _described(detection: Detection) -> str:
-    box = ", ".join(f"{value:.1f}" for value in detection.box)
-    return f"{detection.label} {detection.score:.2f} at ({box})"

@@ -69,11 +69,11 @@ def evaluate(
 
     With --dataset imagenet a model for classification is measured: top-1 and top-5 hits.
 
-    \b
     Examples:
-      detector evaluate --root VOCdevkit/VOC2007 --split test --json result.json --report why.html
-      detector evaluate --dataset coco --annotations instances.json --detections found.json
-      detector evaluate --root VOCdevkit/VOC2007 --split test --compare before.json after.json
+
+        detector evaluate --root VOCdevkit/VOC2007 --split test --json result.json --report why.html
+        detector evaluate --dataset coco --annotations instances.json --detections found.json
+        detector evaluate --root VOCdevkit/VOC2007 --split test --compare before.json after.json
     """
     given: dict[str, object] = {
         "--split": split, "--annotations": annotations, "--class-map": class_map, "--blacklist": blacklist,

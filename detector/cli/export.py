@@ -17,16 +17,22 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="File to write: .onnx, or .pt2 for torch_export.")],
     model: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Model file (.safetensors).", show_default="the installed model"),
+        typer.Option(
+            metavar="PATH",
+            help="Model file (.safetensors).",
+            show_default="the installed model",
+            rich_help_panel="Model",
+        ),
     ] = None,
     format: Annotated[
-        Literal["onnx", "torch_export"], typer.Option(help="ONNX, or a program of torch.export.")
+        Literal["onnx", "torch_export"],
+        typer.Option(help="ONNX, or a program of torch.export.", rich_help_panel="Graph"),
     ] = "onnx",
     dynamic: Annotated[
-        bool, typer.Option("--dynamic", help="For images of any size and any number of them at once.")
+        bool, typer.Option("--dynamic", help="For images of any size and number.", rich_help_panel="Graph")
     ] = False,
     size: Annotated[
-        str, typer.Option(metavar="WxH", help="Without --dynamic: pixels of the one size, multiples of 32.")
+        str, typer.Option(metavar="WxH", help="Without --dynamic: pixels of the one size.", rich_help_panel="Graph")
     ] = "640x480",
     int8: Annotated[
         str | None,
@@ -34,6 +40,7 @@ def export(
             metavar="PHOTOS",
             help="Convolutions in int8, their ranges measured on these photos (a folder or a pattern), 32 of them.",
             show_default="off",
+            rich_help_panel="Graph",
         ),
     ] = None,
 ) -> None:
@@ -42,10 +49,10 @@ def export(
     The file takes (B, 3, H, W) RGB images in 0..255 and gives the maps that regions are scored on; its metadata says in
     JSON what comes before and after it, with the class names. detect and evaluate run it with --engine FILE.
 
-    \b
     Examples:
-      detector export voc07.onnx --dynamic
-      detector export voc07_int8.onnx --dynamic --int8 photos/
+
+        detector export voc07.onnx --dynamic
+        detector export voc07_int8.onnx --dynamic --int8 photos/
     """
     if out.suffix != _SUFFIXES[format]:
         raise InputError(f"{out}: a file for {format} ends in {_SUFFIXES[format]}")

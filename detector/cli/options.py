@@ -10,13 +10,19 @@ from detector.errors import InputError
 ProposalsOption = Annotated[
     Source | None,
     typer.Option(
-        help="Where regions come from: Selective Search, the model's MultiBox, or both.", show_default="the model's"
+        help="Where regions come from: Selective Search, the model's MultiBox, or both.",
+        show_default="the model's",
+        rich_help_panel="Model",
     ),
 ]
 
 EngineOption = Annotated[
     str,
-    typer.Option(metavar="NAME", help="What runs the network: torch, onnx, or a file that `detector export` wrote."),
+    typer.Option(
+        metavar="NAME",
+        help="What runs the network: torch, onnx, or a file that `detector export` wrote.",
+        rich_help_panel="Model",
+    ),
 ]
 
 

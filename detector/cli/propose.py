@@ -25,24 +25,43 @@ def propose(
         str,
         typer.Option(
             help="selective_search; multibox; both, merged, with doubled superpixels; or to compare with: opencv, "
-            "selectivesearch (if installed)."
+            "selectivesearch (if installed).",
+            rich_help_panel="Proposals",
         ),
     ] = "selective_search",
-    preset: Annotated[str, typer.Option(help="single, fast or quality: 1, 8 or 80 groupings.")] = "fast",
+    preset: Annotated[
+        str, typer.Option(help="single, fast or quality: 1, 8 or 80 groupings.", rich_help_panel="Proposals")
+    ] = "fast",
     max_boxes: Annotated[
-        int | None, typer.Option("--max", metavar="N", min=1, help="Keep the best N boxes.", show_default="all")
+        int | None,
+        typer.Option(
+            "--max", metavar="N", min=1, help="Keep the best N boxes.", show_default="all", rich_help_panel="Proposals"
+        ),
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Model with a MultiBox.", show_default="the installed model"),
+        typer.Option(
+            metavar="PATH",
+            help="Model with a MultiBox.",
+            show_default="the installed model",
+            rich_help_panel="Proposals",
+        ),
     ] = None,
     multibox: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Boxes of MultiBox.", show_default="200")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Boxes of MultiBox.", show_default="200", rich_help_panel="Proposals"),
     ] = None,
-    device: Annotated[str, typer.Option(help="Of MultiBox: auto (a GPU if there is one), cpu or cuda.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of the random factor in the ranking.")] = 0,
+    device: Annotated[
+        str, typer.Option(help="Of MultiBox: auto (a GPU if there is one), cpu or cuda.", rich_help_panel="Proposals")
+    ] = "auto",
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the random factor in the ranking.", rich_help_panel="Proposals")
+    ] = 0,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write boxes, or the report, as JSON.", show_default="none")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write boxes, or the report, as JSON.", show_default="none", rich_help_panel="Results"
+        ),
     ] = None,
     export: Annotated[
         Path | None,
@@ -50,41 +69,77 @@ def propose(
             metavar="FILE",
             help="Write the boxes for other programs: .npz, .jsonl, or .json in COCO's proposal format.",
             show_default="none",
+            rich_help_panel="Results",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")] = Path("runs/propose"),
-    draw: Annotated[int, typer.Option(metavar="N", min=0, help="Draw the first N boxes; 0: no pictures.")] = 100,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the pictures.", rich_help_panel="Results")
+    ] = Path("runs/propose"),
+    draw: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Draw the first N boxes; 0: no pictures.", rich_help_panel="Results")
+    ] = 100,
     levels: Annotated[
-        bool, typer.Option("--levels", help="Also draw the levels of the first grouping's hierarchy, into DIR/levels.")
+        bool,
+        typer.Option(
+            "--levels",
+            help="Also draw the levels of the first grouping's hierarchy, into DIR/levels.",
+            rich_help_panel="Results",
+        ),
     ] = False,
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep the boxes here, and take them from here.", show_default="none"),
+        typer.Option(
+            metavar="DIR",
+            help="Keep the boxes here, and take them from here.",
+            show_default="none",
+            rich_help_panel="Results",
+        ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Images at the same time.", show_default="all cores; a report: 1"),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Images at the same time.",
+            show_default="all cores; a report: 1",
+            rich_help_panel="Results",
+        ),
     ] = None,
-    dataset: Annotated[Literal["voc"] | None, typer.Option(help="Layout of a data set to report on.")] = None,
+    dataset: Annotated[
+        Literal["voc"] | None, typer.Option(help="Layout of a data set to report on.", rich_help_panel="Report")
+    ] = None,
     root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the data set, the one that holds JPEGImages.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of the data set, the one that holds JPEGImages.", rich_help_panel="Report"
+        ),
     ] = None,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="List of images of the data set.")] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="List of images of the data set.", rich_help_panel="Report")
+    ] = None,
     report: Annotated[
-        bool, typer.Option("--report", help="Report on the data set: recall, MABO, time, and a plot in --out.")
+        bool,
+        typer.Option(
+            "--report",
+            help="Report on the data set: recall, MABO, time, and a plot in --out.",
+            rich_help_panel="Report",
+        ),
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Take only the first N images.", show_default="all")
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Take only the first N images.", show_default="all", rich_help_panel="Report"
+        ),
     ] = None,
 ) -> None:
     """Propose boxes in which objects may be, or report how well they cover a data set's objects.
 
     Boxes are (x1, y1, x2, y2) in pixels of the upright photo, best first. The exit code is 2 if any photo failed.
 
-    \b
     Examples:
-      detector propose photos/ --max 1000 --export boxes.npz
-      detector propose --dataset voc --root VOCdevkit/VOC2007 --split val --report --json report.json
+
+        detector propose photos/ --max 1000 --export boxes.npz
+        detector propose --dataset voc --root VOCdevkit/VOC2007 --split val --report --json report.json
     """
     for option, path in (("--json", json), ("--export", export)):
         if path is not None:
@@ -168,7 +223,10 @@ class ProposeRun:
         for wrong in found:
             if isinstance(wrong, InputError):
                 self._fail(str(wrong))
-        photos = [source for source in found if isinstance(source, Source) and source.path is not None]
+        sources_found = [source for source in found if isinstance(source, Source)]
+        for path in dict.fromkeys(source.path for source in sources_found if source.member is not None):
+            self._fail(f"{path}: a zip is not read here; unpack it")
+        photos = [source for source in sources_found if source.path is not None and source.member is None]
         if any(isinstance(source, Source) and source.path is None for source in found):
             self._fail("-: standard input is not read here; give a file")
         photos = photos[:limit]

@@ -13,20 +13,36 @@ from detector.output import check_writable_file
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe, for example configs/voc07.yaml.")],
-    root: Annotated[Path, typer.Option(help="Data set: folder that holds JPEGImages; classification: train and val.")],
+    root: Annotated[
+        Path,
+        typer.Option(
+            help="Data set: folder that holds JPEGImages; classification: train and val.",
+            rich_help_panel="Data and weights",
+        ),
+    ],
     init: Annotated[
-        Path | None, typer.Option(help="Weights to start from: the BVLC .npz, or a model file (.safetensors).")
+        Path | None,
+        typer.Option(
+            help="Weights to start from: the BVLC .npz, or a model file (.safetensors).",
+            rich_help_panel="Data and weights",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for checkpoints, logs and the model.", show_default="runs/RECIPE"),
+        typer.Option(
+            help="Folder for checkpoints, logs and the model.", show_default="runs/RECIPE", rich_help_panel="Run"
+        ),
     ] = None,
-    cache: Annotated[Path, typer.Option(help="Folder of cached proposals.")] = Path("runs/proposals"),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    cache: Annotated[Path, typer.Option(help="Folder of cached proposals.", rich_help_panel="Data and weights")] = Path(
+        "runs/proposals"
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel="Run")] = "auto",
 ) -> None:
     """Trains a model; started again with the same --out, it goes on where it stopped.
 
-    Example: detector train configs/voc07.yaml --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
+    Example:
+
+        detector train configs/voc07.yaml --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
     """
     from detector.training.convolutions import keep_prepared_convolutions
     from detector.training.recipes import load_recipe

@@ -52,7 +52,7 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
             raise InputError("is no zip or tar, or has lost its end; get it anew")
         allowed = max(_ALWAYS_ALLOWED, path.stat().st_size * _LARGEST_RATIO)
         for name, size, open_member in _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path):
-            _check_name(name)
+            check_member_name(name)
             if name in seen:
                 raise InputError(f"member {name} is there twice")
             seen.add(name)
@@ -85,12 +85,18 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
 
 def _zip_members(path: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise InputError(f"member {info.filename} is a link or a device; pack the file itself")
-            if not info.is_dir():
-                yield info.orig_filename, info.file_size, lambda info=info: archive.open(info)  # type: ignore[misc]
+        for info in regular_files(archive):
+            yield info.orig_filename, info.file_size, lambda info=info: archive.open(info)  # type: ignore[misc]
+
+
+def regular_files(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
+    """The members of a zip but its folders; InputError at a link or a device."""
+    for info in archive.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise InputError(f"member {info.filename} is a link or a device; pack the file itself")
+        if not info.is_dir():
+            yield info
 
 
 def _tar_members(path: Path) -> Iterator[_Member]:
@@ -108,7 +114,7 @@ def _tar_members(path: Path) -> Iterator[_Member]:
                 raise InputError(f"is damaged or cut off after {archive.offset} bytes of content; get it anew")
 
 
-def _check_name(name: str) -> None:
+def check_member_name(name: str) -> None:
     """InputError if a member would lie outside the folder into which the archive is unpacked, here or on Windows."""
     windows = PureWindowsPath(name)
     if ".." in windows.parts or windows.root or windows.drive or PurePosixPath(name).is_absolute() or "\0" in name:

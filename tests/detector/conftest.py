@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image as PillowImage
 from torch import Tensor, nn
 
 from detector.backbone import Backbone
+from tests.detector.run_tools import Runs, make_clip
 
 
 class TinyBackbone(Backbone):
@@ -26,3 +30,14 @@ def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> type[TinyBackbone]:
     monkeypatch.setattr("detector.rcnn.make_backbone", lambda name: TinyBackbone())
     torch.manual_seed(0)
     return TinyBackbone
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    """In a folder with a/x.jpg (90x60), b/x.jpg and b/y.png (60x40), and clip.avi (64x48, 10 frames, 5 a second)."""
+    monkeypatch.chdir(tmp_path)
+    for name, size in (("a/x.jpg", (90, 60)), ("b/x.jpg", (60, 40)), ("b/y.png", (60, 40))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        PillowImage.new("RGB", size, (40, 90, 160)).save(tmp_path / name)
+    make_clip("clip.avi")
+    return Runs()

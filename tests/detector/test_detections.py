@@ -8,9 +8,11 @@ import sys
 import numpy as np
 import pytest
 
+from detector.data.ground_truth import GroundTruth
 from detector.detections import Detection, Detections
 from detector.drawing import draw_detections
 from detector.errors import InputError
+from detector.evaluation.formats import read_detections
 from detector.images import Image
 
 CLASSES = ("bird", "cat", "dog")
@@ -128,6 +130,83 @@ def test_filter():
     assert len(found.filter(classes=[])) == 0
     with pytest.raises(InputError, match="class 'lion' is unknown; the classes are: bird, cat, dog"):
         found.filter(classes=["dog", "lion"])
+
+
+def test_filter_by_scores_of_classes():
+    found = make()
+    assert found.filter(score={"dog": 0.6}).labels.tolist() == [2, 0]
+    assert found.filter(score={"dog": 0.95, "bird": 0.5}).labels.tolist() == [0]
+    assert found.filter(score={"cat": 1}).labels.tolist() == [2, 0, 2]
+    assert found.filter(score={"dog": float(found.scores[0])}).labels.tolist() == [2, 0], "the score itself is enough"
+    with pytest.raises(InputError, match="class 'lion' is unknown"):
+        found.filter(score={"lion": 0.5})
+
+
+def test_to_coco_is_what_the_evaluation_reads(tmp_path):
+    found = make()
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps(found.to_coco(7)))
+    truth = GroundTruth(image_ids=(7,), class_names=CLASSES, images=[], labels=[], boxes=np.zeros((0, 4)))
+    read = read_detections(path, truth)
+    assert read.format == "coco"
+    np.testing.assert_allclose(read.table.boxes, found.boxes)
+    np.testing.assert_allclose(read.table.scores, found.scores)
+    np.testing.assert_array_equal(read.table.labels, found.labels)
+
+
+def test_to_pandas():
+    table = make().to_pandas()
+    assert list(table.columns) == ["label", "category_id", "score", "x1", "y1", "x2", "y2"]
+    assert table.iloc[2].tolist() == ["dog", 3, 0.5, 5.25, 5, 8, 9]
+    assert (table[table.label == "dog"].x2 - table[table.label == "dog"].x1).tolist() == [100, 2.75]
+    assert len(make(boxes=[], scores=[], labels=[]).to_pandas()) == 0
+
+
+def test_to_supervision():
+    supervision = pytest.importorskip("supervision")
+    found = make()
+    given = found.to_supervision()
+    assert isinstance(given, supervision.Detections)
+    np.testing.assert_array_equal(given.xyxy, found.boxes)
+    np.testing.assert_array_equal(given.confidence, found.scores)
+    assert given.class_id.tolist() == [2, 0, 2]
+    assert given.data["class_name"].tolist() == ["dog", "bird", "dog"]
+    given.xyxy[:] = 0  # what is handed on may be changed
+    assert found.boxes[0, 2] == 110
+    none = make(boxes=[], scores=[], labels=[]).to_supervision()
+    assert (none.xyxy.shape, len(none)) == ((0, 4), 0)
+
+
+def test_plot_shows_the_drawing():
+    pixels = np.full((240, 320, 3), 90, np.uint8)
+    axes = make().plot(pixels, channels="RGB")
+    np.testing.assert_array_equal(axes.images[0].get_array(), make().draw(pixels, channels="RGB"))
+    assert make().plot(pixels, channels="RGB", axes=axes) is axes
+    with pytest.raises(InputError, match="the detections are for 320x240"):
+        make().plot(pixels[:100], channels="RGB", axes=axes)
+
+
+@pytest.mark.parametrize(
+    ("library", "extra", "call"),
+    [
+        ("pandas", "pandas", lambda found: found.to_pandas()),
+        ("supervision", "supervision", lambda found: found.to_supervision()),
+        ("matplotlib", "report", lambda found: found.plot(np.zeros((240, 320, 3), np.uint8), "RGB")),
+    ],
+)
+def test_a_library_that_is_not_installed_is_named(monkeypatch, library, extra, call):
+    class Missing:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name.split(".")[0] == library:
+                raise ModuleNotFoundError(f"No module named {library!r}", name=library)
+
+    for name in list(sys.modules):
+        if name.split(".")[0] == library:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    with pytest.raises(InputError) as caught:
+        call(make())
+    assert str(caught.value) == f'{library} is not installed: pip install {library}, or "inception-rcnn[{extra}]"'
 
 
 def test_round_trip_through_json():

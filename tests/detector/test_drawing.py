@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 from PIL import ImageColor
+from skimage.color import rgb2lab
 
 from detector import drawing
 from detector.detections import Detections
-from detector.drawing import PALETTE, draw_detections
+from detector.drawing import PALETTE, class_colour, draw_detections
 
 CLASSES = tuple(f"class{index}" for index in range(20))
 BACKGROUND = (10, 90, 60)
@@ -24,7 +25,7 @@ def detections(boxes: list, size: tuple[int, int], labels: list[int] | None = No
 
 
 def colour(label: int) -> tuple[int, ...]:
-    return ImageColor.getrgb(PALETTE[label % len(PALETTE)])
+    return ImageColor.getrgb(class_colour(label + 1))
 
 
 def is_colour(drawn: np.ndarray, label: int) -> np.ndarray:
@@ -82,45 +83,62 @@ def test_lines_and_letters_grow_with_the_photo():
     assert label_pixels[2] / label_pixels[0] == pytest.approx(64, rel=0.2)
 
 
-def placed(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], boxes: list) -> list[tuple[int, int, int, int]]:
-    """The label rectangles that a drawing uses, best first."""
-    places = []
-    original = drawing._place
-
-    def noting(*args: object) -> tuple[int, int, int, int]:
-        places.append(original(*args))
-        return places[-1]
-
-    monkeypatch.setattr(drawing, "_place", noting)
-    draw_detections(photo(*size), detections(boxes, size, list(range(len(boxes)))))
-    return places
+def placed(size: tuple[int, int], boxes: list, font_size: int = 14) -> list[drawing._Label]:
+    """The labels that a drawing has, best first."""
+    found = detections(boxes, size, [index % len(CLASSES) for index in range(len(boxes))])
+    return drawing._labels(found, font_size, size)
 
 
-def test_labels_stay_inside_the_photo(monkeypatch):
+def assert_apart(labels: list[drawing._Label]) -> None:
+    for a, b in itertools.combinations([label.place for label in labels], 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], f"labels {a} and {b} overlap"
+
+
+def test_labels_stay_inside_the_photo():
     """Boxes at every border and corner."""
     edges = [(0, 30), (130, 160), (270, 300)]
     boxes = [[x1, y1, x2, y2] for (x1, x2), (y1, y2) in itertools.product(edges, edges)]
-    for x1, y1, x2, y2 in placed(monkeypatch, (300, 300), boxes):
+    labels = placed((300, 300), boxes)
+    assert len(labels) == 9
+    for x1, y1, x2, y2 in (label.place for label in labels):
         assert 0 <= x1 < x2 <= 300
         assert 0 <= y1 < y2 <= 300
 
 
-def test_labels_of_nearly_equal_boxes_stay_apart(monkeypatch):
+def test_labels_of_nearly_equal_boxes_stay_apart():
     boxes = [[100, 100, 400, 300], [101, 100, 400, 300], [100, 101, 400, 300], [100, 100, 399, 300]]
-    places = placed(monkeypatch, (500, 400), boxes)
-    assert len(places) == 4
-    for a, b in itertools.combinations(places, 2):
-        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], f"labels {a} and {b} overlap"
+    labels = placed((500, 400), boxes)
+    assert len(labels) == 4
+    assert_apart(labels)
 
 
-def test_the_best_label_lies_on_top():
-    """Far more labels than room: that of the best detection is still whole."""
+@pytest.mark.parametrize(("size", "fewest"), [((100, 75), 3), ((500, 375), 40), ((4000, 3000), 40)])
+def test_labels_of_a_crowd_never_overlap_and_leave_the_photo_to_be_seen(size, fewest):
+    random = np.random.default_rng(5)
+    corner = random.uniform(0, 0.85, (60, 2))
+    boxes = np.concatenate([corner, corner + random.uniform(0.05, 0.15, (60, 2))], axis=1) * np.tile(size, 2)
+    labels = placed(size, boxes.tolist(), max(11, round((size[0] * size[1]) ** 0.5 / 30)))
+    assert len(labels) >= fewest
+    assert_apart(labels)
+    area = sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (label.place for label in labels))
+    assert area <= 0.3 * size[0] * size[1]
+    assert labels[0].text == "class0 0.99"
+
+
+def test_a_label_hides_no_other_object_where_it_need_not():
+    """Above the lower box is the upper one; below it there is room."""
+    labels = placed((400, 400), [[100, 200, 300, 300], [100, 150, 300, 199]])
+    x1, y1, x2, _ = labels[0].place
+    assert y1 >= 300 or x1 >= 300 or x2 <= 100
+
+
+def test_the_best_label_is_there_however_little_room_there_is():
+    """Far more labels than room: that of the best detection is as if it were alone."""
     boxes = [[5, 5, 55, 45]] * 12
-    alone = draw_detections(photo(60, 50), detections(boxes[:1], (60, 50), [3]))
-    crowded = draw_detections(photo(60, 50), detections(boxes, (60, 50), [3] + [4] * 11))
-    label = slice(0, 8), slice(6, 54)
-    assert is_colour(alone, 3)[label].any()
-    np.testing.assert_array_equal(crowded[label], alone[label])
+    labels = placed((60, 50), boxes, 11)
+    assert labels[0].text == "class0 0.99"
+    assert len(labels) < 12
+    assert_apart(labels)
 
 
 @pytest.mark.parametrize("width", [150, 165, 185])
@@ -135,7 +153,7 @@ def test_long_class_names_are_written_smaller(width):
     assert label[rows[0] : rows[-1] + 1, columns[-1]].all()
 
 
-@pytest.mark.parametrize("label", range(len(PALETTE)))
+@pytest.mark.parametrize("label", range(80))
 def test_text_contrasts_with_its_label(label):
     """At least 3:1, WCAG's ratio for large text."""
 
@@ -145,7 +163,7 @@ def test_text_contrasts_with_its_label(label):
         ]
         return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
 
-    text = luminance(ImageColor.getrgb(drawing._contrast(PALETTE[label])))
+    text = luminance(ImageColor.getrgb(drawing._contrast(class_colour(label + 1))))
     ground = luminance(colour(label))
     assert (max(text, ground) + 0.05) / (min(text, ground) + 0.05) >= 3
 
@@ -158,4 +176,25 @@ def test_colours_are_fixed_by_class():
     alone = draw_detections(photo(*size), detections(boxes[1:], size, [7]))
     np.testing.assert_array_equal(both[100:, 200:], alone[100:, 200:])
     assert is_colour(both, 4)[120:280, 10].all()
-    assert len(set(PALETTE)) == len(PALETTE) >= 10
+    assert [class_colour(number) for number in range(1, 12)] == list(PALETTE)
+    assert len({class_colour(number) for number in range(1, 81)}) == 80, "COCO's classes"
+
+
+MACHADO = {
+    "all cones": np.eye(3).tolist(),
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+def test_colours_of_voc_classes_are_told_apart_by_colour_blind_readers():
+    """Also as those see them who lack the red, green or blue cones (Machado et al., 2009): no two are alike."""
+    linear = np.array([ImageColor.getrgb(class_colour(number)) for number in range(1, 21)]) / 255
+    linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+    for name, matrix in MACHADO.items():
+        seen = np.clip(linear @ np.transpose(matrix), 0, 1)
+        seen = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
+        lab = rgb2lab(seen[None])[0]
+        distance = np.linalg.norm(lab[:, None] - lab[None], axis=2)[np.triu_indices(20, 1)]
+        assert distance.min() > 6, name  # 2.3 is the least difference that is noticed

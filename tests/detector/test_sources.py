@@ -1,7 +1,9 @@
 """Which photos the SOURCE... arguments name, in which order, and what becomes of those that name none."""
 
 import io
+import os
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from detector.errors import InputError
-from detector.sources import Source, find_sources
+from detector.sources import Source, find_media, find_sources
+from detector.video import Video
 
 
 @pytest.fixture
@@ -128,3 +131,110 @@ def test_reading(tmp_path, monkeypatch):
         np.testing.assert_array_equal(image.pixels, pixels)
     with pytest.raises(InputError, match="standard input: the file is empty"):
         Source(None).read()
+
+
+def media(arguments: Iterable[str], recursive: bool = False) -> list[str]:
+    return [str(item) if isinstance(item, InputError) else item.name for item in find_media(arguments, recursive)]
+
+
+def test_folders_in_folders_on_request(folder):
+    (folder / "album" / "deeper" / ".hidden").mkdir()
+    (folder / "album" / "deeper" / ".hidden" / "d.jpg").touch()
+    (folder / "album" / "round").symlink_to("..", target_is_directory=True)
+    found = find_sources(["album"], recursive=True)
+    assert [one.name for one in found] == ["album/a.png", "album/b2.JPG", "album/b10.jpg", "album/deeper/c.webp"]
+
+
+def test_a_folder_below_that_cannot_be_listed_is_told_and_the_others_go_on(folder, monkeypatch):
+    original = Path.iterdir
+
+    def some_denied(path: Path) -> Iterator[Path]:
+        if path.name == "deeper":
+            raise PermissionError(13, "Permission denied")
+        return original(path)
+
+    monkeypatch.setattr(Path, "iterdir", some_denied)
+    assert media(["album"], recursive=True) == [
+        "album/deeper: cannot be listed (Permission denied); check its access rights",
+        "album/a.png",
+        "album/b2.JPG",
+        "album/b10.jpg",
+    ]
+
+
+def test_videos_are_found_among_photos_where_they_are_wanted(folder):
+    for name in ("b3.mp4", "c.MOV"):
+        (folder / "album" / name).touch()
+    assert media(["album"]) == ["album/a.png", "album/b2.JPG", "album/b3.mp4", "album/b10.jpg", "album/c.MOV"]
+    assert media(["album/b*"]) == ["album/b2.JPG", "album/b3.mp4", "album/b10.jpg"]
+    assert list(find_media(["album/b3.mp4"])) == [Video(Path("album/b3.mp4"))]
+    assert listed(["album"]) == ["album/a.png", "album/b2.JPG", "album/b10.jpg"]
+
+
+def test_a_number_is_a_camera_unless_a_file_has_that_name(folder):
+    assert list(find_media(["0", "2", "0"])) == [Video(None, 0), Video(None, 2)]
+    (folder / "0").touch()
+    assert list(find_media(["0"])) == [Source(Path("0"))]
+    assert listed(["1"]) == ["1: no such file or folder; check the path"]
+
+
+def test_lists(folder):
+    """Names with any letters, in their order; a line that names no photo is told with its number."""
+    for name in ("été 日本.jpg", " blank.jpg"):
+        (folder / "album" / name).touch()
+    lines = ["album/b10.jpg", "", "gone.jpg", "été 日本.jpg", " blank.jpg", "b2.JPG", "b1*.jpg", "deeper"]
+    (folder / "album" / "list.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    assert media(["album/list.txt", "single.dat"]) == [
+        "album/b10.jpg",
+        "album/list.txt, line 3: album/gone.jpg: no such file or folder; check the path",
+        "album/été 日本.jpg",
+        "album/ blank.jpg",
+        "album/b2.JPG",
+        "album/deeper/c.webp",
+        "single.dat",
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_lists_of_names_that_are_no_valid_text(folder):
+    (folder / "list.txt").write_bytes(b"caf\xe9.jpg\n")
+    Path(os.fsdecode(b"caf\xe9.jpg")).touch()
+    assert list(find_sources(["list.txt"])) == [Source(Path(os.fsdecode(b"caf\xe9.jpg")))]
+
+
+def test_an_empty_list_and_a_list_in_a_list(folder):
+    (folder / "empty.txt").write_text("\n\n")
+    (folder / "outer.txt").write_text("empty.txt\n-\n")
+    assert media(["empty.txt"]) == ["empty.txt: the list is empty; give a photo a line"]
+    first, second = find_media(["outer.txt"])
+    assert first == Source(Path("empty.txt")), "a list names photos, and this is then none"
+    assert str(second) == "outer.txt, line 2: -: no such file or folder; check the path"
+
+
+def test_zips(folder):
+    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    content = io.BytesIO()
+    PillowImage.fromarray(pixels).save(content, "PNG")
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        for name in ("b/x10.png", "b/x9.png", "notes.txt", "__MACOSX/b/._x9.png"):
+            archive.writestr(name, content.getvalue())
+        archive.writestr("a.jpg", b"broken")
+    found = list(find_media(["photos.zip", "./photos.zip"]))
+    assert [one.name for one in found] == ["photos.zip/a.jpg", "photos.zip/b/x9.png", "photos.zip/b/x10.png"]
+    assert [one.file_name for one in found] == ["a.jpg", "x9.png", "x10.png"]
+    np.testing.assert_array_equal(found[1].read().pixels, pixels)
+    assert found[1].read().name == "photos.zip/b/x9.png"
+    np.testing.assert_array_equal(Source(Path("photos.zip"), "b/x9.png").read().pixels, pixels)
+    with pytest.raises(InputError, match=r"^photos.zip/a.jpg: not a photo"):
+        found[0].read()
+
+
+def test_zips_without_photos_or_with_a_path_that_leaves_them(folder):
+    with zipfile.ZipFile("empty.zip", "w") as archive:
+        archive.writestr("notes.txt", b"text")
+    with zipfile.ZipFile("evil.zip", "w") as archive:
+        archive.writestr("../a.jpg", b"photo")
+    empty, evil, good = media(["empty.zip", "evil.zip", "album/a.png"])
+    assert empty.startswith("empty.zip: the zip has no photos")
+    assert evil.startswith("evil.zip: member '../a.jpg' points outside the archive")
+    assert good == "album/a.png"

@@ -6,14 +6,17 @@ import re
 import subprocess
 import sys
 import types
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
 from detector.cli import main
+from detector.config import PostprocessConfig
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.images import Image
@@ -28,6 +31,7 @@ class RuleDetector:
     class_names = CLASSES
 
     def __init__(self) -> None:
+        self.postprocess = PostprocessConfig()
         self.seen: list[str] = []
         self.before: Callable[[Image], None] = lambda image: None
 
@@ -51,7 +55,7 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> RuleDetector:
     rule = RuleDetector()
     module = types.ModuleType("detector.pipeline")
 
-    def load_detector(model: Path | None, device: str, config: Path | None, source: str | None) -> RuleDetector:
+    def load_detector(model: Path | None, device: str, config: Path | None, source: str | None, engine: str) -> RuleDetector:
         rule.loaded = (model, device, source)
         return rule
 
@@ -72,6 +76,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write_photo(path: Path, size: tuple[int, int] = (60, 40)) -> None:
     path.parent.mkdir(exist_ok=True)
     PillowImage.new("RGB", size, (40, 90, 160)).save(path)
+
+
+def clip(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
+    for _ in range(4):
+        writer.write(np.full((48, 64, 3), 90, np.uint8))
+    writer.release()
 
 
 def run(*arguments: str) -> int:
@@ -154,6 +166,65 @@ def test_score_classes_model_and_device_are_passed_on(detector, folder, capsys):
     assert "1 object in" in out
 
 
+def test_scores_of_classes_and_the_best_objects(detector, folder, capsys):
+    assert run("a/x.jpg", "--score", "0.6", "--score", "dog=0.4") == 0
+    assert "2 objects" in capsys.readouterr().out
+    assert run("a/x.jpg", "--score", "cat=0.9") == 0
+    assert "dog 0.50" in (out := capsys.readouterr().out)
+    assert "1 object " in out
+    assert run("a/x.jpg", "--max-detections", "1") == 0
+    assert "1 object " in capsys.readouterr().out
+    assert detector.postprocess.max_detections == 100
+    assert run("a/x.jpg", "--max-detections", "300") == 0
+    assert detector.postprocess.max_detections == 300, "more than the model gives by itself"
+
+
+def test_all_kinds_of_sources_and_results(detector, folder, capsys):
+    clip(folder / "a" / "deep" / "clip.avi")
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        archive.write("b/y.png", "z.png")
+    Path("list.txt").write_text("b/y.png\ngone.jpg\n")
+    options = ["--recursive", "--frame-step", "2", "--json", "r/f.json", "--jsonl", "r/f.jsonl", "--csv", "r/f.csv"]
+    options += ["--coco", "r/coco.json", "--yolo", "r/yolo", "--voc", "r/voc", "--crops", "r/crops"]
+    assert run("a", "photos.zip", "list.txt", *options) == 2
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [
+        "error: list.txt, line 2: gone.jpg: no such file or folder; check the path",
+        "1 of 5 sources failed",
+    ]
+    assert "a/deep/clip.avi: 2 objects (cat 2) in 2 frames, " in captured.out
+    images = ["a/deep/clip.avi#0", "a/deep/clip.avi#2", "a/x.jpg", "photos.zip/z.png", "b/y.png"]
+    assert [entry["image"] for entry in json.loads(Path("r/f.json").read_text())] == images
+    assert files(folder / "runs") == ["detect/clip.mp4", "detect/x.jpg", "detect/y.png", "detect/z.png"]
+    assert len(files(folder / "r" / "yolo")) == len(files(folder / "r" / "voc")) == 5
+    assert files(folder / "r" / "crops")[-1] == "dog/x-2.jpg"
+
+
+def test_only_results_and_no_pictures(detector, folder, capsys):
+    assert run("a/x.jpg", "--no-draw", "--csv", "f.csv") == 0
+    assert files(folder / "runs") == []
+    assert "->" not in capsys.readouterr().out
+
+
+def test_an_interrupted_run_goes_on(detector, folder, capsys):
+    def interrupt(image: Image) -> None:
+        if image.name == "b/y.png":
+            raise KeyboardInterrupt
+
+    detector.before = interrupt
+    assert run("a/x.jpg", "b", "--csv", "f.csv") == 130
+    detector.before = lambda image: None
+    detector.seen.clear()
+    assert run("a/x.jpg", "b", "--csv", "f.csv", "--resume") == 0
+    assert detector.seen == ["b/y.png"]
+    assert "2 of 3 are done already" in capsys.readouterr().out
+    assert [row.split(",")[0] for row in Path("f.csv").read_text().splitlines()[1:]] == ["a/x.jpg"] * 2 + [
+        "b/x.jpg",
+        "b/y.png",
+    ]
+    assert files(folder / "runs") == ["detect/x-2.jpg", "detect/x.jpg", "detect/y.png"]
+
+
 def test_photos_of_the_same_name(detector, folder):
     """Each gets a picture of its own. The same run makes the same names again, and a failure changes none."""
     write_photo(folder / "c" / "X.JPG")
@@ -163,22 +234,37 @@ def test_photos_of_the_same_name(detector, folder):
     arguments = ("a/x.jpg", "b/x.jpg", "c/X.JPG", "d/x-2.jpg", "e")
     names = ["X-3.jpg", "x-2-2.jpg", "x-2.jpg", "x-4.jpg", "x.jpg"]
     for _ in range(2):
-        assert run(*arguments) == 0
+        assert run(*arguments, "--overwrite") == 0
         assert files(folder / "runs" / "detect") == names
     for path in (folder / "runs" / "detect").iterdir():
         path.unlink()
     (folder / "a" / "x.jpg").write_bytes(b"broken")
-    assert run(*arguments) == 2
+    assert run(*arguments, "--overwrite") == 2
     assert files(folder / "runs" / "detect") == names[:-1]
 
 
-def test_a_rerun_replaces_its_picture(detector, folder):
-    assert run("b/y.png") == 0
-    before = Path("runs/detect/y.png").read_bytes()
-    Path("runs/detect/y.png").write_bytes(b"old")
-    assert run("b/y.png") == 0
-    assert Path("runs/detect/y.png").read_bytes() == before
-    assert files(folder / "runs") == ["detect/y.png"]
+def test_nothing_is_replaced_without_being_asked(detector, folder, capsys):
+    assert run("b/y.png", "--out", "drawn", "--json", "found.json") == 0
+    before = Path("drawn/y.png").read_bytes()
+    Path("drawn/y.png").write_bytes(b"old")
+    for arguments, message in (
+        (("--out", "drawn"), "drawn/y.png: is there already; --overwrite replaces it"),
+        (("--json", "found.json"), "--json found.json: is there already; --overwrite replaces it"),
+    ):
+        assert run("b/y.png", "--quiet", *arguments) == 2
+        assert capsys.readouterr().err.startswith(f"error: {message}")
+    assert Path("drawn/y.png").read_bytes() == b"old"
+    assert run("b/y.png", "--out", "drawn", "--json", "found.json", "--overwrite") == 0
+    assert Path("drawn/y.png").read_bytes() == before
+    assert files(folder / "drawn") == ["y.png"]
+
+
+def test_the_folder_that_is_not_named_is_a_new_one(detector, folder):
+    for _ in range(3):
+        assert run("b/y.png") == 0
+    assert files(folder / "runs") == ["detect-2/y.png", "detect-3/y.png", "detect/y.png"]
+    assert run("b/x.jpg", "--overwrite") == 0
+    assert files(folder / "runs" / "detect") == ["x.jpg", "y.png"]
 
 
 def test_failures_do_not_stop_the_others(detector, folder, capsys):
@@ -232,7 +318,7 @@ def test_quiet_prints_errors_only(detector, folder, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert len(captured.err.splitlines()) == 2
-    assert files(folder / "runs") == ["detect/x.jpg"]
+    assert files(folder / "runs") == ["detect-2/x.jpg", "detect/x.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -283,12 +369,12 @@ def test_a_place_without_permission_is_found_before_any_work(arguments, detector
 def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
     """Its one line is shown, and results of an earlier run stay."""
 
-    def load_detector(model: Path, device: str, config: Path | None, source: str | None) -> None:
+    def load_detector(model: Path, device: str, config: Path | None, source: str | None, engine: str) -> None:
         raise InputError(f"{model}: no such file")
 
     monkeypatch.setattr(sys.modules["detector.pipeline"], "load_detector", load_detector)
     Path("found.json").write_text("earlier")
-    assert run("a/x.jpg", "--model", "none.safetensors", "--json", "found.json") == 2
+    assert run("a/x.jpg", "--model", "none.safetensors", "--json", "found.json", "--overwrite") == 2
     assert capsys.readouterr().err == "error: none.safetensors: no such file\n"
     assert Path("found.json").read_text() == "earlier"
 
@@ -296,7 +382,7 @@ def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
 def test_a_picture_that_cannot_be_written(detector, folder, capsys):
     """The disk refuses one picture: that photo counts as failed, its detections are kept."""
     Path("runs/detect/x.jpg").mkdir(parents=True)
-    assert run("a/x.jpg", "b/y.png", "--json", "found.json") == 2
+    assert run("a/x.jpg", "b/y.png", "--json", "found.json", "--overwrite") == 2
     assert "error: runs/detect/x.jpg: cannot be written (Is a directory)" in capsys.readouterr().err
     assert len(json.loads(Path("found.json").read_text())) == 2
     assert files(folder / "runs") == ["detect/y.png"]
@@ -309,9 +395,9 @@ def test_interrupted(detector, folder, capsys):
 
     detector.before = interrupt
     assert run("a/x.jpg", "b", "--json", "found.json") == 130
-    assert "interrupted: 1 of 3 photos are done, their results kept" in capsys.readouterr().err
+    assert "interrupted: 1 of 3 sources are done, their results kept; --resume goes on" in capsys.readouterr().err
     assert [entry["image"] for entry in json.loads(Path("found.json").read_text())] == ["a/x.jpg"]
-    assert files(folder / "runs") == ["detect/x.jpg"]
+    assert files(folder / "runs") == ["detect/unfinished.jsonl", "detect/x.jpg"]
 
 
 def test_interrupted_while_a_picture_is_written(detector, folder, monkeypatch):
@@ -323,7 +409,7 @@ def test_interrupted_while_a_picture_is_written(detector, folder, monkeypatch):
 
     monkeypatch.setattr(PillowImage.Image, "save", interrupted_save)
     assert run("a/x.jpg", "--json", "found.json") == 130
-    assert files(folder / "runs") == []
+    assert files(folder / "runs") == ["detect/unfinished.jsonl"]
     assert len(json.loads(Path("found.json").read_text())) == 1
 
 
@@ -347,6 +433,9 @@ def test_progress_is_shown_on_a_terminal_for_several_photos(detector, folder, ca
     assert run("a/x.jpg") == 0
     assert run("a/x.jpg", "b", "--quiet") == 0
     assert capsys.readouterr().err == ""
+    clip(folder / "clip.avi")
+    assert run("clip.avi") == 0
+    assert "/4 " in capsys.readouterr().err, "of one video, its frames"
 
 
 # What follows runs in a process of its own, as a user would start it.
@@ -362,9 +451,10 @@ def interrupt(image):
         signal.raise_signal(signal.SIGINT)
 rule.before = interrupt
 module = types.ModuleType("detector.pipeline")
-module.load_detector = lambda model, device, config, source: rule
+module.load_detector = lambda model, device, config, source, engine: rule
 sys.modules["detector.pipeline"] = module
 from detector.cli import main
+from detector.config import PostprocessConfig
 main()
 """
 
@@ -390,7 +480,7 @@ def test_an_interrupt_signal(folder):
         text=True,
     )
     assert done.returncode == 130
-    assert done.stderr == "interrupted: 1 of 3 photos are done, their results kept\n"
+    assert done.stderr == "interrupted: 1 of 3 sources are done, their results kept; --resume goes on\n"
     assert len(json.loads(Path("found.json").read_text())) == 1
 
 

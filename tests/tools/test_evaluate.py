@@ -51,7 +51,7 @@ def use_detector(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDetector], li
         loaded: list[tuple] = []
         monkeypatch.setattr(
             "detector.pipeline.load_detector",
-            lambda model, device, config, source: loaded.append((model, device)) or detector,
+            lambda model, device, config, source, engine: loaded.append((model, device)) or detector,
         )
         return loaded
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -378,3 +379,13 @@ def test_torch_is_never_imported(folder):
     assert Path("found.json").exists()
     assert "proposals.selective_search" in imported(done.stderr)
     assert not imported(done.stderr) & {"torch", "torchvision"}
+
+
+def test_a_zip_is_one_line_however_many_photos_it_has(folder, capsys, propose):
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        for name in ("a/x.png", "b/7.png"):
+            archive.write(name)
+    assert propose("photos.zip", "a/x.png") == 2
+    captured = capsys.readouterr()
+    assert captured.err == "error: photos.zip: a zip is not read here; unpack it\n"
+    assert "a/x.png: " in captured.out

@@ -72,8 +72,15 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def safe_name(name: str) -> str:
-    """The name if it can be part of a file's name; InputError otherwise."""
-    if not name or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name) or name in (".", ".."):
+def safe_name(name: str, *, everywhere: bool = True) -> str:
+    """The name if it can be part of a file's name; InputError otherwise.
+
+    everywhere: on every system; otherwise on this one, for names of files that are here.
+    """
+    if everywhere or os.name == "nt":
+        refused = any(c in '/\\:*?"<>|' or not c.isprintable() for c in name)
+    else:
+        refused = "/" in name or "\0" in name
+    if not name or refused or name in (".", ".."):
         raise InputError(f"{name!r} cannot be the name of a file; choose another format")
     return name

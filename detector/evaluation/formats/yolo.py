@@ -78,9 +78,10 @@ def write_yolo(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
     names = image_names(truth, [stem(file_name(file)) for file in truth.files], file_stems(truth))
     order = np.argsort(table.images, kind="stable")
     ends = np.cumsum(np.bincount(table.images, minlength=len(names)))
+    groups = np.split(order, ends[:-1]) if names else []
     with new_folder(path) as folder:
-        for index, rows in enumerate(np.split(order, ends[:-1])):
-            with (folder / f"{safe_name(names[index])}.txt").open("w", encoding="utf-8") as file:
+        for index, rows in enumerate(groups):
+            with (folder / f"{safe_name(names[index], everywhere=False)}.txt").open("w", encoding="utf-8") as file:
                 if len(rows):
                     size, boxes = _size(truth, index), table.boxes[rows]
                     low, high = boxes[:, :2] / size, boxes[:, 2:] / size

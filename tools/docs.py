@@ -1,0 +1,8 @@
+"""Writes the pages of the library's interface; the same as `detector docs`."""
+
+import sys
+
+from detector.cli import main
+
+if __name__ == "__main__":
+    main(["docs", *sys.argv[1:]])
