@@ -1,6 +1,7 @@
 """Boxes and labels drawn on a photo, readable at any size of it."""
 
 import itertools
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,13 +27,11 @@ def draw_detections(pixels: np.ndarray, detections: "Detections") -> np.ndarray:
     Lines and letters grow with the photo. Labels stay inside it and avoid each other where there is room; the
     best detections choose first and lie on top.
     """
-    picture = PillowImage.fromarray(pixels)
+    boxes = [found.box for found in detections]
+    picture = PillowImage.fromarray(draw_boxes(pixels, boxes, [class_colour(f.category_id) for f in detections]))
     draw = ImageDraw.Draw(picture)
     unit = (picture.width * picture.height) ** 0.5
-    line = max(2, round(unit / 200))
     font_size = max(11, round(unit / 30))
-    for found in reversed(list(detections)):
-        _draw_box(draw, found.box, _colour(found.category_id), line)
     taken: list[_Rectangle] = []
     labels = []
     for found in detections:
@@ -40,7 +39,7 @@ def draw_detections(pixels: np.ndarray, detections: "Detections") -> np.ndarray:
         font = _fitting_font(text, font_size, picture.width)
         place = _place(found.box, _label_size(text, font), picture.size, taken)
         taken.append(place)
-        labels.append((text, font, place, _colour(found.category_id)))
+        labels.append((text, font, place, class_colour(found.category_id)))
     for text, font, place, colour in reversed(labels):
         x1, y1, x2, y2 = place
         draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=colour)
@@ -48,7 +47,19 @@ def draw_detections(pixels: np.ndarray, detections: "Detections") -> np.ndarray:
     return np.array(picture)
 
 
-def _colour(category_id: int) -> str:
+def draw_boxes(pixels: np.ndarray, boxes: Iterable[Sequence[float]], colours: Iterable[str]) -> np.ndarray:
+    """A copy of `pixels`, (H, W, 3) uint8 RGB, with the frames of boxes (xyxy pixels), the first on top, each in its
+    colour, "#RRGGBB"."""
+    picture = PillowImage.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    line = max(2, round((picture.width * picture.height) ** 0.5 / 200))
+    for box, colour in reversed(list(zip(boxes, colours, strict=True))):
+        _draw_box(draw, box, colour, line)
+    return np.array(picture)
+
+
+def class_colour(category_id: int) -> str:
+    """The colour, "#RRGGBB", of a class by its place among the classes, from 1."""
     return PALETTE[(category_id - 1) % len(PALETTE)]
 
 
@@ -57,9 +68,7 @@ def _contrast(colour: str) -> str:
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "white"
 
 
-def _draw_box(
-    draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], colour: str, line: int
-) -> None:
+def _draw_box(draw: ImageDraw.ImageDraw, box: Sequence[float], colour: str, line: int) -> None:
     """The frame lies on the inner edge of the box; thin lines of contrast show it on any background."""
     x1, y1, x2, y2 = round(box[0]), round(box[1]), round(box[2]) - 1, round(box[3]) - 1
     x2, y2 = max(x1, x2), max(y1, y2)
