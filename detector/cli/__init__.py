@@ -13,7 +13,7 @@ import typer
 from detector.errors import InputError
 from proposals.memory import keep_freed_memory
 
-_COMMANDS = ("detect", "evaluate", "propose", "train", "classify", "convert", "benchmark")
+_COMMANDS = ("detect", "evaluate", "propose", "train", "classify", "convert", "benchmark", "explore")
 
 
 def _app(commands: Iterable[str]) -> typer.Typer:
