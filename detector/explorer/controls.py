@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.explorer.panels import box_text
+from detector.explorer.panels import box_text, source_text
 from detector.explorer.regions import notable_regions
 from detector.explorer.shelf import Exhibit
 from detector.explorer.stages import STAGES, Explanation
@@ -80,9 +80,9 @@ class Controls:
             spaces=_choice((one.space for one in groupings), (one.space for one in groupings if one.used)),
             similarities=_choice(one.similarity for one in groupings),
             ks=_choice(f"{one.k:g}" for one in groupings),
-            levels=Slider(_spread(most), min(30, most)),
-            boxes=Slider(_spread(len(explanation.proposals)), 100),
-            sources=Choice((("-1", "all"), *((str(i), name) for i, name in enumerate(names)))),
+            levels=_counts(most, 30),
+            boxes=_counts(len(explanation.proposals), 100),
+            sources=Choice((("-1", "all"), *((str(i), source_text(name)) for i, name in enumerate(names)))),
             regions=Choice(tuple(_regions(explanation))),
             labels=Choice((("-1", "its best class"), *((str(i), n) for i, n in enumerate(explanation.class_names)))),
             low_score=Slider(SCORES, 0.1),
@@ -98,9 +98,12 @@ def _choice(values: Iterable[str], marked: Iterable[str] = ()) -> Choice:
     return Choice(tuple((value, f"{value} (used)" if value in marked else value) for value in dict.fromkeys(values)))
 
 
-def _spread(most: int, steps: int = 80) -> tuple[float, ...]:
-    """Whole numbers from 1 to `most`, ever further apart."""
-    return tuple(np.unique(np.geomspace(1, max(1, most), steps).round().astype(int)).tolist())
+def _counts(most: int, first: int, steps: int = 80) -> Slider:
+    """Whole numbers from 1 to `most`, ever further apart, `first` among them."""
+    most = max(1, most)
+    first = min(first, most)
+    values = np.unique([*np.geomspace(1, most, steps).round().astype(int), first])
+    return Slider(tuple(values.tolist()), first)
 
 
 def _regions(explanation: Explanation) -> list[tuple[str, str]]:

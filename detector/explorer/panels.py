@@ -89,9 +89,9 @@ def show_proposals(explanation: Explanation, count: int, source: int | None) -> 
             raise InputError(f"source {source}: there are the sources 0 to {len(top.source_names) - 1}")
         kept = top.sources == source
         top = Proposals(top.boxes[kept], top.scores[kept], top.sources[kept], top.source_names, top.image_size)
-        text += f"; {len(top)} of them are from {top.source_names[source]}"
+        text += f"; {len(top)} of them are from {source_text(top.source_names[source])}"
     bars = tuple(
-        Bar(name, n / max(1, counts.max()), str(n), source_colour(i))
+        Bar(source_text(name), n / max(1, counts.max()), str(n), source_colour(i))
         for i, (name, n) in enumerate(zip(top.source_names, counts.tolist(), strict=True))
     )
     picture = pictures.picture_proposals(explanation.image, top)
@@ -120,7 +120,7 @@ def show_region(
         Bar(explanation.class_names[i], float(report.scores[i]), f"{report.scores[i]:.2f}", class_colour(i + 1))
         for i in order
     )
-    text = f"Region {report.region + 1} by rank, from {report.source}, at {box_text(report.proposed)}."
+    text = f"Region {report.region + 1} by rank, from {source_text(report.source)}, at {box_text(report.proposed)}."
     if report.votes is not None:
         text += f" The mean vote of its parts for {name} is {report.votes.mean():+.1f}."
     return Panel(text, tuple(pictured), bars)
@@ -203,6 +203,12 @@ def show_truth(explanation: Explanation, objects: Objects, count: int, score: fl
         head=("object", "best box (IoU)", "best score of a region on it", "best detection (IoU)"),
         rows=rows,
     )
+
+
+def source_text(name: str) -> str:
+    """A source of boxes for the reader: selective_search/HSV/CTSF/50 is its grouping HSV, CTSF, k 50."""
+    parts = name.split("/")
+    return f"{parts[1]}, {parts[2]}, k {parts[3]}" if parts[0] == "selective_search" and len(parts) == 4 else name
 
 
 def box_text(box: np.ndarray) -> str:

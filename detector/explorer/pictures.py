@@ -40,7 +40,8 @@ def picture_level(image: Image, grouping: Grouping, count: int | None = None, si
     """A grouping cut into `count` regions; None: into its superpixels."""
     pixels, _ = fitted(image, side)
     hierarchy = grouping.hierarchy
-    return draw_segmentation(pixels, hierarchy, hierarchy.superpixels if count is None else count)
+    picture = draw_segmentation(pixels, hierarchy, hierarchy.superpixels if count is None else count)
+    return resize(picture, (pixels.shape[1], pixels.shape[0]))
 
 
 def picture_proposals(image: Image, proposals: Proposals) -> np.ndarray:

@@ -19,7 +19,7 @@ from proposals import Hierarchy, Proposals, Proposer, SelectiveSearch, Selective
 from proposals.config import ColourSpace
 
 STAGES = ("network", "proposals", "regions", "suppression")
-"""What is timed of a detection, in its order; the sum is the time of `Detector.detect`."""
+"""What is timed of a detection, in its order: the steps of `Detector.detect`."""
 
 _Result = TypeVar("_Result")
 
@@ -77,7 +77,7 @@ class Explanation:
         groupings: of Selective Search, in every colour space; none if the detector's boxes come from elsewhere.
         proposals: R boxes, best first.
         scored: scores and offsets of these, on the CPU.
-        seconds: of each of `STAGES`.
+        seconds: of each of `STAGES`, once the network is prepared for the photo's size.
         space_seconds: of the groupings of a colour space, one thread.
     """
 
@@ -151,6 +151,7 @@ def explain(detector: Detector, image: Image) -> Explanation:
             torch.cuda.synchronize(detector.device)
         return result, time.perf_counter() - start
 
+    detector.look(image)  # a size that is new is prepared for, once, which takes longer than the pass itself
     views, look = timed(lambda: detector.look(image))
     proposals, propose = timed(lambda: detector.propose(image, views))
     scored, score = timed(lambda: detector.score(views, proposals))
