@@ -4,15 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
-from PIL import Image as PillowImage
-
-for package in ("fastapi", "uvicorn", "httpx"):
-    pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[dev]'")
-
-import httpx
 from fastapi import FastAPI
+from PIL import Image as PillowImage
 
 from detector.explorer import Explanation, explain
 from detector.explorer.page import UPLOAD_TYPE, make_page

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from detector.cli import main
+from detector.errors import InputError
+from detector.explorer.server import listen
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +34,6 @@ def run(*arguments: str) -> int:
     ],
 )
 def test_wrong_options_cost_one_line(arguments: tuple[str, ...], message: str, capsys):
-    pytest.importorskip("fastapi")
     assert run(*arguments) == 2
     captured = capsys.readouterr().err
     assert captured.startswith("error: ")
@@ -49,10 +50,6 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_port_that_is_taken(capsys):
-    pytest.importorskip("fastapi")
-    from detector.errors import InputError
-    from detector.explorer.server import listen
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -64,8 +61,6 @@ def test_a_port_that_is_taken(capsys):
 
 
 def test_it_serves_this_machine_until_it_is_interrupted():
-    pytest.importorskip("fastapi")
-    pytest.importorskip("uvicorn")
     command = [sys.executable, ROOT / "tools/explore.py", "--no-open", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as server:
         assert server.stdout is not None
