@@ -14,6 +14,9 @@ from detector.pipeline import Detector
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine reaches."""
 
+LOCAL_NAMES = (*LOCAL, "[::1]")
+"""What the browser calls this machine then."""
+
 
 def serve(
     detector: Detector,
@@ -37,9 +40,16 @@ def serve(
     """
     listening = listen(host, port)
     name = f"[{host}]" if ":" in host else host
-    hosts = ("127.0.0.1", "localhost", "[::1]") if host in LOCAL else None
-    page = make_page(Shelf(detector, dataset), megabytes, hosts)
-    server = uvicorn.Server(uvicorn.Config(page, log_level="warning", access_log=False, server_header=False))
+    page = make_page(Shelf(detector, dataset), megabytes, LOCAL_NAMES if host in LOCAL else None)
+    config = uvicorn.Config(
+        page,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=64,  # each may hold an upload
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
     with listening:
         if ready is not None:
             ready(f"http://{name}:{listening.getsockname()[1]}/")

@@ -12,6 +12,7 @@ from PIL import Image as PillowImage
 
 from detector.explorer import Explanation, explain
 from detector.explorer.page import UPLOAD_TYPE, make_page
+from detector.explorer.server import LOCAL_NAMES
 from detector.explorer.shelf import Shelf
 from detector.images import read_image
 from detector.pipeline import Detector, load_detector
@@ -58,7 +59,7 @@ class Client:
 @pytest.fixture(scope="session")
 def client(shelf: Shelf) -> Client:
     """The page; uploads of at most 3 megabytes."""
-    return Client(make_page(shelf, megabytes=3, hosts=("127.0.0.1", "localhost")))
+    return Client(make_page(shelf, megabytes=3, hosts=LOCAL_NAMES))
 
 
 @pytest.fixture(scope="session")

@@ -41,12 +41,12 @@ def test_wrong_options_cost_one_line(arguments: tuple[str, ...], message: str, c
     assert captured.count("\n") == 1
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys):
-    for name in [name for name in sys.modules if name.startswith("detector.explorer")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert run() == 2
-    assert capsys.readouterr().err == "error: the explorer needs uvicorn: pip install fastapi uvicorn\n"
+@pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
+def test_without_the_extra_it_says_what_to_install(missing: str):
+    code = f"import sys; sys.modules['{missing}'] = None; from detector.cli import main; main(['explore'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == f"error: the explorer needs {missing}: pip install fastapi uvicorn\n"
 
 
 def test_a_port_that_is_taken(capsys):

@@ -1,6 +1,4 @@
 // Opens photos, and asks for a stage's pictures anew whenever one of its controls moves.
-"use strict";
-
 const stages = document.getElementById("stages");
 const status = document.getElementById("status");
 const drop = document.getElementById("drop");
