@@ -56,6 +56,7 @@ def make_page(shelf: Shelf, megabytes: float = 25, hosts: tuple[str, ...] | None
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     templates.filters["source"] = _data_url
+    templates.filters["duration"] = panels.duration_text
 
     def render(name: str, **values: Any) -> HTMLResponse:
         return HTMLResponse(templates.get_template(name).render(**values))

@@ -60,7 +60,7 @@ def show_segmentation(explanation: Explanation, k: float) -> Panel:
     for space, grouping in shown.items():
         seconds = explanation.space_seconds[space]
         used = ", used by the detector" if grouping.used else ""
-        caption = f"{space}: {grouping.hierarchy.superpixels} superpixels, {seconds * 1e3:.0f} ms{used}"
+        caption = f"{space}: {grouping.hierarchy.superpixels} superpixels, {duration_text(seconds)}{used}"
         pictured.append(Picture(pictures.picture_level(explanation.image, grouping, side=400), caption))
     return Panel(f"k = {k:g}. The time is that of all groupings in the colour space, on one thread.", tuple(pictured))
 
@@ -153,7 +153,7 @@ def show_suppression(explanation: Explanation, score: float, nms_iou: float, vot
     before = pictures.picture_candidates(explanation.image, found.first(MOST_FRAMES), True)
     after = pictures.picture_detections(explanation.image, kept)
     return Panel(
-        f"{plural(len(found), 'box', 'boxes')} before, {len(kept)} after, in {seconds * 1e3:.1f} ms.",
+        f"{plural(len(found), 'box', 'boxes')} before, {len(kept)} after, in {duration_text(seconds)}.",
         (Picture(before, f"before: {len(found)}"), Picture(after, f"after: {len(kept)}")),
     )
 
@@ -203,6 +203,13 @@ def show_truth(explanation: Explanation, objects: Objects, count: int, score: fl
         head=("object", "best box (IoU)", "best score of a region on it", "best detection (IoU)"),
         rows=rows,
     )
+
+
+def duration_text(seconds: float) -> str:
+    """A time for the reader."""
+    if seconds >= 10:
+        return f"{seconds:.0f} s"
+    return f"{seconds * 1e3:.0f} ms" if seconds >= 0.01 else f"{seconds * 1e3:.1f} ms"
 
 
 def source_text(name: str) -> str:
