@@ -14,8 +14,6 @@ from detector.explorer.truth import Objects, detection_overlaps, trace
 from proposals import Proposals
 from proposals.drawing import source_colour
 
-PANELS = ("segmentation", "levels", "proposals", "region", "regression", "suppression", "detections", "truth")
-
 MOST_FRAMES = 2000
 """More candidates than these are not drawn: nothing could be seen."""
 

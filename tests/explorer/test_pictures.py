@@ -97,7 +97,9 @@ def test_a_picture_becomes_a_jpeg_file():
     np.testing.assert_allclose(decoded[:, :, ::-1], picture, atol=3)
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.00123, "1.2 ms"), (0.0512, "51 ms"), (9.9, "9900 ms"), (96.1, "96 s")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.00123, "1.2 ms"), (0.0512, "51 ms"), (9.9, "9900 ms"), (96.1, "96 s")]
+)
 def test_times_are_told_in_fitting_units(seconds: float, text: str):
     assert panels.duration_text(seconds) == text
 

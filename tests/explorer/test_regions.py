@@ -32,6 +32,22 @@ def test_the_mean_vote_is_the_networks_answer(explanation: Explanation, surest: 
         assert report.votes.mean() == pytest.approx(float(logits[label + 1] - logits[0]), abs=1e-3)
 
 
+def test_each_vote_is_read_from_its_own_map_at_its_own_place(explanation: Explanation, surest: int):
+    view, maps, votes = shared_view(explanation), score_maps(explanation, 7), report_region(explanation, surest, 7).votes
+    assert view is not None
+    assert maps is not None
+    assert votes is not None
+    trunk = view.scorer.network.trunk
+    x1, y1, x2, y2 = ((explanation.boxes[surest] * view.scale - trunk.offset) / trunk.stride).tolist()
+    places = (np.arange(7) + 0.5) / 7
+    rows, columns = (
+        np.clip(np.rint(low + (high - low) * places), 0, size - 1).astype(int)
+        for low, high, size in ((y1, y2, maps.shape[2]), (x1, x2, maps.shape[3]))
+    )
+    at_centres = np.array([[maps[i, j, rows[i], columns[j]] for j in range(7)] for i in range(7)])
+    assert np.abs(votes - at_centres).mean() < 0.25 * np.abs(votes - at_centres.T).mean()
+
+
 def test_the_surest_region_is_of_the_cat(explanation: Explanation, surest: int):
     report = report_region(explanation, surest)
     assert explanation.class_names[report.label] == "cat"
