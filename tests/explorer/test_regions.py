@@ -33,7 +33,8 @@ def test_the_mean_vote_is_the_networks_answer(explanation: Explanation, surest: 
 
 
 def test_each_vote_is_read_from_its_own_map_at_its_own_place(explanation: Explanation, surest: int):
-    view, maps, votes = shared_view(explanation), score_maps(explanation, 7), report_region(explanation, surest, 7).votes
+    view, maps = shared_view(explanation), score_maps(explanation, 7)
+    votes = report_region(explanation, surest, 7).votes
     assert view is not None
     assert maps is not None
     assert votes is not None
