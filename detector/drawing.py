@@ -1,6 +1,7 @@
 """Boxes and labels drawn on a photo, readable at any size of it."""
 
 import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -46,16 +47,26 @@ def draw_detections(pixels: np.ndarray, detections: "Detections") -> np.ndarray:
     as they can. The best detections choose first; where there is no room, a label gets smaller, tells the score alone,
     or is left out.
     """
-    picture = PillowImage.fromarray(pixels)
+    boxes = [found.box for found in detections]
+    picture = PillowImage.fromarray(draw_boxes(pixels, boxes, [class_colour(f.category_id) for f in detections]))
     draw = ImageDraw.Draw(picture)
     unit = (picture.width * picture.height) ** 0.5
-    line = max(1 if unit < 150 else 2, round(unit / 200))
-    for found in reversed(list(detections)):
-        _draw_box(draw, found.box, class_colour(found.category_id), line)
     for label in _labels(detections, max(11, round(unit / 30)), picture.size):
         x1, y1, x2, y2 = label.place
         draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=label.colour)
         draw.text(((x1 + x2) / 2, (y1 + y2) / 2), label.text, _contrast(label.colour), label.font, anchor="mm")
+    return np.array(picture)
+
+
+def draw_boxes(pixels: np.ndarray, boxes: Iterable[Sequence[float]], colours: Iterable[str]) -> np.ndarray:
+    """A copy of `pixels`, (H, W, 3) uint8 RGB, with the frames of boxes (xyxy pixels), the first on top, each in its
+    colour, "#RRGGBB"."""
+    picture = PillowImage.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    unit = (picture.width * picture.height) ** 0.5
+    line = max(1 if unit < 150 else 2, round(unit / 200))
+    for box, colour in reversed(list(zip(boxes, colours, strict=True))):
+        _draw_box(draw, box, colour, line)
     return np.array(picture)
 
 
@@ -88,7 +99,7 @@ def _contrast(colour: str) -> str:
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "white"
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], colour: str, line: int) -> None:
+def _draw_box(draw: ImageDraw.ImageDraw, box: Sequence[float], colour: str, line: int) -> None:
     """The frame lies on the inner edge of the box; thin lines of contrast show it on any background."""
     x1, y1, x2, y2 = round(box[0]), round(box[1]), round(box[2]) - 1, round(box[3]) - 1
     x2, y2 = max(x1, x2), max(y1, y2)

@@ -26,8 +26,38 @@ def draw_proposals(pixels: np.ndarray, proposals: Proposals) -> np.ndarray:
     line = max(1, round((picture.width * picture.height) ** 0.5 / 300))
     for box, source in zip(proposals.boxes[::-1].tolist(), proposals.sources[::-1].tolist(), strict=True):
         x1, y1, x2, y2 = box
-        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=_COLOURS[source % len(_COLOURS)], width=line)
+        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=source_colour(source), width=line)
     return np.array(picture)
+
+
+def source_colour(source: int) -> str:
+    """The colour, "#RRGGBB", of the boxes of a source (an index into `Proposals.source_names`)."""
+    return _COLOURS[source % len(_COLOURS)]
+
+
+def draw_segmentation(pixels: np.ndarray, hierarchy: Hierarchy, count: int) -> np.ndarray:
+    """The image cut into `count` regions of a hierarchy, each in its mean colour, with white borders.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB, the image or a larger one of the same shape.
+
+    Returns:
+        (h, w, 3) uint8 RGB, of the hierarchy's size.
+
+    Raises ValueError if the hierarchy cannot be cut into so many.
+    """
+    regions = hierarchy.segmentation(count)
+    height, width = regions.shape
+    small = np.array(PillowImage.fromarray(pixels).resize((width, height)), np.float64)
+    flat = regions.reshape(-1)
+    sizes = np.maximum(np.bincount(flat), 1)
+    means = np.stack([np.bincount(flat, small[:, :, c].reshape(-1)) / sizes for c in range(3)], axis=1)
+    picture = means[regions].astype(np.uint8)
+    border = np.zeros((height, width), bool)
+    border[:, 1:] |= regions[:, 1:] != regions[:, :-1]
+    border[1:] |= regions[1:] != regions[:-1]
+    picture[border] = 255
+    return picture
 
 
 def draw_levels(pixels: np.ndarray, hierarchy: Hierarchy, panels: int = 6) -> np.ndarray:
@@ -38,23 +68,13 @@ def draw_levels(pixels: np.ndarray, hierarchy: Hierarchy, panels: int = 6) -> np
         panels: number of pictures, in rows of three.
     """
     height, width = hierarchy.labels.shape
-    small = np.array(PillowImage.fromarray(pixels).resize((width, height)), np.float64)
     counts = np.unique(np.geomspace(hierarchy.superpixels, min(2, hierarchy.superpixels), panels).round().astype(int))
     columns = min(3, len(counts))
     rows = -(-len(counts) // columns)
     sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
     for i, count in enumerate(counts[::-1].tolist()):
-        regions = hierarchy.segmentation(count)
-        flat = regions.reshape(-1)
-        sizes = np.maximum(np.bincount(flat), 1)
-        means = np.stack([np.bincount(flat, small[:, :, c].reshape(-1)) / sizes for c in range(3)], axis=1)
-        panel = means[regions].astype(np.uint8)
-        border = np.zeros((height, width), bool)
-        border[:, 1:] |= regions[:, 1:] != regions[:, :-1]
-        border[1:] |= regions[1:] != regions[:-1]
-        panel[border] = 255
         y, x = i // columns * height, i % columns * width
-        sheet[y : y + height, x : x + width] = panel
+        sheet[y : y + height, x : x + width] = draw_segmentation(pixels, hierarchy, count)
     return sheet
 
 

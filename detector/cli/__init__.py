@@ -13,7 +13,9 @@ import typer
 from detector.errors import InputError
 from proposals.memory import keep_freed_memory
 
-_COMMANDS = ("detect", "evaluate", "propose", "train", "classify", "convert", "export", "benchmark", "docs")
+_COMMANDS = (
+    *("detect", "evaluate", "propose", "train", "classify", "convert", "export", "benchmark", "explore", "docs"),
+)
 
 
 def _app(commands: Iterable[str]) -> typer.Typer:

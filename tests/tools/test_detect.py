@@ -55,7 +55,9 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> RuleDetector:
     rule = RuleDetector()
     module = types.ModuleType("detector.pipeline")
 
-    def load_detector(model: Path | None, device: str, config: Path | None, source: str | None, engine: str) -> RuleDetector:
+    def load_detector(
+        model: Path | None, device: str, config: Path | None, source: str | None, engine: str
+    ) -> RuleDetector:
         rule.loaded = (model, device, source)
         return rule
 

@@ -1,0 +1,197 @@
+"""All stages of a detection, kept: what a detector makes of one photo on the way to its objects."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detector.detections import Detections
+from detector.errors import InputError
+from detector.images import Image
+from detector.pipeline import Detector
+from detector.postprocess import moved_boxes, postprocess
+from detector.scorers import ImageView, RegionScores
+from proposals import Hierarchy, Proposals, Proposer, SelectiveSearch, SelectiveSearchConfig, Union
+from proposals.config import ColourSpace
+
+STAGES = ("network", "proposals", "regions", "suppression")
+"""What is timed of a detection, in its order: the steps of `Detector.detect`."""
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """One hierarchical grouping of Selective Search.
+
+    Attributes:
+        used: whether the detector's boxes come from it; the others are there to compare.
+        hierarchy: without the histograms of its regions.
+    """
+
+    space: str
+    similarity: str
+    k: float
+    used: bool
+    hierarchy: Hierarchy
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Regions that are sure enough of a class, before non-maximum suppression, best first.
+
+    Attributes:
+        regions: (K,) int64, rows of the proposals; a region comes once for each class that it is sure of.
+        labels: (K,) int64.
+        scores: (K,) float32.
+        proposed: (K, 4) float32 xyxy pixels, as proposed.
+        moved: (K, 4) float32, after box regression for the class, cut to the image.
+    """
+
+    regions: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    proposed: np.ndarray
+    moved: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+    def first(self, count: int) -> "Candidates":
+        """The best `count` (all of them if there are fewer)."""
+        return Candidates(**{name: column[:count] for name, column in vars(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A photo after all stages of a detector.
+
+    Attributes:
+        image: the photo.
+        detector: whose stages these are; detectors are not to be changed afterwards.
+        views: the photo as each model sees it.
+        groupings: of Selective Search, in every colour space; none if the detector's boxes come from elsewhere.
+        proposals: R boxes, best first.
+        scored: scores and offsets of these, on the CPU.
+        seconds: of each of `STAGES`, once the network is prepared for the photo's size.
+        space_seconds: of the groupings of a colour space, one thread.
+    """
+
+    image: Image
+    detector: Detector
+    views: tuple[ImageView, ...]
+    groupings: tuple[Grouping, ...]
+    proposals: Proposals
+    scored: RegionScores
+    seconds: Mapping[str, float]
+    space_seconds: Mapping[str, float]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.detector.class_names
+
+    @property
+    def boxes(self) -> Tensor:
+        """(R, 4) float32, the proposals' boxes."""
+        return torch.from_numpy(np.ascontiguousarray(self.proposals.boxes))
+
+    def grouping(self, space: str, similarity: str, k: float) -> Grouping:
+        """One of the groupings; raises InputError, which names those that there are, for another."""
+        for one in self.groupings:
+            if (one.space, one.similarity, one.k) == (space, similarity, k):
+                return one
+        known = ", ".join(f"{one.space}/{one.similarity}/{one.k:g}" for one in self.groupings) or "none"
+        raise InputError(f"no grouping {space[:20]}/{similarity[:20]}/{k:g}; there are {known}")
+
+    def candidates(self, score: float) -> Candidates:
+        """The regions and classes of at least `score`, as box regression moves them."""
+        regions, labels = (self.scored.scores >= score).nonzero(as_tuple=True)
+        order = self.scored.scores[regions, labels].argsort(descending=True, stable=True)
+        regions, labels = regions[order], labels[order]
+        moved = moved_boxes(self.scored, self.boxes, regions, labels, self.proposals.image_size)
+        return Candidates(
+            regions.numpy(),
+            labels.numpy(),
+            self.scored.scores[regions, labels].numpy(),
+            self.boxes[regions].numpy(),
+            moved.numpy(),
+        )
+
+    def detections(self, score: float = 0.5, nms_iou: float | None = None, voting: bool = True) -> Detections:
+        """What post-processing leaves, from the scores that are known: no network runs.
+
+        Args:
+            score: lowest score to keep.
+            nms_iou: overlap above which of two boxes of a class the better one stays; None: the detector's.
+            voting: False: no box voting; True: as the detector is configured.
+        """
+        config = self.detector.postprocess
+        config = replace(
+            config,
+            nms_iou=config.nms_iou if nms_iou is None else nms_iou,
+            voting_iou=config.voting_iou if voting else None,
+        )
+        return postprocess(self.scored, self.boxes, self.proposals.image_size, self.class_names, config, score)
+
+
+def explain(detector: Detector, image: Image) -> Explanation:
+    """Runs a detector over a photo and keeps what each stage makes of it.
+
+    Its detections are those of `detector.detect`.
+    """
+
+    def timed(stage: Callable[[], _Result]) -> tuple[_Result, float]:
+        start = time.perf_counter()
+        result = stage()
+        if detector.device.type == "cuda":
+            torch.cuda.synchronize(detector.device)
+        return result, time.perf_counter() - start
+
+    detector.look(image)  # a size that is new is prepared for, once, which takes longer than the pass itself
+    views, look = timed(lambda: detector.look(image))
+    proposals, propose = timed(lambda: detector.propose(image, views))
+    scored, score = timed(lambda: detector.score(views, proposals))
+    _, suppress = timed(lambda: detector.suppress(proposals, scored, 0.5))
+    groupings: list[Grouping] = []
+    space_seconds = {}
+    search = selective_search(detector.proposer)
+    if search is not None:
+        used = search.colour_spaces
+        for space in (*used, *(space for space in get_args(ColourSpace) if space not in used)):
+            found, space_seconds[space] = timed(lambda: _groupings(image.pixels, search, space))  # noqa: B023
+            groupings += found
+    return Explanation(
+        image,
+        detector,
+        views,
+        tuple(groupings),
+        proposals,
+        RegionScores(scored.scores.cpu(), None if scored.offsets is None else scored.offsets.cpu()),
+        dict(zip(STAGES, (look, propose, score, suppress), strict=True)),
+        space_seconds,
+    )
+
+
+def selective_search(proposer: Proposer) -> SelectiveSearchConfig | None:
+    """The settings of the Selective Search in a proposer; None if there is none in it."""
+    if isinstance(proposer, SelectiveSearch):
+        return proposer.config
+    if isinstance(proposer, Union):
+        return next(filter(None, map(selective_search, proposer.proposers)), None)
+    return None
+
+
+def _groupings(pixels: np.ndarray, config: SelectiveSearchConfig, space: ColourSpace) -> list[Grouping]:
+    """The groupings in one colour space, in the order of `SelectiveSearch.source_names`."""
+    hierarchies = SelectiveSearch(replace(config, colour_spaces=(space,))).hierarchies(pixels)
+    kinds = [(k, similarity) for k in config.ks for similarity in config.similarities]
+    used = space in config.colour_spaces
+    return [
+        # Histograms are most of a hierarchy's memory, and nothing here shows them.
+        Grouping(space, similarity, k, used, replace(one, counts=np.empty((len(one), 0), np.int32)))
+        for (k, similarity), one in zip(kinds, hierarchies, strict=True)
+    ]

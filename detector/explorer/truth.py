@@ -1,0 +1,66 @@
+"""Annotated objects of an explained photo, and how the stages did with them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from detector.data import VOCDataset
+from detector.detections import Detections
+from detector.evaluation.traces import ObjectTraces
+from detector.evaluation.tracing import trace_objects
+from detector.explorer.stages import Explanation
+from detector.scorers import RegionScores
+from proposals.boxes import box_iou
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The annotated objects of a photo.
+
+    Attributes:
+        boxes: (N, 4) float32 xyxy pixels of the photo.
+        labels: (N,) int64, class as the detector counts it; -1 for a class that it does not know.
+        names: (N,) names of the classes.
+        difficult: (N,) bool, objects that do not count.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+    difficult: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @classmethod
+    def of_dataset(cls, dataset: VOCDataset, index: int, class_names: tuple[str, ...], scale: np.ndarray) -> "Objects":
+        """Those of an image of a data set, their boxes times `scale` (4,).
+
+        Raises InputError if the annotation is missing or wrong.
+        """
+        found = dataset.annotations(index)
+        names = tuple(dataset.class_names[label] for label in found.labels)
+        labels = np.array([class_names.index(name) if name in class_names else -1 for name in names], np.int64)
+        boxes = (found.boxes * scale).astype(np.float32).reshape(-1, 4)
+        return cls(boxes, labels, names, found.difficult.astype(bool))
+
+    def recall(self, overlaps: np.ndarray, iou: float) -> float | None:
+        """Part of the objects that count with an overlap (N,) of at least `iou`; None if none counts."""
+        counted = overlaps[~self.difficult]
+        return float((counted >= iou).mean()) if len(counted) else None
+
+
+def trace(explanation: Explanation, objects: Objects, count: int) -> ObjectTraces:
+    """What the first `count` proposals, and the scores of these regions, made of the objects."""
+    scored = explanation.scored
+    first = RegionScores(scored.scores[:count], None if scored.offsets is None else scored.offsets[:count])
+    return trace_objects(explanation.proposals.top(count), first, objects.boxes, objects.labels)
+
+
+def detection_overlaps(objects: Objects, detections: Detections) -> np.ndarray:
+    """(N,) of each object the highest IoU with a detection of its class; 0 without one."""
+    if not len(objects) or not len(detections):
+        return np.zeros(len(objects))
+    overlaps = box_iou(torch.from_numpy(objects.boxes), torch.tensor(detections.boxes)).numpy()
+    return (overlaps * (objects.labels[:, None] == detections.labels)).max(axis=1)

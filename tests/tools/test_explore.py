@@ -1,0 +1,78 @@
+"""The command `explore`, up to the server and as far as it goes without a browser."""
+
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from detector.cli import main
+from detector.errors import InputError
+from detector.explorer.server import listen
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["explore", "--no-open", *arguments])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--device", "tpu"), "--device tpu: is not known"),
+        (("--root", "x"), "--root and --split name a data set: give --dataset voc too"),
+        (("--dataset", "voc", "--root", "x"), "--dataset voc needs --root"),
+        (("--dataset", "voc", "--root", "nowhere", "--split", "val"), "nowhere: no such folder"),
+        (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
+    ],
+)
+def test_wrong_options_cost_one_line(arguments: tuple[str, ...], message: str, capsys):
+    assert run(*arguments) == 2
+    captured = capsys.readouterr().err
+    assert captured.startswith("error: ")
+    assert message in captured
+    assert captured.count("\n") == 1
+
+
+@pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
+def test_without_the_extra_it_says_what_to_install(missing: str):
+    code = f"import sys; sys.modules['{missing}'] = None; from detector.cli import main; main(['explore'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == f"error: the explorer needs {missing}: pip install fastapi uvicorn\n"
+
+
+def test_a_port_that_is_taken(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"--port {port}: cannot be used .*give another port"):
+            listen("127.0.0.1", port)
+    with pytest.raises(InputError, match="is no address"):
+        listen("no-such-host.invalid", 0)
+
+
+def test_it_serves_this_machine_until_it_is_interrupted():
+    command = [sys.executable, ROOT / "tools/explore.py", "--no-open", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as server:
+        assert server.stdout is not None
+        line = ""
+        for line in server.stdout:
+            if line.startswith("http"):
+                break
+        assert line.startswith("http://127.0.0.1:")
+        assert line.endswith("/ (only this machine reaches it); Ctrl-C ends it\n")
+        with urllib.request.urlopen(line.split()[0], timeout=20) as answer:
+            assert b"stage by stage" in answer.read()
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
+        assert server.stderr is not None
+        assert server.stderr.read() == ""
