@@ -24,7 +24,7 @@ def test_the_mean_vote_is_the_networks_answer(explanation: Explanation, surest: 
     network = view.scorer.network
     with torch.inference_mode():
         regions = Regions.of_images([explanation.boxes[[surest]] * view.scale])
-        logits = network.classify(network.vote_maps(view.features), regions).class_logits[0]
+        logits = network.classify(view.maps.votes, regions).class_logits[0]
     for label in (surest % 20, 7):
         report = report_region(explanation, surest, label)
         assert report.votes is not None
@@ -78,7 +78,7 @@ def test_a_map_for_each_part(explanation: Explanation):
     view = shared_view(explanation)
     assert maps is not None
     assert view is not None
-    assert maps.shape == (7, 7, *view.features.shape[2:])
+    assert maps.shape == (7, 7, *view.maps.features.shape[2:])
     assert not np.allclose(maps, score_maps(explanation, 8))
 
 
