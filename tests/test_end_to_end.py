@@ -1,6 +1,8 @@
 """The installed command on shipped photos with the shipped model: nothing is replaced here."""
 
 import json
+import os
+import platform
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -119,3 +121,24 @@ def test_shipped_model_says_what_it_is():
     assert len(model.class_names) == 20
     assert model.facts["mAP"] > 0.5
     assert {"recipe", "steps", "split", "images", "metric"} <= model.facts.keys()
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these instructions are of x86 processors")
+def test_an_older_processor_gives_the_same_detections(photos: Path, tmp_path: Path, detector):
+    """Without AVX512, AMX and fast bfloat16: as PyTorch, oneDNN and Numba run on a processor of 2013."""
+    limits = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "NUMBA_CPU_NAME": "haswell"}
+    run = subprocess.run(
+        [COMMAND, "detect", photos / "cat.jpg", "--json", tmp_path / "found.json", "--no-draw", "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, **limits, "NUMBA_CACHE_DIR": str(tmp_path / "numba")},
+    )
+    assert run.returncode == 0, run.stderr
+    (entry,) = json.loads((tmp_path / "found.json").read_text())
+    expected = detector(photos / "cat.jpg")
+    assert [one["label"] for one in entry["detections"]] == [one.label for one in expected]
+    for found, before in zip(entry["detections"], expected, strict=True):
+        assert found["score"] == pytest.approx(before.score, abs=0.03)
+        assert iou(found["box"], before.box) > 0.95
