@@ -86,7 +86,7 @@ def test_shared_boxes_are_those_of_the_head_on_the_trunk(model: Model):
     (view,) = detector.look(image)
     network = detector.scorers[0].network
     with torch.inference_mode():
-        found = network.multibox(view.features)
+        found = network.multibox(view.maps.features)
         expected = to_proposals(network.multibox.boxes(found.offsets)[0], found.logits[0], (90, 60), HEAD.nms_iou, 20)
     for proposals in (detector.propose(image, (view,)), detector.proposer(image.pixels)):
         assert np.array_equal(proposals.boxes, expected.boxes)
