@@ -25,6 +25,7 @@ from detector.pipeline import Detector, load_detector
 from detector.scorers import SharedScorer
 from detector.transforms import input_size, to_input
 from proposals import Proposals
+from proposals.memory import release_freed_memory
 
 REGIONS = (100, 300, 1000, 2000, 4000, 8000)
 BATCHES = (1, 2, 4, 8, 16)
@@ -168,6 +169,7 @@ def _stages(detector: Detector, image: Image, repeats: int) -> tuple[Stage, ...]
 
 def _height(run: Callable[[], object]) -> float | None:
     """MiB by which memory rises at most while something runs."""
+    release_freed_memory()
     try:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak is counted from here
     except OSError:
