@@ -40,22 +40,42 @@ class _Label:
     colour: str
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A box to draw, (x1, y1, x2, y2) in pixels, right and bottom exclusive; its label, and its colour "#RRGGBB".
+
+    Where there is no room for the whole label, its last word is told: of "cat 0.97" the score.
+    """
+
+    box: tuple[float, float, float, float]
+    text: str
+    colour: str
+
+
 def draw_detections(pixels: np.ndarray, detections: "Detections") -> np.ndarray:
-    """A copy of `pixels`, (H, W, 3) uint8 RGB, with the box, label and score of each detection.
+    """A copy of `pixels`, (H, W, 3) uint8 RGB, with the box, label and score of each detection, the best on top."""
+    return draw_marks(pixels, _marks(detections))
+
+
+def draw_marks(pixels: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
+    """A copy of `pixels`, (H, W, 3) uint8 RGB, with boxes and their labels, the first on top.
 
     Lines and letters grow with the photo. Labels stay inside it and never overlap; they hide as little of the objects
-    as they can. The best detections choose first; where there is no room, a label gets smaller, tells the score alone,
+    as they can. The first marks choose first; where there is no room, a label gets smaller, tells its last word alone,
     or is left out.
     """
-    boxes = [found.box for found in detections]
-    picture = PillowImage.fromarray(draw_boxes(pixels, boxes, [class_colour(f.category_id) for f in detections]))
+    picture = PillowImage.fromarray(draw_boxes(pixels, [m.box for m in marks], [m.colour for m in marks]))
     draw = ImageDraw.Draw(picture)
     unit = (picture.width * picture.height) ** 0.5
-    for label in _labels(detections, max(11, round(unit / 30)), picture.size):
+    for label in _labels(marks, max(11, round(unit / 30)), picture.size):
         x1, y1, x2, y2 = label.place
         draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=label.colour)
         draw.text(((x1 + x2) / 2, (y1 + y2) / 2), label.text, _contrast(label.colour), label.font, anchor="mm")
     return np.array(picture)
+
+
+def _marks(detections: "Detections") -> list[Mark]:
+    return [Mark(one.box, f"{one.label} {one.score:.2f}", class_colour(one.category_id)) for one in detections]
 
 
 def draw_boxes(pixels: np.ndarray, boxes: Iterable[Sequence[float]], colours: Iterable[str]) -> np.ndarray:
@@ -110,16 +130,17 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Sequence[float], colour: str, line
         draw.rectangle(inner, outline=_contrast(colour), width=edge)
 
 
-def _labels(detections: "Detections", font_size: int, photo: tuple[int, int]) -> list[_Label]:
-    """The labels that have room, best first."""
-    texts = [f"{found.label} {found.score:.2f}" for found in detections]
+def _labels(marks: Sequence[Mark], font_size: int, photo: tuple[int, int]) -> list[_Label]:
+    """The labels that have room, in the order of the marks."""
+    texts = [mark.text for mark in marks]
+    boxes = np.array([mark.box for mark in marks], np.float64).reshape(-1, 4)
     sizes = [_label_size(text, _font(text, font_size, photo[0])) for text in texts]
     area = sum(width * height for width, height in sizes)
     crowding = min(1.0, (_LABELS_SHARE * photo[0] * photo[1] / area) ** 0.5) if area else 1.0
     labels: list[_Label] = []
     taken = np.zeros((0, 4), np.int64)
     room = _MOST_LABELS * photo[0] * photo[1]
-    for index, (found, text) in enumerate(zip(detections, texts, strict=True)):
+    for index, (mark, text) in enumerate(zip(marks, texts, strict=True)):
         attempts = [(text, factor) for factor in _SHRINKING]
         if index:  # the first has all the room there is, and is told in full however small that is
             attempts.append((text.rpartition(" ")[2], _SHRINKING[-1]))
@@ -133,10 +154,10 @@ def _labels(detections: "Detections", font_size: int, photo: tuple[int, int]) ->
             width, height = _label_size(written, font)
             if index and width * height > room:
                 continue
-            place = _place(index, detections.boxes, (width, height), photo, taken)
+            place = _place(index, boxes, (width, height), photo, taken)
             if place is not None:
                 room -= width * height
-                labels.append(_Label(written, font, place, class_colour(found.category_id)))
+                labels.append(_Label(written, font, place, mark.colour))
                 taken = np.concatenate([taken, [place]])
                 break
     return labels

@@ -86,7 +86,7 @@ def test_lines_and_letters_grow_with_the_photo():
 def placed(size: tuple[int, int], boxes: list, font_size: int = 14) -> list[drawing._Label]:
     """The labels that a drawing has, best first."""
     found = detections(boxes, size, [index % len(CLASSES) for index in range(len(boxes))])
-    return drawing._labels(found, font_size, size)
+    return drawing._labels(drawing._marks(found), font_size, size)
 
 
 def assert_apart(labels: list[drawing._Label]) -> None:
