@@ -1,6 +1,8 @@
 """Boxes and labels drawn on a photo, readable at any size of it."""
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,27 +22,44 @@ others from Paul Tol's "muted" scheme: both are made for colour-blind readers to
 _Rectangle = tuple[int, int, int, int]
 
 
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A box (x1, y1, x2, y2) to draw, in pixels, right and bottom exclusive; its label and its colour "#RRGGBB"."""
+
+    box: Box
+    text: str
+    colour: str
+
+
 def draw_detections(pixels: np.ndarray, detections: "Detections") -> np.ndarray:
-    """A copy of `pixels`, (H, W, 3) uint8 RGB, with the box, label and score of each detection.
+    """A copy of `pixels`, (H, W, 3) uint8 RGB, with the box, label and score of each detection, the best on top."""
+    marks = [Mark(found.box, f"{found.label} {found.score:.2f}", _colour(found.category_id)) for found in detections]
+    return draw_marks(pixels, marks)
+
+
+def draw_marks(pixels: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
+    """A copy of `pixels`, (H, W, 3) uint8 RGB, with boxes and their labels.
 
     Lines and letters grow with the photo. Labels stay inside it and avoid each other where there is room; the
-    best detections choose first and lie on top.
+    first marks choose first and lie on top.
     """
     picture = PillowImage.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
     unit = (picture.width * picture.height) ** 0.5
     line = max(2, round(unit / 200))
     font_size = max(11, round(unit / 30))
-    for found in reversed(list(detections)):
-        _draw_box(draw, found.box, _colour(found.category_id), line)
+    for mark in reversed(marks):
+        _draw_box(draw, mark.box, mark.colour, line)
     taken: list[_Rectangle] = []
     labels = []
-    for found in detections:
-        text = f"{found.label} {found.score:.2f}"
-        font = _fitting_font(text, font_size, picture.width)
-        place = _place(found.box, _label_size(text, font), picture.size, taken)
+    for mark in marks:
+        font = _fitting_font(mark.text, font_size, picture.width)
+        place = _place(mark.box, _label_size(mark.text, font), picture.size, taken)
         taken.append(place)
-        labels.append((text, font, place, _colour(found.category_id)))
+        labels.append((mark.text, font, place, mark.colour))
     for text, font, place, colour in reversed(labels):
         x1, y1, x2, y2 = place
         draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=colour)
@@ -57,9 +76,7 @@ def _contrast(colour: str) -> str:
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "white"
 
 
-def _draw_box(
-    draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], colour: str, line: int
-) -> None:
+def _draw_box(draw: ImageDraw.ImageDraw, box: Box, colour: str, line: int) -> None:
     """The frame lies on the inner edge of the box; thin lines of contrast show it on any background."""
     x1, y1, x2, y2 = round(box[0]), round(box[1]), round(box[2]) - 1, round(box[3]) - 1
     x2, y2 = max(x1, x2), max(y1, y2)
@@ -87,7 +104,7 @@ def _label_size(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -
 
 
 def _place(
-    box: tuple[float, float, float, float],
+    box: Box,
     size: tuple[int, int],
     photo: tuple[int, int],
     taken: list[_Rectangle],
