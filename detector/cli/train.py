@@ -3,6 +3,7 @@
 import logging
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -149,12 +150,15 @@ def _train_on_own_data(
     command = program.replace("train.py", "detect.py") or "detector detect"
     console.result(f"try it       {command} {shlex.quote(str(fitted.photo))} --model {shlex.quote(str(fitted.model))}")
     if fitted.left_out:
-        console.error(f"error: {len(fitted.left_out)} photos were left out, first {fitted.left_out[0]}")
+        count = len(fitted.left_out)
+        photos = f"{count} photos were" if count > 1 else "1 photo was"
+        console.error(f"error: {photos} left out{', first' * (count > 1)}: {fitted.left_out[0]}")
         raise typer.Exit(2)
 
 
 def _train_by_recipe(recipe: Path, root: Path, init: Path | None, out: Path | None, cache: Path, device: str) -> None:
-    from detector.training.distributed import process_group
+    from detector.training.distributed import process_group, rank
+    from detector.training.lock import only_run_in
     from detector.training.recipes import load_recipe
     from detector.training.start import make_loop
 
@@ -162,7 +166,7 @@ def _train_by_recipe(recipe: Path, root: Path, init: Path | None, out: Path | No
     out = out or Path("runs") / recipe.stem
     _check_folders(out, cache)
     _log_to(out)
-    with process_group(device):
+    with process_group(device), only_run_in(out) if rank() == 0 else nullcontext():
         loop = make_loop(loaded, root, out, init, cache, device)
         try:
             loop.run()

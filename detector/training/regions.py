@@ -58,8 +58,12 @@ class RegionTask(Task[Example]):
         self.data.fill()
 
     def example(self, step: int) -> Example:
+        return self.example_of(sample_index(self.recipe.seed, step, len(self.data)), step)
+
+    def example_of(self, index: int, step: int) -> Example:
+        """The example that a step makes of an image."""
         seed = self.recipe.seed
-        image, proposals, annotations = self.data[sample_index(seed, step, len(self.data))]
+        image, proposals, annotations = self.data[index]
         inputs, augmentation = self.recipe.model.input, self.recipe.augmentation
         return make_example(image.pixels, proposals.boxes, annotations, inputs, augmentation, seed, step)
 

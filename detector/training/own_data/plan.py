@@ -128,13 +128,13 @@ def make_plan(
     inputs = recipe.model.input.short_side
     sides = f"{inputs * _SCALE[0]:.0f} to {inputs * _SCALE[1]:.0f}"
     reasons = (
-        f"held back    {held_back} photos to judge by, {photos} to learn from",
+        f"held back    {held_back} photo{'s' * (held_back != 1)} to judge by, {photos} to learn from",
         *([f"known        {known}: from what the starting model knows"] if known else []),
         *([f"new          {new}: from the mean of the starting model's classes"] if new else []),
         f"steps        {steps}, one photo each ({passes:.3g} passes): {why}",
         f"rate         {RATE}, warmed up over {recipe.optimizer.warmup_steps} steps, then down to 0 by half a cosine",
         f"input        short side {inputs} pixels, in training {sides}; mirrored, brighter and darker at random",
-        f"best         judged every {recipe.eval_every} steps by {judged} held-back photos, the best is kept",
+        f"best         judged every {recipe.eval_every} steps by {judged} held-back photos; the best weights are kept",
         f"time         about {_minutes(total)}: {step:.2f} s a step on {_described(machine)}",
     )
     return TrainingPlan(recipe, transfer, photos, held_back, passes, total, reasons)

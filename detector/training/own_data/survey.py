@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from detector.data.faults import Fault
-from detector.data.own_data import OwnData, OwnLayout
+from detector.data.own_data import OwnData
+from detector.data.own_layouts import OwnLayout
 
 _SHOWN_FAULTS = 20
 _NAMES: dict[OwnLayout, str] = {"voc": "VOC's XML", "coco": "COCO's JSON", "yolo": "YOLO's text files"}
@@ -39,11 +40,12 @@ class Survey:
         sizes = [f"{width}x{height}" for width, height in self.photo_sizes]
         sides = [f"{100 * side:.0f}" for side in self.box_sides]
         total = sum(self.boxes.values())
+        unused = f", {self.difficult} more are marked difficult or a crowd and not used" if self.difficult else ""
         lines = [
             f"data         {self.name}: {_NAMES[self.layout]}",
             f"photos       {self.photos}, {self.empty} of them without objects",
             f"sizes        {sizes[0]} to {sizes[2]} pixels, the median {sizes[1]}",
-            f"boxes        {total}, {self.difficult} more are marked difficult or a crowd and not used",
+            f"boxes        {total}{unused}",
             f"box sizes    {sides[0]} to {sides[2]} % of the photo's side, the median {sides[1]} %",
         ]
         width = max(len(name) for name in self.boxes)

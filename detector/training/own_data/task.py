@@ -2,23 +2,28 @@
 
 import dataclasses
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from detector.errors import InputError
 from detector.evaluation.calibration import fit_calibration
 from detector.evaluation.voc import VOCResult
 from detector.network import RegionClassifier
 from detector.pipeline import Detector
-from detector.training.data import ProposedImages
+from detector.training.data import ProposedImages, sample_index
+from detector.training.examples import Example
 from detector.training.own_data.split import PhotoSet
 from detector.training.own_data.transfer import transfer_weights
 from detector.training.recipes import Recipe
 from detector.training.regions import RegionTask, evaluate_proposed
 from detector.weights import Model, save_model
 from proposals.files import atomic_write
+
+log = logging.getLogger(__name__)
 
 MODEL = "model.safetensors"
 _HISTORY = "history.json"
@@ -40,12 +45,26 @@ class OwnDataTask(RegionTask):
     ) -> None:
         super().__init__(recipe, data, held_back)
         self.start = start
+        self.failed: dict[Path, str] = {}  # photos that could be read before the training, and then not
 
     def initialise(self, init: Path | None) -> None:
         transfer_weights(self.network, self.data.dataset.class_names, self.start)
 
     def prepare(self) -> None:
         """Nothing: the proposals were made before the plan."""
+
+    def example(self, step: int) -> Example:
+        """Of the step's photo, or if that cannot be read of the next that can."""
+        for place in range(step, step + len(self.data)):
+            index = sample_index(self.recipe.seed, place, len(self.data))
+            try:
+                return self.example_of(index, step)
+            except InputError as error:
+                path = self.data.dataset.image_path(index)
+                if path not in self.failed:
+                    log.warning("%s; another photo takes its place", error)
+                self.failed[path] = str(error)
+        raise InputError("no photo can be read any more")
 
     def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Judges by held-back photos, always the same; writes the model if it is the best of the run."""

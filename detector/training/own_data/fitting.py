@@ -17,7 +17,8 @@ from torchvision.ops import box_iou
 
 from detector.config import ModelConfig
 from detector.data.faults import Fault
-from detector.data.own_data import OwnData, OwnLayout, read_own_data
+from detector.data.own_data import OwnData, read_own_data
+from detector.data.own_layouts import OwnLayout
 from detector.devices import resolve_device
 from detector.errors import InputError
 from detector.evaluation.sheet import draw_sheet
@@ -118,6 +119,8 @@ def fit(
     start = load_model(init, ("regions",))
     if not isinstance(data, OwnData):
         data = read_own_data(data, layout, classes)
+    if data.path.is_dir() and out.resolve().is_relative_to(data.path.resolve()):
+        raise InputError(f"{out}: lies in the data's own folder {data.path}; choose an --out outside of it")
     with only_run_in(out):
         tell(str(survey_data(data)))
         assert isinstance(start.config, ModelConfig)
@@ -228,5 +231,6 @@ def _judge(
     sheet = draw_sheet(truth, table, lambda index: read_image(held_back.dataset.image_path(index)).pixels)
     with atomic_write(out / SHEET) as temporary:
         PillowImage.fromarray(sheet).save(temporary, "JPEG", quality=90)
+    left_out = (*left_out, *(Fault("", "", reason) for reason in loop.task.failed.values()))
     photo = held_back.dataset.image_path(next(i for i, s in enumerate(held_back.dataset.samples) if len(s.annotations)))
     return Fitted(out / MODEL, out / SHEET, result, photo, left_out, loop.seconds / 60)

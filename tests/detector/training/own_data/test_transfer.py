@@ -1,0 +1,43 @@
+"""The head of new classes: rows of known classes, background and offsets are the starting model's."""
+
+import torch
+
+from detector.network import RegionClassifier
+from detector.regions import Regions
+from detector.training.own_data.transfer import match_classes, transfer_weights
+from detector.weights import Model
+
+NAMES = ("couch", "robot", "Bus", "drone")
+
+
+def test_classes_are_matched_by_name(start: Model):
+    transfer = match_classes(NAMES, start)
+    assert transfer.sources == {"couch": "sofa", "robot": None, "Bus": "bus", "drone": None}
+    assert (transfer.known, transfer.new) == (("couch", "Bus"), ("robot", "drone"))
+
+
+def test_known_classes_background_and_offsets_are_predicted_as_before(start: Model):
+    network = RegionClassifier(len(NAMES), start.config.network).eval()
+    torch.manual_seed(1)
+    transfer_weights(network, NAMES, start)
+    image = torch.rand(1, 3, 96, 128) * 255
+    regions = Regions.of_images([torch.tensor([[0.0, 0.0, 60.0, 90.0], [20.0, 10.0, 120.0, 80.0]])])
+    with torch.inference_mode():
+        before, after = start.network(image, regions), network(image, regions)
+    torch.testing.assert_close(after.offsets, before.offsets)
+    torch.testing.assert_close(after.class_logits[:, [0, 1, 3]], before.class_logits[:, [0, 2, 1]])
+    # a new class scores as the classes do on average; a little tells two new ones apart
+    mean = before.class_logits[:, 1:].mean(dim=1)
+    difference = after.class_logits[:, [2, 4]] - mean[:, None]
+    assert (difference.abs() < 0.2 * before.class_logits.std()).all()
+    assert (difference[:, 0] != difference[:, 1]).all()
+
+
+def test_it_is_repeatable(start: Model):
+    weights = []
+    for _ in range(2):
+        network = RegionClassifier(1, start.config.network)
+        torch.manual_seed(3)
+        transfer_weights(network, ("robot",), start)
+        weights.append(network.maps.weight)
+    assert torch.equal(*weights)
