@@ -29,7 +29,7 @@ from detector.precision import fast_dtype
 from detector.training.data import ProposedImages
 from detector.training.lock import only_run_in
 from detector.training.loop import TrainingLoop
-from detector.training.own_data.plan import Machine, make_plan
+from detector.training.own_data.plan import Machine, check_length, make_plan
 from detector.training.own_data.split import PhotoSet, Split, split_data
 from detector.training.own_data.survey import survey_data
 from detector.training.own_data.task import MODEL, OwnDataTask
@@ -115,6 +115,7 @@ def fit(
         InputError: the data, the starting model or `out` cannot be used.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the same call goes on.
     """
+    check_length(epochs, minutes)
     out = Path(out)
     start = load_model(init, ("regions",))
     if not isinstance(data, OwnData):

@@ -84,10 +84,7 @@ def make_plan(
     Raises:
         InputError: epochs or minutes are not positive, or are both given.
     """
-    if epochs is not None and minutes is not None:
-        raise InputError("give epochs or minutes, not both")
-    if (epochs is not None and epochs < 1) or (minutes is not None and not 0 < minutes < math.inf):
-        raise InputError(f"{'minutes' if epochs is None else 'epochs'} must be above 0")
+    check_length(epochs, minutes)
     photos, held_back = len(split.train), len(split.held_back)
     judged = min(held_back, _JUDGED)
     step = machine.step_seconds
@@ -97,47 +94,52 @@ def make_plan(
     fitting = max(1, int((60 * limit - evaluating) / step))
     steps = epochs * photos if epochs is not None else min(wanted, fitting)
     total = (steps * step + evaluating) / 60
-    transfer = match_classes(split.train.class_names, model)
-    assert isinstance(model.config, ModelConfig)
-    recipe = Recipe(
-        data=DataConfig(f"{split.digest} train", f"{split.digest} held back", judged),
-        model=dataclasses.replace(
-            model.config,
-            source="selective_search",
-            network=dataclasses.replace(model.config.network, multibox=None),
-        ),
-        augmentation=AugmentationConfig(scale=_SCALE),
-        optimizer=OptimizerConfig(
-            steps=steps,
-            rate=RATE,
-            warmup_steps=min(200, steps // 10),
-            ema_decay=round(min(0.999, 1 - 10 / (steps + 10)), 6),
-        ),
-        seed=seed,
-        eval_every=max(1, math.ceil(steps / _EVALUATIONS)),
-        checkpoint_every=max(20, round(60 / step)),
-    )
-    passes = steps / photos
     if epochs is not None:
         why = "as asked"
     elif steps == wanted:
         why = f"the rule for {photos} photos"
     else:
         why = f"what fits into {limit:.0f} minutes; {wanted} would be the rule for {photos} photos"
-    known, new = ", ".join(_named(transfer)), ", ".join(transfer.new)
-    inputs = recipe.model.input.short_side
-    sides = f"{inputs * _SCALE[0]:.0f} to {inputs * _SCALE[1]:.0f}"
+    recipe = _recipe(split, model, steps, step, judged, seed)
+    transfer = match_classes(split.train.class_names, model)
     reasons = (
         f"held back    {held_back} photo{'s' * (held_back != 1)} to judge by, {photos} to learn from",
-        *([f"known        {known}: from what the starting model knows"] if known else []),
-        *([f"new          {new}: from the mean of the starting model's classes"] if new else []),
-        f"steps        {steps}, one photo each ({passes:.3g} passes): {why}",
-        f"rate         {RATE}, warmed up over {recipe.optimizer.warmup_steps} steps, then down to 0 by half a cosine",
-        f"input        short side {inputs} pixels, in training {sides}; mirrored, brighter and darker at random",
-        f"best         judged every {recipe.eval_every} steps by {judged} held-back photos; the best weights are kept",
+        *_told_transfer(transfer),
+        f"steps        {steps}, one photo each ({steps / photos:.3g} passes): {why}",
+        *_told_recipe(recipe),
         f"time         about {_minutes(total)}: {step:.2f} s a step on {_described(machine)}",
     )
-    return TrainingPlan(recipe, transfer, photos, held_back, passes, total, reasons)
+    return TrainingPlan(recipe, transfer, photos, held_back, steps / photos, total, reasons)
+
+
+def _recipe(split: Split, model: Model, steps: int, step_seconds: float, judged: int, seed: int) -> Recipe:
+    """All else follows from the number of steps. Regions are those of Selective Search: a MultiBox head would have to
+    be trained as well, and few photos do not suffice for it."""
+    assert isinstance(model.config, ModelConfig)
+    network = dataclasses.replace(model.config.network, multibox=None)
+    return Recipe(
+        data=DataConfig(f"{split.digest} train", f"{split.digest} held back", judged),
+        model=dataclasses.replace(model.config, source="selective_search", network=network),
+        augmentation=AugmentationConfig(scale=_SCALE),
+        optimizer=OptimizerConfig(
+            steps=steps,
+            rate=RATE,
+            warmup_steps=min(200, steps // 10),
+            # an average over the last tenth of the steps
+            ema_decay=round(min(0.999, 1 - 10 / (steps + 10)), 6),
+        ),
+        seed=seed,
+        eval_every=max(1, math.ceil(steps / _EVALUATIONS)),
+        checkpoint_every=max(20, round(60 / step_seconds)),  # about every minute
+    )
+
+
+def check_length(epochs: int | None, minutes: float | None) -> None:
+    """Raises `InputError` unless one of them at most is given, and is positive."""
+    if epochs is not None and minutes is not None:
+        raise InputError("give epochs or minutes, not both")
+    if (epochs is not None and epochs < 1) or (minutes is not None and not 0 < minutes < math.inf):
+        raise InputError(f"{'minutes' if epochs is None else 'epochs'} must be above 0")
 
 
 def _wanted_steps(photos: int) -> int:
@@ -145,11 +147,29 @@ def _wanted_steps(photos: int) -> int:
     return max(_LEAST_STEPS, _EPOCHS[0] * few + _EPOCHS[1] * (photos - few))
 
 
-def _named(transfer: Transfer) -> list[str]:
-    return [
+def _told_transfer(transfer: Transfer) -> list[str]:
+    known = [
         name if source == name else f"{name} (its {source})"
         for name, source in transfer.sources.items()
         if source is not None
+    ]
+    lines = []
+    if known:
+        lines.append(f"known        {', '.join(known)}: from what the starting model knows")
+    if transfer.new:
+        lines.append(f"new          {', '.join(transfer.new)}: from the mean of the starting model's classes")
+    return lines
+
+
+def _told_recipe(recipe: Recipe) -> list[str]:
+    side, warm = recipe.model.input.short_side, recipe.optimizer.warmup_steps
+    least, most = (round(side * scale) for scale in recipe.augmentation.scale)
+    judged = recipe.data.eval_limit
+    photos = f"{judged} held-back photo{'s' * (judged != 1)}"
+    return [
+        f"rate         {recipe.optimizer.rate}, warmed up over {warm} steps, then down to 0 by half a cosine",
+        f"input        short side {side} pixels, in training {least} to {most}; mirrored, brighter, darker at random",
+        f"best         judged every {recipe.eval_every} steps by {photos}; the best weights are kept",
     ]
 
 

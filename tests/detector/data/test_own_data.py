@@ -40,7 +40,7 @@ def coco(path: Path, objects: dict[str, list[tuple[str, tuple[int, int, int, int
     ids = {image: number for number, image in enumerate(objects)}
     rows = [(ids[image], name, box) for image, found in objects.items() for name, box in found]
     content = {
-        "images": [{"id": i, "file_name": f"{image}.jpg", "width": SIZE[0], "height": SIZE[1]} for image, i in ids.items()],
+        "images": [{"id": i, "file_name": f"{name}.jpg", "width": 100, "height": 80} for name, i in ids.items()],
         "categories": [{"id": i, "name": name} for i, name in enumerate(NAMES)],
         "annotations": [
             {"id": i, "image_id": image, "category_id": NAMES.index(name) if name in NAMES else 9,
@@ -109,7 +109,11 @@ def seen(data: OwnData) -> dict[str, list[tuple[str, tuple[float, ...]]]]:
     }
 
 
-LAYOUTS = [(flat_voc, "voc"), (devkit, "voc"), (voc_list, "voc"), (coco_folder, "coco"), (coco_file, "coco"), (yolo, "yolo")]  # fmt: skip
+LAYOUTS = [
+    *((make, "voc") for make in (flat_voc, devkit, voc_list)),
+    *((make, "coco") for make in (coco_folder, coco_file)),
+    (yolo, "yolo"),
+]
 
 
 @pytest.mark.parametrize(("make", "layout"), LAYOUTS, ids=lambda one: getattr(one, "__name__", one))

@@ -56,7 +56,7 @@ def test_what_the_user_asks_for(split: Callable[..., Split], start: Model):
     assert short.minutes <= 3
     assert short.recipe.optimizer.steps > 300
     for wrong in ({"epochs": 0}, {"minutes": 0.0}, {"minutes": float("nan")}, {"epochs": 1, "minutes": 1}):
-        with pytest.raises(InputError, match="above 0|not both"):
+        with pytest.raises(InputError, match=r"above 0|not both"):
             make_plan(split(4, 1), start, TWO_CORES, **wrong)
 
 

@@ -56,7 +56,7 @@ def test_the_own_part_of_the_data_is_held_back(own_data: Callable[..., OwnData])
 def test_too_little_is_refused_in_one_line(own_data: Callable[..., OwnData]):
     with pytest.raises(InputError, match="photos: 1 photo with objects; at least 2 are needed"):
         split_data(own_data([[BUS], [], []], ["bus"]))
-    with pytest.raises(InputError, match="the part held back .* shows no object"):
+    with pytest.raises(InputError, match=r"the part held back .* shows no object"):
         split_data(own_data([[BUS], [BUS], []], ["bus"], held_back=["002.png"]))
     with pytest.raises(InputError, match="the classes 'Bus' and 'bus' mean the same"):
         split_data(own_data([[BUS, ROBOT]] * 4, ["Bus", "bus"]))
