@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from detector.config import ModelConfig
 from detector.errors import InputError
-from detector.training.own_data.split import Split
+from detector.training.own_data.split import Split, listed
 from detector.training.own_data.transfer import Transfer, match_classes
 from detector.training.recipes import AugmentationConfig, DataConfig, OptimizerConfig, Recipe
 from detector.weights import Model
@@ -155,9 +155,9 @@ def _told_transfer(transfer: Transfer) -> list[str]:
     ]
     lines = []
     if known:
-        lines.append(f"known        {', '.join(known)}: from what the starting model knows")
+        lines.append(f"known        {listed(known)}: from what the starting model knows")
     if transfer.new:
-        lines.append(f"new          {', '.join(transfer.new)}: from the mean of the starting model's classes")
+        lines.append(f"new          {listed(transfer.new)}: from the mean of the starting model's classes")
     return lines
 
 

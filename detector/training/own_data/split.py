@@ -17,6 +17,8 @@ SHARE = 0.2
 _MOST = 1000
 """Photos held back at most: more make the figure no surer that is worth their absence from the training."""
 
+_LISTED = 10
+
 
 @dataclass(frozen=True, eq=False)
 class PhotoSet:
@@ -102,6 +104,12 @@ def split_data(data: OwnData, share: float = SHARE, seed: int = 0) -> Split:
     return Split(train, held_back, tuple(_notes(data, names, train, held_back)))
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names in a line, not all of them where they are many."""
+    shown = ", ".join(names[:_LISTED])
+    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
+
+
 def _shown(sample: Sample, classes: int) -> np.ndarray:
     objects: Annotations = sample.annotations
     return np.bincount(objects.labels[~objects.difficult], minlength=classes)
@@ -131,10 +139,10 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
 def _notes(data: OwnData, names: Sequence[str], train: PhotoSet, held_back: PhotoSet) -> list[str]:
     notes = []
     if unseen := [name for name in data.class_names if name not in names]:
-        notes.append(f"without an example to learn from, and left out of the model: {', '.join(unseen)}")
+        notes.append(f"without an example to learn from, and left out of the model: {listed(unseen)}")
     judged = held_back.boxes()
     if unjudged := [name for name, count in zip(names, judged, strict=True) if count == 0]:
-        notes.append(f"no photo could be held back for {', '.join(unjudged)}: learned, but not judged")
+        notes.append(f"no photo could be held back for {listed(unjudged)}: learned, but not judged")
     if few := [f"{name} ({count})" for name, count in zip(names, train.boxes(), strict=True) if count < 20]:
-        notes.append(f"fewer than 20 objects to learn from, so expect little: {', '.join(few)}")
+        notes.append(f"fewer than 20 objects to learn from, so expect little: {listed(few)}")
     return notes
