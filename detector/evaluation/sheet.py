@@ -33,10 +33,11 @@ def draw_sheet(
 
     Args:
         read: gives the pixels (H, W, 3) uint8 RGB of an image of `truth` by its index.
-        photos: number of photos at most: the first that show an object or a detection, in the order of `truth`.
+        photos: number of photos at most, in the order of `truth`. Of those that show an object or a detection, half
+            of the sheet is for those with the most mistakes, the other half for the first.
     """
     marks, counts = mark_hits(truth, detections, score)
-    shown = [index for index, one in enumerate(marks) if one][:photos] or list(range(min(photos, len(marks))))
+    shown = _choose(marks, photos)
     columns = min(_COLUMNS, max(2, len(shown)))
     rows = max(1, -(-len(shown) // columns))
     side = _CELL + _GAP
@@ -77,6 +78,13 @@ def mark_hits(truth: GroundTruth, detections: DetectionTable, score: float) -> t
             name = truth.class_names[truth.labels[row]]
             add("missed", int(truth.images[row]), truth.boxes[row], name)
     return marks, counts
+
+
+def _choose(marks: list[list[Mark]], photos: int) -> list[int]:
+    mistakes = [sum(mark.colour != COLOURS["found"] for mark in one) for one in marks]
+    worst = sorted((i for i, count in enumerate(mistakes) if count), key=lambda i: -mistakes[i])[: photos // 2]
+    others = [i for i, one in enumerate(marks) if one and i not in worst]
+    return sorted((worst + others)[:photos]) or list(range(min(photos, len(marks))))
 
 
 def _fitted(pixels: np.ndarray) -> tuple[np.ndarray, float]:

@@ -126,11 +126,12 @@ def fit(
         tell(str(survey_data(data)))
         assert isinstance(start.config, ModelConfig)
         folder = out / "proposals" if cache is None else Path(cache)
+        known = len(data.faults)
         data, covered = _propose(data, start.config, folder)
-        for fault in data.faults:
-            log.warning("left out: %s", fault)
+        for fault in data.faults[known:]:
+            tell(f"left out     {fault}")
         split = split_data(data, seed=seed)
-        tell(f"proposals    cover {100 * covered:.0f} % of the objects (IoU {_COVERED}); no other can be found")
+        tell(f"proposals    cover {100 * covered:.0f} % of the objects (IoU {_COVERED}); the others cannot be found")
         for note in split.notes:
             tell(f"note         {note}")
         parts = [ProposedImages(part, start.config.proposals, folder) for part in (split.train, split.held_back)]

@@ -54,3 +54,29 @@ def test_the_sheet_shows_the_photos_that_have_something():
         below = sheet[60:]
         assert ((below == colour).all(axis=2)).sum() > 300, kind
     assert draw_sheet(TRUTH, FOUND, photo, photos=1).shape == sheet.shape
+
+
+def test_mistakes_are_shown_even_if_they_come_late():
+    truth = GroundTruth(
+        image_ids=tuple(range(9)),
+        class_names=("cup",),
+        images=range(9),
+        labels=[0] * 9,
+        boxes=[[0, 0, 50, 50]] * 9,
+    )
+    found = DetectionTable(
+        image_ids=truth.image_ids,
+        class_names=truth.class_names,
+        images=range(8),
+        labels=[0] * 8,
+        boxes=truth.boxes[:8],
+        scores=[0.9] * 8,
+    )
+    read = []
+
+    def photo(index: int) -> np.ndarray:
+        read.append(index)
+        return np.zeros((100, 100, 3), np.uint8)
+
+    draw_sheet(truth, found, photo, photos=4)
+    assert read == [0, 1, 2, 8]
