@@ -37,16 +37,19 @@ class RegionTask(Task[Example]):
     Args:
         recipe: what to do.
         data, held_back: the images to train on, and those to judge by.
+        others: number of further classes that count as background (`RegionClassifier`).
     """
 
     network: RegionClassifier
     head = ("multibox",)
 
-    def __init__(self, recipe: Recipe, data: ProposedImages[Any], held_back: ProposedImages[Any]) -> None:
+    def __init__(
+        self, recipe: Recipe, data: ProposedImages[Any], held_back: ProposedImages[Any], others: int = 0
+    ) -> None:
         self.recipe: Recipe = recipe
         self.data, self.held_back = data, held_back
         torch.manual_seed(recipe.seed)
-        self.network = RegionClassifier(len(self.data.dataset.class_names), recipe.model.network)
+        self.network = RegionClassifier(len(self.data.dataset.class_names), recipe.model.network, others)
         self.network.trunk.freeze_stem()
 
     def initialise(self, init: Path | None) -> None:

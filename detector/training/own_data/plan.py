@@ -158,6 +158,8 @@ def _told_transfer(transfer: Transfer) -> list[str]:
         lines.append(f"known        {listed(known)}: from what the starting model knows")
     if transfer.new:
         lines.append(f"new          {listed(transfer.new)}: from the mean of the starting model's classes")
+    if transfer.others:
+        lines.append(f"background   {listed(transfer.others)}: kept as what the new model is not to show")
     return lines
 
 

@@ -17,7 +17,7 @@ from detector.pipeline import Detector
 from detector.training.data import ProposedImages, sample_index
 from detector.training.examples import Example
 from detector.training.own_data.split import PhotoSet
-from detector.training.own_data.transfer import transfer_weights
+from detector.training.own_data.transfer import match_classes, transfer_weights
 from detector.training.recipes import Recipe
 from detector.training.regions import RegionTask, evaluate_proposed
 from detector.weights import Model, save_model
@@ -43,8 +43,9 @@ class OwnDataTask(RegionTask):
     def __init__(
         self, recipe: Recipe, start: Model, data: ProposedImages[PhotoSet], held_back: ProposedImages[PhotoSet]
     ) -> None:
-        super().__init__(recipe, data, held_back)
         self.start = start
+        self.others = match_classes(data.dataset.class_names, start).others
+        super().__init__(recipe, data, held_back, len(self.others))
         self.failed: dict[Path, str] = {}  # photos that could be read before the training, and then not
 
     def initialise(self, init: Path | None) -> None:
@@ -70,7 +71,7 @@ class OwnDataTask(RegionTask):
         """Judges by held-back photos, always the same; writes the model if it is the best of the run."""
         assert isinstance(network, RegionClassifier)
         count = min(len(self.held_back), self.recipe.data.eval_limit)
-        model = Model(network, self.recipe.model, self.data.dataset.class_names, {})
+        model = Model(network, self.recipe.model, self.data.dataset.class_names, {}, self.others)
         result = evaluate_proposed(Detector(model, str(network.mean.device)), self.held_back, count)
         score = 0.0 if math.isnan(result.mean_ap) else result.mean_ap
         history = read_history(out)

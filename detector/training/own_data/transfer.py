@@ -16,9 +16,16 @@ _NOISE = 0.001
 
 @dataclass(frozen=True)
 class Transfer:
-    """Which classes start from what a trained model knows: the model's class for each, None for a new one."""
+    """What becomes of the classes that a trained model knows.
+
+    Attributes:
+        sources: for each class to learn, the model's class that it starts from; None for a new one.
+        others: the model's other classes. They are kept as kinds of background: where all photos show an object of the
+            classes to learn, nothing else could tell it from what is not on them.
+    """
 
     sources: dict[str, str | None]
+    others: tuple[str, ...]
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -31,12 +38,14 @@ class Transfer:
 
 def match_classes(class_names: Sequence[str], model: Model) -> Transfer:
     """Which of a model's classes each of `class_names` is, by name (`detector.data.class_names.same_classes`)."""
-    same = same_classes(class_names, model.class_names)
-    return Transfer({name: same.get(name) for name in class_names})
+    every = (*model.class_names, *model.others)
+    same = same_classes(class_names, every)
+    others = tuple(name for name in every if name not in same.values())
+    return Transfer({name: same.get(name) for name in class_names}, others)
 
 
 def transfer_weights(network: RegionClassifier, class_names: Sequence[str], model: Model) -> None:
-    """Fills a network of `class_names` from a model of other classes.
+    """Fills a network of `class_names`, and of the others that `match_classes` finds, from a model of other classes.
 
     The trunk, the background and the box offsets, which all classes share, are the model's. So are the maps of a class
     that the model knows; a new one starts as the mean of all the model's classes (something that is no background) with
@@ -48,13 +57,14 @@ def transfer_weights(network: RegionClassifier, class_names: Sequence[str], mode
     source = model.network
     assert isinstance(source, RegionClassifier)
     network.trunk.load_state_dict(source.trunk.state_dict())
-    place = {name: label + 1 for label, name in enumerate(model.class_names)}
-    rows = [place[name] if name is not None else None for name in match_classes(class_names, model).sources.values()]
+    transfer = match_classes(class_names, model)
+    place = {name: row for row, name in enumerate((*model.class_names, *model.others), start=1)}
+    rows = [None if name is None else place[name] for name in (*transfer.sources.values(), *transfer.others)]
     with torch.no_grad():
         for own, other in ((network.maps.weight, source.maps.weight), (network.maps.bias, source.maps.bias)):
             assert own is not None
             assert other is not None
-            own.copy_(_rows(other, source.num_classes, network.bins**2, rows).to(own))
+            own.copy_(_rows(other, len(place), network.bins**2, rows).to(own))
 
 
 def _rows(values: Tensor, classes: int, bins: int, rows: Sequence[int | None]) -> Tensor:

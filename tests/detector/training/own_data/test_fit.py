@@ -51,7 +51,7 @@ def test_from_photos_to_a_model(data: OwnData, train, tmp_path: Path):
     ):
         assert line in text
     model = load_model(fitted.model)
-    assert model.class_names == ("bus", "robot")
+    assert (model.class_names, model.others) == (("bus", "robot"), ("sofa",))
     assert model.facts["mAP"] == round(fitted.result.mean_ap, 4)
     assert model.facts["images"] == 2
     assert set(fitted.result.classes) == {"bus", "robot"}
