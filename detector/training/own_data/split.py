@@ -140,6 +140,8 @@ def _notes(data: OwnData, names: Sequence[str], train: PhotoSet, held_back: Phot
     notes = []
     if unseen := [name for name in data.class_names if name not in names]:
         notes.append(f"without an example to learn from, and left out of the model: {listed(unseen)}")
+    if all(len(sample.annotations) for sample in data.samples):
+        notes.append("every photo shows an object: what the model finds on others is not judged; add some without")
     judged = held_back.boxes()
     if unjudged := [name for name, count in zip(names, judged, strict=True) if count == 0]:
         notes.append(f"no photo could be held back for {listed(unjudged)}: learned, but not judged")

@@ -48,6 +48,11 @@ def test_a_class_without_examples_is_left_out(own_data: Callable[..., OwnData]):
     assert "without an example to learn from, and left out of the model: robot" in split.notes
 
 
+def test_photos_without_objects_are_asked_for(own_data: Callable[..., OwnData]):
+    asked = ["add some without" in " ".join(split_data(own_data([[BUS]] * 4 + more)).notes) for more in ([], [[]])]
+    assert asked == [True, False]
+
+
 def test_the_own_part_of_the_data_is_held_back(own_data: Callable[..., OwnData]):
     split = split_data(own_data([[BUS]] * 6, ["bus"], held_back=["001.png", "004.png", "005.png"]))
     assert set(split.held_back.ids) == {"001.png", "004.png", "005.png"}
