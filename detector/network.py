@@ -33,17 +33,22 @@ class RegionClassifier(nn.Module):
     """Scores and box offsets for any number of regions of an image from one pass of the trunk.
 
     `multibox`, if the configuration has one, proposes boxes from the same features.
+
+    Args:
+        others: further classes that the head tells from each other and that count as background, such as those that a
+            model knew before it was trained on other ones: its background is then "none, or one of these".
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, num_classes: int, config: NetworkConfig) -> None:
+    def __init__(self, num_classes: int, config: NetworkConfig, others: int = 0) -> None:
         super().__init__()
         self.bins = config.bins
         self.num_classes = num_classes
+        self.others = others
         self.trunk = make_backbone(config.backbone, dense=True)
-        votes = num_classes + 1 + 4  # classes with background, class-agnostic offsets
+        votes = 1 + num_classes + others + 4  # background, classes, other classes, class-agnostic offsets
         self.maps = nn.Conv2d(self.trunk.out_channels, config.bins**2 * votes, 1)
         nn.init.normal_(self.maps.weight, std=0.01)
         assert self.maps.bias is not None
@@ -63,7 +68,11 @@ class RegionClassifier(nn.Module):
     def classify(self, maps: Tensor, regions: Regions) -> RegionPredictions:
         """Predictions for regions of the images whose maps these are."""
         votes = pool_votes(maps, regions, self.trunk.stride, self.trunk.offset, self.bins)
-        return RegionPredictions(votes[:, : self.num_classes + 1], votes[:, self.num_classes + 1 :])
+        logits, others, offsets = votes.split((self.num_classes + 1, self.others, 4), dim=1)
+        if self.others:
+            background = torch.cat((logits[:, :1], others), dim=1).logsumexp(dim=1, keepdim=True)
+            logits = torch.cat((background, logits[:, 1:]), dim=1)
+        return RegionPredictions(logits, offsets)
 
     def forward(self, images: Tensor, regions: Regions) -> RegionPredictions:
         return self.classify(self.vote_maps(self.features(images)), regions)

@@ -1,7 +1,7 @@
 """Model files: float16 safetensors with everything that detecting needs in the header.
 
-The header's metadata holds the format, the kind of model, the class names, the model configuration, the hash of the
-training recipe and the measured mAP, all as JSON text. Nothing in the file is executed.
+The header's metadata holds the format, the kind of model, the class names, those that count as background, the model
+configuration, the hash of the training recipe and the measured mAP, all as JSON text. Nothing in the file is executed.
 """
 
 import hashlib
@@ -58,27 +58,29 @@ class Model:
         config: a `ModelConfig`, `RCNNConfig`, `ClassifierConfig` or `MultiBoxModelConfig`, as the network is.
         class_names: none for a MultiBox, which knows no classes.
         facts: what is known of the training: `recipe` (hash), `steps`, `mAP` and how it was measured.
+        others: classes that a `RegionClassifier` knows and takes for background.
     """
 
     network: nn.Module
     config: AnyModelConfig
     class_names: tuple[str, ...]
     facts: dict[str, Any]
+    others: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Kind:
         return next(kind for kind, config in CONFIGS.items() if isinstance(self.config, config))
 
 
-def make_network(config: AnyModelConfig, num_classes: int) -> nn.Module:
-    """The network that a configuration describes, with random weights."""
+def make_network(config: AnyModelConfig, num_classes: int, others: int = 0) -> nn.Module:
+    """The network that a configuration describes, with random weights; `others` as in `RegionClassifier`."""
     if isinstance(config, RCNNConfig):
         return CropClassifier(num_classes, config.network)
     if isinstance(config, ClassifierConfig):
         return ImageClassifier(num_classes, config.backbone)
     if isinstance(config, MultiBoxModelConfig):
         return MultiBox(make_backbone(config.backbone), config.head)
-    return RegionClassifier(num_classes, config.network)
+    return RegionClassifier(num_classes, config.network, others)
 
 
 def save_model(model: Model, path: str | Path) -> None:
@@ -92,6 +94,8 @@ def save_model(model: Model, path: str | Path) -> None:
         "config": json.dumps(to_plain(model.config)),
         "facts": json.dumps(model.facts),
     }
+    if model.others:
+        metadata["others"] = json.dumps(model.others)
     with atomic_write(Path(path)) as temporary:
         temporary.write_bytes(save(tensors, metadata))
 
@@ -117,6 +121,7 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
                 raise InputError(f"{path}: a model for {kind}; one for {' or '.join(kinds)} is needed here")
             tensors = {name: _wide(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
         classes = parse(tuple[str, ...], json.loads(metadata["classes"]), f"{path}: classes")
+        others = parse(tuple[str, ...], json.loads(metadata.get("others", "[]")), f"{path}: others")
         config: AnyModelConfig = parse(CONFIGS[kind], json.loads(metadata["config"]), str(path))
         facts = parse(dict[str, Any], json.loads(metadata["facts"]), f"{path}: facts")
     except FileNotFoundError:
@@ -125,7 +130,7 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
         raise
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a readable model file ({error}); it may be truncated") from None
-    network = make_network(config, len(classes))
+    network = make_network(config, len(classes), len(others))
     expected = network.state_dict()
     for name, tensor in expected.items():
         if name not in tensors:
@@ -139,7 +144,7 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
     if extra := sorted(tensors.keys() - expected.keys()):
         raise InputError(f"{path}: unknown tensor '{extra[0]}'; the file is of another network")
     network.load_state_dict(tensors)
-    return Model(network.eval(), config, classes, facts)
+    return Model(network.eval(), config, classes, facts, others)
 
 
 def weights_hash(network: nn.Module) -> str:

@@ -1,65 +1,207 @@
-"""`detector train`: trains a model by a recipe."""
+"""`detector train`: trains a model on a user's own photos, or by a recipe."""
 
 import logging
+import shlex
+import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from detector.cli.console import Console
+from detector.cli.options import split_names
 from detector.errors import InputError
 from detector.output import check_writable_file
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe, for example configs/voc07.yaml.")],
+    recipe: Annotated[
+        Path | None, typer.Argument(help="Recipe, for example configs/voc07.yaml.", show_default="none")
+    ] = None,
     root: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            help="Data set: folder that holds JPEGImages; classification: train and val.",
-            rich_help_panel="Data and weights",
+            help="Data set of a recipe: folder that holds JPEGImages; classification: train and val.",
+            show_default="none",
+            rich_help_panel="By a recipe",
         ),
-    ],
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Your own photos and labels: a folder, COCO's JSON, YOLO's data.yaml, or a list in VOC's "
+            "ImageSets/Main.",
+            show_default="none",
+            rich_help_panel="On your own photos",
+        ),
+    ] = None,
+    format: Annotated[
+        Literal["auto", "voc", "coco", "yolo"],
+        typer.Option(help="Layout of the labels of --data.", rich_help_panel="On your own photos"),
+    ] = "auto",
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Learn only these classes of --data.",
+            show_default="all",
+            rich_help_panel="On your own photos",
+        ),
+    ] = None,
+    epochs: Annotated[
+        str, typer.Option(metavar="N", help="Passes over the photos of --data.", rich_help_panel="On your own photos")
+    ] = "auto",
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Most time for --data.",
+            show_default="25, and 3 s for each photo beyond 400",
+            rich_help_panel="On your own photos",
+        ),
+    ] = None,
     init: Annotated[
         Path | None,
         typer.Option(
-            help="Weights to start from: the BVLC .npz, or a model file (.safetensors).",
-            rich_help_panel="Data and weights",
+            help="Weights to start from: a model file (.safetensors), for recipes also the BVLC .npz.",
+            show_default="--data: the installed model",
+            rich_help_panel="Run",
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for checkpoints, logs and the model.", show_default="runs/RECIPE", rich_help_panel="Run"
+            help="Folder for checkpoints, logs and the model.", show_default="runs/NAME", rich_help_panel="Run"
         ),
     ] = None,
-    cache: Annotated[Path, typer.Option(help="Folder of cached proposals.", rich_help_panel="Data and weights")] = Path(
-        "runs/proposals"
-    ),
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of cached proposals.",
+            show_default="runs/proposals; --data: OUT/proposals",
+            rich_help_panel="Run",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel="Run")] = "auto",
 ) -> None:
-    """Trains a model; started again with the same --out, it goes on where it stopped.
+    """Train a model; started again with the same --out, it goes on where it stopped.
 
-    Example:
+    With --data, on your own photos and classes: all settings are chosen, the best model by a held-back part of the
+    photos is kept. The exit code is 2 if photos had to be left out; the model is there all the same.
 
+    Examples:
+
+        detector train --data photos/ --out runs/mine
         detector train configs/voc07.yaml --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
     """
     from detector.training.convolutions import keep_prepared_convolutions
-    from detector.training.recipes import load_recipe
 
     keep_prepared_convolutions()
+    for name in ("tensorboard", "sklearn"):
+        try:
+            __import__(name)
+        except ModuleNotFoundError:
+            raise InputError(f"training needs {name}: pip install tensorboard scikit-learn") from None
+    if (recipe is None) == (data is None):
+        raise InputError("give a recipe with --root, or --data with your own photos")
+    if data is not None:
+        if root is not None:
+            raise InputError("--root means nothing with --data; leave it out")
+        names = None if classes is None else split_names(classes, "--classes")
+        chosen = None if format == "auto" else format
+        _train_on_own_data(data, chosen, names, _epochs(epochs), minutes, init, out, cache, device)
+        return
+    given = {"--format": format != "auto", "--classes": classes, "--epochs": epochs != "auto", "--minutes": minutes}
+    for option, value in given.items():
+        if value:
+            raise InputError(f"{option} is for --data; a recipe names its own")
+    if root is None:
+        raise InputError("a recipe needs --root, the folder of its data set")
+    assert recipe is not None
+    _train_by_recipe(recipe, root, init, out, cache or Path("runs/proposals"), device)
+
+
+def _epochs(text: str) -> int | None:
+    if text == "auto":
+        return None
     try:
-        from detector.training.distributed import process_group
-        from detector.training.start import make_loop
-    except ModuleNotFoundError as error:
-        if error.name not in ("tensorboard", "sklearn"):
-            raise
-        raise InputError(f"training needs {error.name}: pip install tensorboard scikit-learn") from None
+        return int(text)
+    except ValueError:
+        raise InputError(f"--epochs {text}: give a whole number, or auto") from None
+
+
+def _train_on_own_data(
+    data: Path,
+    layout: Literal["voc", "coco", "yolo"] | None,
+    classes: list[str] | None,
+    epochs: int | None,
+    minutes: float | None,
+    init: Path | None,
+    out: Path | None,
+    cache: Path | None,
+    device: str,
+) -> None:
+    from detector.training.own_data import fit
+
+    console = Console()
+    if out is None:
+        named = data.resolve()
+        out = Path("runs") / (named.parent.name if named.name == "data.yaml" else named.stem)
+    _check_folders(out, cache or out / "proposals")
+    _log_to(out)
+    try:
+        fitted = fit(
+            data,
+            out,
+            layout=layout,
+            classes=classes,
+            epochs=epochs,
+            minutes=minutes,
+            init=init,
+            cache=cache,
+            device=device,
+            tell=console.result,
+        )
+    except KeyboardInterrupt:
+        console.error("interrupted: the same command goes on")
+        raise typer.Exit(130) from None
+    console.result(str(fitted))
+    program = f"python {sys.argv[0]}" if Path(sys.argv[0]).name == "train.py" else ""
+    command = program.replace("train.py", "detect.py") or "detector detect"
+    console.result(f"try it       {command} {shlex.quote(str(fitted.photo))} --model {shlex.quote(str(fitted.model))}")
+    if fitted.left_out:
+        count = len(fitted.left_out)
+        photos = f"{count} photos were" if count > 1 else "1 photo was"
+        console.error(f"error: {photos} left out{', first' * (count > 1)}: {fitted.left_out[0]}")
+        raise typer.Exit(2)
+
+
+def _train_by_recipe(recipe: Path, root: Path, init: Path | None, out: Path | None, cache: Path, device: str) -> None:
+    from detector.training.distributed import process_group, rank
+    from detector.training.lock import only_run_in
+    from detector.training.recipes import load_recipe
+    from detector.training.start import make_loop
 
     loaded = load_recipe(recipe)
     out = out or Path("runs") / recipe.stem
+    _check_folders(out, cache)
+    _log_to(out)
+    with process_group(device), only_run_in(out) if rank() == 0 else nullcontext():
+        loop = make_loop(loaded, root, out, init, cache, device)
+        try:
+            loop.run()
+        except KeyboardInterrupt:
+            Console().error(f"interrupted: the same command goes on from step {loop.saved_step}")
+            raise typer.Exit(130) from None
+
+
+def _check_folders(out: Path, cache: Path) -> None:
     check_writable_file(out / "train.log", "--out")
     check_writable_file(cache / "proposals.npz", "--cache")
+
+
+def _log_to(out: Path) -> None:
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(message)s",
@@ -67,10 +209,3 @@ def train(
         handlers=[logging.StreamHandler(), logging.FileHandler(out / "train.log")],
         force=True,
     )
-    with process_group(device):
-        loop = make_loop(loaded, root, out, init, cache, device)
-        try:
-            loop.run()
-        except KeyboardInterrupt:
-            Console().error(f"interrupted: the same command goes on from step {loop.saved_step}")
-            raise typer.Exit(130) from None

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from detector.data.faults import Faults
+from detector.data.faults import Fault, Faults
 from detector.data.ground_truth import GroundTruth
 from detector.data.yolo_config import YOLOConfig, read_yolo_config
 from detector.errors import InputError
@@ -37,7 +37,7 @@ _TURNED = (5, 6, 7, 8)
 _Row = tuple[int, float, float, float, float]
 
 
-def read_yolo(data_yaml: str | Path, split: str) -> GroundTruth:
+def read_yolo(data_yaml: str | Path, split: str, unreadable: list[Fault] | None = None) -> GroundTruth:
     """The objects in the images of one split.
 
     Images come in the order of the folder, by name, or of the list. `files` are relative to the data set's root,
@@ -47,6 +47,7 @@ def read_yolo(data_yaml: str | Path, split: str) -> GroundTruth:
     Args:
         data_yaml: the description of the data set.
         split: the key of the images in it, `train`, `val` or `test`.
+        unreadable: photos whose size cannot be read are left out and added to this list; by default they are faults.
 
     Raises:
         InputError: the description cannot be read, lacks the split, or leads to no images or to no labels.
@@ -58,15 +59,20 @@ def read_yolo(data_yaml: str | Path, split: str) -> GroundTruth:
     faults.check()
     if not images:
         raise InputError(f"{config.path}: key {split} leads to no images, in {', '.join(map(str, config.sources))}")
+    every = images
+    if unreadable is not None:
+        images = _readable(images, unreadable)
+        if not images:
+            raise InputError(f"{config.path}: no image of the split {split} can be read")
     sizes = np.zeros((len(images), 2), np.int64)
     places: list[int] = []
     rows: list[_Row] = []
     labelled = repeated = 0
     for place, image in enumerate(images):
         try:
-            sizes[place] = _upright_size(image)
+            sizes[place] = upright_size(image)
         except (OSError, Image.DecompressionBombError) as error:
-            faults.add(image, "", f"size cannot be read from the image: {error}")
+            faults.add(image, "", _no_size(error))
         label_file = _label_file(image)
         try:
             lines = label_file.read_text(encoding="utf-8").splitlines()
@@ -81,7 +87,7 @@ def read_yolo(data_yaml: str | Path, split: str) -> GroundTruth:
         repeated += len(found) - len(distinct)
         places += [place] * len(distinct)
         rows += distinct
-    _name_lone_labels(config, images, faults)
+    _name_lone_labels(config, every, faults)
     if not labelled:
         faults.add(_label_file(images[0]), "", f"no such labels, nor those of any other image of the split {split}")
     faults.check()
@@ -146,7 +152,22 @@ def _name_lone_labels(config: YOLOConfig, images: list[Path], faults: Faults) ->
                 faults.add(path, "", f"labels without an image, none in {folder} has their name")
 
 
-def _upright_size(path: Path) -> tuple[int, int]:
+def _readable(images: list[Path], unreadable: list[Fault]) -> list[Path]:
+    readable = []
+    for image in images:
+        try:
+            upright_size(image)
+            readable.append(image)
+        except (OSError, Image.DecompressionBombError) as error:
+            unreadable.append(Fault(str(image), "", _no_size(error)))
+    return readable
+
+
+def _no_size(error: Exception) -> str:
+    return f"size cannot be read from the image: {error}"
+
+
+def upright_size(path: Path) -> tuple[int, int]:
     """Width and height of the photo in pixels once it is turned as its EXIF data say; from its header."""
     with Image.open(path) as image:
         width, height = image.size

@@ -56,7 +56,9 @@ def description(model: Model) -> dict[str, Any]:
             "multiple": SIDE_MULTIPLE,
         },
         "maps": {
-            "votes": "(B, h, w, bins * bins * (1 + classes + 4)): by bin row, bin column; background, classes, offsets",
+            "votes": "(B, h, w, bins * bins * (1 + classes + others + 4)): by bin row, bin column; background, "
+            "classes, others, offsets",
+            "others": network.others,
             "stride": network.trunk.stride,
             "offset": network.trunk.offset,
             "cells": "cell i is centred at pixel offset + stride * i of the input",
@@ -66,7 +68,8 @@ def description(model: Model) -> dict[str, Any]:
             "samples": SAMPLES,
             "pooling": "bin (i, j) of a region is the mean of samples x samples bilinear samples, evenly in the bin, "
             "of its own part (i, j) of the votes; a region's logits and offsets are the mean over its bins",
-            "scores": "sigmoid(a * logit(softmax(logits)) + b) with (a, b) = calibration, without the background",
+            "scores": "sigmoid(a * logit(softmax(logits)) + b) with (a, b) = calibration, without the background; the "
+            "others, if there are any, belong to the background: its logit is the log of the sum of their exponentials",
             "calibration": list(config.postprocess.calibration),
             "offsets": "whitened (dx, dy, log w, log h) from the region to the object",
             "offset_std": _offset_std(),

@@ -2,34 +2,59 @@
 
 import functools
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from detector.data.annotations import Annotations
+from detector.data.annotations import Annotations, Sample
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.coverage import read_pixels
 from detector.evaluation.predictions import check_size
 from detector.images import Image, read_image
 from detector.training.recipes import DataConfig
-from proposals import ProposalCache, Proposals, SelectiveSearch, SelectiveSearchConfig, propose_files, warm_up
+from proposals import (
+    FileProposals,
+    ProposalCache,
+    Proposals,
+    SelectiveSearch,
+    SelectiveSearchConfig,
+    propose_files,
+    warm_up,
+)
 
 log = logging.getLogger(__name__)
 
 
-class ProposedImages:
+class AnnotatedImages(Protocol):
+    """Images with their objects, such as a `VOCDataset`."""
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Sample: ...
+    def image_path(self, index: int, /) -> Path: ...
+
+
+Images = TypeVar("Images", bound=AnnotatedImages)
+
+
+class ProposedImages(Generic[Images]):
     """The images of a split with their annotations and Selective Search's boxes.
 
     Args:
-        dataset: the split.
+        dataset: the images.
         config: of Selective Search.
         cache: folder of the cached proposals.
     """
 
-    def __init__(self, dataset: VOCDataset, config: SelectiveSearchConfig, cache: Path) -> None:
+    def __init__(self, dataset: Images, config: SelectiveSearchConfig, cache: Path) -> None:
         self.dataset = dataset
         self.cache = ProposalCache(cache, SelectiveSearch(config))
 
@@ -42,14 +67,19 @@ class ProposedImages:
         Raises:
             InputError: an image cannot be read.
         """
+        for file in self.propose():
+            if file.error is not None:
+                raise InputError(f"{file.path}: {file.error}; mend it or take it out of the split")
+
+    def propose(self) -> Iterator[FileProposals]:
+        """The proposals of all images in their order, computed or cached, with a progress bar; an image that cannot be
+        read gives an error in their place."""
         warm_up(log.info)
         paths = [self.dataset.image_path(index) for index in range(len(self))]
         done = propose_files(
             paths, self.cache.proposer, read_pixels, workers=torch.get_num_threads(), cache=self.cache.directory
         )
-        for file in tqdm(done, total=len(paths), desc="proposals", unit="image", disable=None):
-            if file.error is not None:
-                raise InputError(f"{file.path}: {file.error}; mend it or take it out of the split")
+        yield from tqdm(done, total=len(paths), desc="proposals", unit="image", disable=None)
 
     def __getitem__(self, index: int) -> tuple[Image, Proposals, Annotations]:
         """Image, its proposals and its objects.
@@ -62,7 +92,7 @@ class ProposedImages:
         return image, self.cache.get(data, lambda: self.cache.proposer(image.pixels)), annotations
 
 
-def read_sample(dataset: VOCDataset, index: int) -> tuple[Image, Annotations]:
+def read_sample(dataset: AnnotatedImages, index: int) -> tuple[Image, Annotations]:
     """An image and its objects.
 
     Raises:
@@ -79,7 +109,7 @@ def read_sample(dataset: VOCDataset, index: int) -> tuple[Image, Annotations]:
 
 def proposed_splits(
     data: DataConfig, config: SelectiveSearchConfig, root: Path, cache: Path
-) -> tuple[ProposedImages, ProposedImages]:
+) -> tuple[ProposedImages[VOCDataset], ProposedImages[VOCDataset]]:
     """The images to train on and those held back, of a data set in VOC's layout: `root` holds `JPEGImages`.
 
     Raises:

@@ -15,6 +15,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from detector.config import config_hash, to_plain
 from detector.devices import resolve_device
@@ -148,14 +150,15 @@ class TrainingLoop(Generic[Example]):
         state = (self.step, steps, self.recipe_hash, self.dtype, self.device, world_size())
         log.info("step %d of %d, recipe %s, %s on %s, processes: %d", *state)
         self.task.prepare()
-        with self._board() as board:
+        with self._board() as board, self._bar() as bar, logging_redirect_tqdm():
             while True:
                 if self.step == steps or (self.step > 0 and self.step % every == 0):
                     self._evaluate(board)
                 if self.step == steps:
                     return
                 with deferred_interrupts() as interrupted:
-                    self._train_until(min(steps, self.step - self.step % every + every), board, interrupted)
+                    last = min(steps, self.step - self.step % every + every)
+                    self._train_until(last, board, bar, interrupted)
 
     @contextmanager
     def _board(self) -> Iterator[SummaryWriter | None]:
@@ -166,17 +169,29 @@ class TrainingLoop(Generic[Example]):
         with SummaryWriter(str(self.out), purge_step=self.step + 1) as board:
             yield board
 
-    def _train_until(self, last: int, board: SummaryWriter | None, interrupted: Callable[[], bool]) -> None:
+    def _bar(self) -> tqdm:
+        """Steps done and the time to go, if there is a terminal to show them on."""
+        hidden = None if rank() == 0 else True
+        return tqdm(
+            desc="training", unit="step", initial=self.step, total=self.config.steps, smoothing=0.05, disable=hidden
+        )
+
+    def _train_until(self, last: int, board: SummaryWriter | None, bar: tqdm, interrupted: Callable[[], bool]) -> None:
         window: list[dict[str, float]] = []
         started = time.perf_counter()
         # the loader's own tensors on one thread: a second team of threads would only take the cores from the first
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as loader:
             coming = loader.submit(self.task.example, self.step)
             while self.step < last:
-                example = coming.result()
+                try:
+                    example = coming.result()
+                except InputError:  # what was learned until here is not lost
+                    self.save()
+                    raise
                 coming = loader.submit(self.task.example, self.step + 1)
                 window.append(self.train_step(example))
                 self.step += 1
+                bar.update()
                 if self.step % LOG_EVERY == 0 or self.step == last:
                     now = time.perf_counter()
                     self.seconds += now - started
@@ -259,10 +274,11 @@ class TrainingLoop(Generic[Example]):
             return
         mean = {name: sum(numbers[name] for numbers in window) / len(window) for name in window[0]}
         rate = learning_rate(self.config, self.step - 1)
-        hours = seconds * (self.config.steps - self.step) / 3600
+        minutes = seconds * (self.config.steps - self.step) / 60
+        to_go = f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
         values = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
-        state = (self.step, self.config.steps, values, rate, seconds, hours)
-        log.info("step %d/%d  %s  rate %.5f  %.3f s a step, %.1f h to go", *state)
+        state = (self.step, self.config.steps, values, rate, seconds, to_go)
+        log.info("step %d/%d  %s  rate %.5f  %.3f s a step, %s to go", *state)
         for name, value in {**mean, "rate": rate}.items():
             board.add_scalar(name, value, self.step)
 

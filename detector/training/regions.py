@@ -19,7 +19,7 @@ from detector.multibox import SharedMultiBox
 from detector.network import RegionClassifier
 from detector.pipeline import Detector, first_with_multibox
 from detector.regions import Regions
-from detector.training.data import ProposedImages, proposed_splits, sample_index
+from detector.training.data import ProposedImages, sample_index
 from detector.training.examples import Example, make_example
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
@@ -32,25 +32,24 @@ from proposals.multibox.loss import multibox_loss
 
 
 class RegionTask(Task[Example]):
-    """Trains a region classifier on a data set in VOC's layout.
+    """Trains a region classifier.
 
     Args:
         recipe: what to do.
-        root: the folder that holds `JPEGImages`.
-        cache: folder of cached proposals.
-
-    Raises:
-        InputError: the data cannot be used.
+        data, held_back: the images to train on, and those to judge by.
+        others: number of further classes that count as background (`RegionClassifier`).
     """
 
     network: RegionClassifier
     head = ("multibox",)
 
-    def __init__(self, recipe: Recipe, root: Path, cache: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, data: ProposedImages[Any], held_back: ProposedImages[Any], others: int = 0
+    ) -> None:
         self.recipe: Recipe = recipe
-        self.data, self.held_back = proposed_splits(recipe.data, recipe.model.proposals, root, cache)
+        self.data, self.held_back = data, held_back
         torch.manual_seed(recipe.seed)
-        self.network = RegionClassifier(len(self.data.dataset.class_names), recipe.model.network)
+        self.network = RegionClassifier(len(self.data.dataset.class_names), recipe.model.network, others)
         self.network.trunk.freeze_stem()
 
     def initialise(self, init: Path | None) -> None:
@@ -62,8 +61,12 @@ class RegionTask(Task[Example]):
         self.data.fill()
 
     def example(self, step: int) -> Example:
+        return self.example_of(sample_index(self.recipe.seed, step, len(self.data)), step)
+
+    def example_of(self, index: int, step: int) -> Example:
+        """The example that a step makes of an image."""
         seed = self.recipe.seed
-        image, proposals, annotations = self.data[sample_index(seed, step, len(self.data))]
+        image, proposals, annotations = self.data[index]
         inputs, augmentation = self.recipe.model.input, self.recipe.augmentation
         return make_example(image.pixels, proposals.boxes, annotations, inputs, augmentation, seed, step)
 
@@ -126,8 +129,15 @@ def multibox_recall(detector: Detector, dataset: VOCDataset) -> dict[str, float]
     return recall_at_budgets(evaluate_proposals(proposer, dataset))
 
 
-def evaluate_proposed(detector: Detector, images: ProposedImages, count: int) -> VOCResult:
+def evaluate_proposed(detector: Detector, images: ProposedImages[Any], count: int) -> VOCResult:
     """VOC07 average precision on the first `count` images; Selective Search's proposals are the cached ones."""
+    return voc_average_precision(*detect_proposed(detector, images, count))
+
+
+def detect_proposed(
+    detector: Detector, images: ProposedImages[Any], count: int
+) -> tuple[GroundTruth, DetectionTable]:
+    """The objects of the first `count` images, and what is detected there among the cached proposals."""
     truth, found = [], []
     for index in range(count):
         image, proposals, annotations = images[index]
@@ -137,4 +147,4 @@ def evaluate_proposed(detector: Detector, images: ProposedImages, count: int) ->
         else:
             found.append(detector.detect(image, LOWEST_SCORE))
     objects = GroundTruth.from_annotations(images.dataset.ids[: len(truth)], truth, images.dataset.class_names)
-    return voc_average_precision(objects, DetectionTable.from_detections(objects, found))
+    return objects, DetectionTable.from_detections(objects, found)

@@ -5,6 +5,7 @@ from typing import Any
 
 from detector.training.classification import ClassificationTask
 from detector.training.crops import CropTask
+from detector.training.data import proposed_splits
 from detector.training.loop import Task, TrainingLoop
 from detector.training.multibox import MultiBoxTask
 from detector.training.recipes import AnyRecipe, ClassificationRecipe, CropRecipe, MultiBoxRecipe
@@ -35,4 +36,4 @@ def _task(recipe: AnyRecipe, root: Path, cache: Path) -> Task[Any]:
         return CropTask(recipe, root, cache)
     if isinstance(recipe, MultiBoxRecipe):
         return MultiBoxTask(recipe, root)
-    return RegionTask(recipe, root, cache)
+    return RegionTask(recipe, *proposed_splits(recipe.data, recipe.model.proposals, root, cache))

@@ -1,0 +1,107 @@
+"""A picture sheet: photos with what a detector found, found wrongly, and missed."""
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
+
+from detector.data.ground_truth import GroundTruth
+from detector.drawing import Mark, draw_marks
+from detector.evaluation.matching import match_detections
+from detector.evaluation.table import DetectionTable
+from detector.evaluation.voc import at_least
+
+COLOURS = {"found": "#009E73", "wrong": "#D55E00", "missed": "#56B4E9"}
+"""Okabe and Ito's green, vermilion and sky blue, which colour-blind readers can tell apart too."""
+
+_COLUMNS = 4
+_CELL = 360  # pixels of a side
+_GAP = 8
+_HEAD = 44
+
+
+def draw_sheet(
+    truth: GroundTruth,
+    detections: DetectionTable,
+    read: Callable[[int], np.ndarray],
+    score: float = 0.5,
+    photos: int = 24,
+) -> np.ndarray:
+    """Photos in a grid, (H, W, 3) uint8 RGB: detections of at least `score` that find an object, those that find none,
+    and the objects that none finds, each kind in its colour; difficult objects and what finds them are not drawn.
+
+    Args:
+        read: gives the pixels (H, W, 3) uint8 RGB of an image of `truth` by its index.
+        photos: number of photos at most, in the order of `truth`. Of those that show an object or a detection, half
+            of the sheet is for those with the most mistakes, the other half for the first.
+    """
+    marks, counts = mark_hits(truth, detections, score)
+    shown = _choose(marks, photos)
+    columns = min(_COLUMNS, max(2, len(shown)))
+    rows = max(1, -(-len(shown) // columns))
+    side = _CELL + _GAP
+    sheet = PillowImage.new("RGB", (columns * side + _GAP, _HEAD + rows * side), "white")
+    _draw_legend(ImageDraw.Draw(sheet), counts, score, sheet.width)
+    for place, index in enumerate(shown):
+        pixels, factor = _fitted(read(index))
+        scaled = [
+            Mark((m.box[0] * factor, m.box[1] * factor, m.box[2] * factor, m.box[3] * factor), m.text, m.colour)
+            for m in marks[index]
+        ]
+        cell = PillowImage.fromarray(draw_marks(pixels, scaled))
+        x, y = _GAP + place % columns * side, _HEAD + place // columns * side
+        sheet.paste(cell, (x + (_CELL - cell.width) // 2, y + (_CELL - cell.height) // 2))
+    return np.array(sheet)
+
+
+def mark_hits(truth: GroundTruth, detections: DetectionTable, score: float) -> tuple[list[list[Mark]], dict[str, int]]:
+    """For each image of `truth` what is to be drawn, and how many marks there are of each kind of `COLOURS`."""
+    detections = detections[at_least(detections.scores, score)]
+    matches = match_detections(truth, detections)
+    marks: list[list[Mark]] = [[] for _ in truth.image_ids]
+    counts = dict.fromkeys(COLOURS, 0)
+
+    def add(kind: str, image: int, box: np.ndarray, text: str) -> None:
+        x1, y1, x2, y2 = box.tolist()
+        marks[image].append(Mark((x1, y1, x2, y2), text, COLOURS[kind]))
+        counts[kind] += 1
+
+    for place, row in enumerate(matches.order.tolist()):
+        if matches.counts[place]:
+            kind = "found" if matches.true_positive[place] else "wrong"
+            name = truth.class_names[detections.labels[row]]
+            add(kind, int(detections.images[row]), detections.boxes[row], f"{name} {detections.scores[row]:.2f}")
+    found = set(matches.objects[matches.true_positive].tolist())
+    for row in np.flatnonzero(~(truth.difficult | truth.crowd)).tolist():
+        if row not in found:
+            name = truth.class_names[truth.labels[row]]
+            add("missed", int(truth.images[row]), truth.boxes[row], name)
+    return marks, counts
+
+
+def _choose(marks: list[list[Mark]], photos: int) -> list[int]:
+    mistakes = [sum(mark.colour != COLOURS["found"] for mark in one) for one in marks]
+    worst = sorted((i for i, count in enumerate(mistakes) if count), key=lambda i: -mistakes[i])[: photos // 2]
+    others = [i for i, one in enumerate(marks) if one and i not in worst]
+    return sorted((worst + others)[:photos]) or list(range(min(photos, len(marks))))
+
+
+def _fitted(pixels: np.ndarray) -> tuple[np.ndarray, float]:
+    """A photo as it fits into a cell, and the factor."""
+    height, width = pixels.shape[:2]
+    factor = _CELL / max(height, width)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return np.array(PillowImage.fromarray(pixels).resize(size, PillowImage.Resampling.BOX)), factor
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, counts: dict[str, int], score: float, width: int) -> None:
+    font = ImageFont.load_default(18)
+    x = float(_GAP)
+    for kind, colour in COLOURS.items():
+        text = f"{kind} {counts[kind]}"
+        draw.rectangle((x, 12, x + 20, 32), fill=colour)
+        draw.text((x + 28, 22), text, "black", font, anchor="lm")
+        x += 28 + draw.textlength(text, font) + 24
+    if x + draw.textlength(f"score {score:g} and more", font) < width:
+        draw.text((x, 22), f"score {score:g} and more", "#555555", font, anchor="lm")

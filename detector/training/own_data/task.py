@@ -1,0 +1,103 @@
+"""Fine-tuning of a trained region classifier on a user's photos; the best weights by the held-back ones are kept."""
+
+import dataclasses
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from detector.errors import InputError
+from detector.evaluation.calibration import fit_calibration
+from detector.evaluation.voc import VOCResult
+from detector.network import RegionClassifier
+from detector.pipeline import Detector
+from detector.training.data import ProposedImages, sample_index
+from detector.training.examples import Example
+from detector.training.own_data.split import PhotoSet
+from detector.training.own_data.transfer import match_classes, transfer_weights
+from detector.training.recipes import Recipe
+from detector.training.regions import RegionTask, evaluate_proposed
+from detector.weights import Model, save_model
+from proposals.files import atomic_write
+
+log = logging.getLogger(__name__)
+
+MODEL = "model.safetensors"
+_HISTORY = "history.json"
+_CALIBRATING = 30
+"""Right and wrong detections that a calibration of its own needs at least; with fewer the starting model's serves."""
+
+
+class OwnDataTask(RegionTask):
+    """Trains a copy of a model on other classes.
+
+    Args:
+        recipe: of the plan.
+        start: the model to start from.
+        data, held_back: photos whose proposals are in the cache.
+    """
+
+    def __init__(
+        self, recipe: Recipe, start: Model, data: ProposedImages[PhotoSet], held_back: ProposedImages[PhotoSet]
+    ) -> None:
+        self.start = start
+        self.others = match_classes(data.dataset.class_names, start).others
+        super().__init__(recipe, data, held_back, len(self.others))
+        self.failed: dict[Path, str] = {}  # photos that could be read before the training, and then not
+
+    def initialise(self, init: Path | None) -> None:
+        transfer_weights(self.network, self.data.dataset.class_names, self.start)
+
+    def prepare(self) -> None:
+        """Nothing: the proposals were made before the plan."""
+
+    def example(self, step: int) -> Example:
+        """Of the step's photo, or if that cannot be read of the next that can."""
+        for place in range(step, step + len(self.data)):
+            index = sample_index(self.recipe.seed, place, len(self.data))
+            try:
+                return self.example_of(index, step)
+            except InputError as error:
+                path = self.data.dataset.image_path(index)
+                if path not in self.failed:
+                    log.warning("%s; another photo takes its place", error)
+                self.failed[path] = str(error)
+        raise InputError("no photo can be read any more")
+
+    def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
+        """Judges by held-back photos, always the same; writes the model if it is the best of the run."""
+        assert isinstance(network, RegionClassifier)
+        count = min(len(self.held_back), self.recipe.data.eval_limit)
+        model = Model(network, self.recipe.model, self.data.dataset.class_names, {}, self.others)
+        result = evaluate_proposed(Detector(model, str(network.mean.device)), self.held_back, count)
+        score = 0.0 if math.isnan(result.mean_ap) else result.mean_ap
+        history = read_history(out)
+        before = max((value for step, value in history.items() if step != facts["steps"]), default=-1.0)
+        if score >= before:  # of equal ones the later, which has seen more
+            facts |= {"mAP": round(score, 4), "metric": result.metric, "split": "held back", "images": count}
+            save_model(dataclasses.replace(model, config=self.calibrated(result), facts=facts), out / MODEL)
+        history[facts["steps"]] = score
+        with atomic_write(out / _HISTORY) as temporary:
+            temporary.write_text(json.dumps(history))
+        precision, recall = result.at_score(0.5)
+        return {"mAP": score, "precision at 0.5": precision, "recall at 0.5": recall, "images": count}
+
+    def calibrated(self, result: VOCResult) -> Any:
+        """The model's configuration with scores that say how often a detection is right."""
+        right = sum(int(one.true_positive.sum()) for one in result.classes.values())
+        wrong = sum(len(one.true_positive) for one in result.classes.values()) - right
+        if min(right, wrong) < _CALIBRATING:
+            return self.recipe.model
+        post = dataclasses.replace(self.recipe.model.postprocess, calibration=fit_calibration(result))
+        return dataclasses.replace(self.recipe.model, postprocess=post)
+
+
+def read_history(out: Path) -> dict[int, float]:
+    """mAP by step of the evaluations of a run so far."""
+    try:
+        return {int(step): float(value) for step, value in json.loads((out / _HISTORY).read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}

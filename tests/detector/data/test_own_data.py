@@ -1,0 +1,259 @@
+"""Photos and labels as users have them: every layout gives the same, and what is wrong is named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector.data.own_data import OwnData, read_own_data
+from detector.errors import InputError
+
+SIZE = (100, 80)
+OBJECTS: dict[str, list[tuple[str, tuple[int, int, int, int]]]] = {
+    "a": [("mug", (10, 10, 60, 50)), ("cup", (0, 0, 20, 20))],
+    "b": [("cup", (50, 40, 100, 80))],
+    "c": [],
+}
+NAMES = ("cup", "mug")
+
+
+def photo(path: Path, size: tuple[int, int] = SIZE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, "grey").save(path)
+
+
+def xml(path: Path, objects: list[tuple[str, tuple[int, int, int, int]]], size: tuple[int, int] = SIZE) -> None:
+    items = "".join(
+        f"<object><name>{name}</name><bndbox><xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax>"
+        f"<ymax>{y2}</ymax></bndbox></object>"
+        for name, (x1, y1, x2, y2) in objects
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height></size>{items}</annotation>")
+
+
+def coco(path: Path, objects: dict[str, list[tuple[str, tuple[int, int, int, int]]]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ids = {image: number for number, image in enumerate(objects)}
+    rows = [(ids[image], name, box) for image, found in objects.items() for name, box in found]
+    content = {
+        "images": [{"id": i, "file_name": f"{name}.jpg", "width": 100, "height": 80} for name, i in ids.items()],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(NAMES)],
+        "annotations": [
+            {"id": i, "image_id": image, "category_id": NAMES.index(name) if name in NAMES else 9,
+             "bbox": [x1, y1, x2 - x1, y2 - y1]}
+            for i, (image, name, (x1, y1, x2, y2)) in enumerate(rows)
+        ],
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+
+
+def flat_voc(root: Path) -> Path:
+    for image, objects in OBJECTS.items():
+        photo(root / f"{image}.png")
+        xml(root / f"{image}.xml", objects)
+    return root
+
+
+def devkit(root: Path) -> Path:
+    for image, objects in OBJECTS.items():
+        photo(root / f"JPEGImages/{image}.jpg")
+        xml(root / f"Annotations/{image}.xml", objects)
+    return root
+
+
+def voc_list(root: Path) -> Path:
+    devkit(root)
+    photo(root / "JPEGImages/z.jpg")
+    xml(root / "Annotations/z.xml", [("tea", (1, 1, 9, 9))])
+    lists = root / "ImageSets/Main"
+    lists.mkdir(parents=True)
+    (lists / "mine.txt").write_text("a\nb\nc\n")
+    return lists / "mine.txt"
+
+
+def coco_folder(root: Path) -> Path:
+    for image in OBJECTS:
+        photo(root / f"images/{image}.jpg")
+    coco(root / "annotations/instances_default.json", OBJECTS)
+    return root
+
+
+def coco_file(root: Path) -> Path:
+    return coco_folder(root) / "annotations/instances_default.json"
+
+
+def yolo(root: Path) -> Path:
+    for image, objects in OBJECTS.items():
+        photo(root / f"images/{image}.jpg")
+        lines = [
+            f"{NAMES.index(name)} {(x1 + x2) / 200} {(y1 + y2) / 160} {(x2 - x1) / 100} {(y2 - y1) / 80}"
+            for name, (x1, y1, x2, y2) in objects
+        ]
+        (root / "labels").mkdir(exist_ok=True)
+        (root / f"labels/{image}.txt").write_text("\n".join(lines))
+    (root / "data.yaml").write_text("train: images\nval: images\nnames: [cup, mug]\n")
+    return root
+
+
+def seen(data: OwnData) -> dict[str, list[tuple[str, tuple[float, ...]]]]:
+    return {
+        sample.image_path.stem: [
+            (data.class_names[label], tuple(box))
+            for label, box in zip(sample.annotations.labels, sample.annotations.boxes.round(3).tolist(), strict=True)
+        ]
+        for sample in data.samples
+    }
+
+
+LAYOUTS = [
+    *((make, "voc") for make in (flat_voc, devkit, voc_list)),
+    *((make, "coco") for make in (coco_folder, coco_file)),
+    (yolo, "yolo"),
+]
+
+
+@pytest.mark.parametrize(("make", "layout"), LAYOUTS, ids=lambda one: getattr(one, "__name__", one))
+def test_every_layout_is_found_out(tmp_path: Path, make: Callable[[Path], Path], layout: str):
+    data = read_own_data(make(tmp_path / "data"))
+    assert data.layout == layout
+    assert seen(data) == {image: [(n, tuple(map(float, b))) for n, b in found] for image, found in OBJECTS.items()}
+    assert data.class_names == NAMES
+    assert (data.faults, data.held_back) == ((), frozenset())
+
+
+@pytest.mark.parametrize("make", [flat_voc, coco_folder, yolo])
+def test_classes_can_be_chosen(tmp_path: Path, make: Callable[[Path], Path]):
+    data = read_own_data(make(tmp_path / "data"), classes=["mug"])
+    assert seen(data) == {"a": [("mug", (10.0, 10.0, 60.0, 50.0))], "b": [], "c": []}
+    with pytest.raises(InputError, match="no class 'tea'; there are cup, mug"):
+        read_own_data(tmp_path / "data", classes=["tea"])
+
+
+@pytest.mark.parametrize("make", [flat_voc, coco_folder, yolo])
+def test_photos_that_cannot_be_used_are_left_out_and_told(tmp_path: Path, make: Callable[[Path], Path]):
+    root = make(tmp_path / "data")
+    broken = next(root.rglob("b.*g"))
+    broken.write_bytes(b"no photo")
+    data = read_own_data(root)
+    assert set(seen(data)) == {"a", "c"}
+    assert len(data.faults) == 1
+    assert str(data.faults[0]).startswith(str(broken))
+    assert "\n" not in str(data.faults[0])
+
+
+@pytest.mark.parametrize("make", [flat_voc, coco_folder])
+def test_a_missing_photo_and_one_of_another_size(tmp_path: Path, make: Callable[[Path], Path]):
+    root = make(tmp_path / "data")
+    next(root.rglob("b.*g")).unlink()
+    photo(next(root.rglob("c.*g")), (50, 50))
+    data = read_own_data(root)
+    assert set(seen(data)) == {"a"}
+    missing, resized = map(str, data.faults)
+    assert "b.jpg: no such photo" in missing
+    assert "is 50x50 pixels, but its labels say 100x80" in resized
+
+
+def test_parts_of_the_data_set_are_respected(tmp_path: Path):
+    """As Roboflow exports VOC and COCO: a folder for each part."""
+    for layout in ("voc", "coco"):
+        for part, image in (("train", "a"), ("valid", "b"), ("test", "c")):
+            photo(tmp_path / layout / part / f"{image}.jpg")
+            if layout == "voc":
+                xml(tmp_path / layout / part / f"{image}.xml", OBJECTS["b"])
+            else:
+                coco(tmp_path / layout / part / "_annotations.coco.json", {image: OBJECTS["b"]})
+        data = read_own_data(tmp_path / layout)
+        assert [sample.id for sample in data.samples] == ["train/a.jpg", "valid/b.jpg"]
+        assert data.held_back == {"valid/b.jpg"}
+        assert data.notes == ()
+
+
+def test_yolo_holds_back_its_val(tmp_path: Path):
+    root = yolo(tmp_path / "data")
+    for kind, suffix in (("images", "jpg"), ("labels", "txt")):
+        for part, image in (("train", "a"), ("val", "b"), ("train", "c")):
+            (root / kind / part).mkdir(exist_ok=True)
+            (root / kind / f"{image}.{suffix}").rename(root / kind / part / f"{image}.{suffix}")
+    (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cup, mug]\n")
+    assert read_own_data(root).held_back == {"images/val/b.jpg"}
+    (root / "data.yaml").write_text("train: images/train\nval: images/gone\nnames: [cup, mug]\n")
+    assert read_own_data(root).held_back == frozenset()
+
+
+def test_difficult_objects_and_crowds_stay_marked(tmp_path: Path):
+    root = coco_folder(tmp_path / "data")
+    path = root / "annotations/instances_default.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    assert np.concatenate([s.annotations.difficult for s in read_own_data(root).samples]).tolist() == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_boxes_are_cut_at_the_border_and_refused_far_outside(tmp_path: Path):
+    coco(tmp_path / "coco.json", {"a": [("cup", (-1, 10, 101, 80))], "b": [("cup", (50, 10, 160, 80))]})
+    photo(tmp_path / "a.jpg")
+    photo(tmp_path / "b.jpg")
+    with pytest.raises(InputError, match=r"b\.jpg: label 1: box \(50, 10, 160, 80\) is outside the photo of 100x80"):
+        read_own_data(tmp_path)
+    coco(tmp_path / "coco.json", {"a": [("cup", (-1, 10, 101, 80))]})
+    data = read_own_data(tmp_path)
+    assert data.samples[0].annotations.boxes.tolist() == [[0, 10, 100, 80]]
+    assert data.notes == (f"1 photos have no labels and are left out, the first is {tmp_path / 'b.jpg'}",)
+
+
+def test_unknown_classes_are_named(tmp_path: Path):
+    voc = flat_voc(tmp_path / "voc")
+    (voc / "classes.txt").write_text("cup\nglass\n")
+    with pytest.raises(InputError, match=r"a\.xml, object 1: unknown class 'mug', known are cup, glass"):
+        read_own_data(voc)
+    labels = yolo(tmp_path / "yolo") / "labels/b.txt"
+    labels.write_text("2 0.5 0.5 0.5 0.5")
+    with pytest.raises(InputError, match=r"b\.txt: line 1: field class is 2, expected a whole number in 0\.\.1"):
+        read_own_data(tmp_path / "yolo")
+    coco(tmp_path / "coco.json", {"a": [("tea", (1, 1, 9, 9))]})
+    with pytest.raises(InputError, match="category_id is 9, which no record in categories has"):
+        read_own_data(tmp_path / "coco.json")
+
+
+def test_what_is_no_data_is_refused_in_one_line(tmp_path: Path):
+    empty, bare, lone, blank, both = (tmp_path / name for name in ("empty", "bare", "lone", "blank", "both"))
+    empty.mkdir()
+    photo(bare / "a.jpg")
+    xml(lone / "a.xml", OBJECTS["a"])
+    photo(blank / "a.jpg")
+    xml(blank / "a.xml", [])
+    flat_voc(both)
+    coco(both / "labels.json", OBJECTS)
+    (tmp_path / "a.csv").write_text("")
+    for path, message in (
+        (tmp_path / "none", "no such file or folder"),
+        (empty, "holds no photos"),
+        (bare, r"holds photos, but no labels of VOC \(\.xml\), COCO"),
+        (lone, "no photo can be used, of 1 that have labels; the first: a.jpg: no such photo"),
+        (blank, "1 photos, but not one labelled object"),
+        (both, "labels of several layouts, voc, coco; name one with --format"),
+        (tmp_path / "a.csv", "give a folder, COCO's JSON"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            read_own_data(path)
+        assert "\n" not in str(caught.value)
+    (bare / "a.txt").write_text("0 0.5 0.5 0.5 0.5")
+    with pytest.raises(InputError, match=r"add a data\.yaml"):
+        read_own_data(bare)
+    assert read_own_data(both, "voc").layout == "voc"
+
+
+def test_two_files_of_coco_are_not_guessed_between(tmp_path: Path):
+    for name in ("one", "two"):
+        coco(tmp_path / f"{name}.json", OBJECTS)
+    photo(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match=r"one\.json and .*two\.json may both hold the labels"):
+        read_own_data(tmp_path)

@@ -1,0 +1,159 @@
+"""The whole way from photos to a model, in a few steps on drawn photos."""
+
+import json
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detector.data.own_data import OwnData
+from detector.errors import InputError
+from detector.pipeline import load_detector
+from detector.training.loop import TrainingLoop
+from detector.training.own_data import Machine, fit
+from detector.training.own_data.task import OwnDataTask, read_history
+from detector.weights import load_model
+
+BUS = (0, (10, 10, 60, 60))
+ROBOT = (1, (60, 30, 110, 80))
+PHOTOS = [[BUS], [ROBOT], [BUS, ROBOT], [], [ROBOT], [BUS]]
+
+
+@pytest.fixture
+def data(own_data: Callable[..., OwnData]) -> OwnData:
+    return own_data(PHOTOS)
+
+
+@pytest.fixture
+def train(start_file: Path, tmp_path: Path) -> Callable[..., object]:
+    """Fits data in a folder of `tmp_path`, two passes over the photos unless told."""
+
+    def run(data: OwnData, out: str = "run", **options: object):
+        given = {"epochs": 2, "init": start_file, "cache": tmp_path / "cache", "device": "cpu", **options}
+        return fit(data, tmp_path / out, **given)  # type: ignore[arg-type]
+
+    return run
+
+
+def test_from_photos_to_a_model(data: OwnData, train, tmp_path: Path):
+    told: list[str] = []
+    fitted = train(data, tell=told.append)
+    text = "\n".join(told)
+    for line in (
+        "photos       6, 1 of them without objects",
+        "held back    2 photos",
+        "steps        8, one photo each",
+    ):
+        assert line in text
+    model = load_model(fitted.model)
+    assert (model.class_names, model.others) == (("bus", "robot"), ("sofa",))
+    assert model.facts["mAP"] == round(fitted.result.mean_ap, 4)
+    assert model.facts["images"] == 2
+    assert set(fitted.result.classes) == {"bus", "robot"}
+    history = read_history(tmp_path / "run")
+    assert sorted(history) == [2, 4, 6, 8]
+    assert history[model.facts["steps"]] == max(history.values())
+    sheet = Image.open(fitted.sheet)
+    assert sheet.width > 360
+    found = load_detector(fitted.model, "cpu")(fitted.photo, score=0.0)
+    assert found.class_names == ("bus", "robot")
+    assert f"model        {fitted.model}" in str(fitted)
+
+
+def test_a_new_class_is_learned(own_data: Callable[..., OwnData], train):
+    """From ten photos, by a network of random weights: a red square on grey."""
+    rng = np.random.default_rng(5)
+    photos = []
+    for _ in range(10):
+        x, y, side = rng.integers(0, 60), rng.integers(0, 40), rng.integers(30, 50)
+        photos.append([(0, (int(x), int(y), int(x + side), int(y + side)))])
+    fitted = train(own_data(photos, ["square"]), epochs=12)
+    assert fitted.result.mean_ap > 0.4
+
+
+def test_interrupted_it_goes_on_to_the_same_model(
+    data: OwnData, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr("detector.training.own_data.fitting._measure", lambda *_: Machine("cpu", 1, 0.2))
+    whole = train(data, "whole")
+    step = TrainingLoop.train_step
+
+    def interrupted(loop: TrainingLoop, example: object) -> dict[str, float]:
+        if loop.step == 4:
+            signal.raise_signal(signal.SIGINT)
+        return step(loop, example)
+
+    monkeypatch.setattr(TrainingLoop, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, "parts")
+    monkeypatch.setattr(TrainingLoop, "train_step", step)
+    # the plan is kept: a machine that is slower now changes nothing
+    monkeypatch.setattr("detector.training.own_data.fitting._measure", lambda *_: Machine("cpu", 1, 9.0))
+    parts = train(data, "parts")
+    for path in (whole, train(data, "parts")):  # once more: it is done, and says the same
+        first, second = (load_model(one).network.state_dict() for one in (path.model, parts.model))
+        for name in first:
+            torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
+    assert read_history(tmp_path / "whole") == read_history(tmp_path / "parts")
+    assert str(whole.result.ap) == str(parts.result.ap)
+
+
+def test_a_damaged_photo_in_the_middle(data: OwnData, train, tmp_path: Path):
+    broken = data.samples[2].image_path
+    broken.write_bytes(broken.read_bytes()[:2000])
+    fitted = train(data)
+    assert len(fitted.left_out) == 1
+    assert str(fitted.left_out[0]).startswith(f"{broken}: damaged or cut short")
+    assert fitted.model.exists()
+
+
+def test_a_photo_that_is_damaged_during_the_training(
+    data: OwnData, train, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    prepare = OwnDataTask.prepare
+
+    def damage(task: OwnDataTask) -> None:
+        prepare(task)
+        task.data.dataset.image_path(0).write_bytes(b"")
+
+    monkeypatch.setattr(OwnDataTask, "prepare", damage)
+    with caplog.at_level(logging.WARNING):
+        fitted = train(data)
+    assert fitted.model.exists()
+    assert len(fitted.left_out) == 1
+    assert caplog.text.count("the file is empty; get it again from where it came; another photo takes its place") == 1
+
+
+def test_a_folder_of_another_training_is_refused(data: OwnData, own_data, train, start_file: Path, tmp_path: Path):
+    train(data, epochs=1)
+    before = (tmp_path / "run/model.safetensors").read_bytes()
+    for changed, message in (
+        (lambda: train(data, epochs=3), "holds a training with epochs 1, not 3; choose another --out"),
+        (lambda: train(data, epochs=None), "with epochs 1, not auto"),
+        (lambda: train(own_data(PHOTOS[:5]), epochs=1), "holds a training on other data"),
+        (lambda: train(data, epochs=1, init="voc07"), "holds a training from another model"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            changed()
+        assert "\n" not in str(caught.value)
+    assert (tmp_path / "run/model.safetensors").read_bytes() == before
+    (tmp_path / "run/plan.json").write_text("{}")
+    with pytest.raises(InputError, match=r"plan\.json: cannot be read; remove it"):
+        train(data, epochs=1)
+
+
+def test_a_folder_inside_the_data_is_refused(data: OwnData, start_file: Path):
+    with pytest.raises(InputError, match="lies in the data's own folder"):
+        fit(data, data.path / "run", init=start_file)
+
+
+def test_the_plan_is_measured_once(data: OwnData, train, tmp_path: Path):
+    train(data, epochs=1)
+    kept = json.loads((tmp_path / "run/plan.json").read_text())
+    assert kept["machine"]["step_seconds"] > 0
+    assert kept["machine"]["threads"] == torch.get_num_threads()
