@@ -11,7 +11,8 @@ from detector.training.own_data.transfer import Transfer, match_classes
 from detector.training.recipes import AugmentationConfig, DataConfig, OptimizerConfig, Recipe
 from detector.weights import Model
 
-RATE = 0.003
+RATE = 0.001
+"""A third of that of the default model's own training, so that less of what it knows is forgotten."""
 _EPOCHS = (10, 3)
 """Passes over the photos: over the first `_FEW`, and over what there is beyond them."""
 _FEW = 400

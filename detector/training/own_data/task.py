@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from detector.errors import InputError
 from detector.evaluation.calibration import fit_calibration
@@ -29,6 +29,8 @@ MODEL = "model.safetensors"
 _HISTORY = "history.json"
 _CALIBRATING = 30
 """Right and wrong detections that a calibration of its own needs at least; with fewer the starting model's serves."""
+_WITHOUT = 0.2
+"""Part of the held-back photos that has to be without objects for it: where all show one, scores seem too good."""
 
 
 class OwnDataTask(RegionTask):
@@ -46,7 +48,16 @@ class OwnDataTask(RegionTask):
         self.start = start
         self.others = match_classes(data.dataset.class_names, start).others
         super().__init__(recipe, data, held_back, len(self.others))
+        kept = len(data.dataset.class_names) + 1
+        for parameter in self.network.maps.parameters():
+            parameter.register_hook(lambda gradient: self._without_others(gradient, kept))
         self.failed: dict[Path, str] = {}  # photos that could be read before the training, and then not
+
+    def _without_others(self, gradient: Tensor, kept: int) -> Tensor:
+        """The other classes stay as they are: photos that show none of them can only unteach them."""
+        votes = gradient.view(self.network.bins**2, -1, *gradient.shape[1:]).clone()
+        votes[:, kept : kept + len(self.others)] = 0
+        return votes.view_as(gradient)
 
     def initialise(self, init: Path | None) -> None:
         transfer_weights(self.network, self.data.dataset.class_names, self.start)
@@ -89,7 +100,9 @@ class OwnDataTask(RegionTask):
         """The model's configuration with scores that say how often a detection is right."""
         right = sum(int(one.true_positive.sum()) for one in result.classes.values())
         wrong = sum(len(one.true_positive) for one in result.classes.values()) - right
-        if min(right, wrong) < _CALIBRATING:
+        samples = self.held_back.dataset.samples
+        without = sum(not len(sample.annotations) for sample in samples) / len(samples)
+        if min(right, wrong) < _CALIBRATING or without < _WITHOUT:
             return self.recipe.model
         post = dataclasses.replace(self.recipe.model.postprocess, calibration=fit_calibration(result))
         return dataclasses.replace(self.recipe.model, postprocess=post)

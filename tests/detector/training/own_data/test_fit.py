@@ -4,6 +4,7 @@ import json
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,15 @@ from PIL import Image
 
 from detector.data.own_data import OwnData
 from detector.errors import InputError
+from detector.evaluation.voc import ClassResult, VOCResult
 from detector.pipeline import load_detector
+from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
 from detector.training.own_data import Machine, fit
+from detector.training.own_data.split import PhotoSet
 from detector.training.own_data.task import OwnDataTask, read_history
-from detector.weights import load_model
+from detector.training.recipes import DataConfig, Recipe
+from detector.weights import Model, load_model
 
 BUS = (0, (10, 10, 60, 60))
 ROBOT = (1, (60, 30, 110, 80))
@@ -65,8 +70,9 @@ def test_from_photos_to_a_model(data: OwnData, train, tmp_path: Path):
     assert f"model        {fitted.model}" in str(fitted)
 
 
-def test_a_new_class_is_learned(own_data: Callable[..., OwnData], train):
-    """From ten photos, by a network of random weights: a red square on grey."""
+def test_a_new_class_is_learned(own_data: Callable[..., OwnData], train, monkeypatch: pytest.MonkeyPatch):
+    """From ten photos, by a network of random weights, which has to learn faster: a red square on grey."""
+    monkeypatch.setattr("detector.training.own_data.plan.RATE", 0.003)
     rng = np.random.default_rng(5)
     photos = []
     for _ in range(10):
@@ -74,6 +80,31 @@ def test_a_new_class_is_learned(own_data: Callable[..., OwnData], train):
         photos.append([(0, (int(x), int(y), int(x + side), int(y + side)))])
     fitted = train(own_data(photos, ["square"]), epochs=12)
     assert fitted.result.mean_ap > 0.4
+
+
+def test_other_classes_stay_as_they_were(own_data: Callable[..., OwnData], start: Model, tmp_path: Path):
+    """A step changes background, classes and offsets, and not what the model knows besides."""
+    images = ProposedImages(PhotoSet(own_data([[BUS]]).samples, ("bus", "robot")), start.config.proposals, tmp_path)
+    task = OwnDataTask(Recipe(DataConfig("a", "b"), model=start.config), start, images, images)
+    task.initialise(None)
+    task.backward(task.network, task.example(0), nullcontext())
+    weight, bias = task.network.maps.weight.grad, task.network.maps.bias.grad
+    assert weight is not None
+    assert bias is not None
+    for gradient in (weight, bias):
+        moved = gradient.view(49, 8, -1).abs().amax(dim=(0, 2)) > 0  # background, bus, robot; sofa; four offsets
+        assert moved.tolist() == [True, True, True, False, True, True, True, True]
+
+
+def test_scores_are_calibrated_only_by_photos_with_and_without_objects(own_data: Callable[..., OwnData], start: Model):
+    judged = 60 * [True, False]
+    result = VOCResult("voc07", 0.5, {"bus": ClassResult(0.5, 60, np.linspace(0.9, 0.1, 120), np.array(judged))})
+    for photos, changed in (([[BUS]] * 5, False), ([[BUS]] * 4 + [[]], True)):
+        samples = own_data(photos, ["bus"]).samples
+        images = ProposedImages(PhotoSet(samples, ("bus",)), start.config.proposals, Path("none"))
+        recipe = Recipe(DataConfig("a", "b"), model=start.config)
+        config = OwnDataTask(recipe, start, images, images).calibrated(result)
+        assert (config != start.config) is changed
 
 
 def test_interrupted_it_goes_on_to_the_same_model(
