@@ -90,7 +90,7 @@ def test_from_the_images_of_a_batch_to_the_scores_of_its_regions():
 
 def test_post_processing_needs_numbers():
     """It cannot run there: this is why the scores are fetched before it."""
-    with pytest.raises((NotImplementedError, RuntimeError), match="nonzero|meta"):
+    with pytest.raises((NotImplementedError, RuntimeError), match=r"nonzero|meta"):
         postprocess(
             RegionScores(meta(5, 2), meta(5, 1, 4)), meta(5, 4), (90, 60), ("cat", "dog"), PostprocessConfig(), 0.5
         )
@@ -99,7 +99,7 @@ def test_post_processing_needs_numbers():
 
 
 def test_all_on_one_gpu():
-    """On a made-up GPU (`FakeTensorMode`), where an operation between it and the CPU, or one that needs a number, raises."""
+    """On a made-up GPU, where an operation between it and the CPU, or one that needs a number, raises."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode(), torch.inference_mode():
