@@ -4,7 +4,8 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -23,7 +24,9 @@ from detector.sources import Source
 from detector.video import Frame, Video, VideoReader, VideoWriter
 
 if TYPE_CHECKING:
+    from detector.batches import Scored
     from detector.evaluation.predictions import ImageDetector
+    from detector.pipeline import Detector
 
 _T = TypeVar("_T")
 
@@ -107,10 +110,13 @@ class DetectionRun:
         *,
         frame_step: int = 1,
         workers: int = 1,
+        batch: int = 1,
         made_by: dict[str, Any] | None = None,
     ) -> None:
         """frame_step: of videos, only every n-th frame is taken.
         workers: threads that share the detector, each with a photo.
+        batch: how many photos the networks see at once, beside which the threads read and propose; more than one needs
+            a `detector.pipeline.Detector`.
         made_by: what else the results depend on; another run cannot be gone on with.
 
         Raises `InputError` for a class that the detector does not know.
@@ -118,7 +124,7 @@ class DetectionRun:
         selection.check(detector.class_names)
         self.done = 0
         self._detector, self._selection, self._place, self._reporter = detector, selection, place, reporter
-        self._step, self._workers = frame_step, workers
+        self._step, self._workers, self._batch = frame_step, workers, batch
         self._made_by = {
             **(made_by or {}),
             "score": selection.score,
@@ -146,7 +152,7 @@ class DetectionRun:
         if self.done:
             self._reporter.result(f"{self.done} of {len(media)} are done already")
         failed, complete = 0, False
-        judged = in_order(self._judge, todo, self._workers)
+        judged = self._judged(todo)
         try:
             unit = "source" if any(map(_is_video, todo)) else "photo"
             for source, judgement in zip(self._reporter.progress(todo, unit), judged, strict=True):
@@ -188,10 +194,32 @@ class DetectionRun:
         """Of an interrupted run, those of sources that are no longer asked for are left out."""
         return (one for one in self._journal.entries() if source_of(one) in self._names)
 
-    def _judge(self, source: Source | Video) -> "_Judgement | InputError | None":
-        """What is done with a photo beside others. A video waits for its turn."""
-        if isinstance(source, Video):
-            return None
+    def _judged(self, media: Sequence[Source | Video]) -> Generator["_Judgement | Exception | None", None, None]:
+        """What is found in each photo, or what went wrong with it. A video waits for its turn."""
+        photos = (source for source in media if not isinstance(source, Video))
+        with closing(self._judged_photos(photos)) as judged:
+            for source in media:
+                yield None if isinstance(source, Video) else next(judged)
+
+    def _judged_photos(self, photos: Iterable[Source]) -> Generator["_Judgement | Exception", None, None]:
+        if self._batch == 1:
+            return in_order(self._judge, photos, self._workers)
+        from detector.batches import in_batches  # imports torch
+        from detector.pipeline import Detector
+
+        assert isinstance(self._detector, Detector)
+        return in_batches(self._detector, photos, Source.read, self._made_of, self._batch, self._workers)
+
+    def _made_of(self, source: Source, scored: "Scored") -> "_Judgement":
+        """What is done with a photo of a batch after the networks."""
+        start = time.perf_counter()
+        detector: Detector = self._detector  # type: ignore[assignment]
+        found = self._selection(detector.suppress(scored.proposals, scored.scores, self._selection.lowest_score))
+        seconds = scored.seconds + time.perf_counter() - start
+        return _Judgement(scored.image, found, seconds, None if self._pictures is None else found.draw(scored.image))
+
+    def _judge(self, source: Source) -> "_Judgement | InputError":
+        """What is done with a photo beside others."""
         try:
             image = source.read()
             found, seconds = self._found(image, source.name)
@@ -199,8 +227,10 @@ class DetectionRun:
         except InputError as error:
             return error
 
-    def _tell(self, source: Source, judgement: "_Judgement | InputError") -> None:
-        if isinstance(judgement, InputError):
+    def _tell(self, source: Source, judgement: "_Judgement | Exception") -> None:
+        if isinstance(judgement, RuntimeError | MemoryError):
+            raise _no_detection(source.name, judgement)
+        if isinstance(judgement, Exception):
             raise judgement
         image, found, seconds = judgement.image, judgement.found, judgement.seconds
         self._keep(photo_entry(image, source.name, found, seconds))
@@ -259,8 +289,7 @@ class DetectionRun:
         try:
             found = self._selection(self._detector.detect(image, self._selection.lowest_score))
         except (MemoryError, RuntimeError) as error:  # torch has RuntimeError for a lack of memory
-            reason = " ".join(str(error).split()) or "not enough memory"
-            raise InputError(f"{name}: detection failed ({reason})") from None
+            raise _no_detection(name, error) from None
         return found, time.perf_counter() - start
 
     def _keep(self, entry: dict[str, Any]) -> None:
@@ -320,6 +349,11 @@ def _newest(folder: Path) -> Path:
 
 def _is_video(source: Source | Video) -> bool:
     return isinstance(source, Video)
+
+
+def _no_detection(name: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split()) or "not enough memory"
+    return InputError(f"{name}: detection failed ({reason})")
 
 
 def _objects(count: int) -> str:

@@ -23,6 +23,7 @@ def encode_offsets(regions: Tensor, targets: Tensor) -> Tensor:
 def decode_offsets(regions: Tensor, offsets: Tensor) -> Tensor:
     """Boxes (R, 4) that result from moving `regions` (R, 4) by whitened `offsets` (R, 4)."""
     x, y, w, h = _centre_size(regions)
+    # numbers, not a tensor of them, which would be copied to a GPU and waited for
     dx, dy, dw, dh = (offset * std for offset, std in zip(offsets.unbind(1), OFFSET_STD, strict=True))
     cx, cy = x + dx * w, y + dy * h
     half_w = 0.5 * w * dw.clamp(max=MAX_LOG_SIZE).exp()
