@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detector.config import CropConfig, ModelConfig, RCNNConfig, ScoringHead
+from detector.config import CropConfig, InputConfig, ModelConfig, RCNNConfig, ScoringHead
 from detector.crops import crop_windows, warp_windows
 from detector.devices import upload
 from detector.engines import Engine, ImageMaps, make_engine
@@ -125,10 +125,21 @@ def calibrate(log_odds: Tensor, calibration: tuple[float, float]) -> Tensor:
 
 
 class SharedScorer:
-    """Judges boxes by one pass of the network over the whole image."""
+    """Judges boxes by one pass of the network over the whole image.
 
-    def __init__(self, network: RegionClassifier, config: ModelConfig, engine: Engine) -> None:
-        self.network, self.config, self.engine = network, config, engine
+    Args:
+        mirrored: whether the network sees images mirrored left to right.
+    """
+
+    def __init__(self, network: RegionClassifier, config: ModelConfig, engine: Engine, mirrored: bool = False) -> None:
+        self.network, self.config, self.engine, self.mirrored = network, config, engine, mirrored
+
+    def variant(self, short_side: int, mirrored: bool) -> "SharedScorer":
+        """The same network with another input."""
+        inputs = self.config.input
+        long_side = round(inputs.long_side * short_side / inputs.short_side)
+        changed = replace(self.config, input=InputConfig(short_side, long_side))
+        return SharedScorer(self.network, changed, self.engine, mirrored)
 
     def view(self, image: Image) -> "SharedView":
         """One pass of the trunk."""
@@ -137,7 +148,8 @@ class SharedScorer:
     def prepare(self, image: Image) -> np.ndarray:
         """The image in the network's input size."""
         wanted = input_size(image.width, image.height, self.config.input.short_side, self.config.input.long_side)
-        return np.ascontiguousarray(resize(image.pixels, wanted))
+        pixels = resize(image.pixels, wanted)
+        return np.ascontiguousarray(pixels[:, ::-1] if self.mirrored else pixels)
 
     @torch.inference_mode()
     def look(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list["SharedView"]:
@@ -158,14 +170,24 @@ class SharedScorer:
         """The boxes of all images of a pass are judged together."""
         scored: dict[int, RegionScores] = {}
         for members in _alike([id(view.batch) for view in views]):
-            regions = Regions.of_images([boxes[i] * views[i].scale for i in members], [views[i].place for i in members])
+            own = [self._mirror(boxes[i], views[i].image_size[0]) * views[i].scale for i in members]
+            regions = Regions.of_images(own, [views[i].place for i in members])
             predictions = self.network.classify(views[members[0]].batch.votes, regions)
             log_odds = predictions.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
             scores = calibrate(log_odds, self.config.postprocess.calibration)
-            counts = [len(boxes[i]) for i in members]
-            parts = zip(members, scores.split(counts), predictions.offsets[:, None].split(counts), strict=True)
+            counts, offsets = [len(boxes[i]) for i in members], predictions.offsets[:, None]
+            if self.mirrored:
+                offsets = torch.cat((-offsets[..., :1], offsets[..., 1:]), dim=-1)
+            parts = zip(members, scores.split(counts), offsets.split(counts), strict=True)
             scored |= {i: RegionScores(own, offsets) for i, own, offsets in parts}
         return [scored[i] for i in range(len(views))]
+
+    def _mirror(self, boxes: Tensor, width: int) -> Tensor:
+        """Boxes (R, 4) of an image of that width, as the network sees it."""
+        if not self.mirrored:
+            return boxes
+        x1, y1, x2, y2 = boxes.unbind(1)
+        return torch.stack((width - x2, y1, width - x1, y2), dim=1)
 
     @torch.inference_mode()
     def propose(self, views: Sequence["SharedView"], limit: int) -> list[Proposals]:
