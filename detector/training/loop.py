@@ -12,7 +12,6 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -22,6 +21,7 @@ from detector.devices import resolve_device
 from detector.errors import InputError
 from detector.precision import fast_dtype
 from detector.training.ahead import ahead, default_workers
+from detector.training.averaging import ExponentialAverage
 from detector.training.checkpoint import load_checkpoint, save_checkpoint
 from detector.training.distributed import any_process, rank, world_size
 from detector.training.interrupts import deferred_interrupts
@@ -140,8 +140,7 @@ class TrainingLoop(Generic[Example]):
         resumed = self.checkpoint.exists()
         if not resumed:
             task.initialise(init)
-        average = get_ema_multi_avg_fn(self.config.ema_decay)
-        self.ema = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        self.ema = ExponentialAverage(self.network, self.config.ema_decay)
         if resumed:
             self._restore(load_checkpoint(self.checkpoint, self.recipe_hash))
         self.model: nn.Module = self.network
