@@ -292,6 +292,27 @@ def test_a_batch_waits_once_and_for_multibox_once_more(model: Model, images: lis
     assert len(waits) == times, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
 
 
+def test_second_looks_and_mirrored_ones_wait_no_more(model: Model, images: list[Image]):
+    """Nothing between the first look and the one fetching of all scores."""
+    detector = Detector(model, DEVICE, refine=True)
+    (scorer,) = detector.scorers
+    assert isinstance(scorer, SharedScorer)
+    detector.scorers = (scorer, scorer.variant(400, mirrored=True))
+    prepared = [detector.prepare(image) for image in images]
+    detector.judge(prepared)
+    with waiting("warn"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        judged = detector.judge(prepared)
+    waits = [one for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
+    assert len(waits) == 1, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
+    found = [detector.suppress(proposals, scored, 0.15) for proposals, scored in judged]
+    cpu = Detector(model, "cpu", refine=True)
+    (own,) = cpu.scorers
+    assert isinstance(own, SharedScorer)
+    cpu.scorers = (own, own.variant(400, mirrored=True))
+    assert_agree(found, [cpu.detect(image, 0.15) for image in images], iou=0.7, score=0.1)
+
+
 def test_what_is_uploaded_is_what_was_there():
     for tensor in (torch.arange(7), torch.rand(0, 4), torch.rand(3, 5, 2).permute(2, 0, 1), torch.tensor(3)):
         found = upload(tensor, torch.device(DEVICE))
