@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from detector.pipeline import Detector
 
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 
 JOURNAL = "unfinished.jsonl"
 """Name of the file in the folder of a run that is there until the run is done."""
@@ -204,19 +205,32 @@ class DetectionRun:
     def _judged_photos(self, photos: Iterable[Source]) -> Generator["_Judgement | Exception", None, None]:
         if self._batch == 1:
             return in_order(self._judge, photos, self._workers)
-        from detector.batches import in_batches  # imports torch
-        from detector.pipeline import Detector
-
-        assert isinstance(self._detector, Detector)
-        return in_batches(self._detector, photos, Source.read, self._made_of, self._batch, self._workers)
+        return self._in_batches(photos, Source.read, self._made_of)
 
     def _made_of(self, source: Source, scored: "Scored") -> "_Judgement":
         """What is done with a photo of a batch after the networks."""
-        start = time.perf_counter()
-        detector: Detector = self._detector  # type: ignore[assignment]
-        found = self._selection(detector.suppress(scored.proposals, scored.scores, self._selection.lowest_score))
-        seconds = scored.seconds + time.perf_counter() - start
+        found, seconds = self._selected(scored)
         return _Judgement(scored.image, found, seconds, None if self._pictures is None else found.draw(scored.image))
+
+    def _in_batches(
+        self, items: Iterable[_T], read: Callable[[_T], Image], finish: Callable[[_T, "Scored"], _R]
+    ) -> Generator[_R | Exception, None, None]:
+        from detector.batches import in_batches  # imports torch
+
+        return in_batches(self._own, items, read, finish, self._batch, self._workers)
+
+    @property
+    def _own(self) -> "Detector":
+        from detector.pipeline import Detector
+
+        assert isinstance(self._detector, Detector), "batches are for a detector of our own"
+        return self._detector
+
+    def _selected(self, scored: "Scored") -> tuple[Detections, float]:
+        """What is wanted of an image of a batch, and its seconds."""
+        start = time.perf_counter()
+        found = self._own.suppress(scored.proposals, scored.scores, self._selection.lowest_score)
+        return self._selection(found), scored.seconds + time.perf_counter() - start
 
     def _judge(self, source: Source) -> "_Judgement | InputError":
         """What is done with a photo beside others."""
@@ -250,8 +264,10 @@ class DetectionRun:
                 writer = self._pictures.video(video, max(1.0, reader.frame_rate / self._step))
             task = _Watching(writer)
             try:
-                for frame in self._frames(reader):
-                    self._see(video, frame, task)
+                total = None if reader.frame_count is None else math.ceil(reader.frame_count / self._step)
+                with closing(self._seen(video, reader, task)) as seen:
+                    for frame, found, seconds in self._reporter.progress(seen, "frame", total):
+                        self._see(video, frame, found, seconds, task)
             except KeyboardInterrupt:
                 if video.path is not None:
                     raise
@@ -268,12 +284,34 @@ class DetectionRun:
         if task.wrong is not None:
             raise task.wrong
 
-    def _frames(self, reader: VideoReader) -> Iterable[Frame]:
-        total = None if reader.frame_count is None else math.ceil(reader.frame_count / self._step)
-        return self._reporter.progress(reader.frames(self._step), "frame", total)
+    def _seen(
+        self, video: Video, reader: VideoReader, task: "_Watching"
+    ) -> Generator[tuple[Frame, Detections, float], None, None]:
+        """Each frame, what is found in it, and the seconds that took."""
+        frames = reader.frames(self._step)
+        if self._batch == 1 or video.path is None:  # a camera's frames do not wait for others
+            for frame in frames:
+                yield frame, *self._found(frame.image, frame.image.name)
+            return
 
-    def _see(self, video: Video, frame: Frame, task: "_Watching") -> None:
-        found, seconds = self._found(frame.image, frame.image.name)
+        def whole() -> Iterator[Frame]:  # those before a damaged one are judged all the same
+            try:
+                yield from frames
+            except InputError as error:
+                task.wrong = error
+
+        def made_of(frame: Frame, scored: "Scored") -> tuple[Frame, Detections, float]:
+            return frame, *self._selected(scored)
+
+        with closing(self._in_batches(whole(), lambda frame: frame.image, made_of)) as seen:
+            for one in seen:
+                if isinstance(one, RuntimeError | MemoryError):
+                    raise _no_detection(video.name, one)
+                if isinstance(one, Exception):
+                    raise one
+                yield one
+
+    def _see(self, video: Video, frame: Frame, found: Detections, seconds: float, task: "_Watching") -> None:
         self._keep(frame_entry(video, frame, found, seconds))
         self._cut_out(f"{self._stems[video]}#{frame.index:06d}", frame.image, found)
         if video.path is None:  # nobody waits for the end of a camera
