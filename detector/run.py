@@ -2,34 +2,28 @@
 
 import math
 import os
-import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import numpy as np
-
 from detector.detections import Detection, Detections
 from detector.errors import InputError
 from detector.images import Image
 from detector.journal import Journal, OutputError, source_of
+from detector.judging import Judge, Judgement
 from detector.output import PictureFolder, check_folder, distinct_stems, next_folder
-from detector.parallel import in_order
 from detector.results import LineFile, ResultFiles, frame_entry, photo_entry, save_crops, write_results
 from detector.selection import Selection
 from detector.sources import Source
-from detector.video import Frame, Video, VideoReader, VideoWriter
+from detector.video import Frame, Video, VideoWriter
 
 if TYPE_CHECKING:
-    from detector.batches import Scored
     from detector.evaluation.predictions import ImageDetector
-    from detector.pipeline import Detector
 
 _T = TypeVar("_T")
-_R = TypeVar("_R")
 
 JOURNAL = "unfinished.jsonl"
 """Name of the file in the folder of a run that is there until the run is done."""
@@ -116,16 +110,15 @@ class DetectionRun:
     ) -> None:
         """frame_step: of videos, only every n-th frame is taken.
         workers: threads that share the detector, each with a photo.
-        batch: how many photos the networks see at once, beside which the threads read and propose; more than one needs
-            a `detector.pipeline.Detector`.
+        batch: how many images the networks see at once (`detector.judging.Judge`).
         made_by: what else the results depend on; another run cannot be gone on with.
 
         Raises `InputError` for a class that the detector does not know.
         """
         selection.check(detector.class_names)
         self.done = 0
-        self._detector, self._selection, self._place, self._reporter = detector, selection, place, reporter
-        self._step, self._workers, self._batch = frame_step, workers, batch
+        self._detector, self._place, self._reporter, self._step = detector, place, reporter, frame_step
+        self._judge = Judge(detector, selection, workers, batch, place.draw)
         self._made_by = {
             **(made_by or {}),
             "score": selection.score,
@@ -195,56 +188,14 @@ class DetectionRun:
         """Of an interrupted run, those of sources that are no longer asked for are left out."""
         return (one for one in self._journal.entries() if source_of(one) in self._names)
 
-    def _judged(self, media: Sequence[Source | Video]) -> Generator["_Judgement | Exception | None", None, None]:
-        """What is found in each photo, or what went wrong with it. A video waits for its turn."""
-        photos = (source for source in media if not isinstance(source, Video))
-        with closing(self._judged_photos(photos)) as judged:
+    def _judged(self, media: Sequence[Source | Video]) -> Generator[Judgement | InputError | None, None, None]:
+        """What is found in each photo, or what is wrong with it. A video waits for its turn."""
+        with closing(self._judge.photos(one for one in media if not isinstance(one, Video))) as judged:
             for source in media:
                 yield None if isinstance(source, Video) else next(judged)
 
-    def _judged_photos(self, photos: Iterable[Source]) -> Generator["_Judgement | Exception", None, None]:
-        if self._batch == 1:
-            return in_order(self._judge, photos, self._workers)
-        return self._in_batches(photos, Source.read, self._made_of)
-
-    def _made_of(self, source: Source, scored: "Scored") -> "_Judgement":
-        """What is done with a photo of a batch after the networks."""
-        found, seconds = self._selected(scored)
-        return _Judgement(scored.image, found, seconds, None if self._pictures is None else found.draw(scored.image))
-
-    def _in_batches(
-        self, items: Iterable[_T], read: Callable[[_T], Image], finish: Callable[[_T, "Scored"], _R]
-    ) -> Generator[_R | Exception, None, None]:
-        from detector.batches import in_batches  # imports torch
-
-        return in_batches(self._own, items, read, finish, self._batch, self._workers)
-
-    @property
-    def _own(self) -> "Detector":
-        from detector.pipeline import Detector
-
-        assert isinstance(self._detector, Detector), "batches are for a detector of our own"
-        return self._detector
-
-    def _selected(self, scored: "Scored") -> tuple[Detections, float]:
-        """What is wanted of an image of a batch, and its seconds."""
-        start = time.perf_counter()
-        found = self._own.suppress(scored.proposals, scored.scores, self._selection.lowest_score)
-        return self._selection(found), scored.seconds + time.perf_counter() - start
-
-    def _judge(self, source: Source) -> "_Judgement | InputError":
-        """What is done with a photo beside others."""
-        try:
-            image = source.read()
-            found, seconds = self._found(image, source.name)
-            return _Judgement(image, found, seconds, None if self._pictures is None else found.draw(image))
-        except InputError as error:
-            return error
-
-    def _tell(self, source: Source, judgement: "_Judgement | Exception") -> None:
-        if isinstance(judgement, RuntimeError | MemoryError):
-            raise _no_detection(source.name, judgement)
-        if isinstance(judgement, Exception):
+    def _tell(self, source: Source, judgement: Judgement | InputError) -> None:
+        if isinstance(judgement, InputError):
             raise judgement
         image, found, seconds = judgement.image, judgement.found, judgement.seconds
         self._keep(photo_entry(image, source.name, found, seconds))
@@ -265,7 +216,8 @@ class DetectionRun:
             task = _Watching(writer)
             try:
                 total = None if reader.frame_count is None else math.ceil(reader.frame_count / self._step)
-                with closing(self._seen(video, reader, task)) as seen:
+                frames = reader.frames(self._step)
+                with closing(self._judge.frames(frames, one_by_one=video.path is None)) as seen:
                     for frame, found, seconds in self._reporter.progress(seen, "frame", total):
                         self._see(video, frame, found, seconds, task)
             except KeyboardInterrupt:
@@ -284,33 +236,6 @@ class DetectionRun:
         if task.wrong is not None:
             raise task.wrong
 
-    def _seen(
-        self, video: Video, reader: VideoReader, task: "_Watching"
-    ) -> Generator[tuple[Frame, Detections, float], None, None]:
-        """Each frame, what is found in it, and the seconds that took."""
-        frames = reader.frames(self._step)
-        if self._batch == 1 or video.path is None:  # a camera's frames do not wait for others
-            for frame in frames:
-                yield frame, *self._found(frame.image, frame.image.name)
-            return
-
-        def whole() -> Iterator[Frame]:  # those before a damaged one are judged all the same
-            try:
-                yield from frames
-            except InputError as error:
-                task.wrong = error
-
-        def made_of(frame: Frame, scored: "Scored") -> tuple[Frame, Detections, float]:
-            return frame, *self._selected(scored)
-
-        with closing(self._in_batches(whole(), lambda frame: frame.image, made_of)) as seen:
-            for one in seen:
-                if isinstance(one, RuntimeError | MemoryError):
-                    raise _no_detection(video.name, one)
-                if isinstance(one, Exception):
-                    raise one
-                yield one
-
     def _see(self, video: Video, frame: Frame, found: Detections, seconds: float, task: "_Watching") -> None:
         self._keep(frame_entry(video, frame, found, seconds))
         self._cut_out(f"{self._stems[video]}#{frame.index:06d}", frame.image, found)
@@ -322,14 +247,6 @@ class DetectionRun:
         task.counts.update(one.label for one in found)
         task.write(found, frame, frame.time if video.path is None else None)
 
-    def _found(self, image: Image, name: str) -> tuple[Detections, float]:
-        start = time.perf_counter()
-        try:
-            found = self._selection(self._detector.detect(image, self._selection.lowest_score))
-        except (MemoryError, RuntimeError) as error:  # torch has RuntimeError for a lack of memory
-            raise _no_detection(name, error) from None
-        return found, time.perf_counter() - start
-
     def _keep(self, entry: dict[str, Any]) -> None:
         self._journal.add(entry)
         if self._lines is not None:
@@ -338,16 +255,6 @@ class DetectionRun:
     def _cut_out(self, stem: str, image: Image, found: Detections) -> None:
         if self._place.files.crops is not None:
             save_crops(self._place.files.crops, stem, image, found)
-
-
-@dataclass(frozen=True)
-class _Judgement:
-    """What is found in a photo, and the picture of it."""
-
-    image: Image
-    found: Detections
-    seconds: float
-    picture: np.ndarray | None
 
 
 class _Watching:
@@ -387,11 +294,6 @@ def _newest(folder: Path) -> Path:
 
 def _is_video(source: Source | Video) -> bool:
     return isinstance(source, Video)
-
-
-def _no_detection(name: str, error: Exception) -> InputError:
-    reason = " ".join(str(error).split()) or "not enough memory"
-    return InputError(f"{name}: detection failed ({reason})")
 
 
 def _objects(count: int) -> str:

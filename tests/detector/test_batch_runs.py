@@ -172,7 +172,7 @@ def test_frames_of_a_video_in_batches(runs, detector, workers: int):
 
     detector.judge = failing  # type: ignore[method-assign]
     assert runs("cut.avi", files=ResultFiles(json=Path("h.json")), out="h", **options) == 1
-    assert runs.told.errors == ["error: cut.avi: detection failed (no memory)"]
+    assert runs.told.errors == ["error: cut.avi#25: detection failed (no memory)"]
     assert [one["image"] for one in entries("h.json")] == [f"cut.avi#{5 * number}" for number in range(5)]
 
 
