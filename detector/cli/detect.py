@@ -14,6 +14,7 @@ from detector.results import ResultFiles, write_results
 from detector.run import DetectionRun, RunPlace
 from detector.selection import Selection
 from detector.sources import Source, find_media
+from detector.video import Video
 
 _WHAT = "What to detect"
 _RESULTS = "Results"
@@ -152,9 +153,10 @@ def detect(
 
         warm_up(console.result)
         batch = default_batch(device) if batch is None else batch
-        # on a CPU a batch takes all cores by itself
-        side_by_side = batch == 1 or uses_gpu(device)
-        workers = share_cores() if side_by_side and sum(isinstance(one, Source) for one in media) > 1 else 1
+        several = sum(isinstance(one, Source) for one in media) > 1
+        if batch > 1:  # on a CPU a batch takes all cores by itself; a GPU has them beside it, for frames too
+            several = uses_gpu(device) and (several or any(isinstance(one, Video) for one in media))
+        workers = share_cores() if several else 1
         detector = load_detector(model, device, config, proposals, engine)
         if max_detections is not None:
             limit = max(max_detections, detector.postprocess.max_detections)

@@ -26,7 +26,7 @@ from detector.run import JOURNAL
 from detector.selection import Selection
 from detector.weights import Model, save_model
 from proposals import SelectiveSearchConfig
-from tests.detector.run_tools import files, make_clip
+from tests.detector.run_tools import files, frames_of, make_clip
 
 LOW = Selection(score=0.05)
 
@@ -139,6 +139,41 @@ def test_an_interrupted_run_in_batches_goes_on(runs, photos, detector, workers: 
     assert seen[5:] == photos[len(done) :]
     assert_alike(entries("g.json"), expected)
     assert files("g") == photos
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_frames_of_a_video_in_batches(runs, detector, workers: int):
+    """Up to where the file is damaged; a failure ends the video after the frames before it."""
+    make_clip("cut.avi", 60)
+    content = Path("cut.avi").read_bytes()
+    Path("cut.avi").write_bytes(content[: len(content) * 2 // 3])
+    runs.detector = detector
+    assert runs("cut.avi", "a/x.jpg", files=ResultFiles(json=Path("f.json")), selection=LOW, step=5) == 1
+    expected, told, wrong = entries(), runs.told.results[0].split(" frames, ")[0], runs.told.errors
+    batches, judge = [], detector.judge
+    detector.judge = lambda some: batches.append(len(some)) or judge(some)  # type: ignore[method-assign]
+    options = {"selection": LOW, "step": 5, "batch": 4, "workers": workers}
+    assert runs("cut.avi", "a/x.jpg", files=ResultFiles(json=Path("g.json")), out="g", **options) == 1
+    assert_alike(entries("g.json"), expected)
+    assert [one["time"] for one in entries("g.json") if "time" in one] == [
+        one["time"] for one in expected if "time" in one
+    ]
+    assert runs.told.results[0].split(" frames, ")[0] == told
+    assert runs.told.errors == wrong
+    assert wrong[0].startswith("error: cut.avi: damaged or cut short: ")
+    assert len(frames_of("g/cut.mp4")) == len(expected) - 1
+    assert batches[0] == 4
+    assert sum(batches) == len(expected)
+
+    def failing(some: Any) -> Any:
+        if any(one.image.name == "cut.avi#25" for one in some):
+            raise RuntimeError("no memory")
+        return judge(some)
+
+    detector.judge = failing  # type: ignore[method-assign]
+    assert runs("cut.avi", files=ResultFiles(json=Path("h.json")), out="h", **options) == 1
+    assert runs.told.errors == ["error: cut.avi#25: detection failed (no memory)"]
+    assert [one["image"] for one in entries("h.json")] == [f"cut.avi#{5 * number}" for number in range(5)]
 
 
 # Evaluations

@@ -156,6 +156,15 @@ def test_ensembles(model: Model, other: Model, crops: Model, box_regression: boo
     assert_same(detector.detect_batch(images(), 0.05), [detector.detect(image, 0.05) for image in images()])
 
 
+def test_second_looks_at_regions_and_mirrored_ones_at_images(model: Model):
+    detector = in_float32(Detector(model, "cpu", RandomBoxes(64), refine=True), model)
+    (scorer,) = detector.scorers
+    detector.scorers = (scorer, scorer.variant(96, mirrored=True))  # type: ignore[attr-defined]
+    expected = [detector.detect(image, 0.05) for image in images()]
+    assert sum(map(len, expected)) > 0
+    assert_same(detector.detect_batch(images(), 0.05), expected)
+
+
 def test_crops_alone(crops: Model):
     detector = in_float32(Detector(crops, "cpu", RandomBoxes(60)), crops)
     found = detector.detect_batch(images()[:3], 0.05)

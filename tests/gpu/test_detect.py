@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image as PillowImage
 from torch import nn
 
 from detector.batches import in_batches
@@ -247,7 +249,7 @@ def test_crops_and_an_ensemble(images: list[Image]):
 def test_other_ways_through_a_detector(make, images: list[Image]):
     detector = make(DEVICE, torch.float32)
     expected = detector.detect(images[0], 0.15)
-    box = expected.boxes[:1]
+    box = expected.boxes[:1].copy()
     found, traces = detect_traced(detector, images[0], box, expected.labels[:1], 0.15)
     assert_agree([found], [expected], iou=0.97, score=5e-3)
     assert traces.region_scores[0] == pytest.approx(expected.scores[0], abs=0.2)
@@ -290,6 +292,27 @@ def test_a_batch_waits_once_and_for_multibox_once_more(model: Model, images: lis
         detector.detect_batch(batch)
     waits = [str(one.message) for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
     assert len(waits) == times, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
+
+
+def test_second_looks_and_mirrored_ones_wait_no_more(model: Model, images: list[Image]):
+    """Nothing between the first look and the one fetching of all scores."""
+    detector = Detector(model, DEVICE, refine=True)
+    (scorer,) = detector.scorers
+    assert isinstance(scorer, SharedScorer)
+    detector.scorers = (scorer, scorer.variant(400, mirrored=True))
+    prepared = [detector.prepare(image) for image in images]
+    detector.judge(prepared)
+    with waiting("warn"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        judged = detector.judge(prepared)
+    waits = [one for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
+    assert len(waits) == 1, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
+    found = [detector.suppress(proposals, scored, 0.15) for proposals, scored in judged]
+    cpu = Detector(model, "cpu", refine=True)
+    (own,) = cpu.scorers
+    assert isinstance(own, SharedScorer)
+    cpu.scorers = (own, own.variant(400, mirrored=True))
+    assert_agree(found, [cpu.detect(image, 0.15) for image in images], iou=0.7, score=0.1)
 
 
 def test_what_is_uploaded_is_what_was_there():
@@ -347,6 +370,19 @@ def test_detect(options: tuple[object, ...], photos: Path, folder: Path, capsys:
     assert cat["detections"][0]["score"] > 0.8
     assert "person" in {one["label"] for one in astronaut["detections"]}
     assert sorted(path.name for path in (folder / "runs/detect").iterdir()) == ["astronaut.jpg", "cat.jpg"]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_video(batch: int, photos: Path, folder: Path):
+    cat = np.array(PillowImage.open(photos / "cat.jpg").resize((300, 200)))
+    writer = cv2.VideoWriter("cat.avi", cv2.VideoWriter.fourcc(*"MJPG"), 5, (300, 200))
+    for _ in range(10):
+        writer.write(np.ascontiguousarray(cat[:, :, ::-1]))
+    writer.release()
+    assert command("detect", "cat.avi", "--device", "cuda", "--batch", batch, "--json", "found.json") == 0
+    frames = json.loads((folder / "found.json").read_text())
+    assert [one["frame"] for one in frames] == list(range(10))
+    assert all(one["detections"][0]["label"] == "cat" for one in frames)
 
 
 @pytest.mark.parametrize("options", [(), ("--batch", 1), ("--batch", 2, "--report", "why.html")])
