@@ -85,14 +85,12 @@ class ModelConfig:
             superpixels, merged (`proposals.merge`), as in GoogLeNet's section 8.
         proposals: settings of Selective Search.
         multibox_boxes: number of boxes of MultiBox.
-        refine: whether regions are judged again where box regression has moved them (`detector.refinement`).
     """
 
     __pydantic_config__ = _FORBID
     input: InputConfig = field(default_factory=InputConfig)
     source: Source = "selective_search"
     multibox_boxes: Count = 200
-    refine: bool = False
     proposals: SelectiveSearchConfig = field(default_factory=SelectiveSearchConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
@@ -192,7 +190,6 @@ class DetectorConfig:
         short_sides: of the inputs that models of one pass see an image at, one after the other; by default their own.
         mirrored: whether these see each input mirrored too. All scores are averaged.
         box_regression: False: no box is moved.
-        refine: as in `ModelConfig`, for models of one pass.
         nms_iou, max_detections, voting_iou: as in `PostprocessConfig`.
     """
 
@@ -206,7 +203,6 @@ class DetectorConfig:
     short_sides: tuple[Count, ...] | None = None
     mirrored: bool = False
     box_regression: bool = True
-    refine: bool = False
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
     voting_iou: Fraction | None = 0.5
@@ -214,8 +210,6 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         if self.short_sides == ():
             raise ValueError("short_sides must name at least one")
-        if self.refine and not self.box_regression:
-            raise ValueError("refine means nothing without box_regression")
         if not self.models:
             raise ValueError("models must name at least one")
         if self.proposals is None and not self.multibox:

@@ -8,7 +8,6 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from detector.config import DetectorConfig, ModelConfig, PostprocessConfig, RCNNConfig, Source, parse, read_yaml
 from detector.detections import Detections
@@ -26,7 +25,6 @@ from detector.multibox import (
 )
 from detector.postprocess import postprocess
 from detector.precision import fast_dtype
-from detector.refinement import join_looks, move_regions
 from detector.scorers import (
     ImageView,
     RegionScorer,
@@ -66,13 +64,10 @@ class Detector:
             default what that says.
         postprocess: NMS; by default as the first model's configuration says.
         box_regression: False leaves the boxes as they are proposed.
-        refine: whether regions are judged again where box regression has moved them (`detector.refinement`); by default
-            as the first model's configuration says.
         engine: what runs the networks: "torch", "onnx" or an exported .onnx file (`detector.engines.make_engine`).
 
     Raises:
-        InputError: the models have different classes, a model that sees crops is to refine, or the device or the
-            engine cannot be used.
+        InputError: the models have different classes, or the device or the engine cannot be used.
     """
 
     def __init__(
@@ -84,7 +79,6 @@ class Detector:
         box_regression: bool = True,
         source: Source | None = None,
         engine: str = "torch",
-        refine: bool | None = None,
     ) -> None:
         models = [models] if isinstance(models, Model) else list(models)
         if not models:
@@ -106,11 +100,6 @@ class Detector:
         self.postprocess = postprocess or first.config.postprocess
         self.box_regression = box_regression
         self.engine = engine
-        self.refine = box_regression and (isinstance(first.config, ModelConfig) and first.config.refine)
-        if refine is not None:
-            self.refine = refine
-        if self.refine and not all(isinstance(scorer, SharedScorer) for scorer in self.scorers):
-            raise InputError("refine is for models of one pass, and one of these sees crops")
 
     @property
     def fingerprint(self) -> str:
@@ -119,7 +108,6 @@ class Detector:
         if Path(engine).is_file():
             engine = hashlib.blake2b(Path(engine).read_bytes(), digest_size=16).hexdigest()
         parts = [self.proposer.fingerprint, repr(self.postprocess), str(self.box_regression), str(self.dtype), engine]
-        parts.append(str(self.refine))
         for scorer in self.scorers:
             mirrored = isinstance(scorer, SharedScorer) and scorer.mirrored
             parts += [weights_hash(scorer.network), repr(scorer.config), str(mirrored)]
@@ -217,19 +205,11 @@ class Detector:
     @torch.inference_mode()
     def _score(self, views: Sequence[Sequence[ImageView]], proposals: Sequence[Proposals]) -> list[RegionScores]:
         boxes = [upload(torch.from_numpy(np.ascontiguousarray(own.boxes)), self.device) for own in proposals]
-        scored = self._average(views, boxes)
-        if self.refine:
-            sizes = [own.image_size for own in proposals]
-            moved = [move_regions(*one) for one in zip(boxes, scored, sizes, strict=True)]
-            again = self._average(views, moved)
-            scored = [join_looks(*one) for one in zip(boxes, scored, moved, again, strict=True)]
+        members = [scorer.score([own[i] for own in views], boxes) for i, scorer in enumerate(self.scorers)]
+        scored = [average_scores(own) for own in zip(*members, strict=True)]
         if not self.box_regression:
             scored = [RegionScores(own.scores, None) for own in scored]
         return fetch(scored)
-
-    def _average(self, views: Sequence[Sequence[ImageView]], boxes: Sequence[Tensor]) -> list[RegionScores]:
-        members = [scorer.score([own[i] for own in views], boxes) for i, scorer in enumerate(self.scorers)]
-        return [average_scores(own) for own in zip(*members, strict=True)]
 
     def suppress(self, proposals: Proposals, scored: RegionScores, score: float) -> Detections:
         """Detections of at least `score`, from the scores of proposals: boxes are moved, repeats suppressed.
@@ -340,7 +320,6 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto", engine: s
         config.box_regression,
         "selective_search",
         engine,
-        config.refine,
     )
     looks = [_looks(scorer, config) for scorer in detector.scorers]
     detector.scorers = tuple(scorer for own in looks for scorer in own)

@@ -156,8 +156,8 @@ def test_ensembles(model: Model, other: Model, crops: Model, box_regression: boo
     assert_same(detector.detect_batch(images(), 0.05), [detector.detect(image, 0.05) for image in images()])
 
 
-def test_second_looks_at_regions_and_mirrored_ones_at_images(model: Model):
-    detector = in_float32(Detector(model, "cpu", RandomBoxes(64), refine=True), model)
+def test_mirrored_looks_at_other_sizes(model: Model):
+    detector = in_float32(Detector(model, "cpu", RandomBoxes(64)), model)
     (scorer,) = detector.scorers
     detector.scorers = (scorer, scorer.variant(96, mirrored=True))  # type: ignore[attr-defined]
     expected = [detector.detect(image, 0.05) for image in images()]

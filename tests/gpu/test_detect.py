@@ -294,9 +294,9 @@ def test_a_batch_waits_once_and_for_multibox_once_more(model: Model, images: lis
     assert len(waits) == times, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
 
 
-def test_second_looks_and_mirrored_ones_wait_no_more(model: Model, images: list[Image]):
+def test_mirrored_looks_at_other_sizes_wait_no_more(model: Model, images: list[Image]):
     """Nothing between the first look and the one fetching of all scores."""
-    detector = Detector(model, DEVICE, refine=True)
+    detector = Detector(model, DEVICE)
     (scorer,) = detector.scorers
     assert isinstance(scorer, SharedScorer)
     detector.scorers = (scorer, scorer.variant(400, mirrored=True))
@@ -308,7 +308,7 @@ def test_second_looks_and_mirrored_ones_wait_no_more(model: Model, images: list[
     waits = [one for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
     assert len(waits) == 1, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
     found = [detector.suppress(proposals, scored, 0.15) for proposals, scored in judged]
-    cpu = Detector(model, "cpu", refine=True)
+    cpu = Detector(model, "cpu")
     (own,) = cpu.scorers
     assert isinstance(own, SharedScorer)
     cpu.scorers = (own, own.variant(400, mirrored=True))
