@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from detector.data.ground_truth import GroundTruth
     from detector.evaluation.table import DetectionTable
 
+_MADE = ".tmp-results-"
 _Entries = Callable[[], Iterator[dict[str, Any]]]
 
 
@@ -186,7 +187,9 @@ def _write_tables(
     def folder(path: Path, write: Callable[[Path], None]) -> None:
         # The writers make a folder of their own, so that old files are never read as part of a new result. Here the
         # caller has asked for the files of an earlier run to be replaced, or the folder is empty.
-        with tempfile.TemporaryDirectory(dir=path, prefix=".tmp") as made:
+        for left in path.glob(f"{_MADE}*"):  # by a run that was killed here
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=path, prefix=_MADE) as made:
             write(Path(made) / "new")
             for file in sorted((Path(made) / "new").iterdir()):
                 shutil.move(file, path / file.name)

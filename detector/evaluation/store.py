@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from detector.errors import InputError
+from detector.lock import OnlyWriter
 
 
 class ResultStore:
@@ -22,19 +23,25 @@ class ResultStore:
         process: number of this process among those that work together.
 
     Raises:
-        InputError: a part is of another evaluation, or cannot be read or written.
+        InputError: a part is of another evaluation, or cannot be read or written, or another process is at it.
     """
 
     def __init__(self, path: Path, made_by: dict[str, Any], process: int = 0) -> None:
         self.path = path
         self._made_by = json.loads(json.dumps(made_by))  # as it comes back from a file
-        self.entries = self.gather()
         self._part = path.with_name(f"{path.name}.part-{process}")
+        refusal = f"another evaluation is writing {path.name} there; wait for it, or give another file"
         try:
-            _drop_torn_line(self._part)
-            self._file = self._part.open("a", encoding="utf-8")
-            if self._file.tell() == 0:
-                self._append({"made_by": self._made_by})
+            self._lock = OnlyWriter(path.with_name(f".{self._part.name}.lock"), refusal)
+            try:
+                self.entries = self.gather()
+                _drop_torn_line(self._part)
+                self._file = self._part.open("a", encoding="utf-8")
+                if self._file.tell() == 0:
+                    self._append({"made_by": self._made_by})
+            except BaseException:
+                self._lock.close()
+                raise
         except OSError as error:
             raise InputError(f"{self._part}: cannot be written ({error.strerror or error})") from None
 
@@ -54,7 +61,10 @@ class ResultStore:
 
     def close(self) -> None:
         """Closes this process' part; the results stay."""
-        self._file.close()
+        try:
+            self._file.close()
+        finally:
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -63,8 +73,11 @@ class ResultStore:
         self.close()
 
     def _append(self, entry: dict[str, Any]) -> None:
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise InputError(f"{self._part}: cannot be written ({error.strerror or error})") from None
 
     def _read(self, part: Path) -> Iterator[dict[str, Any]]:
         try:
