@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from detector.data.coco import read_coco
 from detector.data.faults import Fault
 from detector.data.ground_truth import GroundTruth
@@ -16,6 +14,7 @@ from detector.data.yolo import read_yolo
 from detector.data.yolo_config import read_yolo_config
 from detector.errors import InputError
 from detector.images import EXTENSIONS
+from detector.yaml_text import parse_yaml
 
 OwnLayout = Literal["voc", "coco", "yolo"]
 
@@ -78,8 +77,8 @@ def _is_coco(path: Path) -> bool:
 def _data_yaml(folder: Path) -> Path | None:
     for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
         try:
-            content = yaml.safe_load(path.read_bytes())
-        except (OSError, ValueError, yaml.YAMLError):
+            content = parse_yaml(path.read_bytes())
+        except (OSError, ValueError):
             continue
         if isinstance(content, dict) and "names" in content:
             return path

@@ -142,9 +142,9 @@ def read_description(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
     """The description in an ONNX file's metadata. Raises `InputError` if there is none."""
     try:
         found = {key: json.loads(value) for key, value in metadata.items()}
-    except ValueError:
+    except (ValueError, RecursionError):
         found = {}
-    if found.get("format") != FORMAT:
+    if found.get("format") != FORMAT or not {"weights", "classes"} <= found.keys():
         raise InputError(f"{name}: not a graph of this project; make one with detector export")
     return found
 

@@ -24,7 +24,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         InputError: it cannot be written; the checkpoint before is there.
     """
     try:
-        if path.exists():
+        # After a kill between the two writes both names may be of one file, and renaming would do nothing.
+        if path.exists() and not (before_of(path).exists() and path.samefile(before_of(path))):
             with atomic_write(before_of(path)) as kept:
                 _copy(path, kept)
         with atomic_write(path) as temporary:

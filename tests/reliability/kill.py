@@ -291,10 +291,9 @@ def try_kills(task: Task, times: int, nursery: Nursery, folder: Path, seed: int 
                 break
             _compare(row, expected, task.outcome(place), kills)
             break
-        if row.good:
-            shutil.rmtree(place)
-        else:
+        if row.findings:
             break  # the folder is kept to look at
+        shutil.rmtree(place)
     row.notes = f"undisturbed {undisturbed.seconds:.1f} s"
     return row
 

@@ -70,3 +70,11 @@ def test_a_full_disk_is_told_in_one_line_and_the_checkpoint_stays(path: Path, mo
     with pytest.raises(InputError, match=r"checkpoint\.pt: cannot be written \(.*failed writing file\); make room"):
         save_checkpoint(path, state(4))
     assert load_checkpoint(path, "r")["step"] == 3
+
+
+def test_a_kill_between_the_two_writes_leaves_nothing_behind(path: Path):
+    before_of(path).unlink()
+    before_of(path).hardlink_to(path)
+    save_checkpoint(path, state(4))
+    assert [load_checkpoint(one, "r")["step"] for one in (path, before_of(path))] == [4, 3]
+    assert len(list(path.parent.iterdir())) == 2
