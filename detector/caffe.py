@@ -67,7 +67,8 @@ def read_caffe_arrays(path: str | Path) -> dict[str, np.ndarray]:
     except InputError:
         raise
     except (OSError, ValueError, TypeError, MemoryError) as error:  # texts are no numbers
-        raise InputError(f"{path}: not a readable .npz of Caffe weights ({error})") from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable .npz of Caffe weights ({reason})") from None
 
 
 def load_caffe_weights(network: Trunk | ImageClassifier, path: str | Path) -> None:

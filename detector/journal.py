@@ -105,7 +105,7 @@ class Journal:
             before = header["made_by"]
             differences = [f"{key} was {before.get(key)}, is {value}" for key, value in made_by.items()
                            if before.get(key) != value]  # fmt: skip
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise InputError(f"{self.path}: is not a file of an interrupted run; give another folder") from None
         if differences:
             what = "; ".join(differences)
@@ -133,6 +133,6 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 line = json.loads(text)
                 if not isinstance(line, dict) or not ("image" in line or "done" in line):
                     raise ValueError
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise InputError(f"{path}: line {number} is damaged; start anew with --overwrite") from None
             yield line

@@ -80,6 +80,7 @@ class ResultStore:
             raise InputError(f"{self._part}: cannot be written ({error.strerror or error})") from None
 
     def _read(self, part: Path) -> Iterator[dict[str, Any]]:
+        number = 1
         try:
             with part.open(encoding="utf-8") as lines:
                 for number, line in enumerate(lines, start=1):
@@ -87,15 +88,17 @@ class ResultStore:
                         return  # torn
                     entry = json.loads(line)
                     if number > 1:
+                        if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+                            raise ValueError
                         yield entry
                     elif entry != {"made_by": self._made_by}:
                         raise InputError(f"{part}: {self._difference(entry)}; delete it, or give another file")
         except OSError as error:
             raise InputError(f"{part}: cannot be read ({error.strerror or error})") from None
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{part}: line {number} is not JSON; delete the file to start anew") from None
+        except InputError:
+            raise
+        except (ValueError, RecursionError):
+            raise InputError(f"{part}: line {number} is damaged; delete the file to start anew") from None
 
     def _difference(self, header: Any) -> str:
         other = header.get("made_by") if isinstance(header, dict) else None

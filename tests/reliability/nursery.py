@@ -64,8 +64,11 @@ class Nursery:
 
     def wait(self, child: Child) -> Ended:
         code = self._ask({"wait": child.pid})
-        output, errors = (child.log.with_suffix(kind).read_text("utf-8", "replace") for kind in (".out", ".err"))
-        return Ended(code, time.monotonic() - child.started, output, errors)
+        seconds = time.monotonic() - child.started
+        logs = [child.log.with_suffix(kind) for kind in (".out", ".err")]
+        # killed at once, it had no time to open them
+        output, errors = (log.read_text("utf-8", "replace") if log.exists() else "" for log in logs)
+        return Ended(code, seconds, output, errors)
 
     def run(self, arguments: Sequence[object], folder: Path, kill_after: float | None = None) -> Ended:
         """The command to its end, or to a SIGKILL after some seconds."""
