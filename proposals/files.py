@@ -28,7 +28,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     The temporary name keeps the suffix of `path`, for writers that look at it.
 
     Raises:
-        OSError: the folder of `path` is missing or cannot be written.
+        OSError: the folder of `path` is missing or cannot be written; its `filename` says what.
         RuntimeError: the block ended without having written the yielded path.
     """
     target = Path(path)
@@ -41,8 +41,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         # os.open rather than open("r+b"): the file may have been created read-only.
         _flush(temporary, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say where it is full
+            error.filename = os.fspath(target)
         raise
     finally:
         if held is not None:

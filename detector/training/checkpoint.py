@@ -1,5 +1,6 @@
 """Checkpoints of a training run: all state that a resumed run needs to go on to the same numbers."""
 
+import io
 import logging
 import os
 import shutil
@@ -28,10 +29,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         if path.exists() and not (before_of(path).exists() and path.samefile(before_of(path))):
             with atomic_write(before_of(path)) as kept:
                 _copy(path, kept)
+        packed = io.BytesIO()  # on a full disk torch's own file may end the process
+        torch.save(state, packed)
         with atomic_write(path) as temporary:
-            torch.save(state, temporary)
-    except (OSError, RuntimeError) as error:  # torch: a full disk is a RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            temporary.write_bytes(packed.getbuffer())
+    except OSError as error:
+        reason = error.strerror or error
         raise InputError(f"{path}: cannot be written ({reason}); make room, and the same command goes on") from None
 
 

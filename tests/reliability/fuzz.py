@@ -21,6 +21,7 @@ from typing import Any
 
 from tests.reliability.fuzz_targets import Target, all_targets
 from tests.reliability.mutation import mutate
+from tests.reliability.nursery import memory_of_this_process
 from tests.reliability.table import Row, Timer, report
 
 SECONDS = 10.0
@@ -90,7 +91,7 @@ def _work(target: Target, numbers: Sequence[int], seed: int, folder: Path, write
     try:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (to the end of the process)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        limit = _memory("VmSize") + MEMORY + (256 << 20)
+        limit = memory_of_this_process("VmSize") + MEMORY + (256 << 20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         place = Path(tempfile.mkdtemp(dir=folder))
         for name, content in target.files.items():
@@ -120,7 +121,7 @@ def _one(target: Target, number: int, seed: int, place: Path) -> dict[str, Any]:
     path = place / name
     path.write_bytes(content)
     _forget_peak()
-    before, error, started = _memory("VmRSS"), "", time.perf_counter()
+    before, error, started = memory_of_this_process("VmRSS"), "", time.perf_counter()
     try:
         target.read(place, path)
     except InputError as refused:
@@ -132,20 +133,13 @@ def _one(target: Target, number: int, seed: int, place: Path) -> dict[str, Any]:
         error = f"{type(other).__name__}: {_without_place(str(other), place)!r:.120} at {' '.join(where[-3:])}"
     seconds = time.perf_counter() - started
     sys.stderr.flush()
-    memory = max(0, _memory("VmHWM") - before)
+    memory = max(0, memory_of_this_process("VmHWM") - before)
     path.write_bytes(target.files[name])
     return {"number": number, "seconds": seconds, "memory": memory, "error": error}
 
 
 def _without_place(text: str, place: Path) -> str:
     return text.replace(f"{place}/", "")
-
-
-def _memory(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) << 10
-    raise RuntimeError(f"/proc/self/status has no {field}")
 
 
 def _forget_peak() -> None:

@@ -5,14 +5,16 @@ take minutes. The nursery is a process of its own, so that whoever starts it may
 """
 
 import contextlib
+import ctypes
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +29,56 @@ class Ended:
     seconds: float
     output: str
     errors: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child has to do with.
+
+    Attributes:
+        file_size: bytes of a file that it writes; more fails.
+        memory: bytes of address space beyond those of the nursery.
+        without_powers: root may no more than another user: access rights hold for it.
+        environment: variables to set; None removes one.
+    """
+
+    file_size: int | None = None
+    memory: int | None = None
+    without_powers: bool = False
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+
+    def apply(self) -> None:
+        if self.file_size is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_size, self.file_size))
+        if self.memory is not None:
+            limit = memory_of_this_process("VmSize") + self.memory
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        if self.without_powers and os.geteuid() == 0:
+            drop_powers()
+        for name, value in self.environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def memory_of_this_process(field: str) -> int:
+    """VmSize, VmRSS or VmHWM (its highest) in bytes, as Linux tells."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) << 10
+    raise RuntimeError(f"/proc/self/status has no {field}")
+
+
+def drop_powers() -> None:
+    """Takes from root, on Linux, that access rights do not hold for it (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice
+    if libc.capget(header, sets):
+        raise OSError(ctypes.get_errno(), "capget")
+    sets[0] &= ~0b110
+    if libc.capset(header, sets):
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 @dataclass(frozen=True)
@@ -55,11 +107,13 @@ class Nursery:
         self._count = 0
         self._read()  # it is ready
 
-    def start(self, arguments: Sequence[object], folder: Path) -> Child:
+    def start(self, arguments: Sequence[object], folder: Path, limits: Limits | None = None) -> Child:
         """A child that runs the command in `folder`."""
         self._count += 1
         log = self._logs / str(self._count)
-        pid = self._ask({"arguments": [str(one) for one in arguments], "folder": str(folder), "log": str(log)})
+        words = [str(one) for one in arguments]
+        given = asdict(limits or Limits())
+        pid = self._ask({"arguments": words, "folder": str(folder), "log": str(log), "limits": given})
         return Child(pid, time.monotonic(), log)
 
     def wait(self, child: Child) -> Ended:
@@ -70,9 +124,15 @@ class Nursery:
         output, errors = (log.read_text("utf-8", "replace") if log.exists() else "" for log in logs)
         return Ended(code, seconds, output, errors)
 
-    def run(self, arguments: Sequence[object], folder: Path, kill_after: float | None = None) -> Ended:
+    def run(
+        self,
+        arguments: Sequence[object],
+        folder: Path,
+        kill_after: float | None = None,
+        limits: Limits | None = None,
+    ) -> Ended:
         """The command to its end, or to a SIGKILL after some seconds."""
-        child = self.start(arguments, folder)
+        child = self.start(arguments, folder, limits)
         if kill_after is not None:
             time.sleep(max(0.0, child.started + kill_after - time.monotonic()))
             with contextlib.suppress(ProcessLookupError):
@@ -116,6 +176,7 @@ def _child(request: dict[str, object]) -> None:
     os.chdir(str(request["folder"]))
     code = 1
     try:
+        Limits(**request["limits"]).apply()  # type: ignore[arg-type]
         main(request["arguments"])  # type: ignore[arg-type]
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
