@@ -1,6 +1,8 @@
 """Where a network runs."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -18,3 +20,20 @@ def resolve_device(device: str) -> torch.device:
         count = torch.cuda.device_count()
         raise InputError(f"device '{device}': PyTorch finds {count or 'no'} CUDA GPU{'s' * (count > 1)}; use cpu")
     return resolved
+
+
+@contextmanager
+def without_denormals() -> Iterator[None]:
+    """Within the block numbers below 1e-38 count as zero: CPUs compute with them up to a hundred times slower.
+
+    It holds for the thread that enters the block, and for those that PyTorch makes in it.
+    """
+    already = torch.tensor(1e-39).mul(1.0).item() == 0
+    if already:
+        yield
+        return
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

@@ -261,6 +261,8 @@ class DetectionRun:
         except (MemoryError, RuntimeError) as error:  # torch has RuntimeError for a lack of memory
             reason = " ".join(str(error).split()) or "not enough memory"
             raise InputError(f"{name}: detection failed ({reason})") from None
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
         return found, time.perf_counter() - start
 
     def _keep(self, entry: dict[str, Any]) -> None:

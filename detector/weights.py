@@ -27,6 +27,7 @@ from detector.config import (
     parse,
     to_plain,
 )
+from detector.devices import without_denormals
 from detector.errors import InputError
 from detector.network import RegionClassifier
 from detector.rcnn import CropClassifier
@@ -138,9 +139,10 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
             _check(make_network(config, len(classes), len(others)), tensors, path)
     network = make_network(config, len(classes), len(others))
     _check(network, tensors, path)
-    for name, tensor in tensors.items():
-        if not _is_finite(tensor):
-            raise InputError(f"{path}: tensor '{name}' holds numbers that are not finite; its training failed")
+    with without_denormals():  # PyTorch's threads, if they are made here, keep that
+        for name, tensor in tensors.items():
+            if not _is_finite(tensor):
+                raise InputError(f"{path}: tensor '{name}' holds numbers that are not finite; its training failed")
     network.load_state_dict(tensors)
     return Model(network.eval(), config, classes, facts, others)
 
