@@ -175,10 +175,11 @@ def _write_tables(
     files: ResultFiles, entries: _Entries, class_names: Sequence[str], stems: Mapping[str, str]
 ) -> list[InputError]:
     from detector.evaluation.formats import write_detections
+    from detector.evaluation.formats.files import valid_text
     from detector.evaluation.formats.voc_xml import write_voc_xml
 
     truth, table = _gathered(entries(), class_names, stems)
-    names = [os.fsencode(str(one)).decode("utf-8", "backslashreplace") for one in truth.image_ids]
+    names = [valid_text(str(one)) for one in truth.image_ids]
     named = replace(truth, image_ids=tuple(names), files=tuple(names))
     numbers = [Path(file).stem for file in truth.files]
     are_numbers = all(n.isascii() and n.isdigit() for n in numbers) and len(set(map(int, numbers))) == len(numbers)
