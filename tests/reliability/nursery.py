@@ -62,7 +62,9 @@ class Limits:
 
 
 def memory_of_this_process(field: str) -> int:
-    """VmSize, VmRSS or VmHWM (its highest) in bytes, as Linux tells."""
+    """VmSize, VmRSS or VmHWM (its highest) in bytes, as Linux tells; elsewhere the highest RSS."""
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) << 10
