@@ -5,8 +5,6 @@ or in Caffe's own `.caffemodel`. Caffe's input is BGR in 0..255 minus the mean; 
 convolution's input channels are reversed.
 """
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,8 +17,7 @@ from detector.classifier import ImageClassifier
 from detector.errors import InputError
 from detector.googlenet import TABLE_1, Trunk
 from proposals.files import atomic_write
-
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, RuntimeError)  # RuntimeError: encrypted, or of an unknown method
+from proposals.npz import read_npz
 
 _BRANCHES = {
     "1x1": "conv1x1",
@@ -63,16 +60,15 @@ def read_caffe_arrays(path: str | Path) -> dict[str, np.ndarray]:
             is_archive = file.read(2) == b"PK" or path.suffix == ".npz"
         if not is_archive:
             return read_caffemodel(path)
-        with np.load(path, allow_pickle=False) as arrays:
-            if not hasattr(arrays, "files"):
-                raise ValueError("a single array, not an archive")
-            return {name: arrays[name].astype(np.float32) for name in arrays.files}
+        with path.open("rb") as file:
+            return {name: array.astype(np.float32) for name, array in read_npz(file).items()}
     except FileNotFoundError:
         raise InputError(f"{path}: no such weights file; give BVLC's GoogLeNet, .npz or .caffemodel") from None
     except InputError:
         raise
-    except (OSError, ValueError, TypeError, EOFError, MemoryError, *_ZIP_ERRORS) as error:
-        raise InputError(f"{path}: not a readable .npz of Caffe weights ({error})") from None
+    except (OSError, ValueError, TypeError, MemoryError) as error:  # texts are no numbers
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable .npz of Caffe weights ({reason})") from None
 
 
 def load_caffe_weights(network: Trunk | ImageClassifier, path: str | Path) -> None:

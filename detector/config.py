@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from detector.errors import InputError
+from detector.yaml_text import parse_yaml
 from proposals import SelectiveSearchConfig
 from proposals.multibox.config import MultiBoxConfig
 
@@ -22,6 +22,9 @@ _FORBID = {"extra": "forbid"}
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, le=10_000)]
+"""Of a network's input in pixels: what a model file asks for must not fill the memory."""
+Bins = Annotated[int, Field(ge=1, le=31)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ScoringHead = Literal["softmax", "svm"]
 Head = Literal[ScoringHead, "both"]
@@ -34,8 +37,8 @@ class InputConfig:
     long side then passed `long_side`, both rounded to a multiple of 32 (`detector.transforms`)."""
 
     __pydantic_config__ = _FORBID
-    short_side: Count = 400
-    long_side: Count = 1000
+    short_side: Side = 400
+    long_side: Side = 1000
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class NetworkConfig:
 
     __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
-    bins: Count = 7
+    bins: Bins = 7
     multibox: MultiBoxConfig | None = None
 
 
@@ -115,10 +118,10 @@ class CropConfig:
     """
 
     __pydantic_config__ = _FORBID
-    size: Count = 224
+    size: Side = 224
     context: Annotated[int, Field(ge=0)] = 16
     mode: Literal["warp", "square"] = "warp"
-    longest_side: Count = 2000
+    longest_side: Side = 2000
 
     def __post_init__(self) -> None:
         if 2 * self.context >= self.size:
@@ -138,7 +141,7 @@ class CropNetworkConfig:
 
     __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
-    box_bins: Count = 3
+    box_bins: Bins = 3
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
 
 
@@ -229,7 +232,7 @@ class ClassifierConfig:
 
     __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
-    size: Count = 224
+    size: Side = 224
 
 
 @dataclass(frozen=True)
@@ -243,7 +246,7 @@ class MultiBoxModelConfig:
 
     __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
-    size: Count = 256
+    size: Side = 256
     head: MultiBoxConfig = field(default_factory=MultiBoxConfig)
 
 
@@ -285,10 +288,10 @@ def read_yaml(path: str | Path, hint: str) -> Any:
         InputError: the file is missing, which is followed by `hint`, or is no YAML.
     """
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return parse_yaml(Path(path).read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {hint}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from None
 
 

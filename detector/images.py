@@ -123,7 +123,7 @@ def as_image(source: object, channels: str | None = None, name: str | None = Non
 
 def _read_file(path: Path, name: str) -> Image:
     try:
-        file = path.open("rb")
+        file = _Bounded(path.open("rb", buffering=0))
     except FileNotFoundError:
         raise InputError(f"{name}: no such file; check the path") from None
     except IsADirectoryError:
@@ -136,6 +136,19 @@ def _read_file(path: Path, name: str) -> Image:
         return _decode(file if file.seekable() else io.BytesIO(file.read()), name)
 
 
+class _Bounded(io.BufferedReader):
+    """A file of which no more is asked than it has: Python takes the memory for what a damaged header asks for before
+    it reads."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _OFTEN_READ and self.seekable():
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
+_OFTEN_READ = 2**20
+
+
 def _decode(file: BinaryIO, name: str) -> Image:
     try:
         # The warnings are about sizes that are still allowed here and about metadata that is not used.
@@ -146,8 +159,10 @@ def _decode(file: BinaryIO, name: str) -> Image:
             formats = [format_ for format_ in FORMATS if format_ in PillowImage.OPEN]
             with PillowImage.open(file, formats=formats) as photo:
                 return _from_pillow(photo, name)
-    except (InputError, MemoryError):
+    except InputError:
         raise
+    except MemoryError:
+        raise InputError(_too_much(name)) from None
     except PillowImage.DecompressionBombError:
         raise InputError(_too_large(name)) from None
     except UnidentifiedImageError:
@@ -162,7 +177,7 @@ def _from_pillow(photo: PillowImage.Image, name: str) -> Image:
     try:
         photo.load()
     except MemoryError:
-        raise
+        raise InputError(_too_much(name)) from None
     except Exception as error:  # as above; a Pillow image is decoded here for the first time
         raise InputError(_damaged(name, error)) from None
     turn = _UPRIGHT.get(_orientation(photo))
@@ -176,6 +191,10 @@ def _damaged(name: str, error: Exception) -> str:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+
+
+def _too_much(name: str) -> str:
+    return f"{name}: not enough memory to decode it; make it smaller first"
 
 
 def _too_large(name: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from detector.errors import InputError
+from detector.lock import OnlyWriter
 from proposals.files import atomic_write
 
 
@@ -25,13 +26,26 @@ class Journal:
         finished: names of the photos and videos that are done.
 
     Raises:
-        InputError: the file is of a run with other settings, is damaged, or cannot be read or written.
+        InputError: the file is of a run with other settings, is damaged, or cannot be read or written, or another
+            process is at this run.
     """
 
     def __init__(self, path: Path, made_by: dict[str, Any], resume: bool = False) -> None:
         self.path = path
         self.finished: set[str] = set()
         made_by = json.loads(json.dumps(made_by))  # as it comes back from a file
+        try:
+            self._lock = OnlyWriter(path.with_name(f".{path.name}.lock"), "another run is writing there; wait for it")
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+        try:
+            self._begin(made_by, resume)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _begin(self, made_by: dict[str, Any], resume: bool) -> None:
+        path = self.path
         try:
             if resume and path.exists():
                 self._check(made_by)
@@ -42,11 +56,11 @@ class Journal:
                     for line in _lines(path):
                         if "done" in line or source_of(line) in self.finished:
                             _append(file, line)
-                self._file = path.open("a", encoding="utf-8")
             else:
-                self._file = path.open("w", encoding="utf-8")
-                _append(self._file, {"made_by": made_by})
-            self._file.flush()
+                # The first line is there as soon as the file is: a kill between the two would leave one of no run.
+                with atomic_write(path) as made, made.open("w", encoding="utf-8") as file:
+                    _append(file, {"made_by": made_by})
+            self._file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
@@ -74,6 +88,8 @@ class Journal:
                 self.path.unlink(missing_ok=True)
         except OSError as error:  # a full disk is told of again when the file is closed
             raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from None
+        finally:
+            self._lock.close()
 
     def _keep(self, line: dict[str, Any]) -> None:
         try:
@@ -89,7 +105,7 @@ class Journal:
             before = header["made_by"]
             differences = [f"{key} was {before.get(key)}, is {value}" for key, value in made_by.items()
                            if before.get(key) != value]  # fmt: skip
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise InputError(f"{self.path}: is not a file of an interrupted run; give another folder") from None
         if differences:
             what = "; ".join(differences)
@@ -117,6 +133,6 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 line = json.loads(text)
                 if not isinstance(line, dict) or not ("image" in line or "done" in line):
                     raise ValueError
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise InputError(f"{path}: line {number} is damaged; start anew with --overwrite") from None
             yield line

@@ -112,6 +112,8 @@ class Judge:
             found = self.selection(self.detector.detect(image, self.selection.lowest_score))
         except (MemoryError, RuntimeError) as error:  # torch has RuntimeError for a lack of memory
             raise _no_detection(name, error) from None
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
         return found, time.perf_counter() - start
 
     def _in_batches(

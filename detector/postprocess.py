@@ -7,6 +7,7 @@ from torch import Tensor
 
 from detector.config import PostprocessConfig
 from detector.detections import Detections
+from detector.errors import InputError
 from detector.nms import class_nms
 from detector.scorers import RegionScores
 from detector.voting import VOTING_SCORE, vote_boxes
@@ -28,7 +29,12 @@ def postprocess(
         boxes: (R, 4) the regions in pixels of the upright image.
         image_size: (width, height) of the image.
         score: lowest score to keep.
+
+    Raises:
+        InputError: scores or offsets are not finite; says what and of which region.
     """
+    _check_finite("score", scored.scores)
+    _check_finite("box offset", scored.offsets)
     # Without box regression boxes stay as they are; otherwise those of a lower score vote too.
     voting = config.voting_iou if scored.offsets is not None else None
     lowest = score if voting is None else score * VOTING_SCORE
@@ -49,6 +55,16 @@ def postprocess(
         labels=labels[keep].cpu().numpy(),
         class_names=tuple(class_names),
         image_size=image_size,
+    )
+
+
+def _check_finite(what: str, values: Tensor | None) -> None:
+    """NaN is in no comparison the larger one: without this check the objects would only be missing."""
+    if values is None or values.numel() == 0 or bool(torch.isfinite(torch.stack(values.aminmax())).all()):
+        return
+    region = int((~torch.isfinite(values.flatten(1))).any(dim=1).nonzero()[0])
+    raise InputError(
+        f"the network's {what} of region {region} is not finite: its numbers overflow on this image; use another model"
     )
 
 

@@ -10,6 +10,8 @@ import time
 import torch
 from torch import nn
 
+from detector.devices import without_denormals
+
 _SLOW = 1.5
 """Between the two cases (half the time of float32, or at least four times), far from both: the choice is then the same
 in every run on a machine, also on a busy one."""
@@ -33,7 +35,7 @@ def _convolution_seconds(device: str) -> dict[torch.dtype, float]:
         x = torch.ones(1, 96, 25, 34, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
         runs[dtype] = (conv, x)
     best = dict.fromkeys(runs, float("inf"))
-    with torch.inference_mode():
+    with torch.inference_mode(), without_denormals():  # PyTorch's threads, mostly made here, keep that
         for _ in range(6):
             for dtype, (conv, x) in runs.items():
                 start = time.perf_counter()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from detector.backbones import make_backbone
 from detector.config import CropNetworkConfig, ScoringHead
+from detector.devices import without_denormals
 from detector.dropout import BatchDropout
 
 
@@ -69,7 +70,8 @@ class CropClassifier(nn.Module):
 
     def features(self, crops: Tensor) -> CropFeatures:
         """What is seen in crops (R, 3, size, size), normalised."""
-        maps = self.backbone(crops).float()
+        with without_denormals():
+            maps = self.backbone(crops).float()
         pooled = maps.mean(dim=(2, 3))
         return CropFeatures(self.classifier(pooled), pooled, F.adaptive_avg_pool2d(maps, self.bins).flatten(1))
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from detector.data.ground_truth import GroundTruth
     from detector.evaluation.table import DetectionTable
 
+_MADE = ".tmp-results-"
 _Entries = Callable[[], Iterator[dict[str, Any]]]
 
 
@@ -174,10 +175,11 @@ def _write_tables(
     files: ResultFiles, entries: _Entries, class_names: Sequence[str], stems: Mapping[str, str]
 ) -> list[InputError]:
     from detector.evaluation.formats import write_detections
+    from detector.evaluation.formats.files import valid_text
     from detector.evaluation.formats.voc_xml import write_voc_xml
 
     truth, table = _gathered(entries(), class_names, stems)
-    names = [os.fsencode(str(one)).decode("utf-8", "backslashreplace") for one in truth.image_ids]
+    names = [valid_text(str(one)) for one in truth.image_ids]
     named = replace(truth, image_ids=tuple(names), files=tuple(names))
     numbers = [Path(file).stem for file in truth.files]
     are_numbers = all(n.isascii() and n.isdigit() for n in numbers) and len(set(map(int, numbers))) == len(numbers)
@@ -186,7 +188,9 @@ def _write_tables(
     def folder(path: Path, write: Callable[[Path], None]) -> None:
         # The writers make a folder of their own, so that old files are never read as part of a new result. Here the
         # caller has asked for the files of an earlier run to be replaced, or the folder is empty.
-        with tempfile.TemporaryDirectory(dir=path, prefix=".tmp") as made:
+        for left in path.glob(f"{_MADE}*"):  # by a run that was killed here
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=path, prefix=_MADE) as made:
             write(Path(made) / "new")
             for file in sorted((Path(made) / "new").iterdir()):
                 shutil.move(file, path / file.name)

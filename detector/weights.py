@@ -6,6 +6,7 @@ configuration, the hash of the training recipe and the measured mAP, all as JSON
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,10 +27,12 @@ from detector.config import (
     parse,
     to_plain,
 )
+from detector.devices import without_denormals
 from detector.errors import InputError
 from detector.network import RegionClassifier
 from detector.rcnn import CropClassifier
 from proposals.files import atomic_write
+from proposals.multibox.config import MultiBoxConfig
 from proposals.multibox.network import MultiBox
 
 FORMAT = "inception-rcnn-1"
@@ -129,9 +132,35 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
         raise InputError(f"{path}: no such model file; give a path, or an installed model: {installed}") from None
     except InputError:
         raise
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: not a readable model file ({error}); it may be truncated") from None
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable model file ({reason}); it may be truncated") from None
+    if _is_large(config, len(classes) + len(others)):
+        with torch.device("meta"):  # no memory is taken before the file is known to hold as much
+            _check(make_network(config, len(classes), len(others)), tensors, path)
     network = make_network(config, len(classes), len(others))
+    _check(network, tensors, path)
+    with without_denormals():  # PyTorch's threads, if they are made here, keep that
+        for name, tensor in tensors.items():
+            if not _is_finite(tensor):
+                raise InputError(f"{path}: tensor '{name}' holds numbers that are not finite; its training failed")
+    network.load_state_dict(tensors)
+    return Model(network.eval(), config, classes, facts, others)
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Whether all numbers are; by the extremes, which hold NaN if there is one: a sixth of the time of `isfinite`."""
+    return tensor.numel() == 0 or bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
+
+
+def _is_large(config: AnyModelConfig, classes: int) -> bool:
+    """Whether the head alone would have more than some 20 million weights."""
+    bins = config.network.bins if isinstance(config, ModelConfig) else 1
+    multibox = getattr(getattr(config, "network", config), "multibox", None) or getattr(config, "head", None)
+    return bins**2 * classes > 20_000 or (isinstance(multibox, MultiBoxConfig) and multibox != MultiBoxConfig())
+
+
+def _check(network: nn.Module, tensors: Mapping[str, torch.Tensor], path: str | Path) -> None:
     expected = network.state_dict()
     for name, tensor in expected.items():
         if name not in tensors:
@@ -140,12 +169,8 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
             raise InputError(
                 f"{path}: tensor '{name}' has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
             )
-        if not torch.isfinite(tensors[name]).all():
-            raise InputError(f"{path}: tensor '{name}' holds numbers that are not finite; its training failed")
     if extra := sorted(tensors.keys() - expected.keys()):
         raise InputError(f"{path}: unknown tensor '{extra[0]}'; the file is of another network")
-    network.load_state_dict(tensors)
-    return Model(network.eval(), config, classes, facts, others)
 
 
 def weights_hash(network: nn.Module) -> str:

@@ -1,7 +1,6 @@
 """Proposals kept on disk, one small file an image."""
 
 import hashlib
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import BinaryIO
 import numpy as np
 
 from proposals.files import atomic_write
+from proposals.npz import read_npz
 from proposals.types import Proposals, Proposer
 
 _FORMAT = 1
+_MOST_BYTES = 2**27  # an entry of a million boxes has 22 MB
 
 
 class ProposalCache:
@@ -78,14 +79,14 @@ def _write(file: BinaryIO, proposals: Proposals) -> None:
 def _read(path: Path) -> Proposals | None:
     """The entry at `path`; None if there is none or it is damaged."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as entry:
-            width, height = entry["image_size"].tolist()
-            return Proposals(
-                entry["boxes"].astype(np.float32),
-                entry["scores"],
-                entry["sources"],
-                tuple(entry["source_names"].tolist()),
-                (width, height),
-            )
-    except Exception:  # missing, or damaged: zip, npy and numpy readers raise a dozen kinds of error
+        entry = read_npz(path.read_bytes(), _MOST_BYTES)
+        width, height = entry["image_size"].tolist()
+        return Proposals(
+            entry["boxes"].astype(np.float32),
+            entry["scores"],
+            entry["sources"],
+            tuple(entry["source_names"].tolist()),
+            (width, height),
+        )
+    except Exception:  # missing, or damaged, or of another shape than it was written with
         return None

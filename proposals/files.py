@@ -1,10 +1,19 @@
 """Files that are either complete or absent."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there, and what a kill left behind stays
+    fcntl = None  # type: ignore[assignment]
+
+_LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp(\..*)?")
+_swept: set[Path] = set()
 
 
 @contextmanager
@@ -13,27 +22,105 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The caller writes the file at the yielded path. On success the content is flushed to the disk and
     moved over `path` in one step, so that a reader sees the old file or the new one, never a part.
-    If the block raises, the temporary file is removed and `path` stays as it was.
+    If the block raises, the temporary file is removed and `path` stays as it was; what a killed process
+    has left is removed when another one first writes into the folder.
 
     The temporary name keeps the suffix of `path`, for writers that look at it.
 
     Raises:
-        OSError: the folder of `path` is missing or cannot be written.
+        OSError: the folder of `path` is missing or cannot be written; its `filename` says what.
         RuntimeError: the block ended without having written the yielded path.
     """
     target = Path(path)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp{target.suffix}")
+    _sweep(target.parent)
+    temporary, held = _begin(target)
     try:
         yield temporary
-        if not temporary.is_file():
+        if not temporary.is_file() or (held is not None and _untouched(temporary)):
             raise RuntimeError(f"{target}: nothing was written to the path that atomic_write yields")
         # os.open rather than open("r+b"): the file may have been created read-only.
-        descriptor = os.open(temporary, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+        _flush(temporary, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+        os.replace(temporary, target)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say where it is full
+            error.filename = os.fspath(target)
+        raise
+    finally:
+        if held is not None:
+            os.close(held)
+    if os.name == "posix":  # the new name itself is safe once the folder is on the disk
+        with suppress(OSError):  # some network file systems cannot
+            _flush(target.parent, os.O_RDONLY)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Locks an open file until it is closed or its process ends; False if another holds it.
+
+    Where files cannot be locked (Windows, some network file systems) it says True.
+    """
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still what lies at a path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _begin(target: Path) -> tuple[Path, int | None]:
+    """A new temporary path; where files can be locked, an empty file that is held open and locked while it is written,
+    by which it is told from what a killed process left."""
+    while True:
+        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp{target.suffix}")
+        if fcntl is None:
+            return temporary, None
+        held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        if try_lock(held) and is_at(held, temporary):  # not swept away before it was locked
+            os.utime(held, ns=(0, 0))
+            return temporary, held
+        os.close(held)
+
+
+def _untouched(temporary: Path) -> bool:
+    status = temporary.stat()
+    return status.st_size == 0 and status.st_mtime_ns == 0
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed processes left in a folder; looked for once a process."""
+    if fcntl is None or folder in _swept:
+        return
+    _swept.add(folder)
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if _LEFT_BEHIND.fullmatch(name):
+                _remove_if_left(folder / name)
+
+
+def _remove_if_left(path: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR)
         try:
-            os.fsync(descriptor)
+            # Not try_lock: without locks nobody knows whether it is in use.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
         finally:
             os.close(descriptor)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+
+
+def _flush(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -4,6 +4,7 @@ Modules here import torch only inside their commands, so that `--help` answers a
 """
 
 import io
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -49,4 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _app(wanted)(arguments, prog_name="detector")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a disk that is full or may not be written
+        if error.filename is None:
+            raise
+        print(f"error: {os.fsdecode(error.filename)}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)

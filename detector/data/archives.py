@@ -95,7 +95,7 @@ def regular_files(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise InputError(f"member {info.filename} is a link or a device; pack the file itself")
-        if not info.is_dir():
+        if not info.filename.endswith("/"):  # is_dir cannot take a name that is empty
             yield info
 
 

@@ -8,16 +8,18 @@ which many programs write for images; 1 and "1" are different ids.
 
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET
 
+from detector.data.archives import check_member_name
 from detector.data.coco_json import CocoAnnotation, CocoCategory, CocoImage, decode_coco, shown
 from detector.data.faults import Faults
 from detector.data.ground_truth import LARGEST, GroundTruth
+from detector.errors import InputError
 
 _AN_ID = "a whole number or a text"
 
@@ -27,7 +29,8 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
 
     Images, classes and objects keep the order of the file; ids may come in any order. `image_ids` and `class_ids` are
     COCO's own ids, `crowd` is `iscrowd`, `areas` are the annotations' `area`. A box x, y, width, height in pixels
-    becomes (x, y, x + width, y + height); it is not clipped.
+    becomes (x, y, x + width, y + height); it is not clipped. A `file_name` that is absolute or has `..` in it counts by
+    its last part: an annotation names photos in the folder that the user gives, and no others.
 
     Args:
         path: the JSON file; a pipe will do.
@@ -80,13 +83,22 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
         class_names=tuple(names),
         class_ids=tuple(category.id for category in categories.records),
         image_sizes=np.array([[side or 0 for side in column] for column in sizes], np.int64).T,
-        files=tuple(file or str(image.id) for file, image in zip(files, images.records, strict=True)),
+        files=tuple(_inside(file or str(image.id)) for file, image in zip(files, images.records, strict=True)),
         images=np.asarray(columns["images"])[kept],
         labels=np.asarray(columns["labels"])[kept],
         boxes=columns["boxes"][kept],
         areas=columns["areas"][kept],
         crowd=columns["crowd"][kept],
     )
+
+
+def _inside(file: str) -> str:
+    """A file's name below the folder of the photos: of one that points out of it the last part alone."""
+    try:
+        check_member_name(file)
+    except InputError:
+        return PureWindowsPath(file.replace("\0", "")).name or "photo"
+    return file
 
 
 class _Section:

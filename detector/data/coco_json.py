@@ -1,15 +1,14 @@
 """COCO's annotations as they are in their JSON file, before any field is checked.
 
-The file is decoded by msgspec from a memory map. Its typed decoder builds the few fields that an evaluation needs and
-only walks over the rest, above all the polygons of `segmentation`, which are most of such a file. 200 MB of it
-(377,000 objects) take 0.9 s and 150 MB beside the map; orjson, which builds everything, 5 s and 1.8 GB; ijson, which
-streams, 6 s.
+The file is decoded by msgspec. Its typed decoder builds the few fields that an evaluation needs and only walks over
+the rest, above all the polygons of `segmentation`, which are most of such a file. 200 MB of it (377,000 objects) take
+0.9 s and 150 MB beside the text; orjson, which builds everything, 5 s and 1.8 GB; ijson, which streams, 6 s. A memory
+map would spare the text, but a file that is cut while it is read would end the process.
 
 The fields are decoded as whatever they are, so that whoever checks them finds all faults and not only the first.
 """
 
 import json
-import mmap
 import re
 from pathlib import Path
 from typing import Any
@@ -69,14 +68,10 @@ def decode_coco(path: Path) -> CocoContent:
         InputError: it cannot be read, is not JSON, or no object such as COCO's annotations are.
     """
     try:
-        with path.open("rb") as file:
-            try:
-                content: mmap.mmap | bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (ValueError, OSError):  # empty, or a pipe
-                content = file.read()
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    start = bytes(content[:4096]).lstrip()
+    start = content[:4096].lstrip()
     if not start:
         raise InputError(f"{path}: is empty, expected COCO annotations in JSON")
     if start[:1] == b"[":
@@ -94,14 +89,14 @@ def decode_coco(path: Path) -> CocoContent:
         raise InputError(f"{path}: is not usable JSON: {error}") from None
 
 
-def _decode_leniently(path: Path, content: mmap.mmap | bytes, error: msgspec.DecodeError) -> CocoContent:
+def _decode_leniently(path: Path, content: bytes, error: msgspec.DecodeError) -> CocoContent:
     """Decodes what JSON proper is not: NaN and infinities, which many programs write, are then named by record."""
     found = re.search(r"byte (\d+)", str(error))
     place = int(found[1]) if found else 0
-    near = bytes(content[max(place - 2, 0) : place + 10])
+    near = content[max(place - 2, 0) : place + 10]
     if (b"NaN" in near or b"Infinity" in near or "out of range" in str(error)) and len(content) <= _LENIENT_LIMIT:
         try:
-            return msgspec.convert(json.loads(bytes(content)), CocoContent)
+            return msgspec.convert(json.loads(content), CocoContent)
         except (ValueError, RecursionError):
             pass
     raise InputError(f"{path}: is not JSON: {error}, at {near.decode(errors='replace')!r}") from None

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from detector.data.coco import read_coco
 from detector.data.faults import Fault
 from detector.data.ground_truth import GroundTruth
@@ -16,6 +14,7 @@ from detector.data.yolo import read_yolo
 from detector.data.yolo_config import read_yolo_config
 from detector.errors import InputError
 from detector.images import EXTENSIONS
+from detector.yaml_text import parse_yaml
 
 OwnLayout = Literal["voc", "coco", "yolo"]
 
@@ -78,8 +77,8 @@ def _is_coco(path: Path) -> bool:
 def _data_yaml(folder: Path) -> Path | None:
     for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
         try:
-            content = yaml.safe_load(path.read_bytes())
-        except (OSError, ValueError, yaml.YAMLError):
+            content = parse_yaml(path.read_bytes())
+        except (OSError, ValueError):
             continue
         if isinstance(content, dict) and "names" in content:
             return path
@@ -126,7 +125,11 @@ def _voc_classes(root: Path, folders: Iterable[Path], listed: Sequence[str] | No
     """The classes of a list beside the labels, or of the labels by name."""
     for file in (one / name for one in (root, *folders) for name in _CLASS_LISTS):
         if file.is_file():
-            return tuple(dict.fromkeys(filter(None, map(str.strip, file.read_text(encoding="utf-8").splitlines()))))
+            try:
+                lines = file.read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"{file}: cannot be read as a list of classes: {error}") from None
+            return tuple(dict.fromkeys(filter(None, map(str.strip, lines))))
     names = set()
     for folder in folders:
         for file in folder.glob("*.xml") if listed is None else (folder / f"{one}.xml" for one in listed):

@@ -1,6 +1,7 @@
 """Reader of data sets in PASCAL VOC's layout."""
 
 import copy
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,7 @@ class VOCDataset:
         for suffix in _IMAGE_SUFFIXES:
             # Not with_suffix: an id may hold a dot of its own.
             path = stem.with_name(stem.name + suffix)
-            if path.is_file():
+            if os.path.isfile(path):  # which takes a name that is too long for none
                 return path
         raise InputError(f"{stem}.jpg: no such image, but split '{self.split}' lists {self.ids[index]}")
 

@@ -7,6 +7,7 @@ This is the one place where VOC's boxes (1-based, both ends inclusive) become th
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
@@ -193,6 +194,8 @@ def parse_split(content: bytes, where: str) -> tuple[str, ...]:
             )
         if not fields[0].isprintable():
             raise InputError(f"{where}: line {number} is {fields[0]!r}, which names no file")
+        if ".." in Path(fields[0]).parts or Path(fields[0]).is_absolute():
+            raise InputError(f"{where}: line {number} is '{fields[0]}', which points outside the data set")
         if fields[0] in ids:
             raise InputError(f"{where}: line {number} lists {fields[0]} again, first on line {ids[fields[0]]}")
         ids[fields[0]] = number

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from detector.data.faults import Faults
 from detector.errors import InputError
+from detector.yaml_text import parse_yaml
 
 _SPLITS = ("train", "val", "test")
 
@@ -45,11 +44,11 @@ def read_yolo_config(path: Path, split: str) -> YOLOConfig:
         FaultyDataError: keys are missing or wrong; each fault names the key.
     """
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = parse_yaml(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; give the data set's data.yaml") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: is no mapping, expected the keys path, {', '.join(_SPLITS)} and names")
     faults = Faults()

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from detector.devices import without_denormals
 from detector.errors import InputError
 from detector.fused import freeze
 from detector.network import RegionClassifier
@@ -51,6 +52,7 @@ class TorchEngine:
         freeze(self.network)
 
     @torch.inference_mode()
+    @without_denormals()
     def __call__(self, images: Tensor) -> ImageMaps:
         features = self.network.features(images.to(self.dtype))
         return ImageMaps(features, self.network.vote_maps(features))

@@ -4,6 +4,7 @@ The graph takes images and gives the maps that regions are read from; how to com
 maps to detections stands in the file as JSON (`description`).
 """
 
+import io
 import json
 import logging
 import warnings
@@ -118,9 +119,11 @@ def write_onnx(proto: Any, model: Model, path: Path) -> None:
 def export_torch(model: Model, path: Path, size: tuple[int, int] | None = None) -> None:
     """Writes a model's graph as a program of torch.export (.pt2), the description in its extra file
     "description.json"; else as `export_onnx`."""
+    whole = json.dumps(description(model))
+    packed = io.BytesIO()  # on a full disk torch's own file would end the process
+    torch.export.save(export_program(model, size), packed, extra_files={"description.json": whole})
     with atomic_write(path) as temporary:
-        whole = json.dumps(description(model))
-        torch.export.save(export_program(model, size), temporary, extra_files={"description.json": whole})
+        temporary.write_bytes(packed.getbuffer())
 
 
 def export_program(model: Model, size: tuple[int, int] | None = None) -> torch.export.ExportedProgram:
@@ -142,9 +145,9 @@ def read_description(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
     """The description in an ONNX file's metadata. Raises `InputError` if there is none."""
     try:
         found = {key: json.loads(value) for key, value in metadata.items()}
-    except ValueError:
+    except (ValueError, RecursionError):
         found = {}
-    if found.get("format") != FORMAT:
+    if found.get("format") != FORMAT or not {"weights", "classes"} <= found.keys():
         raise InputError(f"{name}: not a graph of this project; make one with detector export")
     return found
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from detector.errors import InputError
+from detector.lock import OnlyWriter
 
 
 class ResultStore:
@@ -22,19 +23,25 @@ class ResultStore:
         process: number of this process among those that work together.
 
     Raises:
-        InputError: a part is of another evaluation, or cannot be read or written.
+        InputError: a part is of another evaluation, or cannot be read or written, or another process is at it.
     """
 
     def __init__(self, path: Path, made_by: dict[str, Any], process: int = 0) -> None:
         self.path = path
         self._made_by = json.loads(json.dumps(made_by))  # as it comes back from a file
-        self.entries = self.gather()
         self._part = path.with_name(f"{path.name}.part-{process}")
+        refusal = f"another evaluation is writing {path.name} there; wait for it, or give another file"
         try:
-            _drop_torn_line(self._part)
-            self._file = self._part.open("a", encoding="utf-8")
-            if self._file.tell() == 0:
-                self._append({"made_by": self._made_by})
+            self._lock = OnlyWriter(path.with_name(f".{self._part.name}.lock"), refusal)
+            try:
+                self.entries = self.gather()
+                _drop_torn_line(self._part)
+                self._file = self._part.open("a", encoding="utf-8")
+                if self._file.tell() == 0:
+                    self._append({"made_by": self._made_by})
+            except BaseException:
+                self._lock.close()
+                raise
         except OSError as error:
             raise InputError(f"{self._part}: cannot be written ({error.strerror or error})") from None
 
@@ -54,7 +61,10 @@ class ResultStore:
 
     def close(self) -> None:
         """Closes this process' part; the results stay."""
-        self._file.close()
+        try:
+            self._file.close()
+        finally:
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -63,10 +73,14 @@ class ResultStore:
         self.close()
 
     def _append(self, entry: dict[str, Any]) -> None:
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise InputError(f"{self._part}: cannot be written ({error.strerror or error})") from None
 
     def _read(self, part: Path) -> Iterator[dict[str, Any]]:
+        number = 1
         try:
             with part.open(encoding="utf-8") as lines:
                 for number, line in enumerate(lines, start=1):
@@ -74,15 +88,17 @@ class ResultStore:
                         return  # torn
                     entry = json.loads(line)
                     if number > 1:
+                        if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+                            raise ValueError
                         yield entry
                     elif entry != {"made_by": self._made_by}:
                         raise InputError(f"{part}: {self._difference(entry)}; delete it, or give another file")
         except OSError as error:
             raise InputError(f"{part}: cannot be read ({error.strerror or error})") from None
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{part}: line {number} is not JSON; delete the file to start anew") from None
+        except InputError:
+            raise
+        except (ValueError, RecursionError):
+            raise InputError(f"{part}: line {number} is damaged; delete the file to start anew") from None
 
     def _difference(self, header: Any) -> str:
         other = header.get("made_by") if isinstance(header, dict) else None

@@ -12,12 +12,14 @@ from torchvision.ops import box_iou
 from tqdm import tqdm
 
 from detector.data.annotations import Annotations
+from detector.errors import InputError
 from detector.images import Image
 from detector.scorers import CropScorer
 from detector.training.data import ProposedImages
 from detector.training.recipes import HeadsConfig
 from proposals.boxes import encode_offsets
 from proposals.files import atomic_write
+from proposals.npz import read_npz
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +75,10 @@ def collect_features(
             cache.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, **vars(found))
-        with np.load(path, allow_pickle=False) as entry:
-            parts.append(RegionFeatures(**entry))
+        try:
+            parts.append(RegionFeatures(**read_npz(path.read_bytes())))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}: cannot be read ({error}); remove it, and it is computed again") from None
     counts = np.cumsum([0, *(len(p.pooled) for p in parts)])
     columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in vars(parts[0])}
     columns["near_index"] = np.concatenate([p.near_index + start for p, start in zip(parts, counts, strict=False)])

@@ -7,6 +7,9 @@ Form = Literal["global", "grid"]
 Coordinates = Literal["corners", "centre_size"]
 
 
+_MOST, _LARGEST_GRID = 4096, 64  # a model file's numbers must not fill the memory
+
+
 @dataclass(frozen=True)
 class MultiBoxConfig:
     """A MultiBox head.
@@ -40,8 +43,11 @@ class MultiBoxConfig:
         for name in ("priors", "shapes", "channels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not self.grids or min(self.grids) < 1 or len(set(self.grids)) < len(self.grids):
-            raise ValueError(f"grids must be different whole numbers from 1, not {self.grids}")
+            if getattr(self, name) > _MOST:
+                raise ValueError(f"{name} must be at most {_MOST}, not {getattr(self, name)}")
+        known = range(1, _LARGEST_GRID + 1)
+        if not self.grids or not set(self.grids) <= set(known) or len(set(self.grids)) < len(self.grids):
+            raise ValueError(f"grids must be different whole numbers from 1 to {_LARGEST_GRID}, not {self.grids}")
         if not 0 < self.nms_iou <= 1:
             raise ValueError(f"nms_iou must be above 0 and at most 1, not {self.nms_iou}")
 

@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -261,7 +262,7 @@ def test_paths_that_cannot_be_opened(tmp_path, monkeypatch):
     assert "cannot be opened" in error_of("a\0b.jpg")
     assert "cannot be opened" in error_of("x" * 300 + ".jpg")
 
-    def denied(*args: object) -> None:
+    def denied(*args: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", denied)  # chmod would not stop root
@@ -374,3 +375,26 @@ def test_tensors():
 def test_torch_is_not_imported():
     code = f"import sys, {images.__name__} as images; images.read_image; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_header_that_asks_for_more_than_the_file_has(tmp_path: Path):
+    """A box of JPEG 2000 with a length of 4 GB: nothing of that size is allocated."""
+    path = tmp_path / "a.jp2"
+    path.write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 \xff\0\0\x2djp2h" + bytes(3000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"a\.jp2: "):
+            read_image(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_lack_of_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(self: object) -> None:
+        raise MemoryError
+
+    PillowImage.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(InputError, match=r"a\.png: not enough memory to decode it; make it smaller first"):
+        read_image(tmp_path / "a.png")

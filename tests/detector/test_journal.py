@@ -124,3 +124,12 @@ def test_a_full_disk(path, monkeypatch):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match=r"cannot be written \(No such file or directory\)"):
         Journal(tmp_path / "gone" / "unfinished.jsonl", SETTINGS)
+
+
+def test_two_runs_do_not_write_one_journal(path):
+    journal = Journal(path, SETTINGS)
+    with pytest.raises(InputError, match=f"^{path.parent}: another run is writing there; wait for it"):
+        Journal(path, SETTINGS, resume=True)
+    journal.close(remove=False)
+    Journal(path, SETTINGS, resume=True).close(remove=True)
+    assert list(path.parent.iterdir()) == []

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from detector.config import PostprocessConfig
+from detector.errors import InputError
 from detector.postprocess import postprocess
 from detector.scorers import RegionScores
 from proposals.boxes import encode_offsets
@@ -92,3 +93,16 @@ def test_at_most_max_detections():
 
 def test_no_detections():
     assert len(run(scores([[0.0, 0.0]] * 3))) == 0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_numbers_that_overflowed_are_named(bad: float):
+    """NaN is in no comparison the larger one: the object would only be missing."""
+    boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 8, 8]])
+    scores, offsets = torch.tensor([[0.5], [0.6]]), torch.zeros(2, 1, 4)
+    for what, which in (("score", scores), ("box offset", offsets)):
+        changed = which.clone()
+        changed[1, 0] = bad
+        scored = RegionScores(changed if which is scores else scores, changed if which is offsets else offsets)
+        with pytest.raises(InputError, match=f"the network's {what} of region 1 is not finite"):
+            postprocess(scored, boxes, (9, 9), ("cat",), PostprocessConfig(), 0.1)

@@ -1,7 +1,12 @@
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from proposals import files
 from proposals.files import atomic_write
 
 
@@ -52,3 +57,33 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
             second.write_text("second")
         assert target.read_text() == "second"
     assert target.read_text() == "first"
+
+
+KILLED = """
+import os, signal, sys
+from proposals import files
+from proposals.files import atomic_write
+with atomic_write(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="nothing is locked there")
+def test_what_a_killed_process_left_is_removed_but_not_what_is_being_written(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    with atomic_write(target) as held:
+        held.write_text("mine")
+        assert subprocess.run([sys.executable, "-c", KILLED, target], check=False).returncode == -signal.SIGKILL
+        assert len(list(tmp_path.iterdir())) == 2
+        files._swept.discard(tmp_path)  # as in another process
+        with atomic_write(tmp_path / "b.txt") as other:
+            other.write_text("other")
+        assert sorted(path.name for path in tmp_path.iterdir()) == [held.name, "b.txt"]
+    assert target.read_text() == "mine"
+
+
+def test_an_empty_file_may_be_written(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "a.txt") as temporary:
+        temporary.write_text("")
+    assert (tmp_path / "a.txt").read_bytes() == b""

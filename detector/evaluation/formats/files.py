@@ -84,3 +84,8 @@ def safe_name(name: str, *, everywhere: bool = True) -> str:
     if not name or refused or name in (".", ".."):
         raise InputError(f"{name!r} cannot be the name of a file; choose another format")
     return name
+
+
+def valid_text(text: str) -> str:
+    """A file's name as text, in any locale: bytes that are no UTF-8 are shown as \\xff."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

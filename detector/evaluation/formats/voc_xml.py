@@ -4,7 +4,6 @@ Boxes are whole pixels, counted from 1, xmax and ymax the object's last ones; `c
 layout task have too, is the score.
 """
 
-import os
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.formats.columns import to_inclusive
-from detector.evaluation.formats.files import new_folder, safe_name
+from detector.evaluation.formats.files import new_folder, safe_name, valid_text
 from detector.evaluation.formats.places import file_name, file_stems, image_names, stem
 from detector.evaluation.table import DetectionTable
 
@@ -63,5 +62,4 @@ def _add(parent: Element, tag: str, value: object) -> None:
 
 def _text(text: str) -> str:
     """What XML can hold: names of files need not be valid text, and have control characters."""
-    valid = os.fsencode(text).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else "?" for c in valid)
+    return "".join(c if c.isprintable() else "?" for c in valid_text(text))

@@ -353,3 +353,11 @@ def test_agreement_with_pycocotools() -> None:
     assert truth.crowd.tolist() == [bool(one["iscrowd"]) for one in annotations]
     xywh = np.array([one["bbox"] for one in annotations], np.float64)
     np.testing.assert_array_equal(truth.boxes, np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1))
+
+
+@pytest.mark.parametrize("name", ["/data/a.jpg", "../../a.jpg", "C:\\data\\a.jpg", "x/../../a.jpg"])
+def test_a_photo_outside_the_folder_counts_by_its_name(tmp_path: Path, name: str):
+    path = tmp_path / "a.json"
+    image = {"id": 1, "file_name": name, "width": 9, "height": 9}
+    path.write_text(json.dumps({"images": [image], "categories": [{"id": 1, "name": "cat"}], "annotations": []}))
+    assert read_coco(path).files == ("a.jpg",)

@@ -257,3 +257,11 @@ def test_two_files_of_coco_are_not_guessed_between(tmp_path: Path):
     photo(tmp_path / "a.jpg")
     with pytest.raises(InputError, match=r"one\.json and .*two\.json may both hold the labels"):
         read_own_data(tmp_path)
+
+
+def test_a_list_of_classes_that_is_no_text(tmp_path: Path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg")
+    (tmp_path / "a.xml").write_text("<annotation><size><width>40</width><height>30</height></size></annotation>")
+    (tmp_path / "classes.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"classes\.txt: cannot be read as a list of classes"):
+        read_own_data(tmp_path)

@@ -95,3 +95,9 @@ def test_what_is_no_zip(tmp_path):
         PhotoZip(tmp_path / "a.zip", is_photo)
     with pytest.raises(InputError, match=r"b.zip: cannot be read \(No such file or directory\)"):
         PhotoZip(tmp_path / "b.zip", is_photo)
+
+
+def test_a_member_without_a_name(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(zipfile.ZipInfo(""), b"x")
+    assert PhotoZip(tmp_path / "a.zip", lambda name: True).names == ("",)

@@ -290,3 +290,18 @@ def test_the_real_data_set() -> None:
     assert 5000 < len(dataset) <= 5011
     assert 15_600 < objects <= 15_662
     assert 12_550 < objects - difficult <= 12_608
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "a/../../x"])
+def test_a_list_that_points_outside_the_data_set(make_voc: Callable[..., Path], name: str):
+    root = make_voc({"a": []})
+    (root / "ImageSets/Main/val.txt").write_text(f"a\n{name}\n")
+    with pytest.raises(InputError, match=f"line 2 is '{name}', which points outside the data set"):
+        VOCDataset(root, "val")
+
+
+def test_a_name_that_is_too_long_for_a_file(make_voc: Callable[..., Path]):
+    root = make_voc({"a": []})
+    (root / "ImageSets/Main/val.txt").write_text("x" * 5000)
+    with pytest.raises(InputError, match=r"x\.jpg: no such image, but split 'val' lists x"):
+        VOCDataset(root, "val").image_path(0)

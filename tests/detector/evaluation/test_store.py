@@ -121,7 +121,7 @@ def test_results_of_another_evaluation_are_refused(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("[]\n", "holds no results"),
-        (json.dumps({"made_by": json.loads(json.dumps(MADE_BY))}) + "\nx\n", "line 2 is not JSON"),
+        (json.dumps({"made_by": json.loads(json.dumps(MADE_BY))}) + "\nx\n", "line 2 is damaged"),
     ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -135,3 +135,25 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str, messa
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         ResultStore(tmp_path / "none" / "found.json", MADE_BY)
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe", b'{"made_by": {}}\n', b"[" * 100_000 + b"\n"])
+def test_a_damaged_part_is_named(tmp_path: Path, text: bytes):
+    (tmp_path / "f.json.part-0").write_bytes(text)
+    with pytest.raises(InputError, match=r"f\.json\.part-0: .*(delete)"):
+        ResultStore(tmp_path / "f.json", {"score": 0.5})
+
+
+@pytest.mark.parametrize("line", ["1", "[]", "{}", '{"image": 3}'])
+def test_a_line_that_is_no_result_is_named(tmp_path: Path, line: str):
+    (tmp_path / "f.json.part-0").write_text(f'{{"made_by": {{"score": 0.5}}}}\n{line}\n')
+    with pytest.raises(InputError, match=r"f\.json\.part-0: line 2 is damaged; delete the file to start anew"):
+        ResultStore(tmp_path / "f.json", {"score": 0.5})
+
+
+def test_two_evaluations_do_not_write_one_file(tmp_path: Path):
+    with (
+        ResultStore(tmp_path / "f.json", {}),
+        pytest.raises(InputError, match=f"^{tmp_path}: another evaluation is writing f.json there"),
+    ):
+        ResultStore(tmp_path / "f.json", {})

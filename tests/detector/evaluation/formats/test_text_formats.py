@@ -11,6 +11,7 @@ from detector.data.faults import FaultyDataError
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.formats import Format, read_detections, write_detections
+from detector.evaluation.formats.files import valid_text
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import voc_average_precision
 
@@ -339,3 +340,12 @@ def test_numbers_find_ids_of_digits(tmp_path: Path) -> None:
     twice = GroundTruth(image_ids=("139.0", "0139", "00139"), class_names=("cat",), images=[], labels=[], boxes=[])
     with pytest.raises(FaultyDataError, match="field image: the name is that of several images"):
         read_detections(path, twice)
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [("a.jpg", "a.jpg"), ("K\xe4tzchen", "K\xe4tzchen"), ("K\udcc3\udca4t", "K\xe4t"), ("\udcff.jpg", "\\xff.jpg")],
+)
+def test_names_of_files_become_text_in_any_locale(text: str, valid: str):
+    """In a locale without UTF-8 the bytes of a name come as surrogates."""
+    assert valid_text(text) == valid
