@@ -88,12 +88,14 @@ class ModelConfig:
             superpixels, merged (`proposals.merge`), as in GoogLeNet's section 8.
         proposals: settings of Selective Search.
         multibox_boxes: number of boxes of MultiBox.
+        union_boxes: most boxes in all with source "both"; None: no limit.
     """
 
     __pydantic_config__ = _FORBID
     input: InputConfig = field(default_factory=InputConfig)
     source: Source = "selective_search"
     multibox_boxes: Count = 200
+    union_boxes: Count | None = None
     proposals: SelectiveSearchConfig = field(default_factory=SelectiveSearchConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)

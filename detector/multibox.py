@@ -103,10 +103,10 @@ def multibox_proposer(
     return union(multibox, SelectiveSearchConfig.preset(preset, seed=seed))
 
 
-def union(multibox: Proposer, config: SelectiveSearchConfig) -> Union:
-    """MultiBox merged with Selective Search, whose superpixels are doubled."""
+def union(multibox: Proposer, config: SelectiveSearchConfig, limit: int | None = None) -> Union:
+    """MultiBox merged with Selective Search, whose superpixels are doubled; at most `limit` boxes."""
     doubled = replace(config, superpixel_scale=2 * config.superpixel_scale)
-    return Union([multibox, SelectiveSearch(doubled, torch.get_num_threads())])
+    return Union([multibox, SelectiveSearch(doubled, torch.get_num_threads())], limit)
 
 
 def load_multibox(model: str | Path | None, limit: int, device: torch.device) -> Proposer:

@@ -234,11 +234,11 @@ def _make_proposer(
         source = config.source if isinstance(config, ModelConfig) else "selective_search"
     if source == "selective_search":
         return SelectiveSearch(config.proposals, threads)
-    boxes = config.multibox_boxes if isinstance(config, ModelConfig) else ModelConfig.multibox_boxes
-    multibox = SharedMultiBox(first_with_multibox(scorers), boxes)
+    shared = config if isinstance(config, ModelConfig) else ModelConfig()
+    multibox = SharedMultiBox(first_with_multibox(scorers), shared.multibox_boxes)
     if source == "multibox":
         return multibox
-    return union(multibox, config.proposals)
+    return union(multibox, config.proposals, shared.union_boxes)
 
 
 def first_with_multibox(scorers: Sequence[RegionScorer]) -> SharedScorer:
