@@ -37,20 +37,14 @@ def merge(found: Sequence[Proposals], limit: int | None = None, overlap: float =
     boxes = np.concatenate([one.boxes for one in found])[order]
     starts = np.cumsum([0, *(len(one.source_names) for one in found)])
     sources = np.concatenate([one.sources + start for one, start in zip(found, starts, strict=False)])[order]
-    keep = _different(boxes, overlap)[:limit]
+    import torch  # takes a second, for which sources that need no network do not wait
+
+    from proposals.suppression import first_kept
+
+    keep = first_kept(torch.from_numpy(boxes), overlap, limit).numpy()
     scores = (1 / np.arange(1, len(keep) + 1)).astype(np.float32)
     names = tuple(name for one in found for name in one.source_names)
     return Proposals(boxes[keep], scores, sources[keep].astype(np.int16), names, size)
-
-
-def _different(boxes: np.ndarray, overlap: float) -> np.ndarray:
-    """Indices of the boxes that overlap none before them by more than `overlap`, of those that are kept."""
-    import torch
-
-    from proposals.operators import torchvision_operators
-
-    falling = -torch.arange(len(boxes), dtype=torch.float32)
-    return torchvision_operators().nms(torch.from_numpy(boxes), falling, overlap).numpy()
 
 
 class Union:

@@ -75,8 +75,11 @@ def _yolo(pixels: np.ndarray) -> Callable[[], object]:
         from ultralytics import YOLO
     except ImportError as error:
         raise ImportError(f"{error.name} is not installed: pip install ultralytics") from None
+    threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         network = YOLO("yolo11n.yaml")  # random weights
+    network.predict(pixels[:, :, ::-1], imgsz=640, verbose=False)
+    torch.set_num_threads(threads)  # it has set its own number for the whole process
     return lambda: network.predict(pixels[:, :, ::-1], imgsz=640, verbose=False)
 
 

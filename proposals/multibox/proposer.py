@@ -9,7 +9,7 @@ from torch import Tensor
 
 from proposals.images import checked_image
 from proposals.multibox.network import MultiBox
-from proposals.operators import torchvision_operators
+from proposals.suppression import first_kept
 from proposals.types import Proposals
 
 SOURCE = "multibox"
@@ -32,7 +32,9 @@ def to_proposals(boxes: Tensor, logits: Tensor, image_size: tuple[int, int], nms
     scores = logits.float().sigmoid()
     solid = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(dim=1)
     boxes, scores = boxes[solid], scores[solid]
-    keep = torchvision_operators().nms(boxes, scores, nms_iou)[:limit]
+    scores, order = scores.sort(descending=True, stable=True)
+    boxes = boxes[order]
+    keep = first_kept(boxes, nms_iou, limit)
     found, ranked = boxes[keep].numpy(), scores[keep].numpy()
     return Proposals(found, ranked, np.zeros(len(found), np.int16), (SOURCE,), image_size)
 

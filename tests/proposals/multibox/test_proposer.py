@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from proposals.multibox.config import MultiBoxConfig
 from proposals.multibox.network import MultiBox
@@ -69,3 +70,16 @@ def test_the_fingerprint_tells_weights_and_settings_apart(proposer: MultiBoxProp
 def test_no_image(proposer: MultiBoxProposer, wrong: np.ndarray):
     with pytest.raises(ValueError, match="an image must be"):
         proposer(wrong)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 50, 400])
+def test_the_first_boxes_are_those_of_a_suppression_of_all(limit: int):
+    generator = torch.Generator().manual_seed(limit)
+    corners = torch.rand(300, 2, generator=generator) * 0.3
+    boxes = torch.cat((corners, corners + 0.5), dim=1)
+    logits = torch.randn(300, generator=generator).round(decimals=1)  # some are equal
+    sides = torch.tensor([200.0, 100, 200, 100])
+    order = logits.sort(descending=True, stable=True).indices
+    kept = torchvision.ops.nms(boxes[order] * sides, logits[order], 0.7)[:limit]
+    found = to_proposals(boxes, logits, (200, 100), 0.7, limit)
+    np.testing.assert_allclose(found.boxes, (boxes[order] * sides)[kept].numpy(), rtol=1e-6)
