@@ -157,7 +157,9 @@ def _is_large(config: AnyModelConfig, classes: int) -> bool:
     """Whether the head alone would have more than some 20 million weights."""
     bins = config.network.bins if isinstance(config, ModelConfig) else 1
     multibox = getattr(getattr(config, "network", config), "multibox", None) or getattr(config, "head", None)
-    return bins**2 * classes > 20_000 or (isinstance(multibox, MultiBoxConfig) and multibox != MultiBoxConfig())
+    if isinstance(multibox, MultiBoxConfig) and multibox.boxes * multibox.channels > 2_000_000:
+        return True
+    return bins**2 * classes > 20_000
 
 
 def _check(network: nn.Module, tensors: Mapping[str, torch.Tensor], path: str | Path) -> None:
