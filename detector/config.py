@@ -88,12 +88,14 @@ class ModelConfig:
             superpixels, merged (`proposals.merge`), as in GoogLeNet's section 8.
         proposals: settings of Selective Search.
         multibox_boxes: number of boxes of MultiBox.
+        union_boxes: most boxes in all with source "both"; None: no limit.
     """
 
     __pydantic_config__ = _FORBID
     input: InputConfig = field(default_factory=InputConfig)
     source: Source = "selective_search"
     multibox_boxes: Count = 200
+    union_boxes: Count | None = None
     proposals: SelectiveSearchConfig = field(default_factory=SelectiveSearchConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
@@ -190,6 +192,8 @@ class DetectorConfig:
             has one.
         context: pixels around the region in a crop (`CropConfig`), for the models that see crops.
         head: "softmax", "svm" or "both", for the models that see crops.
+        short_sides: of the inputs that models of one pass see an image at, one after the other; by default their own.
+        mirrored: whether these see each input mirrored too. All scores are averaged.
         box_regression: False: no box is moved.
         nms_iou, max_detections, voting_iou: as in `PostprocessConfig`.
     """
@@ -201,12 +205,16 @@ class DetectorConfig:
     multibox_model: str | None = None
     context: Annotated[int, Field(ge=0)] | None = None
     head: Head | None = None
+    short_sides: tuple[Count, ...] | None = None
+    mirrored: bool = False
     box_regression: bool = True
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
     voting_iou: Fraction | None = 0.5
 
     def __post_init__(self) -> None:
+        if self.short_sides == ():
+            raise ValueError("short_sides must name at least one")
         if not self.models:
             raise ValueError("models must name at least one")
         if self.proposals is None and not self.multibox:

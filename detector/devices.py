@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from detector.errors import InputError
 
@@ -20,6 +21,24 @@ def resolve_device(device: str) -> torch.device:
         count = torch.cuda.device_count()
         raise InputError(f"device '{device}': PyTorch finds {count or 'no'} CUDA GPU{'s' * (count > 1)}; use cpu")
     return resolved
+
+
+def uses_gpu(device: str) -> bool:
+    """Whether a name that `resolve_device` takes stands for a GPU that is there."""
+    return device != "cpu" and torch.cuda.is_available()
+
+
+def default_batch(device: str) -> int:
+    """How many images a network sees at once unless a user says: a CPU gains nothing from several, a GPU has cores for
+    more than one."""
+    return 8 if uses_gpu(device) else 1
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device. A GPU is not waited for: the copy is made from page-locked memory, in its own time."""
+    if device.type == "cuda" and tensor.device.type == "cpu" and tensor.numel():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 @contextmanager

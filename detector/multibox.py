@@ -1,7 +1,7 @@
 """MultiBox as a detector's source of boxes: on the trunk of a region classifier, or a network of its own."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,16 +46,42 @@ class SharedMultiBox:
         return self.scorer.view(Image(checked_image(image), "image")).propose(self.limit)
 
 
+Known = Mapping[int, Proposals]
+"""Proposals for an image that are known already, by the `id` of the proposer."""
+
+
 def propose(proposer: Proposer, image: Image, views: Sequence[ImageView]) -> Proposals:
     """Proposals for an image that models have looked at already: a trunk that did its pass is not run again."""
+    return propose_batch(proposer, [image], [views], [{}])[0]
+
+
+def propose_batch(
+    proposer: Proposer, images: Sequence[Image], views: Sequence[Sequence[ImageView]], known: Sequence[Known]
+) -> list[Proposals]:
+    """The same for several images: their views, and what is known of their proposals (`propose_ahead`)."""
     if isinstance(proposer, Union):
-        found = [propose(one, image, views) for one in proposer.proposers]
-        return merge(found, proposer.limit, proposer.overlap)
+        found = [propose_batch(one, images, views, known) for one in proposer.proposers]
+        return [merge(own, proposer.limit, proposer.overlap) for own in zip(*found, strict=True)]
     if isinstance(proposer, SharedMultiBox):
-        for view in views:
-            if isinstance(view, SharedView) and view.scorer is proposer.scorer:
-                return view.propose(proposer.limit)
-    return proposer(image.pixels)
+        own = [v for seen in views for v in seen if isinstance(v, SharedView) and v.scorer is proposer.scorer]
+        if len(own) == len(images):
+            return proposer.scorer.propose(own, proposer.limit)
+    if isinstance(proposer, MultiBoxProposer):
+        return proposer.propose([image.pixels for image in images])
+    return [
+        before[id(proposer)] if id(proposer) in before else proposer(image.pixels)
+        for image, before in zip(images, known, strict=True)
+    ]
+
+
+def propose_ahead(proposer: Proposer, image: Image) -> dict[int, Proposals]:
+    """The proposals of those sources that need no network, which may be made on other threads."""
+    if isinstance(proposer, Union):
+        parts = [propose_ahead(one, image) for one in proposer.proposers]
+        return {key: found for part in parts for key, found in part.items()}
+    if isinstance(proposer, SharedMultiBox | MultiBoxProposer):
+        return {}
+    return {id(proposer): proposer(image.pixels)}
 
 
 def multibox_proposer(
@@ -77,10 +103,10 @@ def multibox_proposer(
     return union(multibox, SelectiveSearchConfig.preset(preset, seed=seed))
 
 
-def union(multibox: Proposer, config: SelectiveSearchConfig) -> Union:
-    """MultiBox merged with Selective Search, whose superpixels are doubled."""
+def union(multibox: Proposer, config: SelectiveSearchConfig, limit: int | None = None) -> Union:
+    """MultiBox merged with Selective Search, whose superpixels are doubled; at most `limit` boxes."""
     doubled = replace(config, superpixel_scale=2 * config.superpixel_scale)
-    return Union([multibox, SelectiveSearch(doubled, torch.get_num_threads())])
+    return Union([multibox, SelectiveSearch(doubled, torch.get_num_threads())], limit)
 
 
 def load_multibox(model: str | Path | None, limit: int, device: torch.device) -> Proposer:

@@ -33,7 +33,8 @@ def in_order(
     try:
         for item in items:
             waiting.append(pool.submit(work, item))
-            while len(waiting) > workers + ahead or (waiting and waiting[0].done()):
+            # one result for each new item, so that there is always work ahead of a slow taker
+            if len(waiting) > workers + ahead or waiting[0].done():
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

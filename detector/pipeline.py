@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -11,15 +11,45 @@ import torch
 
 from detector.config import DetectorConfig, ModelConfig, PostprocessConfig, RCNNConfig, Source, parse, read_yaml
 from detector.detections import Detections
-from detector.devices import resolve_device
+from detector.devices import default_batch, resolve_device, upload
 from detector.errors import InputError
 from detector.images import Image, as_image
-from detector.multibox import SharedMultiBox, load_multibox, propose, union
+from detector.multibox import (
+    Known,
+    SharedMultiBox,
+    load_multibox,
+    propose,
+    propose_ahead,
+    propose_batch,
+    union,
+)
 from detector.postprocess import postprocess
 from detector.precision import fast_dtype
-from detector.scorers import ImageView, RegionScorer, RegionScores, SharedScorer, average_scores, make_scorer
+from detector.scorers import (
+    ImageView,
+    RegionScorer,
+    RegionScores,
+    SharedScorer,
+    average_scores,
+    fetch,
+    make_scorer,
+)
 from detector.weights import Model, find_model, load_model, weights_hash
 from proposals import Proposals, Proposer, SelectiveSearch, Union
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image before a network has seen it.
+
+    Attributes:
+        inputs: the pixels that each model is given.
+        proposals: of the sources that need no network, as far as they are known.
+    """
+
+    image: Image
+    inputs: tuple[np.ndarray, ...]
+    proposals: Known
 
 
 class Detector:
@@ -79,18 +109,27 @@ class Detector:
             engine = hashlib.blake2b(Path(engine).read_bytes(), digest_size=16).hexdigest()
         parts = [self.proposer.fingerprint, repr(self.postprocess), str(self.box_regression), str(self.dtype), engine]
         for scorer in self.scorers:
-            parts += [weights_hash(scorer.network), repr(scorer.config)]
+            mirrored = isinstance(scorer, SharedScorer) and scorer.mirrored
+            parts += [weights_hash(scorer.network), repr(scorer.config), str(mirrored)]
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
     @overload
     def __call__(
-        self, images: list[Any] | tuple[Any, ...], channels: str | None = None, score: float = 0.5
+        self,
+        images: list[Any] | tuple[Any, ...],
+        channels: str | None = None,
+        score: float = 0.5,
+        batch: int | None = None,
     ) -> list[Detections]: ...
 
     @overload
-    def __call__(self, images: Any, channels: str | None = None, score: float = 0.5) -> Detections: ...
+    def __call__(
+        self, images: Any, channels: str | None = None, score: float = 0.5, batch: int | None = None
+    ) -> Detections: ...
 
-    def __call__(self, images: Any, channels: str | None = None, score: float = 0.5) -> Detections | list[Detections]:
+    def __call__(
+        self, images: Any, channels: str | None = None, score: float = 0.5, batch: int | None = None
+    ) -> Detections | list[Detections]:
         """Detections of an image, or a list of them for a list of images.
 
         Args:
@@ -98,9 +137,20 @@ class Detector:
                 a `detector.images.Image`, or a list of these.
             channels: "RGB" or "BGR"; must be given for arrays.
             score: lowest score to keep.
+            batch: how many images of a list the networks see at once; by default 1 on a CPU, 8 on a GPU.
+
+        Raises:
+            InputError: an image cannot be read, or the score or the batch is out of range.
         """
         if isinstance(images, (list, tuple)):
-            return [self.detect(as_image(image, channels), score) for image in images]
+            size = default_batch(self.device.type) if batch is None else batch
+            if size < 1:
+                raise InputError(f"batch {size} is less than one image")
+            found = []
+            for start in range(0, len(images), size):
+                part = [as_image(image, channels) for image in images[start : start + size]]
+                found += self.detect_batch(part, score)
+            return found
         return self.detect(as_image(images, channels), score)
 
     def detect(self, image: Image, score: float = 0.5) -> Detections:
@@ -109,6 +159,31 @@ class Detector:
         views = self.look(image)
         proposals = self.propose(image, views)
         return self.suppress(proposals, self.score(views, proposals), score)
+
+    def detect_batch(self, images: Sequence[Image], score: float = 0.5) -> list[Detections]:
+        """Detections of several images: those whose input to a network has the same size pass it together."""
+        check_score(score)
+        judged = self.judge([self.prepare(image, propose=False) for image in images])
+        return [self.suppress(proposals, scored, score) for proposals, scored in judged]
+
+    def prepare(self, image: Image, propose: bool = True) -> "Prepared":
+        """All that can be done for an image before a network sees it, on the CPU and from any thread.
+
+        propose: boxes of Selective Search too; otherwise `judge` looks for them while a GPU is at work.
+        """
+        inputs = tuple(scorer.prepare(image) for scorer in self.scorers)
+        return Prepared(image, inputs, propose_ahead(self.proposer, image) if propose else {})
+
+    def judge(self, images: Sequence["Prepared"]) -> list[tuple[Proposals, RegionScores]]:
+        """Proposals of several images, and what the models together say of them, on the CPU.
+
+        From the images to the scores nothing waits for a GPU, except for MultiBox's boxes and crops.
+        """
+        photos = [one.image for one in images]
+        seen = [scorer.look(photos, [one.inputs[i] for one in images]) for i, scorer in enumerate(self.scorers)]
+        views = list(zip(*seen, strict=True))
+        proposals = propose_batch(self.proposer, photos, views, [one.proposals for one in images])
+        return list(zip(proposals, self._score(views, proposals), strict=True))
 
     def detect_proposals(self, image: Image, proposals: Proposals, score: float = 0.5) -> Detections:
         """Detections of one image among given proposals (boxes in pixels of the image)."""
@@ -123,16 +198,25 @@ class Detector:
         """Candidate boxes of an image and its views."""
         return propose(self.proposer, image, views)
 
-    @torch.inference_mode()
     def score(self, views: Sequence[ImageView], proposals: Proposals) -> RegionScores:
-        """What the models together say of proposals."""
-        boxes = torch.from_numpy(np.ascontiguousarray(proposals.boxes)).to(self.device)
-        scored = average_scores([view.score(boxes) for view in views])
-        return scored if self.box_regression else RegionScores(scored.scores, None)
+        """What the models together say of proposals, on the CPU."""
+        return self._score([views], [proposals])[0]
+
+    @torch.inference_mode()
+    def _score(self, views: Sequence[Sequence[ImageView]], proposals: Sequence[Proposals]) -> list[RegionScores]:
+        boxes = [upload(torch.from_numpy(np.ascontiguousarray(own.boxes)), self.device) for own in proposals]
+        members = [scorer.score([own[i] for own in views], boxes) for i, scorer in enumerate(self.scorers)]
+        scored = [average_scores(own) for own in zip(*members, strict=True)]
+        if not self.box_regression:
+            scored = [RegionScores(own.scores, None) for own in scored]
+        return fetch(scored)
 
     def suppress(self, proposals: Proposals, scored: RegionScores, score: float) -> Detections:
-        """Detections of at least `score`, from the scores of proposals: boxes are moved, repeats suppressed."""
-        boxes = torch.from_numpy(np.ascontiguousarray(proposals.boxes)).to(self.device)
+        """Detections of at least `score`, from the scores of proposals: boxes are moved, repeats suppressed.
+
+        On the CPU, for how many boxes remain is not known before.
+        """
+        boxes = torch.from_numpy(np.ascontiguousarray(proposals.boxes))
         return postprocess(scored, boxes, proposals.image_size, self.class_names, self.postprocess, score)
 
 
@@ -150,11 +234,11 @@ def _make_proposer(
         source = config.source if isinstance(config, ModelConfig) else "selective_search"
     if source == "selective_search":
         return SelectiveSearch(config.proposals, threads)
-    boxes = config.multibox_boxes if isinstance(config, ModelConfig) else ModelConfig.multibox_boxes
-    multibox = SharedMultiBox(first_with_multibox(scorers), boxes)
+    shared = config if isinstance(config, ModelConfig) else ModelConfig()
+    multibox = SharedMultiBox(first_with_multibox(scorers), shared.multibox_boxes)
     if source == "multibox":
         return multibox
-    return union(multibox, config.proposals)
+    return union(multibox, config.proposals, shared.union_boxes)
 
 
 def first_with_multibox(scorers: Sequence[RegionScorer]) -> SharedScorer:
@@ -237,12 +321,14 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto", engine: s
         "selective_search",
         engine,
     )
+    looks = [_looks(scorer, config) for scorer in detector.scorers]
+    detector.scorers = tuple(scorer for own in looks for scorer in own)
     proposers: list[Proposer] = []
     source = config.multibox_model
     if config.multibox and source is not None and source not in config.models:
         proposers.append(load_multibox(located(source), config.multibox, detector.device))
     elif config.multibox:  # on the trunk of a model that is here anyway
-        scorers = detector.scorers if source is None else detector.scorers[config.models.index(source) :][:1]
+        scorers = detector.scorers if source is None else looks[config.models.index(source)]
         try:
             proposers.append(SharedMultiBox(first_with_multibox(scorers), config.multibox))
         except InputError as error:
@@ -251,3 +337,11 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto", engine: s
         proposers.append(SelectiveSearch(config.proposals, torch.get_num_threads()))
     detector.proposer = proposers[0] if len(proposers) == 1 else Union(proposers)
     return detector
+
+
+def _looks(scorer: RegionScorer, config: DetectorConfig) -> list[RegionScorer]:
+    """A scorer for each input that a configuration wants a model to see; the first one is not mirrored."""
+    if not isinstance(scorer, SharedScorer):
+        return [scorer]
+    sides = config.short_sides or (scorer.config.input.short_side,)
+    return [scorer.variant(side, mirrored) for mirrored in (False, True)[: 1 + config.mirrored] for side in sides]

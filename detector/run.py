@@ -2,25 +2,23 @@
 
 import math
 import os
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-import numpy as np
 
 from detector.detections import Detection, Detections
 from detector.errors import InputError
 from detector.images import Image
 from detector.journal import Journal, OutputError, source_of
+from detector.judging import Judge, Judgement
 from detector.output import PictureFolder, check_folder, distinct_stems, next_folder
-from detector.parallel import in_order
 from detector.results import LineFile, ResultFiles, frame_entry, photo_entry, save_crops, write_results
 from detector.selection import Selection
 from detector.sources import Source
-from detector.video import Frame, Video, VideoReader, VideoWriter
+from detector.video import Frame, Video, VideoWriter
 
 if TYPE_CHECKING:
     from detector.evaluation.predictions import ImageDetector
@@ -107,18 +105,20 @@ class DetectionRun:
         *,
         frame_step: int = 1,
         workers: int = 1,
+        batch: int = 1,
         made_by: dict[str, Any] | None = None,
     ) -> None:
         """frame_step: of videos, only every n-th frame is taken.
         workers: threads that share the detector, each with a photo.
+        batch: how many images the networks see at once (`detector.judging.Judge`).
         made_by: what else the results depend on; another run cannot be gone on with.
 
         Raises `InputError` for a class that the detector does not know.
         """
         selection.check(detector.class_names)
         self.done = 0
-        self._detector, self._selection, self._place, self._reporter = detector, selection, place, reporter
-        self._step, self._workers = frame_step, workers
+        self._detector, self._place, self._reporter, self._step = detector, place, reporter, frame_step
+        self._judge = Judge(detector, selection, workers, batch, place.draw)
         self._made_by = {
             **(made_by or {}),
             "score": selection.score,
@@ -146,7 +146,7 @@ class DetectionRun:
         if self.done:
             self._reporter.result(f"{self.done} of {len(media)} are done already")
         failed, complete = 0, False
-        judged = in_order(self._judge, todo, self._workers)
+        judged = self._judged(todo)
         try:
             unit = "source" if any(map(_is_video, todo)) else "photo"
             for source, judgement in zip(self._reporter.progress(todo, unit), judged, strict=True):
@@ -188,18 +188,13 @@ class DetectionRun:
         """Of an interrupted run, those of sources that are no longer asked for are left out."""
         return (one for one in self._journal.entries() if source_of(one) in self._names)
 
-    def _judge(self, source: Source | Video) -> "_Judgement | InputError | None":
-        """What is done with a photo beside others. A video waits for its turn."""
-        if isinstance(source, Video):
-            return None
-        try:
-            image = source.read()
-            found, seconds = self._found(image, source.name)
-            return _Judgement(image, found, seconds, None if self._pictures is None else found.draw(image))
-        except InputError as error:
-            return error
+    def _judged(self, media: Sequence[Source | Video]) -> Generator[Judgement | InputError | None, None, None]:
+        """What is found in each photo, or what is wrong with it. A video waits for its turn."""
+        with closing(self._judge.photos(one for one in media if not isinstance(one, Video))) as judged:
+            for source in media:
+                yield None if isinstance(source, Video) else next(judged)
 
-    def _tell(self, source: Source, judgement: "_Judgement | InputError") -> None:
+    def _tell(self, source: Source, judgement: Judgement | InputError) -> None:
         if isinstance(judgement, InputError):
             raise judgement
         image, found, seconds = judgement.image, judgement.found, judgement.seconds
@@ -220,8 +215,11 @@ class DetectionRun:
                 writer = self._pictures.video(video, max(1.0, reader.frame_rate / self._step))
             task = _Watching(writer)
             try:
-                for frame in self._frames(reader):
-                    self._see(video, frame, task)
+                total = None if reader.frame_count is None else math.ceil(reader.frame_count / self._step)
+                frames = reader.frames(self._step)
+                with closing(self._judge.frames(frames, one_by_one=video.path is None)) as seen:
+                    for frame, found, seconds in self._reporter.progress(seen, "frame", total):
+                        self._see(video, frame, found, seconds, task)
             except KeyboardInterrupt:
                 if video.path is not None:
                     raise
@@ -238,12 +236,7 @@ class DetectionRun:
         if task.wrong is not None:
             raise task.wrong
 
-    def _frames(self, reader: VideoReader) -> Iterable[Frame]:
-        total = None if reader.frame_count is None else math.ceil(reader.frame_count / self._step)
-        return self._reporter.progress(reader.frames(self._step), "frame", total)
-
-    def _see(self, video: Video, frame: Frame, task: "_Watching") -> None:
-        found, seconds = self._found(frame.image, frame.image.name)
+    def _see(self, video: Video, frame: Frame, found: Detections, seconds: float, task: "_Watching") -> None:
         self._keep(frame_entry(video, frame, found, seconds))
         self._cut_out(f"{self._stems[video]}#{frame.index:06d}", frame.image, found)
         if video.path is None:  # nobody waits for the end of a camera
@@ -254,17 +247,6 @@ class DetectionRun:
         task.counts.update(one.label for one in found)
         task.write(found, frame, frame.time if video.path is None else None)
 
-    def _found(self, image: Image, name: str) -> tuple[Detections, float]:
-        start = time.perf_counter()
-        try:
-            found = self._selection(self._detector.detect(image, self._selection.lowest_score))
-        except (MemoryError, RuntimeError) as error:  # torch has RuntimeError for a lack of memory
-            reason = " ".join(str(error).split()) or "not enough memory"
-            raise InputError(f"{name}: detection failed ({reason})") from None
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from None
-        return found, time.perf_counter() - start
-
     def _keep(self, entry: dict[str, Any]) -> None:
         self._journal.add(entry)
         if self._lines is not None:
@@ -273,16 +255,6 @@ class DetectionRun:
     def _cut_out(self, stem: str, image: Image, found: Detections) -> None:
         if self._place.files.crops is not None:
             save_crops(self._place.files.crops, stem, image, found)
-
-
-@dataclass(frozen=True)
-class _Judgement:
-    """What is found in a photo, and the picture of it."""
-
-    image: Image
-    found: Detections
-    seconds: float
-    picture: np.ndarray | None
 
 
 class _Watching:

@@ -1,24 +1,25 @@
 """From the boxes of an image to their class scores and offsets, by one model or several."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detector.config import CropConfig, ModelConfig, RCNNConfig, ScoringHead
+from detector.config import CropConfig, InputConfig, ModelConfig, RCNNConfig, ScoringHead
 from detector.crops import crop_windows, warp_windows
+from detector.devices import upload
 from detector.engines import Engine, ImageMaps, make_engine
 from detector.errors import InputError
 from detector.images import Image
 from detector.network import RegionClassifier
 from detector.rcnn import CropClassifier, CropFeatures
 from detector.regions import Regions
-from detector.transforms import box_scale, input_size, resize, to_input
+from detector.transforms import box_scale, input_size, resize
 from detector.weights import Model
 from proposals import Proposals
 from proposals.multibox.proposer import to_proposals
@@ -47,7 +48,7 @@ class ImageView(Protocol):
 
 
 class RegionScorer(Protocol):
-    """A model, ready to judge boxes."""
+    """A model, ready to judge boxes: of one image (`view`), or of several at once (`prepare`, `look`, `score`)."""
 
     @property
     def network(self) -> nn.Module: ...
@@ -57,6 +58,18 @@ class RegionScorer(Protocol):
 
     def view(self, image: Image) -> ImageView:
         """Looks at an image, before boxes of it are judged."""
+        ...
+
+    def prepare(self, image: Image) -> np.ndarray:
+        """(h, w, 3) uint8: the pixels that the network is given. Needs no network; any thread may do it."""
+        ...
+
+    def look(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list[Any]:
+        """The views of images, of which `inputs` are prepared."""
+        ...
+
+    def score(self, views: Sequence[Any], boxes: Sequence[Tensor]) -> list[RegionScores]:
+        """Scores of boxes (R_i, 4) of each of the views, as `ImageView.score` gives them for one."""
         ...
 
 
@@ -92,6 +105,19 @@ def average_scores(members: Sequence[RegionScores]) -> RegionScores:
     return RegionScores(scores, torch.stack(moved).mean(dim=0) if moved else None)
 
 
+def fetch(scored: Sequence[RegionScores]) -> list[RegionScores]:
+    """The scores of several images on the CPU. A GPU is waited for once, whatever their number."""
+    if all(one.scores.device.type == "cpu" for one in scored):
+        return list(scored)
+    moved, classes = scored[0].offsets is not None, scored[0].scores.shape[1]
+    rows = [one.scores if one.offsets is None else torch.cat((one.scores, one.offsets.flatten(1)), 1) for one in scored]
+    counts = [len(own) for own in rows]
+    return [
+        RegionScores(own[:, :classes], own[:, classes:].unflatten(1, (-1, 4)) if moved else None)
+        for own in torch.cat(rows).cpu().split(counts)
+    ]
+
+
 def calibrate(log_odds: Tensor, calibration: tuple[float, float]) -> Tensor:
     """Scores in 0..1 from log-odds or margins, by Platt scaling with (slope, offset)."""
     slope, shift = calibration
@@ -99,19 +125,89 @@ def calibrate(log_odds: Tensor, calibration: tuple[float, float]) -> Tensor:
 
 
 class SharedScorer:
-    """Judges boxes by one pass of the network over the whole image."""
+    """Judges boxes by one pass of the network over the whole image.
 
-    def __init__(self, network: RegionClassifier, config: ModelConfig, engine: Engine) -> None:
-        self.network, self.config, self.engine = network, config, engine
+    Args:
+        mirrored: whether the network sees images mirrored left to right.
+    """
 
-    @torch.inference_mode()
+    def __init__(self, network: RegionClassifier, config: ModelConfig, engine: Engine, mirrored: bool = False) -> None:
+        self.network, self.config, self.engine, self.mirrored = network, config, engine, mirrored
+
+    def variant(self, short_side: int, mirrored: bool) -> "SharedScorer":
+        """The same network with another input."""
+        inputs = self.config.input
+        long_side = round(inputs.long_side * short_side / inputs.short_side)
+        changed = replace(self.config, input=InputConfig(short_side, long_side))
+        return SharedScorer(self.network, changed, self.engine, mirrored)
+
     def view(self, image: Image) -> "SharedView":
         """One pass of the trunk."""
-        size = (image.width, image.height)
-        wanted = input_size(*size, self.config.input.short_side, self.config.input.long_side)
+        return self.look([image], [self.prepare(image)])[0]
+
+    def prepare(self, image: Image) -> np.ndarray:
+        """The image in the network's input size."""
+        wanted = input_size(image.width, image.height, self.config.input.short_side, self.config.input.long_side)
+        pixels = resize(image.pixels, wanted)
+        return np.ascontiguousarray(pixels[:, ::-1] if self.mirrored else pixels)
+
+    @torch.inference_mode()
+    def look(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list["SharedView"]:
+        """One pass of the trunk for all images whose inputs have the same size."""
         device = self.network.mean.device
-        scale = torch.from_numpy(box_scale(size, wanted)).to(device)
-        return SharedView(self, size, scale, self.engine(to_input(image.pixels, wanted)[None].to(device)))
+        views = {}
+        for members in _alike([one.shape for one in inputs]):
+            pixels = inputs[members[0]][None] if len(members) == 1 else np.stack([inputs[i] for i in members])
+            maps = self.engine(upload(torch.from_numpy(pixels), device).permute(0, 3, 1, 2))
+            for place, i in enumerate(members):
+                size = (images[i].width, images[i].height)
+                scale = torch.from_numpy(box_scale(size, (pixels.shape[2], pixels.shape[1])))
+                views[i] = SharedView(self, size, upload(scale, device), maps, place)
+        return [views[i] for i in range(len(inputs))]
+
+    @torch.inference_mode()
+    def score(self, views: Sequence["SharedView"], boxes: Sequence[Tensor]) -> list[RegionScores]:
+        """The boxes of all images of a pass are judged together."""
+        scored: dict[int, RegionScores] = {}
+        for members in _alike([id(view.batch) for view in views]):
+            own = [self._mirror(boxes[i], views[i].image_size[0]) * views[i].scale for i in members]
+            regions = Regions.of_images(own, [views[i].place for i in members])
+            predictions = self.network.classify(views[members[0]].batch.votes, regions)
+            log_odds = predictions.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
+            scores = calibrate(log_odds, self.config.postprocess.calibration)
+            counts, offsets = [len(boxes[i]) for i in members], predictions.offsets[:, None]
+            if self.mirrored:
+                offsets = torch.cat((-offsets[..., :1], offsets[..., 1:]), dim=-1)
+            parts = zip(members, scores.split(counts), offsets.split(counts), strict=True)
+            scored |= {i: RegionScores(own, offsets) for i, own, offsets in parts}
+        return [scored[i] for i in range(len(views))]
+
+    def _mirror(self, boxes: Tensor, width: int) -> Tensor:
+        """Boxes (R, 4) of an image of that width, as the network sees it."""
+        if not self.mirrored:
+            return boxes
+        x1, y1, x2, y2 = boxes.unbind(1)
+        return torch.stack((width - x2, y1, width - x1, y2), dim=1)
+
+    @torch.inference_mode()
+    def propose(self, views: Sequence["SharedView"], limit: int) -> list[Proposals]:
+        """The most confident boxes of the model's MultiBox head for each view, at most `limit` an image.
+
+        Raises:
+            InputError: the model has no such head.
+        """
+        head = self.network.multibox
+        if head is None:
+            raise InputError("the model has no MultiBox head; use Selective Search")
+        proposals = {}
+        for members in _alike([id(view.batch) for view in views]):
+            found = head(views[members[0]].batch.features.to(head.reduce.weight.dtype))
+            # (B, K, 5), brought to the CPU in one transfer
+            rows = torch.cat((head.boxes(found.offsets), found.logits[..., None]), dim=2).cpu()
+            for i in members:
+                own, size = rows[views[i].place], views[i].image_size
+                proposals[i] = to_proposals(own[:, :4], own[:, 4], size, head.config.nms_iou, limit)
+        return [proposals[i] for i in range(len(views))]
 
 
 @dataclass(frozen=True)
@@ -121,33 +217,36 @@ class SharedView:
     Attributes:
         image_size: (width, height) in pixels.
         scale: (4,) by which boxes are multiplied to lie on the network's input.
-        maps: of the network, for this one image.
+        batch: maps of the network, for all images of the pass.
+        place: of this image among them.
     """
 
     scorer: SharedScorer
     image_size: tuple[int, int]
     scale: Tensor
-    maps: ImageMaps
+    batch: ImageMaps
+    place: int
 
-    @torch.inference_mode()
+    @property
+    def maps(self) -> ImageMaps:
+        """The maps for this one image."""
+        own = slice(self.place, self.place + 1)
+        return ImageMaps(self.batch.features[own], self.batch.votes[own])
+
     def score(self, boxes: Tensor) -> RegionScores:
-        network, calibration = self.scorer.network, self.scorer.config.postprocess.calibration
-        predictions = network.classify(self.maps.votes, Regions.of_images([boxes * self.scale]))
-        log_odds = predictions.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
-        return RegionScores(calibrate(log_odds, calibration), predictions.offsets[:, None])
+        return self.scorer.score([self], [boxes])[0]
 
-    @torch.inference_mode()
     def propose(self, limit: int) -> Proposals:
-        """The most confident boxes of the model's MultiBox head, at most `limit`.
+        """As `SharedScorer.propose`."""
+        return self.scorer.propose([self], limit)[0]
 
-        Raises:
-            InputError: it has none.
-        """
-        head = self.scorer.network.multibox
-        if head is None:
-            raise InputError("the model has no MultiBox head; use Selective Search")
-        found = head(self.maps.features.to(head.reduce.weight.dtype))
-        return to_proposals(head.boxes(found.offsets)[0], found.logits[0], self.image_size, head.config.nms_iou, limit)
+
+def _alike(keys: Sequence[Hashable]) -> list[list[int]]:
+    """The places of equal keys, for each key that there is."""
+    places: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return list(places.values())
 
 
 class CropScorer:
@@ -159,6 +258,17 @@ class CropScorer:
 
     def view(self, image: Image) -> "CropView":
         return CropView(self, image)
+
+    def prepare(self, image: Image) -> np.ndarray:
+        """The image as it is: crops are made where the network runs."""
+        return image.pixels
+
+    def look(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list["CropView"]:
+        return [CropView(self, image) for image in images]
+
+    def score(self, views: Sequence["CropView"], boxes: Sequence[Tensor]) -> list[RegionScores]:
+        """Image by image: the crops of one fill batches by themselves."""
+        return [view.score(own) for view, own in zip(views, boxes, strict=True)]
 
     @torch.inference_mode()
     def judge(self, features: CropFeatures, config: RCNNConfig) -> RegionScores:

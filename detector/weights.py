@@ -128,7 +128,8 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
         config: AnyModelConfig = parse(CONFIGS[kind], json.loads(metadata["config"]), str(path))
         facts = parse(dict[str, Any], json.loads(metadata["facts"]), f"{path}: facts")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such model file") from None
+        installed = ", ".join(sorted(file.stem for file in MODELS.glob("*.safetensors")))
+        raise InputError(f"{path}: no such model file; give a path, or an installed model: {installed}") from None
     except InputError:
         raise
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:

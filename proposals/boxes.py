@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 OFFSET_STD = (0.1, 0.1, 0.2, 0.2)
-"""Standard deviations by which offsets are whitened (Fast R-CNN's code)."""
+"""Standard deviations by which offsets are whitened (Fast R-CNN's code). Used one by one: a tensor of them would be
+copied to a GPU, which is waited for."""
 
 MAX_LOG_SIZE = math.log(1000 / 16)
 """Predicted log sizes are clamped here before `exp`, so that no box overflows."""
@@ -16,14 +17,14 @@ def encode_offsets(regions: Tensor, targets: Tensor) -> Tensor:
     """Offsets (R, 4) that move `regions` (R, 4) onto `targets` (R, 4): R-CNN's (dx, dy, log w, log h), whitened."""
     x, y, w, h = _centre_size(regions)
     tx, ty, tw, th = _centre_size(targets)
-    offsets = torch.stack(((tx - x) / w, (ty - y) / h, (tw / w).log(), (th / h).log()), dim=1)
-    return offsets / offsets.new_tensor(OFFSET_STD)
+    offsets = ((tx - x) / w, (ty - y) / h, (tw / w).log(), (th / h).log())
+    return torch.stack([offset / std for offset, std in zip(offsets, OFFSET_STD, strict=True)], dim=1)
 
 
 def decode_offsets(regions: Tensor, offsets: Tensor) -> Tensor:
     """Boxes (R, 4) that result from moving `regions` (R, 4) by whitened `offsets` (R, 4)."""
     x, y, w, h = _centre_size(regions)
-    dx, dy, dw, dh = (offsets * offsets.new_tensor(OFFSET_STD)).unbind(1)
+    dx, dy, dw, dh = (offset * std for offset, std in zip(offsets.unbind(1), OFFSET_STD, strict=True))
     cx, cy = x + dx * w, y + dy * h
     half_w = 0.5 * w * dw.clamp(max=MAX_LOG_SIZE).exp()
     half_h = 0.5 * h * dh.clamp(max=MAX_LOG_SIZE).exp()
@@ -31,12 +32,13 @@ def decode_offsets(regions: Tensor, offsets: Tensor) -> Tensor:
 
 
 def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """IoU (N, M) of boxes (N, 4) and (M, 4), xyxy; torchvision's `box_iou`, whose import takes half a second."""
-    low = torch.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    intersection = (high - low).clamp(min=0).prod(dim=2)
-    areas, other_areas = ((b[:, 2:] - b[:, :2]).prod(dim=1) for b in (boxes, others))
-    return intersection / (areas[:, None] + other_areas - intersection)
+    """IoU (..., N, M) of boxes (..., N, 4) and (..., M, 4), xyxy; torchvision's `box_iou`, whose import takes half a
+    second, for batches too."""
+    low = torch.maximum(boxes[..., :, None, :2], others[..., None, :, :2])
+    high = torch.minimum(boxes[..., :, None, 2:], others[..., None, :, 2:])
+    intersection = (high - low).clamp(min=0).prod(dim=-1)
+    areas, other_areas = ((b[..., 2:] - b[..., :2]).prod(dim=-1) for b in (boxes, others))
+    return intersection / (areas[..., :, None] + other_areas[..., None, :] - intersection)
 
 
 def _centre_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -8,14 +8,14 @@ from typing import Any
 
 from detector.benchmark.environment import Environment
 from detector.benchmark.rivals import RIVALS
-from detector.benchmark.stages import detection_stages
+from detector.benchmark.stages import DETECTION, MULTIBOX, detection_stages
 from detector.benchmark.startup import Startup, measure_startup
 from detector.benchmark.threads import thread_limit
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave, timing_lines
 from detector.errors import InputError
 from detector.images import Image
 from detector.pipeline import load_detector
-from detector.scorers import CropScorer
+from detector.scorers import CropScorer, SharedScorer
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,9 @@ def benchmark(
         if isinstance(detector.scorers[0], CropScorer):
             raise InputError("this measures a model of one shared pass; for a model that sees crops give --crops")
         tasks = [Task(lambda: detection_stages(detector, image), repeats)]
+        if any(isinstance(one, SharedScorer) and one.network.multibox is not None for one in detector.scorers):
+            quick = load_detector(model, "cpu", source="multibox")
+            tasks.append(Task(lambda: {MULTIBOX: detection_stages(quick, image)[DETECTION]}, repeats))
         skipped = {}
         for rival in RIVALS if rivals else ():
             try:
@@ -119,7 +122,10 @@ def benchmark(
         dtype=str(detector.dtype).removeprefix("torch."),
         timings=timings,
         comparisons=tuple(
-            Comparison(named[rival.against], named[rival.name]) for rival in RIVALS if rival.name in named
+            Comparison(named[ours], named[rival.name])
+            for rival in RIVALS
+            for ours in (rival.against, *((MULTIBOX,) if rival.against == DETECTION else ()))
+            if rival.name in named and ours in named
         ),
         startup=measure_startup(image, model, min(repeats, SLOW_REPEATS), threads),
         skipped=skipped,

@@ -9,6 +9,7 @@ from detector.images import Image
 from detector.pipeline import Detector
 
 DETECTION = "detect"
+MULTIBOX = "detect, MultiBox alone"
 STAGES = {
     "look": "detect: trunk",
     "propose": "detect: proposals",

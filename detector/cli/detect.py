@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from detector.cli.console import Console
-from detector.cli.options import EngineOption, ProposalsOption, split_names
+from detector.cli.options import BatchOption, EngineOption, ProposalsOption, split_names
 from detector.errors import InputError
 from detector.results import ResultFiles, write_results
 from detector.run import DetectionRun, RunPlace
 from detector.selection import Selection
 from detector.sources import Source, find_media
+from detector.video import Video
 
 _WHAT = "What to detect"
 _RESULTS = "Results"
@@ -90,6 +91,7 @@ def detect(
     device: Annotated[
         str, typer.Option(help="auto (a GPU if there is one), cpu or cuda.", rich_help_panel="Model")
     ] = "auto",
+    batch: BatchOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -144,19 +146,31 @@ def detect(
             console.error(f"error: {source}")
             failed += 1
     if media:
+        from detector.devices import default_batch, uses_gpu
         from detector.parallel import share_cores
         from detector.pipeline import load_detector  # imports torch, for which --help need not wait
         from proposals import warm_up
 
         warm_up(console.result)
-        workers = share_cores() if sum(isinstance(one, Source) for one in media) > 1 else 1
+        batch = default_batch(device) if batch is None else batch
+        several = sum(isinstance(one, Source) for one in media) > 1
+        if batch > 1:  # on a CPU a batch takes all cores by itself; a GPU has them beside it, for frames too
+            several = uses_gpu(device) and (several or any(isinstance(one, Video) for one in media))
+        workers = share_cores() if several else 1
         detector = load_detector(model, device, config, proposals, engine)
         if max_detections is not None:
             limit = max(max_detections, detector.postprocess.max_detections)
             detector.postprocess = replace(detector.postprocess, max_detections=limit)
         made_by = {"model": str(model), "configuration": str(config), "proposals": proposals, "engine": engine}
         run = DetectionRun(
-            detector, selection, place, console, frame_step=frame_step, workers=workers, made_by=made_by
+            detector,
+            selection,
+            place,
+            console,
+            frame_step=frame_step,
+            workers=workers,
+            batch=batch,
+            made_by=made_by,
         )
         try:
             failed += run(media)

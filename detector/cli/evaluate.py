@@ -8,7 +8,7 @@ import typer
 from detector.cli import evaluate_options as options
 from detector.cli.console import Console
 from detector.cli.evaluate_modes import ablate, compare_files, evaluate_classifier, run_model
-from detector.cli.options import EngineOption, ProposalsOption, split_names
+from detector.cli.options import BatchOption, EngineOption, ProposalsOption, split_names
 from detector.data.reading import DataSet, read_data_set
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
@@ -27,7 +27,7 @@ _USES = {
     "ilsvrc": {"--split", "--annotations", "--class-map", "--blacklist"},
     "yolo": {"--split", "--annotations"},
 }
-_OF_A_MODEL = {"--model", "--config", "--proposals", "--engine", "--save-detections"}
+_OF_A_MODEL = {"--model", "--config", "--proposals", "--engine", "--batch", "--save-detections"}
 _OF_SOME_LAYOUTS = set().union(*_USES.values(), {"--crops", "--labels"})
 
 
@@ -60,6 +60,7 @@ def evaluate(
     export: options.ExportOption = None,
     device: options.DeviceOption = "auto",
     engine: EngineOption = "torch",
+    batch: BatchOption = None,
 ) -> None:
     """Measure a model, or the detections of any detector, on an annotated data set.
 
@@ -78,7 +79,7 @@ def evaluate(
     given: dict[str, object] = {
         "--split": split, "--annotations": annotations, "--class-map": class_map, "--blacklist": blacklist,
         "--skip-empty-boxes": skip_empty_boxes or None, "--config": config, "--proposals": proposals,
-        "--model": models or None, "--engine": None if engine == "torch" else engine,
+        "--model": models or None, "--engine": None if engine == "torch" else engine, "--batch": batch,
         "--ablation": ablation or None, "--detections": detections, "--format": format,
         "--ignore-unknown-classes": ignore_unknown_classes or None,
         "--keep-empty-boxes": keep_empty_boxes or None, "--compare": compared, "--metric": metric,
@@ -103,11 +104,7 @@ def evaluate(
         return
     for mode in ("--detections", "--compare"):
         if given[mode] is not None:
-            _refuse(
-                given,
-                {"--model", "--config", "--proposals", "--engine", "--save-detections"},
-                f"{mode}, which runs no model",
-            )
+            _refuse(given, _OF_A_MODEL, f"{mode}, which runs no model")
     if detections is None and compared is None:
         _refuse(given, {"--format", "--ignore-unknown-classes", "--keep-empty-boxes"}, "a model, but with --detections")
     outputs = {"--json": json, "--save-detections": save_detections, "--report": report}
@@ -144,7 +141,9 @@ def evaluate(
             found = found_in(detections, data)
         else:
             traced, own = report is not None, dataset == "voc" and chosen is None
-            ran = run_model(console, read, model, config, proposals, engine, device, save_detections, traced, own)
+            ran = run_model(
+                console, read, model, config, proposals, engine, device, batch, save_detections, traced, own
+            )
             if ran is None:  # another of torchrun's processes tells the result
                 return
             data, found, model = ran

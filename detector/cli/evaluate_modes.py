@@ -28,6 +28,7 @@ def run_model(
     proposals: Source | None,
     engine: str,
     device: str,
+    batch: int | None,
     save: Path | None,
     trace: bool,
     own_classes: bool,
@@ -45,11 +46,15 @@ def run_model(
         if not own_classes:
             raise
     # They import torch, for which --help and --detections need not wait.
+    from detector.devices import default_batch, uses_gpu
+    from detector.parallel import share_cores
     from detector.pipeline import load_detector
     from detector.weights import DEFAULT_MODEL
     from proposals import warm_up
 
     warm_up(console.result)
+    batch = default_batch(device) if batch is None else batch
+    workers = share_cores() if batch > 1 and uses_gpu(device) else 1  # a CPU's cores work on the images themselves
     model = model or (DEFAULT_MODEL if config is None else None)
     detector = load_detector(model, device, config, proposals, engine)
     data = read(detector.class_names) if data is None else data
@@ -70,6 +75,8 @@ def run_model(
         made_by={"model": str(model or config), "detector": detector.fingerprint},
         trace=trace,
         progress=True,
+        batch=batch,
+        workers=workers,
     )
     if predictions is None:
         return None

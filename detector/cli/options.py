@@ -25,6 +25,17 @@ EngineOption = Annotated[
     ),
 ]
 
+BatchOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="How many photos the network sees at once.",
+        show_default="1; on a GPU 8",
+        rich_help_panel="Model",
+    ),
+]
+
 
 def split_names(text: str, option: str) -> list[str]:
     """The names in "a, b,c". Raises `InputError` that names the option if there is none."""

@@ -84,6 +84,15 @@ def train(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel="Run")] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that prepare images for a recipe.",
+            show_default="with a GPU one a core but one, at most 16, else a thread",
+            rich_help_panel="By a recipe",
+        ),
+    ] = None,
 ) -> None:
     """Train a model; started again with the same --out, it goes on where it stopped.
 
@@ -108,6 +117,8 @@ def train(
     if data is not None:
         if root is not None:
             raise InputError("--root means nothing with --data; leave it out")
+        if workers is not None:
+            raise InputError("--workers is for recipes; leave it out")
         names = None if classes is None else split_names(classes, "--classes")
         chosen = None if format == "auto" else format
         _train_on_own_data(data, chosen, names, _epochs(epochs), minutes, init, out, cache, device)
@@ -119,7 +130,7 @@ def train(
     if root is None:
         raise InputError("a recipe needs --root, the folder of its data set")
     assert recipe is not None
-    _train_by_recipe(recipe, root, init, out, cache or Path("runs/proposals"), device)
+    _train_by_recipe(recipe, root, init, out, cache or Path("runs/proposals"), device, workers)
 
 
 def _epochs(text: str) -> int | None:
@@ -177,7 +188,9 @@ def _train_on_own_data(
         raise typer.Exit(2)
 
 
-def _train_by_recipe(recipe: Path, root: Path, init: Path | None, out: Path | None, cache: Path, device: str) -> None:
+def _train_by_recipe(
+    recipe: Path, root: Path, init: Path | None, out: Path | None, cache: Path, device: str, workers: int | None
+) -> None:
     from detector.training.distributed import process_group, rank
     from detector.training.lock import only_run_in
     from detector.training.recipes import load_recipe
@@ -188,7 +201,7 @@ def _train_by_recipe(recipe: Path, root: Path, init: Path | None, out: Path | No
     _check_folders(out, cache)
     _log_to(out)
     with process_group(device), only_run_in(out) if rank() == 0 else nullcontext():
-        loop = make_loop(loaded, root, out, init, cache, device)
+        loop = make_loop(loaded, root, out, init, cache, device, workers)
         try:
             loop.run()
         except KeyboardInterrupt:

@@ -44,6 +44,9 @@ class OnnxEngine:
 
     def __call__(self, images: Tensor) -> ImageMaps:
         wanted = self.session.get_inputs()[0].shape
+        if wanted[0] == 1 and len(images) > 1:  # exported for one image at a time
+            parts = [self(one[None]) for one in images]
+            return ImageMaps(torch.cat([p.features for p in parts]), torch.cat([p.votes for p in parts]))
         if any(isinstance(side, int) and side != given for side, given in zip(wanted, images.shape, strict=True)):
             raise InputError(
                 f"the graph was exported for {wanted[3]}x{wanted[2]} pixels, this photo becomes {images.shape[3]}x"

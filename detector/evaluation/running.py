@@ -25,6 +25,8 @@ def run_detector(
     score: float = LOWEST_SCORE,
     trace: bool = False,
     progress: bool = False,
+    batch: int = 1,
+    workers: int = 1,
 ) -> list[Prediction] | None:
     """`predictions.predict` over a data set, which can be stopped at any time and goes on when it is called again.
 
@@ -35,7 +37,7 @@ def run_detector(
             it, see `store.ResultStore`. None: nothing is kept, and a stopped run starts anew.
         made_by: what the results depend on besides the data: parts that something else has made are refused.
         keep_parts: leave the parts to `remove_parts`, for after what is made of the detections is written too.
-        score, trace, progress: as for `predict`.
+        score, trace, progress, batch, workers: as for `predict`.
 
     Returns:
         The predictions in the order of the data set; None in all processes but the first.
@@ -48,7 +50,9 @@ def run_detector(
     if save is None:
         if processes > 1:
             raise InputError("several processes need a file for their detections: give --save-detections FILE")
-        return predict(detector, truth, folder, score=score, trace=trace, progress=progress)
+        return predict(
+            detector, truth, folder, score=score, trace=trace, progress=progress, batch=batch, workers=workers
+        )
     described = {**(made_by or {}), "data": _digest(truth), "score": score}
     with ResultStore(save, described, process) as store:
         own = predict(
@@ -60,6 +64,8 @@ def run_detector(
             store=store,
             share=(process, processes),
             progress=progress and process == 0,
+            batch=batch,
+            workers=workers,
         )
         if processes == 1:
             predictions = own

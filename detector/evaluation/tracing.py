@@ -36,7 +36,7 @@ def trace_objects(proposals: Proposals, scored: RegionScores, boxes: np.ndarray,
     kinds = [name.split("/", 1)[0] for name in proposals.source_names]
     names = tuple(dict.fromkeys(kinds))
     device = scored.scores.device
-    objects = torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 4)).to(device)
+    objects = torch.from_numpy(np.array(boxes, np.float32).reshape(-1, 4)).to(device)
     regions = torch.from_numpy(np.ascontiguousarray(proposals.boxes)).to(device)
     sources, overlaps = np.full(len(objects), -1), np.zeros(len(objects))
     region_scores = np.zeros(len(objects))

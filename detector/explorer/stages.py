@@ -170,7 +170,7 @@ def explain(detector: Detector, image: Image) -> Explanation:
         views,
         tuple(groupings),
         proposals,
-        RegionScores(scored.scores.cpu(), None if scored.offsets is None else scored.offsets.cpu()),
+        scored,
         dict(zip(STAGES, (look, propose, score, suppress), strict=True)),
         space_seconds,
     )

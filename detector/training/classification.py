@@ -52,6 +52,7 @@ class ClassificationTask(Task[PatchBatch]):
     network: ImageClassifier
     head = ("classifier",)
     several_processes = True
+    workers = True
 
     def __init__(self, recipe: ClassificationRecipe, root: Path) -> None:
         if recipe.batch % world_size():
@@ -90,17 +91,17 @@ class ClassificationTask(Task[PatchBatch]):
 
     def backward(
         self, model: nn.Module, example: PatchBatch, autocast: AbstractContextManager[None]
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         device = self.network.mean.device
         labels = example.labels.to(device)
         with autocast:
             outputs = model(example.patches.to(device).float())
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         loss = F.cross_entropy(main.float(), labels)
-        accuracy = (main.argmax(1) == labels).float().mean().item()
+        accuracy = (main.argmax(1) == labels).float().mean()
         total = loss + self.recipe.auxiliary_weight * sum(F.cross_entropy(a.float(), labels) for a in auxiliary)
         total.backward()
-        return {"loss": total.item(), "main loss": loss.item(), "accuracy": accuracy}
+        return {"loss": total.detach(), "main loss": loss.detach(), "accuracy": accuracy}
 
     def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Top-1 and top-5 of one centre crop of the held-back photos."""

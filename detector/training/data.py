@@ -125,6 +125,37 @@ def sample_index(seed: int, position: int, images: int) -> int:
     return int(_order(seed, epoch, images)[place])
 
 
+class BatchOrder:
+    """An endless order of batches. In every epoch each image has its turn; all images of a batch are wide or all are
+    tall, and a batch that lacks some is filled with images that have had theirs.
+
+    Args:
+        wide: (N,) bool of the images.
+        batch: images a step; of one, the order is that of `sample_index`.
+    """
+
+    def __init__(self, seed: int, wide: Sequence[bool], batch: int) -> None:
+        self.seed, self.wide, self.batch = seed, np.array(wide, bool), batch
+        self._current = (-1, np.zeros((0, batch), np.int64))
+
+    def __getitem__(self, step: int) -> list[int]:
+        """Indices of the images of a step."""
+        if self.batch == 1:
+            return [sample_index(self.seed, step, len(self.wide))]
+        counts = (int(self.wide.sum()), int((~self.wide).sum()))
+        epoch, place = divmod(step, sum(-(-count // self.batch) for count in counts))
+        if self._current[0] != epoch:
+            self._current = (epoch, self._batches(epoch))
+        return self._current[1][place].tolist()
+
+    def _batches(self, epoch: int) -> np.ndarray:
+        order = _order(self.seed, epoch, len(self.wide))
+        batches = []
+        for kind in (order[self.wide[order]], order[~self.wide[order]]):
+            batches.append(np.resize(kind, (-(-len(kind) // self.batch), self.batch)))
+        return np.random.default_rng((self.seed, epoch, 1)).permutation(np.concatenate(batches))
+
+
 @functools.lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, images: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(images)

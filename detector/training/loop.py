@@ -4,16 +4,14 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -22,6 +20,8 @@ from detector.config import config_hash, to_plain
 from detector.devices import resolve_device
 from detector.errors import InputError
 from detector.precision import fast_dtype
+from detector.training.ahead import ahead, default_workers
+from detector.training.averaging import ExponentialAverage
 from detector.training.checkpoint import load_checkpoint, save_checkpoint
 from detector.training.distributed import any_process, rank, world_size
 from detector.training.interrupts import deferred_interrupts
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 LOG_EVERY = 50
 
 Example = TypeVar("Example")
+Numbers = Mapping[str, float | Tensor]
 
 
 class TrainingRecipe(Protocol):
@@ -55,12 +56,15 @@ class Task(ABC, Generic[Example]):
         network: what is trained; its parameters that need no gradient stay as they are.
         head: names of the network's children that start from nothing (`OptimizerConfig.head_rate`).
         several_processes: whether `example` gives each process its part of the batch.
+        workers: whether `example` may run in processes of its own, which do not see what another one remembers, and
+            which have no GPU.
     """
 
     recipe: TrainingRecipe
     network: nn.Module
     head: tuple[str, ...] = ()
     several_processes: bool = False
+    workers: bool = False
 
     @abstractmethod
     def initialise(self, init: Path | None) -> None:
@@ -74,8 +78,9 @@ class Task(ABC, Generic[Example]):
         """What a step trains on; depends on nothing but the recipe's seed, the step and the process' rank."""
 
     @abstractmethod
-    def backward(self, model: nn.Module, example: Example, autocast: AbstractContextManager[None]) -> dict[str, float]:
-        """Computes the loss and its gradients; returns numbers to log, "loss" among them.
+    def backward(self, model: nn.Module, example: Example, autocast: AbstractContextManager[None]) -> Numbers:
+        """Computes the loss and its gradients; returns numbers to log, "loss" among them. Those that are on a GPU stay
+        there: to fetch them would wait for it.
 
         Args:
             model: the network, perhaps wrapped for several processes.
@@ -110,18 +115,23 @@ class TrainingLoop(Generic[Example]):
         out: folder for checkpoints, logs and the exported model.
         init: weights to start a new run from.
         device: "auto", "cpu", "cuda".
+        workers: processes that make examples ahead; by default none on the CPU, where a thread does, and what the
+            machine's cores suggest beside a GPU.
 
     Raises:
         InputError: weights or checkpoint cannot be used, or the task trains in one process alone.
     """
 
-    def __init__(self, task: Task[Example], out: Path, init: Path | None, device: str = "auto") -> None:
+    def __init__(
+        self, task: Task[Example], out: Path, init: Path | None, device: str = "auto", workers: int | None = None
+    ) -> None:
         if world_size() > 1 and not task.several_processes:
             raise InputError("this task trains in one process: start it without torchrun")
         self.task, self.out = task, out
         self.config = task.recipe.optimizer
         self.recipe_hash = config_hash(task.recipe)
         self.device = resolve_device(device)
+        self.workers = default_workers(self.device) if workers is None else workers
         self.dtype = fast_dtype(str(self.device))
         self.network = task.network.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = _optimizer(self.network, self.config, task.head)
@@ -130,8 +140,7 @@ class TrainingLoop(Generic[Example]):
         resumed = self.checkpoint.exists()
         if not resumed:
             task.initialise(init)
-        average = get_ema_multi_avg_fn(self.config.ema_decay)
-        self.ema = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        self.ema = ExponentialAverage(self.network, self.config.ema_decay)
         if resumed:
             self._restore(load_checkpoint(self.checkpoint, self.recipe_hash))
         self.model: nn.Module = self.network
@@ -177,33 +186,35 @@ class TrainingLoop(Generic[Example]):
         )
 
     def _train_until(self, last: int, board: SummaryWriter | None, bar: tqdm, interrupted: Callable[[], bool]) -> None:
-        window: list[dict[str, float]] = []
+        window: list[Numbers] = []
         started = time.perf_counter()
-        # the loader's own tensors on one thread: a second team of threads would only take the cores from the first
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as loader:
-            coming = loader.submit(self.task.example, self.step)
+        workers = self.workers if self.task.workers else 0
+        with ahead(self.task.example, range(self.step, last), workers, self.device.type == "cuda") as examples:
             while self.step < last:
                 try:
-                    example = coming.result()
+                    example = next(examples)
                 except InputError:  # what was learned until here is not lost
+                    self._check(window)
                     self.save()
                     raise
-                coming = loader.submit(self.task.example, self.step + 1)
                 window.append(self.train_step(example))
                 self.step += 1
                 bar.update()
+                stop = any_process(interrupted(), self.device)
+                saving = self.step % self.task.recipe.checkpoint_every == 0 or self.step == last or stop
+                if self.step % LOG_EVERY == 0 or saving:
+                    self._check(window)
                 if self.step % LOG_EVERY == 0 or self.step == last:
                     now = time.perf_counter()
                     self.seconds += now - started
                     self._log(board, window, (now - started) / len(window))
                     window, started = [], now
-                stop = any_process(interrupted(), self.device)
-                if self.step % self.task.recipe.checkpoint_every == 0 or self.step == last or stop:
+                if saving:
                     self.save()
                 if stop:
                     raise KeyboardInterrupt
 
-    def train_step(self, example: Example) -> dict[str, float]:
+    def train_step(self, example: Example) -> Numbers:
         """One update; returns the task's numbers and the norm of the gradient."""
         rate = learning_rate(self.config, self.step)
         for group in self.optimizer.param_groups:
@@ -213,26 +224,30 @@ class TrainingLoop(Generic[Example]):
         self.optimizer.zero_grad(set_to_none=True)
         autocast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
         numbers = self.task.backward(self.model, example, autocast)
-        self._check("loss", numbers["loss"])
         norm = self._clip()
         self.optimizer.step()
         self.ema.update_parameters(self.network)
         return {**numbers, "gradient": norm}
 
-    def _clip(self) -> float:
+    def _clip(self) -> Tensor:
         """Clips the gradients of the head and of the rest, each by its own norm, so that a head that learns beside a
         network does not slow it down; returns the larger norm."""
         norms = []
         for in_head in (False, True):
             groups = (group for group in self.optimizer.param_groups if group["head"] == in_head)
             parameters = [parameter for group in groups for parameter in group["params"]]
-            norms.append(torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip).item())
-        self._check("gradient", sum(norms))
-        return max(norms)
+            if parameters:
+                norms.append(torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip))
+        return torch.stack(norms).max()
 
-    def _check(self, name: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise InputError(f"step {self.step}: the {name} is {value}; lower the rate or look at the data")
+    def _check(self, window: Sequence[Numbers]) -> None:
+        """Ends a training whose numbers are none any more, before that is saved; not at every step, since to look at a
+        number on a GPU would wait for it."""
+        for step, numbers in enumerate(window, self.step - len(window)):
+            for name in ("loss", "gradient"):
+                if not math.isfinite(value := float(numbers[name])):
+                    message = f"step {step}: the {name} is {value}; lower the rate or look at the data"
+                    raise InputError(message)
 
     def save(self) -> None:
         """Writes the checkpoint."""
@@ -269,10 +284,10 @@ class TrainingLoop(Generic[Example]):
         if world_size() > 1:
             torch.distributed.barrier()
 
-    def _log(self, board: SummaryWriter | None, window: list[dict[str, float]], seconds: float) -> None:
+    def _log(self, board: SummaryWriter | None, window: list[Numbers], seconds: float) -> None:
         if board is None:
             return
-        mean = {name: sum(numbers[name] for numbers in window) / len(window) for name in window[0]}
+        mean = {name: sum(float(numbers[name]) for numbers in window) / len(window) for name in window[0]}
         rate = learning_rate(self.config, self.step - 1)
         minutes = seconds * (self.config.steps - self.step) / 60
         to_go = f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

@@ -1,5 +1,7 @@
 """Training of a MultiBox network of its own: batches of whole images, squeezed to one size."""
 
+import copy
+import functools
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +17,15 @@ from detector.data.voc import VOCDataset
 from detector.evaluation.coverage import evaluate_proposals
 from detector.precision import fast_dtype
 from detector.training.data import read_sample, sample_index
-from detector.training.examples import cut_part, distort, mirror_boxes, random_part
+from detector.training.examples import distort, mirror_boxes
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
 from detector.training.objects import BUDGETS, recall_at_budgets, relative_objects, set_priors
+from detector.training.parts import cut_part, random_part
 from detector.training.recipes import MultiBoxRecipe
 from detector.weights import Model, make_network, save_model
-from proposals.multibox.loss import MultiBoxObjects, multibox_loss
-from proposals.multibox.network import MultiBox
+from proposals.multibox.loss import MultiBoxObjects, multibox_loss, multibox_targets
+from proposals.multibox.network import MultiBox, MultiBoxHead, MultiBoxPredictions
 from proposals.multibox.proposer import MultiBoxProposer
 
 
@@ -47,6 +50,7 @@ class MultiBoxTask(Task[MultiBoxBatch]):
 
     network: MultiBox
     head = ("head",)
+    workers = True
 
     def __init__(self, recipe: MultiBoxRecipe, root: Path) -> None:
         self.recipe: MultiBoxRecipe = recipe
@@ -88,14 +92,25 @@ class MultiBoxTask(Task[MultiBoxBatch]):
 
     def backward(
         self, model: nn.Module, example: MultiBoxBatch, autocast: AbstractContextManager[None]
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         device = self.network.mean.device
         with autocast:
             predictions = model(example.images.to(device))
-        objects = [MultiBoxObjects(o.boxes.to(device), o.difficult.to(device)) for o in example.objects]
-        loss = multibox_loss(self.network.head, predictions, objects, self.recipe.loss)
+        on_cpu = MultiBoxPredictions(predictions.offsets.detach().cpu(), predictions.logits.detach().cpu())
+        targets = multibox_targets(self._head, example.objects, self.recipe.loss, on_cpu)
+        targets = targets.map(lambda tensor: tensor.to(device))
+        loss = multibox_loss(self.network.head, predictions, targets, self.recipe.loss)
         loss.total.backward()
-        return {"loss": loss.total.item(), "boxes": loss.boxes.item(), "confidences": loss.confidences.item()}
+        return {
+            "loss": loss.total.detach(),
+            "boxes": loss.boxes.detach(),
+            "confidences": loss.confidences.detach(),
+        }
+
+    @functools.cached_property
+    def _head(self) -> MultiBoxHead:
+        """A copy of the head that is matched with on the CPU: its priors stay as they are."""
+        return copy.deepcopy(self.network.head).cpu()
 
     def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Recall on the first held-back images, after the last step on all; writes the model."""

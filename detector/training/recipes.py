@@ -63,6 +63,7 @@ class AugmentationConfig:
     Attributes:
         scale: factors (least, most) on the input's short side.
         parts: parts of the image in place of the whole.
+        mosaic: how often four images are put together to one (Bochkovskiy et al., 2020).
         jittered_copies: extra regions a ground-truth box, moved and resized at random.
         photometric: strength of brightness, contrast and saturation changes; 0 turns them off.
     """
@@ -70,6 +71,7 @@ class AugmentationConfig:
     __pydantic_config__ = _FORBID
     scale: tuple[Positive, Positive] = (0.85, 1.2)
     parts: PartConfig = field(default_factory=lambda: PartConfig(probability=0.0))
+    mosaic: Fraction = 0.0
     jittered_copies: Annotated[int, Field(ge=0)] = 8
     photometric: Fraction = 0.3
 
@@ -122,6 +124,7 @@ class Recipe:
     """Training of a region classifier with shared computation.
 
     Attributes:
+        batch: images a step, all of one size and mostly of one orientation. The rate is that of a batch.
         hard_regions: of an image's regions, that many of highest loss are trained (online hard example mining).
         multibox: if the network has a MultiBox head.
     """
@@ -133,6 +136,7 @@ class Recipe:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     multibox: SharedMultiBoxConfig = field(default_factory=SharedMultiBoxConfig)
+    batch: Count = 1
     hard_regions: Count = 128
     seed: Annotated[int, Field(ge=0)] = 0
     eval_every: Count = 2000

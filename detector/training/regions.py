@@ -1,12 +1,17 @@
-"""Training of the region classifier with shared computation: one image a step, its hardest regions."""
+"""Training of the region classifier with shared computation: the hardest regions of every image."""
 
+import copy
 import dataclasses
+import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc import VOCDataset
@@ -19,19 +24,56 @@ from detector.multibox import SharedMultiBox
 from detector.network import RegionClassifier
 from detector.pipeline import Detector, first_with_multibox
 from detector.regions import Regions
-from detector.training.data import ProposedImages, sample_index
-from detector.training.examples import Example, make_example
+from detector.training.data import BatchOrder, ProposedImages
+from detector.training.examples import Example, common_size, make_example
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
 from detector.training.objects import BUDGETS, recall_at_budgets, relative_objects, set_priors
+from detector.training.parts import Part, mosaic, random_part
 from detector.training.recipes import Recipe
-from detector.training.targets import hardest, match_regions, region_losses
+from detector.training.targets import RegionTargets, hardest, match_regions, region_losses
 from detector.weights import Model, save_model
 from proposals import SelectiveSearch
-from proposals.multibox.loss import multibox_loss
+from proposals.multibox.loss import MultiBoxObjects, MultiBoxTargets, multibox_loss, multibox_targets
+from proposals.multibox.network import MultiBoxHead, MultiBoxPredictions
 
 
-class RegionTask(Task[Example]):
+@dataclass(frozen=True)
+class RegionBatch:
+    """The images of a step, and what their regions should be predicted as.
+
+    Attributes:
+        images: (B, 3, h, w) uint8 RGB.
+        regions: of all images, one after the other; targets: theirs.
+        counts: regions of each image.
+        multibox: what a MultiBox head should predict; None: there is none, or it depends on what it does predict.
+        objects: of each image, for such a head.
+    """
+
+    images: Tensor
+    regions: Regions
+    targets: RegionTargets
+    counts: tuple[int, ...]
+    multibox: MultiBoxTargets | None
+    objects: tuple[MultiBoxObjects, ...]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "RegionBatch":
+        """The same with every tensor that the network needs changed, such as moved to a device."""
+        return RegionBatch(
+            change(self.images),
+            Regions(change(self.regions.boxes), change(self.regions.image_index)),
+            RegionTargets(change(self.targets.labels), change(self.targets.offsets)),
+            self.counts,
+            None if self.multibox is None else self.multibox.map(change),
+            self.objects,
+        )
+
+    def pin_memory(self) -> "RegionBatch":
+        """The same where a GPU can fetch it by itself."""
+        return self.map(Tensor.pin_memory)
+
+
+class RegionTask(Task[RegionBatch]):
     """Trains a region classifier.
 
     Args:
@@ -42,6 +84,7 @@ class RegionTask(Task[Example]):
 
     network: RegionClassifier
     head = ("multibox",)
+    workers = True
 
     def __init__(
         self, recipe: Recipe, data: ProposedImages[Any], held_back: ProposedImages[Any], others: int = 0
@@ -59,46 +102,99 @@ class RegionTask(Task[Example]):
 
     def prepare(self) -> None:
         self.data.fill()
+        _ = self._order, self._head  # before other processes make examples with them
 
-    def example(self, step: int) -> Example:
-        return self.example_of(sample_index(self.recipe.seed, step, len(self.data)), step)
+    def example(self, step: int) -> RegionBatch:
+        examples = self.examples(step)
+        matched = [match_regions(e.regions, e.objects, e.labels, e.difficult) for e in examples]
+        objects = tuple(relative_objects(e.objects, e.difficult, *e.size) for e in examples)
+        multibox = None
+        if self._head is not None and self.recipe.multibox.loss.matching == "priors":
+            multibox = multibox_targets(self._head, objects, self.recipe.multibox.loss)
+        return RegionBatch(
+            torch.stack([e.image.permute(1, 2, 0) for e in examples]).permute(0, 3, 1, 2),
+            Regions.of_images([e.regions for e in examples]),
+            RegionTargets(torch.cat([m.labels for m in matched]), torch.cat([m.offsets for m in matched])),
+            tuple(len(e.regions) for e in examples),
+            multibox,
+            objects,
+        )
 
-    def example_of(self, index: int, step: int) -> Example:
-        """The example that a step makes of an image."""
-        seed = self.recipe.seed
+    def examples(self, step: int) -> list[Example]:
+        """The images of a step, all of one size. All that is random comes from (seed, step), so a resumed run sees what
+        an uninterrupted one would have seen."""
+        seed, batch, augmentation = self.recipe.seed, self.recipe.batch, self.recipe.augmentation
+        generators = [np.random.default_rng((seed, step * batch + place, 1)) for place in range(batch)]
+        parts = [self._part(index, rng) for index, rng in zip(self._order[step], generators, strict=True)]
+        scale = float(np.exp(generators[0].uniform(*np.log(augmentation.scale))))
+        size = common_size([part.size for part in parts], self.recipe.model.input, scale)
+        return [make_example(part, size, augmentation, rng) for part, rng in zip(parts, generators, strict=True)]
+
+    def _part(self, index: int, rng: np.random.Generator) -> Part:
+        """What is shown of an image, perhaps with three others."""
+        augmentation, parts = self.recipe.augmentation, self.recipe.augmentation.parts
+        image = self.read(index)
+        if augmentation.mosaic > 0 and rng.random() < augmentation.mosaic:
+            others = [self.read(int(other)) for other in rng.integers(0, len(self.data), 3)]
+            return mosaic([image, *others], parts.overlap, rng)
+        return image.cut(random_part(*image.size, parts, rng), parts.overlap) if parts.probability > 0 else image
+
+    def read(self, index: int) -> Part:
+        """All of an image.
+
+        Raises:
+            InputError: it cannot be read.
+        """
         image, proposals, annotations = self.data[index]
-        inputs, augmentation = self.recipe.model.input, self.recipe.augmentation
-        return make_example(image.pixels, proposals.boxes, annotations, inputs, augmentation, seed, step)
+        return Part(image.pixels, proposals.boxes, annotations)
 
-    def backward(self, model: nn.Module, example: Example, autocast: AbstractContextManager[None]) -> dict[str, float]:
+    @functools.cached_property
+    def _order(self) -> BatchOrder:
+        wide = [True] * len(self.data)
+        if self.recipe.batch > 1:
+            sizes = (self.data.dataset[index].annotations.image_size for index in range(len(self.data)))
+            wide = [width >= height for width, height in sizes]
+        return BatchOrder(self.recipe.seed, wide, self.recipe.batch)
+
+    @functools.cached_property
+    def _head(self) -> MultiBoxHead | None:
+        """A copy of the MultiBox head that is matched with on the CPU: its priors stay as they are."""
+        return None if self.network.multibox is None else copy.deepcopy(self.network.multibox).cpu()
+
+    def backward(
+        self, model: nn.Module, example: RegionBatch, autocast: AbstractContextManager[None]
+    ) -> dict[str, Tensor]:
         count = self.recipe.hard_regions
         device = self.network.mean.device
-        regions = Regions.of_images([example.regions.to(device)])
-        targets = match_regions(
-            regions.boxes, example.objects.to(device), example.labels.to(device), example.difficult.to(device)
-        )
+        batch = example.map(lambda tensor: tensor.to(device, non_blocking=True))
+        regions, targets = batch.regions, batch.targets
         with autocast:
-            features = self.network.features(example.image[None].to(device))
+            features = self.network.features(batch.images)
             maps = self.network.vote_maps(features)
             with torch.no_grad():  # score every region, train only the hardest
                 losses = region_losses(self.network.classify(maps, regions), targets)
-            chosen = hardest(losses.total, regions, count)
+            chosen = hardest(losses.total, batch.counts, count)
             predictions = self.network.classify(maps, regions[chosen])
         losses = region_losses(predictions, targets[chosen])
-        classification, offsets = losses.classification.sum() / count, losses.offsets.sum() / count
+        number = count * len(batch.images)
+        classification, offsets = losses.classification.sum() / number, losses.offsets.sum() / number
         loss = classification + offsets
-        numbers = {"classes": classification.item(), "offsets": offsets.item()}
+        numbers = {"classes": classification.detach(), "offsets": offsets.detach()}
         if self.network.multibox is not None:
             config = self.recipe.multibox
-            height, width = example.image.shape[1:]
-            truth = relative_objects(example.objects.to(device), example.difficult.to(device), width, height)
             with autocast:
                 found = self.network.multibox(features if config.trunk else features.detach())
-            proposed = multibox_loss(self.network.multibox, found, [truth], config.loss)
+            wanted = batch.multibox
+            if wanted is None:
+                assert self._head is not None
+                on_cpu = MultiBoxPredictions(found.offsets.detach().cpu(), found.logits.detach().cpu())
+                wanted = multibox_targets(self._head, batch.objects, config.loss, on_cpu)
+                wanted = wanted.map(lambda tensor: tensor.to(device))
+            proposed = multibox_loss(self.network.multibox, found, wanted, config.loss)
             loss = loss + config.weight * proposed.total
-            numbers |= {"boxes": proposed.boxes.item(), "confidences": proposed.confidences.item()}
+            numbers |= {"boxes": proposed.boxes.detach(), "confidences": proposed.confidences.detach()}
         loss.backward()
-        return {"loss": loss.item(), **numbers}
+        return {"loss": loss.detach(), **numbers}
 
     def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Evaluates on the first held-back images, after the last step on all; writes the calibrated model."""
@@ -134,9 +230,7 @@ def evaluate_proposed(detector: Detector, images: ProposedImages[Any], count: in
     return voc_average_precision(*detect_proposed(detector, images, count))
 
 
-def detect_proposed(
-    detector: Detector, images: ProposedImages[Any], count: int
-) -> tuple[GroundTruth, DetectionTable]:
+def detect_proposed(detector: Detector, images: ProposedImages[Any], count: int) -> tuple[GroundTruth, DetectionTable]:
     """The objects of the first `count` images, and what is detected there among the cached proposals."""
     truth, found = [], []
     for index in range(count):

@@ -13,7 +13,13 @@ from detector.training.regions import RegionTask
 
 
 def make_loop(
-    recipe: AnyRecipe, root: Path, out: Path, init: Path | None, cache: Path, device: str = "auto"
+    recipe: AnyRecipe,
+    root: Path,
+    out: Path,
+    init: Path | None,
+    cache: Path,
+    device: str = "auto",
+    workers: int | None = None,
 ) -> TrainingLoop[Any]:
     """The training that a recipe describes; its `run` starts it, or goes on where it stopped.
 
@@ -22,11 +28,12 @@ def make_loop(
         out: folder for checkpoints, logs and the model.
         init: weights to start a new run from.
         cache: folder of cached proposals.
+        workers: processes that prepare examples (`TrainingLoop`).
 
     Raises:
         InputError: data, weights or checkpoint cannot be used.
     """
-    return TrainingLoop(_task(recipe, root, cache), out, init, device)
+    return TrainingLoop(_task(recipe, root, cache), out, init, device, workers)
 
 
 def _task(recipe: AnyRecipe, root: Path, cache: Path) -> Task[Any]:

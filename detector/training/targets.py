@@ -1,5 +1,6 @@
 """What each region should be predicted as, and the loss on the regions that are hardest."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,6 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from detector.network import RegionPredictions
-from detector.regions import Regions
 from proposals.boxes import encode_offsets
 
 FOREGROUND_IOU = 0.5
@@ -66,10 +66,15 @@ def region_losses(predictions: RegionPredictions, targets: RegionTargets) -> Reg
     return RegionLosses(classification, torch.where(targets.labels > 0, moved, 0.0))
 
 
-def hardest(losses: Tensor, regions: Regions, count: int) -> Tensor:
-    """Indices of the `count` regions of highest loss in each image (online hard example mining, Shrivastava 2016)."""
-    chosen = []
-    for image in range(int(regions.image_index.max()) + 1):
-        own = (regions.image_index == image).nonzero().squeeze(1)
-        chosen.append(own[losses[own].topk(min(count, len(own))).indices])
+def hardest(losses: Tensor, counts: Sequence[int], number: int) -> Tensor:
+    """Indices of the `number` regions of highest loss in each image (online hard example mining, Shrivastava 2016).
+
+    Args:
+        losses: (R,) of the regions of all images, one image after the other.
+        counts: regions of each image.
+    """
+    chosen, first = [], 0
+    for own in losses.split(list(counts)):
+        chosen.append(own.topk(min(number, len(own))).indices + first)
+        first += len(own)
     return torch.cat(chosen)

@@ -1,14 +1,14 @@
 """MultiBox's loss (Erhan et al., equations 1 to 4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_iou
+from torch.nn.utils.rnn import pad_sequence
 
-from proposals.boxes import encode_offsets
+from proposals.boxes import box_iou, encode_offsets
 from proposals.multibox.config import MultiBoxLossConfig
 from proposals.multibox.matching import match_objects
 from proposals.multibox.network import MultiBoxHead, MultiBoxPredictions
@@ -41,35 +41,88 @@ class MultiBoxLoss:
     total: Tensor
 
 
-def multibox_loss(
+@dataclass(frozen=True)
+class MultiBoxTargets:
+    """What the predictions for B images should be.
+
+    Attributes:
+        image, prior: (M,) int64, the predictions that were given an object.
+        offsets: (M, 4) float32 that lead from those priors to their objects.
+        difficult: (B, D, 4) boxes of difficult objects in parts of the images' sides; images that have fewer are filled
+            up with boxes without area.
+        counts: number of the other objects of each image.
+    """
+
+    image: Tensor
+    prior: Tensor
+    offsets: Tensor
+    difficult: Tensor
+    counts: tuple[int, ...]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "MultiBoxTargets":
+        """The same with every tensor changed, such as moved to a device."""
+        image, prior, offsets, difficult = map(change, (self.image, self.prior, self.offsets, self.difficult))
+        return MultiBoxTargets(image, prior, offsets, difficult, self.counts)
+
+
+def multibox_targets(
     head: MultiBoxHead,
-    predictions: MultiBoxPredictions,
     objects: Sequence[MultiBoxObjects],
     config: MultiBoxLossConfig,
-) -> MultiBoxLoss:
-    """F = alpha * F_match + F_conf for a batch of images."""
-    match_losses, confidence_losses, count = [], [], 0
-    for offsets, logits, truth in zip(predictions.offsets, predictions.logits, objects, strict=True):
+    predictions: MultiBoxPredictions | None = None,
+) -> MultiBoxTargets:
+    """Matches the objects of images with priors. The matching runs on the CPU: give all on it.
+
+    Args:
+        predictions: for these images, which a configuration with matching "predictions" needs.
+
+    Raises:
+        ValueError: it needs them, and there are none.
+    """
+    if config.matching == "predictions" and predictions is None:
+        raise ValueError("matching by predictions needs predictions")
+    images, priors, offsets, counts = [], [], [], []
+    for index, truth in enumerate(objects):
         clear = truth.boxes[~truth.difficult]
-        count += len(clear)
         wanted = target_offsets(head, clear)  # (K, G, 4)
-        if config.matching == "priors":
+        if config.matching == "priors" or predictions is None:
             costs = 0.5 * wanted.square().sum(dim=2)
         else:  # what the loss would become: -log c + log(1 - c) is the negative logit
-            distance = 0.5 * (offsets.detach()[:, None] - wanted).square().sum(dim=2)
-            costs = config.alpha * distance - logits.detach()[:, None]
-        priors, matched = match_objects(costs)
-        match_losses.append(0.5 * (offsets[priors] - wanted[priors, matched]).square().sum())
-        positive = torch.zeros_like(logits, dtype=torch.bool)
-        positive[priors] = True
-        negative = ~positive & ~_on_difficult(head.boxes(offsets.detach()[None])[0], truth)
-        losses = F.binary_cross_entropy_with_logits(logits, positive.to(logits), reduction="none")
-        wrong = losses[negative]
-        if config.negatives is not None:
-            wrong = wrong.topk(min(len(wrong), config.negatives * max(1, len(clear)))).values
-        confidence_losses.append(losses[positive].sum() + wrong.sum())
-    boxes_loss = torch.stack(match_losses).sum() / max(1, count)
-    confidence_loss = torch.stack(confidence_losses).sum() / max(1, count)
+            found, logits = predictions.offsets[index].detach(), predictions.logits[index].detach()
+            costs = config.alpha * 0.5 * (found[:, None] - wanted).square().sum(dim=2) - logits[:, None]
+        chosen, matched = match_objects(costs)
+        images.append(torch.full_like(chosen, index))
+        priors.append(chosen)
+        offsets.append(wanted[chosen, matched])
+        counts.append(len(clear))
+    difficult = [truth.boxes[truth.difficult] for truth in objects]
+    return MultiBoxTargets(
+        torch.cat(images),
+        torch.cat(priors),
+        torch.cat(offsets),
+        pad_sequence(difficult, batch_first=True),
+        tuple(counts),
+    )
+
+
+def multibox_loss(
+    head: MultiBoxHead, predictions: MultiBoxPredictions, targets: MultiBoxTargets, config: MultiBoxLossConfig
+) -> MultiBoxLoss:
+    """F = alpha * F_match + F_conf for a batch of images; nothing in it waits for a GPU."""
+    logits, where = predictions.logits, (targets.image, targets.prior)
+    moved = predictions.offsets[where] - targets.offsets
+    positive = torch.zeros_like(logits).index_put(where, torch.ones_like(moved[:, 0], dtype=logits.dtype))
+    negative = (1 - positive) * ~_on_difficult(head.boxes(predictions.offsets.detach()), targets.difficult)
+    losses = F.binary_cross_entropy_with_logits(logits, positive, reduction="none")
+    wrong = losses * negative
+    if config.negatives is not None:
+        numbers = (min(wrong.shape[1], config.negatives * max(1, count)) for count in targets.counts)
+        hard = torch.cat([row.topk(number).values for row, number in zip(wrong, numbers, strict=True)])
+    else:
+        hard = wrong
+    count = max(1, sum(targets.counts))
+    boxes_loss = 0.5 * moved.square().sum() / count
+    confidence_loss = ((losses * positive).sum() + hard.sum()) / count
     return MultiBoxLoss(boxes_loss, confidence_loss, config.alpha * boxes_loss + confidence_loss)
 
 
@@ -83,8 +136,6 @@ def target_offsets(head: MultiBoxHead, objects: Tensor) -> Tensor:
     return encode_offsets(first.reshape(-1, 4), second.reshape(-1, 4)).view(shape)
 
 
-def _on_difficult(predicted: Tensor, objects: MultiBoxObjects) -> Tensor:
-    """(K,) bool: boxes that lie on a difficult object (IoU 0.5): they are neither right nor wrong."""
-    if not objects.difficult.any():
-        return torch.zeros(len(predicted), dtype=torch.bool, device=predicted.device)
-    return (box_iou(predicted, objects.boxes[objects.difficult]) > 0.5).any(dim=1)
+def _on_difficult(predicted: Tensor, difficult: Tensor) -> Tensor:
+    """(B, K) bool: boxes (B, K, 4) that lie on a difficult object (B, D, 4), by IoU 0.5: neither right nor wrong."""
+    return (box_iou(predicted, difficult) > 0.5).any(dim=-1)

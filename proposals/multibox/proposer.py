@@ -16,7 +16,7 @@ SOURCE = "multibox"
 
 
 def to_proposals(boxes: Tensor, logits: Tensor, image_size: tuple[int, int], nms_iou: float, limit: int) -> Proposals:
-    """The most confident boxes of one image.
+    """The most confident boxes of one image, found on the CPU: how many remain is not known before.
 
     Args:
         boxes: (K, 4), xyxy in parts of the image's sides.
@@ -26,13 +26,14 @@ def to_proposals(boxes: Tensor, logits: Tensor, image_size: tuple[int, int], nms
         limit: number of boxes.
     """
     width, height = image_size
+    boxes, logits = boxes.cpu(), logits.cpu()
     sides = boxes.new_tensor((width, height, width, height))
     boxes = torch.minimum((boxes.float() * sides).clamp(min=0), sides)
     scores = logits.float().sigmoid()
     solid = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(dim=1)
     boxes, scores = boxes[solid], scores[solid]
     keep = torchvision_operators().nms(boxes, scores, nms_iou)[:limit]
-    found, ranked = boxes[keep].cpu().numpy(), scores[keep].cpu().numpy()
+    found, ranked = boxes[keep].numpy(), scores[keep].numpy()
     return Proposals(found, ranked, np.zeros(len(found), np.int16), (SOURCE,), image_size)
 
 

@@ -59,7 +59,8 @@ class Runs:
     """Starts runs, each with what is given here, in the working directory."""
 
     def __init__(self) -> None:
-        self.detector, self.told = RuleDetector(), Told()
+        self.detector: Any = RuleDetector()
+        self.told = Told()
 
     def __call__(
         self,
@@ -68,12 +69,16 @@ class Runs:
         step: int = 1,
         files: ResultFiles | None = None,
         out: str | None = "out",
+        batch: int = 1,
+        workers: int = 1,
         **choices: bool,
     ) -> int:
         self.told = Told()
         media = [one for one in find_media(arguments) if not isinstance(one, InputError)]
         place = RunPlace.choose(None if out is None else Path(out), files or ResultFiles(), media, **choices)
-        run = DetectionRun(self.detector, selection or Selection(), place, self.told, frame_step=step)
+        run = DetectionRun(
+            self.detector, selection or Selection(), place, self.told, frame_step=step, batch=batch, workers=workers
+        )
         return run(media)
 
 

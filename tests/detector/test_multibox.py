@@ -119,6 +119,10 @@ def test_both_is_multibox_and_selective_search_with_doubled_superpixels(model: M
     names = {found.source_names[i] for i in found.sources}
     assert "multibox" in names
     assert len(names) > 1
+    few = replace(model, config=replace(model.config, union_boxes=15))
+    detector = Detector(few, "cpu", source="both")
+    limited = detector.propose(image, detector.look(image))
+    assert np.array_equal(limited.boxes, found.boxes[:15])
 
 
 def test_the_source_of_the_model_unless_another_is_asked_for(model: Model):

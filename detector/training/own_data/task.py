@@ -14,10 +14,10 @@ from detector.evaluation.calibration import fit_calibration
 from detector.evaluation.voc import VOCResult
 from detector.network import RegionClassifier
 from detector.pipeline import Detector
-from detector.training.data import ProposedImages, sample_index
-from detector.training.examples import Example
+from detector.training.data import ProposedImages
 from detector.training.own_data.split import PhotoSet
 from detector.training.own_data.transfer import match_classes, transfer_weights
+from detector.training.parts import Part
 from detector.training.recipes import Recipe
 from detector.training.regions import RegionTask, evaluate_proposed
 from detector.weights import Model, save_model
@@ -42,6 +42,8 @@ class OwnDataTask(RegionTask):
         data, held_back: photos whose proposals are in the cache.
     """
 
+    workers = False  # photos that fail are remembered
+
     def __init__(
         self, recipe: Recipe, start: Model, data: ProposedImages[PhotoSet], held_back: ProposedImages[PhotoSet]
     ) -> None:
@@ -65,14 +67,14 @@ class OwnDataTask(RegionTask):
     def prepare(self) -> None:
         """Nothing: the proposals were made before the plan."""
 
-    def example(self, step: int) -> Example:
-        """Of the step's photo, or if that cannot be read of the next that can."""
-        for place in range(step, step + len(self.data)):
-            index = sample_index(self.recipe.seed, place, len(self.data))
+    def read(self, index: int) -> Part:
+        """A photo, or if it cannot be read the next that can."""
+        for place in range(index, index + len(self.data)):
+            place %= len(self.data)
             try:
-                return self.example_of(index, step)
+                return super().read(place)
             except InputError as error:
-                path = self.data.dataset.image_path(index)
+                path = self.data.dataset.image_path(place)
                 if path not in self.failed:
                     log.warning("%s; another photo takes its place", error)
                 self.failed[path] = str(error)

@@ -5,7 +5,8 @@ import torch
 
 from detector.config import InputConfig
 from detector.data.annotations import Annotations
-from detector.training.examples import cut_part, cut_proposals, make_example, random_part
+from detector.training.examples import common_size, make_example
+from detector.training.parts import Part, cut_part, cut_proposals, mosaic, random_part
 from detector.training.recipes import AugmentationConfig, PartConfig
 
 
@@ -62,8 +63,11 @@ def test_proposals_go_with_the_part():
     augmentation = AugmentationConfig(scale=(1.0, 1.0), parts=PartConfig(1.0, (0.3, 0.8)), photometric=0.0)
     inputs = InputConfig(short_side=128)
     parts = 0
-    for step in range(40):
-        example = make_example(pixels, proposals, annotations((10.0, 10.0, 40.0, 50.0)), inputs, augmentation, 0, step)
+    whole = Part(pixels, proposals, annotations((10.0, 10.0, 40.0, 50.0)))
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        part = whole.cut(random_part(100, 80, augmentation.parts, rng), augmentation.parts.overlap)
+        example = make_example(part, common_size([part.size], inputs, 1.0), augmentation, rng)
         height, width = example.image.shape[1:]
         assert (example.regions >= 0).all()
         assert (example.regions <= torch.tensor([width, height, width, height]) + 1e-3).all()
@@ -77,3 +81,28 @@ def test_proposals_go_with_the_part():
             same = (example.regions - example.objects[0]).abs().max(dim=1).values < 1e-3
             assert same.sum() >= 2  # the proposal and the object itself
     assert parts > 15
+
+
+def test_four_images_put_together():
+    """Each image's square is where its box says, none is stretched, and the proposals go with it."""
+    images = []
+    for value in (60, 120, 180, 240):
+        pixels = np.zeros((80, 100, 3), np.uint8)
+        pixels[20:60, 30:70] = value
+        proposals = np.tile(np.array([[30, 20, 70, 60]], np.float32), (40, 1))
+        images.append(Part(pixels, proposals, annotations((30.0, 20.0, 70.0, 60.0))))
+    seen = 0
+    for seed in range(30):
+        together = mosaic(images, 0.5, np.random.default_rng(seed))
+        assert together.size == together.annotations.image_size == (100, 80)
+        for box, difficult in zip(together.annotations.boxes, together.annotations.difficult, strict=True):
+            x1, y1, x2, y2 = box.round().astype(int)
+            inside = together.pixels[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1]
+            if difficult or not inside.size:
+                continue
+            assert inside.min() > 50
+            if min(x1, y1) > 0 and 0.75 < (x2 - x1) / (y2 - y1) < 1.33:
+                seen += 1
+            same = np.abs(together.proposals - box).max(axis=1) < 1e-3
+            assert same.sum() == 1  # all 40 are the object's box
+    assert seen > 20

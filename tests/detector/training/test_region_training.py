@@ -13,12 +13,15 @@ from detector.config import ModelConfig, parse
 from detector.errors import InputError
 from detector.googlenet import Trunk
 from detector.pipeline import load_detector
-from detector.training.data import sample_index
+from detector.training.ahead import ahead
+from detector.training.data import BatchOrder, sample_index
 from detector.training.loop import TrainingLoop, learning_rate
 from detector.training.recipes import AugmentationConfig, OptimizerConfig, Recipe, SharedMultiBoxConfig
+from detector.training.regions import RegionBatch
 from detector.training.start import make_loop
 from detector.weights import load_model
 from proposals.multibox.config import MultiBoxLossConfig
+from proposals.multibox.loss import multibox_targets
 
 RECIPE = parse(
     Recipe,
@@ -95,12 +98,12 @@ def test_run_exports_a_model_that_detects(root: Path, tmp_path: Path, init: Path
 
 def test_examples_depend_on_seed_and_step_alone(root: Path, tmp_path: Path, init: Path):
     run, again = trainer(root, tmp_path / "a", init), trainer(root, tmp_path / "b", init)
-    run.task.example(0), run.task.example(2)
+    run.task.examples(0), run.task.examples(2)
     for step in (5, 1):
-        a, b = run.task.example(step), again.task.example(step)
+        a, b = run.task.examples(step)[0], again.task.examples(step)[0]
         assert torch.equal(a.image, b.image)
         assert torch.equal(a.regions, b.regions)
-    assert not torch.equal(run.task.example(1).image[:, :20, :20], run.task.example(9).image[:, :20, :20])
+    assert not torch.equal(run.task.examples(1)[0].image[:, :20, :20], run.task.examples(9)[0].image[:, :20, :20])
 
 
 def test_every_epoch_visits_every_image(root: Path, tmp_path: Path, init: Path):
@@ -115,7 +118,7 @@ def test_objects_and_pixels_move_together(root: Path, tmp_path: Path, init: Path
     run = trainer(root, tmp_path / "run", init, varied)
     seen = 0
     for step in range(40):
-        example = run.task.example(step)
+        (example,) = run.task.examples(step)
         for box, label in zip(example.objects.round().int().tolist(), example.labels.tolist(), strict=True):
             inside = example.image[:, box[1] + 3 : box[3] - 3, box[0] + 3 : box[2] - 3].float().mean(dim=(1, 2))
             assert inside[0 if label == 5 else 2] > 2 * inside[2 if label == 5 else 0]
@@ -175,3 +178,100 @@ def test_a_region_classifier_with_multibox_detects_with_it(root: Path, tmp_path:
     # a run that starts from this model keeps its priors, as it keeps the weights that were learned with them
     again = trainer(root, tmp_path / "again", path, dataclasses.replace(with_multibox(False), seed=5))
     torch.testing.assert_close(again.network.multibox.priors, load_model(path).network.multibox.priors)
+
+
+BATCH = dataclasses.replace(with_multibox(False), batch=3)
+
+
+def test_a_batch_has_the_mean_gradient_of_its_images(root: Path, tmp_path: Path, init: Path):
+    recipe = dataclasses.replace(BATCH, optimizer=dataclasses.replace(BATCH.optimizer, gradient_clip=1e9))
+    run = trainer(root, tmp_path / "run", init, recipe)
+    run.dtype = torch.float32
+    batch = run.task.example(0)
+    before = {name: parameter.clone() for name, parameter in run.network.named_parameters()}
+
+    def gradients(example) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            for name, parameter in run.network.named_parameters():
+                parameter.copy_(before[name])
+        run.train_step(example)
+        return {n: p.grad.clone() for n, p in run.network.named_parameters() if p.grad is not None}
+
+    together = gradients(batch)
+    singles = []
+    for place in range(3):
+        own = batch.regions.image_index == place
+        regions = dataclasses.replace(batch.regions[own], image_index=torch.zeros(int(own.sum()), dtype=torch.long))
+        head = run.task.network.multibox
+        matched = multibox_targets(head, [batch.objects[place]], recipe.multibox.loss)
+        one = RegionBatch(
+            batch.images[place : place + 1],
+            regions,
+            batch.targets[own],
+            (batch.counts[place],),
+            matched,
+            (batch.objects[place],),
+        )
+        singles.append(gradients(one))
+    for name, gradient in together.items():
+        if not name.startswith("multibox"):  # whose loss counts objects, not images
+            expected = sum(single[name] for single in singles) / 3
+            assert (gradient - expected).norm() <= 1e-3 * expected.norm() + 1e-9, name
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_processes_make_the_same_examples_in_the_same_order(root: Path, tmp_path: Path, init: Path, workers: int):
+    varied = dataclasses.replace(BATCH, augmentation=AugmentationConfig(scale=(0.7, 1.5), mosaic=0.5))
+    run = trainer(root, tmp_path / "run", init, varied)
+    run.task.prepare()
+    with ahead(run.task.example, range(3, 9), workers) as found:
+        for step, example in zip(range(3, 9), found, strict=True):
+            expected = run.task.example(step)
+            assert torch.equal(example.images, expected.images)
+            assert torch.equal(example.regions.boxes, expected.regions.boxes)
+            assert torch.equal(example.targets.offsets, expected.targets.offsets)
+            assert torch.equal(example.multibox.offsets, expected.multibox.offsets)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_cannot_be_read_ends_the_training_in_its_turn(
+    root: Path, tmp_path: Path, init: Path, workers: int
+):
+    run = make_loop(BATCH, root, tmp_path / "run", init, root / "proposals", "cpu", workers)
+    run.task.prepare()
+    for image in (root / "JPEGImages").iterdir():
+        image.write_bytes(b"no photo")
+    with pytest.raises(InputError, match=r"^[^\n]*JPEGImages/\w\.jpg[^\n]*$"):
+        run.run()
+    assert run.saved_step == 0
+
+
+def test_a_run_with_processes_ends_like_one_without(root: Path, tmp_path: Path, init: Path):
+    runs = [make_loop(BATCH, root, tmp_path / f"{n}", init, root / "proposals", "cpu", n) for n in (0, 2)]
+    for run in runs:
+        run.run()
+    for name, expected in runs[0].network.state_dict().items():
+        torch.testing.assert_close(runs[1].network.state_dict()[name], expected, rtol=0, atol=0)
+
+
+def test_a_training_that_diverges_is_not_saved(root: Path, tmp_path: Path, init: Path):
+    wild = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, steps=40), checkpoint_every=40)
+    run = trainer(root, tmp_path / "run", init, wild)
+    step = run.train_step
+    run.train_step = lambda example: {**step(example), **({"loss": float("nan")} if run.step == 3 else {})}
+    with pytest.raises(InputError, match="step 3: the loss is nan; lower the rate or look at the data"):
+        run.run()
+    assert not run.checkpoint.exists()
+
+
+def test_batches_of_one_orientation_visit_every_image():
+    wide = np.random.default_rng(0).random(50) < 0.7
+    order = BatchOrder(3, wide, 4)
+    steps = -(-int(wide.sum()) // 4) + -(-int((~wide).sum()) // 4)
+    for epoch in range(2):
+        batches = [order[epoch * steps + step] for step in range(steps)]
+        assert {index for batch in batches for index in batch} == set(range(50))
+        assert all(len(batch) == 4 and len({bool(wide[index]) for index in batch}) == 1 for batch in batches)
+    assert [order[step] for step in range(steps)] != [order[steps + step] for step in range(steps)]
+    one = BatchOrder(3, wide, 1)
+    assert [one[step] for step in range(70)] == [[sample_index(3, step, 50)] for step in range(70)]

@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from detector.network import RegionPredictions
-from detector.regions import Regions
 from detector.training.targets import IGNORED, RegionTargets, hardest, match_regions, region_losses
 
 OBJECTS = torch.tensor([[0.0, 0, 10, 10], [20, 0, 40, 10], [100, 100, 150, 150]])
@@ -47,7 +46,6 @@ def test_losses_by_hand():
 
 
 def test_hardest_takes_the_highest_losses_of_each_image():
-    regions = Regions(torch.zeros(6, 4), torch.tensor([0, 0, 0, 1, 1, 1]))
-    chosen = hardest(torch.tensor([1.0, 9, 2, 20, 30, 10]), regions, count=2)
+    chosen = hardest(torch.tensor([1.0, 9, 2, 20, 30, 10]), (3, 3), 2)
     assert sorted(chosen.tolist()) == [1, 2, 3, 4]
-    assert len(hardest(torch.ones(6), regions, count=10)) == 6
+    assert len(hardest(torch.ones(6), (2, 0, 4), 10)) == 6

@@ -7,7 +7,7 @@ import torch
 
 from proposals.boxes import encode_offsets
 from proposals.multibox.config import MultiBoxConfig, MultiBoxLossConfig
-from proposals.multibox.loss import MultiBoxObjects, multibox_loss
+from proposals.multibox.loss import MultiBoxLoss, MultiBoxObjects, multibox_loss, multibox_targets
 from proposals.multibox.network import MultiBoxHead, MultiBoxPredictions
 
 PRIORS = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0], [0.2, 0.2, 0.8, 0.8]])
@@ -28,6 +28,12 @@ def objects(*boxes: tuple[float, ...], difficult: tuple[bool, ...] | None = None
     return MultiBoxObjects(torch.tensor(boxes).view(-1, 4), flags)
 
 
+def loss(
+    head: MultiBoxHead, found: MultiBoxPredictions, truth: list[MultiBoxObjects], config: MultiBoxLossConfig
+) -> MultiBoxLoss:
+    return multibox_loss(head, found, multibox_targets(head, truth, config, found), config)
+
+
 def softplus(x: float) -> float:
     return math.log1p(math.exp(x))
 
@@ -37,9 +43,7 @@ def test_by_hand():
     offsets = torch.zeros(1, 3, 4)
     offsets[0, 1] = torch.tensor([0.0, 0.0, 0.1, 0.0])
     logits = [[1.0, 2.0, -1.0]]
-    found = multibox_loss(
-        head(), predictions(offsets, logits), [objects((0.5, 0.5, 1.0, 1.0))], MultiBoxLossConfig(alpha=0.3)
-    )
+    found = loss(head(), predictions(offsets, logits), [objects((0.5, 0.5, 1.0, 1.0))], MultiBoxLossConfig(alpha=0.3))
     confidences = softplus(-2.0) + softplus(1.0) + softplus(-1.0)  # -log c of the match, -log(1 - c) of the others
     assert found.boxes.item() == pytest.approx(0.5 * 0.1**2)
     assert found.confidences.item() == pytest.approx(confidences)
@@ -52,10 +56,9 @@ def test_a_batch_is_divided_by_its_objects():
     logits = [[0.3, -0.2, 0.9]]
     config = MultiBoxLossConfig()
     parts = [
-        multibox_loss(head(), predictions(torch.full((1, 3, 4), 0.02), logits), [truth], config)
-        for truth in (two, one, none)
+        loss(head(), predictions(torch.full((1, 3, 4), 0.02), logits), [truth], config) for truth in (two, one, none)
     ]
-    together = multibox_loss(head(), predictions(torch.full((3, 3, 4), 0.02), logits * 3), [two, one, none], config)
+    together = loss(head(), predictions(torch.full((3, 3, 4), 0.02), logits * 3), [two, one, none], config)
     expected = sum(part.total.item() * count for part, count in zip(parts, (2, 1, 1), strict=True)) / 3
     assert together.total.item() == pytest.approx(expected)
 
@@ -67,7 +70,7 @@ def test_what_is_matched(matching: str):
     offsets = torch.zeros(1, 3, 4)
     offsets[0, 2] = truth.boxes[0] - PRIORS[2]
     offsets[0, 0] = 5.0
-    found = multibox_loss(
+    found = loss(
         head(),
         predictions(offsets, [[0.0] * 3]),
         [truth],
@@ -79,9 +82,7 @@ def test_what_is_matched(matching: str):
 def test_confidence_decides_between_equal_predictions():
     truth = objects((0.1, 0.1, 0.4, 0.4))
     offsets = (truth.boxes[0] - PRIORS)[None]
-    found = multibox_loss(
-        head(), predictions(offsets, [[0.0, 3.0, 0.0]]), [truth], MultiBoxLossConfig(matching="predictions")
-    )
+    found = loss(head(), predictions(offsets, [[0.0, 3.0, 0.0]]), [truth], MultiBoxLossConfig(matching="predictions"))
     assert found.confidences.item() == pytest.approx(softplus(-3.0) + 2 * math.log(2))
 
 
@@ -90,7 +91,7 @@ def test_offsets_in_units_of_the_prior():
     wanted = encode_offsets(PRIORS[:1], truth.boxes)
     off = torch.tensor([0.5, 0.0, 0.0, 0.25])
     made = head("centre_size")
-    found = multibox_loss(made, predictions((wanted + off).expand(1, 3, 4), [[0.0] * 3]), [truth], MultiBoxLossConfig())
+    found = loss(made, predictions((wanted + off).expand(1, 3, 4), [[0.0] * 3]), [truth], MultiBoxLossConfig())
     assert found.boxes.item() == pytest.approx(0.5 * (0.5**2 + 0.25**2), rel=1e-5)
     torch.testing.assert_close(made.boxes(wanted.expand(1, 3, 4))[0, 0], truth.boxes[0])
 
@@ -98,7 +99,7 @@ def test_offsets_in_units_of_the_prior():
 @pytest.mark.parametrize(("negatives", "count"), [(None, 2), (1, 1), (2, 2), (9, 2)])
 def test_only_the_hardest_negatives(negatives: int | None, count: int):
     logits = [[1.0, 0.0, -2.0]]
-    found = multibox_loss(
+    found = loss(
         head(),
         predictions(torch.zeros(1, 3, 4), logits),
         [objects((0.0, 0.0, 0.5, 0.5))],
@@ -111,7 +112,7 @@ def test_only_the_hardest_negatives(negatives: int | None, count: int):
 def test_difficult_objects_are_neutral():
     """Neither is a prior given to one, nor is the box that lies on it held to be wrong."""
     truth = objects((0.0, 0.0, 0.5, 0.5), (0.5, 0.5, 1.0, 1.0), difficult=(True, False))
-    found = multibox_loss(head(), predictions(torch.zeros(1, 3, 4), [[1.0, 0.0, -2.0]]), [truth], MultiBoxLossConfig())
+    found = loss(head(), predictions(torch.zeros(1, 3, 4), [[1.0, 0.0, -2.0]]), [truth], MultiBoxLossConfig())
     assert found.confidences.item() == pytest.approx(softplus(0.0) + softplus(-2.0))
     assert found.boxes.item() == 0
 
@@ -122,7 +123,7 @@ def test_finite_whatever_the_number_of_objects(count: int):
     truth = MultiBoxObjects(torch.cat((corners, corners + 0.3), dim=1), torch.zeros(count, dtype=torch.bool))
     offsets = torch.zeros(1, 3, 4, requires_grad=True)
     logits = torch.zeros(1, 3, requires_grad=True)
-    found = multibox_loss(head(), MultiBoxPredictions(offsets, logits), [truth], MultiBoxLossConfig())
+    found = loss(head(), MultiBoxPredictions(offsets, logits), [truth], MultiBoxLossConfig())
     found.total.backward()
     assert found.total.isfinite()
     assert logits.grad is not None
@@ -142,10 +143,10 @@ def test_gradients_are_those_of_differences(coordinates: str):
     config = MultiBoxLossConfig(alpha=0.7, negatives=1)
     doubled = [MultiBoxObjects(o.boxes.double(), o.difficult) for o in truth]
 
-    def loss(offsets: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        return multibox_loss(made, MultiBoxPredictions(offsets, logits), doubled, config).total
+    def total(offsets: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        return loss(made, MultiBoxPredictions(offsets, logits), doubled, config).total
 
-    assert torch.autograd.gradcheck(loss, (offsets, logits), atol=1e-4)
+    assert torch.autograd.gradcheck(total, (offsets, logits), atol=1e-4)
 
 
 @pytest.mark.parametrize("box", [(0.1, 0.1, 0.1, 0.2), (0.2, 0.3, 0.4, 0.1), (0.0, 0.0, math.nan, 0.2)])

@@ -1,0 +1,115 @@
+"""Many photos through a detector, several at once.
+
+Threads on the CPU read the photos and propose regions ahead of the networks, which see a batch in one pass in the
+caller's thread; threads make detections of the scores while the next batch is seen. On a GPU neither waits long for the
+other.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+from detector.images import Image
+from detector.parallel import in_order
+from detector.pipeline import Detector, Prepared
+from detector.scorers import RegionScores
+from proposals import Proposals
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+FAULTS = (ValueError, OSError, RuntimeError, MemoryError)
+"""What is wrong with one photo and leaves the others alone; torch has RuntimeError for a lack of memory."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An image of a batch after the networks.
+
+    Attributes:
+        seconds: that it took: its own, and its share of the batch's pass.
+    """
+
+    image: Image
+    proposals: Proposals
+    scores: RegionScores
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Ready:
+    prepared: Prepared
+    seconds: float
+
+
+def in_batches(
+    detector: Detector,
+    items: Iterable[_Item],
+    read: Callable[[_Item], Image],
+    finish: Callable[[_Item, Scored], _Result],
+    batch: int,
+    workers: int = 1,
+) -> Generator[_Result | Exception, None, None]:
+    """What `finish` makes of the scores of each item's image, in the order of the items.
+
+    For an item that fails there is what was raised (one of `FAULTS`), and the others go on: a batch that fails, for
+    example because it does not fit into the memory, is tried image by image.
+
+    Args:
+        items: taken as they are needed; about `batch` + 3 `workers` images are held at a time.
+        read: gives an item's image; on the threads.
+        finish: makes the result, with `Detector.suppress`; on the threads.
+        batch: how many images the networks see at once.
+        workers: threads before and after the networks; 1: none.
+    """
+
+    def prepare(item: _Item) -> tuple[_Item, _Ready | Exception]:
+        try:
+            image = read(item)
+            start = time.perf_counter()
+            prepared = detector.prepare(image)
+            return item, _Ready(prepared, time.perf_counter() - start)
+        except FAULTS as error:
+            return item, error
+
+    def conclude(entry: tuple[_Item, Scored | Exception]) -> _Result | Exception:
+        item, scored = entry
+        if isinstance(scored, Exception):
+            return scored
+        try:
+            return finish(item, scored)
+        except FAULTS as error:
+            return error
+
+    with (
+        closing(in_order(prepare, items, workers, ahead=batch)) as prepared,
+        closing(in_order(conclude, _judged(detector, prepared, batch), workers)) as results,
+    ):
+        yield from results
+
+
+def _judged(
+    detector: Detector, prepared: Iterator[tuple[_Item, _Ready | Exception]], batch: int
+) -> Iterator[tuple[_Item, Scored | Exception]]:
+    while some := list(islice(prepared, batch)):
+        scored = iter(_judge(detector, [one for _, one in some if isinstance(one, _Ready)]))
+        for item, one in some:
+            yield item, one if isinstance(one, Exception) else next(scored)
+
+
+def _judge(detector: Detector, ready: Sequence[_Ready]) -> list[Scored | Exception]:
+    start = time.perf_counter()
+    try:
+        judged = detector.judge([one.prepared for one in ready])
+    except FAULTS as error:
+        if len(ready) == 1:
+            return [error]
+        return [result for one in ready for result in _judge(detector, [one])]
+    share = (time.perf_counter() - start) / max(1, len(ready))
+    return [
+        Scored(one.prepared.image, proposals, scores, one.seconds + share)
+        for one, (proposals, scores) in zip(ready, judged, strict=True)
+    ]

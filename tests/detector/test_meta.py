@@ -1,0 +1,116 @@
+"""The networks on PyTorch's meta device, which has shapes and no numbers.
+
+An operation that needs to know a number, or whose result has as many rows as the numbers say, raises there, and would
+make a program wait for a GPU. From the images to the scores there is none; what comes after it (which scores are high
+enough, NMS, votes of boxes) depends on numbers, and is done on the CPU.
+"""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from detector.config import CropNetworkConfig, InputConfig, ModelConfig, NetworkConfig, PostprocessConfig
+from detector.devices import upload
+from detector.engines import TorchEngine
+from detector.images import Image
+from detector.network import RegionClassifier
+from detector.nms import class_nms
+from detector.postprocess import postprocess
+from detector.rcnn import CropClassifier
+from detector.regions import Regions, pool_votes
+from detector.scorers import RegionScores, SharedScorer, average_scores
+from proposals.multibox.config import MultiBoxConfig
+from proposals.multibox.network import MultiBoxHead
+
+META = torch.device("meta")
+CONFIG = ModelConfig(input=InputConfig(short_side=64), network=NetworkConfig(multibox=MultiBoxConfig(grids=(4, 1))))
+
+
+def meta(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.empty(shape, device=META, dtype=dtype)
+
+
+@pytest.fixture(scope="module")
+def network() -> RegionClassifier:
+    return RegionClassifier(20, CONFIG.network, others=3).eval().to(META)
+
+
+@pytest.mark.parametrize("inference", [True, False])
+def test_the_region_classifier(network: RegionClassifier, inference: bool):
+    regions = Regions.of_images([meta(5, 4), meta(0, 4), meta(2, 4)])
+    with torch.inference_mode(inference):
+        found = network(meta(3, 3, 96, 128, dtype=torch.uint8), regions)
+    assert found.class_logits.shape == (7, 21)
+    assert found.offsets.shape == (7, 4)
+    assert found.offsets.device == META
+    assert found.class_logits.requires_grad != inference
+
+
+def test_pooling():
+    regions = Regions.of_images([meta(6, 4), meta(1, 4)], [1, 0])
+    assert regions.image_index.device == META
+    assert pool_votes(meta(2, 8, 9, 9 * 5), regions, 16, 14.5, 3).shape == (7, 5)
+
+
+@pytest.mark.parametrize("form", ["grid", "global"])
+def test_the_multibox_head(form: str):
+    config = MultiBoxConfig(form=form, grids=(4, 2), shapes=3, channels=8)  # type: ignore[arg-type]
+    head = MultiBoxHead(16, config).to(META)
+    found = head(meta(2, 16, 6, 8))
+    assert found.logits.shape == (2, config.boxes)
+    assert head.boxes(found.offsets).shape == (2, config.boxes, 4)
+
+
+def test_the_crop_classifier():
+    network = CropClassifier(20, CropNetworkConfig()).eval().to(META)
+    found = network.features(meta(3, 3, 224, 224))
+    assert network.log_odds(found, "svm").shape == network.log_odds(found, "softmax").shape == (3, 20)
+    assert network.offsets(found).shape == (3, 20, 4)
+
+
+def test_from_the_images_of_a_batch_to_the_scores_of_its_regions():
+    """All that `Detector.judge` does before it fetches the scores."""
+    network = RegionClassifier(20, CONFIG.network).eval().to(META)
+    nn.Module.requires_grad_(network, False)
+    scorer = SharedScorer(network, CONFIG, TorchEngine(network, torch.bfloat16))
+    images = [Image(np.zeros((h, w, 3), np.uint8), "black") for w, h in ((90, 60), (60, 90), (96, 64))]
+    views = scorer.look(images, [scorer.prepare(image) for image in images])
+    assert [view.maps.votes.shape[:3] for view in views] == [(1, 4, 6), (1, 6, 4), (1, 4, 6)]
+    boxes = [upload(torch.rand(count, 4), META) for count in (5, 3, 0)]
+    scored = [average_scores([one, one]) for one in scorer.score(views, boxes)]
+    assert [tuple(one.scores.shape) for one in scored] == [(5, 20), (3, 20), (0, 20)]
+    assert [tuple(one.offsets.shape) for one in scored if one.offsets is not None] == [
+        (5, 20, 4),
+        (3, 20, 4),
+        (0, 20, 4),
+    ]
+    assert {one.scores.device for one in scored} == {META}
+
+
+def test_post_processing_needs_numbers():
+    """It cannot run there: this is why the scores are fetched before it."""
+    with pytest.raises((NotImplementedError, RuntimeError), match=r"nonzero|meta"):
+        postprocess(
+            RegionScores(meta(5, 2), meta(5, 1, 4)), meta(5, 4), (90, 60), ("cat", "dog"), PostprocessConfig(), 0.5
+        )
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        class_nms(meta(5, 4), meta(5), meta(5, dtype=torch.int64), 0.5).tolist()
+
+
+def test_all_on_one_gpu():
+    """On a made-up GPU, where an operation between it and the CPU, or one that needs a number, raises."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), torch.inference_mode():
+        with torch.device("cuda"):
+            network = RegionClassifier(20, CONFIG.network).eval()
+            images, boxes = torch.empty(2, 3, 96, 128), [torch.empty(5, 4), torch.empty(3, 4)]
+        features = network.features(images)
+        found = network.classify(network.vote_maps(features), Regions.of_images(boxes, [1, 0]))
+        assert (found.class_logits.shape, found.class_logits.device.type) == ((8, 21), "cuda")
+        assert network.multibox is not None
+        proposed = network.multibox(features)
+        assert network.multibox.boxes(proposed.offsets).device.type == "cuda"
+        with pytest.raises(RuntimeError, match="devices"):
+            network.classify(network.vote_maps(features), Regions.of_images([torch.empty(5, 4)]))

@@ -1,0 +1,405 @@
+"""Detection on a GPU: the same as on the CPU, in batches as one by one, and without waiting in between.
+
+All of it needs a GPU and is skipped without one; `pytest tests/gpu` runs it.
+"""
+
+import gc
+import json
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+from torch import nn
+
+from detector.batches import in_batches
+from detector.cli import main
+from detector.config import CropConfig, CropNetworkConfig, InputConfig, ModelConfig, NetworkConfig, RCNNConfig
+from detector.detections import Detections
+from detector.devices import upload
+from detector.evaluation.tracing import detect_traced
+from detector.images import Image, read_image
+from detector.network import RegionClassifier
+from detector.pipeline import Detector, load_detector
+from detector.rcnn import CropClassifier
+from detector.scorers import SharedScorer, make_scorer
+from detector.weights import Model, load_model
+from proposals import Proposals, SelectiveSearchConfig
+from proposals.multibox.config import MultiBoxConfig
+
+DEVICE = "cuda"
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+
+@pytest.fixture(autouse=True)
+def no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """float32 as the CPU computes it; by default a GPU's convolutions round float32 to 10 bits."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@contextmanager
+def waiting(mode: str) -> Iterator[None]:
+    """What PyTorch does within the block at an operation for which it waits for the GPU: "warn" or "error"."""
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode(mode)
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.fixture(scope="module")
+def images(photos: Path) -> list[Image]:
+    """The two photos, and parts and reflections of them: three sizes of the network's input."""
+    cat, astronaut = (read_image(photos / name) for name in ("cat.jpg", "astronaut.jpg"))
+    made = [
+        cat.pixels,
+        astronaut.pixels,
+        cat.pixels[:, ::-1],
+        cat.pixels[::-1].swapaxes(0, 1),
+        astronaut.pixels[:, ::-1],
+        cat.pixels[:, 30:],
+    ]
+    return [Image(np.ascontiguousarray(pixels), f"photo {i}") for i, pixels in enumerate(made)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model(None)
+
+
+@pytest.fixture(scope="module")
+def make(model: Model) -> Callable[[str, torch.dtype], Detector]:
+    """The default detector on a device, in a number format."""
+
+    def detector(device: str, dtype: torch.dtype) -> Detector:
+        made = load_detector(device=device)
+        made.scorers = (make_scorer(model, made.device, dtype),)
+        return made
+
+    return detector
+
+
+@pytest.fixture(scope="module")
+def expected(make: Callable[[str, torch.dtype], Detector], images: list[Image]) -> list[Detections]:
+    """What the CPU finds in float32, from 0.15."""
+    detector = make("cpu", torch.float32)
+    found = [detector.detect(image, 0.15) for image in images]
+    assert all((one.scores > 0.3).any() for one in found[:3])
+    return found
+
+
+def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    low, high = np.maximum(boxes[:, None, :2], others[:, :2]), np.minimum(boxes[:, None, 2:], others[:, 2:])
+    common = (high - low).clip(0).prod(axis=2)
+    areas = [(own[:, 2:] - own[:, :2]).prod(axis=1) for own in (boxes, others)]
+    return common / (areas[0][:, None] + areas[1] - common)
+
+
+def assert_agree(found: Sequence[Detections], expected: Sequence[Detections], iou: float, score: float) -> None:
+    """Each detection above 0.3 on one side has one on the other: of its class, about its box and its score."""
+    assert [one.image_size for one in found] == [one.image_size for one in expected]
+    for one, other in zip(found, expected, strict=True):
+        for own, others in ((one, other), (other, one)):
+            sure = own.scores > 0.3
+            same = own.labels[sure][:, None] == others.labels
+            same &= overlaps(own.boxes[sure], others.boxes) > iou
+            same &= np.abs(own.scores[sure][:, None] - others.scores) < score
+            assert same.any(axis=1).all(), f"{own.to_dict()} is not {others.to_dict()}"
+
+
+# The same detections
+
+
+def test_a_gpu_is_the_default_and_computes_in_bfloat16():
+    detector = load_detector()
+    assert detector.device.type == DEVICE
+    assert (detector.dtype == torch.bfloat16) == torch.cuda.is_bf16_supported(including_emulation=False)
+    assert all(parameter.is_cuda for parameter in detector.scorers[0].network.parameters())
+
+
+def test_bfloat16_agrees_with_the_cpu(make, images: list[Image], expected: list[Detections]):
+    detector = make(DEVICE, torch.bfloat16)
+    assert_agree([detector.detect(image, 0.15) for image in images], expected, iou=0.7, score=0.1)
+
+
+def test_float32_agrees_with_the_cpu(make, images: list[Image], expected: list[Detections]):
+    detector = make(f"{DEVICE}:0", torch.float32)
+    assert_agree([detector.detect(image, 0.15) for image in images], expected, iou=0.97, score=5e-3)
+
+
+def test_scores_of_the_same_regions_in_float32(make, images: list[Image]):
+    """Before any threshold, for every region."""
+    detectors = [make("cpu", torch.float32), make(DEVICE, torch.float32)]
+    proposals = detectors[0].propose(images[0], ())
+    scored = [detector.score(detector.look(images[0]), proposals) for detector in detectors]
+    assert scored[1].scores.device.type == "cpu"
+    assert scored[1].scores.shape == scored[0].scores.shape
+    torch.testing.assert_close(scored[1].scores, scored[0].scores, rtol=0, atol=5e-3)
+    torch.testing.assert_close(scored[1].offsets, scored[0].offsets, rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize(("dtype", "iou", "score"), [(torch.float32, 0.97, 5e-3), (torch.bfloat16, 0.7, 0.1)])
+def test_a_batch_finds_what_singles_find(make, images: list[Image], dtype: torch.dtype, iou: float, score: float):
+    detector = make(DEVICE, dtype)
+    singles = [detector.detect(image, 0.15) for image in images]
+    assert_agree(detector.detect_batch(images, 0.15), singles, iou, score)
+    assert_agree(detector.detect_batch(images[:1], 0.15), singles[:1], iou, score)
+    assert_agree(detector(images, score=0.15, batch=4), singles, iou, score)
+    assert_agree(detector(images, score=0.15), singles, iou, score)
+
+
+def test_a_stream_with_proposals_on_threads(make, images: list[Image]):
+    detector = make(DEVICE, torch.float32)
+    singles = [detector.detect(image, 0.15) for image in images]
+
+    def finish(_: int, scored) -> Detections:
+        return detector.suppress(scored.proposals, scored.scores, 0.15)
+
+    found = list(in_batches(detector, range(12), lambda i: images[i % 6], finish, 4, 3))
+    assert_agree(found, singles * 2, iou=0.97, score=5e-3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("nothing", [(300,), (300, 512, 451)], ids=["in some", "in all"])
+def test_images_without_proposals(make, images: list[Image], nothing: tuple[int, ...]):
+    """By their height; the photos are 300, 451 and 512 pixels high."""
+    detector = make(DEVICE, torch.bfloat16)
+    search = detector.proposer
+
+    class Sometimes:
+        fingerprint = "sometimes"
+
+        def __call__(self, image: np.ndarray) -> Proposals:
+            found = search(image)
+            return found.top(0) if image.shape[0] in nothing else found
+
+    detector.proposer = Sometimes()
+    found = detector.detect_batch(images, 0.15)
+    for image, one in zip(images, found, strict=True):
+        assert (len(one) == 0) == (image.height in nothing)
+
+
+def test_one_look_for_two_sources(images: list[Image]):
+    """MultiBox and Selective Search, with random weights: its boxes and the regions' scores are the CPU's."""
+    model = with_multibox()
+    first, second = (Detector(model, device, source="both") for device in ("cpu", DEVICE))
+    for detector in (first, second):
+        detector.scorers = (make_scorer(model, detector.device, torch.float32),)
+    heads = []
+    for detector in (first, second):
+        (view,) = detector.look(images[0])
+        head = detector.scorers[0].network.multibox
+        with torch.inference_mode():
+            found = head(view.maps.features)  # type: ignore[operator, union-attr, attr-defined]
+            heads.append((found.logits.cpu(), head.boxes(found.offsets).cpu()))  # type: ignore[operator, union-attr]
+    for own, other in zip(*heads, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-2, atol=1e-2)
+    detector = Detector(model, DEVICE, source="both")
+    judged = detector.judge([detector.prepare(image) for image in images])
+    for image, (proposals, scored) in zip(images, judged, strict=True):
+        assert proposals.image_size == (image.width, image.height)
+        assert {name.split("/")[0] for name in proposals.source_names} == {"multibox", "selective_search"}
+        assert scored.scores.shape == (len(proposals), 2)
+        assert scored.scores.isfinite().all()
+    assert len(Detector(model, DEVICE, source="multibox").detect_batch(images, 0.0)) == len(images)
+
+
+def with_multibox() -> Model:
+    torch.manual_seed(0)
+    head = MultiBoxConfig(grids=(4, 2, 1), shapes=3, channels=8)
+    config = ModelConfig(
+        input=InputConfig(short_side=96),
+        network=NetworkConfig(multibox=head),
+        proposals=SelectiveSearchConfig.preset("single"),
+    )
+    network = RegionClassifier(2, config.network).eval()
+    assert network.multibox is not None
+    corners = torch.rand(head.boxes, 2) * 0.5
+    network.multibox.set_priors(torch.cat((corners, corners + 0.1 + 0.4 * torch.rand(head.boxes, 2)), dim=1))
+    return Model(network, config, ("cat", "dog"), {})
+
+
+def test_crops_and_an_ensemble(images: list[Image]):
+    """A model that sees crops, alone and averaged with a shared pass: the scores are the CPU's."""
+    torch.manual_seed(1)
+    config = RCNNConfig(crops=CropConfig(size=64, context=4), network=CropNetworkConfig(box_bins=2))
+    network = CropClassifier(2, config.network).eval().requires_grad_(False)
+    nn.init.normal_(network.box_weight, std=0.01)
+    crops, shared = Model(network, config, ("cat", "dog"), {}), with_multibox()
+    proposals = Detector(shared, "cpu", source="selective_search").propose(images[0], ()).top(100)
+    for models in ((crops,), (shared, crops)):
+        scores = []
+        for device in ("cpu", DEVICE):
+            detector = Detector(models, device)
+            detector.scorers = tuple(make_scorer(one, detector.device, torch.float32) for one in models)
+            scores.append(detector.score(detector.look(images[0]), proposals))
+        torch.testing.assert_close(scores[1].scores, scores[0].scores, rtol=0, atol=5e-3)
+        assert scores[1].offsets is not None
+        assert scores[1].offsets.shape == (100, 2, 4)
+    found = Detector((shared, crops), DEVICE).detect_batch(images[:2], 0.0)
+    assert all(len(one) > 0 for one in found)
+
+
+def test_other_ways_through_a_detector(make, images: list[Image]):
+    detector = make(DEVICE, torch.float32)
+    expected = detector.detect(images[0], 0.15)
+    box = expected.boxes[:1].copy()
+    found, traces = detect_traced(detector, images[0], box, expected.labels[:1], 0.15)
+    assert_agree([found], [expected], iou=0.97, score=5e-3)
+    assert traces.region_scores[0] == pytest.approx(expected.scores[0], abs=0.2)
+    proposals = detector.propose(images[0], ())
+    assert_agree([detector.detect_proposals(images[0], proposals, 0.15)], [expected], iou=0.97, score=5e-3)
+
+
+# Nothing waits
+
+
+def test_nothing_waits_from_the_images_to_the_scores(make, images: list[Image]):
+    """PyTorch raises at every operation that would; the last lines show that it does."""
+    detector = make(DEVICE, torch.bfloat16)
+    (scorer,) = detector.scorers
+    proposals = [detector.propose(image, ()) for image in images]
+    inputs = [scorer.prepare(image) for image in images]
+
+    def run():
+        views = scorer.look(images, inputs)
+        boxes = [upload(torch.from_numpy(np.ascontiguousarray(own.boxes)), detector.device) for own in proposals]
+        return scorer.score(views, boxes)
+
+    expected = [one.scores.cpu() for one in run()]  # all that is set up once is set up
+    with waiting("error"):
+        scored = run()
+    with waiting("error"), pytest.raises(RuntimeError, match="synchronizing"):
+        scored[0].scores.cpu()
+    for one, scores in zip(scored, expected, strict=True):
+        torch.testing.assert_close(one.scores.cpu(), scores, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("source", "times"), [("selective_search", 1), ("multibox", 2)])
+def test_a_batch_waits_once_and_for_multibox_once_more(model: Model, images: list[Image], source: str, times: int):
+    """Images of one size: each pass has its own MultiBox boxes to wait for."""
+    detector = Detector(model if source == "selective_search" else with_multibox(), DEVICE, source=source)  # type: ignore
+    batch = [images[0], images[2], images[0]]
+    detector.detect_batch(batch)
+    with waiting("warn"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        detector.detect_batch(batch)
+    waits = [str(one.message) for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
+    assert len(waits) == times, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
+
+
+def test_mirrored_looks_at_other_sizes_wait_no_more(model: Model, images: list[Image]):
+    """Nothing between the first look and the one fetching of all scores."""
+    detector = Detector(model, DEVICE)
+    (scorer,) = detector.scorers
+    assert isinstance(scorer, SharedScorer)
+    detector.scorers = (scorer, scorer.variant(400, mirrored=True))
+    prepared = [detector.prepare(image) for image in images]
+    detector.judge(prepared)
+    with waiting("warn"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        judged = detector.judge(prepared)
+    waits = [one for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
+    assert len(waits) == 1, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
+    found = [detector.suppress(proposals, scored, 0.15) for proposals, scored in judged]
+    cpu = Detector(model, "cpu")
+    (own,) = cpu.scorers
+    assert isinstance(own, SharedScorer)
+    cpu.scorers = (own, own.variant(400, mirrored=True))
+    assert_agree(found, [cpu.detect(image, 0.15) for image in images], iou=0.7, score=0.1)
+
+
+def test_what_is_uploaded_is_what_was_there():
+    for tensor in (torch.arange(7), torch.rand(0, 4), torch.rand(3, 5, 2).permute(2, 0, 1), torch.tensor(3)):
+        found = upload(tensor, torch.device(DEVICE))
+        assert found.is_cuda
+        assert torch.equal(found.cpu(), tensor)
+        assert upload(found, torch.device(DEVICE)).data_ptr() == found.data_ptr()
+
+
+def test_memory_is_given_back(model: Model, images: list[Image]):
+    def use() -> int:
+        torch.cuda.reset_peak_memory_stats()
+        detector = Detector(model, DEVICE)
+        assert isinstance(detector.scorers[0], SharedScorer)
+        detector.detect_batch(images[:4])
+        held = torch.cuda.memory_allocated()
+        del detector
+        gc.collect()
+        return held
+
+    use()  # what libraries keep for themselves
+    gc.collect()
+    before = torch.cuda.memory_allocated()
+    assert use() > before + 2**20, "the weights were on the GPU"
+    assert torch.cuda.memory_allocated() == before
+    assert torch.cuda.max_memory_allocated() - before < 4 * 2**30
+
+
+# Commands
+
+
+def command(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([*map(str, arguments)])
+    return int(caught.value.code or 0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("options", [(), ("--device", "cuda"), ("--device", "cuda", "--batch", 1), ("--batch", 2)])
+def test_detect(options: tuple[object, ...], photos: Path, folder: Path, capsys: pytest.CaptureFixture[str]):
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    files = [photos / "cat.jpg", "broken.jpg", photos / "astronaut.jpg"]
+    assert command("detect", *files, "--json", "found.json", *options) == 2
+    captured = capsys.readouterr()
+    assert "broken.jpg" in captured.err
+    assert "1 of 3 sources failed" in captured.err
+    cat, astronaut = json.loads((folder / "found.json").read_text())
+    assert cat["detections"][0]["label"] == "cat"
+    assert cat["detections"][0]["score"] > 0.8
+    assert "person" in {one["label"] for one in astronaut["detections"]}
+    assert sorted(path.name for path in (folder / "runs/detect").iterdir()) == ["astronaut.jpg", "cat.jpg"]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_video(batch: int, photos: Path, folder: Path):
+    cat = np.array(PillowImage.open(photos / "cat.jpg").resize((300, 200)))
+    writer = cv2.VideoWriter("cat.avi", cv2.VideoWriter.fourcc(*"MJPG"), 5, (300, 200))
+    for _ in range(10):
+        writer.write(np.ascontiguousarray(cat[:, :, ::-1]))
+    writer.release()
+    assert command("detect", "cat.avi", "--device", "cuda", "--batch", batch, "--json", "found.json") == 0
+    frames = json.loads((folder / "found.json").read_text())
+    assert [one["frame"] for one in frames] == list(range(10))
+    assert all(one["detections"][0]["label"] == "cat" for one in frames)
+
+
+@pytest.mark.parametrize("options", [(), ("--batch", 1), ("--batch", 2, "--report", "why.html")])
+def test_evaluate(options: tuple[object, ...], photos: Path, make_voc: Callable[..., Path], folder: Path):
+    root = make_voc({"1": [("cat", (13, 9, 428, 296), 0)], "2": [("cat", (13, 9, 428, 296), 0)], "3": []}, (451, 300))
+    for name in "12":
+        (root / f"JPEGImages/{name}.jpg").write_bytes((photos / "cat.jpg").read_bytes())
+    assert command("evaluate", "--root", root, "--split", "val", "--json", "result.json", *options) == 0
+    result = json.loads((folder / "result.json").read_text())
+    assert result["mAP"] == pytest.approx(1)
+
+
+def test_onnx_says_that_it_is_for_the_cpu(photos: Path, folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert command("detect", photos / "cat.jpg", "--engine", "onnx", "--device", "cuda") == 2
+    assert "error: engine onnx runs on the CPU; give device cpu, or engine torch" in capsys.readouterr().err
+
+
+def test_a_gpu_that_is_not_there(photos: Path, folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert command("detect", photos / "cat.jpg", "--device", "cuda:99") == 2
+    assert "device 'cuda:99': PyTorch finds" in capsys.readouterr().err

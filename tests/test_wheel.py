@@ -1,0 +1,68 @@
+"""The wheel: small, complete, and at work outside the checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+MOST_BYTES = 25_000_000
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    unwanted = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for name in ("detector", "proposals"):
+        shutil.copytree(CHECKOUT / name, source / name, ignore=unwanted)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", folder, source]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if "No module named 'setuptools'" in found.stderr or "BackendUnavailable" in found.stderr:
+        pytest.skip("setuptools is not installed")
+    assert found.returncode == 0, found.stderr
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+def test_size_and_contents(wheel: Path):
+    assert wheel.stat().st_size <= MOST_BYTES
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    inside = {
+        str(path.relative_to(CHECKOUT))
+        for kind in ("detector", "proposals")
+        for path in (CHECKOUT / kind).rglob("*.py")
+    }
+    assert inside <= set(names)
+    assert [name for name in names if name.endswith(".safetensors")] == ["detector/models/voc07.safetensors"]
+    assert {"detector/py.typed", "proposals/py.typed"} <= set(names)
+    assert not [name for name in names if name.startswith(("tests/", "tools/", "configs/"))]
+
+
+def test_it_detects_outside_the_checkout(wheel: Path, tmp_path: Path):
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "-q", "--target", site, wheel]
+    subprocess.run(install, check=True, capture_output=True, timeout=300)
+    shutil.copy(CHECKOUT / "tests/photos/cat.jpg", tmp_path)
+    program = (
+        "import detector, sys; print(detector.__file__); from detector.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, "detect", "cat.jpg", "--json", "cat.json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith(str(site))
+    assert "cat" in found.stdout
