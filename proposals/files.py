@@ -1,6 +1,8 @@
 """Files that are either complete or absent."""
 
+import hashlib
 import os
+import platform
 import re
 import secrets
 from collections.abc import Iterator
@@ -12,7 +14,9 @@ try:
 except ImportError:  # Windows: nothing is locked there, and what a kill left behind stays
     fcntl = None  # type: ignore[assignment]
 
-_LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp(\..*)?")
+# Locks may not reach other machines that share a folder: each removes what it has left itself.
+_MACHINE = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
+_LEFT_BEHIND = re.compile(rf"\.{_MACHINE}[0-9a-f]{{16}}\.tmp(\..*)?")
 _swept: set[Path] = set()
 
 
@@ -23,7 +27,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     The caller writes the file at the yielded path. On success the content is flushed to the disk and
     moved over `path` in one step, so that a reader sees the old file or the new one, never a part.
     If the block raises, the temporary file is removed and `path` stays as it was; what a killed process
-    has left is removed when another one first writes into the folder.
+    has left is removed when another one on the same machine first writes into the folder.
 
     The temporary name keeps the suffix of `path`, for writers that look at it.
 
@@ -81,7 +85,7 @@ def _begin(target: Path) -> tuple[Path, int | None]:
     """A new temporary path; where files can be locked, an empty file that is held open and locked while it is written,
     by which it is told from what a killed process left."""
     while True:
-        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp{target.suffix}")
+        temporary = target.with_name(f".{_MACHINE}{secrets.token_hex(8)}.tmp{target.suffix}")
         if fcntl is None:
             return temporary, None
         held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)

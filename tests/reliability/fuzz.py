@@ -101,6 +101,9 @@ def _work(target: Target, numbers: Sequence[int], seed: int, folder: Path, write
             for number in numbers:
                 answers.write(json.dumps(_one(target, number, seed, place)).encode() + b"\n")
                 answers.flush()
+    except BaseException:
+        traceback.print_exc(file=sys.__stdout__)  # a fault of this program; the number is told as that of a death
+        sys.stdout.flush()
     finally:
         os._exit(0)
 

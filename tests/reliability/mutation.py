@@ -138,6 +138,9 @@ def _zip(chance: random.Random, content: bytes) -> bytes:
     return packed.getvalue()
 
 
+_MOST_ROWS = 1 << 26  # changed again and again, a bomb would fill the memory of this process
+
+
 def _png(chance: random.Random, content: bytes) -> bytes:
     """One chunk changed, its length and checksum right."""
     chunks, place = [], 8
@@ -150,7 +153,9 @@ def _png(chance: random.Random, content: bytes) -> bytes:
     if chance.random() < 0.2:
         chunks.insert(place, chance.choice(chunks))
     elif kind == b"IDAT" and chance.random() < 0.5:
-        chunks[place] = (kind, zlib.compress(_flip(chance, zlib.decompress(data)) * chance.choice((1, 1, 100))))
+        rows = zlib.decompressobj().decompress(data, _MOST_ROWS)
+        repeated = chance.choice((1, 1, 100))
+        chunks[place] = (kind, zlib.compress((_flip(chance, rows) * repeated)[:_MOST_ROWS]))
     else:
         chunks[place] = (kind, chance.choice(_BYTES)(chance, data))
     parts = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)

@@ -10,6 +10,7 @@ import gc
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,25 +32,37 @@ def photos(count: int) -> list[np.ndarray]:
     return [np.array(whole[i % 2].resize((width, height))) for i, (width, height) in enumerate(sizes)]
 
 
-def soak(detections: int, seconds: float | None = None, kinds: int = 24, series: Path | None = None) -> Row:
+def soak(
+    detections: int,
+    seconds: float | None = None,
+    kinds: int = 24,
+    series: Path | None = None,
+    short_side: int | None = None,
+) -> Row:
     """So many detections, or as many as there are in some seconds.
 
     Args:
         kinds: different photos, which come again and again.
+        short_side: of the network's input, in place of the model's.
         series: file for the numbers of detections and the memory after them in KiB, as JSON.
     """
-    from detector import load_detector
-
-    row = Row("soak: one process")
+    from detector.config import InputConfig
+    from detector.pipeline import Detector
+    from detector.weights import load_model
     from proposals.memory import keep_freed_memory
 
+    row = Row("soak: one process")
+
     keep_freed_memory()  # as the command line does
-    detector = load_detector(ROOT / "detector/models/voc07.safetensors", device="cpu")
+    model = load_model(ROOT / "detector/models/voc07.safetensors")
+    if short_side is not None:
+        model = replace(model, config=replace(model.config, input=InputConfig(short_side=short_side)))
+    detector = Detector(model, "cpu")
     images = photos(kinds)
     expected = [detector(image, "RGB", 0.05).to_dict() for image in images]
     points: list[tuple[int, int]] = []
     started = time.monotonic()
-    every = max(1, detections // 100)
+    every = max(10, detections // 100)
     for number in range(detections):
         if number % every == 0:
             gc.collect()

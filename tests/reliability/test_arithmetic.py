@@ -3,9 +3,12 @@
 import random
 
 import pytest
+import torch
 
+from detector import load_detector
 from detector.errors import InputError
 from tests.reliability import arithmetic
+from tests.reliability.nursery import ROOT
 
 
 def test_numbers_that_are_none_are_named():
@@ -19,7 +22,21 @@ def test_the_check_of_the_weights_does_not_slow_the_start():
 
 
 def test_the_same_detections_with_any_number_of_threads():
-    assert arithmetic.same_detections((1, 2)).findings == []
+    """In one process; the long form starts several."""
+    detector = load_detector(arithmetic.MODEL, device="cpu")
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            result = detector(ROOT / "tests/photos/cat.jpg", score=0.05)
+            found.append([result.boxes.tolist(), result.scores.tolist(), result.labels.tolist()])
+    finally:
+        torch.set_num_threads(before)
+    assert found[2] == found[0]
+    pixels, scores = arithmetic._apart(found[1], found[0])
+    assert pixels <= arithmetic.PIXEL_TOLERANCE
+    assert scores <= arithmetic.SCORE_TOLERANCE
 
 
 def test_a_wrong_refusal_is_seen():
