@@ -75,7 +75,7 @@ def test_missing_file_points_at_the_recipes(tmp_path: Path):
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
-DETECTORS = ("paper", "ensemble")
+DETECTORS = ("paper", "ensemble", "best")
 
 
 @pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem in DETECTORS], ids=lambda p: p.name)

@@ -71,7 +71,7 @@ def test_what_the_controls_send_is_answered_with_pictures(client, opened: str):
         assert "<img" in answer.text
     assert "cat.jpg</strong>: 451x300 pixels;" in opened
     assert "1 object," in opened
-    assert "<td>cat</td><td>0.99</td>" in answer.text
+    assert "<td>cat</td><td>0.98</td>" in answer.text
 
 
 def test_nothing_comes_from_elsewhere(client, opened: str):
