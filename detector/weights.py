@@ -157,9 +157,8 @@ def _is_large(config: AnyModelConfig, classes: int) -> bool:
     """Whether the head alone would have more than some 20 million weights."""
     bins = config.network.bins if isinstance(config, ModelConfig) else 1
     multibox = getattr(getattr(config, "network", config), "multibox", None) or getattr(config, "head", None)
-    if isinstance(multibox, MultiBoxConfig) and multibox.boxes * multibox.channels > 2_000_000:
-        return True
-    return bins**2 * classes > 20_000
+    wide = isinstance(multibox, MultiBoxConfig) and max(multibox.priors, multibox.shapes, 2 * multibox.channels) > 1000
+    return bins**2 * classes > 20_000 or wide
 
 
 def _check(network: nn.Module, tensors: Mapping[str, torch.Tensor], path: str | Path) -> None:

@@ -171,7 +171,7 @@ def try_one(one: Surroundings, folder: Path) -> Row:
         row.crash(f"exit code {done.returncode}: {done.stderr.strip()[-400:]}")
     elif isinstance(result, str) or [item["label"] for item in result] != ["cat"]:
         row.fault(f"the result is {str(result)[:300]}")
-    elif one.photo is None and max(abs(a - b) for a, b in zip(result[0]["box"], CAT, strict=True)) > 3:
+    elif one.photo is None and max(abs(a - b) for a, b in zip(result[0]["box"], CAT, strict=True)) > CLOSE:
         row.fault(f"the cat is at {result[0]['box']}")
     if memory > MEMORY:
         row.fault(f"{memory >> 20} MiB of memory")
@@ -180,8 +180,8 @@ def try_one(one: Surroundings, folder: Path) -> Row:
     return row
 
 
-#: Where the default model finds the cat.
-CAT = (12.5, 8.4, 428.0, 295.7)
+#: Extent of the cat in its photo of 451x300 pixels, measured by hand, and how close a model comes.
+CAT, CLOSE = (0, 5, 451, 300), 40
 
 
 def main(arguments: list[str] | None = None) -> int:
