@@ -111,7 +111,7 @@ class Judge:
         try:
             found = self.selection(self.detector.detect(image, self.selection.lowest_score))
         except (MemoryError, RuntimeError) as error:  # torch has RuntimeError for a lack of memory
-            raise _no_detection(name, error) from None
+            raise no_detection(name, error) from None
         return found, time.perf_counter() - start
 
     def _in_batches(
@@ -134,7 +134,7 @@ class Judge:
             for result in results:
                 own = names.popleft()
                 if isinstance(result, RuntimeError | MemoryError):
-                    yield _no_detection(own, result)
+                    yield no_detection(own, result)
                 elif isinstance(result, Exception) and not isinstance(result, InputError):
                     raise result
                 else:
@@ -154,6 +154,7 @@ class Judge:
         return self.detector
 
 
-def _no_detection(name: str, error: Exception) -> InputError:
+def no_detection(name: str, error: Exception) -> InputError:
+    """What is told of a photo at which a detector failed."""
     reason = " ".join(str(error).split()) or "not enough memory"
     return InputError(f"{name}: detection failed ({reason})")

@@ -1,0 +1,274 @@
+"""The stages of a large run, moved by Ray Data."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detector.bulk.listing import Shard
+from detector.bulk.shards import Outcome, ShardFolder
+from detector.bulk.stages import DetectorSettings, Network, Proposing, Reading, Row, is_failure
+from detector.devices import default_batch
+from detector.errors import InputError
+from detector.multibox import without_network
+from detector.parallel import share_cores
+from detector.training.lock import only_run_in
+from proposals import Proposer
+
+if TYPE_CHECKING:
+    import pyarrow
+    import ray.data
+
+    from detector.run import Reporter
+
+_RETRIES = 3
+"""How often a block of photos is tried again whose process died; one that kills it each time is given up."""
+
+_LOST_BLOCKS = 100
+"""Of these the run goes on; more mean that it is no photo's fault."""
+
+_AT_ONCE = 8
+"""Photos that a task reads, or proposes for, between two looks at what is done with them."""
+
+_BLOCK_BYTES = 8 << 20
+"""What goes from stage to stage at once: about 80 photos of 500x375 pixels."""
+
+_WAITING_BYTES = 256 << 20
+"""What may wait between the stages for each worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Where the work is done.
+
+    Attributes:
+        address: of a Ray cluster, or "auto"; None: this machine alone.
+        workers: networks at work. By default one a GPU; without GPUs one a core, half of which is its network's and
+            half of which reads and proposes.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """How much of the machines each stage takes.
+
+    Attributes:
+        device: of the networks.
+        networks: how many there are, each a process that has the model, and a GPU if there are any.
+        tasks: most tasks that read, and most that propose; None: as many as there are cores for.
+        network, proposing, reading: cores of each.
+    """
+
+    device: str
+    networks: int
+    network: float
+    tasks: int | None
+    proposing: float
+    reading: float
+
+
+def detect_many(
+    sources: Sequence[str],
+    out: Path,
+    settings: DetectorSettings,
+    reporter: "Reporter",
+    cluster: Cluster | None = None,
+    *,
+    batch: int | None = None,
+    shard: int = 1000,
+) -> Outcome:
+    """Detects in all photos that sources name and writes JSON lines into `out`, a file a shard; goes on with a run that
+    is there.
+
+    Args:
+        sources: folders, with all below them; photos; lists of photos (.txt).
+        out: the folder of the run (`detector.bulk.shards`). On a cluster all machines have to see it, and the photos,
+            at the same path.
+        batch: photos that a network sees at once; by default 1 on a CPU and 8 on a GPU.
+        shard: photos a file of results.
+
+    Raises:
+        InputError: Ray is not installed or cannot be reached; the model, the folder or a setting cannot be used.
+    """
+    try:
+        import ray.data
+    except ModuleNotFoundError:
+        raise InputError('Ray is not installed: pip install "ray[data]", or "inception-rcnn[ray]"') from None
+    cluster = cluster or Cluster()
+    share_cores()
+    detector = settings.load("cpu")  # what is wrong with it is told before anything starts
+    made_by = {"fingerprint": detector.fingerprint, "selection": asdict(settings.selection)}
+    proposer = without_network(detector.proposer)
+    del detector
+    with only_run_in(out):
+        folder = ShardFolder(out, sources, shard, made_by)
+        before = folder.outcome
+        if before.done:
+            reporter.result(f"{before.done} of {before.images} are done already")
+        if not folder.todo:
+            return before
+        with _connected(cluster):
+            shares = _shares(settings.device, cluster.workers)
+            with _data_settings(shares.networks):
+                listed = ray.data.from_items(list(map(asdict, folder.todo)), override_num_blocks=len(folder.todo))
+                size = default_batch(shares.device) if batch is None else batch
+                dataset = _stages(listed, folder, settings, proposer, shares, size)
+                taken = (row for row in _rows(dataset) if folder.add(row["shard"], row["place"], row["line"]))
+                try:
+                    for row in reporter.progress(taken, "photo", before.images - before.done):
+                        if is_failure(row["line"]):
+                            reporter.error(f"error: {json.loads(row['line'])['error']}")
+                except ray.exceptions.RayError as error:
+                    reason = " ".join(str(error).split())
+                    raise InputError(f"{out}: stopped ({reason[-300:]}); the same command goes on") from None
+        return folder.outcome
+
+
+def _stages(
+    dataset: "ray.data.Dataset",
+    folder: ShardFolder,
+    settings: DetectorSettings,
+    proposer: Proposer | None,
+    shares: _Shares,
+    batch: int,
+) -> "ray.data.Dataset":
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+    dataset = dataset.map_batches(
+        _reading(Reading(folder.images, folder.start)),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=TaskPoolStrategy(shares.tasks),
+        num_cpus=shares.reading,
+        max_retries=_RETRIES,
+    )
+    if proposer is not None:
+        dataset = dataset.map_batches(
+            _proposing(Proposing(proposer)),
+            batch_size=_AT_ONCE,
+            batch_format="pyarrow",
+            compute=TaskPoolStrategy(shares.tasks),
+            num_cpus=shares.proposing,
+            max_retries=_RETRIES,
+        )
+    return dataset.map_batches(
+        _NetworkActor,
+        fn_constructor_args=(replace(settings, device=shares.device),),
+        batch_size=batch,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=shares.networks),
+        num_cpus=shares.network,
+        num_gpus=1 if shares.device == "cuda" else None,
+        max_task_retries=_RETRIES,
+    )
+
+
+def _rows(dataset: "ray.data.Dataset") -> Iterator[Row]:
+    tables: Iterator[Any] = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
+    for table in tables:
+        yield from table.to_pylist()
+
+
+# Tables are what Ray keeps and moves; these are a stage on them.
+
+
+def _reading(stage: Reading) -> Callable[["pyarrow.Table"], Iterator["pyarrow.Table"]]:
+    def work(shards: "pyarrow.Table") -> Iterator["pyarrow.Table"]:
+        for shard in shards.to_pylist():
+            rows = stage(Shard(**shard))
+            while some := list(islice(rows, _AT_ONCE)):
+                yield _table(some)
+
+    return work
+
+
+def _proposing(stage: Proposing) -> Callable[["pyarrow.Table"], "pyarrow.Table"]:
+    return lambda table: _table(stage(table.to_pylist()))
+
+
+class _NetworkActor:
+    def __init__(self, settings: DetectorSettings) -> None:
+        self._stage = Network(settings)
+
+    def __call__(self, table: "pyarrow.Table") -> "pyarrow.Table":
+        return _table(self._stage(table.to_pylist()))
+
+
+def _table(rows: Sequence[Row]) -> "pyarrow.Table":
+    import pyarrow
+
+    bytes_, number = pyarrow.large_binary(), pyarrow.int64()
+    types = {"shard": number, "place": number, "seconds": pyarrow.float64()}
+    return pyarrow.Table.from_pylist(rows, pyarrow.schema([(key, types.get(key, bytes_)) for key in rows[0]]))
+
+
+@contextmanager
+def _connected(cluster: Cluster) -> Iterator[None]:
+    """Within the block there is Ray: the caller's, a cluster, or one of this machine alone that ends with the block."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    local: dict[str, Any] = (
+        {} if cluster.address else {"num_cpus": cluster.workers or default_workers(), "include_dashboard": False}
+    )
+    try:
+        ray.init(cluster.address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = f"--ray {cluster.address}: cannot be reached" if cluster.address else "Ray does not start"
+        raise InputError(f"{where} ({' '.join(str(error).split())})") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _data_settings(workers: int) -> Iterator[None]:
+    """Within the block datasets are made that keep little waiting and tell little."""
+    from ray.data import DataContext, ExecutionResources
+
+    context = DataContext.get_current().copy()
+    context.target_max_block_size = _BLOCK_BYTES
+    context.max_errored_blocks = _LOST_BLOCKS
+    context.enable_progress_bars = context.print_on_execution_start = False
+    context.execution_options.resource_limits = ExecutionResources(object_store_memory=_WAITING_BYTES * workers)
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # blocks that are lost are told of at the end, by what they cost
+    try:
+        with DataContext.current(context):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def default_workers() -> int:
+    """Cores of this machine that the process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _shares(device: str, workers: int | None) -> _Shares:
+    import ray
+
+    there = ray.cluster_resources()
+    cores, gpus = int(there.get("CPU", 0)), int(there.get("GPU", 0))
+    if device != "cpu" and gpus:
+        networks = min(workers or gpus, gpus)
+        return _Shares("cuda", networks, 1.0, None, 1.0, 0.25)
+    if device not in ("auto", "cpu"):
+        raise InputError(f"--device {device}: Ray has no GPU; give cpu")
+    if cores < 1 or (workers or 1) > cores:
+        raise InputError(f"--workers {workers}: Ray has {cores} cores, and a worker takes one")
+    networks = workers or cores
+    return _Shares("cpu", networks, 0.5, networks, 0.4, 0.1)
