@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TypeVar
 
 from detector.images import Image
+from detector.judging import FAULTS
 from detector.parallel import in_order
 from detector.pipeline import Detector, Prepared
 from detector.scorers import RegionScores
@@ -20,9 +21,6 @@ from proposals import Proposals
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-FAULTS = (ValueError, OSError, RuntimeError, MemoryError)
-"""What is wrong with one photo and leaves the others alone; torch has RuntimeError for a lack of memory."""
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,24 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detector.bulk.listing import Shard
+from detector.bulk.network import DetectorSettings, NetworkActor
 from detector.bulk.shards import Outcome, ShardFolder
-from detector.bulk.stages import DetectorSettings, Network, Proposing, Reading, Row, is_failure
+from detector.bulk.stages import AT_ONCE, Proposing, Reading, Row, is_failure, proposing, reading
 from detector.devices import default_batch
 from detector.errors import InputError
 from detector.multibox import without_network
 from detector.parallel import share_cores
 from detector.training.lock import only_run_in
-from proposals import Proposer
+from proposals import Proposer, warm_up
 
 if TYPE_CHECKING:
-    import pyarrow
     import ray.data
 
     from detector.run import Reporter
@@ -31,9 +30,6 @@ _RETRIES = 3
 
 _LOST_BLOCKS = 100
 """Of these the run goes on; more mean that it is no photo's fault."""
-
-_AT_ONCE = 8
-"""Photos that a task reads, or proposes for, between two looks at what is done with them."""
 
 _BLOCK_BYTES = 8 << 20
 """What goes from stage to stage at once: about 80 photos of 500x375 pixels."""
@@ -103,6 +99,7 @@ def detect_many(
     except ModuleNotFoundError:
         raise InputError('Ray is not installed: pip install "ray[data]", or "inception-rcnn[ray]"') from None
     cluster = cluster or Cluster()
+    warm_up(reporter.result)
     share_cores()
     detector = settings.load("cpu")  # what is wrong with it is told before anything starts
     made_by = {"fingerprint": detector.fingerprint, "selection": asdict(settings.selection)}
@@ -143,7 +140,7 @@ def _stages(
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
     dataset = dataset.map_batches(
-        _reading(Reading(folder.images, folder.start)),
+        reading(Reading(folder.images, folder.start)),
         batch_size=1,
         batch_format="pyarrow",
         compute=TaskPoolStrategy(shares.tasks),
@@ -152,15 +149,15 @@ def _stages(
     )
     if proposer is not None:
         dataset = dataset.map_batches(
-            _proposing(Proposing(proposer)),
-            batch_size=_AT_ONCE,
+            proposing(Proposing(proposer)),
+            batch_size=AT_ONCE,
             batch_format="pyarrow",
             compute=TaskPoolStrategy(shares.tasks),
             num_cpus=shares.proposing,
             max_retries=_RETRIES,
         )
     return dataset.map_batches(
-        _NetworkActor,
+        NetworkActor,
         fn_constructor_args=(replace(settings, device=shares.device),),
         batch_size=batch,
         batch_format="pyarrow",
@@ -177,39 +174,6 @@ def _rows(dataset: "ray.data.Dataset") -> Iterator[Row]:
         yield from table.to_pylist()
 
 
-# Tables are what Ray keeps and moves; these are a stage on them.
-
-
-def _reading(stage: Reading) -> Callable[["pyarrow.Table"], Iterator["pyarrow.Table"]]:
-    def work(shards: "pyarrow.Table") -> Iterator["pyarrow.Table"]:
-        for shard in shards.to_pylist():
-            rows = stage(Shard(**shard))
-            while some := list(islice(rows, _AT_ONCE)):
-                yield _table(some)
-
-    return work
-
-
-def _proposing(stage: Proposing) -> Callable[["pyarrow.Table"], "pyarrow.Table"]:
-    return lambda table: _table(stage(table.to_pylist()))
-
-
-class _NetworkActor:
-    def __init__(self, settings: DetectorSettings) -> None:
-        self._stage = Network(settings)
-
-    def __call__(self, table: "pyarrow.Table") -> "pyarrow.Table":
-        return _table(self._stage(table.to_pylist()))
-
-
-def _table(rows: Sequence[Row]) -> "pyarrow.Table":
-    import pyarrow
-
-    bytes_, number = pyarrow.large_binary(), pyarrow.int64()
-    types = {"shard": number, "place": number, "seconds": pyarrow.float64()}
-    return pyarrow.Table.from_pylist(rows, pyarrow.schema([(key, types.get(key, bytes_)) for key in rows[0]]))
-
-
 @contextmanager
 def _connected(cluster: Cluster) -> Iterator[None]:
     """Within the block there is Ray: the caller's, a cluster, or one of this machine alone that ends with the block."""
@@ -218,7 +182,8 @@ def _connected(cluster: Cluster) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local: dict[str, Any] = (
         {} if cluster.address else {"num_cpus": cluster.workers or default_workers(), "include_dashboard": False}
     )
@@ -247,7 +212,10 @@ def _data_settings(workers: int) -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # blocks that are lost are told of at the end, by what they cost
     try:
-        with DataContext.current(context):
+        with (
+            DataContext.current(context),
+            warnings.catch_warnings(action="ignore"),
+        ):  # how retries are given will change
             yield
     finally:
         logger.setLevel(level)

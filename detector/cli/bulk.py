@@ -87,7 +87,8 @@ def bulk(
     """
     names = None if classes is None else tuple(split_names(classes, "--classes"))
     selection = Selection.parse(score or [], names, max_detections)
-    from detector.bulk import Cluster, DetectorSettings, detect_many  # imports torch, for which --help need not wait
+    from detector.bulk.network import DetectorSettings  # imports torch, for which --help need not wait
+    from detector.bulk.pipeline import Cluster, detect_many
 
     settings = DetectorSettings(
         model=model, device=device, config=config, source=proposals, engine=engine, selection=selection
