@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,11 +88,13 @@ class Shard:
         number: from 0.
         start: where it begins in the list's file, in bytes.
         count: of photos.
+        first: place of its first photo; more than 0 in a part of a shard.
     """
 
     number: int
     start: int
     count: int
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,16 @@ class ImageList:
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read ({error.strerror or error})") from None
         return [*shards, Shard(len(shards), start, count)] if count else shards
+
+    def singles(self, shard: Shard, places: Container[int]) -> Iterator[Shard]:
+        """Parts of a shard with one photo each, of those places."""
+        with self.path.open("rb") as file:
+            file.seek(shard.start)
+            for place in range(shard.count):
+                start = file.tell()
+                file.readline()
+                if place in places:
+                    yield Shard(shard.number, start, 1, place)
 
     def read(self, shard: Shard) -> Iterator[str | InputError]:
         """The photos of a shard."""

@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detector.bulk.listing import Shard
 from detector.bulk.network import DetectorSettings, NetworkActor
 from detector.bulk.shards import Outcome, ShardFolder
-from detector.bulk.stages import AT_ONCE, Proposing, Reading, Row, is_failure, proposing, reading
+from detector.bulk.stages import Proposing, Reading, Row, failure, is_failure, proposing, reading
 from detector.devices import default_batch
 from detector.errors import InputError
 from detector.multibox import without_network
@@ -30,6 +32,8 @@ _RETRIES = 3
 
 _LOST_BLOCKS = 100
 """Of these the run goes on; more mean that it is no photo's fault."""
+
+_AT_ONCE = 8
 
 _BLOCK_BYTES = 8 << 20
 """What goes from stage to stage at once: about 80 photos of 500x375 pixels."""
@@ -115,32 +119,48 @@ def detect_many(
         with _connected(cluster):
             shares = _shares(settings.device, cluster.workers)
             with _data_settings(shares.networks):
-                listed = ray.data.from_items(list(map(asdict, folder.todo)), override_num_blocks=len(folder.todo))
                 size = default_batch(shares.device) if batch is None else batch
-                dataset = _stages(listed, folder, settings, proposer, shares, size)
-                taken = (row for row in _rows(dataset) if folder.add(row["shard"], row["place"], row["line"]))
+                make = partial(_stages, folder=folder, settings=settings, proposer=proposer, shares=shares)
                 try:
+                    taken = _taken(make(folder.todo, at_once=_AT_ONCE, batch=size), folder)
                     for row in reporter.progress(taken, "photo", before.images - before.done):
-                        if is_failure(row["line"]):
-                            reporter.error(f"error: {json.loads(row['line'])['error']}")
+                        _tell(row, reporter)
+                    # What was lost with a process that died: one photo at a time, to lose only the one that kills it.
+                    if missing := folder.missing():
+                        for row in _taken(make(missing, at_once=1, batch=1), folder):
+                            _tell(row, reporter)
                 except ray.exceptions.RayError as error:
                     reason = " ".join(str(error).split())
                     raise InputError(f"{out}: stopped ({reason[-300:]}); the same command goes on") from None
+                for one in folder.missing():
+                    (name,) = folder.images.read(one)
+                    died = InputError(f"{name}: detection failed (its process died of it {2 * _RETRIES + 2} times)")
+                    row = {"shard": one.number, "place": one.first, "line": failure(str(name), died)}
+                    folder.add(**row)
+                    _tell(row, reporter)
         return folder.outcome
 
 
 def _stages(
-    dataset: "ray.data.Dataset",
+    shards: Sequence[Shard],
+    *,
     folder: ShardFolder,
     settings: DetectorSettings,
     proposer: Proposer | None,
     shares: _Shares,
+    at_once: int,
     batch: int,
 ) -> "ray.data.Dataset":
-    from ray.data import ActorPoolStrategy, TaskPoolStrategy
+    """What becomes of shards; nothing is done before its rows are asked for.
 
+    Args:
+        at_once: photos that a task reads, or proposes for, between two looks at what is done with them.
+    """
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy, from_items
+
+    dataset: Any = from_items([asdict(one) for one in shards], override_num_blocks=len(shards))
     dataset = dataset.map_batches(
-        reading(Reading(folder.images, folder.start)),
+        reading(Reading(folder.images, folder.start), at_once),
         batch_size=1,
         batch_format="pyarrow",
         compute=TaskPoolStrategy(shares.tasks),
@@ -150,7 +170,7 @@ def _stages(
     if proposer is not None:
         dataset = dataset.map_batches(
             proposing(Proposing(proposer)),
-            batch_size=AT_ONCE,
+            batch_size=at_once,
             batch_format="pyarrow",
             compute=TaskPoolStrategy(shares.tasks),
             num_cpus=shares.proposing,
@@ -161,17 +181,25 @@ def _stages(
         fn_constructor_args=(replace(settings, device=shares.device),),
         batch_size=batch,
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=shares.networks),
+        compute=ActorPoolStrategy(size=shares.networks, max_tasks_in_flight_per_actor=1),
         num_cpus=shares.network,
         num_gpus=1 if shares.device == "cuda" else None,
         max_task_retries=_RETRIES,
     )
 
 
-def _rows(dataset: "ray.data.Dataset") -> Iterator[Row]:
+def _taken(dataset: "ray.data.Dataset", folder: ShardFolder) -> Iterator[Row]:
+    """The finished rows as they come, each of them kept in the folder."""
     tables: Iterator[Any] = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
     for table in tables:
-        yield from table.to_pylist()
+        for row in table.to_pylist():
+            if folder.add(**row):
+                yield row
+
+
+def _tell(row: Row, reporter: "Reporter") -> None:
+    if is_failure(row["line"]):
+        reporter.error(f"error: {json.loads(row['line'])['error']}")
 
 
 @contextmanager

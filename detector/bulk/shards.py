@@ -26,13 +26,11 @@ class Outcome:
         images: in the list.
         done: of them, those with a result or an error.
         failed: of these, those with an error.
-        missing: what is known of shards that could not be completed, a line each.
     """
 
     images: int
     done: int
     failed: int
-    missing: tuple[str, ...] = ()
 
 
 class ShardFolder:
@@ -99,19 +97,19 @@ class ShardFolder:
             del self._open[shard], self._missing[shard]
         return True
 
+    def missing(self) -> list[Shard]:
+        """Parts of shards, of one photo each: those that have no result yet."""
+        return [
+            one
+            for shard in self._missing.values()
+            for one in self.images.singles(shard, set(range(shard.count)) - self._open.get(shard.number, {}).keys())
+        ]
+
     @property
     def outcome(self) -> Outcome:
         """What is done so far, in whole shards."""
         images = sum(shard.count for shard in self.shards)
-        open_ = sum(shard.count for shard in self._missing.values())
-        lost = (self._lost(shard) for shard in self._missing.values())
-        return Outcome(images, images - open_, self._failed, tuple(lost))
-
-    def _lost(self, shard: Shard) -> str:
-        there = self._open.get(shard.number, {})
-        first = next((one for place, one in enumerate(self.images.read(shard)) if place not in there), "")
-        count = shard.count - len(there)
-        return f"{self.path(shard.number)}: {count} of its {shard.count} photos have no result, the first is {first}"
+        return Outcome(images, images - sum(shard.count for shard in self._missing.values()), self._failed)
 
     def _failures(self, shard: Shard) -> int:
         path = self.path(shard.number)

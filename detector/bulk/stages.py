@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-AT_ONCE = 8
-"""Photos that a task reads, or proposes for, between two looks at what is done with them."""
-
 _LARGEST = 1 << 30
 """Bytes of a file: more than photos of `MAX_PIXELS` pixels need."""
 
@@ -46,7 +43,7 @@ class Reading:
     folder: Path
 
     def __call__(self, shard: Shard) -> Iterator[Row]:
-        for place, one in enumerate(self.images.read(shard)):
+        for place, one in enumerate(self.images.read(shard), shard.first):
             row: Row = {
                 "shard": shard.number,
                 "place": place,
@@ -111,13 +108,13 @@ def is_failure(line: bytes) -> bool:
     return b'"error": ' in line and "error" in json.loads(line)
 
 
-def reading(stage: Reading) -> Callable[["Table"], Iterator["Table"]]:
+def reading(stage: Reading, at_once: int) -> Callable[["Table"], Iterator["Table"]]:
     """The stage on tables; the first has a row a shard."""
 
     def work(shards: "Table") -> Iterator["Table"]:
         for shard in shards.to_pylist():
             rows = stage(Shard(**shard))
-            while some := list(islice(rows, AT_ONCE)):
+            while some := list(islice(rows, at_once)):
                 yield table(some)
 
     return work

@@ -102,9 +102,5 @@ def bulk(
         console.error("interrupted: the shards that are there are kept; the same command goes on")
         raise typer.Exit(130) from None
     console.result(f"{outcome.done} of {outcome.images} photos are done, {outcome.failed} of them failed -> {out}")
-    for line in outcome.missing:
-        console.error(f"error: {line}")
-    if outcome.missing:
-        console.error("the same command tries again what is missing")
-    if outcome.failed or outcome.missing:
+    if outcome.failed:
         raise typer.Exit(2)

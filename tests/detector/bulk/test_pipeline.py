@@ -94,7 +94,7 @@ def test_a_worker_is_killed_and_nothing_is_lost_or_doubled(folder, alone, result
     told = Watching(kill)
     outcome = detect_many([str(folder)], tmp_path / "out", DetectorSettings(device="cpu"), told, shard=2)
     assert killed
-    assert (outcome.images, outcome.done, outcome.failed, outcome.missing) == (11, 11, 1, ())
+    assert (outcome.images, outcome.done, outcome.failed) == (11, 11, 1)
     assert told.photos == 11
     assert len(told.errors) == 1
     same(results(tmp_path / "out"), alone, folder)
@@ -116,18 +116,17 @@ class Deadly(DetectorSettings):
         return detector
 
 
-def test_a_photo_that_kills_its_process_is_given_up_and_the_run_ends(folder, results, tmp_path, monkeypatch):
-    monkeypatch.setattr("detector.bulk.pipeline._RETRIES", 1)
-    out = tmp_path / "out"
-    outcome = detect_many([str(folder)], out, Deadly(device="cpu"), Told(), shard=1)
-    assert (outcome.images, outcome.done) == (11, 10)
-    (line,) = outcome.missing
-    assert line.endswith(f"1 of its 1 photos have no result, the first is {folder}/below/7.jpg")
+def test_a_photo_that_kills_its_process_is_given_up_alone(folder, alone, results, tmp_path, monkeypatch):
+    monkeypatch.setattr("detector.bulk.pipeline._RETRIES", 0)
     told = Watching()
-    outcome = detect_many([str(folder)], out, DetectorSettings(device="cpu"), told, shard=1)
-    assert (outcome.done, told.photos, told.totals) == (11, 1, [1])
-    assert told.results == ["10 of 11 are done already"]
-    assert len(results(out)) == 11
+    outcome = detect_many([str(folder)], tmp_path / "out", Deadly(device="cpu"), told, shard=4)
+    assert (outcome.images, outcome.done, outcome.failed) == (11, 11, 2)
+    deadly = f"{folder}/below/7.jpg"
+    message = f"{deadly}: detection failed (its process died of it 2 times)"
+    assert f"error: {message}" in told.errors
+    found = results(tmp_path / "out")
+    assert found.pop(deadly) == {"image": deadly, "error": message}
+    same(found, {name: entry for name, entry in alone.items() if name != deadly}, folder)
 
 
 def test_the_whole_run_is_killed_and_goes_on(folder, alone, results, tmp_path, capsys):

@@ -33,7 +33,13 @@ def test_a_shard_is_written_when_all_its_photos_are_done_in_their_order(names):
     assert [json.loads(one)["image"] for one in folder.path(0).read_text().splitlines()] == ["0.jpg", "1.jpg"]
     outcome = folder.outcome
     assert (outcome.images, outcome.done, outcome.failed) == (5, 3, 1)
-    assert outcome.missing == ("out/shard-00001.jsonl: 2 of its 2 photos have no result, the first is 2.jpg",)
+    assert [(one.number, one.first) for one in folder.missing()] == [(1, 0), (1, 1)]
+    folder.add(1, 0, line("2.jpg"))
+    (missing,) = folder.missing()
+    assert list(folder.images.read(missing)) == ["3.jpg"]
+    folder.add(missing.number, missing.first, line("3.jpg"))
+    assert folder.missing() == []
+    assert folder.outcome.done == 5
 
 
 def test_what_comes_again_is_not_taken(names):
