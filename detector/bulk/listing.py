@@ -68,16 +68,20 @@ def _below(folder: str) -> Iterator[str | InputError]:
 
 
 def _listed(path: str) -> Iterator[str | InputError]:
-    folder = os.path.dirname(path)
+    folder, empty = os.path.dirname(path), True
     try:
         with open(path, "rb") as file:
             for line in file:
                 name = os.fsdecode(line.rstrip(b"\r\n"))  # as the system decodes names of files
                 if name.strip():
+                    empty = False
                     beside = os.path.join(folder, name)
                     yield beside if not os.path.lexists(name) and os.path.lexists(beside) else name
     except OSError as error:
         yield InputError(f"{path}: the list cannot be read ({error.strerror or error})")
+    else:
+        if empty:
+            yield InputError(f"{path}: the list is empty; give a photo a line")
 
 
 @dataclass(frozen=True)

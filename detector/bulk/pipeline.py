@@ -18,9 +18,8 @@ from detector.bulk.stages import Proposing, Reading, Row, failure, is_failure, p
 from detector.devices import default_batch
 from detector.errors import InputError
 from detector.multibox import without_network
-from detector.parallel import share_cores
 from detector.training.lock import only_run_in
-from proposals import Proposer, warm_up
+from proposals import Proposer, SelectiveSearch, warm_up
 
 if TYPE_CHECKING:
     import ray.data
@@ -102,12 +101,15 @@ def detect_many(
         import ray.data
     except ModuleNotFoundError:
         raise InputError('Ray is not installed: pip install "ray[data]", or "inception-rcnn[ray]"') from None
+    if settings.device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {settings.device}: is not known; give auto, cpu or cuda")
     cluster = cluster or Cluster()
     warm_up(reporter.result)
-    share_cores()
     detector = settings.load("cpu")  # what is wrong with it is told before anything starts
     made_by = {"fingerprint": detector.fingerprint, "selection": asdict(settings.selection)}
     proposer = without_network(detector.proposer)
+    if isinstance(proposer, SelectiveSearch):
+        proposer.threads = 1  # there is a process for each core
     del detector
     with only_run_in(out):
         folder = ShardFolder(out, sources, shard, made_by)
@@ -262,8 +264,8 @@ def _shares(device: str, workers: int | None) -> _Shares:
     if device != "cpu" and gpus:
         networks = min(workers or gpus, gpus)
         return _Shares("cuda", networks, 1.0, None, 1.0, 0.25)
-    if device not in ("auto", "cpu"):
-        raise InputError(f"--device {device}: Ray has no GPU; give cpu")
+    if device == "cuda":
+        raise InputError("--device cuda: Ray has no GPU; give cpu")
     if cores < 1 or (workers or 1) > cores:
         raise InputError(f"--workers {workers}: Ray has {cores} cores, and a worker takes one")
     networks = workers or cores

@@ -24,9 +24,15 @@ def test_folders_files_and_lists(tree):
     assert sorted(map(str, walk(["a"]))) == ["a/1.jpg", "a/deep/2.PNG", "a/link.jpg"]
     assert list(walk(["gone.jpg"])) == ["gone.jpg"], "reading it says what is wrong"
     assert list(walk(["b/list.txt"])) == ["b/3.jpg", "b/3.jpg", "gone-\udcff.jpg"]
-    (nothing,) = walk(["empty"])
-    assert isinstance(nothing, InputError)
-    assert str(nothing).startswith("empty: the folder has no photos")
+    Path("none.txt").write_text("\n")
+    for argument, message in (
+        ("empty", "empty: the folder has no photos"),
+        ("none.txt", "none.txt: the list is empty"),
+        ("gone.txt", "gone.txt: the list cannot be read (No such file or directory)"),
+    ):
+        (nothing,) = walk([argument])
+        assert isinstance(nothing, InputError)
+        assert str(nothing).startswith(message)
 
 
 def test_a_folder_is_walked_as_it_is_asked_for(tree, monkeypatch):
