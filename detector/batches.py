@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TypeVar
 
 from detector.images import Image
+from detector.judging import FAULTS
 from detector.parallel import in_order
 from detector.pipeline import Detector, Prepared
 from detector.scorers import RegionScores
@@ -20,9 +21,6 @@ from proposals import Proposals
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-FAULTS = (ValueError, OSError, RuntimeError, MemoryError)
-"""What is wrong with one photo and leaves the others alone; torch has RuntimeError for a lack of memory."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,9 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class _Ready:
+class Ready:
+    """An image of a batch before the networks, and the seconds that it took until then."""
+
     prepared: Prepared
     seconds: float
 
@@ -66,12 +66,12 @@ def in_batches(
         workers: threads before and after the networks; 1: none.
     """
 
-    def prepare(item: _Item) -> tuple[_Item, _Ready | Exception]:
+    def prepare(item: _Item) -> tuple[_Item, Ready | Exception]:
         try:
             image = read(item)
             start = time.perf_counter()
             prepared = detector.prepare(image)
-            return item, _Ready(prepared, time.perf_counter() - start)
+            return item, Ready(prepared, time.perf_counter() - start)
         except FAULTS as error:
             return item, error
 
@@ -92,22 +92,23 @@ def in_batches(
 
 
 def _judged(
-    detector: Detector, prepared: Iterator[tuple[_Item, _Ready | Exception]], batch: int
+    detector: Detector, prepared: Iterator[tuple[_Item, Ready | Exception]], batch: int
 ) -> Iterator[tuple[_Item, Scored | Exception]]:
     while some := list(islice(prepared, batch)):
-        scored = iter(_judge(detector, [one for _, one in some if isinstance(one, _Ready)]))
+        scored = iter(judge_each(detector, [one for _, one in some if isinstance(one, Ready)]))
         for item, one in some:
             yield item, one if isinstance(one, Exception) else next(scored)
 
 
-def _judge(detector: Detector, ready: Sequence[_Ready]) -> list[Scored | Exception]:
+def judge_each(detector: Detector, ready: Sequence[Ready]) -> list[Scored | Exception]:
+    """The images after one pass of the networks, or what was raised (one of `FAULTS`) for each that fails alone too."""
     start = time.perf_counter()
     try:
         judged = detector.judge([one.prepared for one in ready])
     except FAULTS as error:
         if len(ready) == 1:
             return [error]
-        return [result for one in ready for result in _judge(detector, [one])]
+        return [result for one in ready for result in judge_each(detector, [one])]
     share = (time.perf_counter() - start) / max(1, len(ready))
     return [
         Scored(one.prepared.image, proposals, scores, one.seconds + share)

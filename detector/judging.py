@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
+FAULTS = (ValueError, OSError, RuntimeError, MemoryError)
+"""What is wrong with one photo and leaves the others alone; torch has RuntimeError for a lack of memory."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -111,7 +114,7 @@ class Judge:
         try:
             found = self.selection(self.detector.detect(image, self.selection.lowest_score))
         except (MemoryError, RuntimeError) as error:  # torch has RuntimeError for a lack of memory
-            raise _no_detection(name, error) from None
+            raise no_detection(name, error) from None
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         return found, time.perf_counter() - start
@@ -136,7 +139,7 @@ class Judge:
             for result in results:
                 own = names.popleft()
                 if isinstance(result, RuntimeError | MemoryError):
-                    yield _no_detection(own, result)
+                    yield no_detection(own, result)
                 elif isinstance(result, Exception) and not isinstance(result, InputError):
                     raise result
                 else:
@@ -156,6 +159,7 @@ class Judge:
         return self.detector
 
 
-def _no_detection(name: str, error: Exception) -> InputError:
+def no_detection(name: str, error: Exception) -> InputError:
+    """What is told of a photo at which a detector failed."""
     reason = " ".join(str(error).split()) or "not enough memory"
     return InputError(f"{name}: detection failed ({reason})")

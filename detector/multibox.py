@@ -84,6 +84,13 @@ def propose_ahead(proposer: Proposer, image: Image) -> dict[int, Proposals]:
     return {id(proposer): proposer(image.pixels)}
 
 
+def without_network(proposer: Proposer) -> Proposer | None:
+    """The first of a proposer's sources that needs no network; None: all do."""
+    if isinstance(proposer, Union):
+        return next((own for own in map(without_network, proposer.proposers) if own is not None), None)
+    return None if isinstance(proposer, SharedMultiBox | MultiBoxProposer) else proposer
+
+
 def multibox_proposer(
     model: str | Path | None, limit: int, preset: str | None = None, seed: int = 0, device: str = "auto"
 ) -> Proposer:

@@ -12,6 +12,11 @@ _IMAGES, _OBJECTS, _CLASSES = 5_000, 36_708, 80
 _SIZE = (640, 480)
 
 
+def image_count(detections: int) -> int:
+    """How many images that many detections are in."""
+    return max(1, round(detections * _IMAGES / DETECTIONS))
+
+
 def made_up_data(detections: int = DETECTIONS, seed: int = 0) -> tuple[GroundTruth, DetectionTable]:
     """Objects and detections of frequent and rare classes, small and large, a hundredth of the objects crowds.
 
@@ -19,7 +24,7 @@ def made_up_data(detections: int = DETECTIONS, seed: int = 0) -> tuple[GroundTru
     digits, so that some are equal. Coordinates have two decimals, as in COCO's files.
     """
     generator = np.random.default_rng(seed)
-    images, objects = (max(1, round(detections * count / DETECTIONS)) for count in (_IMAGES, _OBJECTS))
+    images, objects = image_count(detections), max(1, round(detections * _OBJECTS / DETECTIONS))
     frequency = 1 / np.arange(1, _CLASSES + 1)
     frequency /= frequency.sum()
     places = generator.integers(0, images, objects)

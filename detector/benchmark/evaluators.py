@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from detector.benchmark.environment import Environment
-from detector.benchmark.evaluation_data import DETECTIONS, made_up_data
+from detector.benchmark.evaluation_data import DETECTIONS, image_count, made_up_data
 from detector.benchmark.processes import run_fresh
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave, timing_lines
 from detector.data.ground_truth import GroundTruth
@@ -30,7 +30,7 @@ from detector.evaluation.sizes import box_sides
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import voc_average_precision
 
-GROWTH = (10_000, 100_000, 1_000_000)
+GROWTH = (10_000, 100_000, 300_000, 1_000_000)
 _COCO = "coco"
 
 
@@ -92,7 +92,9 @@ class EvaluatorsReport:
             "timings": [timing.to_dict() for timing in self.timings],
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
             "differences": dict(self.differences),
-            "growth": [{"detections": count, **seconds} for count, seconds in self.growth.items()],
+            "growth": [
+                {"detections": count, "images": image_count(count), **seconds} for count, seconds in self.growth.items()
+            ],
             "peak_memory": [
                 {"evaluator": name, "detections": count, "before": before, "after": after}
                 for name, sizes in self.peak_memory.items()
@@ -108,10 +110,11 @@ class EvaluatorsReport:
         lines += [one.line() for one in self.comparisons]
         lines += [f"twelve numbers as by {name}, to {value:.1e}" for name, value in self.differences.items()]
         lines += [f"not timed: {name} ({reason})" for name, reason in self.skipped.items()]
-        lines += ["", "detections  " + "  ".join(f"{name:>8} s  microseconds each" for name in EVALUATORS)]
+        lines += ["", "detections  images  " + "  ".join(f"{name:>8} s  microseconds each" for name in EVALUATORS)]
         for count, seconds in self.growth.items():
             lines.append(
-                f"{count:10}  " + "  ".join(f"{value:10.3f}  {value / count * 1e6:17.2f}" for value in seconds.values())
+                f"{count:10}  {image_count(count):6}  "
+                + "  ".join(f"{value:10.3f}  {value / count * 1e6:17.2f}" for value in seconds.values())
             )
         lines.append("")
         for name, sizes in self.peak_memory.items():

@@ -15,7 +15,19 @@ from detector.errors import InputError
 from proposals.memory import keep_freed_memory
 
 _COMMANDS = (
-    *("detect", "evaluate", "propose", "train", "classify", "convert", "export", "benchmark", "explore", "docs"),
+    *(
+        "detect",
+        "bulk",
+        "evaluate",
+        "propose",
+        "train",
+        "classify",
+        "convert",
+        "export",
+        "benchmark",
+        "explore",
+        "docs",
+    ),
 )
 
 

@@ -1,7 +1,7 @@
 """Training of an image classifier as GoogLeNet was trained ('Going deeper with convolutions', sections 5 and 6).
 
 SGD with momentum, the rate down 4 % every 8 epochs, auxiliary heads with weight 0.3, the weights averaged for the final
-model, random patches. DistributedDataParallel (torchrun) takes the place of DistBelief.
+model, random patches. Processes that share each batch (torchrun) take the place of DistBelief.
 """
 
 import math

@@ -61,21 +61,25 @@ class ProposedImages(Generic[Images]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def fill(self) -> None:
-        """Computes all proposals ahead, with a progress bar; finds images that cannot be read before they matter.
+    def fill(self, first: int = 0, step: int = 1) -> None:
+        """Computes the proposals ahead, with a progress bar; finds images that cannot be read before they matter.
+
+        Args:
+            first, step: of several processes each fills in every `step`-th image from `first`.
 
         Raises:
             InputError: an image cannot be read.
         """
-        for file in self.propose():
+        for file in self.propose(range(first, len(self), step)):
             if file.error is not None:
                 raise InputError(f"{file.path}: {file.error}; mend it or take it out of the split")
 
-    def propose(self) -> Iterator[FileProposals]:
-        """The proposals of all images in their order, computed or cached, with a progress bar; an image that cannot be
-        read gives an error in their place."""
+    def propose(self, which: range | None = None) -> Iterator[FileProposals]:
+        """The proposals of images, by default all, in their order, computed or cached, with a progress bar; an image
+        that cannot be read gives an error in their place."""
         warm_up(log.info)
-        paths = [self.dataset.image_path(index) for index in range(len(self))]
+        which = range(len(self)) if which is None else which
+        paths = [self.dataset.image_path(index) for index in which]
         done = propose_files(
             paths, self.cache.proposer, read_pixels, workers=torch.get_num_threads(), cache=self.cache.directory
         )

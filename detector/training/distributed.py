@@ -1,12 +1,12 @@
 """Several processes that train together, started by torchrun."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed, nn
 
 
 def rank() -> int:
@@ -26,6 +26,26 @@ def any_process(flag: bool, device: torch.device) -> bool:
     flags = torch.tensor(int(flag), device=device)
     distributed.all_reduce(flags, distributed.ReduceOp.MAX)
     return bool(flags.item())
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Gives each gradient its mean over the processes: that of the whole batch, where each has an equal part of it."""
+    if world_size() == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= world_size()
+    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def sum_over_processes(value: float, device: torch.device) -> Tensor:
+    """The sum of a number that each process has, on the device, which is not waited for."""
+    total = torch.tensor(float(value), device=device)
+    if world_size() > 1:
+        distributed.all_reduce(total)
+    return total
 
 
 def wait_for_all() -> None:

@@ -21,7 +21,7 @@ def only_run_in(out: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise InputError(f"{out}: another training is writing there; wait for it, or choose another --out") from None
+        raise InputError(f"{out}: another run is writing there; wait for it, or choose another --out") from None
     except (NotImplementedError, OSError):  # a file system without locks
         yield
         return

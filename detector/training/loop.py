@@ -11,7 +11,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -23,7 +22,7 @@ from detector.precision import fast_dtype
 from detector.training.ahead import ahead, default_workers
 from detector.training.averaging import ExponentialAverage
 from detector.training.checkpoint import load_checkpoint, save_checkpoint
-from detector.training.distributed import any_process, rank, world_size
+from detector.training.distributed import any_process, average_gradients, rank, wait_for_all, world_size
 from detector.training.interrupts import deferred_interrupts
 from detector.training.recipes import OptimizerConfig
 
@@ -83,7 +82,8 @@ class Task(ABC, Generic[Example]):
         there: to fetch them would wait for it.
 
         Args:
-            model: the network, perhaps wrapped for several processes.
+            model: the network.
+            example: this process' part of the batch. Its loss is such that the mean over the processes is the batch's.
         """
 
     @abstractmethod
@@ -107,8 +107,9 @@ def learning_rate(config: OptimizerConfig, step: int) -> float:
 class TrainingLoop(Generic[Example]):
     """Trains; `run` goes on where a checkpoint in `out` stopped.
 
-    Several processes (torchrun) each train on their part of every example, by DistributedDataParallel; the first one
-    writes, its own part's numbers in the log.
+    Several processes (torchrun) each train on their part of every example and average their gradients, in place of
+    what DistributedDataParallel would do for a network that is called as a whole; the first one writes, its own part's
+    numbers in the log. If one dies, all end, and are started again by torchrun (`--max-restarts`) or by hand.
 
     Args:
         task: what to train; its network is moved to the device.
@@ -143,9 +144,6 @@ class TrainingLoop(Generic[Example]):
         self.ema = ExponentialAverage(self.network, self.config.ema_decay)
         if resumed:
             self._restore(load_checkpoint(self.checkpoint, self.recipe_hash))
-        self.model: nn.Module = self.network
-        if world_size() > 1:
-            self.model = DistributedDataParallel(self.network)
 
     def run(self) -> None:
         """Trains to the recipe's last step, with checkpoints, evaluations and logs on the way.
@@ -219,11 +217,12 @@ class TrainingLoop(Generic[Example]):
         rate = learning_rate(self.config, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        self.model.train()
+        self.network.train()
         torch.manual_seed(self.task.recipe.seed * 1_000_003 + self.step)  # dropout goes on alike after a resume
         self.optimizer.zero_grad(set_to_none=True)
         autocast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
-        numbers = self.task.backward(self.model, example, autocast)
+        numbers = self.task.backward(self.network, example, autocast)
+        average_gradients(self.network.parameters())
         norm = self._clip()
         self.optimizer.step()
         self.ema.update_parameters(self.network)
@@ -281,8 +280,7 @@ class TrainingLoop(Generic[Example]):
             log.info("step %d: %s", self.step, ", ".join(f"{name} {value:.4f}" for name, value in numbers.items()))
             for name, value in numbers.items():
                 board.add_scalar(name, value, self.step)
-        if world_size() > 1:
-            torch.distributed.barrier()
+        wait_for_all()
 
     def _log(self, board: SummaryWriter | None, window: list[Numbers], seconds: float) -> None:
         if board is None:

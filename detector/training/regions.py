@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc import VOCDataset
+from detector.errors import InputError
 from detector.evaluation.calibration import fit_calibration
 from detector.evaluation.coverage import evaluate_proposals
 from detector.evaluation.predictions import LOWEST_SCORE
@@ -25,6 +26,7 @@ from detector.network import RegionClassifier
 from detector.pipeline import Detector, first_with_multibox
 from detector.regions import Regions
 from detector.training.data import BatchOrder, ProposedImages
+from detector.training.distributed import rank, sum_over_processes, wait_for_all, world_size
 from detector.training.examples import Example, common_size, make_example
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
@@ -80,16 +82,23 @@ class RegionTask(Task[RegionBatch]):
         recipe: what to do.
         data, held_back: the images to train on, and those to judge by.
         others: number of further classes that count as background (`RegionClassifier`).
+
+    Raises:
+        InputError: the batch cannot be shared by the processes.
     """
 
     network: RegionClassifier
     head = ("multibox",)
+    several_processes = True
     workers = True
 
     def __init__(
         self, recipe: Recipe, data: ProposedImages[Any], held_back: ProposedImages[Any], others: int = 0
     ) -> None:
+        if recipe.batch % world_size():
+            raise InputError(f"batch is {recipe.batch}: no multiple of the {world_size()} processes")
         self.recipe: Recipe = recipe
+        self.places = range(rank(), recipe.batch, world_size())  # of a batch, those of this process
         self.data, self.held_back = data, held_back
         torch.manual_seed(recipe.seed)
         self.network = RegionClassifier(len(self.data.dataset.class_names), recipe.model.network, others)
@@ -101,7 +110,8 @@ class RegionTask(Task[RegionBatch]):
             set_priors(self.network.multibox, self.data.dataset, self.recipe.seed)
 
     def prepare(self) -> None:
-        self.data.fill()
+        self.data.fill(rank(), world_size())
+        wait_for_all()
         _ = self._order, self._head  # before other processes make examples with them
 
     def example(self, step: int) -> RegionBatch:
@@ -121,14 +131,24 @@ class RegionTask(Task[RegionBatch]):
         )
 
     def examples(self, step: int) -> list[Example]:
-        """The images of a step, all of one size. All that is random comes from (seed, step), so a resumed run sees what
-        an uninterrupted one would have seen."""
+        """This process' images of a step. Those of all processes have one size, for which the others' need not be read.
+
+        All that is random comes from (seed, step, place in the batch), so a resumed run sees what an uninterrupted one
+        would have seen, and several processes see together what one would have seen.
+        """
         seed, batch, augmentation = self.recipe.seed, self.recipe.batch, self.recipe.augmentation
         generators = [np.random.default_rng((seed, step * batch + place, 1)) for place in range(batch)]
-        parts = [self._part(index, rng) for index, rng in zip(self._order[step], generators, strict=True)]
+        # The first one's numbers also give the scale, after those of a mosaic, how many depends on its images.
+        first = {0} if augmentation.mosaic > 0 else set[int]()
+        order = self._order[step]
+        parts = {place: self._part(order[place], generators[place]) for place in sorted(first | set(self.places))}
+        sizes = [
+            parts[place].size if place in parts else self._part_size(order[place], generators[place])
+            for place in range(batch)
+        ]
         scale = float(np.exp(generators[0].uniform(*np.log(augmentation.scale))))
-        size = common_size([part.size for part in parts], self.recipe.model.input, scale)
-        return [make_example(part, size, augmentation, rng) for part, rng in zip(parts, generators, strict=True)]
+        size = common_size(sizes, self.recipe.model.input, scale)
+        return [make_example(parts[place], size, augmentation, generators[place]) for place in self.places]
 
     def _part(self, index: int, rng: np.random.Generator) -> Part:
         """What is shown of an image, perhaps with three others."""
@@ -138,6 +158,16 @@ class RegionTask(Task[RegionBatch]):
             others = [self.read(int(other)) for other in rng.integers(0, len(self.data), 3)]
             return mosaic([image, *others], parts.overlap, rng)
         return image.cut(random_part(*image.size, parts, rng), parts.overlap) if parts.probability > 0 else image
+
+    def _part_size(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
+        """Width and height of what `_part` would give, by the annotation."""
+        augmentation, (width, height) = self.recipe.augmentation, self._sizes[index]
+        if augmentation.mosaic > 0 and rng.random() < augmentation.mosaic:
+            return width, height
+        if augmentation.parts.probability > 0:
+            x1, y1, x2, y2 = random_part(width, height, augmentation.parts, rng)
+            return x2 - x1, y2 - y1
+        return width, height
 
     def read(self, index: int) -> Part:
         """All of an image.
@@ -152,9 +182,13 @@ class RegionTask(Task[RegionBatch]):
     def _order(self) -> BatchOrder:
         wide = [True] * len(self.data)
         if self.recipe.batch > 1:
-            sizes = (self.data.dataset[index].annotations.image_size for index in range(len(self.data)))
-            wide = [width >= height for width, height in sizes]
+            wide = [width >= height for width, height in self._sizes]
         return BatchOrder(self.recipe.seed, wide, self.recipe.batch)
+
+    @functools.cached_property
+    def _sizes(self) -> list[tuple[int, int]]:
+        """Width and height of the images, as annotated."""
+        return [self.data.dataset[index].annotations.image_size for index in range(len(self.data))]
 
     @functools.cached_property
     def _head(self) -> MultiBoxHead | None:
@@ -190,7 +224,10 @@ class RegionTask(Task[RegionBatch]):
                 on_cpu = MultiBoxPredictions(found.offsets.detach().cpu(), found.logits.detach().cpu())
                 wanted = multibox_targets(self._head, batch.objects, config.loss, on_cpu)
                 wanted = wanted.map(lambda tensor: tensor.to(device))
-            proposed = multibox_loss(self.network.multibox, found, wanted, config.loss)
+            objects = None  # those of this batch, of which all processes have a part
+            if world_size() > 1:
+                objects = sum_over_processes(sum(wanted.counts), device).clamp(min=1) / world_size()
+            proposed = multibox_loss(self.network.multibox, found, wanted, config.loss, objects)
             loss = loss + config.weight * proposed.total
             numbers |= {"boxes": proposed.boxes.detach(), "confidences": proposed.confidences.detach()}
         loss.backward()

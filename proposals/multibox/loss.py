@@ -106,9 +106,18 @@ def multibox_targets(
 
 
 def multibox_loss(
-    head: MultiBoxHead, predictions: MultiBoxPredictions, targets: MultiBoxTargets, config: MultiBoxLossConfig
+    head: MultiBoxHead,
+    predictions: MultiBoxPredictions,
+    targets: MultiBoxTargets,
+    config: MultiBoxLossConfig,
+    objects: Tensor | None = None,
 ) -> MultiBoxLoss:
-    """F = alpha * F_match + F_conf for a batch of images; nothing in it waits for a GPU."""
+    """F = alpha * F_match + F_conf for a batch of images; nothing in it waits for a GPU.
+
+    Args:
+        objects: what the sums are divided by; by default the number of objects, or one. For a part of a batch, such as
+            a half: half the number that the batch has, or half.
+    """
     logits, where = predictions.logits, (targets.image, targets.prior)
     moved = predictions.offsets[where] - targets.offsets
     positive = torch.zeros_like(logits).index_put(where, torch.ones_like(moved[:, 0], dtype=logits.dtype))
@@ -120,7 +129,7 @@ def multibox_loss(
         hard = torch.cat([row.topk(number).values for row, number in zip(wrong, numbers, strict=True)])
     else:
         hard = wrong
-    count = max(1, sum(targets.counts))
+    count = max(1, sum(targets.counts)) if objects is None else objects
     boxes_loss = 0.5 * moved.square().sum() / count
     confidence_loss = ((losses * positive).sum() + hard.sum()) / count
     return MultiBoxLoss(boxes_loss, confidence_loss, config.alpha * boxes_loss + confidence_loss)

@@ -93,7 +93,7 @@ def test_wrong_uses(photos: Path, train: Callable[..., tuple[int, str, str]], tm
     with only_run_in(out):
         code, output, error = train(*data)
         assert (code, output) == (2, "")
-        assert error == f"error: {out}: another training is writing there; wait for it, or choose another --out\n"
+        assert error == f"error: {out}: another run is writing there; wait for it, or choose another --out\n"
     for arguments, message in (
         ((), "give a recipe with --root, or --data"),
         (("r.yaml", *data), "give a recipe with --root, or --data"),

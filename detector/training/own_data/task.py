@@ -42,6 +42,7 @@ class OwnDataTask(RegionTask):
         data, held_back: photos whose proposals are in the cache.
     """
 
+    several_processes = False
     workers = False  # photos that fail are remembered
 
     def __init__(

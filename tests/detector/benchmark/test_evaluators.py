@@ -41,6 +41,7 @@ def test_a_run() -> None:
     assert all(set(seconds) == set(EVALUATORS) for seconds in report.growth.values())
     content = json.loads(json.dumps(report.to_dict()))
     assert content["data"] == {"images": 50, "objects": 371, "detections": 400}
+    assert [(one["detections"], one["images"]) for one in content["growth"]] == [(100, 13), (200, 25)]
     assert content["versions"]["hotcoco"]
     text = report.table()
     assert "50 images, 371 objects, 400 detections, made up" in text

@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from detector.caffe import TRUNK_LAYERS
+from detector.googlenet import Trunk
 from detector.training.loop import TrainingLoop
 
 COLOURS = {"bus": (220, 30, 30), "sofa": (30, 60, 220)}
@@ -69,3 +71,19 @@ def interrupt_and_resume(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Train
         return whole
 
     return run
+
+
+@pytest.fixture(scope="session")
+def init(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trunk of random weights in place of the trained one, as a Caffe-named .npz."""
+    torch.manual_seed(0)
+    trunk, arrays = Trunk(), {}
+    for caffe, name in TRUNK_LAYERS.items():
+        conv = trunk.get_submodule(name)
+        torch.nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        if name == "conv1":
+            conv.weight.data *= 0.01  # for pixels in 0..255
+        arrays[f"{caffe}.weight"], arrays[f"{caffe}.bias"] = conv.weight.detach().numpy(), np.zeros(len(conv.weight))
+    path = tmp_path_factory.mktemp("init") / "random.npz"
+    np.savez(path, **arrays)
+    return path

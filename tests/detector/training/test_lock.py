@@ -24,7 +24,7 @@ def test_a_second_run_is_refused_until_the_first_ends(tmp_path: Path):
     with subprocess.Popen([sys.executable, "-c", HOLD, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match=f"{out}: another training is writing there"), only_run_in(out):
+        with pytest.raises(InputError, match=f"{out}: another run is writing there"), only_run_in(out):
             pass
         with only_run_in(tmp_path / "other"):
             pass

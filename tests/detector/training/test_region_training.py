@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from detector.caffe import TRUNK_LAYERS
 from detector.config import ModelConfig, parse
 from detector.errors import InputError
-from detector.googlenet import Trunk
 from detector.pipeline import load_detector
 from detector.training.ahead import ahead
 from detector.training.data import BatchOrder, sample_index
@@ -41,22 +39,6 @@ RECIPE = parse(
 @pytest.fixture
 def root(draw: Callable[..., Path]) -> Path:
     return draw()
-
-
-@pytest.fixture(scope="module")
-def init(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trunk of random weights in place of the trained one, as a Caffe-named .npz."""
-    torch.manual_seed(0)
-    trunk, arrays = Trunk(), {}
-    for caffe, name in TRUNK_LAYERS.items():
-        conv = trunk.get_submodule(name)
-        torch.nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        if name == "conv1":
-            conv.weight.data *= 0.01  # for pixels in 0..255
-        arrays[f"{caffe}.weight"], arrays[f"{caffe}.bias"] = conv.weight.detach().numpy(), np.zeros(len(conv.weight))
-    path = tmp_path_factory.mktemp("init") / "random.npz"
-    np.savez(path, **arrays)
-    return path
 
 
 def trainer(root: Path, out: Path, init: Path | None, recipe: Recipe = RECIPE) -> TrainingLoop:

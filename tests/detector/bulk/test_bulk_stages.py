@@ -1,0 +1,98 @@
+"""The stages one after the other, without Ray."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detector.bulk.listing import ImageList, Shard, walk
+from detector.bulk.network import DetectorSettings, Network
+from detector.bulk.stages import Proposing, Reading, Row
+from detector.errors import InputError
+from detector.multibox import without_network
+from detector.pipeline import load_detector
+from detector.selection import Selection
+
+ROOT = Path(__file__).parents[3]
+
+
+def read(folder: Path, tmp_path: Path, *names: str) -> list[Row]:
+    images = ImageList(tmp_path / "images.jsonl")
+    images.write(names or walk([str(folder)]))
+    (shard,) = images.shards(100)
+    return list(Reading(images, folder)(shard))
+
+
+def entries(rows: list[Row]) -> dict[str, Any]:
+    found = {entry["image"]: entry for entry in (json.loads(row["line"]) for row in rows)}
+    return {name: {k: v for k, v in entry.items() if k != "seconds"} for name, entry in found.items()}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_they_find_what_one_process_finds(folder, alone, tmp_path, batch):
+    proposer = without_network(load_detector(device="cpu").proposer)
+    assert proposer is not None
+    rows = Proposing(proposer)(read(folder, tmp_path))
+    network = Network(DetectorSettings(device="cpu"))
+    network._detector.proposer = lambda pixels: pytest.fail("boxes are there already")
+    network._ahead = network._detector.proposer
+    done = [row for start in range(0, len(rows), batch) for row in network(rows[start : start + batch])]
+    assert [(row["shard"], row["place"]) for row in done] == [(0, place) for place in range(11)]
+    found = entries(done)
+    wrong = found.pop(str(folder / "cut.jpg"))
+    assert wrong["error"].startswith(f"{folder}/cut.jpg: damaged or cut short")
+    assert any(entry["detections"] for entry in alone.values())
+    if batch == 1:
+        assert found == alone
+        return
+    for name, entry in found.items():  # a batch is the same to the rounding of its numbers
+        for one, other in zip(entry["detections"], alone[name]["detections"], strict=True):
+            assert one["label"] == other["label"]
+            assert one["score"] == pytest.approx(other["score"], abs=0.01)
+
+
+def test_files_that_cannot_be_read(folder, tmp_path):
+    (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    names = ["gone.jpg", "folder.jpg", "pipe.jpg", "huge.jpg", "a\0b.jpg", "gone-\udcff.jpg"]
+    rows = read(tmp_path, tmp_path, *names)
+    errors = [json.loads(row["line"]) for row in rows]
+    assert [one["image"] for one in errors] == names
+    assert [one["error"].split(": ", 1)[1][:22] for one in errors] == [
+        "cannot be read (No suc",
+        "is no file; give a pho",
+        "is no file; give a pho",
+        "1073741825 bytes are m",
+        "cannot be read (embedd",
+        "cannot be read (No suc",
+    ]
+    assert Proposing(lambda pixels: pytest.fail("nothing to propose for"))(rows) == rows
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_of_the_run(tmp_path):
+    images = ImageList(tmp_path / "images.jsonl")
+    images.write([InputError("photos: cannot be listed (Permission denied)")])
+    (row,) = Reading(images, tmp_path)(Shard(3, 0, 1))
+    assert row["shard"] == 3
+    assert json.loads(row["line"]) == {"image": None, "error": "photos: cannot be listed (Permission denied)"}
+
+
+def test_what_is_wanted_is_selected_and_checked(folder, tmp_path):
+    rows = read(folder, tmp_path, "0.jpg")
+    settings = DetectorSettings(device="cpu", selection=Selection(0.05, max_detections=1))
+    (row,) = Network(settings)(rows)
+    assert len(json.loads(row["line"])["detections"]) == 1
+    with pytest.raises(InputError, match="class 'lion' is unknown"):
+        DetectorSettings(device="cpu", selection=Selection(classes=("lion",))).load()
+
+
+def test_reading_and_proposing_do_without_torch():
+    program = "import sys, detector.bulk.stages; sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == 0

@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from detector.bulk.shards import ShardFolder
+from detector.bulk.stages import failure
+from detector.errors import InputError
+
+
+@pytest.fixture
+def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    Path("list.txt").write_text("".join(f"{number}.jpg\n" for number in range(5)))
+    return ["list.txt"]
+
+
+def opened(names: list[str], **made_by: str) -> ShardFolder:
+    return ShardFolder(Path("out"), names, 2, made_by)
+
+
+def line(name: str) -> bytes:
+    return json.dumps({"image": name, "detections": []}).encode()
+
+
+def test_a_shard_is_written_when_all_its_photos_are_done_in_their_order(names):
+    folder = opened(names)
+    assert [shard.count for shard in folder.todo] == [2, 2, 1]
+    assert folder.add(0, 1, line("1.jpg"))
+    assert not folder.path(0).exists()
+    assert folder.add(2, 0, failure("4.jpg", InputError("4.jpg: damaged")))
+    assert folder.add(0, 0, line("0.jpg"))
+    assert [json.loads(one)["image"] for one in folder.path(0).read_text().splitlines()] == ["0.jpg", "1.jpg"]
+    outcome = folder.outcome
+    assert (outcome.images, outcome.done, outcome.failed) == (5, 3, 1)
+    assert [(one.number, one.first) for one in folder.missing()] == [(1, 0), (1, 1)]
+    folder.add(1, 0, line("2.jpg"))
+    (missing,) = folder.missing()
+    assert list(folder.images.read(missing)) == ["3.jpg"]
+    folder.add(missing.number, missing.first, line("3.jpg"))
+    assert folder.missing() == []
+    assert folder.outcome.done == 5
+
+
+def test_what_comes_again_is_not_taken(names):
+    folder = opened(names)
+    assert folder.add(0, 0, line("0.jpg"))
+    assert not folder.add(0, 0, b"another")
+    assert folder.add(0, 1, line("1.jpg"))
+    before = folder.path(0).read_bytes()
+    assert not folder.add(0, 0, b"another")
+    assert not folder.add(0, 1, b"another")
+    assert folder.path(0).read_bytes() == before
+
+
+def test_the_same_run_goes_on_with_the_list_it_began_with(names):
+    folder = opened(names)
+    folder.add(1, 0, failure("2.jpg", InputError('2.jpg: "error": in it')))
+    folder.add(1, 1, line('"error": 3.jpg'))
+    folder.add(0, 0, line("0.jpg"))  # and then a kill
+    Path("out/.0123456789abcdef.tmp.jsonl").write_text("half")
+    Path("list.txt").write_text("other.jpg\n")
+    again = opened(names)
+    assert [shard.number for shard in again.todo] == [0, 2]
+    assert (again.outcome.done, again.outcome.failed) == (2, 1)
+    assert not list(Path("out").glob(".*.tmp.jsonl"))
+    assert [one for one in again.images.read(again.todo[0])] == ["0.jpg", "1.jpg"]
+
+
+def test_another_run_is_refused(names):
+    opened(names, model="a")
+    with pytest.raises(InputError, match=r"^out/run.json: is of a run with other settings \(model was a, is b\)"):
+        opened(names, model="b")
+    Path("out/run.json").write_text("[]")
+    with pytest.raises(InputError, match=r"^out/run.json: is not of a run over many photos"):
+        opened(names, model="a")
+    Path("out/run.json").unlink()
+    Path("out/shard-00000.jsonl").touch()
+    with pytest.raises(InputError, match=r"^--out out: has shards of a run whose list is gone"):
+        opened(names, model="a")

@@ -1,0 +1,34 @@
+"""The command `bulk`, as far as it goes without Ray; with it: tests/detector/bulk/test_pipeline.py."""
+
+import sys
+
+import pytest
+
+from detector.cli import main
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--score", "2"), "error: --score 2: is outside 0 to 1\n"),
+        (("--device", "abacus"), "error: --device abacus: is not known; give auto, cpu or cuda\n"),
+        (("--model", "none.safetensors"), "error: none.safetensors: no such file"),
+        (("--classes", "lion"), "error: class 'lion' is unknown"),
+    ],
+)
+def test_what_cannot_be_used_is_told_before_anything_starts(photos, tmp_path, monkeypatch, capsys, options, message):
+    pytest.importorskip("ray.data")
+    monkeypatch.setattr("ray.init", lambda *args, **options: pytest.fail("Ray was started"))
+    with pytest.raises(SystemExit) as caught:
+        main(["bulk", str(photos), "--out", str(tmp_path / "out"), *options])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith(message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_ray_it_says_what_to_install(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SystemExit) as caught:
+        main(["bulk", str(photos), "--out", str(tmp_path / "out")])
+    assert caught.value.code == 2
+    assert 'Ray is not installed: pip install "ray[data]"' in capsys.readouterr().err
