@@ -34,7 +34,7 @@ CHANGES = {
     "score of regression": (lambda e: panels.show_regression(e, 0.1), lambda e: panels.show_regression(e, 0.9)),
     "overlap": (
         lambda e: panels.show_suppression(e, 0.1, 0.3, False),
-        lambda e: panels.show_suppression(e, 0.1, 0.9, False),
+        lambda e: panels.show_suppression(e, 0.1, 1.0, False),
     ),
     "voting": (
         lambda e: panels.show_suppression(e, 0.1, 0.3, False),
