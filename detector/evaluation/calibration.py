@@ -8,19 +8,22 @@ from detector.evaluation.voc import VOCResult
 _EPSILON = 1e-6
 
 
-def fit_calibration(result: VOCResult) -> tuple[float, float]:
+def fit_calibration(result: VOCResult, before: tuple[float, float] = (1.0, 0.0)) -> tuple[float, float]:
     """Slope and offset for the log-odds of the scores, from detections that were judged right or wrong.
 
     After `sigmoid(slope * logit(score) + offset)` the detections of one score are right about as often as the score
     says. All classes share the two numbers, and the order of the detections stays as it is. Where there is nothing to
-    learn from (only right detections, only wrong ones, or a fit that would reverse the order), they are (1, 0).
+    learn from (only right detections, only wrong ones, or a fit that would reverse the order), they are `before`.
+
+    Args:
+        before: slope and offset that the scores of the result have been through; what is returned replaces them.
     """
     scores = np.concatenate([c.scores for c in result.classes.values()]).astype(np.float64)
     right = np.concatenate([c.true_positive for c in result.classes.values()])
     if len(np.unique(right)) < 2:
-        return 1.0, 0.0
+        return before
     scores = scores.clip(_EPSILON, 1 - _EPSILON)
     log_odds = np.log(scores / (1 - scores))
     fit = LogisticRegression(C=np.inf).fit(log_odds[:, None], right)
     slope, offset = float(fit.coef_[0, 0]), float(fit.intercept_[0])
-    return (slope, offset) if slope > 0 else (1.0, 0.0)
+    return (slope * before[0], slope * before[1] + offset) if slope > 0 else before

@@ -249,7 +249,8 @@ class RegionTask(Task[RegionBatch]):
             "images": count,
             **{name: round(value, 4) for name, value in recalls.items()},
         }
-        post = dataclasses.replace(self.recipe.model.postprocess, calibration=fit_calibration(result))
+        post = self.recipe.model.postprocess
+        post = dataclasses.replace(post, calibration=fit_calibration(result, post.calibration))
         config = dataclasses.replace(self.recipe.model, postprocess=post)
         save_model(dataclasses.replace(model, config=config, facts=facts), out / "model.safetensors")
         judged = {"mAP": result.mean_ap, "precision at 0.5": precision, "recall at 0.5": recall}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from detector.errors import InputError
 from detector.evaluation.calibration import fit_calibration
-from detector.evaluation.voc import VOCResult
+from detector.evaluation.voc import VOCResult, voc_average_precision
 from detector.network import RegionClassifier
 from detector.pipeline import Detector
 from detector.training.data import ProposedImages
@@ -19,7 +19,7 @@ from detector.training.own_data.split import PhotoSet
 from detector.training.own_data.transfer import match_classes, transfer_weights
 from detector.training.parts import Part
 from detector.training.recipes import Recipe
-from detector.training.regions import RegionTask, evaluate_proposed
+from detector.training.regions import RegionTask, detect_proposed
 from detector.weights import Model, save_model
 from proposals.files import atomic_write
 
@@ -86,18 +86,22 @@ class OwnDataTask(RegionTask):
         assert isinstance(network, RegionClassifier)
         count = min(len(self.held_back), self.recipe.data.eval_limit)
         model = Model(network, self.recipe.model, self.data.dataset.class_names, {}, self.others)
-        result = evaluate_proposed(Detector(model, str(network.mean.device)), self.held_back, count)
-        score = 0.0 if math.isnan(result.mean_ap) else result.mean_ap
+        found = detect_proposed(Detector(model, str(network.mean.device)), self.held_back, count)
+        result = voc_average_precision(*found)
+        # of few photos the 11 points see nothing beyond the tenth best; the area tells more
+        score, mean_ap = (
+            0.0 if math.isnan(one.mean_ap) else one.mean_ap for one in (voc_average_precision(*found, "voc10"), result)
+        )
         history = read_history(out)
         before = max((value for step, value in history.items() if step != facts["steps"]), default=-1.0)
         if score >= before:  # of equal ones the later, which has seen more
-            facts |= {"mAP": round(score, 4), "metric": result.metric, "split": "held back", "images": count}
+            facts |= {"mAP": round(mean_ap, 4), "metric": result.metric, "split": "held back", "images": count}
             save_model(dataclasses.replace(model, config=self.calibrated(result), facts=facts), out / MODEL)
         history[facts["steps"]] = score
         with atomic_write(out / _HISTORY) as temporary:
             temporary.write_text(json.dumps(history))
         precision, recall = result.at_score(0.5)
-        return {"mAP": score, "precision at 0.5": precision, "recall at 0.5": recall, "images": count}
+        return {"mAP": mean_ap, "precision at 0.5": precision, "recall at 0.5": recall, "images": count}
 
     def calibrated(self, result: VOCResult) -> Any:
         """The model's configuration with scores that say how often a detection is right."""
@@ -107,12 +111,13 @@ class OwnDataTask(RegionTask):
         without = sum(not len(sample.annotations) for sample in samples) / len(samples)
         if min(right, wrong) < _CALIBRATING or without < _WITHOUT:
             return self.recipe.model
-        post = dataclasses.replace(self.recipe.model.postprocess, calibration=fit_calibration(result))
+        post = self.recipe.model.postprocess
+        post = dataclasses.replace(post, calibration=fit_calibration(result, post.calibration))
         return dataclasses.replace(self.recipe.model, postprocess=post)
 
 
 def read_history(out: Path) -> dict[int, float]:
-    """mAP by step of the evaluations of a run so far."""
+    """mAP (by area) by step of the evaluations of a run so far."""
     try:
         return {int(step): float(value) for step, value in json.loads((out / _HISTORY).read_text()).items()}
     except (OSError, ValueError, AttributeError):

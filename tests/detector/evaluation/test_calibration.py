@@ -28,3 +28,13 @@ def test_nothing_to_learn_or_a_reversed_order_changes_nothing(right: list[bool])
 
 def test_no_detections():
     assert fit_calibration(result(np.zeros(0), np.zeros(0, dtype=bool))) == (1.0, 0.0)
+
+
+def test_a_fit_replaces_the_calibration_that_the_scores_have_been_through():
+    """Raw log-odds x are right with the probability sigmoid(2x - 1); the scores say sigmoid(0.5x + 3)."""
+    rng = np.random.default_rng(0)
+    raw = rng.uniform(-4, 4, 20_000)
+    right = rng.random(20_000) < 1 / (1 + np.exp(-(2 * raw - 1)))
+    scores = 1 / (1 + np.exp(-(0.5 * raw + 3)))
+    assert fit_calibration(result(scores, right), (0.5, 3.0)) == pytest.approx((2.0, -1.0), abs=0.15)
+    assert fit_calibration(result(scores, np.ones_like(right)), (0.5, 3.0)) == (0.5, 3.0)
