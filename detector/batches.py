@@ -103,12 +103,13 @@ def _judged(
 def judge_each(detector: Detector, ready: Sequence[Ready]) -> list[Scored | Exception]:
     """The images after one pass of the networks, or what was raised (one of `FAULTS`) for each that fails alone too."""
     start = time.perf_counter()
+    judged, fault = [], None
     try:
         judged = detector.judge([one.prepared for one in ready])
     except FAULTS as error:
-        if len(ready) == 1:
-            return [error]
-        return [result for one in ready for result in judge_each(detector, [one])]
+        fault = error.with_traceback(None)  # which would hold what the pass had in memory
+    if fault is not None:
+        return [fault] if len(ready) == 1 else [result for one in ready for result in judge_each(detector, [one])]
     share = (time.perf_counter() - start) / max(1, len(ready))
     return [
         Scored(one.prepared.image, proposals, scores, one.seconds + share)

@@ -205,7 +205,7 @@ class DetectorConfig:
     multibox_model: str | None = None
     context: Annotated[int, Field(ge=0)] | None = None
     head: Head | None = None
-    short_sides: tuple[Count, ...] | None = None
+    short_sides: tuple[Annotated[int, Field(ge=32, le=2048)], ...] | None = None
     mirrored: bool = False
     box_regression: bool = True
     nms_iou: Fraction = 0.3
@@ -213,8 +213,8 @@ class DetectorConfig:
     voting_iou: Fraction | None = 0.5
 
     def __post_init__(self) -> None:
-        if self.short_sides == ():
-            raise ValueError("short_sides must name at least one")
+        if self.short_sides is not None and not 0 < len(set(self.short_sides)) == len(self.short_sides):
+            raise ValueError("short_sides must name at least one, and each once")
         if not self.models:
             raise ValueError("models must name at least one")
         if self.proposals is None and not self.multibox:

@@ -148,7 +148,10 @@ class Judge:
     def _selected(self, scored: "Scored") -> tuple[Detections, float]:
         """What is wanted of an image of a batch, and its seconds."""
         start = time.perf_counter()
-        found = self._own.suppress(scored.proposals, scored.scores, self.selection.lowest_score)
+        try:
+            found = self._own.suppress(scored.proposals, scored.scores, self.selection.lowest_score)
+        except InputError as error:
+            raise InputError(f"{scored.image.name}: {error}") from None
         return self.selection(found), scored.seconds + time.perf_counter() - start
 
     @property

@@ -321,6 +321,9 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto", engine: s
         "selective_search",
         engine,
     )
+    asked = config.short_sides is not None or config.mirrored
+    if asked and not any(isinstance(scorer, SharedScorer) for scorer in detector.scorers):
+        raise InputError(f"{path}: short_sides and mirrored are for models of one pass, and none of these is one")
     looks = [_looks(scorer, config) for scorer in detector.scorers]
     detector.scorers = tuple(scorer for own in looks for scorer in own)
     proposers: list[Proposer] = []

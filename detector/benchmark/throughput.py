@@ -141,7 +141,7 @@ def benchmark_throughput(
     environment = Environment.current(threads)
     # beside a GPU each image has a core, as in `detector detect`
     with thread_limit(1 if on_gpu else threads):
-        detector = load_detector(model, str(where))
+        detector = load_detector(model, str(where), source="selective_search")
         if not isinstance(detector.scorers[0], SharedScorer):
             raise InputError("this measures a model of one shared pass; for a model that sees crops give --crops")
         runs: dict[tuple[str, int], _Run] = {}

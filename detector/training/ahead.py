@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from detector.errors import InputError
+from detector.training.distributed import world_size
 
 Example = TypeVar("Example")
 
@@ -23,7 +24,8 @@ def default_workers(device: torch.device) -> int:
     """Processes that make examples: none on a CPU, whose cores the training needs itself."""
     if device.type == "cpu" or "fork" not in multiprocessing.get_all_start_methods():
         return 0
-    return max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) - 1))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_MOST_WORKERS, cores // world_size() - 1))
 
 
 @contextmanager
@@ -37,7 +39,7 @@ def ahead(
         pinned: examples of processes are moved to pinned memory (their method `pin_memory`), which a GPU fetches by
             itself.
 
-    What `example` raises as `InputError` is raised in its turn.
+    What `example` raises as `InputError` is raised in its turn; so is one if a process ends, for lack of memory say.
     """
     if workers == 0:
         # its tensors on one thread: a second team of threads would only take the cores from the first
@@ -53,7 +55,7 @@ def ahead(
         worker_init_fn=_start_worker,
         multiprocessing_context="fork",
     )
-    yield map(_raised, loader)
+    yield _raising(loader)
 
 
 def _by_thread(example: Callable[[int], Example], steps: range, pool: ThreadPoolExecutor) -> Iterator[Example]:
@@ -76,10 +78,15 @@ class _Examples(Dataset[Any]):
             return error
 
 
-def _raised(example: Any) -> Any:
-    if isinstance(example, InputError):
-        raise example
-    return example
+def _raising(loader: DataLoader[Any]) -> Iterator[Any]:
+    try:
+        for example in loader:
+            if isinstance(example, InputError):
+                raise example
+            yield example
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[-300:]
+        raise InputError(f"a process that prepares images ended ({reason}); give fewer --workers") from None
 
 
 def _start_worker(_: int) -> None:

@@ -49,7 +49,7 @@ class RegionBatch:
         regions: of all images, one after the other; targets: theirs.
         counts: regions of each image.
         multibox: what a MultiBox head should predict; None: there is none, or it depends on what it does predict.
-        objects: of each image, for such a head.
+        objects: of each image, where the targets are still to be made.
     """
 
     images: Tensor
@@ -127,7 +127,7 @@ class RegionTask(Task[RegionBatch]):
             RegionTargets(torch.cat([m.labels for m in matched]), torch.cat([m.offsets for m in matched])),
             tuple(len(e.regions) for e in examples),
             multibox,
-            objects,
+            () if self._head is None or multibox is not None else objects,
         )
 
     def examples(self, step: int) -> list[Example]:

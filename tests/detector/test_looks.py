@@ -17,7 +17,8 @@ CAT = Path(__file__).parents[1] / "photos/cat.jpg"
 
 def config(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "detector.yaml"
-    path.write_text(f"models: [voc07]\nproposals: {{}}\n{text}")
+    models = "" if "models" in text else "models: [voc07]\n"
+    path.write_text(f"{models}proposals: {{}}\n{text}")
     return path
 
 
@@ -54,7 +55,10 @@ def test_several_looks_are_averaged(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("short_sides: []\n", "short_sides must name at least one"),
+        ("short_sides: []\n", "short_sides must name at least one, and each once"),
+        ("short_sides: [480, 480]\n", "short_sides must name at least one, and each once"),
+        ("short_sides: [100000]\n", "short_sides.0: input should be less than or equal to 2048"),
+        ("mirrored: true\nmodels: [voc07_crops]\n", "short_sides and mirrored are for models of one pass"),
     ],
 )
 def test_errors(tmp_path: Path, text: str, message: str):

@@ -1,6 +1,8 @@
 """Training by regions, on small drawn images: it learns, it resumes to the same numbers, its model detects."""
 
 import dataclasses
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from detector.pipeline import load_detector
 from detector.training.ahead import ahead
 from detector.training.data import BatchOrder, sample_index
 from detector.training.loop import TrainingLoop, learning_rate
+from detector.training.objects import relative_objects
 from detector.training.recipes import AugmentationConfig, OptimizerConfig, Recipe, SharedMultiBoxConfig
 from detector.training.regions import RegionBatch
 from detector.training.start import make_loop
@@ -65,6 +68,22 @@ def test_loss_falls_on_the_same_examples(root: Path, tmp_path: Path, init: Path)
 
 def test_interrupted_and_resumed_equals_uninterrupted(root: Path, tmp_path: Path, init: Path, interrupt_and_resume):
     interrupt_and_resume(lambda name: trainer(root, tmp_path / name, init), at=2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_resumed_too(root: Path, tmp_path: Path, init: Path, interrupt_and_resume, workers: int):
+    """An epoch is two steps here."""
+    interrupt_and_resume(
+        lambda name: make_loop(BATCH, root, tmp_path / name, init, root / "proposals", "cpu", workers), at=3
+    )
+
+
+def test_a_process_that_ends_is_one_line(root: Path, tmp_path: Path, init: Path):
+    run = make_loop(BATCH, root, tmp_path / "run", init, root / "proposals", "cpu", 1)
+    run.task.prepare()
+    run.task.example = lambda step: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=r"^a process that prepares images ended \([^\n]*\); give fewer --workers$"):
+        run.run()
 
 
 def test_run_exports_a_model_that_detects(root: Path, tmp_path: Path, init: Path):
@@ -181,18 +200,20 @@ def test_a_batch_has_the_mean_gradient_of_its_images(root: Path, tmp_path: Path,
 
     together = gradients(batch)
     singles = []
+    examples = run.task.examples(0)
     for place in range(3):
+        truth = relative_objects(examples[place].objects, examples[place].difficult, *examples[place].size)
         own = batch.regions.image_index == place
         regions = dataclasses.replace(batch.regions[own], image_index=torch.zeros(int(own.sum()), dtype=torch.long))
         head = run.task.network.multibox
-        matched = multibox_targets(head, [batch.objects[place]], recipe.multibox.loss)
+        matched = multibox_targets(head, [truth], recipe.multibox.loss)
         one = RegionBatch(
             batch.images[place : place + 1],
             regions,
             batch.targets[own],
             (batch.counts[place],),
             matched,
-            (batch.objects[place],),
+            (),
         )
         singles.append(gradients(one))
     for name, gradient in together.items():
