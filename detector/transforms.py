@@ -38,7 +38,7 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def to_input(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
     """(H, W, 3) uint8 RGB -> (3, h, w) uint8 of `size` (w, h)."""
-    return torch.from_numpy(np.ascontiguousarray(resize(pixels, size))).permute(2, 0, 1)
+    return torch.from_numpy(np.require(resize(pixels, size), requirements=("C", "W"))).permute(2, 0, 1)
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
