@@ -122,7 +122,11 @@ def reading(stage: Reading, at_once: int) -> Callable[["Table"], Iterator["Table
 
 def proposing(stage: Proposing) -> Callable[["Table"], "Table"]:
     """The stage on tables."""
-    return lambda rows: table(stage(rows.to_pylist()))
+
+    def work(rows: "Table") -> "Table":
+        return table(stage(rows.to_pylist()))
+
+    return work
 
 
 def table(rows: Sequence[Row]) -> "Table":

@@ -12,7 +12,7 @@ from detector.cli import main
     [
         (("--score", "2"), "error: --score 2: is outside 0 to 1\n"),
         (("--device", "abacus"), "error: --device abacus: is not known; give auto, cpu or cuda\n"),
-        (("--model", "none.safetensors"), "error: none.safetensors: no such file"),
+        (("--model", "none.safetensors"), "error: none.safetensors: no such model file"),
         (("--classes", "lion"), "error: class 'lion' is unknown"),
     ],
 )
