@@ -4,6 +4,7 @@ import logging
 import shlex
 import sys
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -107,11 +108,11 @@ def train(
     from detector.training.convolutions import keep_prepared_convolutions
 
     keep_prepared_convolutions()
+    if data is not None and not data.exists():  # before what takes seconds to import
+        raise InputError(f"{data}: no such file or folder; give the folder of photos and labels")
     for name in ("tensorboard", "sklearn"):
-        try:
-            __import__(name)
-        except ModuleNotFoundError:
-            raise InputError(f"training needs {name}: pip install tensorboard scikit-learn") from None
+        if find_spec(name) is None:
+            raise InputError(f"training needs {name}: pip install tensorboard scikit-learn")
     if (recipe is None) == (data is None):
         raise InputError("give a recipe with --root, or --data with your own photos")
     if data is not None:
