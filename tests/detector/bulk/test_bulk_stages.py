@@ -16,6 +16,7 @@ from detector.errors import InputError
 from detector.multibox import without_network
 from detector.pipeline import load_detector
 from detector.selection import Selection
+from proposals import SelectiveSearch
 
 ROOT = Path(__file__).parents[3]
 
@@ -33,13 +34,12 @@ def entries(rows: list[Row]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_they_find_what_one_process_finds(folder, alone, tmp_path, batch):
+def test_they_find_what_one_process_finds(folder, alone, tmp_path, monkeypatch, batch):
     proposer = without_network(load_detector(device="cpu").proposer)
     assert proposer is not None
     rows = Proposing(proposer)(read(folder, tmp_path))
     network = Network(DetectorSettings(device="cpu"))
-    network._detector.proposer = lambda pixels: pytest.fail("boxes are there already")
-    network._ahead = network._detector.proposer
+    monkeypatch.setattr(SelectiveSearch, "__call__", lambda self, pixels: pytest.fail("boxes are there already"))
     done = [row for start in range(0, len(rows), batch) for row in network(rows[start : start + batch])]
     assert [(row["shard"], row["place"]) for row in done] == [(0, place) for place in range(11)]
     found = entries(done)
