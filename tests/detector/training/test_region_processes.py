@@ -33,7 +33,7 @@ RECIPE = {
     "checkpoint_every": 2,
 }
 SCRIPT = """
-import json, os, signal, sys
+import json, sys
 from pathlib import Path
 import torch
 from detector.config import parse
@@ -46,17 +46,9 @@ torch.set_num_threads(1)
 training_loop.fast_dtype = lambda device: torch.float32
 root, out, init = map(Path, sys.argv[1:4])
 recipe = parse(Recipe, json.loads(sys.argv[4]), "script")
-dies_at = int(sys.argv[5])
 with process_group("cpu"):
     loop = make_loop(recipe, root, out, init, root / "proposals", "cpu")
-    begun, step = loop.step, loop.train_step
-
-    def train_step(example):
-        if loop.step == dies_at and rank() == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return step(example)
-
-    loop.train_step = train_step
+    begun = loop.step
     loop.run()
     if rank() == 0:
         print("begun at", begun, flush=True)
@@ -135,20 +127,20 @@ def test_batches_that_cannot_be_shared(root, tmp_path, init, monkeypatch):
         trainer(root, tmp_path, init, recipe())
 
 
-def torchrun(root: Path, out: Path, init: Path, own: Recipe, dies_at: int = -1) -> str:
+def torchrun(root: Path, out: Path, init: Path, own: Recipe) -> str:
     out.mkdir()
     (out / "script.py").write_text(SCRIPT)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = ["--max-restarts", "1", out / "script.py", root, out, init, json.dumps(to_plain(own)), dies_at]
+    arguments = [out / "script.py", root, out, init, json.dumps(to_plain(own))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=1800
+        [*launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_two_processes_give_the_weights_of_one_also_when_one_is_killed(root, tmp_path, init, monkeypatch):
+def test_two_processes_give_the_weights_of_one(root, tmp_path, init, monkeypatch):
     """Within rounding; images without objects and MultiBox's loss, which is a part of an object's, included."""
     monkeypatch.setattr("detector.training.loop.fast_dtype", lambda device: torch.float32)
     alone = trainer(root, tmp_path / "alone", init, recipe())
@@ -157,17 +149,12 @@ def test_two_processes_give_the_weights_of_one_also_when_one_is_killed(root, tmp
     alone.run()
 
     assert torchrun(root, tmp_path / "together", init, recipe()).strip() == "begun at 0"
-    killed = torchrun(root, tmp_path / "killed", init, recipe(), dies_at=3)
-    assert killed.strip() == "begun at 2", "the step of the last checkpoint"
-    together, again = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("together", "killed"))
+    together = torch.load(tmp_path / "together/weights.pt", weights_only=True)
     for kind in ("network", "ema"):
         expected = getattr(alone, kind).state_dict()
         assert together[kind].keys() == expected.keys()
         for name, tensor in together[kind].items():
             torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-5, msg=f"{kind} {name}")
-            torch.testing.assert_close(again[kind][name], tensor, rtol=0, atol=0, msg=f"{kind} {name}")
     for name, after in alone.network.state_dict().items():
         moved, apart = (after - start[name]).norm(), (after - together["network"][name]).norm()
         assert apart <= 0.01 * moved, name
-    steps = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["step"] for name in ("alone", "killed")]
-    assert steps == [5, 5]
