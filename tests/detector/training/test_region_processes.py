@@ -33,7 +33,7 @@ RECIPE = {
     "checkpoint_every": 2,
 }
 SCRIPT = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 from pathlib import Path
 import torch
 from detector.config import parse
@@ -47,6 +47,8 @@ training_loop.fast_dtype = lambda device: torch.float32
 root, out, init = map(Path, sys.argv[1:4])
 recipe = parse(Recipe, json.loads(sys.argv[4]), "script")
 dies_at = int(sys.argv[5])
+if os.environ["TORCHELASTIC_RESTART_COUNT"] == "1" and os.environ["RANK"] == "1":
+    time.sleep(3)  # the first process looks for it, and must not find where the one that died could be reached
 with process_group("cpu"):
     loop = make_loop(recipe, root, out, init, root / "proposals", "cpu")
     begun, step = loop.step, loop.train_step
