@@ -54,6 +54,15 @@ def wait_for_all() -> None:
         distributed.barrier()
 
 
+def _life() -> str:
+    """A name for this start of the processes. torchrun keeps one store over its restarts: under the same name a process
+    may find where those that have died could be reached, and fail. On several machines, whose numbers of restarts can
+    differ, all starts have one name.
+    """
+    one_machine = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
+    return f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}" if one_machine else "start"
+
+
 @contextmanager
 def process_group(device: str = "auto") -> Iterator[None]:
     """Within the block, processes that torchrun started know each other (NCCL on GPUs, gloo with device "cpu")."""
@@ -64,7 +73,11 @@ def process_group(device: str = "auto") -> Iterator[None]:
     if on_gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     # the others wait while the first process evaluates
-    distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=timedelta(hours=12))
+    timeout = timedelta(hours=12)
+    store, own_rank, world = next(distributed.rendezvous("env://", timeout=timeout))
+    store = distributed.PrefixStore(_life(), store)
+    backend = "nccl" if on_gpus else "gloo"
+    distributed.init_process_group(backend, store=store, rank=own_rank, world_size=world, timeout=timeout)
     try:
         yield
     finally:

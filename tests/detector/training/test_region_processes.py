@@ -33,7 +33,7 @@ RECIPE = {
     "checkpoint_every": 2,
 }
 SCRIPT = """
-import json, sys
+import json, os, signal, sys, time
 from pathlib import Path
 import torch
 from detector.config import parse
@@ -46,9 +46,19 @@ torch.set_num_threads(1)
 training_loop.fast_dtype = lambda device: torch.float32
 root, out, init = map(Path, sys.argv[1:4])
 recipe = parse(Recipe, json.loads(sys.argv[4]), "script")
+dies_at = int(sys.argv[5])
+if os.environ["TORCHELASTIC_RESTART_COUNT"] == "1" and os.environ["RANK"] == "1":
+    time.sleep(3)  # the first process looks for it, and must not find where the one that died could be reached
 with process_group("cpu"):
     loop = make_loop(recipe, root, out, init, root / "proposals", "cpu")
-    begun = loop.step
+    begun, step = loop.step, loop.train_step
+
+    def train_step(example):
+        if loop.step == dies_at and rank() == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(example)
+
+    loop.train_step = train_step
     loop.run()
     if rank() == 0:
         print("begun at", begun, flush=True)
@@ -127,11 +137,11 @@ def test_batches_that_cannot_be_shared(root, tmp_path, init, monkeypatch):
         trainer(root, tmp_path, init, recipe())
 
 
-def torchrun(root: Path, out: Path, init: Path, own: Recipe) -> str:
+def torchrun(root: Path, out: Path, init: Path, own: Recipe, dies_at: int = -1) -> str:
     out.mkdir()
     (out / "script.py").write_text(SCRIPT)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = [out / "script.py", root, out, init, json.dumps(to_plain(own))]
+    arguments = ["--max-restarts", "1", out / "script.py", root, out, init, json.dumps(to_plain(own)), dies_at]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300
@@ -140,7 +150,7 @@ def torchrun(root: Path, out: Path, init: Path, own: Recipe) -> str:
     return done.stdout
 
 
-def test_two_processes_give_the_weights_of_one(root, tmp_path, init, monkeypatch):
+def test_two_processes_give_the_weights_of_one_also_when_one_is_killed(root, tmp_path, init, monkeypatch):
     """Within rounding; images without objects and MultiBox's loss, which is a part of an object's, included."""
     monkeypatch.setattr("detector.training.loop.fast_dtype", lambda device: torch.float32)
     alone = trainer(root, tmp_path / "alone", init, recipe())
@@ -149,12 +159,17 @@ def test_two_processes_give_the_weights_of_one(root, tmp_path, init, monkeypatch
     alone.run()
 
     assert torchrun(root, tmp_path / "together", init, recipe()).strip() == "begun at 0"
-    together = torch.load(tmp_path / "together/weights.pt", weights_only=True)
+    killed = torchrun(root, tmp_path / "killed", init, recipe(), dies_at=3)
+    assert killed.strip() == "begun at 2", "the step of the last checkpoint"
+    together, again = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("together", "killed"))
     for kind in ("network", "ema"):
         expected = getattr(alone, kind).state_dict()
         assert together[kind].keys() == expected.keys()
         for name, tensor in together[kind].items():
             torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-5, msg=f"{kind} {name}")
+            torch.testing.assert_close(again[kind][name], tensor, rtol=0, atol=0, msg=f"{kind} {name}")
     for name, after in alone.network.state_dict().items():
         moved, apart = (after - start[name]).norm(), (after - together["network"][name]).norm()
         assert apart <= 0.01 * moved, name
+    steps = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["step"] for name in ("alone", "killed")]
+    assert steps == [5, 5]
