@@ -193,6 +193,7 @@ def _child(request: dict[str, object]) -> None:
 
 
 def _serve() -> None:
+    import cv2
     import torch.export
     import torch.utils.tensorboard  # noqa: F401
 
@@ -202,6 +203,7 @@ def _serve() -> None:
     from detector.cli import _COMMANDS, _app
     from proposals import warm_up
 
+    cv2.setNumThreads(1)  # OpenCV's threads are not in a child, which would wait for them as it sets their number
     _app(_COMMANDS)
     warm_up()
     load_detector()(ROOT / "tests/photos/cat.jpg")  # compiled kernels are loaded, the number format is chosen
