@@ -30,7 +30,8 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
     Images, classes and objects keep the order of the file; ids may come in any order. `image_ids` and `class_ids` are
     COCO's own ids, `crowd` is `iscrowd`, `areas` are the annotations' `area`. A box x, y, width, height in pixels
     becomes (x, y, x + width, y + height); it is not clipped. A `file_name` that is absolute or has `..` in it counts by
-    its last part: an annotation names photos in the folder that the user gives, and no others.
+    its last part: an annotation names photos in the folder that the user gives, and no others. Two images that would
+    share a photo by that are a fault.
 
     Args:
         path: the JSON file; a pipe will do.
@@ -51,7 +52,7 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
         if section.found and not section.records:
             faults.add(path, section.name, "is empty")
         section.distinct("id", section.column("id", _is_id, _AN_ID))
-    files = images.column("file_name", _is_name, "a text", optional=True)
+    files = _files(images)
     sizes = [
         images.column(side, lambda v: _is_whole(v) and 0 < v < 2**31, "a whole number above 0", optional=True)
         for side in ("width", "height")
@@ -83,13 +84,30 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
         class_names=tuple(names),
         class_ids=tuple(category.id for category in categories.records),
         image_sizes=np.array([[side or 0 for side in column] for column in sizes], np.int64).T,
-        files=tuple(_inside(file or str(image.id)) for file, image in zip(files, images.records, strict=True)),
+        files=files,
         images=np.asarray(columns["images"])[kept],
         labels=np.asarray(columns["labels"])[kept],
         boxes=columns["boxes"][kept],
         areas=columns["areas"][kept],
         crowd=columns["crowd"][kept],
     )
+
+
+def _files(images: "_Section") -> tuple[str, ...]:
+    """The images' files below the folder of the photos, by default the ids; different names must stay different."""
+    column = images.column("file_name", _is_name, "a text", optional=True)
+    given = [file or str(image.id) for file, image in zip(column, images.records, strict=True)]
+    files = tuple(map(_inside, given))
+    first: dict[str, int] = {}
+    for row, (name, file) in enumerate(zip(given, files, strict=True)):
+        other = first.setdefault(file, row)
+        if given[other] != name:
+            images.fault(
+                row,
+                f"file_name {shown(name)} counts as {shown(file)}, as does {shown(given[other])} of "
+                f"{images.label(other)}; name both relative to the folder of the photos",
+            )
+    return files
 
 
 def _inside(file: str) -> str:

@@ -361,3 +361,28 @@ def test_a_photo_outside_the_folder_counts_by_its_name(tmp_path: Path, name: str
     image = {"id": 1, "file_name": name, "width": 9, "height": 9}
     path.write_text(json.dumps({"images": [image], "categories": [{"id": 1, "name": "cat"}], "annotations": []}))
     assert read_coco(path).files == ("a.jpg",)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("/data/one/a.jpg", "/data/two/a.jpg"), ("a.jpg", "../a.jpg"), ("C:\\one\\a.jpg", "x/../../a.jpg")],
+)
+def test_two_images_that_would_share_a_photo(tmp_path: Path, first: str, second: str):
+    path = tmp_path / "a.json"
+    images = [{"id": i, "file_name": name, "width": 9, "height": 9} for i, name in ((4, first), (7, second))]
+    path.write_text(json.dumps({"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": []}))
+    with pytest.raises(InputError) as refused:
+        read_coco(path)
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(f"{path}: images[1] (id 7): file_name ")
+    assert 'counts as "a.jpg"' in line
+    assert "of images[0] (id 4); name both relative to the folder of the photos" in line
+
+
+def test_a_photo_of_two_images_and_folders_within_the_folder(tmp_path: Path):
+    """Neither is changed: one photo may stand in the file twice, and folders tell photos apart."""
+    path = tmp_path / "a.json"
+    names = ["one/a.jpg", "two/a.jpg", "b.jpg", "b.jpg", "/data/c.jpg", "/data/c.jpg"]
+    images = [{"id": i, "file_name": name, "width": 9, "height": 9} for i, name in enumerate(names)]
+    path.write_text(json.dumps({"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": []}))
+    assert read_coco(path).files == ("one/a.jpg", "two/a.jpg", "b.jpg", "b.jpg", "c.jpg", "c.jpg")
