@@ -58,11 +58,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             _flush(target.parent, os.O_RDONLY)
 
 
-def try_lock(descriptor: int) -> bool:
-    """Locks an open file until it is closed or its process ends; False if another holds it.
-
-    Where files cannot be locked (Windows, some network file systems) it says True.
-    """
+def _try_lock(descriptor: int) -> bool:
+    """Locks an open file until it is closed or its process ends; False if another holds it, True if it has no locks."""
     try:
         if fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,7 +70,7 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
-def is_at(descriptor: int, path: Path) -> bool:
+def _is_at(descriptor: int, path: Path) -> bool:
     """Whether an open file is still what lies at a path."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
@@ -89,7 +86,7 @@ def _begin(target: Path) -> tuple[Path, int | None]:
         if fcntl is None:
             return temporary, None
         held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        if try_lock(held) and is_at(held, temporary):  # not swept away before it was locked
+        if _try_lock(held) and _is_at(held, temporary):  # not swept away before it was locked
             os.utime(held, ns=(0, 0))
             return temporary, held
         os.close(held)
@@ -115,7 +112,7 @@ def _remove_if_left(path: Path) -> None:
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDWR)
         try:
-            # Not try_lock: without locks nobody knows whether it is in use.
+            # Not _try_lock: without locks nobody knows whether it is in use.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
         finally:

@@ -17,8 +17,8 @@ from detector.bulk.shards import Outcome, ShardFolder
 from detector.bulk.stages import Proposing, Reading, Row, failure, is_failure, proposing, reading
 from detector.devices import default_batch
 from detector.errors import InputError
+from detector.lock import only_run_in
 from detector.multibox import without_network
-from detector.training.lock import only_run_in
 from proposals import Proposer, SelectiveSearch, warm_up
 
 if TYPE_CHECKING:

@@ -192,8 +192,8 @@ def _train_on_own_data(
 def _train_by_recipe(
     recipe: Path, root: Path, init: Path | None, out: Path | None, cache: Path, device: str, workers: int | None
 ) -> None:
+    from detector.lock import only_run_in
     from detector.training.distributed import process_group, rank
-    from detector.training.lock import only_run_in
     from detector.training.recipes import load_recipe
     from detector.training.start import make_loop
 

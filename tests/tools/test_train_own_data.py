@@ -12,8 +12,8 @@ from PIL import Image
 
 from detector.cli import main
 from detector.config import InputConfig, ModelConfig
+from detector.lock import only_run_in
 from detector.network import RegionClassifier
-from detector.training.lock import only_run_in
 from detector.weights import Model, save_model
 
 

@@ -24,10 +24,10 @@ from detector.errors import InputError
 from detector.evaluation.sheet import draw_sheet
 from detector.evaluation.voc import VOCResult, voc_average_precision
 from detector.images import read_image
+from detector.lock import only_run_in
 from detector.pipeline import Detector
 from detector.precision import fast_dtype
 from detector.training.data import ProposedImages
-from detector.training.lock import only_run_in
 from detector.training.loop import TrainingLoop
 from detector.training.own_data.plan import Machine, check_length, make_plan
 from detector.training.own_data.split import PhotoSet, Split, split_data
