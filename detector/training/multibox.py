@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,17 +25,33 @@ from detector.training.objects import BUDGETS, recall_at_budgets, relative_objec
 from detector.training.parts import cut_part, random_part
 from detector.training.recipes import MultiBoxRecipe
 from detector.weights import Model, make_network, save_model
-from proposals.multibox.loss import MultiBoxObjects, multibox_loss, multibox_targets
+from proposals.multibox.loss import MultiBoxObjects, MultiBoxTargets, multibox_loss, multibox_targets
 from proposals.multibox.network import MultiBox, MultiBoxHead, MultiBoxPredictions
 from proposals.multibox.proposer import MultiBoxProposer
 
 
 @dataclass(frozen=True)
 class MultiBoxBatch:
-    """Images (B, 3, size, size) uint8 RGB and the objects of each."""
+    """The images of a step, and what the network should predict for them.
+
+    Attributes:
+        images: (B, 3, size, size) uint8 RGB.
+        targets: None if they depend on what it does predict.
+        objects: of each image, where the targets are still to be made.
+    """
 
     images: Tensor
+    targets: MultiBoxTargets | None
     objects: tuple[MultiBoxObjects, ...]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "MultiBoxBatch":
+        """The same with every tensor that the network needs changed, such as moved to a device."""
+        targets = None if self.targets is None else self.targets.map(change)
+        return MultiBoxBatch(change(self.images), targets, self.objects)
+
+    def pin_memory(self) -> "MultiBoxBatch":
+        """The same where a GPU can fetch it by itself."""
+        return self.map(Tensor.pin_memory)
 
 
 class MultiBoxTask(Task[MultiBoxBatch]):
@@ -65,6 +82,9 @@ class MultiBoxTask(Task[MultiBoxBatch]):
         initialise_backbone(self.network, self.network.backbone, init)  # type: ignore[arg-type]
         set_priors(self.network.head, self.data, self.recipe.seed)
 
+    def prepare(self) -> None:
+        _ = self._head  # before other processes make examples with it
+
     def example(self, step: int) -> MultiBoxBatch:
         size, batch = self.recipe.model.size, self.recipe.batch
         images, objects = [], []
@@ -75,7 +95,10 @@ class MultiBoxTask(Task[MultiBoxBatch]):
             images.append(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA))
             height, width = pixels.shape[:2]
             objects.append(relative_objects(torch.from_numpy(boxes), torch.from_numpy(difficult), width, height))
-        return MultiBoxBatch(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), tuple(objects))
+        stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        if self.recipe.loss.matching == "predictions":
+            return MultiBoxBatch(stacked, None, tuple(objects))
+        return MultiBoxBatch(stacked, multibox_targets(self._head, objects, self.recipe.loss), ())
 
     def _augment(
         self, pixels: np.ndarray, annotations: Annotations, rng: np.random.Generator
@@ -94,11 +117,14 @@ class MultiBoxTask(Task[MultiBoxBatch]):
         self, model: nn.Module, example: MultiBoxBatch, autocast: AbstractContextManager[None]
     ) -> dict[str, Tensor]:
         device = self.network.mean.device
+        batch = example.map(lambda tensor: tensor.to(device, non_blocking=True))
         with autocast:
-            predictions = model(example.images.to(device))
-        on_cpu = MultiBoxPredictions(predictions.offsets.detach().cpu(), predictions.logits.detach().cpu())
-        targets = multibox_targets(self._head, example.objects, self.recipe.loss, on_cpu)
-        targets = targets.map(lambda tensor: tensor.to(device))
+            predictions = model(batch.images)
+        targets = batch.targets
+        if targets is None:
+            on_cpu = MultiBoxPredictions(predictions.offsets.detach().cpu(), predictions.logits.detach().cpu())
+            targets = multibox_targets(self._head, batch.objects, self.recipe.loss, on_cpu)
+            targets = targets.map(lambda tensor: tensor.to(device))
         loss = multibox_loss(self.network.head, predictions, targets, self.recipe.loss)
         loss.total.backward()
         return {

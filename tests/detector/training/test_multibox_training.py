@@ -22,6 +22,7 @@ from detector.training.objects import clear_boxes, relative_objects
 from detector.training.recipes import MultiBoxRecipe
 from detector.training.start import make_loop
 from detector.weights import load_model
+from proposals.multibox.loss import multibox_targets
 from proposals.multibox.priors import make_priors
 
 VALUES = {
@@ -35,6 +36,7 @@ VALUES = {
     "checkpoint_every": 2,
 }
 RECIPE = parse(MultiBoxRecipe, VALUES, "test")
+BY_PREDICTIONS = dataclasses.replace(RECIPE.loss, matching="predictions")
 EIGHT = {
     f"image{i}": [
         ("bus", (1 + 9 * i, 5, 30 + 9 * i, 40), 0),
@@ -137,7 +139,7 @@ def test_a_wrong_annotation_names_file_and_box(draw: Callable[..., Path], tmp_pa
 
 def test_half_of_the_images_are_mirrored(draw: Callable[..., Path]):
     """A bus in the left half of the image is red where its box says."""
-    recipe = with_steps(5, parts={"probability": 0.0}, photometric=0.0)
+    recipe = with_steps(5, parts={"probability": 0.0}, photometric=0.0, loss={"matching": "predictions"})
     task = MultiBoxTask(recipe, draw({"a": [("bus", (1, 1, 50, 80), 0)]}))
     found = [task.example(step) for step in range(25)]
     sides = [objects.boxes[0, 0].item() for batch in found for objects in batch.objects]
@@ -149,13 +151,43 @@ def test_half_of_the_images_are_mirrored(draw: Callable[..., Path]):
 
 
 def test_a_batch_is_drawn_from_its_step_alone(draw: Callable[..., Path]):
-    task = MultiBoxTask(dataclasses.replace(RECIPE, seed=3), draw(EIGHT))
+    task = MultiBoxTask(with_steps(5, seed=3, loss={"matching": "predictions"}), draw(EIGHT))
     first, again, other = task.example(2), task.example(2), task.example(3)
     assert first.images.shape == (4, 3, 64, 64)
     assert torch.equal(first.images, again.images)
     assert not torch.equal(first.images, other.images)
     for objects in first.objects:
         assert ((objects.boxes >= 0) & (objects.boxes <= 1)).all()
+
+
+def test_objects_are_matched_while_a_batch_is_prepared(draw: Callable[..., Path], tmp_path: Path):
+    """With the priors that the training starts from, to the targets that the objects have."""
+    root = draw(EIGHT)
+    task = trainer(root, tmp_path / "run").task
+    other = trainer(root, tmp_path / "other", dataclasses.replace(RECIPE, loss=BY_PREDICTIONS)).task
+    assert isinstance(task, MultiBoxTask)
+    assert isinstance(other, MultiBoxTask)
+    for step in range(3):
+        batch, unmatched = task.example(step), other.example(step)
+        assert batch.objects == ()
+        assert unmatched.targets is None
+        assert torch.equal(batch.images, unmatched.images)
+        expected = multibox_targets(task.network.head, unmatched.objects, RECIPE.loss)
+        assert batch.targets is not None
+        assert batch.targets.counts == expected.counts
+        for name in ("image", "prior", "offsets", "difficult"):
+            assert torch.equal(getattr(batch.targets, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("matching", ["priors", "predictions"])
+def test_processes_that_prepare_change_nothing(draw: Callable[..., Path], tmp_path: Path, matching: str):
+    root, recipe = draw(EIGHT), with_steps(4, loss={"negatives": 10, "matching": matching})
+    weights = []
+    for workers in (0, 2):
+        loop = make_loop(recipe, root, tmp_path / str(workers), None, root / "cache", "cpu", workers)
+        loop.run()
+        weights.append(loop.network.state_dict())
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
 def test_objects_in_parts_of_the_image():
