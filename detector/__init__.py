@@ -13,15 +13,20 @@ from detector.errors import InputError
 from detector.images import Image, read_image
 
 if TYPE_CHECKING:
-    from detector.pipeline import Detector, load_detector
+    from detector.assembly import load_detector
+    from detector.pipeline import Detector
 
 __all__ = ["Detection", "Detections", "Detector", "Image", "InputError", "load_detector", "read_image"]
 
 
 def __getattr__(name: str) -> Any:
     """Imports the detector, and with it torch, at first use: results and evaluation do without."""
-    if name in ("Detector", "load_detector"):
-        from detector import pipeline
+    if name == "Detector":
+        from detector.pipeline import Detector
 
-        return getattr(pipeline, name)
+        return Detector
+    if name == "load_detector":
+        from detector.assembly import load_detector
+
+        return load_detector
     raise AttributeError(f"module 'detector' has no attribute '{name}'")

@@ -16,7 +16,7 @@ from detector.images import Image
 from detector.judging import FAULTS
 from detector.parallel import in_order
 from detector.pipeline import Detector, Prepared
-from detector.scorers import RegionScores
+from detector.region_scores import RegionScores
 from proposals import Proposals
 
 _Item = TypeVar("_Item")

@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
 
-from detector.config import DetectorConfig, ModelConfig, PostprocessConfig, RCNNConfig, Source, parse, read_yaml
+from detector.config import ModelConfig, PostprocessConfig, RCNNConfig, Source
 from detector.detections import Detections
 from detector.devices import default_batch, resolve_device, upload
 from detector.errors import InputError
@@ -17,7 +17,6 @@ from detector.images import Image, as_image
 from detector.multibox import (
     Known,
     SharedMultiBox,
-    load_multibox,
     propose,
     propose_ahead,
     propose_batch,
@@ -25,17 +24,10 @@ from detector.multibox import (
 )
 from detector.postprocess import postprocess
 from detector.precision import fast_dtype
-from detector.scorers import (
-    ImageView,
-    RegionScorer,
-    RegionScores,
-    SharedScorer,
-    average_scores,
-    fetch,
-    make_scorer,
-)
-from detector.weights import Model, find_model, load_model, weights_hash
-from proposals import Proposals, Proposer, SelectiveSearch, Union
+from detector.region_scores import RegionScores, average_scores, fetch
+from detector.scorers import ImageView, RegionScorer, SharedScorer, make_scorer
+from detector.weights import Model, weights_hash
+from proposals import Proposals, Proposer, SelectiveSearch
 
 
 @dataclass(frozen=True)
@@ -251,100 +243,3 @@ def first_with_multibox(scorers: Sequence[RegionScorer]) -> SharedScorer:
         if isinstance(scorer, SharedScorer) and scorer.network.multibox is not None:
             return scorer
     raise InputError("no model here has a MultiBox head; take boxes from selective_search")
-
-
-def load_detector(
-    model: str | Path | None = None,
-    device: str = "auto",
-    config: str | Path | None = None,
-    source: Source | None = None,
-    engine: str = "torch",
-) -> Detector:
-    """A detector from a model file, by default the one that comes with the package (VOC's 20 classes).
-
-    Args:
-        model: a model file, or the name of an installed model: "voc07".
-        config: a YAML file of a `DetectorConfig`, such as `configs/paper.yaml`, in place of `model`.
-        source: of the regions: "selective_search", "multibox" or "both"; by default the model's.
-        engine: what runs the networks: "torch", "onnx", or an .onnx file that `detector export` wrote from the model.
-
-    Raises:
-        InputError: the model file, the configuration, the device or the engine cannot be used; one line that says why.
-    """
-    if config is None:
-        return Detector(load_model(model), device, source=source, engine=engine)
-    if source is not None:
-        raise InputError("give proposals or a configuration, which names its own, not both")
-    if model is not None:
-        raise InputError("give a model or a configuration, which names its models, not both")
-    path = Path(config)
-    parsed = parse(DetectorConfig, read_yaml(path, "configurations are in configs/"), str(path))
-    return assemble(parsed, path, device, engine)
-
-
-def assemble(config: DetectorConfig, path: Path, device: str = "auto", engine: str = "torch") -> Detector:
-    """The detector that a configuration describes.
-
-    Args:
-        path: the file that the configuration comes from: models are relative to it, messages name it.
-
-    Raises:
-        InputError: a model cannot be used, or the configuration asks for what there is not.
-    """
-
-    def located(name: str) -> Path:
-        installed = find_model(name)
-        return installed if installed != Path(name) else path.parent / name
-
-    models = []
-    for name in config.models:
-        model = load_model(located(name))
-        if isinstance(model.config, RCNNConfig):
-            changed = model.config
-            if config.context is not None:
-                try:
-                    changed = replace(changed, crops=replace(changed.crops, context=config.context))
-                except ValueError as error:
-                    raise InputError(f"{path}: {error}") from None
-            if config.head is not None:
-                changed = replace(changed, head=config.head)
-            model = replace(model, config=changed)
-        models.append(model)
-    if (config.head, config.context) != (None, None) and not any(m.kind == "crops" for m in models):
-        raise InputError(f"{path}: head and context are for models that see crops, and none of these does")
-    detector = Detector(
-        models,
-        device,
-        None,
-        PostprocessConfig(config.nms_iou, config.max_detections, voting_iou=config.voting_iou),
-        config.box_regression,
-        "selective_search",
-        engine,
-    )
-    asked = config.short_sides is not None or config.mirrored
-    if asked and not any(isinstance(scorer, SharedScorer) for scorer in detector.scorers):
-        raise InputError(f"{path}: short_sides and mirrored are for models of one pass, and none of these is one")
-    looks = [_looks(scorer, config) for scorer in detector.scorers]
-    detector.scorers = tuple(scorer for own in looks for scorer in own)
-    proposers: list[Proposer] = []
-    source = config.multibox_model
-    if config.multibox and source is not None and source not in config.models:
-        proposers.append(load_multibox(located(source), config.multibox, detector.device))
-    elif config.multibox:  # on the trunk of a model that is here anyway
-        scorers = detector.scorers if source is None else looks[config.models.index(source)]
-        try:
-            proposers.append(SharedMultiBox(first_with_multibox(scorers), config.multibox))
-        except InputError as error:
-            raise InputError(f"{path}: multibox: {error}, or name a multibox_model") from None
-    if config.proposals is not None:
-        proposers.append(SelectiveSearch(config.proposals, torch.get_num_threads()))
-    detector.proposer = proposers[0] if len(proposers) == 1 else Union(proposers)
-    return detector
-
-
-def _looks(scorer: RegionScorer, config: DetectorConfig) -> list[RegionScorer]:
-    """A scorer for each input that a configuration wants a model to see; the first one is not mirrored."""
-    if not isinstance(scorer, SharedScorer):
-        return [scorer]
-    sides = config.short_sides or (scorer.config.input.short_side,)
-    return [scorer.variant(side, mirrored) for mirrored in (False, True)[: 1 + config.mirrored] for side in sides]

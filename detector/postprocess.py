@@ -9,7 +9,7 @@ from detector.config import PostprocessConfig
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.nms import class_nms
-from detector.scorers import RegionScores
+from detector.region_scores import RegionScores
 from detector.voting import VOTING_SCORE, vote_boxes
 from proposals.boxes import decode_offsets
 

@@ -18,11 +18,11 @@ from detector.benchmark.threads import thread_limit
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave
 from detector.classifier import ImageClassifier
 from detector.config import RCNNConfig
+from detector.crop_scorer import CropScorer
 from detector.errors import InputError
 from detector.images import Image
 from detector.precision import fast_dtype
 from detector.rcnn import CropClassifier
-from detector.scorers import CropScorer
 
 CROPS = 64
 REGIONS = 2000

@@ -14,6 +14,7 @@ from torch import nn
 from torch.autograd.profiler import profile as profile_operators
 from tqdm import tqdm
 
+from detector.assembly import load_detector
 from detector.benchmark.environment import Environment
 from detector.benchmark.processes import peak_memory
 from detector.benchmark.proposals import MEGAPIXELS, larger
@@ -21,7 +22,7 @@ from detector.benchmark.threads import thread_limit
 from detector.detections import Detections
 from detector.errors import InputError
 from detector.images import Image, read_image
-from detector.pipeline import Detector, load_detector
+from detector.pipeline import Detector
 from detector.scorers import SharedScorer
 from detector.transforms import input_size, to_input
 from proposals import Proposals

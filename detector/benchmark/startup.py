@@ -17,7 +17,7 @@ _PROGRAM = """
 import json, sys, time
 start = time.perf_counter()
 from detector.images import read_image
-from detector.pipeline import load_detector
+from detector.assembly import load_detector
 imported = time.perf_counter()
 detector = load_detector(sys.argv[2] or None, "cpu")
 loaded = time.perf_counter()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from detector.assembly import load_detector
 from detector.batches import in_batches
 from detector.benchmark.environment import Environment
 from detector.benchmark.threads import thread_limit
@@ -15,7 +16,7 @@ from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, in
 from detector.devices import resolve_device, upload
 from detector.errors import InputError
 from detector.images import Image
-from detector.pipeline import Detector, load_detector
+from detector.pipeline import Detector
 from detector.scorers import SharedScorer
 
 BATCHES = (1, 4, 16)

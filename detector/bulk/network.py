@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detector.assembly import load_detector
 from detector.batches import Ready, Scored, judge_each
 from detector.bulk.stages import Row, failure, table
 from detector.config import Source
@@ -16,7 +17,7 @@ from detector.images import read_image
 from detector.judging import FAULTS
 from detector.multibox import without_network
 from detector.parallel import share_cores
-from detector.pipeline import Detector, Prepared, load_detector
+from detector.pipeline import Detector, Prepared
 from detector.results import photo_entry
 from detector.selection import Selection
 from proposals import Proposals

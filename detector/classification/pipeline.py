@@ -14,11 +14,11 @@ from detector.caffe import load_caffe_weights
 from detector.classification.views import CROPS, views
 from detector.classifier import ImageClassifier
 from detector.config import ClassifierConfig, CropConfig
+from detector.crop_scorer import batch_size
 from detector.devices import resolve_device
 from detector.errors import InputError
 from detector.images import Image, as_image
 from detector.precision import fast_dtype
-from detector.scorers import batch_size
 from detector.weights import Model, load_model
 
 

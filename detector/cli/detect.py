@@ -146,9 +146,9 @@ def detect(
             console.error(f"error: {source}")
             failed += 1
     if media:
+        from detector.assembly import load_detector  # imports torch, for which --help need not wait
         from detector.devices import default_batch, uses_gpu
         from detector.parallel import share_cores
-        from detector.pipeline import load_detector  # imports torch, for which --help need not wait
         from proposals import warm_up
 
         warm_up(console.result)

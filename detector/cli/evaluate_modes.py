@@ -46,9 +46,9 @@ def run_model(
         if not own_classes:
             raise
     # They import torch, for which --help and --detections need not wait.
+    from detector.assembly import load_detector
     from detector.devices import default_batch, uses_gpu
     from detector.parallel import share_cores
-    from detector.pipeline import load_detector
     from detector.weights import DEFAULT_MODEL
     from proposals import warm_up
 
@@ -164,8 +164,8 @@ def ablate(
     """mAP of an R-CNN's softmax and SVMs, each with and without box regression."""
     if json is not None:
         check_writable_file(json, "--json")
+    from detector.assembly import load_detector
     from detector.evaluation.ablation import ablate_dataset
-    from detector.pipeline import load_detector
     from proposals import warm_up
 
     console = Console()

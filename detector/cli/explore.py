@@ -74,8 +74,8 @@ def explore(
         if error.name not in ("fastapi", "uvicorn", "starlette"):
             raise
         raise InputError(f"the explorer needs {error.name}: pip install fastapi uvicorn") from None
+    from detector.assembly import load_detector  # imports torch, for which --help need not wait
     from detector.data import VOCDataset
-    from detector.pipeline import load_detector  # imports torch, for which --help need not wait
     from proposals import warm_up
 
     console = Console()

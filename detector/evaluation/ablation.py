@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from detector.config import Head, PostprocessConfig
+from detector.crop_scorer import CropScorer
 from detector.data.annotations import Annotations
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc import VOCDataset
@@ -21,7 +22,8 @@ from detector.evaluation.voc import VOCResult, voc_average_precision
 from detector.images import Image, read_image
 from detector.pipeline import Detector
 from detector.postprocess import postprocess
-from detector.scorers import CropScorer, RegionScorer, RegionScores, average_scores
+from detector.region_scores import RegionScores, average_scores
+from detector.scorers import RegionScorer
 from proposals import Proposals
 
 

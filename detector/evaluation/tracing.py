@@ -9,7 +9,7 @@ from detector.evaluation.traces import COVERED, ObjectTraces
 from detector.images import Image
 from detector.pipeline import Detector, check_score
 from detector.postprocess import moved_boxes
-from detector.scorers import RegionScores
+from detector.region_scores import RegionScores
 from proposals import Proposals
 from proposals.boxes import box_iou
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from detector.crop_scorer import reduce_large
 from detector.data import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.predictions import check_size
@@ -15,7 +16,6 @@ from detector.explorer.stages import Explanation, explain
 from detector.explorer.truth import Objects
 from detector.images import Image, read_image
 from detector.pipeline import Detector
-from detector.scorers import reduce_large
 
 LONGEST_SIDE = 2000
 """A photo with a longer side is reduced to it first, in pixels: that bounds time and memory for any photo."""

@@ -14,7 +14,8 @@ from detector.errors import InputError
 from detector.images import Image
 from detector.pipeline import Detector
 from detector.postprocess import moved_boxes, postprocess
-from detector.scorers import ImageView, RegionScores
+from detector.region_scores import RegionScores
+from detector.scorers import ImageView
 from proposals import Hierarchy, Proposals, Proposer, SelectiveSearch, SelectiveSearchConfig, Union
 from proposals.config import ColourSpace
 

@@ -10,7 +10,7 @@ from detector.detections import Detections
 from detector.evaluation.traces import ObjectTraces
 from detector.evaluation.tracing import trace_objects
 from detector.explorer.stages import Explanation
-from detector.scorers import RegionScores
+from detector.region_scores import RegionScores
 from proposals.boxes import box_iou
 
 

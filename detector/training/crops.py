@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from detector.config import Calibration, RCNNConfig, config_hash
+from detector.crop_scorer import CropScorer
 from detector.crops import crop_windows, warp_windows
 from detector.evaluation.ablation import ablate
 from detector.evaluation.calibration import fit_calibration
 from detector.precision import fast_dtype
 from detector.rcnn import CropClassifier
-from detector.scorers import CropScorer
 from detector.training.data import ProposedImages, proposed_splits, sample_index
 from detector.training.examples import distort
 from detector.training.initial import initialise_backbone

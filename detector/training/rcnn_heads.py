@@ -11,10 +11,10 @@ from sklearn.svm import LinearSVC
 from torchvision.ops import box_iou
 from tqdm import tqdm
 
+from detector.crop_scorer import CropScorer
 from detector.data.annotations import Annotations
 from detector.errors import InputError
 from detector.images import Image
-from detector.scorers import CropScorer
 from detector.training.data import ProposedImages
 from detector.training.recipes import HeadsConfig
 from proposals.boxes import encode_offsets

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from detector.assembly import assemble, load_detector
 from detector.config import CropConfig, CropNetworkConfig, DetectorConfig, PostprocessConfig, RCNNConfig, parse
+from detector.crop_scorer import CropScorer
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.images import Image
-from detector.pipeline import assemble, load_detector
 from detector.rcnn import CropClassifier
-from detector.scorers import CropScorer, SharedScorer
+from detector.scorers import SharedScorer
 from detector.weights import DEFAULT_MODEL, Model, save_model
 from proposals import Proposals, SelectiveSearch, SelectiveSearchConfig
 

@@ -25,7 +25,8 @@ from detector.images import Image
 from detector.network import RegionClassifier
 from detector.pipeline import Detector
 from detector.rcnn import CropClassifier
-from detector.scorers import RegionScores, fetch, make_scorer
+from detector.region_scores import RegionScores, fetch
+from detector.scorers import make_scorer
 from detector.weights import Model, make_network
 from proposals import Proposals, Union
 from proposals.multibox.config import MultiBoxConfig

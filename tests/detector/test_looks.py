@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from detector.assembly import load_detector
 from detector.errors import InputError
 from detector.images import read_image
-from detector.pipeline import load_detector
-from detector.scorers import average_scores
+from detector.region_scores import average_scores
 
 CAT = Path(__file__).parents[1] / "photos/cat.jpg"
 

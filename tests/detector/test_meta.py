@@ -18,8 +18,9 @@ from detector.network import RegionClassifier
 from detector.nms import class_nms
 from detector.postprocess import postprocess
 from detector.rcnn import CropClassifier
+from detector.region_scores import RegionScores, average_scores
 from detector.regions import Regions, pool_votes
-from detector.scorers import RegionScores, SharedScorer, average_scores
+from detector.scorers import SharedScorer
 from proposals.multibox.config import MultiBoxConfig
 from proposals.multibox.network import MultiBoxHead
 

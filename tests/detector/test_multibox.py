@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from detector.assembly import load_detector
 from detector.config import InputConfig, ModelConfig, MultiBoxModelConfig, NetworkConfig
 from detector.errors import InputError
 from detector.images import Image
 from detector.multibox import SharedMultiBox, load_multibox, multibox_proposer, propose
 from detector.network import RegionClassifier
-from detector.pipeline import Detector, load_detector
+from detector.pipeline import Detector
 from detector.scorers import make_scorer
 from detector.weights import Model, load_model, make_network, save_model
 from proposals import PRESETS, SelectiveSearch, Union

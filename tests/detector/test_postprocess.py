@@ -4,7 +4,7 @@ import torch
 from detector.config import PostprocessConfig
 from detector.errors import InputError
 from detector.postprocess import postprocess
-from detector.scorers import RegionScores
+from detector.region_scores import RegionScores
 from proposals.boxes import encode_offsets
 
 CLASSES = ("cat", "dog")

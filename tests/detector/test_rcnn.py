@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from detector import scorers
+from detector import crop_scorer
 from detector.config import (
     Calibration,
     ClassifierConfig,
@@ -20,12 +20,14 @@ from detector.config import (
     PostprocessConfig,
     RCNNConfig,
 )
+from detector.crop_scorer import CropScorer, batch_size, reduce_large
 from detector.crops import crop_windows, warp_windows
 from detector.errors import InputError
 from detector.images import Image
 from detector.pipeline import Detector
 from detector.rcnn import CropClassifier, CropFeatures
-from detector.scorers import CropScorer, RegionScores, average_scores, batch_size, calibrate, make_scorer, reduce_large
+from detector.region_scores import RegionScores, average_scores, calibrate
+from detector.scorers import make_scorer
 from detector.weights import Model, load_model, save_model
 from proposals import Proposals
 from proposals.boxes import decode_offsets
@@ -164,7 +166,7 @@ def test_equal_windows_are_computed_once(scorer: CropScorer, crops_seen: list[in
 def test_batches_give_the_same(scorer: CropScorer, crops_seen: list[int], size: int, monkeypatch: pytest.MonkeyPatch):
     expected = scorer.features(noise(), BOXES)
     crops_seen.clear()
-    monkeypatch.setattr(scorers, "batch_size", lambda crops, device: size)
+    monkeypatch.setattr(crop_scorer, "batch_size", lambda crops, device: size)
     assert_same(scorer.features(noise(), BOXES), expected)
     assert max(crops_seen) == size
     assert sum(crops_seen) == len(BOXES)
@@ -290,26 +292,26 @@ def test_average_of_offsets_for_all_classes_and_for_each():
 
 @pytest.mark.parametrize(("crops_that_fit", "expected"), [(0, 1), (0.9, 1), (1.1, 1), (5.5, 5), (16, 16), (1000, 16)])
 def test_batch_on_a_cpu(crops_that_fit: float, expected: int, monkeypatch: pytest.MonkeyPatch):
-    one = 224 * 224 * scorers._BYTES_PER_PIXEL
-    monkeypatch.setattr(scorers, "_free_memory", lambda: int(8 * one * crops_that_fit))
+    one = 224 * 224 * crop_scorer._BYTES_PER_PIXEL
+    monkeypatch.setattr(crop_scorer, "_free_memory", lambda: int(8 * one * crops_that_fit))
     assert batch_size(CropConfig(), CPU) == expected
 
 
 @pytest.mark.parametrize(("crops_that_fit", "expected"), [(0, 1), (100.5, 100), (5000, 256)])
 def test_batch_on_a_gpu(crops_that_fit: float, expected: int, monkeypatch: pytest.MonkeyPatch):
-    one = 224 * 224 * scorers._BYTES_PER_PIXEL
+    one = 224 * 224 * crop_scorer._BYTES_PER_PIXEL
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(8 * one * crops_that_fit), 1 << 50))
     assert batch_size(CropConfig(), torch.device("cuda")) == expected
 
 
 def test_free_memory_is_measured_or_guessed(monkeypatch: pytest.MonkeyPatch):
-    assert scorers._free_memory() > 1 << 20
+    assert crop_scorer._free_memory() > 1 << 20
 
     def absent(path: Path, **options: str) -> str:
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(Path, "read_text", absent)
-    assert scorers._free_memory() == 1 << 30
+    assert crop_scorer._free_memory() == 1 << 30
 
 
 @pytest.mark.parametrize("make", [lambda m: make_scorer(m, CPU, torch.float32), lambda m: Detector(m, "cpu")])

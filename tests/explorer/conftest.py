@@ -10,12 +10,13 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image as PillowImage
 
+from detector.assembly import load_detector
 from detector.explorer import Explanation, explain
 from detector.explorer.page import UPLOAD_TYPE, make_page
 from detector.explorer.server import LOCAL_NAMES
 from detector.explorer.shelf import Shelf
 from detector.images import read_image
-from detector.pipeline import Detector, load_detector
+from detector.pipeline import Detector
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import nn
 
+from detector.assembly import load_detector
 from detector.batches import in_batches
 from detector.cli import main
 from detector.config import CropConfig, CropNetworkConfig, InputConfig, ModelConfig, NetworkConfig, RCNNConfig
@@ -25,7 +26,7 @@ from detector.devices import upload
 from detector.evaluation.tracing import detect_traced
 from detector.images import Image, read_image
 from detector.network import RegionClassifier
-from detector.pipeline import Detector, load_detector
+from detector.pipeline import Detector
 from detector.rcnn import CropClassifier
 from detector.scorers import SharedScorer, make_scorer
 from detector.weights import Model, load_model

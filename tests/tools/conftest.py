@@ -1,4 +1,6 @@
 import json
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from detector.cli import main
 from detector.data import VOC_CLASSES
+from tests.tools.detect_tools import RuleDetector, write_photo
 
 
 @pytest.fixture
@@ -119,3 +122,29 @@ def coco(tmp_path: Path) -> tuple[Path, Path]:
         {"image_id": 99, "category_id": 17, "bbox": [0, 0, 50, 40], "score": 0.9},
     ]))  # fmt: skip
     return annotations, detections
+
+
+@pytest.fixture
+def detector(monkeypatch: pytest.MonkeyPatch) -> RuleDetector:
+    """What the command loads in place of a model; `detector.assembly` and torch stay out of it."""
+    rule = RuleDetector()
+    module = types.ModuleType("detector.assembly")
+
+    def load_detector(
+        model: Path | None, device: str, config: Path | None, source: str | None, engine: str
+    ) -> RuleDetector:
+        rule.loaded = (model, device, source)
+        return rule
+
+    module.load_detector = load_detector
+    monkeypatch.setitem(sys.modules, "detector.assembly", module)
+    return rule
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a/x.jpg (150x60), b/x.jpg (60x40) and b/y.png (60x40, lossless)."""
+    monkeypatch.chdir(tmp_path)
+    for name, size in (("a/x.jpg", (150, 60)), ("b/x.jpg", (60, 40)), ("b/y.png", (60, 40))):
+        write_photo(tmp_path / name, size)
+    return tmp_path

@@ -50,7 +50,7 @@ def use_detector(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDetector], li
     def use(detector: FakeDetector) -> list[tuple]:
         loaded: list[tuple] = []
         monkeypatch.setattr(
-            "detector.pipeline.load_detector",
+            "detector.assembly.load_detector",
             lambda model, device, config, source, engine: loaded.append((model, device)) or detector,
         )
         return loaded

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from detector.assembly import load_detector
 from detector.bulk.listing import ImageList, Shard, walk
 from detector.bulk.network import DetectorSettings, Network
 from detector.bulk.stages import Proposing, Reading, Row
 from detector.errors import InputError
 from detector.multibox import without_network
-from detector.pipeline import load_detector
 from detector.selection import Selection
 from proposals import SelectiveSearch
 

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from detector.config import CropConfig, CropNetworkConfig, ModelConfig, NetworkConfig, RCNNConfig
+from detector.crop_scorer import CropScorer
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.ablation import ablate_dataset
 from detector.network import RegionClassifier
 from detector.pipeline import Detector
 from detector.rcnn import CropClassifier
-from detector.scorers import CropScorer
 from detector.weights import Model
 from proposals import Proposals
 

@@ -230,7 +230,7 @@ def test_several_processes_need_a_file(truth: GroundTruth, folder: Path, monkeyp
 
 
 def test_traces_come_back_from_the_disk_in_the_order_of_the_objects(root: Path, tmp_path: Path, photos: Path) -> None:
-    from detector.pipeline import load_detector
+    from detector.assembly import load_detector
 
     for image_id in "abc":
         Image.open(photos / "cat.jpg").resize((100, 80)).save(root / f"JPEGImages/{image_id}.jpg")

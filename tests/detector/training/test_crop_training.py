@@ -9,13 +9,13 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
+from detector.assembly import load_detector
 from detector.config import CropConfig, parse
+from detector.crop_scorer import CropScorer
 from detector.crops import crop_windows
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.evaluation.ablation import VARIANTS
-from detector.pipeline import load_detector
-from detector.scorers import CropScorer
 from detector.training import crops as crop_training
 from detector.training import rcnn_heads
 from detector.training.crops import CropBatch, CropTask

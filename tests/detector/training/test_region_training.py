@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from detector.assembly import load_detector
 from detector.config import ModelConfig, parse
 from detector.errors import InputError
-from detector.pipeline import load_detector
 from detector.training.ahead import ahead
 from detector.training.data import BatchOrder, sample_index
 from detector.training.loop import TrainingLoop, learning_rate

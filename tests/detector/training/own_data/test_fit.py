@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from detector.assembly import load_detector
 from detector.data.own_data import OwnData
 from detector.errors import InputError
 from detector.evaluation.voc import ClassResult, VOCResult
-from detector.pipeline import load_detector
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
 from detector.training.own_data import Machine, fit

@@ -1,0 +1,160 @@
+"""The command `detect` where something is wrong: photos, options, the disk, an interrupt."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image as PillowImage
+
+from detector.cli import main
+from detector.errors import InputError
+from detector.images import Image
+from tests.tools.detect_tools import files, run
+
+
+def test_failures_do_not_stop_the_others(detector, folder, capsys):
+    Path("cut.jpg").write_bytes(Path("a/x.jpg").read_bytes()[:400])
+    Path("notes.jpg").write_text("not a photo")
+    Path("nothing").mkdir()
+    arguments = ("a/x.jpg", "cut.jpg", "missing.jpg", "notes.jpg", "nothing", "b/x.jpg")
+    assert run(*arguments, "--json", "found.json") == 2
+    captured = capsys.readouterr()
+    errors = captured.err.splitlines()
+    assert len(errors) == 5
+    assert errors[0].startswith("error: missing.jpg: no such file")
+    assert errors[1].startswith("error: nothing: the folder has no photos")
+    assert errors[2].startswith("error: cut.jpg: damaged or cut short")
+    assert errors[3].startswith("error: notes.jpg: not a photo")
+    assert errors[4] == "4 of 6 sources failed"
+    assert detector.seen == ["a/x.jpg", "b/x.jpg"]
+    assert [entry["image"] for entry in json.loads(Path("found.json").read_text())] == ["a/x.jpg", "b/x.jpg"]
+    assert files(folder / "runs") == ["detect/x-2.jpg", "detect/x.jpg"]
+
+
+def test_a_detector_that_fails_on_one_photo(detector, folder, capsys):
+    def fail(image: Image) -> None:
+        if image.name == "b/x.jpg":
+            raise RuntimeError("CUDA out of memory.\nTried to allocate 20 GiB")
+        if image.name == "b/y.png":
+            raise MemoryError
+
+    detector.before = fail
+    assert run("b", "a/x.jpg") == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: b/x.jpg: detection failed (CUDA out of memory. Tried to allocate 20 GiB)",
+        "error: b/y.png: detection failed (not enough memory)",
+        "2 of 3 sources failed",
+    ]
+    assert detector.seen == ["a/x.jpg"]
+
+
+def test_without_any_photo_no_model_is_loaded_and_no_folder_made(detector, folder, capsys):
+    assert run("missing.jpg", "--json", "found.json") == 2
+    assert capsys.readouterr().err.endswith("1 of 1 sources failed\n")
+    assert not hasattr(detector, "loaded")
+    assert not Path("runs").exists()
+    assert json.loads(Path("found.json").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--score", "1.01"), "error: --score 1.01: is outside 0 to 1"),
+        (("--score", "-0.1"), "error: --score -0.1: is outside 0 to 1"),
+        (("--score", "nan"), "error: --score nan: is outside 0 to 1"),
+        (("--device", "abacus"), "error: --device abacus: is not known; give auto, cpu or cuda"),
+        (("--classes", "cat,lion"), "error: class 'lion' is unknown; the classes are: bird, cat, dog"),
+        (("--classes", " ,"), "error: --classes names no class; give names with commas between them"),
+        (("--json", "a"), "error: --json a: is a folder; give the name of a file"),
+        (
+            ("--json", "b/x.jpg"),
+            "error: --json b/x.jpg: is the name of a photo; give another ending",
+        ),
+        (("--json", "a/x.jpg/f.json"), "error: --json a/x.jpg/f.json: a/x.jpg is not a folder; give"),
+        (("--out", "b/y.png"), "error: --out b/y.png: b/y.png is not a folder; give another place"),
+        (("--out", "b/y.png/z"), "error: --out b/y.png/z: b/y.png/z is not a folder; give another place"),
+        (("--out", "a"), "error: --out a: holds the photo a/x.jpg itself; give another folder"),
+        (("--out", "b/../a"), "error: --out b/../a: holds the photo a/x.jpg itself; give another folder"),
+    ],
+)
+def test_wrong_options_are_one_line_before_any_work(arguments, message, detector, folder, capsys):
+    before = files(folder)
+    assert run("a/x.jpg", *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(message)
+    assert len(captured.err.splitlines()) == 1
+    assert detector.seen == []
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("arguments", [("--json", "out/found.json"), ("--out", "out")])
+def test_a_place_without_permission_is_found_before_any_work(arguments, detector, folder, capsys, monkeypatch):
+    def denied(**options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", denied)  # chmod would not stop root
+    assert run("a/x.jpg", *arguments) == 2
+    assert capsys.readouterr().err.startswith(
+        f"error: {' '.join(arguments)}: cannot be written (Permission denied); give another place"
+    )
+    assert not hasattr(detector, "loaded")
+
+
+def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
+    """Its one line is shown, and results of an earlier run stay."""
+
+    def load_detector(model: Path, device: str, config: Path | None, source: str | None, engine: str) -> None:
+        raise InputError(f"{model}: no such file")
+
+    monkeypatch.setattr(sys.modules["detector.assembly"], "load_detector", load_detector)
+    Path("found.json").write_text("earlier")
+    assert run("a/x.jpg", "--model", "none.safetensors", "--json", "found.json", "--overwrite") == 2
+    assert capsys.readouterr().err == "error: none.safetensors: no such file\n"
+    assert Path("found.json").read_text() == "earlier"
+
+
+def test_a_picture_that_cannot_be_written(detector, folder, capsys):
+    """The disk refuses one picture: that photo counts as failed, its detections are kept."""
+    Path("runs/detect/x.jpg").mkdir(parents=True)
+    assert run("a/x.jpg", "b/y.png", "--json", "found.json", "--overwrite") == 2
+    assert "error: runs/detect/x.jpg: cannot be written (Is a directory)" in capsys.readouterr().err
+    assert len(json.loads(Path("found.json").read_text())) == 2
+    assert files(folder / "runs") == ["detect/y.png"]
+
+
+def test_interrupted(detector, folder, capsys):
+    def interrupt(image: Image) -> None:
+        if image.name == "b/x.jpg":
+            raise KeyboardInterrupt
+
+    detector.before = interrupt
+    assert run("a/x.jpg", "b", "--json", "found.json") == 130
+    assert "interrupted: 1 of 3 sources are done, their results kept; --resume goes on" in capsys.readouterr().err
+    assert [entry["image"] for entry in json.loads(Path("found.json").read_text())] == ["a/x.jpg"]
+    assert files(folder / "runs") == ["detect/unfinished.jsonl", "detect/x.jpg"]
+
+
+def test_interrupted_while_a_picture_is_written(detector, folder, monkeypatch):
+    """Neither a part of the picture nor its temporary file stays."""
+
+    def interrupted_save(picture: PillowImage.Image, path: Path, *args: object, **options: object) -> None:
+        Path(path).write_bytes(b"half a picture")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PillowImage.Image, "save", interrupted_save)
+    assert run("a/x.jpg", "--json", "found.json") == 130
+    assert files(folder / "runs") == ["detect/unfinished.jsonl"]
+    assert len(json.loads(Path("found.json").read_text())) == 1
+
+
+def test_a_bug_is_not_hidden_but_the_results_are_kept(detector, folder):
+    def crash(image: Image) -> None:
+        if image.name == "b/x.jpg":
+            raise TypeError("a bug")
+
+    detector.before = crash
+    with pytest.raises(TypeError, match="a bug"):
+        main(["detect", "a/x.jpg", "b/x.jpg", "--json", "found.json"])
+    assert len(json.loads(Path("found.json").read_text())) == 1
