@@ -19,7 +19,7 @@ from detector.video import Frame
 
 if TYPE_CHECKING:
     from detector.batches import Scored
-    from detector.evaluation.predictions import ImageDetector
+    from detector.evaluation.predicting import ImageDetector
     from detector.pipeline import Detector
 
 _Item = TypeVar("_Item")

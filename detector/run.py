@@ -21,7 +21,7 @@ from detector.sources import Source
 from detector.video import Frame, Video, VideoWriter
 
 if TYPE_CHECKING:
-    from detector.evaluation.predictions import ImageDetector
+    from detector.evaluation.predicting import ImageDetector
 
 _T = TypeVar("_T")
 

@@ -9,7 +9,8 @@ from detector.evaluation.explanation import explain
 from detector.evaluation.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_average_precision
 from detector.evaluation.localisation import LocalisationResult, localisation_error
 from detector.evaluation.metrics import METRICS, Metric, judge
-from detector.evaluation.predictions import Prediction, detection_table, failures, mean_seconds, predict
+from detector.evaluation.predicting import predict
+from detector.evaluation.predictions import Prediction, detection_table, failures, mean_seconds
 from detector.evaluation.report import Evaluation, evaluate
 from detector.evaluation.running import run_detector, write_predictions
 from detector.evaluation.table import DetectionTable

@@ -9,7 +9,8 @@ from typing import Any
 
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.predictions import LOWEST_SCORE, ImageDetector, Prediction, from_entry, predict, to_entry
+from detector.evaluation.predicting import ImageDetector, predict
+from detector.evaluation.predictions import LOWEST_SCORE, Prediction, from_entry, to_entry
 from detector.evaluation.store import ResultStore, parts_of
 from detector.output import write_json_lines
 

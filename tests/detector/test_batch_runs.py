@@ -16,7 +16,8 @@ from detector.config import InputConfig, ModelConfig
 from detector.data import VOC_CLASSES, VOCDataset
 from detector.detections import Detections
 from detector.errors import InputError
-from detector.evaluation.predictions import joined_traces, predict
+from detector.evaluation.predicting import predict
+from detector.evaluation.predictions import joined_traces
 from detector.evaluation.store import ResultStore
 from detector.images import Image
 from detector.network import RegionClassifier

@@ -247,7 +247,7 @@ print("0")
 
 def same_training(threads: tuple[int, ...] = (1, 1, 2)) -> Row:
     """The same for a training of some steps: its weights."""
-    from tests.reliability.kill import Train
+    from tests.reliability.kill_tasks import Train
 
     row = Row("same training")
     states: list[dict[str, torch.Tensor]] = []

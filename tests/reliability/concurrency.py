@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.reliability.kill import Cache, Detect, Evaluate, Export, Task, _compare, _new, draw_photos, half_written
+from tests.reliability.kill import compare, half_written, new_folder
+from tests.reliability.kill_tasks import Cache, Detect, Evaluate, Export, Task, draw_photos
 from tests.reliability.nursery import ROOT, Nursery
 from tests.reliability.table import Row, Timer, report
 
@@ -27,10 +28,10 @@ def one_cache(nursery: Nursery, folder: Path, photos: int, rounds: int) -> Row:
     """All processes fill one cache, and each writes its own boxes."""
     row = Row(f"{PROCESSES} processes, one proposal cache")
     task = Cache(photos)
-    whole = _new(task, folder / "whole")
+    whole = new_folder(task, folder / "whole")
     assert nursery.run(task.arguments(), whole).code == 0
     for number in range(rounds):
-        place = _new(task, folder / f"cache-{number}")
+        place = new_folder(task, folder / f"cache-{number}")
         commands = [[*task.arguments()[:-4], "--export", f"r{i}/boxes.npz", "--draw", "0"] for i in range(PROCESSES)]
         for index in range(PROCESSES):
             (place / f"r{index}").mkdir()
@@ -45,18 +46,18 @@ def one_cache(nursery: Nursery, folder: Path, photos: int, rounds: int) -> Row:
                 continue
             (place / "r").unlink() if (place / "r").is_symlink() else (place / "r").rmdir()
             (place / "r").symlink_to(f"r{index}")
-            _compare(row, task.outcome(whole), task.outcome(place), 0)
+            compare(row, task.outcome(whole), task.outcome(place), 0)
     return row
 
 
 def one_output(nursery: Nursery, folder: Path, task: Task, rounds: int) -> Row:
     """All processes run the same command in one folder: one does it, the others are refused, or find it done."""
     row = Row(f"{PROCESSES} processes, one output: {task.name}")
-    whole = _new(task, folder / "whole")
+    whole = new_folder(task, folder / "whole")
     assert nursery.run(task.arguments(), whole).code == 0
     refused = 0
     for number in range(rounds):
-        place = _new(task, folder / f"run-{number}")
+        place = new_folder(task, folder / f"run-{number}")
         with Timer() as timer:
             children = [nursery.start(task.arguments(), place) for _ in range(PROCESSES)]
             ended = [nursery.wait(child) for child in children]
@@ -74,7 +75,7 @@ def one_output(nursery: Nursery, folder: Path, task: Task, rounds: int) -> Row:
                 row.crash(f"ends with {one.code}: {one.errors.strip()[-300:]}")
         for fault in half_written(place):
             row.fault(f"half-written: {fault}")
-        _compare(row, task.outcome(whole), task.outcome(place), 0)
+        compare(row, task.outcome(whole), task.outcome(place), 0)
     row.notes = f"{refused} refused"
     return row
 

@@ -22,18 +22,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from tests.reliability.kill import (
-    Cache,
-    Detect,
-    Evaluate,
-    Export,
-    Task,
-    Train,
-    _compare,
-    _new,
-    draw_photos,
-    half_written,
-)
+from tests.reliability.kill import compare, half_written, new_folder
+from tests.reliability.kill_tasks import Cache, Detect, Evaluate, Export, Task, Train, draw_photos
 from tests.reliability.nursery import Ended, Limits, Nursery
 from tests.reliability.table import Row, Timer, report
 
@@ -81,9 +71,9 @@ def full_disk(task: Task, size: int, outputs: tuple[str, ...]) -> Case:
     """The task's outputs on a disk that is too small; then the same command on one that is large enough."""
 
     def run(nursery: Nursery, folder: Path) -> list[str]:
-        whole = _new(task, folder / "whole")
+        whole = new_folder(task, folder / "whole")
         assert nursery.run(task.arguments(), whole).code == 0
-        place = _new(task, folder / "full")
+        place = new_folder(task, folder / "full")
         with small_disk(folder / "disk", size) as enlarge:
             limits = Limits()
             for name in outputs:
@@ -103,7 +93,7 @@ def full_disk(task: Task, size: int, outputs: tuple[str, ...]) -> Case:
                 faults.append(f"does not go on with more room: exit code {again.code}: {again.errors.strip()[-300:]}")
             else:
                 row = Row("")
-                _compare(row, task.outcome(whole), task.outcome(place), 0)
+                compare(row, task.outcome(whole), task.outcome(place), 0)
                 faults += row.findings
         return faults
 
@@ -114,7 +104,7 @@ def read_only(task: Task, output: str) -> Case:
     """The folder of the task's output cannot be written."""
 
     def run(nursery: Nursery, folder: Path) -> list[str]:
-        place = _new(task, folder / "place")
+        place = new_folder(task, folder / "place")
         (place / output).mkdir(exist_ok=True)
         (place / output).chmod(0o555)
         try:
@@ -175,7 +165,7 @@ def vanishing(nursery: Nursery, folder: Path) -> list[str]:
 def vanishing_set(nursery: Nursery, folder: Path) -> list[str]:
     """The same with a data set that is evaluated."""
     task = Evaluate(12)
-    _new(task, folder / "set")
+    new_folder(task, folder / "set")
     child = nursery.start(task.arguments(), folder / "set")
     _wait_for(folder / "set/r/found.json.part-0", '"001"')
     (folder / "set/VOC/JPEGImages/011.jpg").unlink()
@@ -229,7 +219,7 @@ def cut_while_read(nursery: Nursery, folder: Path) -> list[str]:
 def damaged_checkpoint(nursery: Nursery, folder: Path) -> list[str]:
     """A bit of the last checkpoint is wrong: the training goes on from the one before, to the same end."""
     task = Train(4)
-    whole, place = _new(task, folder / "whole"), _new(task, folder / "place")
+    whole, place = new_folder(task, folder / "whole"), new_folder(task, folder / "place")
     assert nursery.run(task.arguments(), whole).code == 0
     assert nursery.run(task.arguments(), place).code == 0
     path = place / "run/checkpoint.pt"
@@ -242,7 +232,7 @@ def damaged_checkpoint(nursery: Nursery, folder: Path) -> list[str]:
     if "going on from the one before" not in ended.errors:
         faults.append("nobody was told of the damage")
     row = Row("")
-    _compare(row, task.outcome(whole), task.outcome(place), 0)
+    compare(row, task.outcome(whole), task.outcome(place), 0)
     return faults + row.findings
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.reliability import concurrency
-from tests.reliability.kill import Detect
+from tests.reliability.kill_tasks import Detect
 from tests.reliability.nursery import Nursery
 
 

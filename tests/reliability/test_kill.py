@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.kill import Cache, Detect, Evaluate, Task, Train, half_written, try_kills
+from tests.reliability.kill import half_written, try_kills
+from tests.reliability.kill_tasks import Cache, Detect, Evaluate, Task, Train
 from tests.reliability.nursery import Nursery
 
 

@@ -13,7 +13,8 @@ from detector.data import VOCDataset
 from detector.data.ground_truth import GroundTruth
 from detector.detections import Detections
 from detector.errors import InputError
-from detector.evaluation.predictions import detection_table, joined_traces, predict
+from detector.evaluation.predicting import predict
+from detector.evaluation.predictions import detection_table, joined_traces
 from detector.evaluation.running import remove_parts, run_detector
 from detector.evaluation.store import ResultStore
 from detector.images import Image as Photo
