@@ -1,7 +1,6 @@
 """Pictures of the stages: each a new (h, w, 3) uint8 RGB array, `SIDE` pixels long whatever the photo's size."""
 
 from collections.abc import Sequence
-from typing import get_args
 
 import cv2
 import numpy as np
@@ -14,7 +13,6 @@ from detector.explorer.stages import Candidates, Grouping
 from detector.images import Image
 from detector.transforms import resize
 from proposals import Proposals
-from proposals.config import ColourSpace
 from proposals.drawing import draw_proposals, draw_segmentation
 
 SIDE = 720
@@ -24,8 +22,6 @@ PROPOSED, MOVED = "#FFB61E", "#35E0A1"
 """Colours of a region as proposed and after box regression."""
 COVERED, MISSED = "#35E0A1", "#FF5C9E"
 """Colours of an annotated object that a box covers, and of one that none does."""
-
-SPACES: tuple[str, ...] = get_args(ColourSpace)
 
 
 def fitted(image: Image, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:

@@ -66,7 +66,7 @@ class Shelf:
     ) -> None:
         self.detector, self.dataset = detector, dataset
         self.examples = example_photos()
-        self._kept, self._waiting = kept, waiting
+        self._kept = kept
         self._exhibits: OrderedDict[str, Exhibit] = OrderedDict()
         self._lock = threading.Lock()
         self._turns = threading.BoundedSemaphore(waiting)
