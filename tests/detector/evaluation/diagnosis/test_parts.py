@@ -20,7 +20,7 @@ from detector.evaluation.table import DetectionTable
 from detector.evaluation.traces import ObjectTraces
 
 NAMES = ("cat", "dog", "hen")
-BOX, FAR, FARTHER = (0, 0, 100, 100), (500, 0, 600, 100), (800, 0, 900, 100)
+BOX, FAR = (0, 0, 100, 100), (500, 0, 600, 100)
 
 
 def truth_of(*objects: tuple[int, int, tuple[float, ...]], difficult: object = None, images: int = 2) -> GroundTruth:
