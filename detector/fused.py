@@ -1,6 +1,7 @@
 """Layers as a CPU runs them fastest when nothing is trained; elsewhere they are PyTorch's own.
 
-The results are those of PyTorch's layers to the bit: only passes over memory are saved.
+The results are those of PyTorch's layers to the bit, response normalisation aside, which is nearer to the formula: only
+passes over memory are saved.
 """
 
 from typing import Any
@@ -9,20 +10,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detector import kernels
+
 # oneDNN's convolution with what follows it, and the order of weights that it computes with: torch.compile emits them,
 # and PyTorch has had them since 2.0.
 _OPERATORS = ("_convolution_pointwise", "_reorder_convolution_weight")
 _PACKED_SIZES = 4
-_INTEGERS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
+_THREADS = 4
+"""More threads of PyTorch are faster than our loops, which run on one."""
 
 
 def conv_relu(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """ReLU of a convolution with bias: one pass in inference on a CPU, two otherwise."""
-    if not (_inference(x) and _has_onednn(x) and x.dtype == conv.weight.dtype and isinstance(conv.padding, tuple)):
+    if not _packs(conv, x):
         return F.relu(nn.Conv2d.forward(conv, x), inplace=True)
+    return _convolve(conv, x, "relu")
+
+
+def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A convolution with bias, with packed weights in inference on a CPU."""
+    return _convolve(conv, x, "none") if _packs(conv, x) else nn.Conv2d.forward(conv, x)
+
+
+def _packs(conv: nn.Conv2d, x: Tensor) -> bool:
+    return _inference(x) and _has_onednn(x) and x.dtype == conv.weight.dtype and isinstance(conv.padding, tuple)
+
+
+def _convolve(conv: nn.Conv2d, x: Tensor, then: str) -> Tensor:
     geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
     weight = _packed_weight(conv, x.shape, geometry)
-    return torch.ops.mkldnn._convolution_pointwise(x, weight, conv.bias, *geometry, "relu", [], "")
+    return torch.ops.mkldnn._convolution_pointwise(x, weight, conv.bias, *geometry, then, [], "")
 
 
 def _packed_weight(conv: nn.Conv2d, shape: torch.Size, geometry: tuple[Any, ...]) -> Tensor:
@@ -52,8 +69,7 @@ def max_pool(x: Tensor) -> Tensor:
         return F.max_pool2d(F.pad(x, (0, 1, 0, 1)), 3, stride=2)
     if not _quick(x) or min(x.shape[2:]) < 2:
         return F.max_pool2d(x, 3, stride=2, ceil_mode=True)
-    values = x.view(_INTEGERS[x.dtype])
-    return _halved(_halved(values, 2), 3).view(x.dtype)
+    return kernels.max_pool(x, 2, 1, 0, (x.shape[2] // 2, x.shape[3] // 2))
 
 
 def max_pool_around(x: Tensor, dilation: int = 1) -> Tensor:
@@ -65,49 +81,36 @@ def max_pool_around(x: Tensor, dilation: int = 1) -> Tensor:
     if not _quick(x):
         # padding with zeros leaves a maximum as it is
         return F.max_pool2d(F.pad(x, (dilation,) * 4), 3, stride=1, dilation=dilation)
-    values = x.view(_INTEGERS[x.dtype])
-    return _spread(_spread(values, 2, dilation), 3, dilation).view(x.dtype)
+    return kernels.max_pool(x, 1, dilation, dilation, (x.shape[2], x.shape[3]))
+
+
+def response_norm(x: Tensor, band: Tensor, one: Tensor) -> Tensor:
+    """Local response normalisation of `x` (B, C, H, W) over 5 channels, beta 0.75, k 1.
+
+    The sum over neighbouring channels is a 1x1 convolution with a banded matrix: many more multiplications than five
+    shifted sums, but one pass over memory, and half the time.
+
+    Args:
+        band: (C, C, 1, 1), alpha / 5 where the channels are neighbours; one: (C,) ones.
+    """
+    if _quick(x) and x.dtype == torch.bfloat16 and not torch.compiler.is_exporting():
+        return kernels.response_norm(x, float(band[0, 0, 0, 0]))
+    energy = F.conv2d(x * x, band, one)
+    # s^-0.75 = s^-1/2 * s^-1/4; two square roots are cheaper than a power
+    root = energy.rsqrt()
+    return x * (root * root.sqrt())
 
 
 def _inference(x: Tensor) -> bool:
     return torch.is_inference_mode_enabled() and x.device.type == "cpu"
 
 
+def _quick(x: Tensor) -> bool:
+    """Whether our own loops serve. PyTorch's pool also finds the places of the maxima, which takes it longer than they,
+    and its arithmetic is several passes over memory; but it has threads."""
+    return _inference(x) and x.dtype in kernels.INTEGERS and torch.get_num_threads() <= _THREADS
+
+
 def _has_onednn(x: Tensor) -> bool:
     known = torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
     return known and x.dtype in (torch.float32, torch.bfloat16)
-
-
-def _quick(x: Tensor) -> bool:
-    """Whether the pools below serve: numbers that are not negative have the order of their bits as whole numbers, whose
-    maxima CPUs take many at a time, and PyTorch's own pool also finds the places of the maxima, which takes it longer
-    than the maxima."""
-    return _inference(x) and x.dtype in _INTEGERS
-
-
-def _halved(x: Tensor, dim: int) -> Tensor:
-    """Maxima of 3 along a dimension at every second place, the last one of 2 if a third is missing."""
-    size = x.shape[dim]
-    count = -(-(size - 3) // 2) + 1
-    first, second = _every_second(x, dim, 0, count), _every_second(x, dim, 1, count)
-    result = torch.maximum(first, second)
-    third = _every_second(x, dim, 2, count)
-    part = result.narrow(dim, 0, third.shape[dim])
-    torch.maximum(part, third, out=part)
-    return result
-
-
-def _every_second(x: Tensor, dim: int, start: int, count: int) -> Tensor:
-    index = [slice(None)] * x.ndim
-    index[dim] = slice(start, min(x.shape[dim], start + 2 * count - 1), 2)
-    return x[tuple(index)]
-
-
-def _spread(x: Tensor, dim: int, distance: int) -> Tensor:
-    """Maxima of every place and its two neighbours at a distance along a dimension."""
-    result, length = x.clone(), x.shape[dim] - distance
-    if length > 0:
-        for here, there in ((distance, 0), (0, distance)):
-            part = result.narrow(dim, here, length)
-            torch.maximum(part, x.narrow(dim, there, length), out=part)
-    return result

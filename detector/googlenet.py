@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detector.backbone import Backbone
-from detector.fused import conv_relu, max_pool, max_pool_around
+from detector.fused import conv_relu, max_pool, max_pool_around, response_norm
 
 IMAGENET_MEAN = (123.0, 117.0, 104.0)
 """Mean of the training images in RGB, 0..255 (Caffe: BGR 104, 117, 123)."""
@@ -51,8 +51,7 @@ TABLE_1 = {
 class LocalResponseNorm(nn.Module):
     """Across-channel LRN with the paper's size 5, alpha 1e-4, beta 0.75, k 1.
 
-    The same function as `nn.LocalResponseNorm(5)`. The sum over neighbouring channels is a 1x1 convolution with a
-    banded matrix: many more multiplications than five shifted sums, but one pass over memory, and half the time.
+    The same function as `nn.LocalResponseNorm(5)`.
     """
 
     band: Tensor
@@ -66,10 +65,7 @@ class LocalResponseNorm(nn.Module):
         self.register_buffer("one", torch.ones(channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        energy = F.conv2d(x * x, self.band, self.one)
-        # s^-0.75 = s^-1/2 * s^-1/4; two square roots are cheaper than a power
-        root = energy.rsqrt()
-        return x * (root * root.sqrt())
+        return response_norm(x, self.band, self.one)
 
 
 class Conv(nn.Conv2d):

@@ -10,18 +10,23 @@ from numba import njit
 _kernels: list[Any] = []
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any]) -> Any:
     """Compile `function` at its first call, without the interpreter's lock, and keep the code on disk.
 
     Where neither the package's folder nor the user's cache folder can be written, the code is compiled
     anew in every process.
     """
     try:
-        compiled = njit(cache=True, nogil=True)(function)
+        return njit(cache=True, nogil=True)(function)
     except RuntimeError:  # Numba found no folder for its cache
-        compiled = njit(nogil=True)(function)
-    _kernels.append(compiled)
-    return compiled
+        return njit(nogil=True)(function)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """`compiled`, for a loop of Selective Search, of which `is_compiled` knows."""
+    dispatcher = compiled(function)
+    _kernels.append(dispatcher)
+    return dispatcher
 
 
 def is_compiled() -> bool:

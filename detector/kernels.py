@@ -1,0 +1,112 @@
+"""Loops of inference on a CPU that PyTorch makes several passes over memory for, compiled with Numba.
+
+Features are channels last. Each runs on one thread, where it is faster than PyTorch on up to four.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import types
+from numba.extending import intrinsic
+from torch import Tensor
+
+from proposals.compilation import compiled
+
+INTEGERS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
+"""Number formats that are pooled. Numbers that are not negative have the order of their bits as whole numbers."""
+
+
+def max_pool(x: Tensor, stride: int, dilation: int, padding: int, size: tuple[int, int]) -> Tensor:
+    """3x3 max pool of `x` (B, C, H, W), which is never negative, to `size` (height, width).
+
+    Of a window that leaves the image the inner part counts, which must be some of its middle row and column or before.
+    """
+    source = x.permute(0, 2, 3, 1).contiguous()
+    found = source.new_empty(len(x), *size, x.shape[1])
+    integers = INTEGERS[x.dtype]
+    _max_pool(source.view(integers).numpy(), found.view(integers).numpy(), stride, dilation, padding)
+    return found.permute(0, 3, 1, 2)
+
+
+def response_norm(x: Tensor, strength: float) -> Tensor:
+    """x / (1 + strength * sum of the squares of 5 neighbouring channels)^0.75, for `x` (B, C, H, W) in bfloat16."""
+    source = x.permute(0, 2, 3, 1).contiguous()
+    found = torch.empty_like(source)
+    bits, results = (one.view(torch.uint16).flatten(0, 2).numpy() for one in (source, found))
+    _response_norm(bits, results, np.float32(strength))
+    return found.permute(0, 3, 1, 2)
+
+
+@compiled
+def _max_pool(x: np.ndarray, out: np.ndarray, stride: int, dilation: int, padding: int) -> None:
+    """`x` (B, H, W, C) to `out` (B, h, w, C): the maxima of three rows, then of three columns of these."""
+    count, rows, columns, channels = out.shape
+    height, width = x.shape[1:3]
+    line = np.empty((width, channels), x.dtype)
+    for image in range(count):
+        for row in range(rows):
+            y, yy, yyy = _places(row * stride - padding, dilation, height)
+            above, middle, below = x[image, y], x[image, yy], x[image, yyy]
+            for column in range(width):
+                for c in range(channels):
+                    line[column, c] = max(above[column, c], middle[column, c], below[column, c])
+            for column in range(columns):
+                z, zz, zzz = _places(column * stride - padding, dilation, width)
+                left, centre, right, target = line[z], line[zz], line[zzz], out[image, row, column]
+                for c in range(channels):
+                    target[c] = max(left[c], centre[c], right[c])
+
+
+@compiled
+def _places(first: int, distance: int, size: int) -> tuple[int, int, int]:
+    """Three places from `first` on; one outside 0 to `size` is another of them."""
+    second, third = first + distance, first + 2 * distance
+    if first < 0:
+        first = second
+    if second >= size:
+        second = first
+    return first, second, third if third < size else second
+
+
+def _bits_as(source: Any, target: Any) -> Any:
+    """A function for compiled loops: the bits of a number of type `source` as one of type `target`."""
+
+    @intrinsic
+    def cast(_: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, __: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], context.get_value_type(target))
+
+        return target(source), generate
+
+    return cast
+
+
+_as_float = _bits_as(types.uint32, types.float32)
+_as_bits = _bits_as(types.float32, types.uint32)
+
+
+@compiled
+def _response_norm(x: np.ndarray, out: np.ndarray, strength: np.float32) -> None:
+    """Bits of bfloat16 in and out, (N, C) uint16; float32 between."""
+    count, channels = x.shape
+    squares = np.zeros(channels + 4, np.float32)
+    for n in range(count):
+        source, target = x[n], out[n]
+        for c in range(channels):
+            value = _as_float(np.uint32(source[c]) << np.uint32(16))
+            squares[c + 2] = value * value
+        for c in range(channels):
+            near = squares[c] + squares[c + 1] + squares[c + 2] + squares[c + 3] + squares[c + 4]
+            total = np.float32(1) + strength * near
+            # total^-0.75 to 5 %, as the bits of a number are about its logarithm, then Newton's steps to 0.01 %
+            bits = _as_bits(total)
+            root = _as_float(np.uint32(0x6F144780) - (bits - (bits >> np.uint32(2))))
+            cube = np.float32(0.25) * total * (total * total)
+            fourth = (root * root) * (root * root)
+            root *= np.float32(1.25) - cube * fourth
+            fourth = (root * root) * (root * root)
+            root *= np.float32(1.25) - cube * fourth
+            bits = _as_bits(_as_float(np.uint32(source[c]) << np.uint32(16)) * root)
+            half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))  # of two as near the even one
+            target[c] = np.uint16((bits + half) >> np.uint32(16))
