@@ -18,7 +18,6 @@ from detector.errors import InputError
 from detector.output import check_folder, write_json
 from proposals.files import atomic_write
 
-
 LARGEST_SHARD = 100_000
 """Photos: the results of shards that are not complete are in memory."""
 

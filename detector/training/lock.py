@@ -14,9 +14,12 @@ def only_run_in(out: Path) -> Iterator[None]:
     """Within the block no other process can enter it for the same folder; the lock ends with its process.
 
     Raises:
-        InputError: another one has entered it.
+        InputError: another one has entered it, or it cannot be made.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made ({error.strerror or error}); give another folder") from None
     lock = FileLock(out / ".lock", timeout=0)
     try:
         lock.acquire()

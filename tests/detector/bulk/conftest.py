@@ -9,7 +9,7 @@ from PIL import Image
 from detector.cli import main
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten pieces of a photo with a cat, three of them in a folder below, and a file that is cut short."""
     folder = tmp_path_factory.mktemp("photos")
@@ -22,7 +22,7 @@ def folder(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `detector detect --jsonl` finds, by the photo's name."""
     path = tmp_path_factory.mktemp("alone") / "found.jsonl"
@@ -37,7 +37,7 @@ def without_time(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key != "seconds"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def results() -> Callable[[Path], dict[str, Any]]:
     """The entries of all shards of a run by the photo's name, each of which is there once."""
 

@@ -85,7 +85,7 @@ def test_a_run_of_other_photos_by_the_same_name_is_refused(names, monkeypatch):
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     Path("list.txt").write_text("0.jpg\n")
-    with pytest.raises(InputError, match="is of a run with other settings .sources was "):
+    with pytest.raises(InputError, match=r"is of a run with other settings \(sources was "):
         ShardFolder(out, names, 2, {})
     assert len(ShardFolder(out, ["../list.txt"], 2, {}).todo) == 3, "the same photos by another name"
 
