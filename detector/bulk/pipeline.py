@@ -21,6 +21,7 @@ from proposals import SelectiveSearch, warm_up
 if TYPE_CHECKING:
     from detector.run import Reporter
 
+
 def detect_many(
     sources: Sequence[str],
     out: Path,
@@ -84,8 +85,11 @@ worked on by itself."""
 
 
 def collect(folder: ShardFolder, rows: Rows, reporter: "Reporter") -> None:
-    """Does what is missing in the folder. What does not come back, because a process died of it, is tried once more, one
-    photo at a time, to lose only the one that kills it; that has an error as its result."""
+    """Does what is missing in the folder.
+
+    What does not come back, because a process died of it, is tried once more, one photo at a time, to lose only the one
+    that kills it; that has an error as its result.
+    """
     before = folder.outcome
     for row in reporter.progress(_taken(rows(folder.todo, False), folder), "photo", before.images - before.done):
         _tell(row, reporter)

@@ -15,7 +15,7 @@ from detector.bulk.network import Network
 from detector.bulk.pipeline import collect
 from detector.bulk.ray_data import Shares, Stages, shares_of
 from detector.bulk.shards import ShardFolder
-from detector.bulk.stages import Proposing, Reading, Row, failure, together
+from detector.bulk.stages import Proposing, Reading, Row, together
 from detector.cli import main
 from detector.errors import InputError
 from tests.detector.run_tools import Told
