@@ -128,18 +128,18 @@ def match_ilsvrc(
         check_threshold(threshold)
     check_same_data(truth, detections)
     order = np.lexsort((detections.images, -detections.scores))
-    ranked = detections[order]
-    black = _blacklisted(truth, blacklist, ranked.images, ranked.labels)
+    images, labels = detections.images[order], detections.labels[order]
+    black = _blacklisted(truth, blacklist, images, labels)
     # Measured in the order of the table, mostly that of the images: by score each look would miss the cache.
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     pairs = pairs_of_a_class(truth, detections)
     pairs = Pairs(place[pairs.detections], pairs.objects, pairs.overlaps)
-    overlaps = np.zeros(len(ranked))
+    overlaps = np.zeros(len(order))
     np.maximum.at(overlaps, pairs.detections, pairs.overlaps)
     neither = truth.difficult | truth.crowd
-    groups = ranked.images * len(truth.class_names) + ranked.labels
-    areas, box_areas = object_areas(truth), box_sides(ranked.boxes).prod(axis=1)
+    groups = images * len(truth.class_names) + labels
+    areas, box_areas = object_areas(truth), box_sides(detections.boxes).prod(axis=1)[order]
     matches = {}
     for threshold in iou_thresholds:
         near = pairs[pairs.overlaps >= object_thresholds(truth, threshold)[pairs.objects]]

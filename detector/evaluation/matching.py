@@ -78,7 +78,8 @@ def match_each(
     check_same_data(truth, detections)
     order = rank(detections)
     # Measured in the order of the table, mostly that of the images: by score each look would miss the cache.
-    best, overlaps = (column[order] for column in best_objects(truth, detections))
+    best, overlaps = best_objects(truth, detections)
+    best, overlaps = best[order], overlaps[order]
     areas, box_areas = object_areas(truth), box_sides(detections.boxes).prod(axis=1)[order]
     matches = {}
     for name, area_range in area_ranges.items():
