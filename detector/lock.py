@@ -65,4 +65,4 @@ def only_run_in(out: Path) -> OnlyWriter:
         out.mkdir(parents=True, exist_ok=True)
         return OnlyWriter(out / ".lock", "another run is writing there; wait for it, or choose another --out")
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from None
+        raise InputError(f"{out}: cannot be written ({error.strerror or error}); give another folder") from None

@@ -29,6 +29,7 @@ _MAXIMUM_HEIGHT_TO_WORKING_WIDTH = 4
 
 _Result = TypeVar("_Result")
 
+
 class SelectiveSearch:
     """Proposes boxes by hierarchical grouping of superpixels.
 

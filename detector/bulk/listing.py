@@ -10,6 +10,9 @@ from detector.errors import InputError
 from detector.images import EXTENSIONS
 from proposals.files import atomic_write
 
+_DEEPEST = 100
+"""Folders in folders: each is held open while those in it are walked."""
+
 
 def walk(arguments: Sequence[str]) -> Iterator[str | InputError]:
     """The photos that arguments name: folders with all below them, files, and lists of files (.txt, one a line).
@@ -18,16 +21,17 @@ def walk(arguments: Sequence[str]) -> Iterator[str | InputError]:
     What cannot be read gives an `InputError` in its place.
 
     Raises:
-        InputError: at once, if a folder or file is named twice or lies in another one: its photos would come twice.
-            What lists name is taken as it is.
+        InputError: at once, if a folder, file or list is named twice or lies in another one: its photos would come
+            twice. What lists name is taken as it is.
     """
-    places: dict[str, str] = {}
+    places: dict[Path, str] = {}
     for argument in arguments:
-        if _is_list(argument):
-            continue
-        place = os.path.realpath(argument)
+        place = Path(os.path.realpath(argument))
         for known, name in places.items():
-            if os.path.commonpath((place, known)) in (place, known):
+            same = place == known
+            if not _is_list(argument) and not _is_list(name):
+                same = place.is_relative_to(known) or known.is_relative_to(place)
+            if same:
                 raise InputError(f"{argument}: its photos are among those of {name} too; name one of them")
         places[place] = argument
     return (found for argument in arguments for found in _named(argument))
@@ -53,25 +57,38 @@ def _is_list(argument: str) -> bool:
     return argument.lower().endswith(".txt") and not os.path.isdir(argument)
 
 
-def _below(folder: str) -> Iterator[str | InputError]:
+def _below(folder: str, depth: int = 0) -> Iterator[str | InputError]:
+    if depth > _DEEPEST:
+        yield InputError(f"{folder}: folders lie more than {_DEEPEST} deep; name the photos below in a list")
+        return
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir(follow_symlinks=False):  # links may go round in circles
-                    yield from _below(entry.path)
-                elif entry.name.lower().endswith(EXTENSIONS) and entry.is_file():
+                    yield from _below(entry.path, depth + 1)
+                elif entry.name.lower().endswith(EXTENSIONS) and _may_be_file(entry):
                     yield entry.path
     except OSError as error:
         yield InputError(f"{folder}: cannot be listed ({error.strerror or error}); check its access rights")
+
+
+def _may_be_file(entry: os.DirEntry[str]) -> bool:
+    """Whether to read it, which also says what is wrong with a link that leads nowhere one may look."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return True
 
 
 def _listed(path: str) -> Iterator[str | InputError]:
     folder, empty = os.path.dirname(path), True
     try:
         with open(path, "rb") as file:
-            for line in file:
+            for number, line in enumerate(file):
+                if number == 0:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
                 name = os.fsdecode(line.rstrip(b"\r\n"))  # as the system decodes names of files
                 if name.strip():
                     empty = False
@@ -116,14 +133,18 @@ class ImageList:
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from None
 
-    def shards(self, size: int) -> list[Shard]:
-        """Parts of at most `size` photos. Raises `InputError` if the file cannot be read."""
+    def shards(self, size: int, most: int) -> list[Shard]:
+        """Parts of at most `size` photos. Raises `InputError` if the file cannot be read, or for more than `most`."""
         shards: list[Shard] = []
         start = position = count = 0
         try:
             with self.path.open("rb") as file:
                 for line in file:
                     position, count = position + len(line), count + 1
+                    if len(shards) == most:
+                        raise InputError(
+                            f"--shard {size}: would make more than {most} files; give a larger number and another --out"
+                        )
                     if count == size:
                         shards.append(Shard(len(shards), start, count))
                         start, count = position, 0

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from detector.assembly import load_detector
 from detector.batches import Ready, Scored, judge_each
 from detector.bulk.stages import Row, failure, table
 from detector.config import Source
 from detector.images import read_image
-from detector.judging import FAULTS
 from detector.multibox import without_network
 from detector.parallel import share_cores
 from detector.pipeline import Detector, Prepared
@@ -64,13 +64,13 @@ class Network:
             if index not in lines:
                 try:
                     ready[index] = self._prepared(row)
-                except FAULTS as error:
+                except Exception as error:
                     lines[index] = failure(os.fsdecode(row["name"]), error)
-        for index, scored in zip(ready, judge_each(self._detector, list(ready.values())), strict=True):
+        for index, scored in zip(ready, self._judged(list(ready.values())), strict=True):
             name = os.fsdecode(rows[index]["name"])
             try:
                 lines[index] = self._line(name, scored)
-            except FAULTS as error:
+            except Exception as error:
                 lines[index] = failure(name, error)
         return [{"shard": row["shard"], "place": row["place"], "line": lines[i]} for i, row in enumerate(rows)]
 
@@ -82,6 +82,17 @@ class Network:
             known[id(self._ahead)] = _proposals(row["boxes"], (image.width, image.height))
         inputs = tuple(scorer.prepare(image) for scorer in self._detector.scorers)
         return Ready(Prepared(image, inputs, known), row["seconds"] + time.perf_counter() - begun)
+
+    def _judged(self, ready: Sequence[Ready]) -> Sequence[Scored | Exception]:
+        try:
+            judged = judge_each(self._detector, ready)
+        except Exception as error:  # that nobody expects
+            if len(ready) > 1:
+                return [one for alone in ready for one in self._judged([alone])]
+            return [error]
+        if self._detector.device.type == "cuda" and any(isinstance(one, Exception) for one in judged):
+            _end_if_lost()
+        return judged
 
     def _line(self, name: str, scored: Scored | Exception) -> bytes:
         if isinstance(scored, Exception):
@@ -100,6 +111,15 @@ class NetworkActor:
 
     def __call__(self, rows: "Table") -> "Table":
         return table(self._stage(rows.to_pylist()))
+
+
+def _end_if_lost() -> None:
+    """Ends the process if its GPU does no more work, as after an illegal access, so that Ray starts another: in this
+    one all photos that follow would fail."""
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        os._exit(1)
 
 
 def _proposals(boxes: bytes, size: tuple[int, int]) -> Proposals:

@@ -6,6 +6,7 @@ or not at all, so that a run is gone on with by doing the shards that are missin
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,12 @@ from detector.bulk.stages import is_failure
 from detector.errors import InputError
 from detector.output import check_folder, write_json
 from proposals.files import atomic_write
+
+LARGEST_SHARD = 100_000
+"""Photos: the results of shards that are not complete are in memory."""
+
+MOST_SHARDS = 100_000
+"""Files of a run, of each of which there is an object in memory and a task of Ray."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +58,13 @@ class ShardFolder:
     """
 
     def __init__(self, folder: Path, sources: Sequence[str], size: int, made_by: dict[str, Any]) -> None:
+        if not 1 <= size <= LARGEST_SHARD:
+            raise InputError(f"--shard {size}: is outside 1 to {LARGEST_SHARD}")
         check_folder(folder, f"--out {folder}")
         self.folder = folder
-        for left in folder.glob(".*.tmp.jsonl"):  # of a run that was killed
-            left.unlink(missing_ok=True)
         self.images = ImageList(folder / "images.jsonl")
-        settings = {"sources": list(sources), "shard": size, **made_by}
+        # A name means other photos in another working directory.
+        settings = {"sources": [os.path.abspath(one) for one in sources], "shard": size, **made_by}
         about = folder / "run.json"
         if about.exists() and self.images.path.exists():
             self.start = _checked(about, settings)
@@ -66,11 +74,17 @@ class ShardFolder:
             self.start = Path.cwd()
             write_json(about, {"folder": str(self.start), **settings})
             self.images.write(walk(sources))
-        self.shards = self.images.shards(size)
-        self.todo = [shard for shard in self.shards if not self.path(shard.number).exists()]
+        self.shards = self.images.shards(size, MOST_SHARDS)
         self._open: dict[int, dict[int, bytes]] = {}
-        self._missing = {shard.number: shard for shard in self.todo}
-        self._failed = sum(self._failures(shard) for shard in self.shards if shard.number not in self._missing)
+        self._missing: dict[int, Shard] = {}
+        self._failed = 0
+        for shard in self.shards:
+            failures = self._failures(shard)
+            if failures is None:
+                self._missing[shard.number] = shard
+            else:
+                self._failed += failures
+        self.todo = list(self._missing.values())
 
     def path(self, number: int) -> Path:
         return self.folder / f"shard-{number:05d}.jsonl"
@@ -111,13 +125,23 @@ class ShardFolder:
         images = sum(shard.count for shard in self.shards)
         return Outcome(images, images - sum(shard.count for shard in self._missing.values()), self._failed)
 
-    def _failures(self, shard: Shard) -> int:
+    def _failures(self, shard: Shard) -> int | None:
+        """Failed photos of a shard; None if it is not there, or not whole, as after a copy that was cut short."""
         path = self.path(shard.number)
+        lines = failures = 0
+        whole = True
         try:
             with path.open("rb") as file:
-                return sum(map(is_failure, file))
+                for line in file:
+                    lines, whole = lines + 1, line.endswith(b"}\n")
+                    failures += whole and is_failure(line)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+        except ValueError:  # no JSON
+            return None
+        return failures if whole and lines == shard.count else None
 
 
 def _checked(about: Path, settings: dict[str, Any]) -> Path:

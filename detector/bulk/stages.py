@@ -9,9 +9,8 @@ follow pass it on. Ray keeps rows in tables of Arrow.
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,9 @@ Row = dict[str, Any]
 
 _LARGEST = 1 << 30
 """Bytes of a file: more than photos of `MAX_PIXELS` pixels need."""
+
+_TOGETHER = 8 << 20
+"""Bytes of files that are handed on together, and copied by it."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,21 @@ class Reading:
 
     def _content(self, name: str) -> bytes:
         path = os.path.join(self.folder, name)
+        content = b""
         try:
             size, is_file = os.stat(path).st_size, os.path.isfile(path)
             if is_file and size <= _LARGEST:
                 with open(path, "rb") as file:
-                    return file.read()
+                    content = file.read(size + 1)
         except (OSError, ValueError) as error:  # ValueError: a null character in the path
             raise InputError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
         if not is_file:  # to open a pipe would wait for its other end
             raise InputError(f"{name}: is no file; give a photo")
-        raise InputError(f"{name}: {size} bytes are more than a photo has; check the file")
+        if size > _LARGEST:
+            raise InputError(f"{name}: {size} bytes are more than a photo has; check the file")
+        if len(content) > size:
+            raise InputError(f"{name}: grew while it was read; wait until it is written")
+        return content
 
 
 @dataclass(frozen=True)
@@ -92,12 +99,18 @@ class Proposing:
             begun = time.perf_counter()
             boxes = self.proposer(image.pixels).boxes
             return {**row, "boxes": boxes.tobytes(), "seconds": time.perf_counter() - begun}
-        except FAULTS as error:
+        except Exception as error:
             return {**row, "content": None, "line": failure(name, error)}
 
 
 def failure(name: str | None, error: Exception) -> bytes:
-    """The line of a photo that has no result. A name is missing where a folder could not be listed."""
+    """The line of a photo that has no result. A name is missing where a folder could not be listed.
+
+    Errors that nobody expects are kept with their type: one photo among millions must not end a run, and Ray would
+    tell of a lost block only.
+    """
+    if not isinstance(error, FAULTS):
+        error = RuntimeError(f"{type(error).__name__}: {error}")
     if not isinstance(error, InputError):
         error = no_detection(name or "", error)
     return json.dumps({"image": name, "error": str(error)}).encode()
@@ -108,14 +121,27 @@ def is_failure(line: bytes) -> bool:
     return b'"error": ' in line and "error" in json.loads(line)
 
 
+def together(rows: Iterable[Row], most: int, size: int = _TOGETHER) -> Iterator[list[Row]]:
+    """Rows by at most `most`, whose files have at most `size` bytes or are one."""
+    some: list[Row] = []
+    held = 0
+    for row in rows:
+        more = len(row["content"] or b"")
+        if some and (len(some) == most or held + more > size):
+            yield some
+            some, held = [], 0
+        some.append(row)
+        held += more
+    if some:
+        yield some
+
+
 def reading(stage: Reading, at_once: int) -> Callable[["Table"], Iterator["Table"]]:
     """The stage on tables; the first has a row a shard."""
 
     def work(shards: "Table") -> Iterator["Table"]:
         for shard in shards.to_pylist():
-            rows = stage(Shard(**shard))
-            while some := list(islice(rows, at_once)):
-                yield table(some)
+            yield from map(table, together(stage(Shard(**shard)), at_once))
 
     return work
 

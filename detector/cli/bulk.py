@@ -88,7 +88,8 @@ def bulk(
     names = None if classes is None else tuple(split_names(classes, "--classes"))
     selection = Selection.parse(score or [], names, max_detections)
     from detector.bulk.network import DetectorSettings  # imports torch, for which --help need not wait
-    from detector.bulk.pipeline import Cluster, detect_many
+    from detector.bulk.pipeline import detect_many
+    from detector.bulk.ray_data import Cluster
 
     settings = DetectorSettings(
         model=model, device=device, config=config, source=proposals, engine=engine, selection=selection

@@ -77,9 +77,10 @@ def match_each(
         check_threshold(threshold)
     check_same_data(truth, detections)
     order = rank(detections)
-    ranked = detections[order]
-    best, overlaps = best_objects(truth, ranked)
-    areas, box_areas = object_areas(truth), box_sides(ranked.boxes).prod(axis=1)
+    # Measured in the order of the table, mostly that of the images: by score each look would miss the cache.
+    best, overlaps = best_objects(truth, detections)
+    best, overlaps = best[order], overlaps[order]
+    areas, box_areas = object_areas(truth), box_sides(detections.boxes).prod(axis=1)[order]
     matches = {}
     for name, area_range in area_ranges.items():
         left_out = truth.difficult | truth.crowd | outside(areas, area_range)
@@ -87,10 +88,10 @@ def match_each(
         for threshold in iou_thresholds:
             objects = np.where(overlaps >= threshold, best, -1)
             finds = np.flatnonzero(objects >= 0)
-            counts = np.ones(len(ranked), dtype=bool)
+            counts = np.ones(len(order), dtype=bool)
             counts[finds] = ~left_out[objects[finds]]
             _, first = np.unique(objects[finds], return_index=True)
-            true_positive = np.zeros(len(ranked), dtype=bool)
+            true_positive = np.zeros(len(order), dtype=bool)
             true_positive[finds[first]] = True
             true_positive &= counts
             counts &= true_positive | ~not_judged
@@ -152,8 +153,11 @@ def pairs_of_an_image(truth: GroundTruth, detections: DetectionTable) -> Pairs:
 def _pairs(truth: GroundTruth, detections: DetectionTable, groups: _IntArray, wanted: _IntArray) -> Pairs:
     """All pairs of a detection and an object of the same group."""
     order = np.argsort(groups, kind="stable")
-    start = np.searchsorted(groups[order], wanted, side="left")
-    count = np.searchsorted(groups[order], wanted, side="right") - start
+    by_group = np.argsort(wanted)  # each search then begins where the one before ended
+    start, count = np.empty((2, len(wanted)), dtype=np.int64)
+    start[by_group] = np.searchsorted(groups[order], wanted[by_group], side="left")
+    count[by_group] = np.searchsorted(groups[order], wanted[by_group], side="right")
+    count -= start
     rows = np.repeat(np.arange(len(detections)), count)
     objects = order[np.arange(len(rows)) + np.repeat(start - (np.cumsum(count) - count), count)]
     return Pairs(rows, objects, paired_iou(detections.boxes[rows], truth.boxes[objects]))
@@ -166,13 +170,15 @@ def best_objects(truth: GroundTruth, detections: DetectionTable) -> tuple[_IntAr
 
 def best_of_pairs(pairs: Pairs, count: int) -> tuple[_IntArray, _FloatArray]:
     """For each of `count` detections the object of its best pair, and the IoU; -1 and 0 for one without a pair."""
-    # Stable, so that the first of equally good objects is taken.
-    order = np.lexsort((-pairs.overlaps, pairs.detections))
-    with_object, first = np.unique(pairs.detections[order], return_index=True)
     best = np.full(count, -1, dtype=np.int64)
     overlaps = np.zeros(count)
-    best[with_object] = pairs.objects[order[first]]
-    overlaps[with_object] = pairs.overlaps[order[first]]
+    first = np.flatnonzero(np.diff(pairs.detections, prepend=-1))  # of each detection
+    if len(first):
+        highest = np.maximum.reduceat(pairs.overlaps, first)
+        sizes = np.diff(first, append=len(pairs.detections))
+        good = np.flatnonzero(pairs.overlaps == np.repeat(highest, sizes))[::-1]
+        best[pairs.detections[good]] = pairs.objects[good]  # the first of equally good objects is assigned last
+        overlaps[pairs.detections[first]] = highest
     return best, overlaps
 
 

@@ -1,12 +1,14 @@
 """Several processes that train together, started by torchrun."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
+
+from detector.errors import InputError
 
 
 def rank() -> int:
@@ -26,6 +28,16 @@ def any_process(flag: bool, device: torch.device) -> bool:
     flags = torch.tensor(int(flag), device=device)
     distributed.all_reduce(flags, distributed.ReduceOp.MAX)
     return bool(flags.item())
+
+
+def same_in_all(numbers: Sequence[int], device: torch.device) -> bool:
+    """Whether all processes have the same numbers, of at most 63 bits; all of them have to ask."""
+    if world_size() == 1:
+        return True
+    both = torch.tensor([numbers, [-number for number in numbers]], device=device)
+    distributed.all_reduce(both, distributed.ReduceOp.MAX)
+    largest, smallest = both[0], -both[1]
+    return torch.equal(largest, smallest)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -65,13 +77,20 @@ def _life() -> str:
 
 @contextmanager
 def process_group(device: str = "auto") -> Iterator[None]:
-    """Within the block, processes that torchrun started know each other (NCCL on GPUs, gloo with device "cpu")."""
+    """Within the block, processes that torchrun started know each other (NCCL on GPUs, gloo with device "cpu").
+
+    Raises:
+        InputError: there are fewer GPUs than processes on this machine.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     on_gpus = device != "cpu" and torch.cuda.is_available()
     if on_gpus:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        own, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if own >= there:
+            raise InputError(f"{own + 1} processes are more than the {there} GPUs here; start one a GPU, or give cpu")
+        torch.cuda.set_device(own)
     # the others wait while the first process evaluates
     timeout = timedelta(hours=12)
     store, own_rank, world = next(distributed.rendezvous("env://", timeout=timeout))

@@ -22,9 +22,10 @@ from detector.precision import fast_dtype
 from detector.training.ahead import ahead, default_workers
 from detector.training.averaging import ExponentialAverage
 from detector.training.checkpoint import load_checkpoint, save_checkpoint
-from detector.training.distributed import any_process, average_gradients, rank, wait_for_all, world_size
+from detector.training.distributed import any_process, average_gradients, rank, same_in_all, wait_for_all, world_size
 from detector.training.interrupts import deferred_interrupts
 from detector.training.recipes import OptimizerConfig
+from detector.weights import weights_hash
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +145,20 @@ class TrainingLoop(Generic[Example]):
         self.ema = ExponentialAverage(self.network, self.config.ema_decay)
         if resumed:
             self._restore(load_checkpoint(self.checkpoint, self.recipe_hash))
+        self._agree()
+
+    def _agree(self) -> None:
+        """Raises `InputError` if the processes would train different networks, as on machines that do not share `out`:
+        the mean of their gradients would fit none of them."""
+        if any_process(self.dtype == torch.float32, self.device):  # the measurement may differ between them
+            self.dtype = torch.float32
+        if world_size() > 1:
+            start = (self.step, int(self.recipe_hash, 16), int(weights_hash(self.network), 16))
+            if not same_in_all(start, self.device):
+                raise InputError(
+                    f"{self.checkpoint}: the processes do not start from the same step, recipe and weights; "
+                    "give all machines the same files, and --out in a folder that they share"
+                )
 
     def run(self) -> None:
         """Trains to the recipe's last step, with checkpoints, evaluations and logs on the way.

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.reliability.coverage_guided import fuzz_by_coverage
 from tests.reliability.fuzz_targets import Target, all_targets
 from tests.reliability.mutation import mutate
 from tests.reliability.nursery import memory_of_this_process
@@ -158,6 +159,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--target", help="one reader, by a part of its name")
     parser.add_argument("--first", type=int, default=0, help="number of the first input of each reader")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--engine", choices=("mutation", "atheris"), default="mutation")
+    parser.add_argument("--seconds", type=int, default=600, help="of atheris, shared between the readers (%(default)s)")
+    parser.add_argument("--keep", type=Path, help="folder of what atheris finds (default: a temporary one)")
     options = parser.parse_args(arguments)
     targets = [one for one in all_targets() if options.target is None or options.target in one.name]
     shares = sum(one.share for one in targets)
@@ -166,7 +170,12 @@ def main(arguments: list[str] | None = None) -> int:
         for target in targets:
             count = max(1, round(options.inputs * target.share / shares))
             with Timer() as own:
-                rows.append(fuzz(target, options.first, count, options.seed, Path(folder)))
+                if options.engine == "atheris":
+                    seconds = options.seconds * target.share / shares
+                    place = (options.keep or Path(folder)).absolute() / target.name.replace(" ", "-")
+                    rows.append(fuzz_by_coverage(target.name, seconds, options.seed, place))
+                else:
+                    rows.append(fuzz(target, options.first, count, options.seed, Path(folder)))
             rows[-1].notes += f", {own.seconds:.0f} s in all"
     return report(rows, timer.seconds)
 

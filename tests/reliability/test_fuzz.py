@@ -3,6 +3,7 @@
 The forks need a process without threads, so all of it runs in one of its own.
 """
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -27,6 +28,13 @@ def test_every_reader_refuses_damaged_files_in_the_documented_way():
     done = run("-m", "tests.reliability.fuzz", "--inputs", "1500", "--seed", "7")
     assert done.returncode == 0, done.stdout
     assert "unfinished runs" in done.stdout
+
+
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
+def test_a_reader_by_coverage():
+    done = run("-m", "tests.reliability.fuzz", "--engine", "atheris", "--seconds", "5", "--target", "COCO")
+    assert done.returncode == 0, done.stdout
+    assert "inputs that reach something new" in done.stdout
 
 
 def test_the_files_that_are_changed_are_good_ones(tmp_path: Path):

@@ -1,6 +1,7 @@
-"""The command `bulk`, as far as it goes without Ray; with it: tests/detector/bulk/test_pipeline.py."""
+"""The command `bulk`, before its run, of which tests/detector/bulk has the tests."""
 
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -17,8 +18,10 @@ from detector.cli import main
     ],
 )
 def test_what_cannot_be_used_is_told_before_anything_starts(photos, tmp_path, monkeypatch, capsys, options, message):
-    pytest.importorskip("ray.data")
-    monkeypatch.setattr("ray.init", lambda *args, **options: pytest.fail("Ray was started"))
+    ray = ModuleType("ray")  # one that cannot be started
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", ModuleType("ray.data"))
+    monkeypatch.setattr(ray, "data", sys.modules["ray.data"], raising=False)
     with pytest.raises(SystemExit) as caught:
         main(["bulk", str(photos), "--out", str(tmp_path / "out"), *options])
     assert caught.value.code == 2

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from detector.assembly import load_detector
 from detector.bulk.listing import ImageList, Shard, walk
 from detector.bulk.network import DetectorSettings, Network
-from detector.bulk.stages import Proposing, Reading, Row
+from detector.bulk.stages import Proposing, Reading, Row, together
 from detector.errors import InputError
 from detector.multibox import without_network
 from detector.selection import Selection
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 def read(folder: Path, tmp_path: Path, *names: str) -> list[Row]:
     images = ImageList(tmp_path / "images.jsonl")
     images.write(names or walk([str(folder)]))
-    (shard,) = images.shards(100)
+    (shard,) = images.shards(100, 9)
     return list(Reading(images, folder)(shard))
 
 
@@ -96,3 +97,55 @@ def test_reading_and_proposing_do_without_torch():
     program = "import sys, detector.bulk.stages; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == 0
+
+
+def test_an_error_that_nobody_expects_keeps_its_reason(folder, tmp_path, monkeypatch):
+    rows = read(folder, tmp_path, "0.jpg", "1.jpg")
+
+    def broken(*_: Any) -> Any:
+        raise KeyError("a mistake")
+
+    for row in Proposing(broken)(rows):
+        assert json.loads(row["line"])["error"].endswith(".jpg: detection failed (KeyError: 'a mistake')")
+    network = Network(DetectorSettings(device="cpu"))
+    monkeypatch.setattr(network._detector, "judge", broken)
+    for row in network(rows):
+        assert json.loads(row["line"])["error"].endswith(".jpg: detection failed (KeyError: 'a mistake')")
+
+
+def test_a_file_that_grows_is_read_no_further(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(bytes(100))
+    images = ImageList(tmp_path / "images.jsonl")
+    images.write(["a.jpg"])
+    isfile = os.path.isfile
+
+    def grows(path: str) -> bool:
+        with open(path, "ab") as file:
+            file.truncate(1 << 30)
+        return isfile(path)
+
+    monkeypatch.setattr(os.path, "isfile", grows)
+    (row,) = Reading(images, tmp_path)(Shard(0, 0, 1))
+    assert json.loads(row["line"])["error"] == "a.jpg: grew while it was read; wait until it is written"
+    assert row["content"] is None
+
+
+def test_a_gpu_that_is_lost_ends_its_process(folder, tmp_path, monkeypatch):
+    network = Network(DetectorSettings(device="cpu"))
+    ended: list[int] = []
+    lost = RuntimeError("CUDA error: an illegal memory access was encountered")
+    monkeypatch.setattr(network._detector, "judge", lambda ready: (_ for _ in ()).throw(lost))
+    monkeypatch.setattr(network._detector, "device", torch.device("cuda"))
+    monkeypatch.setattr(os, "_exit", ended.append)
+    rows = read(folder, tmp_path, "0.jpg")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    network(rows)
+    assert ended == [], "only this photo's pass has failed, perhaps for lack of memory"
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: (_ for _ in ()).throw(lost))
+    network(rows)
+    assert ended == [1]
+
+
+def test_large_files_go_on_one_by_one():
+    rows = [{"content": bytes(size)} for size in (1, 1, 9, 9, 1, 1, 1, 1)] + [{"content": None}]
+    assert [len(some) for some in together(rows, most=3, size=10)] == [2, 1, 2, 3, 1]

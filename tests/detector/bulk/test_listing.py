@@ -45,20 +45,46 @@ def test_a_folder_is_walked_as_it_is_asked_for(tree, monkeypatch):
     assert "b" not in opened
 
 
-@pytest.mark.parametrize("arguments", [("a", "a"), ("a", "a/deep"), ("a/1.jpg", "a"), ("a", "./a/")])
+@pytest.mark.parametrize(
+    "arguments", [("a", "a"), ("a", "a/deep"), ("a/1.jpg", "a"), ("a", "./a/"), ("l.txt", "./l.txt")]
+)
 def test_what_would_come_twice_is_refused(tree, arguments):
     with pytest.raises(InputError, match=f"^{arguments[1]}: its photos are among those of {arguments[0]} too"):
         walk(arguments)
+
+
+def test_an_entry_that_cannot_be_looked_at_leaves_the_others(tree):
+    os.symlink("round.jpg", "a/round.jpg")
+    found = sorted(map(str, walk(["a"])))
+    assert found == ["a/1.jpg", "a/deep/2.PNG", "a/link.jpg", "a/round.jpg"], "reading it says what is wrong"
+
+
+def test_folders_nested_too_deep_are_told(tree):
+    top = os.getcwd()
+    for _ in range(120):
+        os.mkdir("d")
+        os.chdir("d")
+    os.chdir(top)
+    Path("d/here.jpg").touch()
+    photo, error = sorted(walk(["d"]), key=str, reverse=True)
+    assert photo == "d/here.jpg"
+    assert isinstance(error, InputError)
+    assert str(error).endswith("/d: folders lie more than 100 deep; name the photos below in a list")
+
+
+def test_a_list_of_windows(tree):
+    Path("bom.txt").write_bytes(b"\xef\xbb\xbfa/1.jpg\r\n")
+    assert list(walk(["bom.txt"])) == ["a/1.jpg"]
 
 
 def test_a_list_keeps_names_and_errors_and_is_read_by_parts(tmp_path):
     names = ["a.jpg", "b\nc.jpg", "ü.jpg", "gone-\udcff.jpg", InputError("d: cannot be listed"), "e.jpg", "f.jpg"]
     images = ImageList(tmp_path / "images.jsonl")
     images.write(iter(names))
-    shards = images.shards(3)
+    shards = images.shards(3, 9)
     assert [(shard.number, shard.count) for shard in shards] == [(0, 3), (1, 3), (2, 1)]
     assert [str(one) for shard in shards for one in images.read(shard)] == list(map(str, names))
     assert isinstance(list(images.read(shards[1]))[1], InputError)
-    assert images.shards(7) == [Shard(0, 0, 7)]
+    assert images.shards(7, 9) == [Shard(0, 0, 7)]
     images.write(())
-    assert images.shards(3) == []
+    assert images.shards(3, 9) == []

@@ -1,164 +1,190 @@
-"""Runs with Ray, of which one is started for all of them."""
+"""A run without Ray: its stages one after the other in this process."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from detector.bulk.network import DetectorSettings
+from detector.bulk.listing import Shard
+from detector.bulk.network import Network
+from detector.bulk.pipeline import collect
+from detector.bulk.ray_data import Shares, Stages, shares_of
+from detector.bulk.shards import ShardFolder
+from detector.bulk.stages import Proposing, Reading, Row, together
 from detector.cli import main
+from detector.errors import InputError
 from tests.detector.run_tools import Told
 
-ray = pytest.importorskip("ray")
-pytest.importorskip("ray.data")
-
-from detector.bulk.pipeline import Cluster, detect_many  # noqa: E402
-
-ROOT = Path(__file__).parents[3]
+NAMES = [f"{number}.jpg" for number in range(10)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def started() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_worker_niceness", "0")  # on a busy machine Ray's workers would wait for all others
-        patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
-        ray.init("local", num_cpus=1, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[[], ShardFolder]:
+    (tmp_path / "list.txt").write_text("\n".join(NAMES))
+    return lambda: ShardFolder(tmp_path / "out", [str(tmp_path / "list.txt")], 3, {})
 
 
-class Watching(Told):
-    """Calls `at_first` when the first photo is done, and counts the photos."""
+class Worked:
+    """Gives rows of shards as Ray may: blocks of two, in another order; some are lost, some come twice.
 
-    def __init__(self, at_first: Callable[[], None] = lambda: None) -> None:
-        super().__init__()
-        self.at_first, self.photos = at_first, 0
+    Args:
+        deadly: photos of which a process dies. lost: those whose block is lost once. stops: how many rows there are.
+    """
 
-    def progress(self, items: Iterable[Any], unit: str, total: int | None = None) -> Iterable[Any]:
-        self.totals.append(total)
-        for item in items:
-            self.photos += 1
-            if self.photos == 1:
-                self.at_first()
-            yield item
+    def __init__(self, deadly: Sequence[str] = (), lost: Sequence[str] = (), twice: bool = False, stops: int = 99):
+        self.deadly, self.lost, self.twice, self.stops = deadly, lost, twice, stops
+        self.asked: list[tuple[list[int], bool]] = []
 
+    def bound(self, folder: ShardFolder) -> Callable[[Sequence[Shard], bool], Iterator[Row]]:
+        def rows(shards: Sequence[Shard], alone: bool) -> Iterator[Row]:
+            self.asked.append(([one.number for one in shards], alone))
+            done = []
+            for shard in shards:
+                for block in together(Reading(folder.images, folder.start)(shard), 1 if alone else 2):
+                    names = [json.loads(row["line"])["image"] for row in block]  # there are no such files
+                    if set(self.deadly).isdisjoint(names) and (alone or set(self.lost).isdisjoint(names)):
+                        line = {name: json.dumps({"image": name, "detections": []}).encode() for name in names}
+                        done += [
+                            {"shard": row["shard"], "place": row["place"], "line": line[name]}
+                            for row, name in zip(block, names, strict=True)
+                        ]
+            for count, row in enumerate(reversed(done * 2 if self.twice else done)):
+                if count == self.stops:
+                    raise InputError("stopped")
+                yield row
 
-def networks() -> list[int]:
-    """Process ids of the workers that hold a network, among those of this test's Ray."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if (
-                entry.name.isdigit()
-                and b"NetworkActor" in (entry / "cmdline").read_bytes()
-                and is_ours(int(entry.name))
-            ):
-                found.append(int(entry.name))
-        except OSError:
-            pass  # it has ended
-    return found
-
-
-def is_ours(process: int) -> bool:
-    while process > 1:
-        if process == os.getpid():
-            return True
-        process = int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    return False
+        return rows
 
 
-def same(found: dict[str, Any], alone: dict[str, Any], folder: Path) -> None:
-    found = dict(found)
-    assert found.pop(str(folder / "cut.jpg"))["error"].startswith(f"{folder}/cut.jpg: damaged or cut short")
-    assert found == alone
+def written(folder: ShardFolder) -> list[dict[str, Any]]:
+    return [json.loads(line) for shard in folder.shards for line in folder.path(shard.number).read_text().splitlines()]
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are found in /proc")
-def test_a_worker_is_killed_and_nothing_is_lost_or_doubled(folder, alone, results, tmp_path):
-    killed = []
-
-    def kill() -> None:
-        for process in networks():
-            os.kill(process, signal.SIGKILL)
-            killed.append(process)
-
-    told = Watching(kill)
-    outcome = detect_many([str(folder)], tmp_path / "out", DetectorSettings(device="cpu"), told, shard=2)
-    assert killed
-    assert (outcome.images, outcome.done, outcome.failed) == (11, 11, 1)
-    assert told.photos == 11
-    assert len(told.errors) == 1
-    same(results(tmp_path / "out"), alone, folder)
+@pytest.mark.parametrize("worked", [Worked(), Worked(twice=True), Worked(lost=["0.jpg", "9.jpg"], twice=True)])
+def test_each_photo_has_one_result_in_its_order(opened, worked):
+    folder, told = opened(), Told()
+    collect(folder, worked.bound(folder), told)
+    assert [entry["image"] for entry in written(folder)] == NAMES
+    assert (folder.outcome.done, folder.outcome.failed) == (10, 0)
+    assert told.totals == [10]
+    assert told.errors == []
+    alone = [([0, 0, 3], True)] if worked.lost else []
+    assert worked.asked == [([0, 1, 2, 3], False), *alone]
 
 
-class Deadly(DetectorSettings):
-    """The process that judges below/7.jpg dies of it."""
-
-    def load(self, device: str | None = None) -> Any:
-        detector = super().load(device)
-        judge = detector.judge
-
-        def deadly(images: Any) -> Any:
-            if any(one.image.name.endswith("7.jpg") for one in images):
-                os._exit(9)
-            return judge(images)
-
-        detector.judge = deadly  # type: ignore[method-assign]
-        return detector
+def test_a_photo_that_kills_its_process_costs_itself_alone(opened):
+    folder, told = opened(), Told()
+    collect(folder, Worked(deadly=["4.jpg"], lost=["0.jpg"]).bound(folder), told)
+    entries = written(folder)
+    assert [entry["image"] for entry in entries] == NAMES
+    message = "4.jpg: detection failed (its process died of it 8 times)"
+    assert [entry.get("error") for entry in entries if "error" in entry] == [message]
+    assert told.errors == [f"error: {message}"]
+    assert (folder.outcome.done, folder.outcome.failed) == (10, 1)
 
 
-def test_a_photo_that_kills_its_process_is_given_up_alone(folder, alone, results, tmp_path, monkeypatch):
-    monkeypatch.setattr("detector.bulk.pipeline._RETRIES", 0)
-    told = Watching()
-    outcome = detect_many([str(folder)], tmp_path / "out", Deadly(device="cpu"), told, shard=4)
-    assert (outcome.images, outcome.done, outcome.failed) == (11, 11, 2)
-    deadly = f"{folder}/below/7.jpg"
-    message = f"{deadly}: detection failed (its process died of it 2 times)"
-    assert f"error: {message}" in told.errors
-    found = results(tmp_path / "out")
-    assert found.pop(deadly) == {"image": deadly, "error": message}
-    same(found, {name: entry for name, entry in alone.items() if name != deadly}, folder)
+def test_a_run_that_stops_goes_on_with_the_shards_that_are_missing(opened):
+    folder = opened()
+    with pytest.raises(InputError, match="stopped"):
+        collect(folder, Worked(stops=5).bound(folder), Told())
+    assert [entry["image"] for entry in map(json.loads, folder.path(2).read_text().splitlines())] == NAMES[6:9]
+    before = folder.path(2).stat().st_mtime_ns
+    again, worked, told = opened(), Worked(), Told()
+    collect(again, worked.bound(again), told)
+    assert worked.asked == [([0, 1], False)]
+    assert told.totals == [6]
+    assert [entry["image"] for entry in written(again)] == NAMES
+    assert again.path(2).stat().st_mtime_ns == before
+    assert opened().todo == []
 
 
-def test_the_whole_run_is_killed_and_goes_on(folder, alone, results, tmp_path, capsys):
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command's stages run in this process; where it would look for Ray it finds an empty module."""
+    ray: Any = ModuleType("ray")
+    ray.data, ray.exceptions = ModuleType("ray.data"), ModuleType("ray.exceptions")
+    ray.exceptions.RayError = type("RayError", (Exception,), {})
+    for module in (ray, ray.data, ray.exceptions):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    def rows(self: Stages, shards: Sequence[Shard], alone: bool, batch: int) -> Iterator[Row]:
+        network = Network(self.settings)
+        assert self.proposer is not None
+        for shard in shards:
+            for some in together(Reading(self.images, self.start)(shard), batch):
+                yield from network(Proposing(self.proposer)(some))
+
+    monkeypatch.setattr(Stages, "rows", rows)
+    monkeypatch.setattr("detector.bulk.pipeline.connected", lambda *_: nullcontext())
+    monkeypatch.setattr("detector.bulk.pipeline.data_settings", lambda *_: nullcontext())
+    monkeypatch.setattr("detector.bulk.pipeline.shares_of", lambda *_: Shares("cpu", 1, 0.5, 1, 0.4, 0.1))
+
+
+def test_the_command_finds_what_detect_finds_and_goes_on(
+    without_ray, folder, alone, results, same_as, tmp_path, capsys
+):
     out = tmp_path / "out"
-    command = ["bulk", str(folder), "--out", str(out), "--shard", "2", "--device", "cpu", "--workers", "1"]
-    process = subprocess.Popen([sys.executable, "tools/bulk.py", *command[1:]], cwd=ROOT, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(out.glob("shard-*.jsonl")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*.jsonl")}
-    with pytest.raises(SystemExit) as caught:
-        main(command)
-    assert caught.value.code == 2, "one is cut short"
-    captured = capsys.readouterr()
-    assert "11 of 11 photos are done, 1 of them failed" in captured.out
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    same(results(out), alone, folder)
-    shards = [path.read_text().splitlines() for path in sorted(out.glob("shard-*.jsonl"))]
-    listed = list(map(json.loads, (out / "images.jsonl").read_text().splitlines()))
-    assert [json.loads(line)["image"] for lines in shards for line in lines] == listed
+    command = ["bulk", str(folder), "--out", str(out), "--shard", "4", "--device", "cpu"]
+
+    def run() -> str:
+        with pytest.raises(SystemExit) as caught:
+            main(command)
+        assert caught.value.code == 2, "one is cut short"
+        return capsys.readouterr().out
+
+    assert "11 of 11 photos are done, 1 of them failed" in run()
+    same_as(results(out), alone)
+    assert "11 of 11 are done already" in run()
+    (out / "shard-00001.jsonl").unlink()
+    assert "7 of 11 are done already" in run()
+    assert results(out).keys() == {*alone, str(folder / "cut.jpg")}
+    command[1] = str(folder / "below")
     with pytest.raises(SystemExit):
         main(command)
-    assert "11 of 11 are done already" in capsys.readouterr().out
+    assert "is of a run with other settings (sources was" in capsys.readouterr().err
 
 
-def test_more_workers_than_cores_and_an_address_without_a_cluster(folder, tmp_path):
+def test_a_folder_that_is_a_file(without_ray, folder, capsys):
     with pytest.raises(SystemExit) as caught:
-        main(["bulk", str(folder), "--out", str(tmp_path), "--workers", "2", "--device", "cpu"])
+        main(["bulk", str(folder), "--out", str(folder / "0.jpg"), "--device", "cpu"])
     assert caught.value.code == 2
-    with pytest.raises(Exception, match="Ray has 1 cores, and a worker takes one"):
-        detect_many([str(folder)], tmp_path, DetectorSettings(device="cpu"), Told(), Cluster(workers=2))
+    assert capsys.readouterr().err == f"error: {folder}/0.jpg: cannot be written (File exists); give another folder\n"
+
+
+@pytest.mark.parametrize(
+    ("there", "device", "workers", "networks"),
+    [
+        ({"CPU": 2.0}, "auto", None, 2),
+        ({"CPU": 2.0, "GPU": 1.0}, "cpu", 1, 1),
+        ({"CPU": 16.0, "GPU": 2.0}, "auto", None, 2),
+        ({"CPU": 3.0, "GPU": 1.0}, "cuda", 1, 1),
+    ],
+)
+def test_the_shares_of_the_stages_fit(without_ray, monkeypatch, there, device, workers, networks):
+    monkeypatch.setattr("ray.cluster_resources", lambda: there, raising=False)
+    shares = shares_of(device, workers)
+    assert shares.networks == networks
+    assert shares.device == ("cuda" if device != "cpu" and "GPU" in there else "cpu")
+    assert networks * shares.network + shares.proposing + shares.reading <= there["CPU"]
+
+
+@pytest.mark.parametrize(
+    ("there", "device", "workers", "message"),
+    [
+        ({"CPU": 1.0}, "cpu", 2, "--workers 2: Ray has 1 cores, and a worker takes one"),
+        ({}, "auto", None, "--workers 1: Ray has 0 cores, and a worker takes one"),
+        ({"CPU": 4.0}, "cuda", None, "--device cuda: Ray has no GPU; give cpu"),
+        ({"CPU": 9.0, "GPU": 2.0}, "cuda", 3, "--workers 3: Ray has 2 GPUs, and a worker takes one"),
+        ({"CPU": 1.0, "GPU": 1.0}, "auto", None, "--device auto: Ray has 1 cores, and 1 networks and what reads and"),
+    ],
+)
+def test_shares_that_would_wait_without_end(without_ray, monkeypatch, there, device, workers, message):
+    monkeypatch.setattr("ray.cluster_resources", lambda: there, raising=False)
+    with pytest.raises(InputError) as caught:
+        shares_of(device, workers)
+    assert str(caught.value).startswith(message)

@@ -58,12 +58,10 @@ def test_the_same_run_goes_on_with_the_list_it_began_with(names):
     folder.add(1, 0, failure("2.jpg", InputError('2.jpg: "error": in it')))
     folder.add(1, 1, line('"error": 3.jpg'))
     folder.add(0, 0, line("0.jpg"))  # and then a kill
-    Path("out/.0123456789abcdef.tmp.jsonl").write_text("half")
     Path("list.txt").write_text("other.jpg\n")
     again = opened(names)
     assert [shard.number for shard in again.todo] == [0, 2]
     assert (again.outcome.done, again.outcome.failed) == (2, 1)
-    assert not list(Path("out").glob(".*.tmp.jsonl"))
     assert [one for one in again.images.read(again.todo[0])] == ["0.jpg", "1.jpg"]
 
 
@@ -78,3 +76,40 @@ def test_another_run_is_refused(names):
     Path("out/shard-00000.jsonl").touch()
     with pytest.raises(InputError, match=r"^--out out: has shards of a run whose list is gone"):
         opened(names, model="a")
+
+
+def test_a_run_of_other_photos_by_the_same_name_is_refused(names, monkeypatch):
+    opened(names)
+    out = Path("out").resolve()
+    elsewhere = Path("elsewhere")
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    Path("list.txt").write_text("0.jpg\n")
+    with pytest.raises(InputError, match=r"is of a run with other settings \(sources was "):
+        ShardFolder(out, names, 2, {})
+    assert len(ShardFolder(out, ["../list.txt"], 2, {}).todo) == 3, "the same photos by another name"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"image": "0.jpg", "error": ', b"{}\n{}\n{}\n", b'{"image": "0.jpg"}\n{"ima']
+)
+def test_a_shard_that_is_not_whole_is_done_again(names, content):
+    opened(names).path(0).write_bytes(content)
+    folder = opened(names)
+    assert [shard.number for shard in folder.todo] == [0, 1, 2]
+    folder.add(0, 0, line("0.jpg"))
+    folder.add(0, 1, line("1.jpg"))
+    assert len(folder.path(0).read_bytes().splitlines()) == 2
+
+
+def test_sizes_of_shards_that_would_fill_the_memory(names, monkeypatch):
+    for size in (0, 100_001):
+        with pytest.raises(InputError, match=f"^--shard {size}: is outside 1 to 100000"):
+            ShardFolder(Path("out"), names, size, {})
+    monkeypatch.setattr("detector.bulk.shards.MOST_SHARDS", 2)
+    with pytest.raises(
+        InputError, match=r"^--shard 2: would make more than 2 files; give a larger number and another --out"
+    ):
+        opened(names)
+    monkeypatch.setattr("detector.bulk.shards.MOST_SHARDS", 3)
+    assert len(opened(names).todo) == 3

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,6 +132,40 @@ def test_each_process_fills_in_its_part_of_the_proposals(root, tmp_path, init, m
     assert filled == [[0, 2], [1, 3]]
 
 
+def test_processes_that_start_differently_are_refused(root, tmp_path, init, monkeypatch):
+    """As on machines that do not share the folder of the checkpoints."""
+    monkeypatch.setattr("detector.training.loop.world_size", lambda: 2)
+    asked = []
+    monkeypatch.setattr("detector.training.loop.any_process", lambda flag, device: flag)
+    monkeypatch.setattr("detector.training.loop.same_in_all", lambda numbers, device: asked.append(numbers))
+    for own, weights in ((recipe(), init), (recipe(), init), (recipe(seed=1), init)):
+        with pytest.raises(InputError, match="the processes do not start from the same step, recipe and weights"):
+            trainer(root, tmp_path / "out", weights, own)
+    assert asked[0] == asked[1] != asked[2]
+    assert max(map(max, asked)) < 2**63
+
+
+def test_whether_all_processes_have_the_same_numbers():
+    script = """
+import os, torch
+from detector.training.distributed import process_group, same_in_all
+own, cpu = int(os.environ["RANK"]), torch.device("cpu")
+with process_group("cpu"):
+    print([same_in_all(numbers, cpu) for numbers in ((7, 2**62), (7, own), (own - 1, -own), (0,))])
+"""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)
+    }  # fmt: skip
+    command = [sys.executable, "-c", script]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**environment, "RANK": own}) for own in "01"
+    ]
+    assert [process.communicate(timeout=240)[0] for process in both] == ["[True, False, False, True]\n"] * 2
+
+
 def test_batches_that_cannot_be_shared(root, tmp_path, init, monkeypatch):
     shared(monkeypatch, 0, 3)
     with pytest.raises(InputError, match="batch is 4: no multiple of the 3 processes"):
@@ -143,9 +178,7 @@ def torchrun(root: Path, out: Path, init: Path, own: Recipe, dies_at: int = -1) 
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = ["--max-restarts", "1", out / "script.py", root, out, init, json.dumps(to_plain(own)), dies_at]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([*launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

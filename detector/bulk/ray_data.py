@@ -1,0 +1,206 @@
+"""The stages of a large run, moved by Ray Data."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from detector.bulk.listing import ImageList, Shard
+from detector.bulk.network import DetectorSettings, NetworkActor
+from detector.bulk.stages import Proposing, Reading, Row, proposing, reading
+from detector.errors import InputError
+from proposals import Proposer
+
+if TYPE_CHECKING:
+    import ray.data
+
+RETRIES = 3
+"""How often a block of photos is tried again whose process died; one that kills it each time is given up."""
+
+_LOST_BLOCKS = 100
+"""Of these the run goes on, in a large one of as many as it has shards; more mean that it is no photo's fault."""
+
+_AT_ONCE = 8
+"""Photos that a task reads between two looks at what is done with them."""
+
+_BLOCK_BYTES = 8 << 20
+"""What goes from stage to stage at once: about 80 photos of 500x375 pixels."""
+
+_WAITING_BYTES = 256 << 20
+"""What may wait between the stages for each worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Where the work is done.
+
+    Attributes:
+        address: of a Ray cluster, or "auto"; None: this machine alone.
+        workers: networks at work. By default one a GPU; without GPUs one a core, half of which is its network's and
+            half of which reads and proposes.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How much of the machines each stage takes.
+
+    Attributes:
+        device: of the networks.
+        networks: how many there are, each a process that has the model, and a GPU if there are any.
+        tasks: most tasks that read, and most that propose; None: as many as there are cores for.
+        network, proposing, reading: cores of each.
+    """
+
+    device: str
+    networks: int
+    network: float
+    tasks: int | None
+    proposing: float
+    reading: float
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What becomes of the shards of a run.
+
+    Attributes:
+        images: the list that they are parts of.
+        start: folder in which relative names begin.
+        proposer: of boxes that need no network.
+    """
+
+    images: ImageList
+    start: Path
+    settings: DetectorSettings
+    proposer: Proposer | None
+    shares: Shares
+
+    def rows(self, shards: Sequence[Shard], alone: bool, batch: int) -> Iterator[Row]:
+        """The finished photos as they come; those of lost blocks are missing.
+
+        Args:
+            alone: each photo is worked on by itself.
+            batch: photos that a network sees at once.
+        """
+        dataset = self._dataset(shards, *((1, 1) if alone else (_AT_ONCE, batch)))
+        tables: Iterator[Any] = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
+        for table in tables:
+            yield from table.to_pylist()
+
+    def _dataset(self, shards: Sequence[Shard], at_once: int, batch: int) -> "ray.data.Dataset":
+        """Nothing is done before its rows are asked for."""
+        from ray.data import ActorPoolStrategy, TaskPoolStrategy, from_items
+
+        dataset: Any = from_items([asdict(one) for one in shards], override_num_blocks=len(shards))
+        dataset = dataset.map_batches(
+            reading(Reading(self.images, self.start), at_once),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=TaskPoolStrategy(self.shares.tasks),
+            num_cpus=self.shares.reading,
+            max_retries=RETRIES,
+        )
+        if self.proposer is not None:
+            dataset = dataset.map_batches(
+                proposing(Proposing(self.proposer)),
+                batch_size=1,  # files can be large
+                batch_format="pyarrow",
+                compute=TaskPoolStrategy(self.shares.tasks),
+                num_cpus=self.shares.proposing,
+                max_retries=RETRIES,
+            )
+        return dataset.map_batches(
+            NetworkActor,
+            fn_constructor_args=(replace(self.settings, device=self.shares.device),),
+            batch_size=batch,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=self.shares.networks, max_tasks_in_flight_per_actor=1),
+            num_cpus=self.shares.network,
+            num_gpus=1 if self.shares.device == "cuda" else None,
+            max_task_retries=RETRIES,
+        )
+
+
+@contextmanager
+def connected(cluster: Cluster, device: str) -> Iterator[None]:
+    """Within the block there is Ray: the caller's, a cluster, or one of this machine alone that ends with the block."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    local: dict[str, Any] = {}
+    if not cluster.address:
+        on_gpus = device != "cpu" and torch.cuda.is_available()  # the cores then read and propose for them
+        cores = default_workers() if on_gpus else cluster.workers or default_workers()
+        local = {"num_cpus": cores, "include_dashboard": False}
+    try:
+        ray.init(cluster.address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = f"--ray {cluster.address}: cannot be reached" if cluster.address else "Ray does not start"
+        raise InputError(f"{where} ({' '.join(str(error).split())})") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def data_settings(workers: int, shards: int) -> Iterator[None]:
+    """Within the block datasets are made that keep little waiting and tell little."""
+    from ray.data import DataContext, ExecutionResources
+
+    context = DataContext.get_current().copy()
+    context.target_max_block_size = _BLOCK_BYTES
+    context.max_errored_blocks = max(_LOST_BLOCKS, shards)
+    context.enable_progress_bars = context.print_on_execution_start = False
+    context.execution_options.resource_limits = ExecutionResources(object_store_memory=_WAITING_BYTES * workers)
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # blocks that are lost are told of at the end, by what they cost
+    try:
+        with (
+            DataContext.current(context),
+            warnings.catch_warnings(action="ignore"),
+        ):  # how retries are given will change
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def default_workers() -> int:
+    """Cores of this machine that the process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shares_of(device: str, workers: int | None) -> Shares:
+    import ray
+
+    there = ray.cluster_resources()
+    cores, gpus = int(there.get("CPU", 0)), int(there.get("GPU", 0))
+    if device != "cpu" and gpus:
+        networks = workers or gpus
+        if networks > gpus:
+            raise InputError(f"--workers {networks}: Ray has {gpus} GPUs, and a worker takes one")
+        if cores < networks + 2:  # or it would wait for them without end
+            need = f"{networks} networks and what reads and proposes take {networks + 2}"
+            raise InputError(f"--device {device}: Ray has {cores} cores, and {need}; give cpu, or Ray more cores")
+        return Shares("cuda", networks, 1.0, None, 1.0, 0.25)
+    if device == "cuda":
+        raise InputError("--device cuda: Ray has no GPU; give cpu")
+    if cores < 1 or (workers or 1) > cores:
+        raise InputError(f"--workers {workers or 1}: Ray has {cores} cores, and a worker takes one")
+    networks = workers or cores
+    return Shares("cpu", networks, 0.5, networks, 0.4, 0.1)
