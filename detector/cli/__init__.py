@@ -93,5 +93,7 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 def _usage(error: Any, command: str) -> str:
     """What is wrong with the arguments, in a line."""
     text = " ".join(error.format_message().split()).rstrip(".")
+    for before, after in ((": Value error, ", ": "), (": Input should", ": should")):  # Pydantic's words
+        text = text.replace(before, after)
     return f"{text[:1].lower()}{text[1:]}; {' '.join(filter(None, ('detector', command)))} --help lists what there is"
 

@@ -180,6 +180,7 @@ def detect(
             raise typer.Exit(130) from None
     else:
         write_results(files, lambda: iter(()), [], {})
-    if failed:
+    if failed and len(found) > 1:
         console.error(f"{failed} of {len(found)} sources failed")
+    if failed:
         raise typer.Exit(2)

@@ -187,7 +187,8 @@ def test_wrong_options(run: Run, options: list[str], message: str) -> None:
 def test_options_out_of_range(run: Run, options: list[str]) -> None:
     code, _, err = run(*options)
     assert code == 2
-    assert f"Invalid value for '{options[0]}'" in err
+    assert err.startswith(f"error: invalid value for '{options[0]}': ")
+    assert err.count("\n") == 1
 
 
 def test_a_missing_split(run: Run, root: Path) -> None:
