@@ -9,6 +9,7 @@ import numpy as np
 from detector.drawing import draw_detections
 from detector.errors import InputError
 from detector.images import as_image
+from proposals.extras import needs_extra
 
 if TYPE_CHECKING:
     import pandas
@@ -214,7 +215,7 @@ class Detections:
         try:
             import supervision
         except ModuleNotFoundError as error:
-            raise _missing(error, "supervision") from None
+            raise _missing(error, "supervision", "to_supervision", "supervision") from None
         names = np.array(self.class_names, str)[self.labels]
         return supervision.Detections(
             xyxy=self.boxes.copy(),
@@ -231,7 +232,7 @@ class Detections:
         try:
             import pandas
         except ModuleNotFoundError as error:
-            raise _missing(error, "pandas") from None
+            raise _missing(error, "pandas", "to_pandas", "pandas") from None
         columns: dict[str, Any] = {
             "label": [self.class_names[label] for label in self.labels],
             "category_id": self.labels + 1,
@@ -250,7 +251,7 @@ class Detections:
             try:
                 from matplotlib import pyplot
             except ModuleNotFoundError as error:
-                raise _missing(error, "matplotlib", "report") from None
+                raise _missing(error, "matplotlib", "plot", "report") from None
             height, width = drawn.shape[:2]
             _, axes = pyplot.subplots(figsize=(8, max(0.5, 8 * height / width)), layout="tight")
         axes.imshow(drawn)
@@ -287,11 +288,9 @@ class Detections:
         )
 
 
-def _missing(error: ModuleNotFoundError, name: str, extra: str | None = None) -> Exception:
+def _missing(error: ModuleNotFoundError, name: str, what: str, extra: str) -> Exception:
     """What to raise where a library that is no requirement is wanted; a fault inside it stays what it is."""
-    if error.name != name:
-        return error
-    return InputError(f'{name} is not installed: pip install {name}, or "inception-rcnn[{extra or name}]"')
+    return InputError(needs_extra(what, extra)) if error.name == name else error
 
 
 def class_indices(names: Sequence[str], class_names: Sequence[str]) -> list[int]:

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hint = f"do you mean {near[0]}?" if near else f"there are {', '.join(_COMMANDS)}"
             raise InputError(f"no command '{arguments[0]}'; {hint}")
         # Not standalone: Typer's own way with a wrong option is a box of several lines.
-        sys.exit(_app(wanted)(arguments, prog_name="detector", standalone_mode=False))
+        sys.exit(_app(wanted)(arguments, prog_name="detector", standalone_mode=False) or 0)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -96,4 +96,3 @@ def _usage(error: Any, command: str) -> str:
     for before, after in ((": Value error, ", ": "), (": Input should", ": should")):  # Pydantic's words
         text = text.replace(before, after)
     return f"{text[:1].lower()}{text[1:]}; {' '.join(filter(None, ('detector', command)))} --help lists what there is"
-

@@ -9,6 +9,7 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
+from proposals.extras import needs_extra
 
 
 def explore(
@@ -73,7 +74,7 @@ def explore(
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn", "starlette"):
             raise
-        raise InputError(f"the explorer needs {error.name}: pip install fastapi uvicorn") from None
+        raise InputError(needs_extra("the explorer", "explore")) from None
     from detector.data import VOCDataset
     from detector.pipeline import load_detector  # imports torch, for which --help need not wait
     from proposals import warm_up
