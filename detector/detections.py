@@ -1,5 +1,6 @@
 """What the detector found in one image."""
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -298,7 +299,9 @@ def class_indices(names: Sequence[str], class_names: Sequence[str]) -> list[int]
     places = {name: index for index, name in enumerate(class_names)}
     for name in names:
         if name not in places:
-            raise InputError(f"class {name!r} is unknown; the classes are: {', '.join(class_names)}")
+            near = difflib.get_close_matches(name.casefold(), class_names, 1)
+            hint = f"do you mean {near[0]!r}? The" if near else "the"
+            raise InputError(f"class {name!r} is unknown; {hint} classes are: {', '.join(class_names)}")
     return [places[name] for name in names]
 
 

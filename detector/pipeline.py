@@ -14,6 +14,7 @@ from detector.detections import Detections
 from detector.devices import default_batch, resolve_device, upload
 from detector.errors import InputError
 from detector.images import Image, as_image
+from detector.model_files import CONFIGURATIONS, find_model
 from detector.multibox import (
     Known,
     SharedMultiBox,
@@ -34,7 +35,7 @@ from detector.scorers import (
     fetch,
     make_scorer,
 )
-from detector.weights import Model, find_model, load_model, weights_hash
+from detector.weights import Model, load_model, weights_hash
 from proposals import Proposals, Proposer, SelectiveSearch, Union
 
 
@@ -278,7 +279,7 @@ def load_detector(
     if model is not None:
         raise InputError("give a model or a configuration, which names its models, not both")
     path = Path(config)
-    parsed = parse(DetectorConfig, read_yaml(path, "configurations are in configs/"), str(path))
+    parsed = parse(DetectorConfig, read_yaml(path, CONFIGURATIONS), str(path))
     return assemble(parsed, path, device, engine)
 
 
@@ -293,8 +294,7 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto", engine: s
     """
 
     def located(name: str) -> Path:
-        installed = find_model(name)
-        return installed if installed != Path(name) else path.parent / name
+        return find_model(name, path.parent)
 
     models = []
     for name in config.models:

@@ -10,6 +10,7 @@ import typer
 from detector.cli.console import Console
 from detector.cli.options import BatchOption, EngineOption, ProposalsOption, split_names
 from detector.errors import InputError
+from detector.model_files import classes_of_model
 from detector.results import ResultFiles, write_results
 from detector.run import DetectionRun, RunPlace
 from detector.selection import Selection
@@ -134,6 +135,7 @@ def detect(
     selection = Selection.parse(score or [], names, max_detections)
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InputError(f"--device {device}: is not known; give auto, cpu or cuda")
+    selection.check(classes_of_model(model, config))
     found = list(find_media(sources, recursive))
     media = [source for source in found if not isinstance(source, InputError)]
     files = ResultFiles(json=json, jsonl=jsonl, csv=csv, coco=coco, yolo=yolo, voc=voc, crops=crops)

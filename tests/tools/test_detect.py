@@ -157,6 +157,7 @@ def test_boxes_are_in_pixels_of_the_upright_photo(detector, folder):
 
 
 def test_score_classes_model_and_device_are_passed_on(detector, folder, capsys):
+    Path("my.safetensors").write_bytes(b"")
     options = ("--score", "0.6", "--model", "my.safetensors", "--device", "cpu", "--proposals", "both")
     assert run("a/x.jpg", *options) == 0
     assert "cat" in (out := capsys.readouterr().out)
@@ -330,7 +331,14 @@ def test_quiet_prints_errors_only(detector, folder, capsys):
         (("--score", "-0.1"), "error: --score -0.1: is outside 0 to 1"),
         (("--score", "nan"), "error: --score nan: is outside 0 to 1"),
         (("--device", "abacus"), "error: --device abacus: is not known; give auto, cpu or cuda"),
-        (("--classes", "cat,lion"), "error: class 'lion' is unknown; the classes are: bird, cat, dog"),
+        (("--classes", "cat,lion"), "error: class 'lion' is unknown; the classes are: aeroplane, bicycle, "),
+        (
+            ("--classes", "kat"),
+            "error: class 'kat' is unknown; do you mean 'cat'? The classes are: aeroplane, bicycle, ",
+        ),
+        (("--score", "dgo=0.3"), "error: class 'dgo' is unknown; do you mean 'dog'? "),
+        (("--model", "nope"), "error: nope: no such model file; give a path, or an installed model: voc07"),
+        (("--config", "nope.yaml"), "error: nope.yaml: no such file; configurations are in configs/"),
         (("--classes", " ,"), "error: --classes names no class; give names with commas between them"),
         (("--json", "a"), "error: --json a: is a folder; give the name of a file"),
         (
@@ -376,6 +384,7 @@ def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
 
     monkeypatch.setattr(sys.modules["detector.pipeline"], "load_detector", load_detector)
     Path("found.json").write_text("earlier")
+    Path("none.safetensors").write_bytes(b"")
     assert run("a/x.jpg", "--model", "none.safetensors", "--json", "found.json", "--overwrite") == 2
     assert capsys.readouterr().err == "error: none.safetensors: no such file\n"
     assert Path("found.json").read_text() == "earlier"

@@ -58,7 +58,9 @@ def use_detector(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDetector], li
     return use
 
 
-def test_a_model(run: Run, use_detector: Callable, tmp_path: Path) -> None:
+def test_a_model(run: Run, use_detector: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.safetensors").write_bytes(b"")
     loaded = use_detector(FakeDetector())
     result, saved = tmp_path / "result.json", tmp_path / "saved.json"
     code, out, _ = run("--model", "my.safetensors", "--device", "cpu", "--json", result, "--save-detections", saved)
