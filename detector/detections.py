@@ -191,7 +191,8 @@ class Detections:
         ]
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
-        """The detections as COCO's results, `bbox` is [x, y, width, height]; lists of several images are joined.
+        """The detections as COCO's results, `bbox` is [x, y, width, height] to 0.01 pixel, scores have five digits;
+        lists of several images are joined.
 
         `category_id` is the place among this detector's classes, from 1, which is COCO's own where it was trained so.
 
@@ -202,8 +203,11 @@ class Detections:
             {
                 "image_id": image_id,
                 "category_id": one.category_id,
-                "bbox": [one.box[0], one.box[1], one.box[2] - one.box[0], one.box[3] - one.box[1]],
-                "score": one.score,
+                "bbox": [
+                    round(value, 2)
+                    for value in (one.box[0], one.box[1], one.box[2] - one.box[0], one.box[3] - one.box[1])
+                ],
+                "score": round(one.score, 5),
             }
             for one in self
         ]
@@ -299,7 +303,7 @@ def class_indices(names: Sequence[str], class_names: Sequence[str]) -> list[int]
     places = {name: index for index, name in enumerate(class_names)}
     for name in names:
         if name not in places:
-            near = difflib.get_close_matches(name.casefold(), class_names, 1)
+            near = difflib.get_close_matches(str(name).casefold(), class_names, 1)
             hint = f"do you mean {near[0]!r}? The" if near else "the"
             raise InputError(f"class {name!r} is unknown; {hint} classes are: {', '.join(class_names)}")
     return [places[name] for name in names]

@@ -108,7 +108,7 @@ def detect(
     json: Annotated[Path | None, _file("Write the results here as a JSON list.")] = None,
     jsonl: Annotated[Path | None, _file("The same as JSON lines, while it runs.")] = None,
     csv: Annotated[Path | None, _file("As a table: image,class,score,x1,y1,x2,y2.")] = None,
-    coco: Annotated[Path | None, _file("As COCO's results.")] = None,
+    coco: Annotated[Path | None, _file("As COCO's results; ids of images are their files' numbers, or names.")] = None,
     yolo: Annotated[Path | None, _folder("As YOLO's text files, one an image.")] = None,
     voc: Annotated[Path | None, _folder("As VOC's annotations (XML), one an image.")] = None,
     crops: Annotated[Path | None, _folder("Cut the objects out, into a folder a class.")] = None,
