@@ -158,7 +158,8 @@ def _joined(path: Path, layout: OwnLayout, parts: Sequence[Part], faults: Faults
     photos = photos_below(path) if path.is_dir() and layout != "yolo" else []  # YOLO's without labels have no objects
     bare = [one for one in photos if one not in known and part_name(one, path) not in UNUSED]
     if bare:
-        notes.append(f"{len(bare)} photos have no labels and are left out, the first is {bare[0]}")
+        several = f"{len(bare)} photos have no labels and are left out, the first is {bare[0]}"
+        notes.append(several if len(bare) > 1 else f"1 photo has no labels and is left out: {bare[0]}")
     ordered = tuple(samples[key] for key in sorted(samples))
     return OwnData(path, layout, names, ordered, frozenset(held_back), tuple(left_out), tuple(notes))
 

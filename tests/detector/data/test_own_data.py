@@ -210,7 +210,7 @@ def test_boxes_are_cut_at_the_border_and_refused_far_outside(tmp_path: Path):
     coco(tmp_path / "coco.json", {"a": [("cup", (-1, 10, 101, 80))]})
     data = read_own_data(tmp_path)
     assert data.samples[0].annotations.boxes.tolist() == [[0, 10, 100, 80]]
-    assert data.notes == (f"1 photos have no labels and are left out, the first is {tmp_path / 'b.jpg'}",)
+    assert data.notes == (f"1 photo has no labels and is left out: {tmp_path / 'b.jpg'}",)
 
 
 def test_all_faults_of_all_files_are_named_at_once_with_their_real_paths(tmp_path: Path):
