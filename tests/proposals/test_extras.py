@@ -18,4 +18,6 @@ def test_every_hint_names_an_extra_that_there_is() -> None:
     assert used <= set(project["optional-dependencies"])
     assert f'pip install "{project["name"]}[train]"' in needs_extra("training", "train")
     readme = (ROOT / "README.md").read_text()
-    assert set(re.findall(r"-e \"\.\[(\w+)\]", readme)) <= set(project["optional-dependencies"])
+    named = {name for names in re.findall(r"-e \"\.\[([\w,]+)\]", readme) for name in names.split(",")}
+    assert {"dev", "explore", "pandas"} <= named
+    assert named <= set(project["optional-dependencies"])
