@@ -7,10 +7,11 @@ import torch
 
 from detector.config import DetectorConfig, PostprocessConfig, RCNNConfig, Source, parse, read_yaml
 from detector.errors import InputError
+from detector.model_files import CONFIGURATIONS, find_model
 from detector.multibox import SharedMultiBox, load_multibox
 from detector.pipeline import Detector, first_with_multibox
 from detector.scorers import RegionScorer, SharedScorer
-from detector.weights import find_model, load_model
+from detector.weights import load_model
 from proposals import Proposer, SelectiveSearch, Union
 
 
@@ -39,7 +40,7 @@ def load_detector(
     if model is not None:
         raise InputError("give a model or a configuration, which names its models, not both")
     path = Path(config)
-    parsed = parse(DetectorConfig, read_yaml(path, "configurations are in configs/"), str(path))
+    parsed = parse(DetectorConfig, read_yaml(path, CONFIGURATIONS), str(path))
     return assemble(parsed, path, device, engine)
 
 
@@ -54,8 +55,7 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto", engine: s
     """
 
     def located(name: str) -> Path:
-        installed = find_model(name)
-        return installed if installed != Path(name) else path.parent / name
+        return find_model(name, path.parent)
 
     models = []
     for name in config.models:

@@ -1,5 +1,6 @@
 """What the detector found in one image."""
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -9,6 +10,7 @@ import numpy as np
 from detector.drawing import draw_detections
 from detector.errors import InputError
 from detector.images import as_image
+from proposals.extras import needs_extra
 
 if TYPE_CHECKING:
     import pandas
@@ -189,7 +191,8 @@ class Detections:
         ]
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
-        """The detections as COCO's results, `bbox` is [x, y, width, height]; lists of several images are joined.
+        """The detections as COCO's results, `bbox` is [x, y, width, height] to 0.01 pixel, scores have five digits;
+        lists of several images are joined.
 
         `category_id` is the place among this detector's classes, from 1, which is COCO's own where it was trained so.
 
@@ -200,8 +203,11 @@ class Detections:
             {
                 "image_id": image_id,
                 "category_id": one.category_id,
-                "bbox": [one.box[0], one.box[1], one.box[2] - one.box[0], one.box[3] - one.box[1]],
-                "score": one.score,
+                "bbox": [
+                    round(value, 2)
+                    for value in (one.box[0], one.box[1], one.box[2] - one.box[0], one.box[3] - one.box[1])
+                ],
+                "score": round(one.score, 5),
             }
             for one in self
         ]
@@ -214,7 +220,7 @@ class Detections:
         try:
             import supervision
         except ModuleNotFoundError as error:
-            raise _missing(error, "supervision") from None
+            raise _missing(error, "supervision", "to_supervision", "supervision") from None
         names = np.array(self.class_names, str)[self.labels]
         return supervision.Detections(
             xyxy=self.boxes.copy(),
@@ -231,7 +237,7 @@ class Detections:
         try:
             import pandas
         except ModuleNotFoundError as error:
-            raise _missing(error, "pandas") from None
+            raise _missing(error, "pandas", "to_pandas", "pandas") from None
         columns: dict[str, Any] = {
             "label": [self.class_names[label] for label in self.labels],
             "category_id": self.labels + 1,
@@ -250,7 +256,7 @@ class Detections:
             try:
                 from matplotlib import pyplot
             except ModuleNotFoundError as error:
-                raise _missing(error, "matplotlib", "report") from None
+                raise _missing(error, "matplotlib", "plot", "report") from None
             height, width = drawn.shape[:2]
             _, axes = pyplot.subplots(figsize=(8, max(0.5, 8 * height / width)), layout="tight")
         axes.imshow(drawn)
@@ -287,11 +293,9 @@ class Detections:
         )
 
 
-def _missing(error: ModuleNotFoundError, name: str, extra: str | None = None) -> Exception:
+def _missing(error: ModuleNotFoundError, name: str, what: str, extra: str) -> Exception:
     """What to raise where a library that is no requirement is wanted; a fault inside it stays what it is."""
-    if error.name != name:
-        return error
-    return InputError(f'{name} is not installed: pip install {name}, or "inception-rcnn[{extra or name}]"')
+    return InputError(needs_extra(what, extra)) if error.name == name else error
 
 
 def class_indices(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
@@ -299,7 +303,9 @@ def class_indices(names: Sequence[str], class_names: Sequence[str]) -> list[int]
     places = {name: index for index, name in enumerate(class_names)}
     for name in names:
         if name not in places:
-            raise InputError(f"class {name!r} is unknown; the classes are: {', '.join(class_names)}")
+            near = difflib.get_close_matches(str(name).casefold(), class_names, 1)
+            hint = f"do you mean {near[0]!r}? The" if near else "the"
+            raise InputError(f"class {name!r} is unknown; {hint} classes are: {', '.join(class_names)}")
     return [places[name] for name in names]
 
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from detector.errors import InputError
+from proposals.extras import needs_extra
 
 PACKAGES = ("detector", "proposals")
 _LEFT_OUT = ("detector.cli", "detector.documentation")
@@ -30,7 +31,7 @@ def write_pages(folder: Path, modules: Sequence[str] | None = None) -> Path:
     try:
         import pdoc
     except ModuleNotFoundError:
-        raise InputError('pdoc is not installed: pip install pdoc, or "inception-rcnn[docs]"') from None
+        raise InputError(needs_extra("writing the pages", "docs")) from None
     pdoc.render.configure(docformat="google")
     try:
         with (

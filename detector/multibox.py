@@ -12,10 +12,11 @@ from detector.config import MultiBoxModelConfig
 from detector.devices import resolve_device
 from detector.errors import InputError
 from detector.images import Image
+from detector.model_files import find_model
 from detector.network import RegionClassifier
 from detector.precision import fast_dtype
 from detector.scorers import ImageView, SharedScorer, SharedView, make_scorer
-from detector.weights import find_model, load_model, weights_hash
+from detector.weights import load_model, weights_hash
 from proposals import Proposals, Proposer, SelectiveSearch, SelectiveSearchConfig, Union, merge
 from proposals.images import checked_image
 from proposals.multibox.network import MultiBox

@@ -35,8 +35,9 @@ class ResultFiles:
         json: a list with an entry a photo or frame.
         jsonl: the same entries, a line each, as they come.
         csv: `image,class,score,x1,y1,x2,y2`.
-        coco: COCO's results. An image's id is its file's number if all files are named by one, else its name;
-            a class' is its place among the detector's classes, from 1.
+        coco: COCO's results, to 0.01 pixel and five digits of a score. An image's id is its file's number if all files
+            are named by one, as COCO's are, else the file's name, or its path if two files share a name. A class' is
+            its place among the detector's classes, from 1.
         yolo: folder of a text file an image, `class cx cy width height confidence`.
         voc: folder of an annotation an image in VOC's XML, with a `confidence` each object.
         crops: folder of cut out objects, a folder a class.
@@ -175,7 +176,9 @@ def _write_tables(
     files: ResultFiles, entries: _Entries, class_names: Sequence[str], stems: Mapping[str, str]
 ) -> list[InputError]:
     from detector.evaluation.formats import write_detections
+    from detector.evaluation.formats.coco import write_coco
     from detector.evaluation.formats.files import valid_text
+    from detector.evaluation.formats.places import file_name
     from detector.evaluation.formats.voc_xml import write_voc_xml
 
     truth, table = _gathered(entries(), class_names, stems)
@@ -183,7 +186,9 @@ def _write_tables(
     named = replace(truth, image_ids=tuple(names), files=tuple(names))
     numbers = [Path(file).stem for file in truth.files]
     are_numbers = all(n.isascii() and n.isdigit() for n in numbers) and len(set(map(int, numbers))) == len(numbers)
-    counted = replace(truth, image_ids=tuple(map(int, numbers))) if are_numbers else named
+    last = [file_name(one) for one in names]
+    own = tuple(map(int, numbers)) if are_numbers else tuple(last if len(set(last)) == len(last) else names)
+    counted = replace(truth, image_ids=own)
 
     def folder(path: Path, write: Callable[[Path], None]) -> None:
         # The writers make a folder of their own, so that old files are never read as part of a new result. Here the
@@ -198,7 +203,7 @@ def _write_tables(
     failed = []
     for path, write in (
         (files.csv, lambda path: write_detections(path, _of(table, named), named, "csv")),
-        (files.coco, lambda path: write_detections(path, _of(table, counted), counted, "coco")),
+        (files.coco, lambda path: write_coco(path, _of(table, counted), counted, rounded=True)),
         (files.yolo, lambda path: folder(path, lambda new: write_detections(new, table, truth, "yolo"))),
         (files.voc, lambda path: folder(path, lambda new: write_voc_xml(new, table, truth))),
     ):

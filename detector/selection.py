@@ -56,9 +56,10 @@ class Selection:
         """No object of less is wanted."""
         return min(self.score, *self.class_scores.values()) if self.class_scores else self.score
 
-    def check(self, class_names: Sequence[str]) -> None:
-        """Raises `InputError` for a class that the detector does not know."""
-        class_indices([*(self.classes or ()), *self.class_scores], class_names)
+    def check(self, class_names: Sequence[str] | None) -> None:
+        """Raises `InputError` for a class that the detector does not know; None: they are not known yet."""
+        if class_names is not None:
+            class_indices([*(self.classes or ()), *self.class_scores], class_names)
 
     def __call__(self, found: Detections) -> Detections:
         """Those of the found objects that are wanted, best first."""

@@ -29,15 +29,12 @@ from detector.config import (
 )
 from detector.devices import without_denormals
 from detector.errors import InputError
+from detector.model_files import FORMAT, find_model, no_model
 from detector.network import RegionClassifier
 from detector.rcnn import CropClassifier
 from proposals.files import atomic_write
 from proposals.multibox.config import MultiBoxConfig
 from proposals.multibox.network import MultiBox
-
-FORMAT = "inception-rcnn-1"
-MODELS = Path(__file__).parent / "models"
-DEFAULT_MODEL = MODELS / "voc07.safetensors"
 
 Kind = Literal["regions", "crops", "classification", "multibox"]
 CONFIGS: dict[Kind, type[AnyModelConfig]] = {
@@ -128,8 +125,7 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
         config: AnyModelConfig = parse(CONFIGS[kind], json.loads(metadata["config"]), str(path))
         facts = parse(dict[str, Any], json.loads(metadata["facts"]), f"{path}: facts")
     except FileNotFoundError:
-        installed = ", ".join(sorted(file.stem for file in MODELS.glob("*.safetensors")))
-        raise InputError(f"{path}: no such model file; give a path, or an installed model: {installed}") from None
+        raise no_model(path) from None
     except InputError:
         raise
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
@@ -181,16 +177,6 @@ def weights_hash(network: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())  # any format
     return digest.hexdigest()[:12]
-
-
-def find_model(path: str | Path | None) -> Path:
-    """The file of a model: the default one, one that comes with the package by its bare name, or the path itself."""
-    if path is None:
-        return DEFAULT_MODEL
-    installed = MODELS / f"{path}.safetensors"
-    if Path(path).name == str(path) and not Path(path).is_file() and installed.exists():
-        return installed
-    return Path(path)
 
 
 def _halved(name: str, tensor: torch.Tensor) -> bool:

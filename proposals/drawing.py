@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
+from proposals.extras import needs_extra
 from proposals.files import atomic_write
 from proposals.hierarchy import Hierarchy
 from proposals.types import Proposals
@@ -90,7 +91,7 @@ def plot_recall(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: str | o
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ValueError("the plot needs matplotlib: pip install matplotlib") from None
+        raise ValueError(needs_extra("the plot", "report")) from None
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     shown = (("recall50", "recall, IoU 0.5"), ("average_recall", "average recall, IoU 0.5 to 0.95"), ("mabo", "MABO"))
     for axes, (key, label) in zip(figure.subplots(1, 3), shown, strict=True):

@@ -1,10 +1,11 @@
-"""Files that are either complete or absent."""
+"""Files and folders that are either complete or absent."""
 
 import hashlib
 import os
 import platform
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,6 +59,26 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             _flush(target.parent, os.O_RDONLY)
 
 
+@contextmanager
+def temporary_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, to be filled and renamed to it in the block; it is gone after the block.
+
+    What a killed process has left is removed as that of `atomic_write` is.
+
+    Raises:
+        OSError: the folder above `path` is missing or cannot be written.
+    """
+    target = Path(path)
+    _sweep(target.parent)
+    temporary, held = _begin_folder(target)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
 def _try_lock(descriptor: int) -> bool:
     """Locks an open file until it is closed or its process ends; False if another holds it, True if it has no locks."""
     try:
@@ -92,6 +113,22 @@ def _begin(target: Path) -> tuple[Path, int | None]:
         os.close(held)
 
 
+def _begin_folder(target: Path) -> tuple[Path, int | None]:
+    """The same for a folder."""
+    while True:
+        temporary = target.with_name(f".{_MACHINE}{secrets.token_hex(8)}.tmp")
+        temporary.mkdir()
+        if fcntl is None:
+            return temporary, None
+        try:
+            held = os.open(temporary, os.O_RDONLY)
+        except FileNotFoundError:  # swept away before it was locked
+            continue
+        if _try_lock(held) and _is_at(held, temporary):
+            return temporary, held
+        os.close(held)
+
+
 def _untouched(temporary: Path) -> bool:
     status = temporary.stat()
     return status.st_size == 0 and status.st_mtime_ns == 0
@@ -110,11 +147,15 @@ def _sweep(folder: Path) -> None:
 
 def _remove_if_left(path: Path) -> None:
     with suppress(OSError):
-        descriptor = os.open(path, os.O_RDWR)
+        is_folder = path.is_dir() and not path.is_symlink()
+        descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
         try:
             # Not _try_lock: without locks nobody knows whether it is in use.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            if is_folder:
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         finally:
             os.close(descriptor)
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from proposals.config import PRESETS, SelectiveSearchConfig
+from proposals.extras import needs_extra
 from proposals.images import checked_image
 from proposals.selective_search import SelectiveSearch
 from proposals.types import Proposals, Proposer
@@ -96,9 +97,7 @@ class PackageSelectiveSearch:
         try:
             from selectivesearch import selective_search
         except ImportError:
-            raise ValueError(
-                "method selectivesearch needs the package: pip install selectivesearch scikit-image"
-            ) from None
+            raise ValueError(needs_extra("method selectivesearch", "benchmark")) from None
         self._search: Callable[..., Any] = selective_search
         self._settings = {"scale": scale, "sigma": sigma, "min_size": min_size}
 

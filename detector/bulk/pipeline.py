@@ -17,6 +17,7 @@ from detector.errors import InputError
 from detector.lock import only_run_in
 from detector.multibox import without_network
 from proposals import SelectiveSearch, warm_up
+from proposals.extras import needs_extra
 
 if TYPE_CHECKING:
     from detector.run import Reporter
@@ -48,7 +49,7 @@ def detect_many(
     try:
         import ray.data
     except ModuleNotFoundError:
-        raise InputError('Ray is not installed: pip install "ray[data]", or "inception-rcnn[ray]"') from None
+        raise InputError(needs_extra("detector bulk", "ray")) from None
     if settings.device not in ("auto", "cpu", "cuda"):
         raise InputError(f"--device {settings.device}: is not known; give auto, cpu or cuda")
     cluster = cluster or Cluster()

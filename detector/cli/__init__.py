@@ -3,11 +3,14 @@
 Modules here import torch only inside their commands, so that `--help` answers at once.
 """
 
+import difflib
+import errno
 import io
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
+from typing import Any
 
 import typer
 
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit codes: 0 all good, 2 something failed (one line on standard error says what), 130 interrupted.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     # Only the module of the subcommand is imported, if one is named.
     wanted = [name for name in _COMMANDS if [name] == list(arguments[:1])] or _COMMANDS
     keep_freed_memory()
@@ -59,12 +62,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
     try:
-        _app(wanted)(arguments, prog_name="detector")
+        if wanted is _COMMANDS and not arguments[0].startswith("-"):
+            near = difflib.get_close_matches(arguments[0], _COMMANDS, 1)
+            hint = f"do you mean {near[0]}?" if near else f"there are {', '.join(_COMMANDS)}"
+            raise InputError(f"no command '{arguments[0]}'; {hint}")
+        # Not standalone: Typer's own way with a wrong option is a box of several lines.
+        sys.exit(_app(wanted)(arguments, prog_name="detector", standalone_mode=False) or 0)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except _UsageError as error:
+        print(f"error: {_usage(error, wanted[0] if len(wanted) == 1 else '')}", file=sys.stderr)
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(130)
     except OSError as error:  # a disk that is full or may not be written
+        if error.errno == errno.EPIPE:  # the reader has gone ("| head")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         if error.filename is None:
             raise
         print(f"error: {os.fsdecode(error.filename)}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
+
+
+# Of Click, or of the copy of it that newer versions of Typer bring along.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
+
+def _usage(error: Any, command: str) -> str:
+    """What is wrong with the arguments, in a line."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    for before, after in ((": Value error, ", ": "), (": Input should", ": should")):  # Pydantic's words
+        text = text.replace(before, after)
+    return f"{text[:1].lower()}{text[1:]}; {' '.join(filter(None, ('detector', command)))} --help lists what there is"

@@ -7,6 +7,7 @@ import typer
 
 from detector.cli.console import Console
 from detector.cli.options import BatchOption, EngineOption, ProposalsOption, split_names
+from detector.model_files import classes_of_model
 from detector.selection import Selection
 
 _WHAT = "What to detect"
@@ -87,6 +88,7 @@ def bulk(
     """
     names = None if classes is None else tuple(split_names(classes, "--classes"))
     selection = Selection.parse(score or [], names, max_detections)
+    selection.check(classes_of_model(model, config))
     from detector.bulk.network import DetectorSettings  # imports torch, for which --help need not wait
     from detector.bulk.pipeline import detect_many
     from detector.bulk.ray_data import Cluster

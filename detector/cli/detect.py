@@ -10,6 +10,7 @@ import typer
 from detector.cli.console import Console
 from detector.cli.options import BatchOption, EngineOption, ProposalsOption, split_names
 from detector.errors import InputError
+from detector.model_files import classes_of_model
 from detector.results import ResultFiles, write_results
 from detector.run import DetectionRun, RunPlace
 from detector.selection import Selection
@@ -107,7 +108,7 @@ def detect(
     json: Annotated[Path | None, _file("Write the results here as a JSON list.")] = None,
     jsonl: Annotated[Path | None, _file("The same as JSON lines, while it runs.")] = None,
     csv: Annotated[Path | None, _file("As a table: image,class,score,x1,y1,x2,y2.")] = None,
-    coco: Annotated[Path | None, _file("As COCO's results.")] = None,
+    coco: Annotated[Path | None, _file("As COCO's results; ids of images are their files' numbers, or names.")] = None,
     yolo: Annotated[Path | None, _folder("As YOLO's text files, one an image.")] = None,
     voc: Annotated[Path | None, _folder("As VOC's annotations (XML), one an image.")] = None,
     crops: Annotated[Path | None, _folder("Cut the objects out, into a folder a class.")] = None,
@@ -134,6 +135,7 @@ def detect(
     selection = Selection.parse(score or [], names, max_detections)
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InputError(f"--device {device}: is not known; give auto, cpu or cuda")
+    selection.check(classes_of_model(model, config))
     found = list(find_media(sources, recursive))
     media = [source for source in found if not isinstance(source, InputError)]
     files = ResultFiles(json=json, jsonl=jsonl, csv=csv, coco=coco, yolo=yolo, voc=voc, crops=crops)
@@ -180,6 +182,7 @@ def detect(
             raise typer.Exit(130) from None
     else:
         write_results(files, lambda: iter(()), [], {})
-    if failed:
+    if failed and len(found) > 1:
         console.error(f"{failed} of {len(found)} sources failed")
+    if failed:
         raise typer.Exit(2)

@@ -17,6 +17,7 @@ from detector.evaluation import Metric, compare
 from detector.evaluation.formats import ReadDetections
 from detector.evaluation.predictions import known_classes
 from detector.evaluation.running import run_detector
+from detector.model_files import DEFAULT_MODEL, classes_of_model
 from detector.output import check_writable_file, write_json
 
 
@@ -37,6 +38,7 @@ def run_model(
 
     `own_classes`: other names may give another data set. None in all processes of torchrun but the first.
     """
+    classes_of_model(model, config)  # the files are there
     # What is wrong with the data shows before a model is loaded; but the classes of VOC's layout may be that model's.
     data: DataSet | None = None
     try:
@@ -49,7 +51,6 @@ def run_model(
     from detector.assembly import load_detector
     from detector.devices import default_batch, uses_gpu
     from detector.parallel import share_cores
-    from detector.weights import DEFAULT_MODEL
     from proposals import warm_up
 
     warm_up(console.result)

@@ -9,6 +9,8 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
+from detector.model_files import classes_of_model
+from proposals.extras import needs_extra
 
 
 def explore(
@@ -68,12 +70,13 @@ def explore(
         raise InputError("--root and --split name a data set: give --dataset voc too")
     if dataset is not None and (root is None or split is None):
         raise InputError("--dataset voc needs --root, the folder that holds JPEGImages, and --split, a list of images")
+    classes_of_model(model)  # the file is there
     try:
         from detector.explorer.server import LOCAL, serve
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn", "starlette"):
             raise
-        raise InputError(f"the explorer needs {error.name}: pip install fastapi uvicorn") from None
+        raise InputError(needs_extra("the explorer", "explore")) from None
     from detector.assembly import load_detector  # imports torch, for which --help need not wait
     from detector.data import VOCDataset
     from proposals import warm_up

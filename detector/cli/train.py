@@ -14,6 +14,7 @@ from detector.cli.console import Console
 from detector.cli.options import split_names
 from detector.errors import InputError
 from detector.output import check_writable_file
+from proposals.extras import needs_extra
 
 
 def train(
@@ -110,9 +111,8 @@ def train(
     keep_prepared_convolutions()
     if data is not None and not data.exists():  # before what takes seconds to import
         raise InputError(f"{data}: no such file or folder; give the folder of photos and labels")
-    for name in ("tensorboard", "sklearn"):
-        if find_spec(name) is None:
-            raise InputError(f"training needs {name}: pip install tensorboard scikit-learn")
+    if any(find_spec(name) is None for name in ("tensorboard", "sklearn")):
+        raise InputError(needs_extra("training", "train"))
     if (recipe is None) == (data is None):
         raise InputError("give a recipe with --root, or --data with your own photos")
     if data is not None:

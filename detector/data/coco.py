@@ -17,14 +17,14 @@ from msgspec import UNSET
 
 from detector.data.archives import check_member_name
 from detector.data.coco_json import CocoAnnotation, CocoCategory, CocoImage, decode_coco, shown
-from detector.data.faults import Faults
+from detector.data.faults import Faults, Gathered
 from detector.data.ground_truth import LARGEST, GroundTruth
 from detector.errors import InputError
 
 _AN_ID = "a whole number or a text"
 
 
-def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
+def read_coco(path: str | Path, skip_empty_boxes: bool = False, gathered: Gathered | None = None) -> GroundTruth:
     """The objects in a file of COCO annotations.
 
     Images, classes and objects keep the order of the file; ids may come in any order. `image_ids` and `class_ids` are
@@ -37,6 +37,7 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
         path: the JSON file; a pipe will do.
         skip_empty_boxes: leave out boxes whose width or height is 0 with a warning that counts them, rather than
             refuse the file. COCO's train2017 has a few. A negative size is a fault in any case.
+        gathered: what is wrong with annotations goes in here; by default it is raised, as are faults in the rest.
 
     Raises:
         InputError: the file cannot be read, is not JSON, or has another shape.
@@ -44,7 +45,7 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
     """
     path = Path(path)
     content = decode_coco(path)
-    faults = Faults()
+    faults = Faults() if gathered is None else gathered.faults
     images = _Section(path, "images", content.images, CocoImage, faults)
     categories = _Section(path, "categories", content.categories, CocoCategory, faults)
     annotations = _Section(path, "annotations", content.annotations, CocoAnnotation, faults)
@@ -67,16 +68,22 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False) -> GroundTruth:
     }
     given = annotations.column("area", _is_area, "a number of at least 0", optional=True)
     kept, columns["boxes"] = _boxes(annotations, skip_empty_boxes)
-    faults.check()
+    empty = ~kept
+    usable = images.records and categories.records and not images.faulty and not categories.faulty and annotations.found
+    if gathered is None or not usable:
+        faults.check()
+    else:
+        kept[sorted(annotations.faulty)] = False
+        gathered.origins.extend((str(path), annotations.label(row)) for row in np.flatnonzero(kept).tolist())
 
     box_sizes = columns["boxes"][:, 2:] - columns["boxes"][:, :2]
     columns["areas"] = np.array([np.nan if area is None else area for area in given], np.float64)
     columns["areas"] = np.where(np.isnan(columns["areas"]), box_sizes.prod(axis=1), columns["areas"])
     columns["crowd"] = np.array(columns["crowd"], dtype=bool)  # None, a missing value, is false
-    if not kept.all():
+    if empty.any():
         warnings.warn(
-            f"{path}: {np.count_nonzero(~kept)} annotations whose box has no width or height are left out "
-            f"(skip_empty_boxes), the first is {annotations.label(int(np.argmin(kept)))}",
+            f"{path}: {np.count_nonzero(empty)} annotations whose box has no width or height are left out "
+            f"(skip_empty_boxes), the first is {annotations.label(int(np.argmax(empty)))}",
             stacklevel=2,
         )
     return GroundTruth(
@@ -124,6 +131,7 @@ class _Section:
 
     def __init__(self, path: Path, name: str, found: Any, kind: type, faults: Faults) -> None:
         self.path, self.name, self.faults, self.found = path, name, faults, isinstance(found, list)
+        self.faulty: set[int] = set()  # rows
         if not self.found:
             expected = f"expected a list of {name}"
             faults.add(path, "", f"field {name} is {'missing' if found is UNSET else shown(found)}, {expected}")
@@ -142,6 +150,7 @@ class _Section:
         return f"{self.name}[{row}]" + (f" (id {shown(own)})" if _is_id(own) else "")
 
     def fault(self, row: int, text: str) -> None:
+        self.faulty.add(row)
         self.faults.add(self.path, self.label(row), text)
 
     def column(self, field: str, good: Callable[[Any], bool], expected: str, optional: bool = False) -> list[Any]:

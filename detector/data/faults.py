@@ -1,6 +1,6 @@
-"""The faults of an input file, gathered so that a reader names all of them at once, up to a limit."""
+"""The faults of input files, gathered so that a reader names all of them at once, up to a limit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from detector.errors import InputError
@@ -25,29 +25,32 @@ class Fault:
 
 
 class FaultyDataError(InputError):
-    """A file has faults; the message is one line a fault.
+    """Files have faults; the message is one line a fault.
 
     Args:
-        faults: in the order in which they were found, at least one.
-        complete: these are all; otherwise the message ends in "... and more", for the reader stopped at its limit.
+        faults: at least one.
+        more: how many others there are; the message ends in "... and N more".
     """
 
-    def __init__(self, faults: tuple[Fault, ...], complete: bool = True) -> None:
+    def __init__(self, faults: tuple[Fault, ...], more: int = 0) -> None:
         self.faults = faults
-        self.complete = complete
-        more = () if complete else (f"... and more: reading stopped at {len(faults)} faults",)
-        super().__init__("\n".join((*map(str, faults), *more)))
+        self.more = more
+        super().__init__("\n".join((*map(str, faults), *([f"... and {more:,} more"] if more else []))))
 
-    def __reduce__(self) -> tuple[type["FaultyDataError"], tuple[tuple[Fault, ...], bool]]:
+    def __reduce__(self) -> tuple[type["FaultyDataError"], tuple[tuple[Fault, ...], int]]:
         # An exception is otherwise copied, and sent from a worker process, by its message alone.
-        return type(self), (self.faults, self.complete)
+        return type(self), (self.faults, self.more)
+
+
+#: Faults that are kept, so that those of the first files can be named; the others are only counted.
+_KEPT = 10_000
 
 
 class Faults:
-    """Gathers the faults of a reader, which goes on after each until there are `limit` of them.
+    """Gathers the faults of a reader, which goes on after each.
 
     Args:
-        limit: the number of faults that are named; the next one stops the reader.
+        limit: the number of faults that are named; the others are counted.
 
     Example:
         >>> faults = Faults()
@@ -62,22 +65,40 @@ class Faults:
             raise ValueError(f"limit is {limit}, expected at least 1")
         self._limit = limit
         self._found: list[Fault] = []
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._found)
+        return self._count
 
     def add(self, file: Path | str, record: str, fault: str) -> None:
-        """Notes a fault.
+        """Notes a fault."""
+        self._count += 1
+        if len(self._found) < _KEPT:
+            # A name or a value from the file may hold a line break; a fault stays one line.
+            self._found.append(Fault(str(file), *(" ".join(text.splitlines()) for text in (record, fault))))
 
-        Raises:
-            FaultyDataError: `limit` faults were noted before this one; it names those, and says that there are more.
+    def check(self, by_file: bool = False) -> None:
+        """Raises FaultyDataError if a fault was noted.
+
+        Args:
+            by_file: those of a file together, files by name; otherwise in the order in which they were found.
         """
-        if len(self._found) == self._limit:
-            raise FaultyDataError(tuple(self._found), complete=False)
-        # A name or a value from the file may hold a line break; a fault stays one line.
-        self._found.append(Fault(str(file), *(" ".join(text.splitlines()) for text in (record, fault))))
-
-    def check(self) -> None:
-        """Raises FaultyDataError if a fault was noted."""
         if self._found:
-            raise FaultyDataError(tuple(self._found))
+            found = sorted(self._found, key=lambda fault: fault.file) if by_file else self._found
+            named = tuple(found[: self._limit])
+            raise FaultyDataError(named, self._count - len(named))
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What readers of labels note in place of raising, so that the faults of all files can be told at once.
+
+    Attributes:
+        faults: the records that have one are left out of what the reader gives.
+        unreadable: photos whose size cannot be read, which are left out too.
+        origins: the file and the record of each object that was read, a row of the ground truth each.
+    """
+
+    faults: Faults = field(default_factory=Faults)
+    unreadable: list[Fault] = field(default_factory=list)
+    origins: list[tuple[str, str]] = field(default_factory=list)

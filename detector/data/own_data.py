@@ -101,9 +101,11 @@ def read_own_data(path: str | Path, layout: OwnLayout | None = None, classes: Se
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give the folder of photos and labels")
     layout = layout or find_layout(path)
+    faults = Faults()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        data = _joined(path, layout, read_parts(path, layout))
+        data = _joined(path, layout, read_parts(path, layout, faults), faults)
+    faults.check(by_file=True)
     data = replace(data, notes=(*data.notes, *(str(one.message) for one in told)))
     if classes is not None:
         data = data.of_classes(classes)
@@ -115,15 +117,14 @@ def read_own_data(path: str | Path, layout: OwnLayout | None = None, classes: Se
     return data
 
 
-def _joined(path: Path, layout: OwnLayout, parts: Sequence[Part]) -> OwnData:
+def _joined(path: Path, layout: OwnLayout, parts: Sequence[Part], faults: Faults) -> OwnData:
     names = tuple(dict.fromkeys(name for part in parts for name in part.truth.class_names))
     index = {name: label for label, name in enumerate(names)}
     root = path if path.is_dir() else path.parent
     samples: dict[str, Sample] = {}
     held_back: set[str] = set()
-    left_out = [fault for part in parts for fault in part.faults]
+    left_out = [fault for part in parts for fault in part.gathered.unreadable]
     notes: list[str] = []
-    labels = Faults()
     for part in parts:
         find = PhotoFinder(part.folders)
         places = np.array([index[name] for name in part.truth.class_names])
@@ -143,27 +144,29 @@ def _joined(path: Path, layout: OwnLayout, parts: Sequence[Part]) -> OwnData:
                 wrong = f"is {size[0]}x{size[1]} pixels, but its labels say {said[0]}x{said[1]}"
                 left_out.append(Fault(str(photo), "", wrong))
                 continue
-            boxes = _cut(part.truth.boxes[rows], size, photo, labels)
+            boxes = _cut(part.truth.boxes[rows], size, photo, [part.gathered.origins[row] for row in rows], faults)
             difficult = part.truth.difficult[rows] | part.truth.crowd[rows]
             sample_id = photo.relative_to(root).as_posix() if photo.is_relative_to(root) else photo.as_posix()
             if sample_id in samples:
-                labels.add(photo, "", "has labels twice")
+                faults.add(photo, "", "has labels twice")
                 continue
             objects = Annotations(boxes, places[part.truth.labels[rows]], difficult, size)
             samples[sample_id] = Sample(sample_id, photo, objects)
             if part.name in HELD_BACK:
                 held_back.add(sample_id)
-    labels.check()
     known = {sample.image_path for sample in samples.values()} | {Path(fault.file) for fault in left_out}
     photos = photos_below(path) if path.is_dir() and layout != "yolo" else []  # YOLO's without labels have no objects
     bare = [one for one in photos if one not in known and part_name(one, path) not in UNUSED]
     if bare:
-        notes.append(f"{len(bare)} photos have no labels and are left out, the first is {bare[0]}")
+        several = f"{len(bare)} photos have no labels and are left out, the first is {bare[0]}"
+        notes.append(several if len(bare) > 1 else f"1 photo has no labels and is left out: {bare[0]}")
     ordered = tuple(samples[key] for key in sorted(samples))
     return OwnData(path, layout, names, ordered, frozenset(held_back), tuple(left_out), tuple(notes))
 
 
-def _cut(boxes: np.ndarray, size: tuple[int, int], photo: Path, faults: Faults) -> np.ndarray:
+def _cut(
+    boxes: np.ndarray, size: tuple[int, int], photo: Path, origins: Sequence[tuple[str, str]], faults: Faults
+) -> np.ndarray:
     """The boxes cut at the border of the photo; one that is far outside, or has nothing in it, is a fault."""
     limit = np.array([*size, *size], np.float64)
     cut = np.clip(boxes, 0, limit)
@@ -171,6 +174,6 @@ def _cut(boxes: np.ndarray, size: tuple[int, int], photo: Path, faults: Faults) 
     good = (np.abs(cut - boxes) <= allowed).all(axis=1) & (cut[:, 2:] - cut[:, :2] > 0).all(axis=1)
     for row in np.flatnonzero(~good).tolist():
         shown = ", ".join(f"{value:g}" for value in boxes[row].tolist())
-        faults.add(photo, f"label {row + 1}", f"box ({shown}) is outside the photo of {size[0]}x{size[1]} pixels")
+        faults.add(*origins[row], f"box ({shown}) is outside the photo {photo.name} of {size[0]}x{size[1]} pixels")
         cut[row] = (0, 0, *size)
     return cut

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from detector.data.coco import read_coco
-from detector.data.faults import Fault
+from detector.data.faults import Faults, FaultyDataError, Gathered
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc_archive import read_voc
 from detector.data.voc_xml import parse_split, parse_xml
@@ -27,12 +27,19 @@ _CLASS_LISTS = ("classes.txt", "labels.txt", "predefined_classes.txt")
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Ground truth, where its photos may be, the name of its part of the data set, photos that have none."""
+    """Labels of one file or folder.
+
+    Attributes:
+        truth: without the records that have faults.
+        folders: where the photos may be.
+        name: of the part of the data set; "" if it has none.
+        gathered: photos that cannot be read, and where each object was labelled.
+    """
 
     truth: GroundTruth
     folders: tuple[Path, ...]
-    name: str = ""
-    faults: tuple[Fault, ...] = ()
+    name: str
+    gathered: Gathered
 
 
 def find_layout(path: Path) -> OwnLayout:
@@ -91,16 +98,18 @@ def part_name(path: Path, root: Path) -> str:
     return next((name for name in names if name in (*HELD_BACK, *UNUSED)), "")
 
 
-def read_parts(path: Path, layout: OwnLayout) -> list[Part]:
+def read_parts(path: Path, layout: OwnLayout, faults: Faults) -> list[Part]:
     """Reads the label files below `path`, or those that it names; parts to leave alone are left out.
+
+    Labels with faults are left out, and the faults noted in `faults`.
 
     Raises:
         InputError: there are none of the layout, or what its reader refuses.
     """
-    return list({"voc": _voc, "coco": _coco, "yolo": _yolo}[layout](path))
+    return list({"voc": _voc, "coco": _coco, "yolo": _yolo}[layout](path, faults))
 
 
-def _voc(path: Path) -> Iterator[Part]:
+def _voc(path: Path, faults: Faults) -> Iterator[Part]:
     listed: tuple[str, ...] | None = None
     if path.is_file():
         if path.parent.parent.name != "ImageSets":
@@ -116,9 +125,10 @@ def _voc(path: Path) -> Iterator[Part]:
         raise InputError(f"{path}: holds no labels of VOC (.xml)")
     names = _voc_classes(root, folders, listed)
     for folder in folders:
-        truth = read_voc(folder, listed, names)
+        gathered = Gathered(faults)
+        truth = read_voc(folder, listed, names, gathered=gathered)
         near = (folder, *(folder.parent / name for name in ("JPEGImages", "images", "Images")), folder.parent, root)
-        yield Part(truth, near, part_name(folder, root))
+        yield Part(truth, near, part_name(folder, root), gathered)
 
 
 def _voc_classes(root: Path, folders: Iterable[Path], listed: Sequence[str] | None) -> tuple[str, ...]:
@@ -141,7 +151,7 @@ def _voc_classes(root: Path, folders: Iterable[Path], listed: Sequence[str] | No
     return tuple(sorted(names - {""})) or ("nothing",)
 
 
-def _coco(path: Path) -> Iterator[Part]:
+def _coco(path: Path, faults: Faults) -> Iterator[Part]:
     files = [path] if path.is_file() else [file for file in _files(path, ".json") if _is_coco(file)]
     if not files:
         raise InputError(f"{path}: holds no labels of COCO (.json)")
@@ -156,7 +166,12 @@ def _coco(path: Path) -> Iterator[Part]:
             continue
         above = file.parent.parent
         near = (file.parent, file.parent / "images", file.parent / file.stem, above, above / "images", root)
-        yield Part(read_coco(file), near, name)
+        gathered = Gathered(faults)
+        try:
+            truth = read_coco(file, gathered=gathered)
+        except FaultyDataError:  # noted; the other files may have faults of their own
+            continue
+        yield Part(truth, near, name, gathered)
 
 
 def _coco_part(file: Path) -> str:
@@ -165,7 +180,7 @@ def _coco_part(file: Path) -> str:
     return next((name for word in words for name in ("val", "test") if word.startswith(name)), "")
 
 
-def _yolo(path: Path) -> Iterator[Part]:
+def _yolo(path: Path, faults: Faults) -> Iterator[Part]:
     file = path if path.is_file() else _data_yaml(path)
     if file is None:
         raise InputError(f"{path}: holds no data.yaml, which names the classes and the folders of YOLO's photos")
@@ -178,9 +193,12 @@ def _yolo(path: Path) -> Iterator[Part]:
             if split == "train":
                 raise
             continue  # there is no such part, or it has gone
-        unreadable: list[Fault] = []
-        truth = read_yolo(file, split, unreadable)
-        yield Part(truth, (root,), "val" if split == "val" else "", tuple(unreadable))
+        gathered = Gathered(faults)
+        try:
+            truth = read_yolo(file, split, gathered)
+        except FaultyDataError:
+            continue
+        yield Part(truth, (root,), "val" if split == "val" else "", gathered)
 
 
 def _same_source(file: Path) -> bool:

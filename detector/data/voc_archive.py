@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from detector.data.archives import is_archive, read_members
-from detector.data.faults import Faults
+from detector.data.faults import Faults, Gathered
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc_xml import VOC_CLASSES, VOCObjects, parse_annotation, parse_split
 from detector.errors import InputError
@@ -26,6 +26,7 @@ def read_voc(
     class_names: Sequence[str] = VOC_CLASSES,
     *,
     ignore_other_classes: bool = False,
+    gathered: Gathered | None = None,
 ) -> GroundTruth:
     """The objects in annotations in PASCAL VOC's format.
 
@@ -38,6 +39,7 @@ def read_voc(
             or their ids; by default all annotations there are, by name.
         class_names: the classes; labels are indices into it.
         ignore_other_classes: leave out objects of other classes; otherwise they are faults.
+        gathered: what is wrong goes in here; by default it is raised.
 
     Raises:
         InputError: there is no such file, no annotation or no such list, there are several data sets, or the archive
@@ -49,7 +51,7 @@ def read_voc(
         raise InputError(f"{path}: no such file or folder; give VOC's annotations as a folder, zip or tar")
     if path.is_file() and not is_archive(path):
         raise InputError(f"{path}: is neither a zip nor a tar; give VOC's annotations as a folder, zip or tar")
-    contents, lists = _folder(path) if path.is_dir() else _archive(path)
+    contents, lists, place = _folder(path) if path.is_dir() else _archive(path)
     if split is None:
         ids = tuple(sorted(contents))
     elif not isinstance(split, str):
@@ -59,53 +61,61 @@ def read_voc(
     else:
         raise InputError(f"{path}: no split {split}; there are: {', '.join(sorted(lists)) or 'none'}")
 
-    faults = Faults()
+    faults = Faults() if gathered is None else gathered.faults
     labels = {name: label for label, name in enumerate(class_names)}
-    found: list[VOCObjects] = []
+    found: dict[str, VOCObjects] = {}
+    origins: list[tuple[str, str]] = []
     for image_id in ids:
-        name = f"Annotations/{image_id}.xml"
+        file, member = place(f"{image_id}.xml")
         if image_id not in contents:
             listed = f"split '{split}' lists {image_id}" if isinstance(split, str) else "it is listed"
-            faults.add(path, name, f"no such annotation, but {listed}")
+            faults.add(file, member, f"no such annotation, but {listed}")
             continue
         try:
             content = contents[image_id]()
         except OSError as error:
-            faults.add(path, name, f"cannot be read: {error.strerror}")
+            faults.add(file, member, f"cannot be read: {error.strerror}")
             continue
 
-        def report(record: str, fault: str, name: str = name) -> None:
-            faults.add(path, f"{name}, {record}" if record else name, fault)
+        def report(record: str, fault: str, file: str = file, member: str = member) -> None:
+            faults.add(file, ", ".join(filter(None, (member, record))), fault)
 
-        found.append(parse_annotation(content, labels, report, ignore_other_classes=ignore_other_classes, inside=False))
-    faults.check()
+        objects = parse_annotation(content, labels, report, ignore_other_classes=ignore_other_classes, inside=False)
+        found[image_id] = objects
+        origins += [(file, ", ".join(filter(None, (member, f"object {number}")))) for number in objects.numbers]
+    if gathered is None:
+        faults.check()
+    else:
+        gathered.origins.extend(origins)
     return GroundTruth(
-        image_ids=ids,
+        image_ids=tuple(found),
         class_names=tuple(class_names),
-        images=np.repeat(np.arange(len(ids)), [len(one.labels) for one in found]),
-        labels=np.array([label for one in found for label in one.labels], np.int64),
-        boxes=np.array([box for one in found for box in one.boxes], np.float64).reshape(-1, 4),
-        difficult=np.array([flag for one in found for flag in one.difficult], bool),
-        image_sizes=np.array([one.image_size for one in found], np.int64),
-        files=tuple(f"{image_id}.jpg" for image_id in ids),
+        images=np.repeat(np.arange(len(found)), [len(one.labels) for one in found.values()]),
+        labels=np.array([label for one in found.values() for label in one.labels], np.int64),
+        boxes=np.array([box for one in found.values() for box in one.boxes], np.float64).reshape(-1, 4),
+        difficult=np.array([flag for one in found.values() for flag in one.difficult], bool),
+        image_sizes=np.array([one.image_size for one in found.values()], np.int64).reshape(-1, 2),
+        files=tuple(f"{image_id}.jpg" for image_id in found),
     )
 
 
-# What each source gives: the content of each annotation by image id, and of each list of images by its name.
+# What each source gives: the content of each annotation by image id, and of each list of images by its name; and, for
+# the faults, the file in which an annotation is, with its name in there if it is an archive.
 _Contents = Mapping[str, Callable[[], bytes]]
+_Place = Callable[[str], tuple[str, str]]
 
 
-def _folder(path: Path) -> tuple[_Contents, _Contents]:
+def _folder(path: Path) -> tuple[_Contents, _Contents, _Place]:
     near = [path, path / "Annotations"]
     far = sorted((*path.glob("*/Annotations"), *path.glob("*/*/Annotations")))
     with_xml = [[one for one in folders if any(one.glob("*.xml"))] for folders in (near, far)]
     annotations = _only(path, with_xml[0][:1] or with_xml[1])
     contents = {one.stem: one.read_bytes for one in annotations.glob("*.xml") if not one.name.startswith(".")}
     lists = (annotations.parent / _LISTS).glob("*.txt")
-    return contents, {one.stem: one.read_bytes for one in lists}
+    return contents, {one.stem: one.read_bytes for one in lists}, lambda name: (str(annotations / name), "")
 
 
-def _archive(path: Path) -> tuple[_Contents, _Contents]:
+def _archive(path: Path) -> tuple[_Contents, _Contents, _Place]:
     def wanted(name: str) -> bool:
         file = PurePosixPath(name)
         # Names such as ._000001.xml are what macOS adds to an archive.
@@ -118,7 +128,7 @@ def _archive(path: Path) -> tuple[_Contents, _Contents]:
     folder = _only(path, folders or sorted({name.parent for name in annotations}))
     contents = {name.stem: _given(files[name]) for name in annotations if name.parent == folder}
     lists = {name.stem: _given(files[name]) for name in files if name.parent == folder.parent / _LISTS}
-    return contents, lists
+    return contents, lists, lambda name: (str(path), str(folder / name))
 
 
 def _given(content: bytes) -> Callable[[], bytes]:

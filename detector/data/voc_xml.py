@@ -37,12 +37,14 @@ class VOCObjects:
         boxes: x1, y1, x2, y2 in pixels, 0-based, right and bottom exclusive, of an area above 0 inside the image.
         labels: of the same length, as the mapping given to the parser has them.
         difficult: of the same length.
+        numbers: of the same length, their places among the annotation's objects, from 1 on.
         image_size: width and height in pixels.
     """
 
     boxes: tuple[Box, ...]
     labels: tuple[int, ...]
     difficult: tuple[bool, ...]
+    numbers: tuple[int, ...]
     image_size: tuple[int, int]
 
 
@@ -70,8 +72,8 @@ def parse_annotation(
         size = image_size(root)
     except InputError as error:
         report("", str(error))
-        return VOCObjects(boxes=(), labels=(), difficult=(), image_size=(0, 0))
-    found: list[tuple[Box, int, bool]] = []
+        return VOCObjects(boxes=(), labels=(), difficult=(), numbers=(), image_size=(0, 0))
+    found: list[tuple[Box, int, bool, int]] = []
     for number, element in enumerate(root.iterfind("object"), start=1):
         try:
             name = text_of(element, "name")
@@ -79,13 +81,14 @@ def parse_annotation(
                 if not ignore_other_classes:
                     raise InputError(f"unknown class '{name}', known are {', '.join(labels)}")
                 continue
-            found.append((box_of(element, size if inside else None), labels[name], _difficult(element)))
+            found.append((box_of(element, size if inside else None), labels[name], _difficult(element), number))
         except InputError as error:
             report(f"object {number}", str(error))
     return VOCObjects(
-        boxes=tuple(box for box, _, _ in found),
-        labels=tuple(label for _, label, _ in found),
-        difficult=tuple(difficult for _, _, difficult in found),
+        boxes=tuple(box for box, _, _, _ in found),
+        labels=tuple(label for _, label, _, _ in found),
+        difficult=tuple(difficult for _, _, difficult, _ in found),
+        numbers=tuple(number for _, _, _, number in found),
         image_size=size,
     )
 

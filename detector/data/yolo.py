@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from detector.data.faults import Fault, Faults
+from detector.data.faults import Fault, Faults, Gathered
 from detector.data.ground_truth import GroundTruth
 from detector.data.yolo_config import YOLOConfig, read_yolo_config
 from detector.errors import InputError
@@ -37,7 +37,7 @@ _TURNED = (5, 6, 7, 8)
 _Row = tuple[int, float, float, float, float]
 
 
-def read_yolo(data_yaml: str | Path, split: str, unreadable: list[Fault] | None = None) -> GroundTruth:
+def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = None) -> GroundTruth:
     """The objects in the images of one split.
 
     Images come in the order of the folder, by name, or of the list. `files` are relative to the data set's root,
@@ -47,26 +47,28 @@ def read_yolo(data_yaml: str | Path, split: str, unreadable: list[Fault] | None 
     Args:
         data_yaml: the description of the data set.
         split: the key of the images in it, `train`, `val` or `test`.
-        unreadable: photos whose size cannot be read are left out and added to this list; by default they are faults.
+        gathered: what is wrong goes in here, also photos whose size cannot be read; by default it is raised.
 
     Raises:
         InputError: the description cannot be read, lacks the split, or leads to no images or to no labels.
         FaultyDataError: records are wrong; each fault names the file, the line or key, and the field.
     """
     config = read_yolo_config(Path(data_yaml), split)
-    faults = Faults()
+    faults = Faults() if gathered is None else gathered.faults
     images = list(_images(config, faults))
-    faults.check()
+    if gathered is None or not images:
+        faults.check()
     if not images:
         raise InputError(f"{config.path}: key {split} leads to no images, in {', '.join(map(str, config.sources))}")
     every = images
-    if unreadable is not None:
-        images = _readable(images, unreadable)
+    if gathered is not None:
+        images = _readable(images, gathered.unreadable)
         if not images:
             raise InputError(f"{config.path}: no image of the split {split} can be read")
     sizes = np.zeros((len(images), 2), np.int64)
     places: list[int] = []
     rows: list[_Row] = []
+    origins: list[tuple[str, str]] = []
     labelled = repeated = 0
     for place, image in enumerate(images):
         try:
@@ -83,14 +85,20 @@ def read_yolo(data_yaml: str | Path, split: str, unreadable: list[Fault] | None 
             continue
         labelled += 1
         found = list(_rows(label_file, lines, config, faults))
-        distinct = dict.fromkeys(found)
+        distinct: dict[_Row, int] = {}  # the first line of those that are alike
+        for number, row in found:
+            distinct.setdefault(row, number)
         repeated += len(found) - len(distinct)
         places += [place] * len(distinct)
         rows += distinct
+        origins += [(str(label_file), f"line {number}") for number in distinct.values()]
     _name_lone_labels(config, every, faults)
     if not labelled:
         faults.add(_label_file(images[0]), "", f"no such labels, nor those of any other image of the split {split}")
-    faults.check()
+    if gathered is None:
+        faults.check()
+    else:
+        gathered.origins.extend(origins)
     if repeated:
         warnings.warn(f"{config.path}: {repeated} labels of {split} are there twice and count once", stacklevel=2)
     table = np.array(rows, np.float64).reshape(-1, 5)
@@ -175,11 +183,11 @@ def upright_size(path: Path) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
-def _rows(path: Path, lines: list[str], config: YOLOConfig, faults: Faults) -> Iterator[_Row]:
+def _rows(path: Path, lines: list[str], config: YOLOConfig, faults: Faults) -> Iterator[tuple[int, _Row]]:
     for number, line in enumerate(lines, start=1):
         if fields := line.split():
             try:
-                yield _row(fields, config)
+                yield number, _row(fields, config)
             except InputError as error:
                 faults.add(path, f"line {number}", str(error))
 

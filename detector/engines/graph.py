@@ -21,6 +21,7 @@ from detector.network import RegionClassifier
 from detector.regions import SAMPLES
 from detector.transforms import SIDE_MULTIPLE
 from detector.weights import Model, weights_hash
+from proposals.extras import needs_extra
 from proposals.files import atomic_write
 
 FORMAT = "inception-rcnn-graph-1"
@@ -171,6 +172,6 @@ def _onnx() -> Any:
     try:
         import onnx
         import onnxscript  # noqa: F401 (the exporter needs it)
-    except ImportError as error:
-        raise InputError(f"exporting to ONNX needs {error.name}: pip install 'inception-rcnn[onnx]'") from None
+    except ImportError:
+        raise InputError(needs_extra("exporting to ONNX", "onnx")) from None
     return onnx

@@ -12,6 +12,7 @@ from detector.engines import ImageMaps
 from detector.engines.graph import FORMAT, export_onnx, read_description
 from detector.errors import InputError
 from detector.weights import Model, weights_hash
+from proposals.extras import needs_extra
 
 
 class OnnxEngine:
@@ -30,7 +31,7 @@ class OnnxEngine:
         try:
             import onnxruntime
         except ImportError:
-            raise InputError("engine onnx needs onnxruntime: pip install 'inception-rcnn[onnx]'") from None
+            raise InputError(needs_extra("engine onnx", "onnx")) from None
         self._runtime = onnxruntime
         if path is None:
             self.session = self._cached(model)

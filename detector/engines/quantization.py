@@ -12,6 +12,7 @@ from detector.errors import InputError
 from detector.images import Image
 from detector.transforms import input_size, to_input
 from detector.weights import Model
+from proposals.extras import needs_extra
 
 
 def export_int8(model: Model, path: Path, photos: Iterable[Image]) -> None:
@@ -28,8 +29,8 @@ def export_int8(model: Model, path: Path, photos: Iterable[Image]) -> None:
         import onnx
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
-    except ImportError as error:
-        raise InputError(f"int8 needs {error.name}: pip install 'inception-rcnn[onnx]'") from None
+    except ImportError:
+        raise InputError(needs_extra("int8", "onnx")) from None
     inputs = [_input(model, photo) for photo in photos]
     if not inputs:
         raise InputError("no photos to measure the ranges of activations on; give some dozens")

@@ -15,6 +15,8 @@ from proposals.files import atomic_write
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT = "checkpoint.pt"
+
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Writes the state beside `path`, then renames: an interrupted write leaves the checkpoint before.
@@ -41,6 +43,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def before_of(path: Path) -> Path:
     """Where the checkpoint before the one at `path` is: checkpoint-before.pt."""
     return path.with_name(f"{path.stem}-before{path.suffix}")
+
+
+def remove_checkpoints(path: Path) -> None:
+    """Removes the checkpoint at `path` and the one before: of a training that has ended and will not go on."""
+    for one in (path, before_of(path)):
+        one.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, recipe_hash: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from detector.errors import InputError
 from detector.precision import fast_dtype
 from detector.training.ahead import ahead, default_workers
 from detector.training.averaging import ExponentialAverage
-from detector.training.checkpoint import load_checkpoint, save_checkpoint
+from detector.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from detector.training.distributed import any_process, average_gradients, rank, same_in_all, wait_for_all, world_size
 from detector.training.interrupts import deferred_interrupts
 from detector.training.recipes import OptimizerConfig
@@ -137,7 +137,7 @@ class TrainingLoop(Generic[Example]):
         self.dtype = fast_dtype(str(self.device))
         self.network = task.network.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = _optimizer(self.network, self.config, task.head)
-        self.checkpoint = out / "checkpoint.pt"
+        self.checkpoint = out / CHECKPOINT
         self.step, self.saved_step, self.seconds = 0, 0, 0.0
         resumed = self.checkpoint.exists()
         if not resumed:
@@ -292,7 +292,7 @@ class TrainingLoop(Generic[Example]):
         if board is not None:
             facts = {"recipe": self.recipe_hash, "steps": self.step, "hours": round(self.seconds / 3600, 2)}
             numbers = self.task.evaluate(self.ema.module.eval(), facts, self.out, self.step == self.config.steps)
-            log.info("step %d: %s", self.step, ", ".join(f"{name} {value:.4f}" for name, value in numbers.items()))
+            log.info("step %d: %s", self.step, ", ".join(f"{name} {_shown(value)}" for name, value in numbers.items()))
             for name, value in numbers.items():
                 board.add_scalar(name, value, self.step)
         wait_for_all()
@@ -309,6 +309,10 @@ class TrainingLoop(Generic[Example]):
         log.info("step %d/%d  %s  rate %.5f  %.3f s a step, %s to go", *state)
         for name, value in {**mean, "rate": rate}.items():
             board.add_scalar(name, value, self.step)
+
+
+def _shown(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
 
 
 def _optimizer(network: nn.Module, config: OptimizerConfig, head: tuple[str, ...]) -> torch.optim.SGD:

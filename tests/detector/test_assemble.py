@@ -16,9 +16,10 @@ from detector.crop_scorer import CropScorer
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.images import Image
+from detector.model_files import DEFAULT_MODEL
 from detector.rcnn import CropClassifier
 from detector.scorers import SharedScorer
-from detector.weights import DEFAULT_MODEL, Model, save_model
+from detector.weights import Model, save_model
 from proposals import Proposals, SelectiveSearch, SelectiveSearchConfig
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")

@@ -4,8 +4,8 @@ import pytest
 
 from detector.config import DetectorConfig, ModelConfig, RCNNConfig, config_hash, parse, read_yaml, to_plain
 from detector.errors import InputError
+from detector.model_files import find_model
 from detector.training.recipes import ClassificationRecipe, Recipe, load_recipe
-from detector.weights import find_model
 
 DATA = {"train_split": "train", "eval_split": "val"}
 

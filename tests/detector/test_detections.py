@@ -149,8 +149,8 @@ def test_to_coco_is_what_the_evaluation_reads(tmp_path):
     truth = GroundTruth(image_ids=(7,), class_names=CLASSES, images=[], labels=[], boxes=np.zeros((0, 4)))
     read = read_detections(path, truth)
     assert read.format == "coco"
-    np.testing.assert_allclose(read.table.boxes, found.boxes)
-    np.testing.assert_allclose(read.table.scores, found.scores)
+    np.testing.assert_allclose(read.table.boxes, found.boxes, atol=0.011)
+    np.testing.assert_allclose(read.table.scores, found.scores, atol=5e-6)
     np.testing.assert_array_equal(read.table.labels, found.labels)
 
 
@@ -206,7 +206,7 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch, library, extra, c
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
     with pytest.raises(InputError) as caught:
         call(make())
-    assert str(caught.value) == f'{library} is not installed: pip install {library}, or "inception-rcnn[{extra}]"'
+    assert str(caught.value).endswith(f"needs the extra '{extra}': pip install \"inception-rcnn[{extra}]\"")
 
 
 def test_round_trip_through_json():

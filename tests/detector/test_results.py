@@ -81,6 +81,34 @@ def test_images_that_are_named_by_numbers_have_cocos_ids(runs):
     assert [one["image_id"] for one in json.loads(Path("f.json").read_text())] == [139, 139, 285, 285]
 
 
+def test_other_images_have_the_names_of_their_files_and_numbers_are_round(runs):
+    PillowImage.new("RGB", (61, 41)).save("b/z.jpg")
+    assert runs("b/y.png", "b/z.jpg", files=ResultFiles(coco=Path("f.json"))) == 0
+    results = json.loads(Path("f.json").read_text())
+    assert [one["image_id"] for one in results] == ["y.png", "y.png", "z.jpg", "z.jpg"]
+    assert results[3]["bbox"] == [40.67, 1.0, 20.33, 39.0]
+
+
+def test_pycocotools_takes_the_results_of_images_with_numbers(runs):
+    coco = pytest.importorskip("pycocotools.coco")
+    for name in ("000000000139.jpg", "000000000285.jpg"):
+        PillowImage.new("RGB", (61, 41)).save(name)
+    assert runs("000000000139.jpg", "000000000285.jpg", files=ResultFiles(coco=Path("f.json"))) == 0
+    truth = coco.COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": 139, "width": 61, "height": 41}, {"id": 285, "width": 61, "height": 41}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(RuleDetector.class_names, 1)],
+        "annotations": [],
+    }
+    truth.createIndex()
+    loaded = truth.loadRes("f.json")
+    assert sorted(loaded.getImgIds()) == [139, 285]
+    assert [one["bbox"] for one in loaded.loadAnns(loaded.getAnnIds(imgIds=[285], catIds=[3]))] == [
+        [40.67, 1.0, 20.33, 39.0]
+    ]
+
+
 @pytest.mark.parametrize("name", ["été 日本.jpg", "a b?*:.jpg", "x.tar.jpg", 'quoted "name", comma.jpg', "&<x>.jpg"])
 def test_names_with_any_letters(runs, name):
     PillowImage.new("RGB", (60, 40)).save(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proposals import files
-from proposals.files import atomic_write
+from proposals.files import atomic_write, temporary_folder
 
 
 def test_the_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
@@ -81,6 +81,32 @@ def test_what_a_killed_process_left_is_removed_but_not_what_is_being_written(tmp
             other.write_text("other")
         assert sorted(path.name for path in tmp_path.iterdir()) == [held.name, "b.txt"]
     assert target.read_text() == "mine"
+
+
+KILLED_IN_A_FOLDER = """
+import os, signal, sys
+from pathlib import Path
+from detector.evaluation.formats.files import new_folder
+with new_folder(Path(sys.argv[1])) as folder:
+    (folder / "a.txt").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="nothing is locked there")
+def test_a_folder_that_a_killed_process_left_is_removed_but_not_one_that_is_being_filled(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED_IN_A_FOLDER, tmp_path / "found"]
+    with temporary_folder(tmp_path / "mine") as held:
+        (held / "b.txt").write_text("mine")
+        root = Path(__file__).parents[2]
+        assert subprocess.run(command, check=False, cwd=root).returncode == -signal.SIGKILL
+        assert len(list(tmp_path.iterdir())) == 2
+        files._swept.discard(tmp_path)  # as in another process
+        with temporary_folder(tmp_path / "other") as other:
+            assert {path.name for path in tmp_path.iterdir()} == {held.name, other.name}
+        assert (held / "b.txt").read_text() == "mine"
+        held.rename(tmp_path / "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_an_empty_file_may_be_written(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     for name in [name for name in sys.modules if name.partition(".")[0] in ("selectivesearch", "skimage")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ValueError, match="pip install selectivesearch scikit-image") as caught:
+    with pytest.raises(ValueError, match="needs the extra 'benchmark'") as caught:
         make_proposer("selectivesearch")
     assert "\n" not in str(caught.value)
 

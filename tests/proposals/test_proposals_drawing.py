@@ -181,6 +181,6 @@ def test_without_matplotlib_the_plot_says_what_to_install(
     tmp_path: Path, curve: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ValueError, match="pip install matplotlib"):
+    with pytest.raises(ValueError, match="needs the extra 'report'"):
         plot_recall({"ours": curve}, tmp_path / "recall.png")
     assert list(tmp_path.iterdir()) == []

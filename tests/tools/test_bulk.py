@@ -34,4 +34,4 @@ def test_without_ray_it_says_what_to_install(photos, tmp_path, monkeypatch, caps
     with pytest.raises(SystemExit) as caught:
         main(["bulk", str(photos), "--out", str(tmp_path / "out")])
     assert caught.value.code == 2
-    assert 'Ray is not installed: pip install "ray[data]"' in capsys.readouterr().err
+    assert "detector bulk needs the extra 'ray': pip install" in capsys.readouterr().err

@@ -17,7 +17,8 @@ from detector.classifier import ImageClassifier
 from detector.cli import main
 from detector.config import ClassifierConfig
 from detector.images import Image
-from detector.weights import DEFAULT_MODEL, Model, save_model
+from detector.model_files import DEFAULT_MODEL
+from detector.weights import Model, save_model
 
 CLASSES = ("dog", "wild cat, Felis silvestris", "bird")
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,8 @@ from detector.caffe import save_caffe_arrays
 from detector.classifier import ImageClassifier
 from detector.cli import main
 from detector.config import ClassifierConfig
-from detector.weights import DEFAULT_MODEL, Model, load_model, save_model
+from detector.model_files import DEFAULT_MODEL
+from detector.weights import Model, load_model, save_model
 
 Run = Callable[..., tuple[int, str, str]]
 NAMES = [f"n{i:08} class {i}" for i in range(1000)]

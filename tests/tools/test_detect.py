@@ -71,6 +71,7 @@ def test_boxes_are_in_pixels_of_the_upright_photo(detector, folder):
 
 
 def test_score_classes_model_and_device_are_passed_on(detector, folder, capsys):
+    Path("my.safetensors").write_bytes(b"")
     options = ("--score", "0.6", "--model", "my.safetensors", "--device", "cpu", "--proposals", "both")
     assert run("a/x.jpg", *options) == 0
     assert "cat" in (out := capsys.readouterr().out)

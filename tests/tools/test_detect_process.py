@@ -113,4 +113,4 @@ def test_help_names_defaults_and_an_example_and_does_not_load_torch(command, tmp
 def test_the_tool_is_the_command(command, folder):
     done = subprocess.run([*command, "missing.jpg"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "error: missing.jpg: no such file or folder; check the path\n1 of 1 sources failed\n"
+    assert done.stderr == "error: missing.jpg: no such file or folder; check the path\n"

@@ -58,7 +58,9 @@ def use_detector(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDetector], li
     return use
 
 
-def test_a_model(run: Run, use_detector: Callable, tmp_path: Path) -> None:
+def test_a_model(run: Run, use_detector: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.safetensors").write_bytes(b"")
     loaded = use_detector(FakeDetector())
     result, saved = tmp_path / "result.json", tmp_path / "saved.json"
     code, out, _ = run("--model", "my.safetensors", "--device", "cpu", "--json", result, "--save-detections", saved)
@@ -187,7 +189,8 @@ def test_wrong_options(run: Run, options: list[str], message: str) -> None:
 def test_options_out_of_range(run: Run, options: list[str]) -> None:
     code, _, err = run(*options)
     assert code == 2
-    assert f"Invalid value for '{options[0]}'" in err
+    assert err.startswith(f"error: invalid value for '{options[0]}': ")
+    assert err.count("\n") == 1
 
 
 def test_a_missing_split(run: Run, root: Path) -> None:

@@ -12,7 +12,8 @@ from torch import nn
 from detector.classifier import ImageClassifier
 from detector.cli import main
 from detector.config import ClassifierConfig
-from detector.weights import DEFAULT_MODEL, Model, save_model
+from detector.model_files import DEFAULT_MODEL
+from detector.weights import Model, save_model
 
 CLASSES = tuple("abcdefg")
 Run = Callable[..., tuple[int, str, str]]

@@ -33,6 +33,38 @@ def test_options_are_in_groups_with_their_defaults_and_there_is_an_example(comma
     assert "[default: " in text
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("detect", "missing argument 'SOURCE'; detector detect --help lists what there is"),
+        (
+            "detect --proposals foo a.jpg",
+            "invalid value for '--proposals': 'foo' is not one of 'selective_search', 'multibox', 'both'; detector ",
+        ),
+        ("detect --batch 0 a.jpg", "invalid value for '--batch': "),
+        ("detect --bacth 1 a.jpg", "no such option: --bacth "),
+        ("export --format foo a", "invalid value for '--format': 'foo' is not one of 'onnx', 'torch_export'; "),
+        ("--foo", "no such option: --foo; detector --help lists what there is"),
+        ("detct a.jpg", "no command 'detct'; do you mean detect?"),
+        ("see a.jpg", "no command 'see'; there are detect, bulk, evaluate"),
+    ],
+)
+def test_a_wrong_use_is_told_in_a_line(arguments: str, message: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments.split())
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {message}")
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+
+
+def test_without_arguments_there_is_help(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert not caught.value.code
+    assert "Usage: detector [OPTIONS] COMMAND" in capsys.readouterr().out
+
+
 def test_every_tool_is_a_command():
     tools = {path.stem for path in (ROOT / "tools").glob("*.py")}
     assert tools == set(_COMMANDS)

@@ -14,6 +14,7 @@ from detector.data.voc import VOC_CLASSES
 from detector.weights import Model, make_network, save_model
 from proposals.multibox.config import MultiBoxConfig
 
+BEST = str(Path(__file__).parents[2] / "configs/best.yaml")
 HEAD = MultiBoxConfig(grids=(4, 2), shapes=3, channels=8)
 
 
@@ -91,7 +92,7 @@ def test_detect_and_evaluate(models: dict[str, Path], make_voc: Callable[..., Pa
         (("propose", "photo.png", "--method", "multibox", "--model", "plain"), "plain.safetensors: the model has no"),
         (("propose", "photo.png", "--model", "own"), "--model and --multibox are for MultiBox"),
         (("propose", "photo.png", "--multibox", "5"), "--model and --multibox are for MultiBox"),
-        (("detect", "photo.png", "--proposals", "both", "--config", "d.yaml"), "give proposals or a configuration"),
+        (("detect", "photo.png", "--proposals", "both", "--config", BEST), "give proposals or a configuration"),
         (("detect", "photo.png", "--model", "own"), "a model for multibox; one for regions or crops is needed"),
     ],
 )

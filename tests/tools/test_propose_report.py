@@ -59,7 +59,7 @@ def test_without_matplotlib_there_are_the_figures(root, capsys, monkeypatch, rep
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert report(root, "--json", "report.json") == 0
     captured = capsys.readouterr()
-    assert "no plot: the plot needs matplotlib: pip install matplotlib" in captured.err
+    assert "no plot: the plot needs the extra 'report': pip install" in captured.err
     assert "recall50 1" in captured.out
     assert json.loads(Path("report.json").read_text())["recall50"] == 1
 

@@ -74,20 +74,27 @@ def _checked(path: Path, number: int, value: object, into: Collector) -> _Record
     return None if fields is None else _Record(**fields)
 
 
-def write_coco(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
-    """Write a results file, a line a detection, with all digits.
+#: Decimals of coordinates and of scores in results that people read.
+COORDINATE_DECIMALS, SCORE_DECIMALS = 2, 5
 
-    x, y and the score are read again as they were; right and bottom as the sum of two 64-bit numbers, which the last
-    bit may miss.
+
+def write_coco(path: Path, table: DetectionTable, truth: GroundTruth, rounded: bool = False) -> None:
+    """Write a results file, a line a detection, with all digits unless `rounded`.
+
+    With all digits, x, y and the score are read again as they were; right and bottom as the sum of two 64-bit numbers,
+    which the last bit may miss.
 
     Raises:
         InputError: the file cannot be written.
     """
     boxes = table.boxes.copy()
     boxes[:, 2:] -= boxes[:, :2]
+    scores = table.scores
+    if rounded:
+        boxes, scores = boxes.round(COORDINATE_DECIMALS), scores.round(SCORE_DECIMALS)
     with text_file(path) as file:
         file.write("[")
-        columns = zip(table.images.tolist(), table.labels.tolist(), boxes.tolist(), table.scores.tolist(), strict=True)
+        columns = zip(table.images.tolist(), table.labels.tolist(), boxes.tolist(), scores.tolist(), strict=True)
         for row, (image, label, box, score) in enumerate(columns):
             record = _Record(truth.image_ids[image], truth.class_ids[label], tuple(box), score)
             file.write(",\n" if row else "\n")

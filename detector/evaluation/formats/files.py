@@ -1,8 +1,6 @@
 """Text files of detections: read in batches of lines, written as a whole or not at all."""
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -10,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from detector.errors import InputError
-from proposals.files import atomic_write
+from proposals.files import atomic_write, temporary_folder
 
 #: Lines read at a time.
 BATCH = 20_000
@@ -57,19 +55,16 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     `path` must not hold anything: old files in it would be read as part of the new result.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path}: is there already; give a new or an empty folder")
-        temporary.mkdir()
-        yield temporary
-        if path.is_dir():
-            path.rmdir()  # os.replace takes an empty folder for an obstacle on Windows
-        os.replace(temporary, path)
+        with temporary_folder(path) as temporary:
+            yield temporary
+            if path.is_dir():
+                path.rmdir()  # os.replace takes an empty folder for an obstacle on Windows
+            os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def safe_name(name: str, *, everywhere: bool = True) -> str:

@@ -27,6 +27,7 @@ from detector.images import read_image
 from detector.lock import only_run_in
 from detector.pipeline import Detector
 from detector.precision import fast_dtype
+from detector.training.checkpoint import CHECKPOINT, remove_checkpoints
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
 from detector.training.own_data.plan import Machine, check_length, make_plan
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 
 SHEET = "sheet.jpg"
 _PLAN = "plan.json"
+_FINISHED = "finished.json"
+"""Minutes of a training that has ended, whose checkpoints are removed."""
 _TRIAL_STEPS = (3, 9)
 """Steps before the measured ones, and in all."""
 _COVERED = 0.5
@@ -69,6 +72,8 @@ class Fitted:
 
     def __str__(self) -> str:
         precision, recall = self.result.at_score(0.5)
+        # no number is right about nothing: NaN is the precision of no detections
+        shown = f"precision {precision:.2f}, recall {recall:.2f}" if precision == precision else "no detections"
         width = max(len(name) for name in self.result.classes)
         lines = [
             f"  {name:{width}}  {100 * one.ap:5.1f} of {one.objects} objects"
@@ -79,7 +84,7 @@ class Fitted:
             [
                 f"mAP          {100 * self.result.mean_ap:.1f} on the held-back photos (VOC07's 11 points, IoU 0.5)",
                 *lines,
-                f"at score 0.5 precision {precision:.2f}, recall {recall:.2f}",
+                f"at score 0.5 {shown}",
                 f"trained      {self.minutes:.1f} minutes",
                 f"hits, misses {self.sheet}",
                 f"model        {self.model}",
@@ -102,6 +107,8 @@ def fit(
     tell: Callable[[str], None] = log.info,
 ) -> Fitted:
     """Trains a detector of the classes in `data`, starting from a trained one. Called again, it goes on.
+
+    A training that has ended leaves no checkpoints, only the model; called again, that is judged again.
 
     Args:
         data: as `detector.data.own_data.read_own_data` takes it, with `layout` and `classes`; or what that gave.
@@ -140,9 +147,21 @@ def fit(
         machine = _machine(out, asked, lambda: _measure(split, start, parts, seed, device))
         plan = make_plan(split, start, machine, epochs, minutes, seed)
         tell(str(plan))
-        loop = TrainingLoop(OwnDataTask(plan.recipe, start, *parts), out, None, device)
-        loop.run()
-        return _judge(loop, out, parts[1], data.faults)
+        trained = _trained_minutes(out)
+        left_out = data.faults
+        if trained is not None:
+            tell(f"finished     after {trained:.1f} minutes; the model is judged again")
+        else:
+            loop = TrainingLoop(OwnDataTask(plan.recipe, start, *parts), out, None, device)
+            loop.run()
+            _calibrate(loop, out, parts[1])
+            trained = loop.seconds / 60
+            with atomic_write(out / _FINISHED) as temporary:
+                temporary.write_text(json.dumps({"minutes": trained}) + "\n")
+            assert isinstance(loop.task, OwnDataTask)
+            left_out = (*left_out, *(Fault("", "", reason) for reason in loop.task.failed.values()))
+        remove_checkpoints(out / CHECKPOINT)
+        return _judge(out, parts[1], left_out, trained, device)
 
 
 def _propose(data: OwnData, config: ModelConfig, cache: Path) -> tuple[OwnData, float]:
@@ -214,25 +233,38 @@ def _measure(split: Split, start: Model, parts: Sequence[ProposedImages[PhotoSet
     return Machine(str(resolved), torch.get_num_threads(), round(float(np.median(seconds[_TRIAL_STEPS[0] :])), 3))
 
 
-def _judge(
-    loop: TrainingLoop[Any], out: Path, held_back: ProposedImages[PhotoSet], left_out: tuple[Fault, ...]
-) -> Fitted:
-    """Judges the best weights by all held-back photos, calibrates them by these and draws the sheet."""
+def _trained_minutes(out: Path) -> float | None:
+    """How long the training in `out` took; None if it has not ended or its model is gone."""
+    try:
+        minutes = float(json.loads((out / _FINISHED).read_text())["minutes"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return minutes if (out / MODEL).is_file() else None
+
+
+def _calibrate(loop: TrainingLoop[Any], out: Path, held_back: ProposedImages[PhotoSet]) -> None:
+    """Judges the best weights by all held-back photos and calibrates the model by these."""
     best = load_model(out / MODEL)
     assert isinstance(loop.task, OwnDataTask)
     plain = dataclasses.replace(best, config=loop.task.recipe.model)
     truth, table = detect_proposed(Detector(plain, str(loop.device)), held_back, len(held_back))
     calibrated = loop.task.calibrated(voc_average_precision(truth, table))
-    facts = {**best.facts, "images": len(held_back)}
-    model = dataclasses.replace(best, config=calibrated, facts=facts)
-    # what the file detects: scores of the calibration, float16
-    truth, table = detect_proposed(Detector(model, str(loop.device)), held_back, len(held_back))
-    result = voc_average_precision(truth, table)
-    facts["mAP"] = round(result.mean_ap, 4)
+    model = dataclasses.replace(best, config=calibrated, facts={**best.facts, "images": len(held_back)})
     save_model(model, out / MODEL)
+
+
+def _judge(
+    out: Path, held_back: ProposedImages[PhotoSet], left_out: tuple[Fault, ...], minutes: float, device: str
+) -> Fitted:
+    """Judges what the file detects, with calibrated scores and in float16, by all held-back photos; draws the sheet."""
+    model = load_model(out / MODEL)
+    truth, table = detect_proposed(Detector(model, device), held_back, len(held_back))
+    result = voc_average_precision(truth, table)
+    facts = {**model.facts, "mAP": round(result.mean_ap, 4)}
+    if facts != model.facts:
+        save_model(dataclasses.replace(model, facts=facts), out / MODEL)
     sheet = draw_sheet(truth, table, lambda index: read_image(held_back.dataset.image_path(index)).pixels)
     with atomic_write(out / SHEET) as temporary:
         PillowImage.fromarray(sheet).save(temporary, "JPEG", quality=90)
-    left_out = (*left_out, *(Fault("", "", reason) for reason in loop.task.failed.values()))
     photo = held_back.dataset.image_path(next(i for i, s in enumerate(held_back.dataset.samples) if len(s.annotations)))
-    return Fitted(out / MODEL, out / SHEET, result, photo, left_out, loop.seconds / 60)
+    return Fitted(out / MODEL, out / SHEET, result, photo, left_out, minutes)

@@ -100,7 +100,8 @@ def make_plan(
     elif steps == wanted:
         why = f"the rule for {photos} photos"
     else:
-        why = f"what fits into {limit:.0f} minutes; {wanted} would be the rule for {photos} photos"
+        fits = f"{limit:.0f} minute{'s' * (round(limit) != 1)}"
+        why = f"what fits into {fits}; {wanted} would be the rule for {photos} photos"
     recipe = _recipe(split, model, steps, step, judged, seed)
     transfer = match_classes(split.train.class_names, model)
     reasons = (

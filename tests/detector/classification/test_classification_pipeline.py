@@ -21,7 +21,8 @@ from detector.classification.views import views
 from detector.classifier import ImageClassifier
 from detector.config import ClassifierConfig
 from detector.errors import InputError
-from detector.weights import DEFAULT_MODEL, Model, save_model
+from detector.model_files import DEFAULT_MODEL
+from detector.weights import Model, save_model
 
 CLASSES = ("red", "green", "blue")
 

@@ -34,19 +34,28 @@ def test_exactly_the_limit_is_not_more() -> None:
     with pytest.raises(FaultyDataError) as caught:
         faults.check()
     assert "more" not in str(caught.value)
-    assert caught.value.complete
+    assert caught.value.more == 0
 
 
-def test_the_fault_after_the_limit_stops_the_reader_and_says_that_there_are_more() -> None:
+def test_faults_after_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector.data.faults._KEPT", 3)
     faults = Faults(limit=2)
-    faults.add("a", "line 1", "x")
-    faults.add("a", "line 2", "y")
+    for number in range(1, 1236):
+        faults.add("a", f"line {number}", "x")
+    assert len(faults) == 1235
     with pytest.raises(FaultyDataError) as caught:
-        faults.add("a", "line 3", "z")
-    assert str(caught.value).splitlines() == ["a: line 1: x", "a: line 2: y",
-                                              "... and more: reading stopped at 2 faults"]  # fmt: skip
-    assert len(caught.value.faults) == 2
-    assert not caught.value.complete
+        faults.check()
+    assert str(caught.value).splitlines() == ["a: line 1: x", "a: line 2: x", "... and 1,233 more"]
+    assert (len(caught.value.faults), caught.value.more) == (2, 1233)
+
+
+def test_faults_of_a_file_stand_together_on_demand() -> None:
+    faults = Faults(limit=3)
+    for file, record in (("b", "1"), ("a", "2"), ("b", "0"), ("a", "1")):
+        faults.add(file, record, "x")
+    with pytest.raises(FaultyDataError) as caught:
+        faults.check(by_file=True)
+    assert str(caught.value).splitlines() == ["a: 2: x", "a: 1: x", "b: 1: x", "... and 1 more"]
 
 
 def test_a_line_break_in_a_name_does_not_break_the_line() -> None:
@@ -57,9 +66,9 @@ def test_a_line_break_in_a_name_does_not_break_the_line() -> None:
 
 
 def test_the_error_survives_a_worker_process() -> None:
-    error = FaultyDataError((Fault("a", "line 1", "x"),), complete=False)
+    error = FaultyDataError((Fault("a", "line 1", "x"),), more=3)
     copy = pickle.loads(pickle.dumps(error))
-    assert (copy.faults, copy.complete, str(copy)) == (error.faults, error.complete, str(error))
+    assert (copy.faults, copy.more, str(copy)) == (error.faults, error.more, str(error))
 
 
 @pytest.mark.parametrize("limit", [0, -1])

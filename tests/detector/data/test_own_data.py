@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detector.data.faults import FaultyDataError
 from detector.data.own_data import OwnData, read_own_data
 from detector.errors import InputError
 
@@ -201,18 +202,79 @@ def test_boxes_are_cut_at_the_border_and_refused_far_outside(tmp_path: Path):
     coco(tmp_path / "coco.json", {"a": [("cup", (-1, 10, 101, 80))], "b": [("cup", (50, 10, 160, 80))]})
     photo(tmp_path / "a.jpg")
     photo(tmp_path / "b.jpg")
-    with pytest.raises(InputError, match=r"b\.jpg: label 1: box \(50, 10, 160, 80\) is outside the photo of 100x80"):
+    with pytest.raises(
+        InputError,
+        match=r"coco\.json: annotations\[1\] \(id 1\): box \(50, 10, 160, 80\) is outside the photo b\.jpg of 100x80",
+    ):
         read_own_data(tmp_path)
     coco(tmp_path / "coco.json", {"a": [("cup", (-1, 10, 101, 80))]})
     data = read_own_data(tmp_path)
     assert data.samples[0].annotations.boxes.tolist() == [[0, 10, 100, 80]]
-    assert data.notes == (f"1 photos have no labels and are left out, the first is {tmp_path / 'b.jpg'}",)
+    assert data.notes == (f"1 photo has no labels and is left out: {tmp_path / 'b.jpg'}",)
+
+
+def test_all_faults_of_all_files_are_named_at_once_with_their_real_paths(tmp_path: Path):
+    """What cannot be read, what is no class and what is outside its photo, in several folders of labels."""
+    voc = tmp_path / "voc"
+    for part, image in (("train", "a"), ("train", "b"), ("valid", "c")):
+        photo(voc / part / f"{image}.jpg")
+    xml(voc / "train/a.xml", [("cup", (10, 10, 160, 50)), ("tea", (10, 10, 20, 20))])
+    (voc / "train/b.xml").write_text("<annotation>")
+    xml(voc / "valid/c.xml", [("cup", (9, 10, 9, 20)), ("cup", (1, 1, 9, 9)), ("cup", (10, 10, 60, 150))])
+    (voc / "classes.txt").write_text("cup\n")
+    flat = flat_voc(tmp_path / "flat")
+    xml(flat / "a.xml", [("cup", (10, 10, 160, 50))])
+    (flat / "b.xml").write_text("")
+    rows = coco_file(tmp_path / "coco")
+    content = json.loads(rows.read_text())
+    content["annotations"][0]["category_id"] = 9
+    content["annotations"][2]["bbox"] = [50, 10, 110, 70]
+    rows.write_text(json.dumps(content))
+    lines = yolo(tmp_path / "yolo") / "labels"
+    (lines / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n2 0.5 0.5 0.5 0.5\n")
+    (lines / "c.txt").write_text("0 0.5 0.5 1.5 0.5\n")
+    (lines / "z.txt").write_text("")
+    for path, expected in (
+        (voc, [
+            "train/a.xml: object 2: unknown class 'tea', known are cup",
+            "train/a.xml: object 1: box (10, 10, 160, 50) is outside the photo a.jpg of 100x80 pixels",
+            "train/b.xml: is not well-formed XML",
+            "valid/c.xml: object 1: bndbox (10, 11, 9, 20) has no area",
+            "valid/c.xml: object 3: box (10, 10, 60, 150) is outside the photo c.jpg of 100x80 pixels",
+        ]),
+        (flat, ["a.xml: object 1: box (10, 10, 160, 50) is outside", "b.xml: is not well-formed XML"]),
+        (tmp_path / "coco", [
+            "annotations/instances_default.json: annotations[0] (id 0): field category_id is 9",
+            "annotations/instances_default.json: annotations[2] (id 2): box (50, 10, 160, 80) is outside the photo b.",
+        ]),
+        (tmp_path / "yolo", [
+            "labels/a.txt: line 2: field class is 2",
+            "labels/c.txt: line 1: box (-0.25, 0.25, 1.25, 0.75) is outside",
+            "labels/z.txt: labels without an image",
+        ]),
+    ):  # fmt: skip
+        with pytest.raises(FaultyDataError) as caught:
+            read_own_data(path)
+        named = str(caught.value).splitlines()
+        assert len(named) == len(expected), named
+        for line, start in zip(named, expected, strict=True):
+            assert line.startswith(f"{path}/{start}")
+
+
+def test_many_faults_are_counted(tmp_path: Path):
+    coco(tmp_path / "coco.json", {"a": 15 * [("tea", (1, 1, 9, 9))] + 10 * [("cup", (50, 10, 160, 80))]})
+    photo(tmp_path / "a.jpg")
+    with pytest.raises(FaultyDataError) as caught:
+        read_own_data(tmp_path)
+    named = str(caught.value).splitlines()
+    assert len(named) == 21
+    assert named[-1] == "... and 5 more"
 
 
 def test_unknown_classes_are_named(tmp_path: Path):
     voc = flat_voc(tmp_path / "voc")
     (voc / "classes.txt").write_text("cup\nglass\n")
-    with pytest.raises(InputError, match=r"a\.xml, object 1: unknown class 'mug', known are cup, glass"):
+    with pytest.raises(InputError, match=r"a\.xml: object 1: unknown class 'mug', known are cup, glass"):
         read_own_data(voc)
     labels = yolo(tmp_path / "yolo") / "labels/b.txt"
     labels.write_text("2 0.5 0.5 0.5 0.5")

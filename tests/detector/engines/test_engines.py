@@ -178,7 +178,7 @@ def test_what_cannot_be_used_is_refused(model: Model, graph: Path, tmp_path: Pat
 
 def test_without_the_package_it_says_how_to_get_it(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InputError, match=r"pip install 'inception-rcnn\[onnx\]'"):
+    with pytest.raises(InputError, match=r"engine onnx needs the extra 'onnx': pip install"):
         OnnxEngine(model)
 
 

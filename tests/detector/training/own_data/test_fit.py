@@ -18,7 +18,7 @@ from detector.errors import InputError
 from detector.evaluation.voc import ClassResult, VOCResult
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
-from detector.training.own_data import Machine, fit
+from detector.training.own_data import Fitted, Machine, fit
 from detector.training.own_data.split import PhotoSet
 from detector.training.own_data.task import OwnDataTask, read_history
 from detector.training.recipes import DataConfig, Recipe
@@ -68,6 +68,38 @@ def test_from_photos_to_a_model(data: OwnData, train, tmp_path: Path):
     found = load_detector(fitted.model, "cpu")(fitted.photo, score=0.0)
     assert found.class_names == ("bus", "robot")
     assert f"model        {fitted.model}" in str(fitted)
+    assert not list((tmp_path / "run").glob("*.pt")), "what only a run that goes on needs is gone"
+
+
+def test_a_training_that_has_ended_is_judged_again_and_not_trained(
+    data: OwnData, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    fitted = train(data)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")}
+    (tmp_path / "run/sheet.jpg").unlink()
+    monkeypatch.setattr(TrainingLoop, "run", lambda self: pytest.fail("trained again"))
+    told: list[str] = []
+    again = train(data, tell=told.append)
+    assert told[-1] == f"finished     after {fitted.minutes:.1f} minutes; the model is judged again"
+    assert str(again) == str(fitted)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")} == before
+    assert again.sheet.exists()
+
+
+def test_a_training_whose_model_was_removed_starts_anew(data: OwnData, train):
+    first = train(data, epochs=1)
+    weights = load_model(first.model).network.state_dict()
+    first.model.unlink()
+    again = load_model(train(data, epochs=1).model).network.state_dict()
+    for name in weights:
+        torch.testing.assert_close(again[name], weights[name], rtol=0, atol=0)
+
+
+def test_without_detections_there_is_no_precision(tmp_path: Path):
+    result = VOCResult("voc07", 0.5, {"bus": ClassResult(0.0, 3, np.zeros(0), np.zeros(0, bool))})
+    text = str(Fitted(tmp_path / "m", tmp_path / "s", result, tmp_path / "p", (), 1.0))
+    assert "at score 0.5 no detections" in text
+    assert "nan" not in text
 
 
 def test_a_new_class_is_learned(own_data: Callable[..., OwnData], train, monkeypatch: pytest.MonkeyPatch):

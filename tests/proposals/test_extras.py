@@ -1,0 +1,23 @@
+"""The hint at a missing extra is a command that works: the names are those of pyproject.toml."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from proposals.extras import needs_extra
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_hint_names_an_extra_that_there_is() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    sources = [path.read_text() for folder in ("detector", "proposals") for path in (ROOT / folder).rglob("*.py")]
+    used = {name for text in sources for name in re.findall(r'needs_extra\("[^"]+", "(\w+)"\)', text)}
+    used |= {name for text in sources for name in re.findall(r'_missing\(error, "\w+", "\w+", "(\w+)"\)', text)}
+    assert {"train", "onnx", "explore", "ray", "docs", "report", "pandas"} <= used
+    assert used <= set(project["optional-dependencies"])
+    assert f'pip install "{project["name"]}[train]"' in needs_extra("training", "train")
+    readme = (ROOT / "README.md").read_text()
+    named = {name for names in re.findall(r"-e \"\.\[([\w,]+)\]", readme) for name in names.split(",")}
+    assert {"dev", "explore", "pandas"} <= named
+    assert named <= set(project["optional-dependencies"])
