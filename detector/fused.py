@@ -4,6 +4,7 @@ The results are those of PyTorch's layers to the bit, response normalisation asi
 passes over memory are saved.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,8 +28,7 @@ def conv_relu(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return _convolve(conv, x, "relu")
 
 
-def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A convolution with bias, with packed weights in inference on a CPU."""
+def _convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return _convolve(conv, x, "none") if _packs(conv, x) else nn.Conv2d.forward(conv, x)
 
 
@@ -57,10 +57,12 @@ def _packed_weight(conv: nn.Conv2d, shape: torch.Size, geometry: tuple[Any, ...]
 
 def freeze(network: nn.Module) -> None:
     """Lets a network's convolutions keep their weights in the order that the CPU computes with, for a few sizes of
-    images. The weights must not change afterwards."""
+    images. The weights must not change afterwards, nor the network be copied."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.packed = {}  # type: ignore[assignment]
+            if type(module) is nn.Conv2d:
+                module.forward = partial(_convolution, module)  # type: ignore[method-assign]
 
 
 def max_pool(x: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from detector.backbones import make_backbone
 from detector.config import NetworkConfig
-from detector.fused import convolve
 from detector.regions import Regions, pool_votes
 from detector.transforms import normalise
 from proposals.multibox.network import MultiBoxHead
@@ -64,7 +63,7 @@ class RegionClassifier(nn.Module):
 
     def vote_maps(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, h, w, bins * bins * votes)."""
-        return convolve(self.maps, features).permute(0, 2, 3, 1)
+        return self.maps(features).permute(0, 2, 3, 1)
 
     def classify(self, maps: Tensor, regions: Regions) -> RegionPredictions:
         """Predictions for regions of the images whose maps these are."""

@@ -13,7 +13,7 @@ def first_kept(boxes: Tensor, iou: float, limit: int | None = None) -> Tensor:
     fraction of the time of all.
     """
     falling = -torch.arange(len(boxes), dtype=torch.float32)
-    number = len(boxes) if limit is None else 2 * limit
+    number = len(boxes) if limit is None else limit + limit // 4
     while True:
         keep = torchvision_operators().nms(boxes[:number], falling[:number], iou)
         if number >= len(boxes) or (limit is not None and len(keep) >= limit):
