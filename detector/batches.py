@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+from detector.errors import FAULTS
 from detector.images import Image
-from detector.judging import FAULTS
 from detector.parallel import in_order
 from detector.pipeline import Detector, Prepared
 from detector.region_scores import RegionScores

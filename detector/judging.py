@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-FAULTS = (ValueError, OSError, RuntimeError, MemoryError)
-"""What is wrong with one photo and leaves the others alone; torch has RuntimeError for a lack of memory."""
-
 
 @dataclass(frozen=True)
 class Judgement:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.bulk.listing import ImageList, Shard
-from detector.errors import InputError
+from detector.errors import FAULTS, InputError
 from detector.images import read_image
-from detector.judging import FAULTS, no_detection
+from detector.judging import no_detection
 from proposals import Proposer
 
 if TYPE_CHECKING:

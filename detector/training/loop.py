@@ -24,6 +24,7 @@ from detector.training.averaging import ExponentialAverage
 from detector.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from detector.training.distributed import any_process, average_gradients, rank, same_in_all, wait_for_all, world_size
 from detector.training.interrupts import deferred_interrupts
+from detector.training.optimizer import learning_rate, make_optimizer
 from detector.training.recipes import OptimizerConfig
 from detector.weights import weights_hash
 
@@ -97,14 +98,6 @@ class Task(ABC, Generic[Example]):
         """
 
 
-def learning_rate(config: OptimizerConfig, step: int) -> float:
-    """Rate of a step: linear warm-up, then half a cosine down to zero at the last step, or decay by a factor."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    if config.decay is not None:
-        return config.rate * warm * config.decay ** (step // config.decay_every)
-    return config.rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
-
-
 class TrainingLoop(Generic[Example]):
     """Trains; `run` goes on where a checkpoint in `out` stopped.
 
@@ -136,7 +129,7 @@ class TrainingLoop(Generic[Example]):
         self.workers = default_workers(self.device) if workers is None else workers
         self.dtype = fast_dtype(str(self.device))
         self.network = task.network.to(self.device).to(memory_format=torch.channels_last)
-        self.optimizer = _optimizer(self.network, self.config, task.head)
+        self.optimizer = make_optimizer(self.network, self.config, task.head)
         self.checkpoint = out / CHECKPOINT
         self.step, self.saved_step, self.seconds = 0, 0, 0.0
         resumed = self.checkpoint.exists()
@@ -313,25 +306,3 @@ class TrainingLoop(Generic[Example]):
 
 def _shown(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"
-
-
-def _optimizer(network: nn.Module, config: OptimizerConfig, head: tuple[str, ...]) -> torch.optim.SGD:
-    """SGD; biases and scales are not decayed, the head's rate has a factor of its own."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault((name.split(".")[0] in head, parameter.ndim > 1), []).append(parameter)
-    return torch.optim.SGD(
-        [
-            {
-                "params": parameters,
-                "weight_decay": config.weight_decay if is_weight else 0.0,
-                "factor": config.head_rate if in_head else 1.0,
-                "head": in_head,
-            }
-            for (in_head, is_weight), parameters in groups.items()
-        ],
-        lr=config.rate,
-        momentum=config.momentum,
-        fused=True,
-    )

@@ -29,7 +29,8 @@ from detector.precision import fast_dtype
 from detector.rcnn import CropClassifier
 from detector.training.classification import PatchBatch
 from detector.training.initial import initialise_backbone
-from detector.training.loop import TrainingLoop, learning_rate
+from detector.training.loop import TrainingLoop
+from detector.training.optimizer import learning_rate
 from detector.training.recipes import ClassificationRecipe, PatchConfig
 from detector.training.start import make_loop
 from detector.weights import Model, load_model, save_model

@@ -15,8 +15,9 @@ from detector.config import ModelConfig, parse
 from detector.errors import InputError
 from detector.training.ahead import ahead
 from detector.training.data import BatchOrder, sample_index
-from detector.training.loop import TrainingLoop, learning_rate
+from detector.training.loop import TrainingLoop
 from detector.training.objects import relative_objects
+from detector.training.optimizer import learning_rate
 from detector.training.recipes import AugmentationConfig, OptimizerConfig, Recipe, SharedMultiBoxConfig
 from detector.training.regions import RegionBatch
 from detector.training.start import make_loop
