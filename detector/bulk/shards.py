@@ -71,6 +71,10 @@ class ShardFolder:
         else:
             if any(folder.glob("shard-*.jsonl")):
                 raise InputError(f"--out {folder}: has shards of a run whose list is gone; give another folder")
+            if about.exists():
+                _read(about)  # that of a run which was killed before it had its list may be replaced, and no other
+            elif self.images.path.exists():
+                raise InputError(f"{self.images.path}: is of no run, for there is no {about.name}; give another --out")
             self.start = Path.cwd()
             write_json(about, {"folder": str(self.start), **settings})
             self.images.write(walk(sources))
@@ -144,18 +148,24 @@ class ShardFolder:
         return failures if whole and lines == shard.count else None
 
 
-def _checked(about: Path, settings: dict[str, Any]) -> Path:
-    """The folder that names begin in, of a run with these settings."""
+def _read(about: Path) -> dict[str, Any]:
+    """What a run depends on, and the folder that its names begin in."""
     try:
-        before = json.loads(about.read_text(encoding="utf-8"))
-        start = Path(before.pop("folder"))
-        was = {key: before.get(key) for key in settings}
+        content = json.loads(about.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{about}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise InputError(f"{about}: is not of a run over many photos; give another --out") from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or not isinstance(content.get("folder"), str) or "shard" not in content:
+        raise InputError(f"{about}: is not of a run over many photos; give another --out")
+    return content
+
+
+def _checked(about: Path, settings: dict[str, Any]) -> Path:
+    """The folder that names begin in, of a run with these settings."""
+    before = _read(about)
     now = json.loads(json.dumps(settings))  # as it comes back from a file
-    different = [f"{key} was {was[key]}, is {value}" for key, value in now.items() if was[key] != value]
+    different = [f"{key} was {before.get(key)}, is {value}" for key, value in now.items() if before.get(key) != value]
     if different:
         raise InputError(f"{about}: is of a run with other settings ({'; '.join(different)}); give another --out")
-    return start
+    return Path(before["folder"])

@@ -18,19 +18,17 @@ from detector.errors import InputError
 from proposals.memory import keep_freed_memory
 
 _COMMANDS = (
-    *(
-        "detect",
-        "bulk",
-        "evaluate",
-        "propose",
-        "train",
-        "classify",
-        "convert",
-        "export",
-        "benchmark",
-        "explore",
-        "docs",
-    ),
+    "detect",
+    "bulk",
+    "evaluate",
+    "propose",
+    "train",
+    "classify",
+    "convert",
+    "export",
+    "benchmark",
+    "explore",
+    "docs",
 )
 
 

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from detector.errors import InputError
 from detector.training.classification import ClassificationTask
 from detector.training.crops import CropTask
 from detector.training.data import proposed_splits
 from detector.training.loop import Task, TrainingLoop
 from detector.training.multibox import MultiBoxTask
+from detector.training.own_data.plan import PLAN
 from detector.training.recipes import AnyRecipe, ClassificationRecipe, CropRecipe, MultiBoxRecipe
 from detector.training.regions import RegionTask
 
@@ -31,8 +33,10 @@ def make_loop(
         workers: processes that prepare examples (`TrainingLoop`).
 
     Raises:
-        InputError: data, weights or checkpoint cannot be used.
+        InputError: data, weights or checkpoint cannot be used, or `out` holds a training on a user's own data.
     """
+    if (out / PLAN).exists():  # whose model would be lost, and which removes checkpoints
+        raise InputError(f"{out}: holds a training with --data; choose another --out")
     return TrainingLoop(_task(recipe, root, cache), out, init, device, workers)
 
 

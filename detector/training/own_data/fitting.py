@@ -30,10 +30,10 @@ from detector.precision import fast_dtype
 from detector.training.checkpoint import CHECKPOINT, remove_checkpoints
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
-from detector.training.own_data.plan import Machine, check_length, make_plan
+from detector.training.own_data.plan import PLAN, Machine, check_length, make_plan
 from detector.training.own_data.split import PhotoSet, Split, split_data
 from detector.training.own_data.survey import survey_data
-from detector.training.own_data.task import MODEL, OwnDataTask
+from detector.training.own_data.task import HISTORY, MODEL, OwnDataTask
 from detector.training.own_data.transfer import transfer_weights
 from detector.training.regions import detect_proposed
 from detector.weights import Model, load_model, save_model, weights_hash
@@ -42,7 +42,6 @@ from proposals.files import atomic_write
 log = logging.getLogger(__name__)
 
 SHEET = "sheet.jpg"
-_PLAN = "plan.json"
 _FINISHED = "finished.json"
 """Minutes of a training that has ended, whose checkpoints are removed."""
 _TRIAL_STEPS = (3, 9)
@@ -194,7 +193,7 @@ def _machine(out: Path, asked: dict[str, Any], measure: Callable[[], Machine]) -
     Raises:
         InputError: `out` holds another training.
     """
-    path = out / _PLAN
+    path = out / PLAN
     if path.is_file():
         try:
             kept = json.loads(path.read_text())
@@ -207,6 +206,10 @@ def _machine(out: Path, asked: dict[str, Any], measure: Callable[[], Machine]) -
                 what = what or f"with {name} {kept.get(name) or 'auto'}, not {value or 'auto'}"
                 raise InputError(f"{out}: holds a training {what}; choose another --out, or remove this one")
         return machine
+    if (out / CHECKPOINT).exists():
+        raise InputError(f"{out / CHECKPOINT}: is of another training; choose another --out or remove it to start anew")
+    for left in (_FINISHED, HISTORY):  # by a training whose plan was removed to start anew
+        (out / left).unlink(missing_ok=True)
     machine = measure()
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps({**asked, "machine": dataclasses.asdict(machine)}, indent=2) + "\n")

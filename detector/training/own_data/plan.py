@@ -11,6 +11,8 @@ from detector.training.own_data.transfer import Transfer, match_classes
 from detector.training.recipes import AugmentationConfig, DataConfig, OptimizerConfig, Recipe
 from detector.weights import Model
 
+PLAN = "plan.json"
+"""In the folder of a training: what it was asked for, and the machine."""
 RATE = 0.001
 """A third of that of the default model's own training, so that less of what it knows is forgotten."""
 _EPOCHS = (10, 3)

@@ -26,7 +26,7 @@ from proposals.files import atomic_write
 log = logging.getLogger(__name__)
 
 MODEL = "model.safetensors"
-_HISTORY = "history.json"
+HISTORY = "history.json"
 _CALIBRATING = 30
 """Right and wrong detections that a calibration of its own needs at least; with fewer the starting model's serves."""
 _WITHOUT = 0.2
@@ -98,7 +98,7 @@ class OwnDataTask(RegionTask):
             facts |= {"mAP": round(mean_ap, 4), "metric": result.metric, "split": "held back", "images": count}
             save_model(dataclasses.replace(model, config=self.calibrated(result), facts=facts), out / MODEL)
         history[facts["steps"]] = score
-        with atomic_write(out / _HISTORY) as temporary:
+        with atomic_write(out / HISTORY) as temporary:
             temporary.write_text(json.dumps(history))
         precision, recall = result.at_score(0.5)
         return {"mAP": mean_ap, "precision at 0.5": precision, "recall at 0.5": recall, "images": count}
@@ -119,6 +119,6 @@ class OwnDataTask(RegionTask):
 def read_history(out: Path) -> dict[int, float]:
     """mAP (by area) by step of the evaluations of a run so far."""
     try:
-        return {int(step): float(value) for step, value in json.loads((out / _HISTORY).read_text()).items()}
+        return {int(step): float(value) for step, value in json.loads((out / HISTORY).read_text()).items()}
     except (OSError, ValueError, AttributeError):
         return {}

@@ -113,3 +113,24 @@ def test_sizes_of_shards_that_would_fill_the_memory(names, monkeypatch):
         opened(names)
     monkeypatch.setattr("detector.bulk.shards.MOST_SHARDS", 3)
     assert len(opened(names).todo) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", '{"lr": 0.1}', "is not of a run over many photos"),
+        ("run.json", "[]", "is not of a run over many photos"),
+        ("images.jsonl", "{}", "is of no run, for there is no run.json"),
+    ],
+)
+def test_a_file_of_somebody_else_is_not_replaced(names, name: str, content: str, message: str):
+    Path("out").mkdir()
+    (Path("out") / name).write_text(content)
+    with pytest.raises(InputError, match=f"{name}: {message}; give another --out"):
+        opened(names)
+    assert [(path.name, path.read_text()) for path in Path("out").iterdir()] == [(name, content)]
+
+
+def test_a_run_that_had_no_list_yet_begins_again_with_other_settings(names):
+    opened(names, model="a").images.path.unlink()
+    assert len(opened(names, model="b").todo) == 3

@@ -22,6 +22,7 @@ from detector.training.own_data import Fitted, Machine, fit
 from detector.training.own_data.split import PhotoSet
 from detector.training.own_data.task import OwnDataTask, read_history
 from detector.training.recipes import DataConfig, Recipe
+from detector.training.start import make_loop
 from detector.weights import Model, load_model
 
 BUS = (0, (10, 10, 60, 60))
@@ -93,6 +94,34 @@ def test_a_training_whose_model_was_removed_starts_anew(data: OwnData, train):
     again = load_model(train(data, epochs=1).model).network.state_dict()
     for name in weights:
         torch.testing.assert_close(again[name], weights[name], rtol=0, atol=0)
+
+
+def test_without_its_plan_a_training_that_has_ended_starts_anew(data: OwnData, train, tmp_path: Path):
+    """Neither the minutes nor the scores of the one before count, nor is its model judged by other photos."""
+    run = tmp_path / "run"
+    train(data, epochs=1)
+    (run / "history.json").write_text('{"1000": 1.0}')
+    (run / "plan.json").unlink()
+    told: list[str] = []
+    again = train(data.of_classes(["robot"]), epochs=1, tell=told.append)
+    assert not any(line.startswith("finished") for line in told)
+    assert load_model(again.model).class_names == ("robot",)
+    assert 1000 not in read_history(run)
+
+
+def test_a_checkpoint_of_another_training_stays(data: OwnData, train, tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/checkpoint.pt").write_bytes(b"of weeks")
+    with pytest.raises(InputError, match=r"checkpoint\.pt: is of another training; choose another --out"):
+        train(data)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_recipe_does_not_train_where_there_is_such_a_training(tmp_path: Path):
+    (tmp_path / "plan.json").write_text("{}")
+    recipe = Recipe(DataConfig("a", "b"))
+    with pytest.raises(InputError, match=f"^{tmp_path}: holds a training with --data; choose another --out$"):
+        make_loop(recipe, tmp_path, tmp_path, None, tmp_path)
 
 
 def test_without_detections_there_is_no_precision(tmp_path: Path):
