@@ -5,12 +5,13 @@ Modules here import torch only inside their commands, so that `--help` answers a
 
 import difflib
 import errno
+import importlib.metadata
 import io
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -41,10 +42,23 @@ def _app(commands: Iterable[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(lambda: None)  # a single subcommand would otherwise lose its name
+    app.callback()(_options)  # also, a single subcommand would otherwise lose its name
     for name in commands:
         app.command()(getattr(import_module(f"detector.cli.{name}"), name))
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(importlib.metadata.version("inception-rcnn"))
+        raise typer.Exit
+
+
+_VERSION = typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+
+
+def _options(version: Annotated[bool, _VERSION] = False) -> None:
+    """What stands before a subcommand."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -81,6 +81,13 @@ def test_nothing_is_overwritten_without_being_asked(runs, there, changes, messag
     assert files("out") == ["x.jpg"]
 
 
+def test_resuming_what_has_ended_says_that_there_is_nothing_to_go_on_with(runs):
+    assert runs("a/x.jpg", files=ResultFiles(json=Path("f.json"))) == 0
+    for changes, taken in (({"files": ResultFiles(json=Path("f.json"))}, "--json f.json"), ({}, "out/x.jpg")):
+        with pytest.raises(InputError, match=rf"^{taken}: is there already.*\(--resume: out has no interrupted run\)$"):
+            runs("a/x.jpg", **changes, resume=True)
+
+
 def test_a_video_that_cannot_be_written_is_judged_to_its_end(runs, monkeypatch):
     count = 0
 

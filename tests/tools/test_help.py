@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
         main([command, "--help"])
     assert caught.value.code == 0
     return capsys.readouterr().out
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert not caught.value.code
+    assert capsys.readouterr().out.strip() == version("inception-rcnn")
 
 
 @pytest.mark.parametrize("command", _COMMANDS)
