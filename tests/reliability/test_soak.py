@@ -16,3 +16,7 @@ def test_the_slope_is_that_of_the_second_half():
     assert slope_of(flat) == pytest.approx(0, abs=1e-6)
     assert slope_of([(i * 100, i * 7) for i in range(20)]) == pytest.approx(70)
     assert slope_of([(0, 1)]) == 0
+
+
+def test_a_step_is_no_slope():
+    assert slope_of([(i * 100, 500 + 14_000 * (i > 12)) for i in range(20)]) == 0
