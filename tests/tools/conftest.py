@@ -9,7 +9,14 @@ from PIL import Image, ImageDraw
 
 from detector.cli import main
 from detector.data import VOC_CLASSES
+from proposals import warm_up
 from tests.tools.detect_tools import RuleDetector, write_photo
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled() -> None:
+    """The first command of an installation says that it compiles: here it is not the one that a test looks at."""
+    warm_up()
 
 
 @pytest.fixture
