@@ -18,15 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Detection", "Detections", "Detector", "Image", "InputError", "load_detector", "read_image"]
 
+_MODULES = {"Detector": "pipeline", "load_detector": "assembly"}
+
 
 def __getattr__(name: str) -> Any:
     """Imports the detector, and with it torch, at first use: results and evaluation do without."""
-    if name == "Detector":
-        from detector.pipeline import Detector
+    if name in _MODULES:
+        import importlib
 
-        return Detector
-    if name == "load_detector":
-        from detector.assembly import load_detector
-
-        return load_detector
+        return getattr(importlib.import_module(f"detector.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'detector' has no attribute '{name}'")

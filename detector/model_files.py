@@ -34,6 +34,24 @@ def no_model(path: Path) -> InputError:
     return InputError(f"{path}: no such model file; give a path, or an installed model: {installed}")
 
 
+def model_files(model: str | Path | None = None, config: str | Path | None = None) -> list[Path]:
+    """The files of the models that `load_detector` would load.
+
+    Raises:
+        InputError: one is missing, or the configuration is wrong.
+    """
+    if config is None:
+        files = [find_model(model)]
+    else:
+        path = Path(config)
+        parsed = parse(DetectorConfig, read_yaml(path, CONFIGURATIONS), str(path))
+        files = [find_model(name, path.parent) for name in parsed.models]
+    for file in files:
+        if not file.exists():
+            raise no_model(file)
+    return files
+
+
 def classes_of_model(model: str | Path | None = None, config: str | Path | None = None) -> tuple[str, ...] | None:
     """The classes of the detector that `load_detector` would make, in a few milliseconds.
 
@@ -42,17 +60,9 @@ def classes_of_model(model: str | Path | None = None, config: str | Path | None 
     Raises:
         InputError: a file is missing, or the configuration is wrong.
     """
-    if config is not None:
-        path = Path(config)
-        parsed = parse(DetectorConfig, read_yaml(path, CONFIGURATIONS), str(path))
-        files = [find_model(name, path.parent) for name in parsed.models]
-    else:
-        files = [find_model(model)]
-    for file in files:
-        if not file.exists():
-            raise no_model(file)
+    first = model_files(model, config)[0]
     try:
-        with safe_open(files[0], framework="numpy") as opened:
+        with safe_open(first, framework="numpy") as opened:
             names = json.loads((opened.metadata() or {})["classes"])
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError):
         return None

@@ -56,11 +56,12 @@ class ResultFiles:
         given = {f"--{field.name}": getattr(self, field.name) for field in fields(self)}
         return {option: path for option, path in given.items() if path is not None}
 
-    def check(self, photos: Sequence[Path], replaced: bool = False) -> None:
+    def check(self, photos: Sequence[Path], replaced: bool = False, hint: str = "") -> None:
         """Finds out before the work what could not be written after it.
 
         photos: the files that are read, in whose folders no folder of results may be.
         replaced: files that are there may be written over.
+        hint: what is said besides where they may not.
 
         Raises `InputError`, which names the option, also if two are the same.
         """
@@ -79,7 +80,7 @@ class ResultFiles:
                 check_result_file(path, option)
                 there = os.path.lexists(path)
             if there and not replaced:
-                raise InputError(f"{option} {path}: is there already; --overwrite replaces it")
+                raise InputError(f"{option} {path}: is there already; --overwrite replaces it{hint}")
 
 
 def photo_entry(image: Image, name: str, detections: Detections, seconds: float) -> dict[str, Any]:

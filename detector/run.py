@@ -77,18 +77,13 @@ class RunPlace:
         journal = folder / JOURNAL
         going_on = resume and journal.exists()
         replaced = overwrite or going_on
-        try:
-            files.check([one.path for one in media if one.path is not None], replaced)
-        except InputError as error:
-            if resume and not going_on:
-                raise InputError(f"{error} (--resume: {folder} has no interrupted run)") from None
-            raise
+        ended = f" (--resume: {folder} has no interrupted run)" if resume else ""
+        files.check([one.path for one in media if one.path is not None], replaced, ended)
         if journal.exists() and not replaced:
             raise InputError(f"--out {folder}: has an interrupted run: --resume goes on, --overwrite starts anew")
         if draw:
             there = [path for path in PictureFolder(folder, media).paths if os.path.lexists(path)]
             if there and not replaced:
-                ended = f" (--resume: {folder} has no interrupted run)" if resume else ""
                 raise InputError(f"{there[0]}: is there already; --overwrite replaces it, or give another --out{ended}")
         elif media:
             check_folder(folder, f"--out {folder}")

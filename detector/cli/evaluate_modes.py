@@ -17,7 +17,7 @@ from detector.evaluation import Metric, compare
 from detector.evaluation.formats import ReadDetections
 from detector.evaluation.predictions import known_classes
 from detector.evaluation.running import run_detector
-from detector.model_files import DEFAULT_MODEL, classes_of_model
+from detector.model_files import DEFAULT_MODEL, model_files
 from detector.output import check_writable_file, write_json
 
 
@@ -38,7 +38,7 @@ def run_model(
 
     `own_classes`: other names may give another data set. None in all processes of torchrun but the first.
     """
-    classes_of_model(model, config)  # the files are there
+    model_files(model, config)  # they are there
     # What is wrong with the data shows before a model is loaded; but the classes of VOC's layout may be that model's.
     data: DataSet | None = None
     try:

@@ -9,7 +9,7 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
-from detector.model_files import classes_of_model
+from detector.model_files import model_files
 from proposals.extras import needs_extra
 
 
@@ -70,7 +70,7 @@ def explore(
         raise InputError("--root and --split name a data set: give --dataset voc too")
     if dataset is not None and (root is None or split is None):
         raise InputError("--dataset voc needs --root, the folder that holds JPEGImages, and --split, a list of images")
-    classes_of_model(model)  # the file is there
+    model_files(model)  # it is there
     try:
         from detector.explorer.server import LOCAL, serve
     except ModuleNotFoundError as error:

@@ -7,7 +7,7 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
-from detector.model_files import classes_of_model
+from detector.model_files import model_files
 from detector.output import check_writable_file
 from detector.sources import Source, find_sources
 
@@ -64,7 +64,7 @@ def export(
         raise InputError(f"--size {size}: give width and height in pixels, such as 640x480")
     fixed = None if dynamic else (int(sides[0]), int(sides[1]))
     check_writable_file(out, "FILE")
-    classes_of_model(model)  # the file is there
+    model_files(model)  # it is there
     photos = [] if int8 is None else _photos(int8)
     from detector.engines.check import largest_difference
     from detector.engines.graph import export_onnx, export_torch

@@ -13,7 +13,6 @@ from PIL import Image
 from detector.data import VOC_CLASSES
 from detector.detections import Detections
 from detector.images import Image as Photo
-from proposals import warm_up
 
 Run = Callable[..., tuple[int, str, str]]
 Evaluate = Callable[..., tuple[int, str, str]]
@@ -35,12 +34,6 @@ class FakeDetector:
         labels = (VOC_CLASSES.index("cat"), VOC_CLASSES.index("dog"))
         boxes = ((0, 0, 50, 40), (0, 0, 20, 20))
         return Detections(boxes, (0.9, 0.3), labels, self.class_names, (image.width, image.height))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled() -> None:
-    """The first use of Selective Search would say that it is compiled."""
-    warm_up()
 
 
 @pytest.fixture
