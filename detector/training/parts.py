@@ -1,8 +1,9 @@
-"""What a training example shows: a whole image, a random part of one, or four put together."""
+"""What a training example shows: a whole image, a random part of one, four put together, or two mixed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from detector.data.annotations import Annotations
@@ -99,6 +100,32 @@ def mosaic(images: Sequence[Part], overlap: float, rng: np.random.Generator) -> 
         difficult.append(piece.annotations.difficult)
     objects = Annotations(np.concatenate(boxes), np.concatenate(labels), np.concatenate(difficult), (width, height))
     return Part(pixels, np.concatenate(proposals), objects)
+
+
+FAINT = 0.3
+"""An object that is mixed in at a smaller share becomes difficult."""
+
+
+def mixup(first: Part, second: Part, overlap: float, rng: np.random.Generator) -> Part:
+    """The first image with a random piece of the second one laid over it at a random share, and the objects of both
+    (Zhang et al., 2018; for detection Zhang et al., 2019, whose Beta(1.5, 1.5) gives the share).
+
+    The piece has at least 0.4 of the area that fits, reduced or enlarged without being stretched. Of the proposals of
+    each a random half is kept.
+    """
+    share = rng.beta(1.5, 1.5)
+    piece = second.cut(_random_piece(second.size, first.size, rng), overlap)
+    scale, limit = box_scale(piece.size, first.size), np.tile(np.array(first.size, np.float32), 2)
+    pixels = cv2.addWeighted(first.pixels, 1 - share, resize(piece.pixels, first.size), share, 0)
+    own, added = first.annotations, piece.annotations
+    proposals = [first.proposals, np.minimum(piece.proposals * scale, limit)]
+    objects = Annotations(
+        np.concatenate((own.boxes, np.minimum(added.boxes * scale, limit))),
+        np.concatenate((own.labels, added.labels)),
+        np.concatenate((own.difficult | (1 - share < FAINT), added.difficult | (share < FAINT))),
+        first.size,
+    )
+    return Part(pixels, np.concatenate([p[rng.permutation(len(p))[: -(-len(p) // 2)]] for p in proposals]), objects)
 
 
 def _random_piece(size: tuple[int, int], shape: tuple[int, int], rng: np.random.Generator) -> Window:

@@ -64,6 +64,7 @@ class AugmentationConfig:
         scale: factors (least, most) on the input's short side.
         parts: parts of the image in place of the whole.
         mosaic: how often four images are put together to one (Bochkovskiy et al., 2020).
+        mixup: how often another image is laid over it, half transparent (Zhang et al., 2019).
         jittered_copies: extra regions a ground-truth box, moved and resized at random.
         photometric: strength of brightness, contrast and saturation changes; 0 turns them off.
     """
@@ -72,6 +73,7 @@ class AugmentationConfig:
     scale: tuple[Positive, Positive] = (0.85, 1.2)
     parts: PartConfig = field(default_factory=lambda: PartConfig(probability=0.0))
     mosaic: Fraction = 0.0
+    mixup: Fraction = 0.0
     jittered_copies: Annotated[int, Field(ge=0)] = 8
     photometric: Fraction = 0.3
 

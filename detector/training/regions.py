@@ -31,7 +31,7 @@ from detector.training.examples import Example, common_size, make_example
 from detector.training.initial import initialise_backbone
 from detector.training.loop import Task
 from detector.training.objects import BUDGETS, recall_at_budgets, relative_objects, set_priors
-from detector.training.parts import Part, mosaic, random_part
+from detector.training.parts import Part, mixup, mosaic, random_part
 from detector.training.recipes import Recipe
 from detector.training.targets import RegionTargets, hardest, match_regions, region_losses
 from detector.weights import Model, save_model
@@ -138,8 +138,8 @@ class RegionTask(Task[RegionBatch]):
         """
         seed, batch, augmentation = self.recipe.seed, self.recipe.batch, self.recipe.augmentation
         generators = [np.random.default_rng((seed, step * batch + place, 1)) for place in range(batch)]
-        # The first one's numbers also give the scale, after those of a mosaic, how many depends on its images.
-        first = {0} if augmentation.mosaic > 0 else set[int]()
+        # The first one's numbers also give the scale, after those of a mixture, how many depends on its images.
+        first = {0} if augmentation.mosaic > 0 or augmentation.mixup > 0 else set[int]()
         order = self._order[step]
         parts = {place: self._part(order[place], generators[place]) for place in sorted(first | set(self.places))}
         sizes = [
@@ -151,13 +151,17 @@ class RegionTask(Task[RegionBatch]):
         return [make_example(parts[place], size, augmentation, generators[place]) for place in self.places]
 
     def _part(self, index: int, rng: np.random.Generator) -> Part:
-        """What is shown of an image, perhaps with three others."""
+        """What is shown of an image, perhaps with others."""
         augmentation, parts = self.recipe.augmentation, self.recipe.augmentation.parts
-        image = self.read(index)
+        shown = self.read(index)
         if augmentation.mosaic > 0 and rng.random() < augmentation.mosaic:
             others = [self.read(int(other)) for other in rng.integers(0, len(self.data), 3)]
-            return mosaic([image, *others], parts.overlap, rng)
-        return image.cut(random_part(*image.size, parts, rng), parts.overlap) if parts.probability > 0 else image
+            shown = mosaic([shown, *others], parts.overlap, rng)
+        elif parts.probability > 0:
+            shown = shown.cut(random_part(*shown.size, parts, rng), parts.overlap)
+        if augmentation.mixup > 0 and rng.random() < augmentation.mixup:
+            shown = mixup(shown, self.read(int(rng.integers(0, len(self.data)))), parts.overlap, rng)
+        return shown
 
     def _part_size(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
         """Width and height of what `_part` would give, by the annotation."""

@@ -1,12 +1,13 @@
 """Random parts of training images."""
 
 import numpy as np
+import pytest
 import torch
 
 from detector.config import InputConfig
 from detector.data.annotations import Annotations
 from detector.training.examples import common_size, make_example
-from detector.training.parts import Part, cut_part, cut_proposals, mosaic, random_part
+from detector.training.parts import FAINT, Part, cut_part, cut_proposals, mixup, mosaic, random_part
 from detector.training.recipes import AugmentationConfig, PartConfig
 
 
@@ -106,3 +107,31 @@ def test_four_images_put_together():
             same = np.abs(together.proposals - box).max(axis=1) < 1e-3
             assert same.sum() == 1  # all 40 are the object's box
     assert seen > 20
+
+
+def test_two_images_mixed():
+    """Both show through where their boxes say, at shares that add up to one; what is hardly seen is difficult."""
+    images = []
+    for value, (x1, y1, x2, y2) in ((100, (10, 10, 40, 40)), (200, (45, 30, 95, 75))):
+        pixels = np.zeros((80, 100, 3), np.uint8)
+        pixels[y1:y2, x1:x2] = value
+        box = (float(x1), float(y1), float(x2), float(y2))
+        images.append(Part(pixels, np.tile(np.array([box], np.float32), (10, 1)), annotations(box)))
+    faint = 0
+    for seed in range(30):
+        mixed = mixup(*images, 0.5, np.random.default_rng(seed))
+        boxes, difficult = mixed.annotations.boxes, mixed.annotations.difficult
+        assert mixed.size == mixed.annotations.image_size == (100, 80)
+        np.testing.assert_array_equal(boxes[0], images[0].annotations.boxes[0])
+        own = mixed.pixels[12:20, 12:20].min() / 100  # where the second image shows nothing
+        assert difficult[0] == (own < FAINT) or abs(own - FAINT) < 0.01
+        if len(mixed.proposals) == 5:  # half of the first image's; the piece shows too little of the second object
+            assert len(boxes) == 1 or difficult[1]
+            continue
+        x1, y1, x2, y2 = np.concatenate((np.ceil(boxes[1][:2] + 1), np.floor(boxes[1][2:] - 1))).astype(int)
+        assert np.abs(mixed.proposals - boxes[1]).max(axis=1).min() < 1e-3
+        added = np.median(mixed.pixels[y1:y2, max(x1, 42) : x2]) / 200
+        assert own + added == pytest.approx(1, abs=0.03)
+        assert difficult[1] == (1 - own < FAINT) or abs(1 - own - FAINT) < 0.01
+        faint += difficult[0] + difficult[1]
+    assert 3 < faint < 25

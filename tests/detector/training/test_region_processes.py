@@ -85,12 +85,12 @@ def shared(monkeypatch: pytest.MonkeyPatch, rank: int, world: int) -> None:
     monkeypatch.setattr("detector.training.regions.world_size", lambda: world)
 
 
-@pytest.mark.parametrize("mosaic", [0.0, 0.5])
+@pytest.mark.parametrize("mixtures", [{}, {"mosaic": 0.5}, {"mixup": 0.5}])
 @pytest.mark.parametrize("world", [2, 4])
-def test_processes_see_together_what_one_sees(root, tmp_path, init, monkeypatch, world, mosaic):
+def test_processes_see_together_what_one_sees(root, tmp_path, init, monkeypatch, world, mixtures):
     """Image i of the batch belongs to process i modulo their number; all images of a step have one size."""
     varied = recipe()
-    varied = dataclasses.replace(varied, augmentation=dataclasses.replace(varied.augmentation, mosaic=mosaic))
+    varied = dataclasses.replace(varied, augmentation=dataclasses.replace(varied.augmentation, **mixtures))
     whole = [trainer(root, tmp_path, init, varied).task.examples(step) for step in range(4)]
     assert len({example.size for examples in whole for example in examples}) > 1
     for rank in range(world):

@@ -225,7 +225,7 @@ def test_a_batch_has_the_mean_gradient_of_its_images(root: Path, tmp_path: Path,
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_processes_make_the_same_examples_in_the_same_order(root: Path, tmp_path: Path, init: Path, workers: int):
-    varied = dataclasses.replace(BATCH, augmentation=AugmentationConfig(scale=(0.7, 1.5), mosaic=0.5))
+    varied = dataclasses.replace(BATCH, augmentation=AugmentationConfig(scale=(0.7, 1.5), mosaic=0.5, mixup=0.5))
     run = trainer(root, tmp_path / "run", init, varied)
     run.task.prepare()
     with ahead(run.task.example, range(3, 9), workers) as found:
