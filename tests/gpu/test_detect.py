@@ -293,7 +293,7 @@ def test_a_batch_waits_once_and_for_multibox_once_more(model: Model, images: lis
 
 def test_mirrored_looks_at_other_sizes_wait_no_more(model: Model, images: list[Image]):
     """Nothing between the first look and the one fetching of all scores."""
-    detector = Detector(model, DEVICE)
+    detector = Detector(model, DEVICE, source="selective_search")  # MultiBox's boxes are waited for
     (scorer,) = detector.scorers
     assert isinstance(scorer, SharedScorer)
     detector.scorers = (scorer, scorer.variant(400, mirrored=True))
@@ -305,7 +305,7 @@ def test_mirrored_looks_at_other_sizes_wait_no_more(model: Model, images: list[I
     waits = [one for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
     assert len(waits) == 1, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
     found = [detector.suppress(proposals, scored, 0.15) for proposals, scored in judged]
-    cpu = Detector(model, "cpu")
+    cpu = Detector(model, "cpu", source="selective_search")
     (own,) = cpu.scorers
     assert isinstance(own, SharedScorer)
     cpu.scorers = (own, own.variant(400, mirrored=True))
