@@ -193,6 +193,7 @@ class DetectorConfig:
         context: pixels around the region in a crop (`CropConfig`), for the models that see crops.
         head: "softmax", "svm" or "both", for the models that see crops.
         short_sides: of the inputs that models of one pass see an image at, one after the other; by default their own.
+            MultiBox's boxes are those of the first.
         mirrored: whether these see each input mirrored too. All scores are averaged.
         box_regression: False: no box is moved.
         nms_iou, max_detections, voting_iou: as in `PostprocessConfig`.

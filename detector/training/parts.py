@@ -103,26 +103,26 @@ def mosaic(images: Sequence[Part], overlap: float, rng: np.random.Generator) -> 
 
 
 FAINT = 0.3
-"""An object that is mixed in at a smaller share becomes difficult."""
+"""The objects of an image that is mixed with a smaller ratio become difficult."""
 
 
 def mixup(first: Part, second: Part, overlap: float, rng: np.random.Generator) -> Part:
-    """The first image with a random piece of the second one laid over it at a random share, and the objects of both
-    (Zhang et al., 2018; for detection Zhang et al., 2019, whose Beta(1.5, 1.5) gives the share).
+    """The first image with a random piece of the second one laid over it, and the objects of both (Zhang et al., 2018;
+    for detection Zhang et al., 2019, whose Beta(1.5, 1.5) gives the mixing ratio).
 
     The piece has at least 0.4 of the area that fits, reduced or enlarged without being stretched. Of the proposals of
     each a random half is kept.
     """
-    share = rng.beta(1.5, 1.5)
+    ratio = rng.beta(1.5, 1.5)
     piece = second.cut(_random_piece(second.size, first.size, rng), overlap)
     scale, limit = box_scale(piece.size, first.size), np.tile(np.array(first.size, np.float32), 2)
-    pixels = cv2.addWeighted(first.pixels, 1 - share, resize(piece.pixels, first.size), share, 0)
+    pixels = cv2.addWeighted(first.pixels, 1 - ratio, resize(piece.pixels, first.size), ratio, 0)
     own, added = first.annotations, piece.annotations
     proposals = [first.proposals, np.minimum(piece.proposals * scale, limit)]
     objects = Annotations(
         np.concatenate((own.boxes, np.minimum(added.boxes * scale, limit))),
         np.concatenate((own.labels, added.labels)),
-        np.concatenate((own.difficult | (1 - share < FAINT), added.difficult | (share < FAINT))),
+        np.concatenate((own.difficult | (1 - ratio < FAINT), added.difficult | (ratio < FAINT))),
         first.size,
     )
     return Part(pixels, np.concatenate([p[rng.permutation(len(p))[: -(-len(p) // 2)]] for p in proposals]), objects)

@@ -64,7 +64,7 @@ class AugmentationConfig:
         scale: factors (least, most) on the input's short side.
         parts: parts of the image in place of the whole.
         mosaic: how often four images are put together to one (Bochkovskiy et al., 2020).
-        mixup: how often another image is laid over it, half transparent (Zhang et al., 2019).
+        mixup: how often another image is laid over it at a random mixing ratio (Zhang et al., 2019).
         jittered_copies: extra regions a ground-truth box, moved and resized at random.
         photometric: strength of brightness, contrast and saturation changes; 0 turns them off.
     """

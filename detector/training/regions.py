@@ -131,7 +131,8 @@ class RegionTask(Task[RegionBatch]):
         )
 
     def examples(self, step: int) -> list[Example]:
-        """This process' images of a step. Those of all processes have one size, for which the others' need not be read.
+        """This process' images of a step. Those of all processes have one size, for which at most the
+        first of the others' need be read.
 
         All that is random comes from (seed, step, place in the batch), so a resumed run sees what an uninterrupted one
         would have seen, and several processes see together what one would have seen.
@@ -164,7 +165,7 @@ class RegionTask(Task[RegionBatch]):
         return shown
 
     def _part_size(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
-        """Width and height of what `_part` would give, by the annotation."""
+        """Width and height of what `_part` would give, by the annotation; mixup does not change them."""
         augmentation, (width, height) = self.recipe.augmentation, self._sizes[index]
         if augmentation.mosaic > 0 and rng.random() < augmentation.mosaic:
             return width, height

@@ -14,7 +14,7 @@ from detector.weights import Model
 PLAN = "plan.json"
 """In the folder of a training: what it was asked for, and the machine."""
 RATE = 0.001
-"""A third of that of the default model's own training, so that less of what it knows is forgotten."""
+"""A third of that of the default model's first trainings, so that less of what it knows is forgotten."""
 _EPOCHS = (10, 3)
 """Passes over the photos: over the first `_FEW`, and over what there is beyond them."""
 _FEW = 400
@@ -27,7 +27,7 @@ _JUDGED = 150
 _DETECTING = 0.4
 """Time of detecting on a photo, in training steps."""
 _SCALE = (0.653, 1.167)
-"""Of the default model's own training (`configs/voc07_continue.yaml`)."""
+"""Of the default model's second training (`configs/voc07_continue.yaml`)."""
 
 
 @dataclass(frozen=True)

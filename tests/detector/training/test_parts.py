@@ -111,27 +111,45 @@ def test_four_images_put_together():
 
 def test_two_images_mixed():
     """Both show through where their boxes say, at shares that add up to one; what is hardly seen is difficult."""
-    images = []
-    for value, (x1, y1, x2, y2) in ((100, (10, 10, 40, 40)), (200, (45, 30, 95, 75))):
-        pixels = np.zeros((80, 100, 3), np.uint8)
+    rng = np.random.default_rng(0)
+
+    def image(size: tuple[int, int], box: tuple[int, int, int, int], value: int, labels: list[int]) -> Part:
+        """An object of that value, perhaps a difficult one beside it, and ten proposals inside the first."""
+        x1, y1, x2, y2 = box
+        pixels = np.zeros((size[1], size[0], 3), np.uint8)
         pixels[y1:y2, x1:x2] = value
-        box = (float(x1), float(y1), float(x2), float(y2))
-        images.append(Part(pixels, np.tile(np.array([box], np.float32), (10, 1)), annotations(box)))
-    faint = 0
-    for seed in range(30):
-        mixed = mixup(*images, 0.5, np.random.default_rng(seed))
+        corners = rng.uniform((x1, y1, x2 - 5, y2 - 5), (x1 + 5, y1 + 5, x2, y2), (10, 4))
+        boxes = np.array([box, (size[0] - 30, size[1] - 12, size[0] - 10, size[1])][: len(labels)], np.float32)
+        return Part(pixels, corners.astype(np.float32), Annotations(boxes, labels, [False, True][: len(labels)], size))  # type: ignore[arg-type]
+
+    first, second = image((100, 80), (10, 10, 60, 60), 200, [3, 5]), image((60, 90), (20, 30, 35, 55), 250, [7])
+    shares, faint, whole, halves = [], 0, 0, set()
+    for seed in range(300):
+        mixed = mixup(first, second, 0.5, np.random.default_rng(seed))
         boxes, difficult = mixed.annotations.boxes, mixed.annotations.difficult
         assert mixed.size == mixed.annotations.image_size == (100, 80)
-        np.testing.assert_array_equal(boxes[0], images[0].annotations.boxes[0])
-        own = mixed.pixels[12:20, 12:20].min() / 100  # where the second image shows nothing
-        assert difficult[0] == (own < FAINT) or abs(own - FAINT) < 0.01
-        if len(mixed.proposals) == 5:  # half of the first image's; the piece shows too little of the second object
-            assert len(boxes) == 1 or difficult[1]
+        np.testing.assert_array_equal(boxes[:2], first.annotations.boxes)
+        assert mixed.annotations.labels.tolist() in ([3, 5], [3, 5, 7])
+        assert difficult[1]
+        own = mixed.pixels[10:60, 10:60].min() / 200  # the second object cannot cover all of the first
+        shares.append(1 - own)
+        assert difficult[0] == (own < FAINT) or abs(own - FAINT) < 0.02
+        kept = (mixed.proposals[:, None] == first.proposals).all(axis=2).any(axis=1)
+        assert kept.sum() == 5
+        halves.add(len(kept) - kept.sum())
+        if len(boxes) < 3:
             continue
-        x1, y1, x2, y2 = np.concatenate((np.ceil(boxes[1][:2] + 1), np.floor(boxes[1][2:] - 1))).astype(int)
-        assert np.abs(mixed.proposals - boxes[1]).max(axis=1).min() < 1e-3
-        added = np.median(mixed.pixels[y1:y2, max(x1, 42) : x2]) / 200
-        assert own + added == pytest.approx(1, abs=0.03)
-        assert difficult[1] == (1 - own < FAINT) or abs(1 - own - FAINT) < 0.01
-        faint += difficult[0] + difficult[1]
-    assert 3 < faint < 25
+        for px1, py1, px2, py2 in mixed.proposals[~kept]:  # the second image shows its object there
+            x, y = int((px1 + px2) / 2), int((py1 + py2) / 2)
+            assert mixed.pixels[y, x, 0] / 250 >= 1 - own - 0.03
+        x1, y1, x2, y2 = boxes[2]
+        if x1 > 0 and y1 > 0 and x2 < 100 and y2 < 80:
+            assert (x2 - x1) / (y2 - y1) == pytest.approx(0.6, rel=0.1)
+            assert difficult[2] == (1 - own < FAINT) or abs(1 - own - FAINT) < 0.02
+            whole += 1
+            faint += difficult[2]
+    assert max(halves) == 5
+    assert whole > 20
+    assert faint > 3
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.04)
+    assert 0.052 < np.var(shares) < 0.073, "of Beta(1.5, 1.5) it is 1 / 16"

@@ -89,10 +89,15 @@ def shared(monkeypatch: pytest.MonkeyPatch, rank: int, world: int) -> None:
 @pytest.mark.parametrize("world", [2, 4])
 def test_processes_see_together_what_one_sees(root, tmp_path, init, monkeypatch, world, mixtures):
     """Image i of the batch belongs to process i modulo their number; all images of a step have one size."""
-    varied = recipe()
-    varied = dataclasses.replace(varied, augmentation=dataclasses.replace(varied.augmentation, **mixtures))
+    plain = recipe()
+    scaled = dataclasses.replace(plain.augmentation, scale=(0.5, 4.0))  # so that other scales are other sizes
+    varied = dataclasses.replace(plain, augmentation=dataclasses.replace(scaled, **mixtures))
     whole = [trainer(root, tmp_path, init, varied).task.examples(step) for step in range(4)]
     assert len({example.size for examples in whole for example in examples}) > 1
+    if mixtures:
+        unmixed = trainer(root, tmp_path, init, dataclasses.replace(plain, augmentation=scaled)).task
+        most = max(len(example.objects) for step in range(4) for example in unmixed.examples(step))
+        assert max(len(example.objects) for examples in whole for example in examples) > most
     for rank in range(world):
         shared(monkeypatch, rank, world)
         task = trainer(root, tmp_path, init, varied).task
