@@ -111,6 +111,8 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
         InputError: the file is missing, truncated, of another kind, or lacks a tensor; one line that names it.
     """
     path = find_model(path)
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        raise InputError(f"{path}: a configuration, no model file; give it with --config, or as config=")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

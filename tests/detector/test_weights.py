@@ -56,6 +56,11 @@ def test_missing_file(tmp_path: Path):
         load_model(tmp_path / "none.safetensors")
 
 
+def test_a_configuration_is_no_model_file():
+    with pytest.raises(InputError, match=r"best\.yaml: a configuration, no model file; give it with --config"):
+        load_model(Path(__file__).parents[2] / "configs/best.yaml")
+
+
 @pytest.mark.parametrize("size", [0, 5, 1000, 1_000_000])
 def test_truncated_file(path: Path, size: int):
     path.write_bytes(path.read_bytes()[:size])

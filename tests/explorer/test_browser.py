@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from detector.explorer import Explanation
 from detector.explorer.page import make_page
-from detector.explorer.regions import notable_regions, region_at
+from detector.explorer.regions import region_at
 from detector.explorer.server import listen
 from detector.explorer.shelf import Shelf
 
@@ -144,9 +144,11 @@ def test_a_choice_changes_pictures(visitor: Visitor, panel: str, control: str, o
 def test_the_region_under_the_pointer_is_shown(visitor: Visitor, explanation: Explanation):
     photo = visitor.page.locator("#region img[data-pick]")
     places, width, height = np.linspace(0.02, 0.98, 7), explanation.image.width, explanation.image.height
-    surest = {region_at(explanation, x * width, y * height): (x, y) for x in places for y in places}
-    shown = surest.pop(notable_regions(explanation)[0])  # before anything is pointed at
-    points = [next(iter(surest.values())), shown]
+    label, first = (int(visitor.page.input_value(f"#region [name={control}]")) for control in ("label", "region"))
+    label = None if label < 0 else label
+    surest = {region_at(explanation, x * width, y * height, label): (x, y) for x in places for y in places}
+    surest.pop(first, None)
+    points = list(surest.values())[:2]
     seen = set()
     for x, y in points:
         before = visitor.pictures("region")
