@@ -13,11 +13,14 @@ from detector.crop_scorer import CropScorer
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.ablation import ablate_dataset
+from detector.images import read_image
+from detector.multibox import SharedMultiBox
 from detector.network import RegionClassifier
-from detector.pipeline import Detector
+from detector.pipeline import Detector, first_with_multibox
 from detector.rcnn import CropClassifier
 from detector.weights import Model
 from proposals import Proposals
+from proposals.multibox.config import MultiBoxConfig
 
 CLASSES = ("cat", "dog")
 
@@ -85,6 +88,22 @@ def test_an_ensemble_is_judged_part_by_part(dataset: VOCDataset):
     assert len(results) == 6 + 3
     assert results["model 2"] == results["average"] == 1
     assert results["average + box regression"] == 0  # the offsets of those that have any
+
+
+def test_boxes_of_a_models_multibox_are_judged(dataset: VOCDataset):
+    """An ensemble may take its boxes from the trunk of its second model."""
+    head = MultiBoxConfig(grids=(2,), shapes=1, channels=8)
+    network = RegionClassifier(2, NetworkConfig(bins=1, multibox=head)).eval()
+    assert network.multibox is not None
+    network.multibox.set_priors(torch.tensor([[0, 0, 0.5, 1], [0.5, 0, 1, 1], [0, 0, 1, 0.5], [0, 0.5, 1, 1]]))
+    detector, seen = Detector([model(), Model(network, ModelConfig(), CLASSES, {})], "cpu", Halves()), []
+    detector.proposer = SharedMultiBox(first_with_multibox(detector.scorers), 4)
+    crops = detector.scorers[0]
+    assert isinstance(crops, CropScorer)
+    crops.network.backbone.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    assert len(ablate_dataset(detector, dataset)) == 6 + 3
+    images = [read_image(dataset.image_path(index)) for index in range(2)]
+    assert sum(seen) == sum(len(detector.propose(image, detector.look(image))) for image in images) > 0
 
 
 def test_each_crop_goes_through_the_network_once(dataset: VOCDataset):
