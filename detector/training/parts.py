@@ -1,7 +1,7 @@
 """What a training example shows: a whole image, a random part of one, four put together, or two mixed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -78,8 +78,8 @@ def cut_proposals(boxes: np.ndarray, window: Window, overlap: float) -> np.ndarr
 def mosaic(images: Sequence[Part], overlap: float, rng: np.random.Generator) -> Part:
     """Four images put together to one of the first one's size (Bochkovskiy et al., 2020).
 
-    It is divided at a random point between 0.3 and 0.7 of its sides. Each part shows a random piece of its image of at
-    least 0.4 of the area that fits, reduced or enlarged without being stretched, and of the proposals a random quarter.
+    It is divided at a random point between 0.3 and 0.7 of its sides. Each part shows a random piece of its image, and
+    of its proposals a random quarter.
     """
     width, height = images[0].size
     x, y = round(width * rng.uniform(0.3, 0.7)), round(height * rng.uniform(0.3, 0.7))
@@ -89,13 +89,10 @@ def mosaic(images: Sequence[Part], overlap: float, rng: np.random.Generator) -> 
     for image, (x1, y1, x2, y2) in zip(images, corners, strict=True):
         if x1 == x2 or y1 == y2:  # an image of a pixel or two
             continue
-        piece = image.cut(_random_piece(image.size, (x2 - x1, y2 - y1), rng), overlap)
-        scale, shift = box_scale(piece.size, (x2 - x1, y2 - y1)), np.array((x1, y1, x1, y1), np.float32)
-        limit = np.array((x2, y2, x2, y2), np.float32)
-        pixels[y1:y2, x1:x2] = resize(piece.pixels, (x2 - x1, y2 - y1))
-        kept = rng.permutation(len(piece.proposals))[: -(-len(piece.proposals) // 4)]
-        proposals.append(np.minimum(piece.proposals[kept] * scale + shift, limit))
-        boxes.append(np.minimum(piece.annotations.boxes * scale + shift, limit))
+        piece, shift = _random_piece(image, (x2 - x1, y2 - y1), overlap, rng), np.array((x1, y1, x1, y1), np.float32)
+        pixels[y1:y2, x1:x2] = piece.pixels
+        proposals.append(_one_in(4, piece.proposals, rng) + shift)
+        boxes.append(piece.annotations.boxes + shift)
         labels.append(piece.annotations.labels)
         difficult.append(piece.annotations.difficult)
     objects = Annotations(np.concatenate(boxes), np.concatenate(labels), np.concatenate(difficult), (width, height))
@@ -107,30 +104,35 @@ FAINT = 0.3
 
 
 def mixup(first: Part, second: Part, overlap: float, rng: np.random.Generator) -> Part:
-    """The first image with a random piece of the second one laid over it, and the objects of both (Zhang et al., 2018;
-    for detection Zhang et al., 2019, whose Beta(1.5, 1.5) gives the mixing ratio).
-
-    The piece has at least 0.4 of the area that fits, reduced or enlarged without being stretched. Of the proposals of
-    each a random half is kept.
+    """The first image with a random piece of the second one laid over it, the objects of both, and of the proposals of
+    each a random half (Zhang et al., 2018; for detection Zhang et al., 2019, whose Beta(1.5, 1.5) gives the mixing
+    ratio).
     """
     ratio = rng.beta(1.5, 1.5)
-    piece = second.cut(_random_piece(second.size, first.size, rng), overlap)
-    scale, limit = box_scale(piece.size, first.size), np.tile(np.array(first.size, np.float32), 2)
-    pixels = cv2.addWeighted(first.pixels, 1 - ratio, resize(piece.pixels, first.size), ratio, 0)
+    piece = _random_piece(second, first.size, overlap, rng)
     own, added = first.annotations, piece.annotations
-    proposals = [first.proposals, np.minimum(piece.proposals * scale, limit)]
     objects = Annotations(
-        np.concatenate((own.boxes, np.minimum(added.boxes * scale, limit))),
+        np.concatenate((own.boxes, added.boxes)),
         np.concatenate((own.labels, added.labels)),
         np.concatenate((own.difficult | (1 - ratio < FAINT), added.difficult | (ratio < FAINT))),
         first.size,
     )
-    return Part(pixels, np.concatenate([p[rng.permutation(len(p))[: -(-len(p) // 2)]] for p in proposals]), objects)
+    proposals = np.concatenate([_one_in(2, part.proposals, rng) for part in (first, piece)])
+    return Part(cv2.addWeighted(first.pixels, 1 - ratio, piece.pixels, ratio, 0), proposals, objects)
 
 
-def _random_piece(size: tuple[int, int], shape: tuple[int, int], rng: np.random.Generator) -> Window:
-    """A window of an image of `size` that has the aspect of `shape`, both (width, height)."""
-    factor = min(size[0] / shape[0], size[1] / shape[1]) * np.sqrt(rng.uniform(0.4, 1.0))
-    w, h = (max(1, min(side, round(part * factor))) for side, part in zip(size, shape, strict=True))
-    x, y = int(rng.integers(0, size[0] - w + 1)), int(rng.integers(0, size[1] - h + 1))
-    return x, y, x + w, y + h
+def _random_piece(image: Part, size: tuple[int, int], overlap: float, rng: np.random.Generator) -> Part:
+    """A piece of an image, of at least 0.4 of the area that fits, reduced or enlarged to `size` (width, height) without
+    being stretched."""
+    factor = min(image.size[0] / size[0], image.size[1] / size[1]) * np.sqrt(rng.uniform(0.4, 1.0))
+    w, h = (max(1, min(side, round(part * factor))) for side, part in zip(image.size, size, strict=True))
+    x, y = int(rng.integers(0, image.size[0] - w + 1)), int(rng.integers(0, image.size[1] - h + 1))
+    piece = image.cut((x, y, x + w, y + h), overlap)
+    scale, limit = box_scale(piece.size, size), np.tile(np.array(size, np.float32), 2)
+    boxes, proposals = (np.minimum(found * scale, limit) for found in (piece.annotations.boxes, piece.proposals))
+    return Part(resize(piece.pixels, size), proposals, replace(piece.annotations, boxes=boxes, image_size=size))
+
+
+def _one_in(number: int, boxes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random part of the boxes (N, 4), one in `number`, rounded up."""
+    return boxes[rng.permutation(len(boxes))[: -(-len(boxes) // number)]]
