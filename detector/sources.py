@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from detector.data.photo_zip import PhotoZip
 from detector.errors import InputError
 from detector.images import EXTENSIONS, Image, read_image
+from detector.text import without_mark
 from detector.video import VIDEO_EXTENSIONS, Video
 
 STANDARD_INPUT = "-"
@@ -114,7 +115,7 @@ class _Finder:
         except OSError as error:
             raise InputError(f"{path}: the list cannot be read ({error.strerror or error})") from None
         # Decoded as the system decodes names of files, which need not be valid text.
-        lines = [line.removesuffix("\r") for line in os.fsdecode(content.removeprefix(b"\xef\xbb\xbf")).split("\n")]
+        lines = [line.removesuffix("\r") for line in os.fsdecode(without_mark(content)).split("\n")]
         if not any(line.strip() for line in lines):
             raise InputError(f"{path}: the list is empty; give a photo a line")
         for number, line in enumerate(lines, start=1):

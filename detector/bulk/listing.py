@@ -8,6 +8,7 @@ from pathlib import Path
 
 from detector.errors import InputError
 from detector.images import EXTENSIONS
+from detector.text import without_mark
 from proposals.files import atomic_write
 
 _DEEPEST = 100
@@ -88,7 +89,7 @@ def _listed(path: str) -> Iterator[str | InputError]:
         with open(path, "rb") as file:
             for number, line in enumerate(file):
                 if number == 0:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
+                    line = without_mark(line)
                 name = os.fsdecode(line.rstrip(b"\r\n"))  # as the system decodes names of files
                 if name.strip():
                     empty = False

@@ -19,6 +19,7 @@ from detector.devices import resolve_device
 from detector.errors import InputError
 from detector.images import Image, as_image
 from detector.precision import fast_dtype
+from detector.text import opened
 from detector.weights import Model, load_model
 
 
@@ -141,12 +142,8 @@ def imagenet_classes(labels: str | Path | None = None, beside: Path | None = Non
         from torchvision.models._meta import _IMAGENET_CATEGORIES
 
         return tuple(_IMAGENET_CATEGORIES)
-    try:
-        names = tuple(line.strip() for line in Path(labels).read_text(encoding="utf-8").splitlines() if line.strip())
-    except FileNotFoundError:
-        raise InputError(f"{labels}: no such file of class names") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{labels}: not a readable text file ({error})") from None
+    with opened(Path(labels)) as file:
+        names = tuple(filter(None, map(str.strip, file)))
     if len(names) != 1000:
         raise InputError(f"{labels}: holds {len(names)} class names, not 1000, one a line")
     return names

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from detector.errors import InputError
+from detector.text import without_mark
 
 #: Bytes up to which a file with NaN in it, which is no JSON, is decoded by Python's slower and larger json module.
 _LENIENT_LIMIT = 2**28
@@ -68,7 +69,7 @@ def decode_coco(path: Path) -> CocoContent:
         InputError: it cannot be read, is not JSON, or no object such as COCO's annotations are.
     """
     try:
-        content = path.read_bytes()
+        content = without_mark(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     start = content[:4096].lstrip()

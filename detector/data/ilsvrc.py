@@ -18,6 +18,7 @@ from detector.data.faults import Faults
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc_xml import Box, box_of, image_size, parse_xml, text_of
 from detector.errors import InputError
+from detector.text import opened
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -197,12 +198,7 @@ def _is_number(text: str) -> bool:
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
     """How faults name each line that is not blank, and its fields."""
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if fields := line.split():
-                    yield f"line {number}", fields
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no text in UTF-8: {error}") from error
+    with opened(Path(path)) as file:
+        for number, line in enumerate(file, start=1):
+            if fields := line.split():
+                yield f"line {number}", fields

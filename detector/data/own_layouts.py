@@ -14,6 +14,7 @@ from detector.data.yolo import read_yolo
 from detector.data.yolo_config import read_yolo_config
 from detector.errors import InputError
 from detector.images import EXTENSIONS
+from detector.text import opened
 from detector.yaml_text import parse_yaml
 
 OwnLayout = Literal["voc", "coco", "yolo"]
@@ -135,11 +136,8 @@ def _voc_classes(root: Path, folders: Iterable[Path], listed: Sequence[str] | No
     """The classes of a list beside the labels, or of the labels by name."""
     for file in (one / name for one in (root, *folders) for name in _CLASS_LISTS):
         if file.is_file():
-            try:
-                lines = file.read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise InputError(f"{file}: cannot be read as a list of classes: {error}") from None
-            return tuple(dict.fromkeys(filter(None, map(str.strip, lines))))
+            with opened(file) as lines:
+                return tuple(dict.fromkeys(filter(None, map(str.strip, lines))))
     names = set()
     for folder in folders:
         for file in folder.glob("*.xml") if listed is None else (folder / f"{one}.xml" for one in listed):

@@ -15,6 +15,7 @@ from defusedxml.ElementTree import fromstring
 
 from detector.data.ground_truth import LARGEST
 from detector.errors import InputError
+from detector.text import ENCODING
 
 #: The 20 classes of PASCAL VOC 2007 to 2012, in alphabetical order; labels index into it.
 VOC_CLASSES = (
@@ -182,7 +183,7 @@ def box_of(element: Element, size: tuple[int, int] | None) -> Box:
 def parse_split(content: bytes, where: str) -> tuple[str, ...]:
     """The image ids in a list, one a line; InputError that begins with `where` and names the line."""
     try:
-        lines = content.decode("utf-8").splitlines()
+        lines = content.decode(ENCODING).splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: cannot be read as a list of image ids: {error}") from error
     ids: dict[str, int] = {}

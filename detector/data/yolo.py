@@ -24,6 +24,7 @@ from detector.data.faults import Fault, Faults, Gathered
 from detector.data.ground_truth import GroundTruth
 from detector.data.yolo_config import YOLOConfig, read_yolo_config
 from detector.errors import InputError
+from detector.text import ENCODING, opened
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
 
@@ -77,7 +78,7 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
             faults.add(image, "", _no_size(error))
         label_file = _label_file(image)
         try:
-            lines = label_file.read_text(encoding="utf-8").splitlines()
+            lines = label_file.read_text(ENCODING).splitlines()
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError) as error:
@@ -122,11 +123,8 @@ def _images(config: YOLOConfig, faults: Faults) -> Iterator[Path]:
         if os.path.isdir(source):
             found = [(path, "") for path in sorted(source.rglob("*")) if path.suffix.lower() in SUFFIXES]
         elif os.path.isfile(source) and source.suffix == ".txt":
-            try:
-                lines = source.read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise InputError(f"{source}: cannot be read as a list of images: {error}") from error
-            named = ((number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip())
+            with opened(source) as file:
+                named = [(number, line.strip()) for number, line in enumerate(file, start=1) if line.strip()]
             found = [(source.parent / name, f"line {number}") for number, name in named]
         else:
             faults.add(config.path, f"key {config.split}", f"{source} is no folder of images and no .txt list of them")

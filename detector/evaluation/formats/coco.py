@@ -7,6 +7,7 @@ fields, such as segmentations, are passed over.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -34,14 +35,14 @@ _EXPECTED = {
 }
 
 
-def read_coco(path: Path, into: Collector) -> None:
-    """Read a results file; categories go by `truth.class_ids`.
+def read_coco(path: Path, into: Collector, content: BinaryIO | None = None) -> None:
+    """Read a results file, from `content` if it is open already; categories go by `truth.class_ids`.
 
     Raises:
         InputError: the file cannot be read, is not JSON, or has too many faults.
     """
     into.find_classes_by(class_ids(into.truth))
-    for first, values, plain in read_records(path, msgspec.json.Decoder(list[_Record])):
+    for first, values, plain in read_records(path, msgspec.json.Decoder(list[_Record]), content=content):
         numbers = range(first, first + len(values))
         if plain:
             checked = [(n, _checked(path, n, value, into)) for n, value in zip(numbers, values, strict=True)]

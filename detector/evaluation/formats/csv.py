@@ -8,25 +8,27 @@ import csv
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
+from typing import BinaryIO
 
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.formats.collector import Collector
 from detector.evaluation.formats.columns import add_rows
-from detector.evaluation.formats.files import BATCH, opened, text_file
+from detector.evaluation.formats.files import BATCH, text_file
 from detector.evaluation.formats.places import image_names
 from detector.evaluation.table import DetectionTable
+from detector.text import opened
 
 HEADER = ("image", "class", "score", "x1", "y1", "x2", "y2")
 
 
-def read_csv(path: Path, into: Collector) -> None:
-    """Read such a file.
+def read_csv(path: Path, into: Collector, content: BinaryIO | None = None) -> None:
+    """Read such a file, from `content` if it is open already.
 
     Raises:
         InputError: the file cannot be read, a column is missing or comes twice, or there are too many faults.
     """
-    with opened(path, newline="") as file:
+    with opened(path, newline="", content=content) as file:
         reader = csv.reader(file, strict=True)
         try:
             header = [name.strip().lower() for name in next(reader, [])]

@@ -8,6 +8,7 @@ and takes xmax, ymax for the last pixels, so both are read like VOC's: from 1, t
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.formats.collector import Collector
@@ -26,8 +27,8 @@ def class_numbers(truth: GroundTruth) -> dict[Key, int]:
     return places | {one: index for index, one in enumerate(truth.class_ids) if isinstance(one, str)}
 
 
-def read_ilsvrc(path: Path, into: Collector) -> None:
-    """Read a submission, in which images go by `truth.image_numbers`.
+def read_ilsvrc(path: Path, into: Collector, content: BinaryIO | None = None) -> None:
+    """Read a submission, from `content` if it is open already; images go by `truth.image_numbers`.
 
     Classes may also be named by synsets where these are `truth.class_ids`.
 
@@ -38,7 +39,7 @@ def read_ilsvrc(path: Path, into: Collector) -> None:
     into.known_images = into.truth.image_numbers
     into.images = Places(lambda key: places.get(int(key), UNKNOWN))
     into.find_classes_by(class_numbers(into.truth))
-    for lines, texts in read_lines(path):
+    for lines, texts in read_lines(path, content):
         numbers, images, classes, fields = [], [], [], []
         for line, text in zip(lines, texts, strict=True):
             row = text.split()

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 
 from detector.errors import InputError
+from detector.text import without_mark
 
 #: Bytes read at a time.
 CHUNK = 1 << 22
@@ -34,7 +35,9 @@ class Records(NamedTuple):
     plain: bool
 
 
-def read_records(path: Path, decoder: msgspec.json.Decoder[list[Any]], first_key: bytes = b"") -> Iterator[Records]:
+def read_records(
+    path: Path, decoder: msgspec.json.Decoder[list[Any]], first_key: bytes = b"", content: BinaryIO | None = None
+) -> Iterator[Records]:
     """The elements of the list in a file, part by part.
 
     The file is cut between an object and the next. That a cut is not inside an element is proved by decoding: the
@@ -44,19 +47,20 @@ def read_records(path: Path, decoder: msgspec.json.Decoder[list[Any]], first_key
         path: the file.
         decoder: of a list of the elements.
         first_key: key that an element's object begins with, if inner objects make it hard to find the elements.
+        content: what is in the file, if it is open already.
 
     Raises:
         InputError: the file cannot be read, or is not JSON, or not a list.
     """
     try:
-        with path.open("rb") as file:
+        with content or path.open("rb") as file:
             yield from _read(path, file, decoder, first_key)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _read(path: Path, file: BinaryIO, decoder: msgspec.json.Decoder[list[Any]], first_key: bytes) -> Iterator[Records]:
-    text = file.read(CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = without_mark(file.read(CHUNK)).lstrip()
     if text[:1] == b"{":
         raise InputError(f"{path}: holds no list; expected a JSON list")
     if text[:1] != b"[":

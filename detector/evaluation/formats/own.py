@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -88,8 +88,10 @@ def read_predictions(path: str | Path, truth: GroundTruth) -> list[Prediction]:
     return read_own(Path(path), truth).predictions
 
 
-def read_own(path: Path, truth: GroundTruth, *, ignore_unknown_classes: bool = False) -> OwnResult:
-    """Read a file of the project's own format.
+def read_own(
+    path: Path, truth: GroundTruth, content: BinaryIO | None = None, *, ignore_unknown_classes: bool = False
+) -> OwnResult:
+    """Read a file of the project's own format, from `content` if it is open already.
 
     An image without an entry becomes a prediction with an `error`. Entries of images outside the data set are
     left out and counted.
@@ -101,7 +103,7 @@ def read_own(path: Path, truth: GroundTruth, *, ignore_unknown_classes: bool = F
             and they are not ignored.
     """
     reader = _Reader(path, truth)
-    for records in read_records(path, msgspec.json.Decoder(list[_Entry]), b'"image"'):
+    for records in read_records(path, msgspec.json.Decoder(list[_Entry]), b'"image"', content):
         reader.add(records)
     reader.faults.check()
     if reader.unknown and not ignore_unknown_classes:

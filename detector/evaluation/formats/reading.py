@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.formats.coco import read_coco, write_coco
 from detector.evaluation.formats.collector import Collector
 from detector.evaluation.formats.csv import read_csv, write_csv
+from detector.evaluation.formats.files import begun
 from detector.evaluation.formats.ilsvrc import read_ilsvrc, write_ilsvrc
 from detector.evaluation.formats.own import read_own, write_own
 from detector.evaluation.formats.places import Key
@@ -98,7 +99,7 @@ def read_detections(
     does `keep_empty_boxes`; leaving them out would change the number.
 
     Args:
-        path: a file or folder.
+        path: a file, a pipe or a folder.
         truth: whose images and classes the detections are of.
         format: one of `FORMATS`; recognised from the content by default.
         ignore_unknown_classes: leave out and count detections of classes that `truth` does not have.
@@ -112,11 +113,13 @@ def read_detections(
             unknown ones are not ignored.
     """
     path = Path(path)
-    chosen = recognise(path, truth) if format is None else check_format(format)
-    if chosen == "own":
-        return _read_own(path, truth, ignore_unknown_classes)
-    into = Collector(truth, keep_empty_boxes)
-    _READERS[chosen](path, into)
+    given = None if format is None else check_format(format)
+    with begun(path) as (head, content):
+        chosen = given or recognise(path, head, truth)
+        if chosen == "own":
+            return _read_own(path, truth, content, ignore_unknown_classes)
+        into = Collector(truth, keep_empty_boxes)
+        _READERS[chosen](path, into, content)
     table = into.table(path, ignore_unknown_classes=ignore_unknown_classes)
     return ReadDetections(
         table=table,
@@ -128,8 +131,8 @@ def read_detections(
     )
 
 
-def _read_own(path: Path, truth: GroundTruth, ignore_unknown_classes: bool) -> ReadDetections:
-    result = read_own(path, truth, ignore_unknown_classes=ignore_unknown_classes)
+def _read_own(path: Path, truth: GroundTruth, content: BinaryIO | None, ignore_unknown_classes: bool) -> ReadDetections:
+    result = read_own(path, truth, content, ignore_unknown_classes=ignore_unknown_classes)
     return replace(
         ReadDetections.of_predictions(result.predictions, truth),
         outside=result.outside,
@@ -153,7 +156,7 @@ def write_detections(path: str | Path, table: DetectionTable, truth: GroundTruth
     writer(Path(path), table, truth)
 
 
-_READERS: dict[Format, Callable[[Path, Collector], None]] = {
+_READERS: dict[Format, Callable[[Path, Collector, BinaryIO | None], None]] = {
     "coco": read_coco,
     "voc": read_voc,
     "ilsvrc": read_ilsvrc,

@@ -8,11 +8,10 @@ from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.formats.places import UNKNOWN, image_places
 from detector.evaluation.formats.voc import class_of_file
+from detector.text import without_mark
 
 Format = Literal["coco", "own", "voc", "ilsvrc", "yolo", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-
-_HEAD = 1 << 16
 
 
 def check_format(name: str) -> Format:
@@ -22,20 +21,15 @@ def check_format(name: str) -> Format:
     return name
 
 
-def recognise(path: Path, truth: GroundTruth) -> Format:
+def recognise(path: Path, head: bytes, truth: GroundTruth) -> Format:
     """The format of a file or folder, from the beginning of its content and the names of its files.
 
     Raises:
-        InputError: it cannot be read, or it is none of the formats.
+        InputError: it is none of the formats.
     """
-    try:
-        if path.is_dir():
-            return _of_folder(path, truth)
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if path.is_dir():
+        return _of_folder(path, truth)
+    text = without_mark(head).lstrip()
     if text[:1] in (b"[", b"{") or path.suffix == ".json":
         return "own" if re.match(rb'\[\s*\{\s*"image"\s*:', text) or b'"detections"' in text else "coco"
     lines = text.decode("utf-8", "replace").splitlines()
@@ -45,12 +39,17 @@ def recognise(path: Path, truth: GroundTruth) -> Format:
     columns = len(first.split())
     if columns == 7:
         return "ilsvrc"
-    if columns >= 6:
+    if columns >= 6 and class_of_file(path.name, truth) is not None:
         return "voc"
+    fault = "is none of the known formats of detections; name its format"
     if not text:
-        names = ", ".join(FORMATS)
-        raise InputError(f"{path}: is empty; if nothing was found, name the format ({names})")
-    raise InputError(f"{path}: is none of the known formats of detections; name its format ({', '.join(FORMATS)})")
+        fault = "is empty; if nothing was found, name the format"
+    elif columns >= 6:
+        fault = (
+            f"has {columns} columns; ILSVRC's files have 7, and VOC's (image score xmin ymin xmax ymax) are named "
+            "after a class of the data, such as comp4_det_test_cat.txt; name its format"
+        )
+    raise InputError(f"{path}: {fault} ({', '.join(FORMATS)})")
 
 
 def _of_folder(path: Path, truth: GroundTruth) -> Format:

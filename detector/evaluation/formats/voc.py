@@ -7,6 +7,7 @@ are counted from 1 and xmax, ymax are the last ones of the object.
 
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
@@ -36,8 +37,8 @@ def class_of_file(name: str, truth: GroundTruth) -> str | None:
     return next((one for one in candidates if places[one] >= 0), None)
 
 
-def read_voc(path: Path, into: Collector) -> None:
-    """Read a folder of such files, or one of them.
+def read_voc(path: Path, into: Collector, content: BinaryIO | None = None) -> None:
+    """Read a folder of such files, or one of them, from `content` if it is open already.
 
     Raises:
         InputError: there is no such file, one cannot be read, two are of the same class, or there are too many faults.
@@ -52,7 +53,7 @@ def read_voc(path: Path, into: Collector) -> None:
         label = into.classes[name]
         if label >= 0 and seen.setdefault(label, file) != file:
             raise InputError(f"{path}: {seen[label].name} and {file.name} are of the same class; leave one")
-        for lines, texts in read_lines(file):
+        for lines, texts in read_lines(file, content):
             numbers, images, fields = [], [], []
             for line, text in zip(lines, texts, strict=True):
                 image, *values = text.rsplit(None, len(_FIELDS))

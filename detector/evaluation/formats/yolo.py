@@ -6,6 +6,7 @@ detections.
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -27,8 +28,8 @@ _PIXELS = (
 )
 
 
-def read_yolo(path: Path, into: Collector) -> None:
-    """Read a folder of such files, or one of them; they are named after the images.
+def read_yolo(path: Path, into: Collector, content: BinaryIO | None = None) -> None:
+    """Read a folder of such files, or one, from `content` if it is open already; they are named after the images.
 
     Raises:
         InputError: there is no such file, one cannot be read, the size of an image is not known, or there are too
@@ -43,7 +44,7 @@ def read_yolo(path: Path, into: Collector) -> None:
         image = file.name.removesuffix(".txt")
         index = into.images[image]
         size = _size(into.truth, index) if index >= 0 else np.ones(2)
-        for lines, texts in read_lines(file):
+        for lines, texts in read_lines(file, content):
             numbers, classes, fields = [], [], []
             for line, text in zip(lines, texts, strict=True):
                 row = text.split()

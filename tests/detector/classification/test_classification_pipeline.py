@@ -170,6 +170,11 @@ def test_names_of_a_file(tmp_path: Path, end: str):
     assert imagenet_classes(labels(tmp_path / "l.txt", NAMES, end)) == tuple(NAMES)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path):
+    path = labels(tmp_path / "l.txt", ["\ufeff" + NAMES[0], *NAMES[1:]])
+    assert imagenet_classes(path) == tuple(NAMES)
+
+
 def test_where_names_come_from(weights: Path, tmp_path: Path):
     """From --labels, or else `synset_words.txt` beside the weights, or else torchvision."""
     assert load_classification_model(weights).class_names[0] == "tench"
@@ -184,10 +189,10 @@ def test_where_names_come_from(weights: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"l\.txt: no such file of class names"),
+        (None, r"l\.txt: cannot be read: No such file"),
         (b"", r"l\.txt: holds 0 class names, not 1000, one a line"),
         ("\n".join(NAMES[1:]).encode(), r"l\.txt: holds 999 class names, not 1000"),
-        ("\n".join(NAMES).encode("latin-1"), r"l\.txt: not a readable text file"),
+        ("\n".join(NAMES).encode("latin-1"), r"l\.txt: is not UTF-8 text"),
     ],
 )
 def test_labels_that_cannot_be_used(tmp_path: Path, weights: Path, content: bytes | None, message: str):

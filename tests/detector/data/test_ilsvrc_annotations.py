@@ -172,7 +172,7 @@ def test_files_that_cannot_be_read(kit: Kit) -> None:
     with pytest.raises(InputError, match=r"map_det.txt: holds no class"):
         kit.read()
     kit.class_map.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match=r"map_det.txt: is no text in UTF-8"):
+    with pytest.raises(InputError, match=r"map_det.txt: is not UTF-8 text"):
         kit.read()
     kit.class_map.unlink()
     with pytest.raises(InputError, match=r"map_det.txt: cannot be read: No such file"):

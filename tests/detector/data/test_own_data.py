@@ -325,5 +325,12 @@ def test_a_list_of_classes_that_is_no_text(tmp_path: Path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg")
     (tmp_path / "a.xml").write_text("<annotation><size><width>40</width><height>30</height></size></annotation>")
     (tmp_path / "classes.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match=r"classes\.txt: cannot be read as a list of classes"):
+    with pytest.raises(InputError, match=r"classes\.txt: is not UTF-8 text"):
         read_own_data(tmp_path)
+
+
+def test_a_byte_order_mark_before_a_list_of_classes(tmp_path: Path):
+    path = flat_voc(tmp_path)
+    names = read_own_data(path).class_names
+    (path / "classes.txt").write_text("\n".join(names), encoding="utf-8-sig")
+    assert read_own_data(path).class_names == names

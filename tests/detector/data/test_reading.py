@@ -9,7 +9,7 @@ from PIL import Image
 
 from detector.data.blacklist import Blacklist
 from detector.data.ground_truth import GroundTruth
-from detector.data.reading import DataSet, read_data_set
+from detector.data.reading import DataSet, Layout, read_data_set
 from detector.errors import InputError
 
 TRUTH = GroundTruth(
@@ -102,3 +102,46 @@ def test_what_a_reader_warns_of_is_a_note_every_time(tmp_path: Path) -> None:
         data = read_data_set("yolo", annotations=tmp_path / "data.yaml")
         assert len(data.truth) == 1
         assert len(data.notes) == 1
+
+
+XML = (
+    "<annotation><size><width>20</width><height>20</height></size><object><name>{}</name><bndbox><xmin>1</xmin>"
+    "<ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>"
+)
+COCO = {"images": [{"id": 3}], "categories": [{"id": 5, "name": "cat"}],
+        "annotations": [{"id": 1, "image_id": 3, "category_id": 5, "bbox": [1, 1, 4, 4]}]}  # fmt: skip
+LAYOUTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "voc": (
+        {"root": ".", "split": "val"},
+        {"ImageSets/Main/val.txt": "a\n", "Annotations/a.xml": XML.format("cat"), "JPEGImages/a.jpg": ""},
+    ),
+    "coco": ({"annotations": "a.json"}, {"a.json": json.dumps(COCO)}),
+    "yolo": (
+        {"annotations": "data.yaml"},
+        {"data.yaml": "val: val.txt\nnames: [cat]\n", "val.txt": "a.png\n", "a.txt": "0 0.5 0.5 1 1\n"},
+    ),
+    "ilsvrc": (
+        {"annotations": "val", "split": "val.txt", "class_map": "map.txt", "blacklist": "blacklist.txt"},
+        {"val/a.xml": XML.format("n1"), "val.txt": "a\n", "map.txt": "n1 1 cat\n", "blacklist.txt": "1 n1\n"},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("layout", "marked"),
+    [(layout, name) for layout, (_, files) in LAYOUTS.items() for name in files if not name.endswith(".jpg")],
+)
+def test_a_byte_order_mark_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: Layout, marked: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (10, 10)).save("a.png")
+    options, files = LAYOUTS[layout]
+    for name, text in files.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text, encoding="utf-8-sig" if name == marked else "utf-8")
+    data = read_data_set(layout, **{k: v if k == "split" else Path(v) for k, v in options.items()})  # type: ignore[arg-type]
+    assert len(data.truth) == 1
+    assert data.truth.class_names[data.truth.labels[0]] == "cat"
+    assert data.truth.image_ids == ((3,) if layout == "coco" else ("a",))
+    assert (data.blacklist is None) == (layout != "ilsvrc")
