@@ -3,7 +3,8 @@
 Where COCO's format leaves a choice, this reader does as pycocotools: `iscrowd` is 0 where it is missing, and a key
 `ignore` is not read, for pycocotools overwrites it by `iscrowd`. Unlike pycocotools it takes 0 as an id like any
 other, and a missing `area` as that of the box. Ids are whole numbers, as in the format's description, or texts,
-which many programs write for images; 1 and "1" are different ids.
+which many programs write for images. 1 and "1" may not stand beside each other, but a field that names a record has
+to have its id as it is.
 """
 
 import warnings
@@ -167,11 +168,12 @@ class _Section:
         return values
 
     def distinct(self, field: str, values: Sequence[Any]) -> None:
-        """Names each value that a record before has."""
-        first: dict[Any, int] = {}
+        """Names each value that a record before has; 1 and "1" are one."""
+        first: dict[str, int] = {}
         for row, value in enumerate(values):
-            if value is not None and first.setdefault(value, row) != row:
-                self.fault(row, f"field {field} is {shown(value)}, as is that of {self.name}[{first[value]}]")
+            if value is not None and (other := first.setdefault(str(value), row)) != row:
+                same = "" if values[other] == value else f" ({shown(values[other])})"
+                self.fault(row, f"field {field} is {shown(value)}, as is that of {self.name}[{other}]{same}")
 
     def places(self, field: str, others: "_Section") -> npt.NDArray[np.int64]:
         """The places among the `others` of those that a field names by id; -1 for a fault."""

@@ -20,7 +20,7 @@ class GroundTruth:
     """The objects of a data set, an array a column. Arrays are converted to the types below and made read-only.
 
     Attributes:
-        image_ids: (I,) the data set's own names or numbers of its images, in its order, all different.
+        image_ids: (I,) the data set's own names or numbers of its images, in its order, all different, also as text.
         class_names: (C,) all different.
         images: (N,) int64, the image of an object as an index into `image_ids`.
         labels: (N,) int64, its class as an index into `class_names`.
@@ -186,14 +186,13 @@ def column(name: str, values: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[
 
 
 def check_distinct(name: str, values: Sequence[object]) -> None:
-    """InputError that names the first value which comes twice."""
-    if len(set(values)) == len(values):
-        return
-    seen: set[object] = set()
+    """InputError that names the first value which comes twice; 1 and "1" are one, as in files of results."""
+    first: dict[str, object] = {}
     for value in values:
-        if value in seen:
-            raise InputError(f"{name}: {value!r} comes twice")
-        seen.add(value)
+        if (text := str(value)) in first:
+            fault = "comes twice" if first[text] == value else f"reads as {first[text]!r} does; give them different ids"
+            raise InputError(f"{name}: {value!r} {fault}")
+        first[text] = value
 
 
 def check_rows(

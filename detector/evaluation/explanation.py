@@ -47,13 +47,15 @@ def explain(
     """
     result, threshold = evaluation.result, IOU_THRESHOLD
     metric: VOCMetric = "voc10"
-    numbers: dict[str, float] = {}
+    name, numbers = "", {}
     if isinstance(result, VOCResult):
         metric, threshold = result.metric, result.iou_threshold
     elif isinstance(result, COCOResult):
-        numbers = {name: result.summary[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")}
+        name = "COCO"
+        numbers = {f"COCO {one}": result.summary[one] for one in ("AP", "AP50", "AP75", "APs", "APm", "APl")}
     else:
-        numbers = {"mAP of ILSVRC": result.mean_ap}
+        name = "ILSVRC"
+        numbers = {"ILSVRC mAP": result.mean_ap}
     judgements, curve = judge(truth, detections, metric, [threshold])
     write_report(
         path,
@@ -66,6 +68,7 @@ def explain(
             files=files or {},
             versions={"Python": platform.python_version(), **{name: installed_version(name) for name in _PACKAGES}},
             excluded=evaluation.failed,
+            metric=name,
             numbers=numbers,
             seconds_per_image=evaluation.seconds_per_image,
         ),

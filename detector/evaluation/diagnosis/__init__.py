@@ -42,8 +42,7 @@ class Diagnosis:
 
     Attributes:
         score: from which detections are shown; confusion, images and the slices' hits are about these.
-        lowest_score: of the detections that count at all.
-        fates, shown_fates: of the objects at `lowest_score` and at `score`; None without traces.
+        fates, shown_fates: of the objects at any score and at `score`; None without traces.
         reliability: None if the scores are not probabilities.
     """
 
@@ -58,7 +57,6 @@ class Diagnosis:
     traces: ObjectTraces | None
     images: ImageErrors
     score: float
-    lowest_score: float
 
 
 def diagnose(
@@ -71,13 +69,13 @@ def diagnose(
     lowest_score: float = LOWEST_SCORE,
     traces: ObjectTraces | None = None,
 ) -> Diagnosis:
-    """Analyse detections down to the lowest score that counts.
+    """Analyse detections.
 
     Args:
         metric: `voc07` (11 points) or `voc10` (area).
         iou_threshold: IoU from which a detection finds an object, above 0 and at most 1.
         score: from which detections are shown.
-        lowest_score: the one at which `detections` and `traces` were made.
+        lowest_score: the one at which `traces` were made; detections may reach below.
         traces: of the objects of `truth`, in its order.
 
     Raises:
@@ -88,9 +86,8 @@ def diagnose(
     judged = Judged.of(truth, matches)
     at_lowest = at_shown = None
     if traces is not None:
-        at_lowest, at_shown = (
-            object_fates(truth, detections, judged, traces, least) for least in (lowest_score, score)
-        )
+        lowest = float(detections.scores.min(initial=lowest_score))
+        at_lowest, at_shown = (object_fates(truth, detections, judged, traces, least) for least in (lowest, score))
     return Diagnosis(
         result=result,
         errors=error_kinds(truth, detections, matches, metric, iou_threshold),
@@ -103,5 +100,4 @@ def diagnose(
         traces=traces,
         images=image_errors(truth, detections, judged, score),
         score=score,
-        lowest_score=lowest_score,
     )

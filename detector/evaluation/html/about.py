@@ -14,7 +14,7 @@ class About:
         files: what files went in, by what they are: model, detections, configuration.
         versions: of the packages that matter, by name.
         excluded: id and reason of images that have no detections because they failed; their objects count as missed.
-        numbers: results by a metric that is not the diagnosis' own, by name; fractions, shown first in percent.
+        metric, numbers: a metric other than the diagnosis', and its results by name; fractions, shown in percent.
         seconds_per_image: mean time of the detector; None if unknown.
         date: of the run; none is shown by default, so that the same input gives the same file.
     """
@@ -24,6 +24,7 @@ class About:
     files: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     excluded: Mapping[str, str] = field(default_factory=dict)
+    metric: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
     seconds_per_image: float | None = None
     date: str | None = None

@@ -84,6 +84,7 @@ def render_report(
             object_count=sum(result.objects for result in diagnosis.result.classes.values()),
             left_out=int((truth.difficult | truth.crowd).sum()),
             detection_count=len(detections),
+            lowest_score=detections.scores.min(initial=np.inf),
             absent=[name for name, result in diagnosis.result.classes.items() if not result.objects],
             classes=sections.class_rows(diagnosis, intervals),
             errors=sections.error_rows(diagnosis),

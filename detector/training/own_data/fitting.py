@@ -31,7 +31,7 @@ from detector.training.checkpoint import CHECKPOINT, remove_checkpoints
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
 from detector.training.own_data.plan import PLAN, Machine, check_length, make_plan
-from detector.training.own_data.split import PhotoSet, Split, split_data
+from detector.training.own_data.split import PhotoSet, Split, listed, split_data
 from detector.training.own_data.survey import survey_data
 from detector.training.own_data.task import HISTORY, MODEL, OwnDataTask
 from detector.training.own_data.transfer import transfer_weights
@@ -47,6 +47,8 @@ _FINISHED = "finished.json"
 _TRIAL_STEPS = (3, 9)
 """Steps before the measured ones, and in all."""
 _COVERED = 0.5
+_FEW = 10
+"""Held-back objects of a class, below which one of them can move its AP by more than ten points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +76,14 @@ class Fitted:
         # no number is right about nothing: NaN is the precision of no detections
         shown = f"precision {precision:.2f}, recall {recall:.2f}" if precision == precision else "no detections"
         width = max(len(name) for name in self.result.classes)
+        judged = {name: one for name, one in self.result.classes.items() if one.objects}
         lines = [
-            f"  {name:{width}}  {100 * one.ap:5.1f} of {one.objects} objects"
-            for name, one in self.result.classes.items()
-            if one.objects
+            f"  {name:{width}}  AP {100 * one.ap:5.1f}, {one.objects} object{'s' * (one.objects != 1)}"
+            for name, one in judged.items()
         ]
+        if few := [name for name, one in judged.items() if one.objects < _FEW]:
+            lines.append(f"note         an AP of fewer than {_FEW} objects says little, one can move it by 10 points: "
+                         f"{listed(few)}")  # fmt: skip
         return "\n".join(
             [
                 f"mAP          {100 * self.result.mean_ap:.1f} on the held-back photos (VOC07's 11 points, IoU 0.5)",

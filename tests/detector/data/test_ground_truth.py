@@ -39,7 +39,9 @@ def test_no_images() -> None:
     [
         ({"image_ids": ("a", "a")}, "image_ids: 'a' comes twice"),
         ({"class_names": ("cat", "cat")}, "class_names: 'cat' comes twice"),
+        ({"image_ids": (1, "1")}, "image_ids: '1' reads as 1 does"),
         ({"class_ids": (7, 7)}, "class_ids: 7 comes twice"),
+        ({"class_ids": ("7", 7)}, "class_ids: 7 reads as '7' does"),
         ({"class_ids": (7,)}, "class_ids must have an entry for each of the class_names"),
         ({"files": ("a.jpg",)}, "files must have an entry for each of the image_ids"),
         ({"image_numbers": (3, 3)}, "image_numbers: 3 comes twice"),

@@ -14,12 +14,16 @@ from PIL import Image
 
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.diagnosis import diagnose
+from detector.evaluation.diagnosis import Fate, diagnose
+from detector.evaluation.explanation import explain
 from detector.evaluation.html import About, render_report, write_report
 from detector.evaluation.html import page as page_module
 from detector.evaluation.html.sections import MATRIX_CLASSES, matrix_view
 from detector.evaluation.html.summary import summary
 from detector.evaluation.intervals import Intervals
+from detector.evaluation.matching import match_detections
+from detector.evaluation.metrics import Metric
+from detector.evaluation.report import evaluate
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.traces import ObjectTraces
 
@@ -190,6 +194,34 @@ def test_nothing_detected_or_nothing_there(objects: int) -> None:
     page = Page(render_report(truth, nothing, diagnose(truth, nothing, traces=traces_of(truth)), ABOUT))
     assert "There are no detections." in page.text
     assert ("hold no object that counts" in page.text) == (objects == 0)
+
+
+@pytest.mark.parametrize("lowest", [0.00025, 0.25])
+def test_the_lowest_score_is_that_of_the_detections(full: tuple, lowest: float) -> None:
+    """An object that only a detection of a very low score finds is found at some score."""
+    truth, detections, _ = full
+    detections = dataclasses.replace(detections, scores=np.full(len(detections), lowest))
+    diagnosis = diagnose(truth, detections, traces=traces_of(truth))
+    assert (
+        f"Detections {len(detections)}, from score {lowest} up;"
+        in Page(render_report(truth, detections, diagnosis, ABOUT)).text
+    )
+    found = match_detections(truth, detections, 0.5)
+    hits = np.count_nonzero(found.true_positive)
+    assert diagnosis.fates is not None
+    assert diagnosis.fates.count()[0, Fate.FOUND] == hits > 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "numbers"), [("coco", ["COCO AP, %", "COCO AP50, %"]), ("ilsvrc", ["ILSVRC mAP, %"]), ("voc07", [])]
+)
+def test_numbers_of_two_metrics_are_told_apart(full: tuple, tmp_path: Path, metric: Metric, numbers: list[str]) -> None:
+    truth, detections, _ = full
+    explain(tmp_path / "why.html", truth, detections, evaluate(truth, detections, metric), title="a model")
+    text = Page((tmp_path / "why.html").read_text(encoding="utf-8")).text
+    for name in numbers:
+        assert name in text
+    assert ("VOC mAP at IoU 0.5, %" in text) == ("everything below explains it" in text) == bool(numbers)
 
 
 def test_scores_that_are_no_probabilities(full: tuple) -> None:

@@ -124,6 +124,14 @@ def test_a_recipe_does_not_train_where_there_is_such_a_training(tmp_path: Path):
         make_loop(recipe, tmp_path, tmp_path, None, tmp_path)
 
 
+def test_an_ap_of_few_objects_says_little(tmp_path: Path):
+    nothing = np.zeros(0), np.zeros(0, bool)
+    classes = {"bus": ClassResult(0.125, 1, *nothing), "cup": ClassResult(0.5, 10, *nothing)}
+    text = str(Fitted(tmp_path / "m", tmp_path / "s", VOCResult("voc07", 0.5, classes), tmp_path / "p", (), 1.0))
+    assert "  bus  AP  12.5, 1 object\n  cup  AP  50.0, 10 objects\n" in text
+    assert [line.split(": ")[-1] for line in text.splitlines() if line.startswith("note ")] == ["bus"]
+
+
 def test_without_detections_there_is_no_precision(tmp_path: Path):
     result = VOCResult("voc07", 0.5, {"bus": ClassResult(0.0, 3, np.zeros(0), np.zeros(0, bool))})
     text = str(Fitted(tmp_path / "m", tmp_path / "s", result, tmp_path / "p", (), 1.0))
