@@ -21,6 +21,7 @@ def load_detector(
     config: str | Path | None = None,
     source: Source | None = None,
     engine: str = "torch",
+    precision: str | None = None,
 ) -> Detector:
     """A detector from a model file, by default the one that comes with the package (VOC's 20 classes).
 
@@ -29,22 +30,25 @@ def load_detector(
         config: a YAML file of a `DetectorConfig`, such as `configs/paper.yaml`, in place of `model`.
         source: of the regions: "selective_search", "multibox" or "both"; by default the model's.
         engine: what runs the networks: "torch", "onnx", or an .onnx file that `detector export` wrote from the model.
+        precision: number format of the networks, "bfloat16" or "float32"; by default the faster one here.
 
     Raises:
         InputError: the model file, the configuration, the device or the engine cannot be used; one line that says why.
     """
     if config is None:
-        return Detector(load_model(model), device, source=source, engine=engine)
+        return Detector(load_model(model), device, source=source, engine=engine, precision=precision)
     if source is not None:
         raise InputError("give proposals or a configuration, which names its own, not both")
     if model is not None:
         raise InputError("give a model or a configuration, which names its models, not both")
     path = Path(config)
     parsed = parse(DetectorConfig, read_yaml(path, CONFIGURATIONS), str(path))
-    return assemble(parsed, path, device, engine)
+    return assemble(parsed, path, device, engine, precision)
 
 
-def assemble(config: DetectorConfig, path: Path, device: str = "auto", engine: str = "torch") -> Detector:
+def assemble(
+    config: DetectorConfig, path: Path, device: str = "auto", engine: str = "torch", precision: str | None = None
+) -> Detector:
     """The detector that a configuration describes.
 
     Args:
@@ -81,6 +85,7 @@ def assemble(config: DetectorConfig, path: Path, device: str = "auto", engine: s
         config.box_regression,
         "selective_search",
         engine,
+        precision,
     )
     asked = config.short_sides is not None or config.mirrored
     if asked and not any(isinstance(scorer, SharedScorer) for scorer in detector.scorers):

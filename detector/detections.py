@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
+from detector.data.class_names import default_class_ids
 from detector.drawing import draw_detections
 from detector.errors import InputError
 from detector.images import as_image
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 class Detection:
     """One found object.
 
-    `label` is the class name and `category_id` its place among the classes, from 1; `score` is in 0..1; `box`
-    is (x1, y1, x2, y2) in pixels of the upright image, right and bottom exclusive.
+    `label` is the class name and `category_id` the id of the class; `score` is in 0..1; `box` is (x1, y1, x2, y2) in
+    pixels of the upright image, right and bottom exclusive.
     """
 
     label: str
-    category_id: int
+    category_id: int | str
     score: float
     box: tuple[float, float, float, float]
 
@@ -41,6 +42,8 @@ class Detections:
     scores: (N,) float32 in 0..1, descending.
     labels: (N,) int64, index into `class_names`.
     image_size: (width, height) of the upright image in pixels.
+    class_ids: the category id of each class, all different. By default COCO's if all names are categories of COCO,
+        otherwise 1, 2, 3, ...
 
     Raises `InputError`, which names the first bad box, score or label.
 
@@ -54,7 +57,7 @@ class Detections:
     >>> len(found)
     2
     >>> found[0]
-    Detection(label='dog', category_id=2, score=0.875, box=(10.0, 20.0, 110.0, 220.0))
+    Detection(label='dog', category_id=18, score=0.875, box=(10.0, 20.0, 110.0, 220.0))
     >>> [detection.label for detection in found]
     ['dog', 'cat']
     >>> found[found.scores > 0.6].boxes
@@ -66,11 +69,15 @@ class Detections:
     labels: np.ndarray
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
+    class_ids: tuple[int | str, ...] = ()
 
     def __post_init__(self) -> None:
         names = tuple(self.class_names)
         if not names or len(set(names)) != len(names):
             raise InputError(f"class names must be given and all differ: {', '.join(names) or 'none given'}")
+        ids = tuple(self.class_ids) or default_class_ids(names)
+        if not len(set(ids)) == len(ids) == len(names):
+            raise InputError(f"class ids must all differ, one for each of {len(names)} classes: {ids}")
         width, height = self.image_size
         if width < 1 or height < 1:
             raise InputError(f"image size {width}x{height} is not positive")
@@ -83,6 +90,7 @@ class Detections:
             ("labels", _read_only(labels, np.int64, (0,))),
             ("class_names", names),
             ("image_size", (int(width), int(height))),
+            ("class_ids", ids),
         ):
             object.__setattr__(self, field, value)
         count = len(self.boxes)
@@ -137,9 +145,10 @@ class Detections:
         if isinstance(item, int | np.integer):
             label = int(self.labels[item])
             x1, y1, x2, y2 = self.boxes[item].tolist()
-            return Detection(self.class_names[label], label + 1, float(self.scores[item]), (x1, y1, x2, y2))
+            name, class_id = self.class_names[label], self.class_ids[label]
+            return Detection(name, class_id, float(self.scores[item]), (x1, y1, x2, y2))
         chosen = self.boxes[item], self.scores[item], self.labels[item]
-        return type(self)(*chosen, self.class_names, self.image_size)
+        return type(self)(*chosen, self.class_names, self.image_size, self.class_ids)
 
     def filter(self, score: float | Mapping[str, float] | None = None, classes: Sequence[str] | None = None) -> Self:
         """Those of at least `score` and of one of `classes` (names).
@@ -183,7 +192,7 @@ class Detections:
         """The detections as plain values for JSON, best first; `from_dict` is the inverse.
 
         >>> Detections([[0, 0, 9, 9]], [0.5], [0], ("cat", "dog"), (320, 240)).to_dict()
-        [{'label': 'cat', 'category_id': 1, 'score': 0.5, 'box': [0.0, 0.0, 9.0, 9.0]}]
+        [{'label': 'cat', 'category_id': 17, 'score': 0.5, 'box': [0.0, 0.0, 9.0, 9.0]}]
         """
         return [
             {"label": one.label, "category_id": one.category_id, "score": one.score, "box": list(one.box)}
@@ -194,10 +203,8 @@ class Detections:
         """The detections as COCO's results, `bbox` is [x, y, width, height] to 0.01 pixel, scores have five digits;
         lists of several images are joined.
 
-        `category_id` is the place among this detector's classes, from 1, which is COCO's own where it was trained so.
-
         >>> Detections([[10, 20, 30, 60]], [0.5], [1], ("cat", "dog"), (320, 240)).to_coco(139)
-        [{'image_id': 139, 'category_id': 2, 'bbox': [10.0, 20.0, 20.0, 40.0], 'score': 0.5}]
+        [{'image_id': 139, 'category_id': 18, 'bbox': [10.0, 20.0, 20.0, 40.0], 'score': 0.5}]
         """
         return [
             {
@@ -240,7 +247,7 @@ class Detections:
             raise _missing(error, "pandas", "to_pandas", "pandas") from None
         columns: dict[str, Any] = {
             "label": [self.class_names[label] for label in self.labels],
-            "category_id": self.labels + 1,
+            "category_id": [self.class_ids[label] for label in self.labels],
             "score": self.scores,
         }
         columns |= {name: self.boxes[:, index] for index, name in enumerate(("x1", "y1", "x2", "y2"))}
@@ -265,7 +272,11 @@ class Detections:
 
     @classmethod
     def from_dict(
-        cls, items: Sequence[Mapping[str, Any]], class_names: Sequence[str], image_size: tuple[int, int]
+        cls,
+        items: Sequence[Mapping[str, Any]],
+        class_names: Sequence[str],
+        image_size: tuple[int, int],
+        class_ids: Sequence[int | str] = (),
     ) -> Self:
         """Detections from what `to_dict` gave, in any order. The class goes by `label` alone.
 
@@ -290,6 +301,7 @@ class Detections:
             labels=np.array(class_indices([item["label"] for item in items], class_names), np.int64),
             class_names=tuple(class_names),
             image_size=image_size,
+            class_ids=tuple(class_ids),
         )
 
 

@@ -75,7 +75,10 @@ def draw_marks(pixels: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
 
 
 def _marks(detections: "Detections") -> list[Mark]:
-    return [Mark(one.box, f"{one.label} {one.score:.2f}", class_colour(one.category_id)) for one in detections]
+    return [
+        Mark(one.box, f"{one.label} {one.score:.2f}", class_colour(label + 1))
+        for one, label in zip(detections, detections.labels.tolist(), strict=True)
+    ]
 
 
 def draw_boxes(pixels: np.ndarray, boxes: Iterable[Sequence[float]], colours: Iterable[str]) -> np.ndarray:
@@ -90,8 +93,8 @@ def draw_boxes(pixels: np.ndarray, boxes: Iterable[Sequence[float]], colours: It
     return np.array(picture)
 
 
-def class_colour(category_id: int) -> str:
-    """The colour of a class, from 1 on, the same in every picture: "#E69F00".
+def class_colour(number: int) -> str:
+    """The colour of a class by its place among all, from 1 on, the same in every picture: "#E69F00".
 
     After the palette's 11 come darker and lighter shades of them: first towards black or white, whichever is further
     away, then towards the other, and so on by ever more.
@@ -99,7 +102,7 @@ def class_colour(category_id: int) -> str:
     >>> class_colour(1), class_colour(12), class_colour(23)
     ('#E69F00', '#674800', '#EEBC4D')
     """
-    turn, index = divmod(category_id - 1, len(PALETTE))
+    turn, index = divmod(number - 1, len(PALETTE))
     colour = PALETTE[index]
     if not turn:
         return colour

@@ -112,6 +112,19 @@ class Journal:
             raise InputError(f"{self.path}: is of a run with other settings ({what}); give the same, or --overwrite")
 
 
+def recorded_precision(path: Path) -> str | None:
+    """The number format that the networks of an interrupted run computed in: going on, they must not change it.
+
+    path: a file whose first line says what its results were made by. None if it does not say.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            precision = json.loads(file.readline())["made_by"]["precision"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return precision if isinstance(precision, str) else None
+
+
 def source_of(entry: dict[str, Any]) -> str:
     """The name of the photo or video that an entry is of."""
     name: str = entry.get("video", entry["image"])

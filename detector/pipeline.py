@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from detector.config import ModelConfig, PostprocessConfig, RCNNConfig, Source
+from detector.data.class_names import default_class_ids
 from detector.detections import Detections
 from detector.devices import default_batch, resolve_device, upload
 from detector.errors import InputError
@@ -23,7 +24,7 @@ from detector.multibox import (
     union,
 )
 from detector.postprocess import postprocess
-from detector.precision import fast_dtype
+from detector.precision import number_format
 from detector.region_scores import RegionScores, average_scores, fetch
 from detector.scorers import ImageView, RegionScorer, SharedScorer, make_scorer
 from detector.weights import Model, weights_hash
@@ -57,9 +58,11 @@ class Detector:
         postprocess: NMS; by default as the first model's configuration says.
         box_regression: False leaves the boxes as they are proposed.
         engine: what runs the networks: "torch", "onnx" or an exported .onnx file (`detector.engines.make_engine`).
+        precision: number format of the networks, "bfloat16" or "float32"; by default the faster one, found by a
+            measurement.
 
     Raises:
-        InputError: the models have different classes, or the device or the engine cannot be used.
+        InputError: the models have different classes, or the device, the engine or the precision cannot be used.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Detector:
         box_regression: bool = True,
         source: Source | None = None,
         engine: str = "torch",
+        precision: str | None = None,
     ) -> None:
         models = [models] if isinstance(models, Model) else list(models)
         if not models:
@@ -84,14 +88,23 @@ class Detector:
                 )
         if not isinstance(first.config, ModelConfig | RCNNConfig):
             raise InputError(f"a model for {first.kind} cannot detect; give one for regions or crops")
+        ids = {model.class_ids for model in models if model.class_ids}
+        if len(ids) > 1:
+            raise InputError(f"the models of an ensemble must have the same category ids: {' or '.join(map(str, ids))}")
         self.class_names = first.class_names
+        self.class_ids = next(iter(ids), default_class_ids(first.class_names))
         self.device = resolve_device(device)
-        self.dtype = fast_dtype(str(self.device))
+        self.dtype = number_format(precision, str(self.device))
         self.scorers = tuple(make_scorer(model, self.device, self.dtype, engine) for model in models)
         self.proposer: Proposer = proposer or _make_proposer(self.scorers, first.config, source)
         self.postprocess = postprocess or first.config.postprocess
         self.box_regression = box_regression
         self.engine = engine
+
+    @property
+    def precision(self) -> str:
+        """Number format of the networks, "bfloat16" or "float32"."""
+        return str(self.dtype).removeprefix("torch.")
 
     @property
     def fingerprint(self) -> str:
@@ -100,6 +113,7 @@ class Detector:
         if Path(engine).is_file():
             engine = hashlib.blake2b(Path(engine).read_bytes(), digest_size=16).hexdigest()
         parts = [self.proposer.fingerprint, repr(self.postprocess), str(self.box_regression), str(self.dtype), engine]
+        parts += [repr(self.class_names), repr(self.class_ids)]
         for scorer in self.scorers:
             mirrored = isinstance(scorer, SharedScorer) and scorer.mirrored
             parts += [weights_hash(scorer.network), repr(scorer.config), str(mirrored)]
@@ -209,7 +223,8 @@ class Detector:
         On the CPU, for how many boxes remain is not known before.
         """
         boxes = torch.from_numpy(np.ascontiguousarray(proposals.boxes))
-        return postprocess(scored, boxes, proposals.image_size, self.class_names, self.postprocess, score)
+        size = proposals.image_size
+        return postprocess(scored, boxes, size, self.class_names, self.postprocess, score, self.class_ids)
 
 
 def check_score(score: float) -> None:

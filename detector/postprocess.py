@@ -21,6 +21,7 @@ def postprocess(
     class_names: Sequence[str],
     config: PostprocessConfig,
     score: float,
+    class_ids: Sequence[int | str] = (),
 ) -> Detections:
     """Detections of one image, best first.
 
@@ -29,6 +30,7 @@ def postprocess(
         boxes: (R, 4) the regions in pixels of the upright image.
         image_size: (width, height) of the image.
         score: lowest score to keep.
+        class_ids: as of `Detections`.
 
     Raises:
         InputError: scores or offsets are not finite; says what and of which region.
@@ -55,6 +57,7 @@ def postprocess(
         labels=labels[keep].cpu().numpy(),
         class_names=tuple(class_names),
         image_size=image_size,
+        class_ids=tuple(class_ids),
     )
 
 

@@ -11,10 +11,22 @@ import torch
 from torch import nn
 
 from detector.devices import without_denormals
+from detector.errors import InputError
+
+_FORMATS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 _SLOW = 1.5
 """Between the two cases (half the time of float32, or at least four times), far from both: the choice is then the same
 in every run on a machine, also on a busy one."""
+
+
+def number_format(name: str | None, device: str) -> torch.dtype:
+    """The format of that name; by default the faster one on a device. Raises `InputError` for another name."""
+    if name is None:
+        return fast_dtype(device)
+    if name not in _FORMATS:
+        raise InputError(f"number format {name!r} is not known; give {' or '.join(_FORMATS)}")
+    return _FORMATS[name]
 
 
 @functools.cache

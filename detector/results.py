@@ -35,10 +35,9 @@ class ResultFiles:
         json: a list with an entry a photo or frame.
         jsonl: the same entries, a line each, as they come.
         csv: `image,class,score,x1,y1,x2,y2`.
-        coco: COCO's results, to 0.01 pixel and five digits of a score. An image's id is its file's number if all files
-            are named by one, as COCO's are, else the file's name, or its path if two files share a name. A class' is
-            its place among the detector's classes, from 1.
-        yolo: folder of a text file an image, `class cx cy width height confidence`.
+        coco: COCO's results, to 0.01 pixel and five digits of a score, and beside them the categories. An image's id is
+            its file's name without extension, or its path if two files share that; as a number if all are numbers.
+        yolo: folder of a text file an image, `class cx cy width height confidence`, and `data.yaml`.
         voc: folder of an annotation an image in VOC's XML, with a `confidence` each object.
         crops: folder of cut out objects, a folder a class.
     """
@@ -67,7 +66,12 @@ class ResultFiles:
         """
         taken: dict[Path, str] = {}
         folders = {photo.parent.resolve() for photo in photos} if self.yolo or self.voc or self.crops else set()
-        for option, path in self.paths().items():
+        wanted = list(self.paths().items())
+        if self.coco is not None:
+            from detector.evaluation.formats.coco import categories_path
+
+            wanted.append(("--coco", categories_path(self.coco)))
+        for option, path in wanted:
             other = taken.setdefault(path.resolve(), option)
             if other != option:
                 raise InputError(f"{other} and {option} are both {path}; give two names")
@@ -148,11 +152,12 @@ def save_crops(folder: Path, stem: str, image: Image, detections: Detections) ->
 
 
 def write_results(
-    files: ResultFiles, entries: _Entries, class_names: Sequence[str], stems: Mapping[str, str]
+    files: ResultFiles, entries: _Entries, classes: Mapping[str, int | str], stems: Mapping[str, str]
 ) -> list[InputError]:
     """Writes the files that are complete only at the end; what failed is returned, and the others are there.
 
     entries: gives the entries, once a call.
+    classes: names and ids of those that the detector knows.
     stems: by the name of a photo or video, what its files are named after.
     """
     failed: list[InputError] = []
@@ -169,27 +174,28 @@ def write_results(
         path = files.json
         attempt(lambda: write_json_lines(path, entries()))
     if any((files.csv, files.coco, files.yolo, files.voc)):
-        attempt(lambda: failed.extend(_write_tables(files, entries, class_names, stems)))
+        attempt(lambda: failed.extend(_write_tables(files, entries, classes, stems)))
     return failed
 
 
 def _write_tables(
-    files: ResultFiles, entries: _Entries, class_names: Sequence[str], stems: Mapping[str, str]
+    files: ResultFiles, entries: _Entries, classes: Mapping[str, int | str], stems: Mapping[str, str]
 ) -> list[InputError]:
     from detector.evaluation.formats import write_detections
-    from detector.evaluation.formats.coco import write_coco
+    from detector.evaluation.formats.coco import with_numbers, write_coco
     from detector.evaluation.formats.files import valid_text
-    from detector.evaluation.formats.places import file_name
+    from detector.evaluation.formats.places import file_name, stem
     from detector.evaluation.formats.voc_xml import write_voc_xml
 
-    truth, table = _gathered(entries(), class_names, stems)
+    truth, table = _gathered(entries(), classes, stems)
     names = [valid_text(str(one)) for one in truth.image_ids]
     named = replace(truth, image_ids=tuple(names), files=tuple(names))
-    numbers = [Path(file).stem for file in truth.files]
-    are_numbers = all(n.isascii() and n.isdigit() for n in numbers) and len(set(map(int, numbers))) == len(numbers)
-    last = [file_name(one) for one in names]
-    own = tuple(map(int, numbers)) if are_numbers else tuple(last if len(set(last)) == len(last) else names)
-    counted = replace(truth, image_ids=own)
+    last = [stem(file_name(one)) for one in names]
+    counted = replace(truth, image_ids=tuple(last if len(set(last)) == len(last) else names))
+
+    def coco(path: Path) -> None:
+        numbered, found = with_numbers(counted, _of(table, counted))
+        write_coco(path, found, numbered, rounded=True)
 
     def folder(path: Path, write: Callable[[Path], None]) -> None:
         # The writers make a folder of their own, so that old files are never read as part of a new result. Here the
@@ -204,7 +210,7 @@ def _write_tables(
     failed = []
     for path, write in (
         (files.csv, lambda path: write_detections(path, _of(table, named), named, "csv")),
-        (files.coco, lambda path: write_coco(path, _of(table, counted), counted, rounded=True)),
+        (files.coco, coco),
         (files.yolo, lambda path: folder(path, lambda new: write_detections(new, table, truth, "yolo"))),
         (files.voc, lambda path: folder(path, lambda new: write_voc_xml(new, table, truth))),
     ):
@@ -223,12 +229,13 @@ def _of(table: "DetectionTable", truth: "GroundTruth") -> "DetectionTable":
 
 
 def _gathered(
-    entries: Iterator[dict[str, Any]], class_names: Sequence[str], stems: Mapping[str, str]
+    entries: Iterator[dict[str, Any]], classes: Mapping[str, int | str], stems: Mapping[str, str]
 ) -> "tuple[GroundTruth, DetectionTable]":
     """The images and their detections in columns, which take a tenth of the entries' memory."""
     from detector.data.ground_truth import GroundTruth
     from detector.evaluation.table import DetectionTable
 
+    place = {name: label for label, name in enumerate(classes)}
     names: list[str] = []
     files: list[str] = []
     sizes, images, labels = array("q"), array("q"), array("q")
@@ -240,13 +247,14 @@ def _gathered(
         sizes.extend((entry["width"], entry["height"]))
         for item in entry["detections"]:
             images.append(index)
-            labels.append(item["category_id"] - 1)
+            labels.append(place[item["label"]])
             boxes.extend(item["box"])
             scores.append(item["score"])
     none = np.zeros(0, np.int64)
     truth = GroundTruth(
         image_ids=tuple(names),
-        class_names=tuple(class_names),
+        class_names=tuple(classes),
+        class_ids=tuple(classes.values()),
         images=none,
         labels=none,
         boxes=np.zeros((0, 4)),

@@ -3,7 +3,7 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,8 +93,12 @@ class RunPlace:
 class DetectionRun:
     """Runs a detector over photos and videos and reports each as it is done.
 
+    What is found in a photo or video counts also where a picture, video or crop of it cannot be written: it is in the
+    results, and `--resume` tries that source again.
+
     Attributes:
         done: how many sources are.
+        unwritten: how many files could not be written.
     """
 
     def __init__(
@@ -117,7 +121,7 @@ class DetectionRun:
         Raises `InputError` for a class that the detector does not know.
         """
         selection.check(detector.class_names)
-        self.done = 0
+        self.done = self.unwritten = 0
         self._detector, self._place, self._reporter, self._step = detector, place, reporter, frame_step
         self._judge = Judge(detector, selection, workers, batch, place.draw)
         self._made_by = {
@@ -152,12 +156,14 @@ class DetectionRun:
             unit = "source" if any(map(_is_video, todo)) else "photo"
             for source, judgement in zip(self._reporter.progress(todo, unit), judged, strict=True):
                 try:
+                    before = self.unwritten
                     if isinstance(source, Video):
                         self._watch(source)
                     else:
                         assert judgement is not None
                         self._tell(source, judgement)
-                    self._journal.finish(source.name)
+                    if self.unwritten == before:
+                        self._journal.finish(source.name)
                 except OutputError:
                     raise
                 except InputError as error:
@@ -170,20 +176,23 @@ class DetectionRun:
             failed += 1
         finally:
             judged.close()
-            failed += self._finish(complete)
-        return failed
+            self._finish(complete)
+        return failed + self.unwritten
 
-    def _finish(self, complete: bool) -> int:
-        wrong = write_results(self._place.files, self._entries, self._detector.class_names, self._names)
+    def _finish(self, complete: bool) -> None:
+        classes = dict(zip(self._detector.class_names, self._detector.class_ids, strict=True))
+        self._tell_unwritten(write_results(self._place.files, self._entries, classes, self._names))
         try:
             if self._lines is not None:
                 self._lines.close()
-            self._journal.close(remove=complete and not wrong)
+            self._journal.close(remove=complete and not self.unwritten)
         except OutputError as error:
-            wrong.append(error)
-        for one in wrong:
-            self._reporter.error(f"error: {one}")
-        return len(wrong)
+            self._tell_unwritten([error])
+
+    def _tell_unwritten(self, errors: Sequence[InputError]) -> None:
+        for error in errors:
+            self._reporter.error(f"error: {error}")
+        self.unwritten += len(errors)
 
     def _entries(self) -> Iterator[dict[str, Any]]:
         """Of an interrupted run, those of sources that are no longer asked for are left out."""
@@ -202,10 +211,16 @@ class DetectionRun:
         self._keep(photo_entry(image, source.name, found, seconds))
         for detection in found:
             self._reporter.result(f"{source.name}: {_described(detection)}")
-        self._cut_out(self._stems[source], image, found)
         line = f"{source.name}: {_objects(len(found))} in {image.width}x{image.height} pixels, {seconds:.2f} s"
-        if self._pictures is not None and judgement.picture is not None:
-            line += f" -> {self._pictures.save(source, judgement.picture)}"
+        try:
+            self._cut_out(self._stems[source], image, found)
+        except InputError as error:
+            self._tell_unwritten([error])
+        try:
+            if self._pictures is not None and judgement.picture is not None:
+                line += f" -> {self._pictures.save(source, judgement.picture)}"
+        except InputError as error:
+            self._tell_unwritten([error])
         self._reporter.result(line)
 
     def _watch(self, video: Video) -> None:
@@ -234,12 +249,13 @@ class DetectionRun:
         if writer is not None and writer.frames:
             line += f" -> {writer.path}"
         self._reporter.result(line)
+        self._tell_unwritten(task.unwritten)
         if task.wrong is not None:
             raise task.wrong
 
     def _see(self, video: Video, frame: Frame, found: Detections, seconds: float, task: "_Watching") -> None:
         self._keep(frame_entry(video, frame, found, seconds))
-        self._cut_out(f"{self._stems[video]}#{frame.index:06d}", frame.image, found)
+        task.attempt("crops", lambda: self._cut_out(f"{self._stems[video]}#{frame.index:06d}", frame.image, found))
         if video.path is None:  # nobody waits for the end of a camera
             for one in found:
                 self._reporter.result(f"{frame.image.name}: {_described(one)}")
@@ -259,23 +275,28 @@ class DetectionRun:
 
 
 class _Watching:
-    """What has come of a video so far."""
+    """What has come of a video so far.
+
+    Attributes:
+        wrong: why it was not seen to its end.
+        unwritten: why the annotated video, or crops, end before.
+    """
 
     def __init__(self, writer: VideoWriter | None) -> None:
         self._writer = writer
         self.frames, self.seconds = 0, 0.0
         self.counts: Counter[str] = Counter()
         self.wrong: InputError | None = None
+        self._unwritten: dict[str, InputError] = {}
+
+    @property
+    def unwritten(self) -> list[InputError]:
+        return list(self._unwritten.values())
 
     def write(self, found: Detections, frame: Frame, until: float | None) -> None:
-        """A picture that cannot be written ends the video, and what is found goes on being kept."""
-        if self._writer is None:
-            return
-        try:
-            self._writer.write(found.draw(frame.image), until)
-        except InputError as error:
-            self.close()
-            self.wrong = error
+        writer = self._writer
+        if writer is not None:
+            self.attempt("video", lambda: writer.write(found.draw(frame.image), until))
 
     def close(self) -> None:
         writer, self._writer = self._writer, None
@@ -283,7 +304,16 @@ class _Watching:
             if writer is not None:
                 writer.close()
         except InputError as error:
-            self.wrong = self.wrong or error
+            self._unwritten.setdefault("video", error)
+
+    def attempt(self, what: str, write: Callable[[], None]) -> None:
+        """Where one fails, no more of the kind are written, and what is found goes on being kept."""
+        if what in self._unwritten:
+            return
+        try:
+            write()
+        except InputError as error:
+            self._unwritten[what] = error
 
 
 def _newest(folder: Path) -> Path:

@@ -1,7 +1,8 @@
 """Model files: float16 safetensors with everything that detecting needs in the header.
 
-The header's metadata holds the format, the kind of model, the class names, those that count as background, the model
-configuration, the hash of the training recipe and the measured mAP, all as JSON text. Nothing in the file is executed.
+The header's metadata holds the format, the kind of model, the class names and their ids, the classes that count as
+background, the model configuration, the hash of the training recipe and the measured mAP, all as JSON text. Nothing
+in the file is executed.
 """
 
 import hashlib
@@ -59,6 +60,7 @@ class Model:
         class_names: none for a MultiBox, which knows no classes.
         facts: what is known of the training: `recipe` (hash), `steps`, `mAP` and how it was measured.
         others: classes that a `RegionClassifier` knows and takes for background.
+        class_ids: the category ids of the labels that it was trained on; none where those had none.
     """
 
     network: nn.Module
@@ -66,6 +68,7 @@ class Model:
     class_names: tuple[str, ...]
     facts: dict[str, Any]
     others: tuple[str, ...] = ()
+    class_ids: tuple[int | str, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -94,8 +97,9 @@ def save_model(model: Model, path: str | Path) -> None:
         "config": json.dumps(to_plain(model.config)),
         "facts": json.dumps(model.facts),
     }
-    if model.others:
-        metadata["others"] = json.dumps(model.others)
+    for name, values in (("others", model.others), ("class_ids", model.class_ids)):
+        if values:
+            metadata[name] = json.dumps(values)
     with atomic_write(Path(path)) as temporary:
         temporary.write_bytes(save(tensors, metadata))
 
@@ -124,6 +128,9 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
             tensors = {name: _wide(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
         classes = parse(tuple[str, ...], json.loads(metadata["classes"]), f"{path}: classes")
         others = parse(tuple[str, ...], json.loads(metadata.get("others", "[]")), f"{path}: others")
+        class_ids = parse(tuple[int | str, ...], json.loads(metadata.get("class_ids", "[]")), f"{path}: class_ids")
+        if class_ids and not len(set(class_ids)) == len(class_ids) == len(classes):
+            raise InputError(f"{path}: class_ids must all differ, one for each of {len(classes)} classes: {class_ids}")
         config: AnyModelConfig = parse(CONFIGS[kind], json.loads(metadata["config"]), str(path))
         facts = parse(dict[str, Any], json.loads(metadata["facts"]), f"{path}: facts")
     except FileNotFoundError:
@@ -143,7 +150,7 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
             if not _is_finite(tensor):
                 raise InputError(f"{path}: tensor '{name}' holds numbers that are not finite; its training failed")
     network.load_state_dict(tensors)
-    return Model(network.eval(), config, classes, facts, others)
+    return Model(network.eval(), config, classes, facts, others, class_ids)
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:

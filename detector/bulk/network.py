@@ -14,6 +14,7 @@ from detector.assembly import load_detector
 from detector.batches import Ready, Scored, judge_each
 from detector.bulk.stages import Row, failure, table
 from detector.config import Source
+from detector.devices import resolve_device
 from detector.images import read_image
 from detector.multibox import without_network
 from detector.parallel import share_cores
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorSettings:
-    """Arguments of `load_detector`, and what is wanted of its detections."""
+    """Arguments of `load_detector`, and what is wanted of its detections.
+
+    Attributes:
+        precision: on CPUs, where every process would choose one by a timing; on GPUs it follows from their kind.
+    """
 
     model: str | None = None
     device: str = "auto"
@@ -36,11 +41,14 @@ class DetectorSettings:
     source: Source | None = None
     engine: str = "torch"
     selection: Selection = field(default_factory=Selection)
+    precision: str | None = None
 
     def load(self, device: str | None = None) -> Detector:
         """The detector, on another device perhaps. Raises `InputError` as `load_detector` does, and for a class that
         it does not know."""
-        detector = load_detector(self.model, device or self.device, self.config, self.source, self.engine)
+        device = device or self.device
+        precision = self.precision if resolve_device(device).type == "cpu" else None
+        detector = load_detector(self.model, device, self.config, self.source, self.engine, precision)
         self.selection.check(detector.class_names)
         most = max(detector.postprocess.max_detections, self.selection.max_detections or 0)
         detector.postprocess = replace(detector.postprocess, max_detections=most)

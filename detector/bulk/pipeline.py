@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from detector.bulk.listing import Shard
 from detector.bulk.network import DetectorSettings
 from detector.bulk.ray_data import RETRIES, Cluster, Stages, connected, data_settings, shares_of
-from detector.bulk.shards import Outcome, ShardFolder
+from detector.bulk.shards import Outcome, ShardFolder, recorded_precision
 from detector.bulk.stages import Row, failure, is_failure
 from detector.devices import default_batch
 from detector.errors import InputError
@@ -54,8 +54,14 @@ def detect_many(
         raise InputError(f"--device {settings.device}: is not known; give auto, cpu or cuda")
     cluster = cluster or Cluster()
     warm_up(reporter.result)
+    settings = replace(settings, precision=recorded_precision(out))
     detector = settings.load("cpu")  # what is wrong with it is told before anything starts
-    made_by = {"fingerprint": detector.fingerprint, "selection": asdict(settings.selection)}
+    settings = replace(settings, precision=detector.precision)
+    made_by = {
+        "precision": detector.precision,
+        "content of model and configuration": detector.fingerprint,
+        "selection": asdict(settings.selection),
+    }
     proposer = without_network(detector.proposer)
     if isinstance(proposer, SelectiveSearch):
         proposer.threads = 1  # there is a process for each core

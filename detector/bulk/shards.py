@@ -25,6 +25,9 @@ MOST_SHARDS = 100_000
 """Files of a run, of each of which there is an object in memory and a task of Ray."""
 
 
+_ABOUT = "run.json"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended.
@@ -65,7 +68,7 @@ class ShardFolder:
         self.images = ImageList(folder / "images.jsonl")
         # A name means other photos in another working directory.
         settings = {"sources": [os.path.abspath(one) for one in sources], "shard": size, **made_by}
-        about = folder / "run.json"
+        about = folder / _ABOUT
         if about.exists() and self.images.path.exists():
             self.start = _checked(about, settings)
         else:
@@ -146,6 +149,17 @@ class ShardFolder:
         except ValueError:  # no JSON
             return None
         return failures if whole and lines == shard.count else None
+
+
+def recorded_precision(folder: Path) -> str | None:
+    """The number format in which the networks of the run in a folder compute on CPUs; None if there is no run.
+
+    Raises:
+        InputError: the folder is of another kind of run, or cannot be read.
+    """
+    about = folder / _ABOUT
+    precision = _read(about).get("precision") if about.exists() else None
+    return precision if isinstance(precision, str) else None
 
 
 def _read(about: Path) -> dict[str, Any]:

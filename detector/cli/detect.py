@@ -10,9 +10,10 @@ import typer
 from detector.cli.console import Console
 from detector.cli.options import BatchOption, EngineOption, ProposalsOption, split_names
 from detector.errors import InputError
+from detector.journal import recorded_precision
 from detector.model_files import classes_of_model
 from detector.results import ResultFiles, write_results
-from detector.run import DetectionRun, RunPlace
+from detector.run import JOURNAL, DetectionRun, RunPlace
 from detector.selection import Selection
 from detector.sources import Source, find_media
 from detector.video import Video
@@ -108,8 +109,8 @@ def detect(
     json: Annotated[Path | None, _file("Write the results here as a JSON list.")] = None,
     jsonl: Annotated[Path | None, _file("The same as JSON lines, while it runs.")] = None,
     csv: Annotated[Path | None, _file("As a table: image,class,score,x1,y1,x2,y2.")] = None,
-    coco: Annotated[Path | None, _file("As COCO's results; ids of images are their files' numbers, or names.")] = None,
-    yolo: Annotated[Path | None, _folder("As YOLO's text files, one an image.")] = None,
+    coco: Annotated[Path | None, _file("As COCO's results, with the categories beside them.")] = None,
+    yolo: Annotated[Path | None, _folder("As YOLO's text files, one an image, and a data.yaml.")] = None,
     voc: Annotated[Path | None, _folder("As VOC's annotations (XML), one an image.")] = None,
     crops: Annotated[Path | None, _folder("Cut the objects out, into a folder a class.")] = None,
     overwrite: Annotated[
@@ -142,7 +143,7 @@ def detect(
     place = RunPlace.choose(out, files, media, draw=draw, overwrite=overwrite, resume=resume)
 
     console = Console(quiet)
-    failed = 0
+    failed = unwritten = 0
     for source in found:
         if isinstance(source, InputError):
             console.error(f"error: {source}")
@@ -159,11 +160,19 @@ def detect(
         if batch > 1:  # on a CPU a batch takes all cores by itself; a GPU has them beside it, for frames too
             several = uses_gpu(device) and (several or any(isinstance(one, Video) for one in media))
         workers = share_cores() if several else 1
-        detector = load_detector(model, device, config, proposals, engine)
+        precision = recorded_precision(place.folder / JOURNAL) if place.resumed else None
+        detector = load_detector(model, device, config, proposals, engine, precision)
         if max_detections is not None:
             limit = max(max_detections, detector.postprocess.max_detections)
             detector.postprocess = replace(detector.postprocess, max_detections=limit)
-        made_by = {"model": str(model), "configuration": str(config), "proposals": proposals, "engine": engine}
+        made_by = {
+            "model": str(model),
+            "configuration": str(config),
+            "proposals": proposals,
+            "engine": engine,
+            "precision": detector.precision,
+            "content of model and configuration": detector.fingerprint,
+        }
         run = DetectionRun(
             detector,
             selection,
@@ -175,14 +184,19 @@ def detect(
             made_by=made_by,
         )
         try:
-            failed += run(media)
+            failed += run(media) - run.unwritten
+            unwritten = run.unwritten
         except KeyboardInterrupt:
             done = f"{run.done} of {len(media)} sources are done"
             console.error(f"interrupted: {done}, their results kept; --resume goes on")
             raise typer.Exit(130) from None
     else:
-        write_results(files, lambda: iter(()), [], {})
+        for error in write_results(files, lambda: iter(()), {}, {}):
+            console.error(f"error: {error}")
     if failed and len(found) > 1:
         console.error(f"{failed} of {len(found)} sources failed")
-    if failed:
+    if unwritten:
+        files_ = "1 file" if unwritten == 1 else f"{unwritten} files"
+        console.error(f"{files_} could not be written; all else was, and --resume tries again")
+    if failed or unwritten:
         raise typer.Exit(2)

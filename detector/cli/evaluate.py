@@ -7,14 +7,21 @@ import typer
 
 from detector.cli import evaluate_options as options
 from detector.cli.console import Console
-from detector.cli.evaluate_modes import ablate, compare_files, evaluate_classifier, run_model
+from detector.cli.evaluate_modes import ablate, compare_files, evaluate_classifier, read_for_files, run_model
 from detector.cli.options import BatchOption, EngineOption, ProposalsOption, split_names
 from detector.data.reading import DataSet, read_data_set
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.evaluation import Metric, explain
 from detector.evaluation import evaluate as judge
-from detector.evaluation.formats import ReadDetections, check_format, read_detections, write_detections
+from detector.evaluation.formats import (
+    ReadDetections,
+    check_format,
+    read_detections,
+    saved_classes,
+    write_detections,
+)
+from detector.evaluation.formats.coco import with_numbers
 from detector.evaluation.running import remove_parts
 from detector.output import check_writable_file, write_json
 
@@ -118,8 +125,11 @@ def evaluate(
     source = {"root": root, "annotations": annotations, "split": split, "classes": chosen, "class_map": class_map,
               "blacklist": blacklist, "skip_empty_boxes": skip_empty_boxes}  # fmt: skip
 
+    files = compared or (() if detections is None else (detections,))
+    says = {path: saved_classes(path) if format in (None, "own") else () for path in files}
+
     def found_in(path: Path, data: DataSet) -> ReadDetections:
-        loose = ignore_unknown_classes or chosen is not None
+        loose = ignore_unknown_classes or chosen is not None or bool(says[path])
         return read_detections(
             path, data.truth, format, ignore_unknown_classes=loose, keep_empty_boxes=keep_empty_boxes
         )
@@ -128,19 +138,19 @@ def evaluate(
         data = read_data_set(dataset, class_names=class_names, **source)  # type: ignore[arg-type]
         return data if limit is None else data.first(limit)
 
-    chosen_metric = metric or _METRICS[dataset]
+    chosen_metric, own = metric or _METRICS[dataset], dataset == "voc" and chosen is None
     try:
         if compared is not None:
             _refuse(given, {"--detections", "--report", "--export"}, "--compare")
-            data = read()
-            files = [found_in(file, data) for file in compared]
-            compare_files(console, data, compared, files, chosen_metric, thresholds, json)
+            data = read_for_files(read, says, own)
+            both = [found_in(file, data) for file in compared]
+            compare_files(console, data, compared, both, chosen_metric, thresholds, json)
             return
         if detections is not None:
-            data = read()
+            data = read_for_files(read, says, own)
             found = found_in(detections, data)
         else:
-            traced, own = report is not None, dataset == "voc" and chosen is None
+            traced = report is not None
             ran = run_model(
                 console, read, model, config, proposals, engine, device, batch, save_detections, traced, own
             )
@@ -162,7 +172,10 @@ def evaluate(
         paths = {"model": model, "config": config, "detections": detections, "annotations": annotations}
         named = {name: None if path is None else str(path) for name, path in paths.items()}
         if export is not None:
-            write_detections(export[1], found.table, data.truth, export[0])
+            # Only COCO's own annotations say how COCO's results name their images.
+            coco = export[0] == "coco" and dataset != "coco"
+            truth, table = with_numbers(data.truth, found.table) if coco else (data.truth, found.table)
+            write_detections(export[1], table, truth, export[0])
             console.result(f"detections, as {export[0]} -> {export[1]}")
         if json is not None:
             write_json(json, {"dataset": dataset, **named, "proposals": proposals, **evaluation.to_dict()})

@@ -1,6 +1,6 @@
 """The modes of `detector evaluate`: run a model, compare two, count a classifier's hits, take an R-CNN apart."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from detector.evaluation import Metric, compare
 from detector.evaluation.formats import ReadDetections
 from detector.evaluation.predictions import known_classes
 from detector.evaluation.running import run_detector
+from detector.evaluation.store import parts_of
+from detector.journal import recorded_precision
 from detector.model_files import DEFAULT_MODEL, model_files
 from detector.output import check_writable_file, write_json
 
@@ -57,23 +59,21 @@ def run_model(
     batch = default_batch(device) if batch is None else batch
     workers = share_cores() if batch > 1 and uses_gpu(device) else 1  # a CPU's cores work on the images themselves
     model = model or (DEFAULT_MODEL if config is None else None)
-    detector = load_detector(model, device, config, proposals, engine)
+    recorded = map(recorded_precision, () if save is None else parts_of(save))
+    detector = load_detector(model, device, config, proposals, engine, next(filter(None, recorded), None))
     data = read(detector.class_names) if data is None else data
-    same = known_classes(data.truth.class_names, detector.class_names, "the model")
-    with_objects = {data.truth.class_names[label] for label in set(data.truth.labels.tolist())}
-    notes = []
-    if unknown := [name for name in data.truth.class_names if name in with_objects and name not in same]:
-        notes.append(f"classes that the model does not know, not judged: {', '.join(unknown)}")
-    if renamed := [f"{name} = {known}" for name, known in same.items() if name != known]:
-        notes.append(f"classes of the data set, as the model names them: {', '.join(renamed)}")
-    data = data.of_classes(sorted(same, key=lambda name: detector.class_names.index(same[name])))
+    data = _of_known(data, detector.class_names, "the model")
     predictions = run_detector(
         detector,
         data.truth,
         _check_photos(data),
         save,
         keep_parts=True,
-        made_by={"model": str(model or config), "detector": detector.fingerprint},
+        made_by={
+            "model": str(model or config),
+            "precision": detector.precision,
+            "content of model and configuration": detector.fingerprint,
+        },
         trace=trace,
         progress=True,
         batch=batch,
@@ -81,8 +81,40 @@ def run_model(
     )
     if predictions is None:
         return None
-    found = ReadDetections.of_predictions(predictions, data.truth)
-    return replace(data, notes=(*data.notes, *notes)), found, model
+    return data, ReadDetections.of_predictions(predictions, data.truth), model
+
+
+def read_for_files(
+    read: Callable[[Sequence[str]], DataSet], known: Mapping[Path, Sequence[str]], own_classes: bool
+) -> DataSet:
+    """The data set that files of detections are judged on, with the classes that all of their detectors know.
+
+    known: the classes of each file's detector; none if it does not say.
+    own_classes: as of `run_model`.
+    """
+    saying = {path: names for path, names in known.items() if names}
+    try:
+        data = read(VOC_CLASSES)
+    except FaultyDataError:
+        if not own_classes or not saying:
+            raise
+        data = read(next(iter(saying.values())))
+    for path, names in saying.items():
+        data = _of_known(data, names, str(path))
+    return data
+
+
+def _of_known(data: DataSet, known: Sequence[str], source: str) -> DataSet:
+    """The classes that a model knows, or the one whose detections a file is of."""
+    same = known_classes(data.truth.class_names, known, source)
+    with_objects = {data.truth.class_names[label] for label in set(data.truth.labels.tolist())}
+    notes = []
+    if unknown := [name for name in data.truth.class_names if name in with_objects and name not in same]:
+        notes.append(f"classes that the model does not know, not judged: {', '.join(unknown)}")
+    if renamed := [f"{name} = {own}" for name, own in same.items() if name != own]:
+        notes.append(f"classes of the data set, as the model names them: {', '.join(renamed)}")
+    data = data.of_classes(sorted(same, key=lambda name: known.index(same[name])))
+    return replace(data, notes=(*data.notes, *notes))
 
 
 def _check_photos(data: DataSet) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations
+from detector.data.class_names import default_class_ids
 from detector.errors import InputError
 
 #: Coordinates beyond this are no pixels, and the areas of their boxes would overflow.
@@ -31,7 +32,7 @@ class GroundTruth:
         areas: (N,) float64 square pixels, by which objects are told small or large: COCO's area of the outline; by
             default that of the box.
         class_ids: (C,) the data set's own names of its classes, COCO's category ids or ImageNet's synsets; by default
-            1 to C.
+            as `detector.data.class_names.default_class_ids` gives them.
         image_numbers, class_numbers: (I,) and (C,) numbers by which some result files name them, ILSVRC's above all; by
             default their places in the data set's own lists, from 1 on. Parts of a data set keep them.
         image_sizes: (I, 2) int64 width and height in pixels, 0 where they are not known (the default).
@@ -60,7 +61,7 @@ class GroundTruth:
         set_ = object.__setattr__  # the dataclass is frozen
         set_(self, "image_ids", tuple(self.image_ids))
         set_(self, "class_names", tuple(self.class_names))
-        set_(self, "class_ids", tuple(self.class_ids or range(1, len(self.class_names) + 1)))
+        set_(self, "class_ids", tuple(self.class_ids or default_class_ids(self.class_names)))
         set_(self, "files", tuple(self.files or map(str, self.image_ids)))
         set_(self, "image_numbers", tuple(self.image_numbers or range(1, len(self.image_ids) + 1)))
         set_(self, "class_numbers", tuple(self.class_numbers or range(1, len(self.class_names) + 1)))

@@ -43,6 +43,7 @@ class OwnData:
         samples: photos and their objects; ids are all different.
         held_back: ids of the photos that the data set itself keeps for judging; empty if it has no such part.
         faults: photos that were left out, and why.
+        class_ids: COCO's category ids of the classes; none in other layouts.
         notes: what the reader has to know, a line each.
     """
 
@@ -53,6 +54,7 @@ class OwnData:
     held_back: frozenset[str] = frozenset()
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
+    class_ids: tuple[int | str, ...] = ()
 
     def of_classes(self, names: Sequence[str]) -> "OwnData":
         """The same photos with the objects of some of the classes, in the order of `names`.
@@ -72,7 +74,8 @@ class OwnData:
             kept = place[old.labels] >= 0
             objects = Annotations(old.boxes[kept], place[old.labels[kept]], old.difficult[kept], old.image_size)
             samples.append(replace(sample, annotations=objects))
-        return replace(self, class_names=tuple(names), samples=tuple(samples))
+        ids = tuple(self.class_ids[self.class_names.index(name)] for name in names) if self.class_ids else ()
+        return replace(self, class_names=tuple(names), class_ids=ids, samples=tuple(samples))
 
     def without(self, faults: Sequence[tuple[str, Fault]]) -> "OwnData":
         """The data without some samples, by id, and why."""
@@ -161,7 +164,19 @@ def _joined(path: Path, layout: OwnLayout, parts: Sequence[Part], faults: Faults
         several = f"{len(bare)} photos have no labels and are left out, the first is {bare[0]}"
         notes.append(several if len(bare) > 1 else f"1 photo has no labels and is left out: {bare[0]}")
     ordered = tuple(samples[key] for key in sorted(samples))
-    return OwnData(path, layout, names, ordered, frozenset(held_back), tuple(left_out), tuple(notes))
+    ids = _class_ids(parts) if layout == "coco" else ()
+    if layout == "coco" and not ids:
+        notes.append("the files give the classes different category ids: the model will have none of them")
+    return OwnData(path, layout, names, ordered, frozenset(held_back), tuple(left_out), tuple(notes), ids)
+
+
+def _class_ids(parts: Sequence[Part]) -> tuple[int | str, ...]:
+    """The category ids of the classes of all parts, in the order of `_joined`; none if two parts disagree."""
+    pairs = dict.fromkeys(
+        pair for part in parts for pair in zip(part.truth.class_names, part.truth.class_ids, strict=True)
+    )
+    names, ids = zip(*pairs, strict=True)
+    return ids if len(set(names)) == len(set(ids)) == len(pairs) else ()
 
 
 def _cut(

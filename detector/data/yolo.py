@@ -42,8 +42,8 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
     """The objects in the images of one split.
 
     Images come in the order of the folder, by name, or of the list. `files` are relative to the data set's root,
-    `image_ids` the files' names without folder and suffix, or `files` where two images share a name. `class_ids` are
-    YOLO's numbers from 0. Only the header of a photo is read, for its size. Boxes are cut at the border of the image.
+    `image_ids` the files' names without folder and suffix, or `files` where two images share a name. Only the header of
+    a photo is read, for its size. Boxes are cut at the border of the image.
 
     Args:
         data_yaml: the description of the data set.
@@ -108,7 +108,6 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
     return GroundTruth(
         image_ids=stems if len(set(stems)) == len(stems) else files,
         class_names=config.class_names,
-        class_ids=tuple(range(len(config.class_names))),
         images=np.array(places, np.int64),
         labels=table[:, 0].astype(np.int64),
         boxes=table[:, 1:] * np.tile(sizes[places], 2),

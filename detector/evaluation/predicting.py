@@ -29,6 +29,9 @@ class ImageDetector(Protocol):
     @property
     def class_names(self) -> Sequence[str]: ...
 
+    @property
+    def class_ids(self) -> Sequence[int | str]: ...
+
     def detect(self, image: Image, score: float) -> Detections: ...
 
 
@@ -83,7 +86,7 @@ def predict(
         for i in indices:
             key = str(truth.image_ids[i])
             if key in kept:
-                predictions.append(from_entry(kept[key], truth.image_ids[i], detector.class_names))
+                predictions.append(from_entry(kept[key], truth.image_ids[i], detector.class_names, detector.class_ids))
                 continue
             prediction = next(made)
             if prediction.error is not None and progress:

@@ -125,12 +125,14 @@ def to_entry(prediction: Prediction, file: str) -> dict[str, Any]:
     return entry
 
 
-def from_entry(entry: Mapping[str, Any], image_id: str | int, class_names: Sequence[str]) -> Prediction:
+def from_entry(
+    entry: Mapping[str, Any], image_id: str | int, class_names: Sequence[str], class_ids: Sequence[int | str]
+) -> Prediction:
     """The prediction that `to_entry` made an entry of."""
     if "error" in entry:
         return Prediction(image_id, None, error=entry["error"])
     size = (entry["width"], entry["height"])
-    detections = Detections.from_dict(entry["detections"], tuple(class_names), size)
+    detections = Detections.from_dict(entry["detections"], class_names, size, class_ids)
     objects = entry.get("objects")
     traces = None if objects is None else object_traces(**objects)
     return Prediction(image_id, detections, entry["seconds"], traces=traces)

@@ -80,7 +80,8 @@ def run_detector(
             if process > 0:
                 return None
             predictions = [
-                from_entry(entries[str(image_id)], image_id, detector.class_names) for image_id in truth.image_ids
+                from_entry(entries[str(image_id)], image_id, detector.class_names, detector.class_ids)
+                for image_id in truth.image_ids
             ]
         write_predictions(save, predictions, truth)
     if not keep_parts:
@@ -97,10 +98,16 @@ def remove_parts(save: Path) -> None:
 def write_predictions(path: str | Path, predictions: list[Prediction], truth: GroundTruth) -> None:
     """Write the detections of a data set to a file, as `detect --json` does; images that failed are left out.
 
+    The first entry also holds the `classes` that the detector knows.
+
     Raises:
         InputError: the file cannot be written.
     """
-    entries = [to_entry(p, f) for p, f in zip(predictions, truth.files, strict=True) if p.detections is not None]
+    entries: list[dict[str, Any]] = []
+    for prediction, file in zip(predictions, truth.files, strict=True):
+        if prediction.detections is not None:
+            classes = {} if entries else {"classes": prediction.detections.class_names}
+            entries.append({"image": file, **classes, **to_entry(prediction, file)})
     write_json_lines(Path(path), entries)
 
 

@@ -136,7 +136,8 @@ class Explanation:
             nms_iou=config.nms_iou if nms_iou is None else nms_iou,
             voting_iou=config.voting_iou if voting else None,
         )
-        return postprocess(self.scored, self.boxes, self.proposals.image_size, self.class_names, config, score)
+        size, ids = self.proposals.image_size, self.detector.class_ids
+        return postprocess(self.scored, self.boxes, size, self.class_names, config, score, ids)
 
 
 def explain(detector: Detector, image: Image) -> Explanation:

@@ -23,6 +23,7 @@ class RuleDetector:
     """Sees a cat in the left half and a traffic light in the right third of everything."""
 
     class_names = CLASSES
+    class_ids = (16, 17, 10)
 
     def __init__(self) -> None:
         self.seen: list[str] = []

@@ -34,9 +34,9 @@ def test_fields_and_iteration():
     assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (np.float32, np.float32, np.int64)
     assert len(found) == 3
     assert list(found) == [
-        Detection("dog", 3, pytest.approx(0.9), (10.0, 20.0, 110.0, 220.0)),
-        Detection("bird", 1, 0.5, (0.0, 0.0, 320.0, 240.0)),
-        Detection("dog", 3, 0.5, (5.25, 5.0, 8.0, 9.0)),
+        Detection("dog", 18, pytest.approx(0.9), (10.0, 20.0, 110.0, 220.0)),
+        Detection("bird", 16, 0.5, (0.0, 0.0, 320.0, 240.0)),
+        Detection("dog", 18, 0.5, (5.25, 5.0, 8.0, 9.0)),
     ]
     assert found[-1] == found[np.int64(2)] == list(found)[2]
     with pytest.raises(IndexError):
@@ -157,7 +157,7 @@ def test_to_coco_is_what_the_evaluation_reads(tmp_path):
 def test_to_pandas():
     table = make().to_pandas()
     assert list(table.columns) == ["label", "category_id", "score", "x1", "y1", "x2", "y2"]
-    assert table.iloc[2].tolist() == ["dog", 3, 0.5, 5.25, 5, 8, 9]
+    assert table.iloc[2].tolist() == ["dog", 18, 0.5, 5.25, 5, 8, 9]
     assert (table[table.label == "dog"].x2 - table[table.label == "dog"].x1).tolist() == [100, 2.75]
     assert len(make(boxes=[], scores=[], labels=[]).to_pandas()) == 0
 
@@ -209,12 +209,26 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch, library, extra, c
     assert str(caught.value).endswith(f"needs the extra '{extra}': pip install \"inception-rcnn[{extra}]\"")
 
 
+def test_category_ids():
+    found = make(class_ids=(5, "b", 3))
+    ids = [3, 5, 3]
+    assert [one.category_id for one in found] == [one["category_id"] for one in found.to_dict()] == ids
+    assert [one["category_id"] for one in found.filter(score=0.5)[:2].to_coco(1)] == ids[:2]
+    again = Detections.from_dict(found.to_dict(), CLASSES, (320, 240), found.class_ids)
+    assert again.class_ids == found.class_ids
+    photo = Image(np.zeros((240, 320, 3), np.uint8), "photo")
+    np.testing.assert_array_equal(found.draw(photo), make().draw(photo), "colors go by the place among the classes")
+    for wrong in ((1, 2), (1, 1, 2)):
+        with pytest.raises(InputError, match="class ids"):
+            make(class_ids=wrong)
+
+
 def test_round_trip_through_json():
     found = make(scores=[0.8999999, 0.3, 0.1], boxes=[[1 / 3, 0, 7.7, 9.1], [0, 0, 320, 240], [5, 5, 8, 9]])
     items = json.loads(json.dumps(found.to_dict()))
     assert items[1] == {
         "label": "bird",
-        "category_id": 1,
+        "category_id": 16,
         "score": float(np.float32(0.3)),
         "box": [0, 0, 320, 240],
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from detector.errors import InputError
-from detector.journal import Journal, OutputError
+from detector.journal import Journal, OutputError, recorded_precision
 
 SETTINGS = {"score": 0.5, "classes": ("cat",)}
 
@@ -133,3 +133,19 @@ def test_two_runs_do_not_write_one_journal(path):
     journal.close(remove=False)
     Journal(path, SETTINGS, resume=True).close(remove=True)
     assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "precision"),
+    [
+        ('{"made_by": {"precision": "bfloat16"}}', "bfloat16"),
+        ('{"made_by": {"precision": 7}}', None),
+        ('{"made_by": {}}', None),
+        ("[]", None),
+        ("", None),
+    ],
+)
+def test_the_number_format_of_a_run(tmp_path: Path, line: str, precision: str | None):
+    (tmp_path / "f").write_text(f"{line}\n")
+    assert recorded_precision(tmp_path / "f") == precision
+    assert recorded_precision(tmp_path / "none") is None

@@ -1,5 +1,7 @@
 """The detector with a network of random weights: what it makes of its arguments, whatever the network says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -102,3 +104,29 @@ def test_missing_gpu_is_said():
 def test_number_format_is_measured_once():
     assert fast_dtype("cpu") in (torch.float32, torch.bfloat16)
     assert fast_dtype("cpu") == fast_dtype("cpu")
+
+
+def test_detections_have_the_category_ids_of_the_labels(model: Model):
+    recorded = replace(model, class_ids=(90, 3))
+    for models, ids in ((model, (17, 18)), (recorded, (90, 3)), ([model, recorded], (90, 3))):
+        found = Detector(models, "cpu", TwoBoxes())(photo(), score=0.0)
+        assert {one["label"]: one["category_id"] for one in found.to_dict()} == dict(
+            zip(("cat", "dog"), ids, strict=True)
+        )
+        assert {one["category_id"] for one in found.to_coco(1)} == set(ids)
+    with pytest.raises(InputError, match="category ids"):
+        Detector([recorded, replace(model, class_ids=(3, 90))], "cpu", TwoBoxes())
+
+
+def test_the_number_format_can_be_given(model: Model):
+    formats = [Detector(model, "cpu", TwoBoxes(), precision=name) for name in ("bfloat16", "float32")]
+    assert [one.precision for one in formats] == ["bfloat16", "float32"]
+    assert len({one.fingerprint for one in formats}) == 2
+    with pytest.raises(InputError, match="float64"):
+        Detector(model, "cpu", precision="float64")
+
+
+@pytest.mark.parametrize("changed", [{"class_names": ("cat", "fox")}, {"class_ids": (3, 4)}])
+def test_the_fingerprint_changes_with_the_classes(model: Model, changed: dict):
+    own, other = (Detector(one, "cpu", TwoBoxes(), precision="float32") for one in (model, replace(model, **changed)))
+    assert own.fingerprint != other.fingerprint

@@ -14,6 +14,7 @@ from detector.errors import InputError
 from detector.evaluation.formats import read_detections
 from detector.results import ResultFiles
 from detector.selection import Selection
+from detector.yaml_text import parse_yaml
 from tests.detector.run_tools import ALL, RuleDetector, files
 
 
@@ -39,8 +40,9 @@ def test_every_format_of_photos_and_a_video(runs):
     assert rows[0] == ["image", "class", "score", "x1", "y1", "x2", "y2"]
     assert rows[5] == ["a/x.jpg", "cat", "0.9", "0.0", "0.0", "45.0", "60.0"]
     results = json.loads(Path("r/f.coco.json").read_text())
-    assert results[5] == {"image_id": "a/x.jpg", "category_id": 3, "bbox": [60, 1, 30, 58], "score": 0.6}
-    assert files("r/yolo") == sorted(f"{stem}.txt" for stem in stems)
+    assert results[5] == {"image_id": "a/x.jpg", "category_id": 10, "bbox": [60, 1, 30, 58], "score": 0.6}
+    assert files("r/yolo") == sorted(["data.yaml", *(f"{stem}.txt" for stem in stems)])
+    assert parse_yaml(Path("r/yolo/data.yaml").read_bytes()) == {"names": dict(enumerate(RuleDetector.class_names))}
     assert files("r/voc") == sorted(f"{stem}.xml" for stem in stems)
     assert Path("r/yolo/x-2.txt").read_text().splitlines()[0] == "1 0.25 0.5 0.5 1.0 0.9"
     tree = parse("r/voc/x-2.xml")
@@ -85,7 +87,7 @@ def test_other_images_have_the_names_of_their_files_and_numbers_are_round(runs):
     PillowImage.new("RGB", (61, 41)).save("b/z.jpg")
     assert runs("b/y.png", "b/z.jpg", files=ResultFiles(coco=Path("f.json"))) == 0
     results = json.loads(Path("f.json").read_text())
-    assert [one["image_id"] for one in results] == ["y.png", "y.png", "z.jpg", "z.jpg"]
+    assert [one["image_id"] for one in results] == ["y", "y", "z", "z"]
     assert results[3]["bbox"] == [40.67, 1.0, 20.33, 39.0]
 
 
@@ -98,13 +100,16 @@ def test_pycocotools_takes_the_results_of_images_with_numbers(runs):
     truth.dataset = {
         "info": {},
         "images": [{"id": 139, "width": 61, "height": 41}, {"id": 285, "width": 61, "height": 41}],
-        "categories": [{"id": number, "name": name} for number, name in enumerate(RuleDetector.class_names, 1)],
+        "categories": [
+            {"id": number, "name": name}
+            for name, number in zip(RuleDetector.class_names, RuleDetector.class_ids, strict=True)
+        ],
         "annotations": [],
     }
     truth.createIndex()
     loaded = truth.loadRes("f.json")
     assert sorted(loaded.getImgIds()) == [139, 285]
-    assert [one["bbox"] for one in loaded.loadAnns(loaded.getAnnIds(imgIds=[285], catIds=[3]))] == [
+    assert [one["bbox"] for one in loaded.loadAnns(loaded.getAnnIds(imgIds=[285], catIds=[10]))] == [
         [40.67, 1.0, 20.33, 39.0]
     ]
 
@@ -115,7 +120,8 @@ def test_names_with_any_letters(runs, name):
     assert runs(name, files=ALL) == 0
     assert runs.told.errors == []
     stem = name.removesuffix(".jpg")
-    assert (files("out"), files("r/yolo"), files("r/voc")) == ([name], [f"{stem}.txt"], [f"{stem}.xml"])
+    assert (files("out"), files("r/voc")) == ([name], [f"{stem}.xml"])
+    assert files("r/yolo") == sorted([f"{stem}.txt", "data.yaml"])
     assert parse(f"r/voc/{stem}.xml").findtext("filename") == name
     with open("r/f.csv", newline="", encoding="utf-8") as file:
         assert list(csv.reader(file))[1][0] == name

@@ -118,7 +118,7 @@ def test_a_result_that_cannot_be_written_at_the_end(runs, monkeypatch):
         patch.setattr("detector.results.write_json_lines", full)
         assert runs("a", files=ALL) == 1
     assert runs.told.errors == ["error: r/f.json: cannot be written (No space left on device)"]
-    assert files("r/yolo") == ["x.txt"]
+    assert files("r/yolo") == ["data.yaml", "x.txt"]
     assert runs("a", files=ALL, resume=True) == 0
     assert runs.detector.seen == ["a/x.jpg"]
     assert len(json.loads(Path("r/f.json").read_text())) == 1

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,15 @@ def test_wrong_tensors(path: Path, change: dict[str, torch.Tensor | None], messa
 def test_wrong_metadata(path: Path, metadata: dict[str, str], message: str):
     with pytest.raises(InputError, match=message):
         load_model(edit(path, {}, metadata))
+
+
+def test_category_ids_are_kept(model: Model, path: Path):
+    assert load_model(path).class_ids == ()
+    save_model(replace(model, class_ids=(17, "b")), path)
+    assert load_model(path).class_ids == (17, "b")
+
+
+@pytest.mark.parametrize("ids", ["[17]", "[17, 17]", "[1.5, 2]", "7"])
+def test_category_ids_that_are_none(path: Path, ids: str):
+    with pytest.raises(InputError, match="class_ids"):
+        load_model(edit(path, {}, {"class_ids": ids}))

@@ -138,9 +138,10 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> RuleDetector:
     module = types.ModuleType("detector.assembly")
 
     def load_detector(
-        model: Path | None, device: str, config: Path | None, source: str | None, engine: str
+        model: Path | None, device: str, config: Path | None, source: str | None, engine: str, precision: str | None
     ) -> RuleDetector:
         rule.loaded = (model, device, source)
+        rule.precision = precision or rule.precision
         return rule
 
     module.load_detector = load_detector

@@ -7,10 +7,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image as PillowImage
 
 from detector.images import Image
-from tests.tools.detect_tools import clip, files, run, write_photo
+from tests.tools.detect_tools import clip, command, files, run, write_photo
 
 
 def test_lines_pictures_and_exit_code(detector, folder, capsys):
@@ -44,7 +45,7 @@ def test_json(detector, folder):
         "image": "b/x.jpg",
         "width": 60,
         "height": 40,
-        "detections": [{"label": "cat", "category_id": 2, "score": 0.876543, "box": [0.0, 0.0, 20.0, 40.0]}],
+        "detections": [{"label": "cat", "category_id": 17, "score": 0.876543, "box": [0.0, 0.0, 20.0, 40.0]}],
     }
     assert [item["label"] for item in results[2]["detections"]] == ["cat", "dog"]
     assert files(folder / "results") == ["found.json"]
@@ -113,7 +114,7 @@ def test_all_kinds_of_sources_and_results(detector, folder, capsys):
     images = ["a/deep/clip.avi#0", "a/deep/clip.avi#2", "a/x.jpg", "photos.zip/z.png", "b/y.png"]
     assert [entry["image"] for entry in json.loads(Path("r/f.json").read_text())] == images
     assert files(folder / "runs") == ["detect/clip.mp4", "detect/x.jpg", "detect/y.png", "detect/z.png"]
-    assert len(files(folder / "r" / "yolo")) == len(files(folder / "r" / "voc")) == 5
+    assert len(files(folder / "r" / "yolo")) == len(files(folder / "r" / "voc")) + 1 == 6
     assert files(folder / "r" / "crops")[-1] == "dog/x-2.jpg"
 
 
@@ -206,3 +207,80 @@ def test_progress_is_shown_on_a_terminal_for_several_photos(detector, folder, ca
     clip(folder / "clip.avi")
     assert run("clip.avi") == 0
     assert "/4 " in capsys.readouterr().err, "of one video, its frames"
+
+
+def interrupted(detector, *arguments: str) -> None:
+    def interrupt(image: Image) -> None:
+        if image.name == "b/y.png":
+            raise KeyboardInterrupt
+
+    detector.before = interrupt
+    assert run("a/x.jpg", "b", *arguments) == 130
+    detector.before = lambda image: None
+
+
+def test_a_run_goes_on_with_the_same_content_of_model_and_configuration_only(detector, folder, capsys):
+    interrupted(detector)
+    detector.fingerprint = "another"
+    capsys.readouterr()
+    assert run("a/x.jpg", "b", "--resume") == 2
+    assert "content of model and configuration was rule, is another" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_in_its_number_format(detector, folder):
+    interrupted(detector)
+    detector.precision = "bfloat16"  # what a timing would choose now
+    assert run("a/x.jpg", "b", "--resume") == 0
+    assert detector.precision == "float32"
+
+
+def test_recorded_category_ids_from_detect_to_evaluate_and_back(detector, folder, capsys):
+    """And VOC's image ids: one rule for both commands."""
+    detector.class_ids = (90, 17, 3)
+    for name in ("000000", "000012"):
+        write_photo(folder / f"voc/{name}.jpg", (150, 60))
+    assert run("voc", "--json", "f.json", "--jsonl", "f.jsonl", "--coco", "coco.json") == 0
+    entries = json.loads(Path("f.json").read_text())
+    assert [json.loads(line) for line in Path("f.jsonl").read_text().splitlines()] == entries
+    assert [one["category_id"] for entry in entries for one in entry["detections"]] == [17, 3] * 2
+    results = json.loads(Path("coco.json").read_text())
+    assert [(one["image_id"], one["category_id"]) for one in results] == [(0, 17), (0, 3), (12, 17), (12, 3)]
+    categories = [{"id": 90, "name": "bird"}, {"id": 17, "name": "cat"}, {"id": 3, "name": "dog"}]
+    assert json.loads(Path("coco.categories.json").read_text()) == {"categories": categories}
+
+    annotations = {
+        "images": [{"id": i, "file_name": f"{i:06}.jpg", "width": 150, "height": 60} for i in (0, 12)],
+        "categories": categories,
+        "annotations": [one | {"id": i, "area": 9, "iscrowd": 0} for i, one in enumerate(results)],
+    }
+    Path("instances.json").write_text(json.dumps(annotations))
+    options = ("evaluate", "--dataset", "coco", "--annotations", "instances.json", "--detections")
+    for found in ("f.json", "coco.json"):
+        assert command(*options, found, "--export", "coco", "back.json") == 0
+        assert "AP 100.0" in capsys.readouterr().out
+        back = json.loads(Path("back.json").read_text())
+        assert [(one["image_id"], one["category_id"]) for one in back] == [(0, 17), (0, 3), (12, 17), (12, 3)]
+    assert run("voc", "--voc", "xml", "--no-draw", "--out", "other") == 0
+    options = ("evaluate", "--annotations", "xml", "--export", "coco", "back.json", "--detections")
+    for found in ("f.json", "coco.json"):
+        assert command(*options, found) == 0
+        assert "mAP      " in capsys.readouterr().out
+        back = json.loads(Path("back.json").read_text())
+        assert [(one["image_id"], one["category_id"]) for one in back] == [(0, 17), (0, 18), (12, 17), (12, 18)]
+
+
+@pytest.mark.parametrize("files_", [("--coco", "found.json"), ("--yolo", "found")])
+def test_results_name_the_classes_of_their_numbers(detector, folder, capsys, files_):
+    """Whose order is not that of the data set, and whose ids are no one's."""
+    write_photo(folder / "c/p.jpg", (150, 60))
+    assert run("c", "--voc", "xml", *files_) == 0
+    capsys.readouterr()
+    assert command("evaluate", "--annotations", "xml", "--detections", files_[1], "--classes", "dog,cat") == 0
+    assert capsys.readouterr().out.splitlines()[3].split() == ["mAP", "2", "2", "100.0"]
+
+
+def test_categories_of_an_earlier_run_are_not_replaced(detector, folder, capsys):
+    Path("found.categories.json").write_text("mine")
+    assert run("b/y.png", "--coco", "found.json") == 2
+    assert "--coco found.categories.json: is there already" in capsys.readouterr().err
+    assert Path("found.categories.json").read_text() == "mine"

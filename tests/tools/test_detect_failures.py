@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from detector.cli import main
 from detector.errors import InputError
 from detector.images import Image
-from tests.tools.detect_tools import files, run
+from tests.tools.detect_tools import clip, files, run
 
 
 def test_failures_do_not_stop_the_others(detector, folder, capsys):
@@ -112,7 +112,7 @@ def test_a_place_without_permission_is_found_before_any_work(arguments, detector
 def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
     """Its one line is shown, and results of an earlier run stay."""
 
-    def load_detector(model: Path, device: str, config: Path | None, source: str | None, engine: str) -> None:
+    def load_detector(model: Path, device: str, config: Path | None, source: str | None, *_: object) -> None:
         raise InputError(f"{model}: no such file")
 
     monkeypatch.setattr(sys.modules["detector.assembly"], "load_detector", load_detector)
@@ -124,12 +124,36 @@ def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
 
 
 def test_a_picture_that_cannot_be_written(detector, folder, capsys):
-    """The disk refuses one picture: that photo counts as failed, its detections are kept."""
+    """The disk refuses one picture: what is found counts, that photo has not failed, and is tried again."""
     Path("runs/detect/x.jpg").mkdir(parents=True)
-    assert run("a/x.jpg", "b/y.png", "--json", "found.json", "--overwrite") == 2
-    assert "error: runs/detect/x.jpg: cannot be written (Is a directory)" in capsys.readouterr().err
+    arguments = ("a/x.jpg", "b/y.png", "--json", "found.json")
+    assert run(*arguments, "--overwrite") == 2
+    captured = capsys.readouterr()
+    first, last = captured.err.splitlines()
+    assert first == "error: runs/detect/x.jpg: cannot be written (Is a directory)"
+    assert last.startswith("1 file could not be written")
+    assert "a/x.jpg: 2 objects in 150x60 pixels" in captured.out
     assert len(json.loads(Path("found.json").read_text())) == 2
-    assert files(folder / "runs") == ["detect/y.png"]
+    assert files(folder / "runs") == ["detect/unfinished.jsonl", "detect/y.png"]
+    Path("runs/detect/x.jpg").rmdir()
+    detector.seen.clear()
+    assert run(*arguments, "--resume") == 0
+    assert detector.seen == ["a/x.jpg"]
+    assert len(json.loads(Path("found.json").read_text())) == 2
+    assert files(folder / "runs") == ["detect/x.jpg", "detect/y.png"]
+
+
+def test_crops_that_cannot_be_written(detector, folder, capsys):
+    """They cost neither the picture nor, of a video, the frames that follow."""
+    clip(folder / "clip.avi")
+    Path("crops").mkdir()
+    Path("crops/cat").write_text("in the way")
+    assert run("b/y.png", "clip.avi", "--crops", "crops", "--json", "found.json", "--overwrite") == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert [line.startswith("error: crops/cat: cannot be made") for line in errors] == [True, True, False]
+    assert errors[2].startswith("2 files could not be written")
+    assert len(json.loads(Path("found.json").read_text())) == 5
+    assert files(folder / "runs") == ["detect/clip.mp4", "detect/unfinished.jsonl", "detect/y.png"]
 
 
 def test_interrupted(detector, folder, capsys):

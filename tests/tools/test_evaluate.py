@@ -22,7 +22,8 @@ class FakeDetector:
     """Finds a cat and a dog in every image; stops at the image of the number `stop` with `failure`."""
 
     class_names = VOC_CLASSES
-    fingerprint = "fake"
+    class_ids = tuple(range(20))
+    fingerprint, precision = "fake", "float32"
 
     def __init__(self, stop: int = 0, failure: BaseException | None = None) -> None:
         self.stop, self.failure, self.calls = stop, failure, 0
@@ -44,7 +45,7 @@ def use_detector(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDetector], li
         loaded: list[tuple] = []
         monkeypatch.setattr(
             "detector.assembly.load_detector",
-            lambda model, device, config, source, engine: loaded.append((model, device)) or detector,
+            lambda model, device, config, source, engine, precision: loaded.append((model, device)) or detector,
         )
         return loaded
 
@@ -265,3 +266,52 @@ def test_several_processes_find_what_one_does(root: Path, tmp_path: Path, photos
         e | {"seconds": 0} for e in json.loads(two.read_text())
     ]
     assert sorted(path.name for path in tmp_path.glob("*.json*")) == ["one.json", "two.json"]
+
+
+@pytest.mark.parametrize(("changed", "code"), [({"precision": "bfloat16"}, 0), ({"fingerprint": "another"}, 2)])
+def test_a_stopped_evaluation_goes_on_in_its_number_format_and_with_the_same_content(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: dict[str, str], code: int
+) -> None:
+    detector = FakeDetector(stop=2, failure=KeyboardInterrupt())
+
+    def load(*arguments: object) -> FakeDetector:
+        detector.precision = str(arguments[-1] or detector.precision)
+        return detector
+
+    monkeypatch.setattr("detector.assembly.load_detector", load)
+    assert run("--save-detections", tmp_path / "saved.json")[0] == 130
+    vars(detector).update(changed)
+    assert run("--save-detections", tmp_path / "saved.json")[0] == code
+
+
+def known_by(names: tuple[str, ...], label: str) -> FakeDetector:
+    """A detector that finds one object at the same place in every image."""
+    detector = FakeDetector()
+    detector.class_names = names  # type: ignore[assignment]
+    detector.class_ids = tuple(range(len(names)))
+    detector.detect = lambda image, score: Detections(  # type: ignore[method-assign]
+        [(0, 0, 50, 40)], [0.9], [names.index(label)], names, (image.width, image.height)
+    )
+    return detector
+
+
+@pytest.mark.parametrize("names", [("cat", "dog", "unicorn"), ("raccoon", "horse")])
+def test_saved_detections_are_judged_as_the_model_was(
+    make_voc: Callable[..., Path],
+    use_detector: Callable,
+    evaluate: Evaluate,
+    tmp_path: Path,
+    names: tuple[str, ...],
+) -> None:
+    """Also a model that knows some of VOC's classes, or, as the XML files, others."""
+    use_detector(known_by(names, names[0]))
+    objects = [(names[0], (1, 1, 50, 40), 0), ("horse", (1, 1, 9, 9), 0)]
+    root, saved = make_voc({"a": objects, "b": []}), tmp_path / "saved.json"
+    live = evaluate("--root", root, "--split", "val", "--save-detections", saved)
+    assert live[0] == 0
+    assert json.loads(saved.read_text())[0]["classes"] == list(names)
+    again = evaluate("--root", root, "--split", "val", "--detections", saved)
+    assert again == live
+    code, out, _ = evaluate("--root", root, "--split", "val", "--compare", saved, saved)
+    assert code == 0
+    assert "100.0" in out

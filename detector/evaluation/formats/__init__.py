@@ -1,6 +1,6 @@
 """Files of detections in the formats of the field, read and written."""
 
-from detector.evaluation.formats.own import read_predictions
+from detector.evaluation.formats.own import read_predictions, saved_classes
 from detector.evaluation.formats.reading import ReadDetections, read_detections, write_detections
 from detector.evaluation.formats.recognition import FORMATS, Format, check_format
 
@@ -11,5 +11,6 @@ __all__ = [
     "check_format",
     "read_detections",
     "read_predictions",
+    "saved_classes",
     "write_detections",
 ]

@@ -2,10 +2,13 @@
 `score`.
 
 Source: https://cocodataset.org/#format-results. Coordinates are 0-based, and right = x + width is exclusive; other
-fields, such as segmentations, are passed over.
+fields, such as segmentations, are passed over. Beside the results stands NAME.categories.json, with `categories` as in
+COCO's annotations, which names their ids; where it is missing, they are those of the data set.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,11 +16,21 @@ import msgspec
 import numpy as np
 
 from detector.data.ground_truth import GroundTruth
+from detector.errors import InputError
 from detector.evaluation.formats.collector import Collector, Part
 from detector.evaluation.formats.files import text_file
 from detector.evaluation.formats.json_stream import checked_fields, read_records
-from detector.evaluation.formats.places import class_ids
+from detector.evaluation.formats.places import Key, by_class_name, class_ids, is_number
 from detector.evaluation.table import DetectionTable
+
+
+class _Category(msgspec.Struct):
+    id: int | str
+    name: str
+
+
+class _Categories(msgspec.Struct):
+    categories: list[_Category]
 
 
 class _Record(msgspec.Struct, gc=False):  # not tracked: a million of them would be looked through again and again
@@ -36,12 +49,13 @@ _EXPECTED = {
 
 
 def read_coco(path: Path, into: Collector, content: BinaryIO | None = None) -> None:
-    """Read a results file, from `content` if it is open already; categories go by `truth.class_ids`.
+    """Read a results file, from `content` if it is open already; categories go by the names beside it, or else by
+    `truth.class_ids`.
 
     Raises:
-        InputError: the file cannot be read, is not JSON, or has too many faults.
+        InputError: a file cannot be read, is not JSON, or has too many faults.
     """
-    into.find_classes_by(class_ids(into.truth))
+    into.find_classes_by(_categories(categories_path(path), into.truth))
     for first, values, plain in read_records(path, msgspec.json.Decoder(list[_Record]), content=content):
         numbers = range(first, first + len(values))
         if plain:
@@ -50,6 +64,23 @@ def read_coco(path: Path, into: Collector, content: BinaryIO | None = None) -> N
             _add(path, [n for n, _ in good], [record for _, record in good], into)
         else:
             _add(path, numbers, values, into)
+
+
+def categories_path(path: Path) -> Path:
+    """The file beside results that names their categories."""
+    return path.with_suffix(".categories.json")
+
+
+def _categories(path: Path, truth: GroundTruth) -> Mapping[Key, int]:
+    """Indices of classes by the ids that a file gives their names, or the data set if there is no such file."""
+    if not path.is_file():
+        return class_ids(truth)
+    try:
+        categories = msgspec.json.decode(path.read_bytes(), type=_Categories).categories
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: does not name the categories of its results ({error}); delete it") from None
+    places = by_class_name(truth)
+    return {one.id: places[one.name] for one in categories if places[one.name] >= 0}
 
 
 def _add(path: Path, numbers: Sequence[int], records: list[_Record], into: Collector) -> None:
@@ -80,13 +111,13 @@ COORDINATE_DECIMALS, SCORE_DECIMALS = 2, 5
 
 
 def write_coco(path: Path, table: DetectionTable, truth: GroundTruth, rounded: bool = False) -> None:
-    """Write a results file, a line a detection, with all digits unless `rounded`.
+    """Write a results file, a line a detection, with all digits unless `rounded`; and the categories beside it.
 
     With all digits, x, y and the score are read again as they were; right and bottom as the sum of two 64-bit numbers,
     which the last bit may miss.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: a file cannot be written.
     """
     boxes = table.boxes.copy()
     boxes[:, 2:] -= boxes[:, :2]
@@ -101,3 +132,15 @@ def write_coco(path: Path, table: DetectionTable, truth: GroundTruth, rounded: b
             file.write(",\n" if row else "\n")
             file.write(msgspec.json.encode(record).decode())
         file.write("\n]\n")
+    with text_file(categories_path(path)) as file:
+        categories = [{"id": i, "name": name} for i, name in zip(truth.class_ids, truth.class_names, strict=True)]
+        file.write(json.dumps({"categories": categories}, indent=1) + "\n")
+
+
+def with_numbers(truth: GroundTruth, table: DetectionTable) -> tuple[GroundTruth, DetectionTable]:
+    """With numbers as image ids, as in COCO, if all ids are different numbers (000012: 12); otherwise as they are."""
+    texts = [str(image_id) for image_id in truth.image_ids]
+    if not all(map(is_number, texts)) or len(set(map(int, texts))) < len(texts):
+        return truth, table
+    ids = tuple(map(int, texts))
+    return replace(truth, image_ids=ids), replace(table, image_ids=ids)

@@ -3,7 +3,8 @@
 An entry an image: `image` (path, name or id), `width`, `height` (pixels), `seconds` (may be null or missing),
 `detections`, each with `label`, `category_id` (not read), `score` from 0 to 1 and `box` [x1, y1, x2, y2] in pixels,
 0-based, right and bottom exclusive, inside the image; and perhaps `objects`, what became of the image's annotated
-objects (`detector.evaluation.traces`). Numbers are kept in 32 bits, as in `detector.detections.Detections`.
+objects (`detector.evaluation.traces`). The first entry may hold `classes`, the names of all that the detector knows;
+others are not judged. Numbers are kept in 32 bits, as in `detector.detections.Detections`.
 """
 
 import math
@@ -26,6 +27,10 @@ from detector.evaluation.formats.places import AMBIGUOUS, Key, by_class_name, im
 from detector.evaluation.predictions import Prediction, check_size, object_traces
 from detector.evaluation.running import write_predictions
 from detector.evaluation.table import DetectionTable
+
+
+class _Head(msgspec.Struct):
+    classes: tuple[str, ...] = ()
 
 
 class _Found(msgspec.Struct, gc=False):
@@ -75,12 +80,25 @@ _EXPECTED = {
 
 @dataclass(frozen=True, eq=False)
 class OwnResult:
-    """A file's predictions for all images of a ground truth, in its order, and what was left out."""
+    """A file's predictions for all images of a ground truth, in its order, and what was left out: `untraced` images
+    have other objects than the file tells of."""
 
     predictions: list[Prediction]
     outside: int = 0
     unknown_classes: Counter[Key] = field(default_factory=Counter)
+    untraced: int = 0
     classes: dict[Key, str] = field(default_factory=dict)
+
+
+def saved_classes(path: Path) -> tuple[str, ...]:
+    """The classes that a detector knows, of whose detections a file is; none if the file does not say."""
+    if not path.is_file():  # what is read of a pipe is gone
+        return ()
+    try:
+        records = next(read_records(path, msgspec.json.Decoder(list[_Head]), b'"image"'))
+    except InputError:  # of another format, or what reading the detections says
+        return ()
+    return records.values[0].classes if records.values and not records.plain else ()
 
 
 def read_predictions(path: str | Path, truth: GroundTruth) -> list[Prediction]:
@@ -98,7 +116,7 @@ def read_own(
 
     Raises:
         FaultyDataError: entries have faults, among them a size other than the annotated one, an image that was there
-            before, and traces of another number of objects than the image has.
+            before.
         InputError: the file cannot be read, holds entries but none of the data set's images, or a class is unknown
             and they are not ignored.
     """
@@ -117,7 +135,7 @@ def read_own(
     ]
     names = sorted(((index, key) for key, index in reader.classes.items() if index >= 0), key=lambda one: one[0])
     classes = {key: truth.class_names[index] for index, key in names}
-    return OwnResult(predictions, reader.outside, reader.unknown, classes)
+    return OwnResult(predictions, reader.outside, reader.unknown, reader.untraced, classes)
 
 
 class _Reader:
@@ -128,7 +146,7 @@ class _Reader:
         self.object_counts = np.bincount(truth.images, minlength=len(truth.image_ids)).tolist()
         self.found: dict[int, Prediction] = {}
         self.unknown: Counter[Key] = Counter()
-        self.outside = 0
+        self.outside = self.untraced = 0
         self.stranger = ""
 
     def add(self, records: Records) -> None:
@@ -171,11 +189,12 @@ class _Reader:
             counts = {len(getattr(entry.objects, name)) for name in entry.objects.__struct_fields__}
             if not all(map(math.isfinite, entry.objects.proposal_overlaps + entry.objects.region_scores)):
                 note("field objects holds a number that is not finite")
+            elif len(counts) > 1:
+                note(f"field objects is of {', '.join(map(str, sorted(counts)))} objects, expected lists of one length")
             elif counts == {self.object_counts[index]}:
                 traces = object_traces(**msgspec.structs.asdict(entry.objects))
-            else:
-                lengths = ", ".join(map(str, sorted(counts)))
-                note(f"field objects is of {lengths} objects, the image has {self.object_counts[index]}")
+            else:  # judged by other classes
+                self.untraced += 1
         if detections is not None:
             image_id = self.truth.image_ids[index]
             self.found[index] = Prediction(image_id, detections, entry.seconds, traces=traces)
@@ -208,7 +227,8 @@ class _Reader:
         self.unknown.update(entry.detections[row].label for row in np.flatnonzero(labels < 0).tolist())
         order = np.argsort(-scores, kind="stable")
         order = order[labels[order] >= 0]
-        return Detections(boxes[order], scores[order], labels[order], self.truth.class_names, size)
+        truth = self.truth
+        return Detections(boxes[order], scores[order], labels[order], truth.class_names, size, truth.class_ids)
 
 
 def _checked_entry(value: object, note: Callable[[str], None]) -> _Entry | None:
@@ -248,7 +268,12 @@ def write_own(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
     ):
         try:
             detections = Detections(
-                table.boxes[rows], table.scores[rows], table.labels[rows], truth.class_names, (size[0], size[1])
+                table.boxes[rows],
+                table.scores[rows],
+                table.labels[rows],
+                truth.class_names,
+                (size[0], size[1]),
+                truth.class_ids,
             )
         except InputError as error:
             raise InputError(f"{path}: image {image_id}: {error}; choose another format") from None

@@ -32,6 +32,7 @@ class ReadDetections:
             entries of such images).
         unknown_classes: detections of classes that are not in the ground truth, left out, by the class.
         empty_boxes: boxes without width or height among those of `table`.
+        untraced: images of which a file of the project's own format traces other objects than they have.
         classes: how the file's classes were matched: what the file says -> the name in the ground truth.
         predictions: of all images in their order, with times and failures; only the project's own format tells. In
             other formats an image without detections is one in which nothing was found.
@@ -43,6 +44,7 @@ class ReadDetections:
     outside: int = 0
     unknown_classes: Mapping[Key, int] = field(default_factory=dict)
     empty_boxes: int = 0
+    untraced: int = 0
     classes: Mapping[Key, str] = field(default_factory=dict)
     predictions: Sequence[Prediction] = ()
     traces: ObjectTraces | None = None
@@ -76,6 +78,8 @@ class ReadDetections:
         if self.unknown_classes:
             counts = ", ".join(f"{key} ({count})" for key, count in self.unknown_classes.items())
             lines.append(f"detections of classes that are not in the data set, left out: {counts}")
+        if self.untraced:
+            lines.append(f"what became of the objects is told of others in {self.untraced} images, left out")
         if self.empty_boxes:
             lines.append(f"{self.empty_boxes} boxes have no width or height: they find nothing and are false positives")
         return lines
@@ -137,6 +141,7 @@ def _read_own(path: Path, truth: GroundTruth, content: BinaryIO | None, ignore_u
         ReadDetections.of_predictions(result.predictions, truth),
         outside=result.outside,
         unknown_classes=dict(result.unknown_classes),
+        untraced=result.untraced,
         classes=result.classes,
     )
 

@@ -1,10 +1,12 @@
 """YOLO's results: a folder with a text file an image and a line a detection, class cx cy width height confidence.
 
 Source: Ultralytics' `save_txt=True save_conf=True` and YOLOv5's detect.py. Centre and size are fractions of the
-image's width and height, the class is the place among the data set's class names from 0. Images without a file have no
-detections.
+image's width and height, the class is a number from 0, which the folder's `data.yaml` names; without that it is the
+place among the data set's class names. Images without a file have no detections.
 """
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,8 +17,19 @@ from detector.errors import InputError
 from detector.evaluation.formats.collector import Collector
 from detector.evaluation.formats.columns import Array, add_rows
 from detector.evaluation.formats.files import new_folder, read_lines, safe_name
-from detector.evaluation.formats.places import file_name, file_stems, image_names, is_number, stem
+from detector.evaluation.formats.places import (
+    Key,
+    by_class_name,
+    file_name,
+    file_stems,
+    image_names,
+    is_number,
+    stem,
+)
 from detector.evaluation.table import DetectionTable
+from detector.yaml_text import parse_yaml
+
+_NAMES = "data.yaml"
 
 _FIELDS = ("cx", "cy", "width", "height", "confidence")
 _COLUMNS = "class cx cy width height confidence"
@@ -35,7 +48,7 @@ def read_yolo(path: Path, into: Collector, content: BinaryIO | None = None) -> N
         InputError: there is no such file, one cannot be read, the size of an image is not known, or there are too
             many faults.
     """
-    into.find_classes_by({number - 1: index for index, number in enumerate(into.truth.class_numbers)})
+    into.find_classes_by(_classes((path if path.is_dir() else path.parent) / _NAMES, into.truth))
     into.images = file_stems(into.truth)
     files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
     if not files:
@@ -67,8 +80,21 @@ def read_yolo(path: Path, into: Collector, content: BinaryIO | None = None) -> N
             add_rows(into, file, numbers, [image] * len(numbers), classes, fields, _FIELDS, convert, _PIXELS)
 
 
+def _classes(path: Path, truth: GroundTruth) -> Mapping[Key, int]:
+    """Indices of classes by YOLO's numbers, which a file names, or the data set if there is no such file."""
+    if not path.is_file():
+        return {number - 1: index for index, number in enumerate(truth.class_numbers)}
+    try:
+        names = parse_yaml(path.read_bytes())["names"]
+        numbered = dict(enumerate(names) if isinstance(names, list) else names)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: does not name the classes of its results ({error}); delete it") from None
+    places = by_class_name(truth)
+    return {number: places[str(name)] for number, name in numbered.items() if places[str(name)] >= 0}
+
+
 def write_yolo(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
-    """Write a folder with a file for every image, named after the image's file, with all digits.
+    """Write a folder with a file for every image, named after the image's file, with all digits, and `data.yaml`.
 
     Boxes are read again to about 1e-12 of the image's size; scores as they were.
 
@@ -81,6 +107,9 @@ def write_yolo(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
     ends = np.cumsum(np.bincount(table.images, minlength=len(names)))
     groups = np.split(order, ends[:-1]) if names else []
     with new_folder(path) as folder:
+        classes = zip(truth.class_numbers, truth.class_names, strict=True)
+        lines = [f"  {number - 1}: {json.dumps(name, ensure_ascii=False)}\n" for number, name in classes]
+        (folder / _NAMES).write_text(f"names:\n{''.join(lines)}" if lines else "names: {}\n", encoding="utf-8")
         for index, rows in enumerate(groups):
             with (folder / f"{safe_name(names[index], everywhere=False)}.txt").open("w", encoding="utf-8") as file:
                 if len(rows):

@@ -26,6 +26,7 @@ class PhotoSet:
 
     samples: tuple[Sample, ...]
     class_names: tuple[str, ...]
+    class_ids: tuple[int | str, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -61,7 +62,7 @@ class Split:
     @property
     def digest(self) -> str:
         """Twelve hex digits that change with the classes, the photos of either part and their objects."""
-        digest = hashlib.sha256(repr(self.train.class_names).encode())
+        digest = hashlib.sha256(repr((*self.train.class_names, *self.train.class_ids)).encode())
         for part in (self.train, self.held_back):
             for sample in part.samples:
                 one = sample.annotations
@@ -98,9 +99,9 @@ def split_data(data: OwnData, share: float = SHARE, seed: int = 0) -> Split:
         )
     names = tuple(name for name, kept in zip(data.class_names, learned, strict=True) if kept)
     _check_names(data.path, names)
-    kept = data.of_classes(names).samples
-    train = PhotoSet(tuple(kept[i] for i in order if not chosen[i]), names)
-    held_back = PhotoSet(tuple(kept[i] for i in order if chosen[i]), names)
+    kept = data.of_classes(names)
+    train = PhotoSet(tuple(kept.samples[i] for i in order if not chosen[i]), names, kept.class_ids)
+    held_back = PhotoSet(tuple(kept.samples[i] for i in order if chosen[i]), names, kept.class_ids)
     return Split(train, held_back, tuple(_notes(data, names, train, held_back)))
 
 

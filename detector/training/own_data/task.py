@@ -85,7 +85,8 @@ class OwnDataTask(RegionTask):
         """Judges by held-back photos, always the same; writes the model if it is the best of the run."""
         assert isinstance(network, RegionClassifier)
         count = min(len(self.held_back), self.recipe.data.eval_limit)
-        model = Model(network, self.recipe.model, self.data.dataset.class_names, {}, self.others)
+        labels = self.data.dataset
+        model = Model(network, self.recipe.model, labels.class_names, {}, self.others, labels.class_ids)
         found = detect_proposed(Detector(model, str(network.mean.device)), self.held_back, count)
         result = voc_average_precision(*found)
         # of few photos the 11 points see nothing beyond the tenth best; the area tells more

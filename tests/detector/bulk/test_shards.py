@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.bulk.shards import ShardFolder
+from detector.bulk.network import DetectorSettings
+from detector.bulk.shards import ShardFolder, recorded_precision
 from detector.bulk.stages import failure
 from detector.errors import InputError
 
@@ -134,3 +135,10 @@ def test_a_file_of_somebody_else_is_not_replaced(names, name: str, content: str,
 def test_a_run_that_had_no_list_yet_begins_again_with_other_settings(names):
     opened(names, model="a").images.path.unlink()
     assert len(opened(names, model="b").todo) == 3
+
+
+def test_the_number_format_of_a_run(names):
+    assert recorded_precision(Path("out")) is None
+    opened(names, precision="bfloat16")
+    assert recorded_precision(Path("out")) == "bfloat16"
+    assert DetectorSettings(device="cpu", precision="bfloat16").load().precision == "bfloat16"

@@ -1,7 +1,7 @@
 import pytest
 
 from detector.data import VOC_CLASSES
-from detector.data.class_names import same_classes
+from detector.data.class_names import default_class_ids, same_classes
 
 # Twenty of COCO's eighty, in VOC's order.
 COCO = (
@@ -27,3 +27,16 @@ def test_vocs_classes_are_in_coco() -> None:
 )
 def test_spellings(name: str, known: list[str], same: str | None) -> None:
     assert same_classes([name], known).get(name) == same
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (("person", "toothbrush"), (1, 90)),
+        (("aeroplane", "motorbike", "sofa", "pottedplant", "diningtable", "tvmonitor"), (5, 4, 63, 64, 67, 72)),
+        (("cat", "raccoon"), (1, 2)),
+        (("tv", "tvmonitor"), (1, 2)),
+    ],
+)
+def test_classes_without_ids_have_cocos_if_all_are_cocos(names: tuple[str, ...], ids: tuple[int, ...]):
+    assert default_class_ids(names) == ids

@@ -20,7 +20,7 @@ def test_defaults() -> None:
     assert truth.areas.tolist() == [200, 4, 4.5]
     assert not truth.difficult.any()
     assert not truth.crowd.any()
-    assert truth.class_ids == (1, 2)
+    assert truth.class_ids == (17, 18), "COCO's, whose names they are"
     assert truth.files == ("b", "a")
     assert truth.image_sizes.tolist() == [[0, 0], [0, 0]]
     assert truth.image_numbers == truth.class_numbers == (1, 2)

@@ -11,6 +11,7 @@ from PIL import Image
 from detector.data.faults import FaultyDataError
 from detector.data.own_data import OwnData, read_own_data
 from detector.errors import InputError
+from detector.training.own_data.split import split_data
 
 SIZE = (100, 80)
 OBJECTS: dict[str, list[tuple[str, tuple[int, int, int, int]]]] = {
@@ -334,3 +335,27 @@ def test_a_byte_order_mark_before_a_list_of_classes(tmp_path: Path):
     names = read_own_data(path).class_names
     (path / "classes.txt").write_text("\n".join(names), encoding="utf-8-sig")
     assert read_own_data(path).class_names == names
+
+
+def test_cocos_category_ids_are_kept(tmp_path: Path):
+    for part in ("train", "val"):
+        coco(tmp_path / f"{part}/labels.json", OBJECTS)
+        for image in OBJECTS:
+            photo(tmp_path / f"{part}/{image}.jpg")
+    data = read_own_data(tmp_path)
+    assert (data.class_names, data.class_ids) == (NAMES, (0, 1))
+    assert data.of_classes(["mug"]).class_ids == (1,)
+    assert split_data(data).train.class_ids == split_data(data).held_back.class_ids == (0, 1)
+    content = json.loads((tmp_path / "val/labels.json").read_text())
+    content["categories"].append({"id": 2, "name": "tea"})
+    (tmp_path / "val/labels.json").write_text(json.dumps(content))
+    assert read_own_data(tmp_path).class_ids == (0, 1, 2), "the parts complete each other"
+    content["categories"] = [{"id": 0, "name": "mug"}, {"id": 1, "name": "cup"}]
+    (tmp_path / "val/labels.json").write_text(json.dumps(content))
+    data = read_own_data(tmp_path)
+    assert data.class_ids == ()
+    assert "different category ids" in data.notes[-1]
+
+
+def test_labels_of_other_layouts_have_no_category_ids(tmp_path: Path):
+    assert read_own_data(flat_voc(tmp_path)).class_ids == ()

@@ -27,6 +27,7 @@ class FakeDetector:
     """Finds the same in every image; fails, as told, at the call of a number."""
 
     class_names = NAMES
+    class_ids = (17, 18)
 
     def __init__(self, failures: dict[int, Exception] | None = None) -> None:
         self.failures = failures or {}

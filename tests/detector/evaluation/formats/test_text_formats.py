@@ -333,7 +333,7 @@ def test_numbers_find_ids_of_digits(tmp_path: Path) -> None:
     ids = ("000000000139", "0285", "285", "x12", "9" * 5000)
     truth = GroundTruth(image_ids=ids, class_names=("cat",), images=[], labels=[], boxes=[])
     path = tmp_path / "f.json"
-    record = '{"image_id": %s, "category_id": 1, "bbox": [4, 5, 1, 6], "score": 0.5}'
+    record = '{"image_id": %s, "category_id": 17, "bbox": [4, 5, 1, 6], "score": 0.5}'
     path.write_text(f"[{record % 139}, {record % 285}, {record % 12}]")
     found = read_detections(path, truth)
     assert (found.table.images.tolist(), found.outside) == ([0, 2], 1)
