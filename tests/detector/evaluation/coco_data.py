@@ -30,6 +30,7 @@ class COCOData:
             boxes=corners(items),
             crowd=[item["iscrowd"] for item in items],
             areas=[item["area"] for item in items],
+            sides=sides(items),
             **self._rows(items),
         )
 
@@ -39,6 +40,7 @@ class COCOData:
             class_names=tuple(map(str, self.categories)),
             boxes=corners(self.results),
             scores=[item["score"] for item in self.results],
+            sides=sides(self.results),
             **self._rows(self.results),
         )
 
@@ -52,6 +54,10 @@ class COCOData:
 def corners(items: Sequence[dict[str, Any]]) -> np.ndarray:
     boxes = np.array([item["bbox"] for item in items], float).reshape(-1, 4)
     return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+
+
+def sides(items: Sequence[dict[str, Any]]) -> np.ndarray:
+    return np.array([item["bbox"][2:] for item in items], float).reshape(-1, 2)
 
 
 def random_data(seed: int, images: int = 12, classes: int = 3, objects: int = 60, detections: int = 120) -> COCOData:

@@ -155,7 +155,7 @@ def test_area_under_the_envelope() -> None:
 def test_mean_and_median() -> None:
     truth = dataclasses.replace(
         truth_of((0, 0, BOX), (0, 1, BOX)), class_names=("cat", "dog", "cow"), images=[0] * 3, labels=[0, 1, 2],
-        boxes=[BOX] * 3, difficult=None, crowd=None, areas=None, class_ids=(), class_numbers=(),
+        boxes=[BOX] * 3, difficult=None, crowd=None, sides=None, areas=None, class_ids=(), class_numbers=(),
     )  # fmt: skip
     result = ilsvrc_average_precision(truth, table_of(truth, (0, 0, 0.9, BOX)))
     assert (result.mean_ap, result.median_ap) == (pytest.approx(1 / 3), 0)
