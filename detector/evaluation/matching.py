@@ -217,9 +217,14 @@ def paired_iou(
     truth: GroundTruth, detections: DetectionTable, rows: _IntArray, objects: _IntArray, crowd: bool = False
 ) -> _FloatArray:
     """IoU of a detection and an object, for pairs of their rows; of a `crowd` the share of the detection inside."""
-    a, b = detections.boxes[rows], truth.boxes[objects]
-    shared = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0)
-    intersection = shared[:, 0] * shared[:, 1]
-    area = detections.sides[rows].prod(axis=1)
-    union = area if crowd else area + truth.sides[objects].prod(axis=1) - intersection
+    # Column by column: arrays with two or four numbers a row take five times as long.
+    (left, top, right, bottom), (width, height) = detections.boxes.T, detections.sides.T
+    (left_, top_, right_, bottom_), (width_, height_) = truth.boxes.T, truth.sides.T
+    across = np.minimum(right[rows], right_[objects]) - np.maximum(left[rows], left_[objects])
+    down = np.minimum(bottom[rows], bottom_[objects]) - np.maximum(top[rows], top_[objects])
+    intersection = np.maximum(across, 0) * np.maximum(down, 0)
+    union = width[rows] * height[rows]
+    if not crowd:  # in pycocotools' order, as another one differs in the last bit
+        union += width_[objects] * height_[objects]
+        union -= intersection
     return np.divide(intersection, union, out=np.zeros(len(union)), where=intersection > 0)
