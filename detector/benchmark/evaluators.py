@@ -26,7 +26,6 @@ from detector.evaluation.coco import coco_average_precision
 from detector.evaluation.ilsvrc import ilsvrc_average_precision
 from detector.evaluation.judgement import judgement
 from detector.evaluation.matching import match_detections
-from detector.evaluation.sizes import box_sides
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import voc_average_precision
 
@@ -191,7 +190,7 @@ def _rival(name: str, truth: GroundTruth, table: DetectionTable) -> Callable[[],
     """The evaluator, which gives the twelve numbers. Raises `ImportError` where it is not installed."""
     coco_module, module, evaluator = _RIVALS[name]
     coco, evaluator_class = import_module(coco_module).COCO, getattr(import_module(module), evaluator)
-    boxes = np.hstack([truth.boxes[:, :2], box_sides(truth.boxes)])
+    boxes = np.hstack([truth.boxes[:, :2], truth.sides])
     annotations = [
         {"id": number, "image_id": int(image) + 1, "category_id": int(label) + 1, "bbox": box, "area": box[2] * box[3],
          "iscrowd": int(crowd)}
@@ -204,9 +203,7 @@ def _rival(name: str, truth: GroundTruth, table: DetectionTable) -> Callable[[],
         "images": [{"id": number} for number in range(1, len(truth.image_ids) + 1)],
         "categories": [{"id": number, "name": name} for number, name in enumerate(truth.class_names, start=1)],
     }
-    results = np.column_stack(
-        [table.images + 1, table.boxes[:, :2], box_sides(table.boxes), table.scores, table.labels + 1]
-    )
+    results = np.column_stack([table.images + 1, table.boxes[:, :2], table.sides, table.scores, table.labels + 1])
 
     def run() -> np.ndarray:
         with contextlib.redirect_stdout(io.StringIO()):

@@ -68,7 +68,7 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False, gathered: Gather
         "crowd": annotations.column("iscrowd", _is_flag, "0 or 1", optional=True),
     }
     given = annotations.column("area", _is_area, "a number of at least 0", optional=True)
-    kept, columns["boxes"] = _boxes(annotations, skip_empty_boxes)
+    kept, columns["boxes"], columns["sides"] = _boxes(annotations, skip_empty_boxes)
     empty = ~kept
     usable = images.records and categories.records and not images.faulty and not categories.faulty and annotations.found
     if gathered is None or not usable:
@@ -77,9 +77,8 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False, gathered: Gather
         kept[sorted(annotations.faulty)] = False
         gathered.origins.extend((str(path), annotations.label(row)) for row in np.flatnonzero(kept).tolist())
 
-    box_sizes = columns["boxes"][:, 2:] - columns["boxes"][:, :2]
     columns["areas"] = np.array([np.nan if area is None else area for area in given], np.float64)
-    columns["areas"] = np.where(np.isnan(columns["areas"]), box_sizes.prod(axis=1), columns["areas"])
+    columns["areas"] = np.where(np.isnan(columns["areas"]), columns["sides"].prod(axis=1), columns["areas"])
     columns["crowd"] = np.array(columns["crowd"], dtype=bool)  # None, a missing value, is false
     if empty.any():
         warnings.warn(
@@ -96,6 +95,7 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False, gathered: Gather
         images=np.asarray(columns["images"])[kept],
         labels=np.asarray(columns["labels"])[kept],
         boxes=columns["boxes"][kept],
+        sides=columns["sides"][kept],
         areas=columns["areas"][kept],
         crowd=columns["crowd"][kept],
     )
@@ -186,8 +186,10 @@ class _Section:
         return found
 
 
-def _boxes(annotations: _Section, skip_empty: bool) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    """Which annotations stay, and all (N, 4) boxes x1, y1, x2, y2; a fault's box is (0, 0, 1, 1)."""
+def _boxes(
+    annotations: _Section, skip_empty: bool
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Which annotations stay, all (N, 4) boxes x1, y1, x2, y2 and (N, 2) sides; a fault's box is (0, 0, 1, 1)."""
     given = annotations.column("bbox", _is_box, "four finite numbers x, y, width, height")
     xywh = np.array([box or (0, 0, 1, 1) for box in given], np.float64).reshape(-1, 4)
     boxes = xywh.copy()
@@ -200,7 +202,7 @@ def _boxes(annotations: _Section, skip_empty: bool) -> tuple[npt.NDArray[np.bool
         hint = "; skip_empty_boxes leaves such annotations out" if empty[row] else ""
         text = f"field bbox is {shown(given[row])}, expected a width and height above 0{hint}"
         annotations.fault(row, text)
-    return kept, boxes
+    return kept, boxes, xywh[:, 2:]
 
 
 def _is_whole(value: Any) -> bool:

@@ -29,6 +29,8 @@ class GroundTruth:
         difficult: (N,) bool, objects that count neither way (VOC's flag); none by default.
         crowd: (N,) bool, boxes around many objects (COCO's iscrowd), which count neither way and match any number of
             detections; none by default.
+        sides: (N, 2) float64 width and height of the boxes as a file gives them, which x2 - x1 may miss in the last
+            bit: 100.1 + 32 - 100.1 is above 32. By default the differences of the corners.
         areas: (N,) float64 square pixels, by which objects are told small or large: COCO's area of the outline; by
             default that of the box.
         class_ids: (C,) the data set's own names of its classes, COCO's category ids or ImageNet's synsets; by default
@@ -39,8 +41,8 @@ class GroundTruth:
         files: (I,) the images' files, relative to the folder of the images; the ids by default.
 
     Raises:
-        InputError: a column has another length, an index is out of range, or a box is not finite or has no area; the
-            message names the first such object.
+        InputError: a column has another length, an index is out of range, a box is not finite or has no area, or
+            `sides` are not those of the boxes; the message names the first such object.
     """
 
     image_ids: tuple[str | int, ...]
@@ -50,6 +52,7 @@ class GroundTruth:
     boxes: npt.NDArray[np.float64]
     difficult: npt.NDArray[np.bool_] = field(default=None)  # type: ignore[arg-type]
     crowd: npt.NDArray[np.bool_] = field(default=None)  # type: ignore[arg-type]
+    sides: npt.NDArray[np.float64] = field(default=None)  # type: ignore[arg-type]
     areas: npt.NDArray[np.float64] = field(default=None)  # type: ignore[arg-type]
     class_ids: tuple[str | int, ...] = ()
     image_sizes: npt.NDArray[np.int64] = field(default=None)  # type: ignore[arg-type]
@@ -67,10 +70,11 @@ class GroundTruth:
         set_(self, "class_numbers", tuple(self.class_numbers or range(1, len(self.class_names) + 1)))
         count = len(self.labels)
         boxes: npt.NDArray[np.float64] = column("boxes", self.boxes, np.float64, (count, 4))
+        set_(self, "sides", sides_column("object", self.sides, boxes))
         defaults = {
             "difficult": np.zeros(count),
             "crowd": np.zeros(count),
-            "areas": (boxes[:, 2:] - boxes[:, :2]).prod(axis=1),
+            "areas": self.sides.prod(axis=1),
             "image_sizes": np.zeros((len(self.image_ids), 2)),
         }
         kinds = {"images": np.int64, "labels": np.int64, "difficult": np.bool_, "crowd": np.bool_, "areas": np.float64,
@@ -158,7 +162,7 @@ class GroundTruth:
         )
 
     def _rows(self, kept: npt.NDArray[np.bool_]) -> Self:
-        columns = ("images", "labels", "boxes", "difficult", "crowd", "areas")
+        columns = ("images", "labels", "boxes", "difficult", "crowd", "sides", "areas")
         return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in columns})
 
 
@@ -183,6 +187,22 @@ def column(name: str, values: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[
     if array.shape != shape:
         raise InputError(f"{name} have the shape {array.shape}, expected {shape}")
     array.setflags(write=False)
+    return array
+
+
+def sides_column(what: str, sides: npt.ArrayLike | None, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(N, 2) width and height of (N, 4) boxes, read-only; InputError that names the first box that has others."""
+    differences = boxes[:, 2:] - boxes[:, :2]
+    if sides is None:
+        return column("sides", differences, np.float64, differences.shape)
+    array: npt.NDArray[np.float64] = column("sides", sides, np.float64, differences.shape)
+    differences -= array
+    # The two may differ in the last bits of the larger corner.
+    largest = np.maximum(boxes.max(axis=1, initial=1), -boxes.min(axis=1, initial=-1))
+    good = np.abs(differences, out=differences).max(axis=1, initial=0) <= 1e-12 * largest
+    if not good.all():
+        row = int(np.argmin(good))
+        raise InputError(f"{what} {row}: sides {array[row].tolist()} are not those of the box {boxes[row].tolist()}")
     return array
 
 

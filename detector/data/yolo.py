@@ -35,7 +35,7 @@ _TOLERANCE = 1e-3
 # In these orientations the stored picture lies on its side.
 _TURNED = (5, 6, 7, 8)
 
-_Row = tuple[int, float, float, float, float]
+_Row = tuple[int, float, float, float, float, float, float]
 
 
 def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = None) -> GroundTruth:
@@ -102,7 +102,7 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
         gathered.origins.extend(origins)
     if repeated:
         warnings.warn(f"{config.path}: {repeated} labels of {split} are there twice and count once", stacklevel=2)
-    table = np.array(rows, np.float64).reshape(-1, 5)
+    table = np.array(rows, np.float64).reshape(-1, 7)
     stems = tuple(image.stem for image in images)
     files = tuple(Path(os.path.relpath(image, config.root)).as_posix() for image in images)
     return GroundTruth(
@@ -110,7 +110,8 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
         class_names=config.class_names,
         images=np.array(places, np.int64),
         labels=table[:, 0].astype(np.int64),
-        boxes=table[:, 1:] * np.tile(sizes[places], 2),
+        boxes=table[:, 1:5] * np.tile(sizes[places], 2),
+        sides=table[:, 5:] * sizes[places],
         image_sizes=sizes,
         files=files,
     )
@@ -190,7 +191,7 @@ def _rows(path: Path, lines: list[str], config: YOLOConfig, faults: Faults) -> I
 
 
 def _row(fields: list[str], config: YOLOConfig) -> _Row:
-    """Label and x1, y1, x2, y2 as parts of the image's width and height."""
+    """Label, x1, y1, x2, y2 and the box's width and height, as parts of the image's width and height."""
     count = len(fields)
     keypoints = config.keypoint_fields
     if not (count == 5 + keypoints or (not keypoints and count >= 7 and count % 2 == 1)):
@@ -209,13 +210,16 @@ def _row(fields: list[str], config: YOLOConfig) -> _Row:
     else:
         points = [_number(f"{i + 2}", field) for i, field in enumerate(fields[1:])]
         box = (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))
+        width, height = box[2] - box[0], box[3] - box[1]
     if min(box) < -_TOLERANCE or max(box) > 1 + _TOLERANCE:
         shown = ", ".join(f"{side:g}" for side in box)
         raise InputError(f"box ({shown}) is outside the image; are the numbers parts of its width and height?")
     x1, y1, x2, y2 = (min(max(side, 0.0), 1.0) for side in box)
+    if (x1, y1, x2, y2) != box:
+        width, height = x2 - x1, y2 - y1
     if x2 <= x1 or y2 <= y1:
         raise InputError(f"box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) has no area")
-    return int(label), x1, y1, x2, y2
+    return int(label), x1, y1, x2, y2, width, height
 
 
 def _number(name: str, text: str) -> float:

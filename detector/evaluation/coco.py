@@ -16,7 +16,7 @@ from detector.errors import InputError
 from detector.evaluation.coco_engine import coco_curves
 from detector.evaluation.formatting import mean_of_known, number, percent
 from detector.evaluation.matching import check_threshold
-from detector.evaluation.sizes import ALL, AREA_RANGES
+from detector.evaluation.sizes import ALL, AREA_RANGES, outside
 from detector.evaluation.table import DetectionTable, check_same_data
 
 #: 0.5, 0.55, ... 0.95 as pycocotools has them, to the last bit.
@@ -193,6 +193,7 @@ def coco_average_precision(
     most = tuple(sorted(set(max_detections)))
     curves = coco_curves(truth, detections, thresholds, most)
     classes = len(truth.class_names)
+    counted = ~(truth.crowd | truth.difficult | outside(truth.areas, AREA_RANGES[ALL]))
     return COCOResult(
         class_names=truth.class_names,
         iou_thresholds=thresholds,
@@ -200,7 +201,7 @@ def coco_average_precision(
         precision=curves.precision,
         scores=curves.scores,
         recall=curves.recall,
-        objects=np.bincount(truth.labels[~(truth.crowd | truth.difficult)], minlength=classes),
+        objects=np.bincount(truth.labels[counted], minlength=classes),
         detections=np.bincount(detections.labels, minlength=classes),
         images=len(truth.image_ids),
     )

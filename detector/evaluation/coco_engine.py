@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.sizes import AREA_RANGES, box_sides, object_areas
+from detector.evaluation.sizes import AREA_RANGES
 from detector.evaluation.table import DetectionTable
 
 #: Outside all of COCO's area ranges: COCO has no flag for an object that counts neither way, but such areas do not.
@@ -61,8 +61,8 @@ def coco_curves(
         categories,
         place[truth.images],
         truth.labels + 1,
-        np.hstack([truth.boxes[:, :2], box_sides(truth.boxes)]),
-        area=np.where(truth.difficult, _NO_AREA, object_areas(truth)),
+        np.hstack([truth.boxes[:, :2], truth.sides]),
+        area=np.where(truth.difficult, _NO_AREA, truth.areas),
         iscrowd=truth.crowd,
     )
     found = objects.load_res(
@@ -70,7 +70,7 @@ def coco_curves(
             [
                 place[detections.images],
                 detections.boxes[:, :2],
-                box_sides(detections.boxes),
+                detections.sides,
                 detections.scores,
                 detections.labels + 1,
             ]

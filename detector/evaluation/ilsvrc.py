@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from detector.data.blacklist import Blacklist
 from detector.data.ground_truth import GroundTruth, check_rows
-from detector.evaluation.greedy import take_free_objects
+from detector.evaluation.greedy import FreeObjects
 from detector.evaluation.judgement import Judgement, judgement
-from detector.evaluation.matching import Matches, Pairs, check_threshold, pairs_of_a_class
-from detector.evaluation.sizes import ALL, AreaRange, box_sides, object_areas, outside
+from detector.evaluation.matching import Matches, by_area, check_threshold, pairs_of_a_class
+from detector.evaluation.sizes import ALL, AreaRange
 from detector.evaluation.table import DetectionTable, check_same_data
 from detector.evaluation.voc import ClassResult, OverClasses, class_results
 
@@ -98,8 +98,8 @@ def object_thresholds(truth: GroundTruth, iou_threshold: float = 0.5) -> npt.NDA
 
     A detection that is 10 pixels too wide and too high just has that IoU.
     """
-    # On boxes with exclusive right and bottom, x2 - x1 is the development kit's xmax - xmin + 1.
-    width, height = (truth.boxes[:, 2:] - truth.boxes[:, :2]).T
+    # On boxes with exclusive right and bottom, the width is the development kit's xmax - xmin + 1.
+    width, height = truth.sides.T
     return np.minimum(iou_threshold, width * height / ((width + PIXEL_TOLERANCE) * (height + PIXEL_TOLERANCE)))
 
 
@@ -115,7 +115,7 @@ def match_ilsvrc(
     In order of score a detection takes, of the objects of its class and image that are still free and whose own
     threshold (`object_thresholds`) its IoU reaches, the one with the highest IoU (the first of equal ones), and is a
     true positive. A detection without such an object is a false positive. So a second detection of an object may find
-    another one, unlike in VOC. Equal scores keep the order of the images, then of the table.
+    another one, unlike in VOC. Equal scores are in the order of the images' numbers, then of the table.
 
     ILSVRC has no difficult objects and no crowds. Where `truth` has some, no detection is a true positive by them, and
     one that would be a false positive but reaches the threshold of one is left out.
@@ -127,33 +127,27 @@ def match_ilsvrc(
     for threshold in iou_thresholds:
         check_threshold(threshold)
     check_same_data(truth, detections)
-    order = np.lexsort((detections.images, -detections.scores))
-    images, labels = detections.images[order], detections.labels[order]
-    black = _blacklisted(truth, blacklist, images, labels)
-    # Measured in the order of the table, mostly that of the images: by score each look would miss the cache.
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    pairs = pairs_of_a_class(truth, detections)
-    pairs = Pairs(place[pairs.detections], pairs.objects, pairs.overlaps)
-    overlaps = np.zeros(len(order))
-    np.maximum.at(overlaps, pairs.detections, pairs.overlaps)
+    order = np.lexsort((np.array(truth.image_numbers, np.int64)[detections.images], -detections.scores))
+    ranked = detections[order]
+    groups = ranked.images * len(truth.class_names) + ranked.labels
     neither = truth.difficult | truth.crowd
-    groups = images * len(truth.class_names) + labels
-    areas, box_areas = object_areas(truth), box_sides(detections.boxes).prod(axis=1)[order]
+    least = {threshold: object_thresholds(truth, threshold) for threshold in iou_thresholds}
+    found = {threshold: FreeObjects(groups, len(truth)) for threshold in iou_thresholds}
+    for pairs in pairs_of_a_class(truth, ranked):
+        for threshold in iou_thresholds:
+            near = pairs[pairs.overlaps >= least[threshold][pairs.objects]]
+            taken = found[threshold].taken
+            found[threshold].take(near[~neither[near.objects]])
+            loose = near[neither[near.objects] & (taken[near.detections] < 0)]
+            taken[loose.detections] = loose.objects
+    black = _blacklisted(truth, blacklist, ranked.images, ranked.labels)
     matches = {}
-    for threshold in iou_thresholds:
-        near = pairs[pairs.overlaps >= object_thresholds(truth, threshold)[pairs.objects]]
-        objects = take_free_objects(near[~neither[near.objects]], groups, len(truth))
-        loose = near[neither[near.objects] & (objects[near.detections] < 0)]
-        objects[loose.detections] = loose.objects
-        taken = objects >= 0
-        for name, area_range in area_ranges.items():
-            left_out = neither | outside(areas, area_range)
-            counts = ~black
-            counts[taken] &= ~left_out[objects[taken]]
-            counts &= taken | ~outside(box_areas, area_range)
-            matches[threshold, name] = Matches(order, objects, overlaps, taken & counts, counts)
-    return matches
+    for threshold, one in found.items():
+        takes = one.taken >= 0
+        counts = ~black
+        counts[takes] &= ~neither[one.taken[takes]]
+        matches[threshold] = Matches(order, one.taken, takes & counts, counts)
+    return by_area(truth, detections, matches, area_ranges)
 
 
 def _blacklisted(

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.matching import Matches
-from detector.evaluation.sizes import AreaRange, object_areas, outside
+from detector.evaluation.sizes import AreaRange, outside
 from detector.evaluation.table import DetectionTable
 
 
@@ -47,7 +47,7 @@ def judgement(
         area_range: the one that `matches` was made with.
         without: (N,) bool, objects that do not count, beside difficult ones, crowds and those of another area.
     """
-    objects = ~(truth.difficult | truth.crowd | outside(object_areas(truth), area_range))
+    objects = ~(truth.difficult | truth.crowd | outside(truth.areas, area_range))
     if without is not None:
         objects &= ~without
     counted = matches.order[matches.counts]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.formatting import number
-from detector.evaluation.matching import best_objects, check_threshold, place_in_group, rank
+from detector.evaluation.matching import best_of_pairs, check_threshold, pairs_of_a_class, place_in_group, rank
 from detector.evaluation.table import DetectionTable, check_same_data
 
 GUESSES = 5
@@ -71,7 +71,7 @@ def localisation_error(
 
     Raises:
         InputError: `guesses` is below 1, a number of `left_out` is no image, an image has no object and so no class,
-            or what `matching.best_objects` would not take.
+            the threshold is wrong, or the detections refer to other images or classes.
     """
     if guesses < 1:
         raise InputError(f"guesses is {guesses}; give at least 1")
@@ -94,7 +94,7 @@ def localisation_error(
     place = place_in_group(ranked.images)
     first = ranked[place < guesses]
     place = place[place < guesses]
-    _, overlaps = best_objects(truth, first)
+    _, overlaps = best_of_pairs(pairs_of_a_class(truth, first), len(first))
     keys = first.images * classes + first.labels
     weights = 1 / per_image[wanted_images]
     classification, localisation = np.empty(guesses), np.empty(guesses)

@@ -1,6 +1,6 @@
 """Which detections find an object: PASCAL VOC's rule of the development kit (VOCevaldet.m)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +8,15 @@ import numpy.typing as npt
 
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.sizes import ALL, AreaRange, box_sides, object_areas, outside
+from detector.evaluation.sizes import ALL, AreaRange, outside
 from detector.evaluation.table import DetectionTable, check_same_data
 
 _FloatArray = npt.NDArray[np.float64]
 _IntArray = npt.NDArray[np.int64]
 _BoolArray = npt.NDArray[np.bool_]
+
+#: Pairs of a detection and an object that are held at a time; what is computed from them then stays in the cache.
+_PIECE = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +29,6 @@ class Matches:
         order: (D,) int64, row of the detection in its table.
         objects: (D,) int64, the object that it took (a row of the ground truth), found by another one before it or
             not; -1 if it took none.
-        overlaps: (D,) float64, its highest IoU with an object of its class and image, 0 without one.
         true_positive: (D,) bool.
         counts: (D,) bool; what neither counts nor is a true positive was left out: it took an object that is left out,
             or it is wrong and of an area that is not judged. Everything else that is no true positive is a false
@@ -35,9 +37,22 @@ class Matches:
 
     order: _IntArray
     objects: _IntArray
-    overlaps: _FloatArray
     true_positive: _BoolArray
     counts: _BoolArray
+
+    def within(self, objects: _BoolArray, boxes: _BoolArray) -> "Matches":
+        """What counts of a part of the objects, by COCO's rule.
+
+        A detection that took an object outside the part is left out, and so is a false positive outside it.
+
+        Args:
+            objects: (N,) which objects are in the part.
+            boxes: (D,) which detections' own boxes are, by row of their table.
+        """
+        counts = self.counts & (self.true_positive | boxes[self.order])
+        takes = self.objects >= 0
+        counts[takes] &= objects[self.objects[takes]]
+        return Matches(self.order, self.objects, self.true_positive & counts, counts)
 
 
 def match_detections(
@@ -78,25 +93,32 @@ def match_each(
     check_same_data(truth, detections)
     order = rank(detections)
     # Measured in the order of the table, mostly that of the images: by score each look would miss the cache.
-    best, overlaps = best_objects(truth, detections)
+    best, overlaps = best_of_pairs(pairs_of_a_class(truth, detections), len(order))
     best, overlaps = best[order], overlaps[order]
-    areas, box_areas = object_areas(truth), box_sides(detections.boxes).prod(axis=1)[order]
-    matches = {}
-    for name, area_range in area_ranges.items():
-        left_out = truth.difficult | truth.crowd | outside(areas, area_range)
-        not_judged = outside(box_areas, area_range)
-        for threshold in iou_thresholds:
-            objects = np.where(overlaps >= threshold, best, -1)
-            finds = np.flatnonzero(objects >= 0)
-            counts = np.ones(len(order), dtype=bool)
-            counts[finds] = ~left_out[objects[finds]]
-            _, first = np.unique(objects[finds], return_index=True)
-            true_positive = np.zeros(len(order), dtype=bool)
-            true_positive[finds[first]] = True
-            true_positive &= counts
-            counts &= true_positive | ~not_judged
-            matches[threshold, name] = Matches(order, objects, overlaps, true_positive, counts)
-    return matches
+    left_out = truth.difficult | truth.crowd
+    every = {}
+    for threshold in iou_thresholds:
+        objects = np.where(overlaps >= threshold, best, -1)
+        finds = np.flatnonzero(objects >= 0)
+        counts = np.ones(len(order), dtype=bool)
+        counts[finds] = ~left_out[objects[finds]]
+        _, first = np.unique(objects[finds], return_index=True)
+        true_positive = np.zeros(len(order), dtype=bool)
+        true_positive[finds[first]] = True
+        every[threshold] = Matches(order, objects, true_positive & counts, counts)
+    return by_area(truth, detections, every, area_ranges)
+
+
+def by_area(
+    truth: GroundTruth,
+    detections: DetectionTable,
+    matches: Mapping[float, Matches],
+    area_ranges: Mapping[str, AreaRange | None],
+) -> dict[tuple[float, str], Matches]:
+    """Matches by IoU threshold, by name of the area range too."""
+    box_areas = detections.sides.prod(axis=1)
+    parts = {name: (~outside(truth.areas, one), ~outside(box_areas, one)) for name, one in area_ranges.items()}
+    return {(threshold, name): one.within(*part) for name, part in parts.items() for threshold, one in matches.items()}
 
 
 def check_threshold(iou_threshold: float) -> None:
@@ -137,59 +159,72 @@ class Pairs:
         return Pairs(self.detections[rows], self.objects[rows], self.overlaps[rows])
 
 
-def pairs_of_a_class(truth: GroundTruth, detections: DetectionTable) -> Pairs:
-    """All pairs of a detection and an object of its image and class."""
+def pairs_of_a_class(truth: GroundTruth, detections: DetectionTable) -> Iterator[Pairs]:
+    """All pairs of a detection and an object of its image and class, in pieces.
+
+    The detections of an image and class come one after the other, in the order of the table, and the pairs of a
+    detection are in one piece.
+    """
     classes = len(truth.class_names)
     return _pairs(
         truth, detections, truth.images * classes + truth.labels, detections.images * classes + detections.labels
     )
 
 
-def pairs_of_an_image(truth: GroundTruth, detections: DetectionTable) -> Pairs:
-    """All pairs of a detection and an object of its image, whatever their classes."""
+def pairs_of_an_image(truth: GroundTruth, detections: DetectionTable) -> Iterator[Pairs]:
+    """All pairs of a detection and an object of its image, whatever their classes, in pieces as above."""
     return _pairs(truth, detections, truth.images, detections.images)
 
 
-def _pairs(truth: GroundTruth, detections: DetectionTable, groups: _IntArray, wanted: _IntArray) -> Pairs:
+def _pairs(truth: GroundTruth, detections: DetectionTable, groups: _IntArray, wanted: _IntArray) -> Iterator[Pairs]:
     """All pairs of a detection and an object of the same group."""
     order = np.argsort(groups, kind="stable")
-    by_group = np.argsort(wanted)  # each search then begins where the one before ended
-    start, count = np.empty((2, len(wanted)), dtype=np.int64)
-    start[by_group] = np.searchsorted(groups[order], wanted[by_group], side="left")
-    count[by_group] = np.searchsorted(groups[order], wanted[by_group], side="right")
-    count -= start
-    rows = np.repeat(np.arange(len(detections)), count)
-    objects = order[np.arange(len(rows)) + np.repeat(start - (np.cumsum(count) - count), count)]
-    return Pairs(rows, objects, paired_iou(detections.boxes[rows], truth.boxes[objects]))
+    rows = np.argsort(wanted, kind="stable")
+    groups, wanted = groups[order], wanted[rows]
+    start = np.searchsorted(groups, wanted, side="left")
+    count = np.searchsorted(groups, wanted, side="right") - start
+    rows, start, count = rows[count > 0], start[count > 0], count[count > 0]
+    ends = np.cumsum(count)
+    first = 0
+    while first < len(rows):
+        limit = ends[first] - count[first] + _PIECE
+        last = max(first + 1, int(np.searchsorted(ends, limit, side="right")))
+        one, number = rows[first:last], count[first:last]
+        # For each pair, how many pairs of the piece come before its detection's.
+        before = np.repeat(np.cumsum(number) - number, number)
+        objects = order[np.arange(len(before)) - before + np.repeat(start[first:last], number)]
+        found = np.repeat(one, number)
+        yield Pairs(found, objects, paired_iou(truth, detections, found, objects))
+        first = last
 
 
-def best_objects(truth: GroundTruth, detections: DetectionTable) -> tuple[_IntArray, _FloatArray]:
-    """For each detection the object of its image and class with the highest IoU, and that IoU; -1 and 0 without one."""
-    return best_of_pairs(pairs_of_a_class(truth, detections), len(detections))
-
-
-def best_of_pairs(pairs: Pairs, count: int) -> tuple[_IntArray, _FloatArray]:
+def best_of_pairs(pieces: Iterable[Pairs], count: int) -> tuple[_IntArray, _FloatArray]:
     """For each of `count` detections the object of its best pair, and the IoU; -1 and 0 for one without a pair."""
     best = np.full(count, -1, dtype=np.int64)
     overlaps = np.zeros(count)
-    first = np.flatnonzero(np.diff(pairs.detections, prepend=-1))  # of each detection
-    if len(first):
-        highest = np.maximum.reduceat(pairs.overlaps, first)
-        sizes = np.diff(first, append=len(pairs.detections))
-        good = np.flatnonzero(pairs.overlaps == np.repeat(highest, sizes))[::-1]
-        best[pairs.detections[good]] = pairs.objects[good]  # the first of equally good objects is assigned last
-        overlaps[pairs.detections[first]] = highest
+    for pairs in pieces:
+        first = np.flatnonzero(np.diff(pairs.detections, prepend=-1))  # of each detection
+        if len(first):
+            highest = np.maximum.reduceat(pairs.overlaps, first)
+            sizes = np.diff(first, append=len(pairs.detections))
+            good = np.flatnonzero(pairs.overlaps == np.repeat(highest, sizes))[::-1]
+            best[pairs.detections[good]] = pairs.objects[good]  # the first of equally good objects is assigned last
+            overlaps[pairs.detections[first]] = highest
     return best, overlaps
 
 
-def paired_iou(a: _FloatArray, b: _FloatArray) -> _FloatArray:
-    """IoU of a[i] and b[i], boxes x1, y1, x2, y2 with exclusive right and bottom."""
-    intersection = paired_intersection(a, b)
-    areas = np.prod(a[:, 2:] - a[:, :2], axis=1) + np.prod(b[:, 2:] - b[:, :2], axis=1)
-    return intersection / (areas - intersection)
-
-
-def paired_intersection(a: _FloatArray, b: _FloatArray) -> _FloatArray:
-    """Area that a[i] and b[i] share."""
-    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    return np.prod(np.maximum(sides, 0), axis=1)
+def paired_iou(
+    truth: GroundTruth, detections: DetectionTable, rows: _IntArray, objects: _IntArray, crowd: bool = False
+) -> _FloatArray:
+    """IoU of a detection and an object, for pairs of their rows; of a `crowd` the share of the detection inside."""
+    # Column by column: arrays with two or four numbers a row take five times as long.
+    (left, top, right, bottom), (width, height) = detections.boxes.T, detections.sides.T
+    (left_, top_, right_, bottom_), (width_, height_) = truth.boxes.T, truth.sides.T
+    across = np.minimum(right[rows], right_[objects]) - np.maximum(left[rows], left_[objects])
+    down = np.minimum(bottom[rows], bottom_[objects]) - np.maximum(top[rows], top_[objects])
+    intersection = np.maximum(across, 0) * np.maximum(down, 0)
+    union = width[rows] * height[rows]
+    if not crowd:  # in pycocotools' order, as another one differs in the last bit
+        union += width_[objects] * height_[objects]
+        union -= intersection
+    return np.divide(intersection, union, out=np.zeros(len(union)), where=intersection > 0)

@@ -143,10 +143,11 @@ def evaluate(
     if metric == "coco":
         return Evaluation(result=coco_average_precision(truth, detections, thresholds), **more)
     results: Mapping[tuple[float, str], VOCResult | ILSVRCResult]
+    areas = {**AREA_RANGES, ALL: None}  # the metrics themselves know no areas
     if metric == "ilsvrc":
-        results = ilsvrc_average_precisions(truth, detections, blacklist, thresholds, AREA_RANGES)
+        results = ilsvrc_average_precisions(truth, detections, blacklist, thresholds, areas)
     else:
-        results = voc_average_precisions(truth, detections, metric, thresholds, AREA_RANGES)
+        results = voc_average_precisions(truth, detections, metric, thresholds, areas)
     return Evaluation(
         result=results[thresholds[0], ALL],
         by_iou={threshold: results[threshold, ALL] for threshold in thresholds},

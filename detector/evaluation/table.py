@@ -1,14 +1,14 @@
 """The detections in all images of a data set in columns, as evaluators take them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from detector.data.class_names import same_classes
-from detector.data.ground_truth import GroundTruth, check_rows, column, joined
+from detector.data.ground_truth import GroundTruth, check_rows, column, joined, sides_column
 from detector.detections import Detections
 from detector.errors import InputError
 
@@ -24,10 +24,11 @@ class DetectionTable:
         boxes: (D, 4) float64 x1, y1, x2, y2 in pixels of the upright image, 0-based, right and bottom exclusive; a
             box may reach beyond the image, and have no width or height: it then finds nothing.
         scores: (D,) float64, any finite numbers, higher is surer.
+        sides: (D, 2) float64 width and height of the boxes; see `GroundTruth.sides`.
 
     Raises:
-        InputError: a column has another length, an index is out of range, a box is not finite or of negative size, or a
-            score is not finite; the message names the first such detection.
+        InputError: a column has another length, an index is out of range, a box is not finite or of negative size, a
+            score is not finite, or `sides` are not those of the boxes; the message names the first such detection.
     """
 
     image_ids: tuple[str | int, ...]
@@ -36,6 +37,7 @@ class DetectionTable:
     labels: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
+    sides: npt.NDArray[np.float64] = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -52,6 +54,7 @@ class DetectionTable:
         if not (good := np.isfinite(self.scores)).all():
             row = int(np.argmin(good))
             raise InputError(f"detection {row}: score {self.scores[row]} is not finite")
+        object.__setattr__(self, "sides", sides_column("detection", self.sides, self.boxes))
 
     @classmethod
     def from_detections(cls, truth: GroundTruth, detections: Sequence[Detections]) -> Self:
@@ -93,6 +96,7 @@ class DetectionTable:
             labels=self.labels[rows],
             boxes=self.boxes[rows],
             scores=self.scores[rows],
+            sides=self.sides[rows],
         )
 
 

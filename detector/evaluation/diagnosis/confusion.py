@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.diagnosis.shared import IntArray, Judged, at_least, counted_objects
-from detector.evaluation.matching import best_of_pairs, pairs_of_an_image
+from detector.evaluation.matching import Pairs, best_of_pairs, pairs_of_an_image
 from detector.evaluation.table import DetectionTable
 
 
@@ -64,10 +64,13 @@ def confusion_matrix(
 
     wrong = np.flatnonzero(shown & judged.false_positive)
     wrong = wrong[np.lexsort((detections.images[wrong], -detections.scores[wrong]))]
-    pairs = pairs_of_an_image(truth, detections[wrong])
-    other_class = truth.labels[pairs.objects] != detections.labels[wrong[pairs.detections]]
-    pairs = pairs[unfound[pairs.objects] & other_class & (pairs.overlaps >= iou_threshold)]
-    best, _ = best_of_pairs(pairs, len(wrong))
+    table = detections[wrong]
+
+    def confused(pairs: Pairs) -> Pairs:
+        other_class = truth.labels[pairs.objects] != table.labels[pairs.detections]
+        return pairs[unfound[pairs.objects] & other_class & (pairs.overlaps >= iou_threshold)]
+
+    best, _ = best_of_pairs(map(confused, pairs_of_an_image(truth, table)), len(wrong))
     taken, first = np.unique(best, return_index=True)
     takers = first[taken >= 0]
     taken = taken[taken >= 0]

@@ -24,7 +24,7 @@ from detector.evaluation.diagnosis.shared import (
     counted_objects,
 )
 from detector.evaluation.formatting import mean_of_known
-from detector.evaluation.matching import Matches, best_of_pairs, pairs_of_an_image
+from detector.evaluation.matching import Matches, Pairs, best_of_pairs, pairs_of_a_class, pairs_of_an_image
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import VOCMetric
 
@@ -145,10 +145,12 @@ def _kinds(
     """Kind and target of every detection by rank; -1 where there is none."""
     wrong = np.flatnonzero(matches.counts & ~matches.true_positive)
     table = detections[matches.order[wrong]]
-    pairs = pairs_of_an_image(truth, table)
-    same = truth.labels[pairs.objects] == table.labels[pairs.detections]
-    own, own_iou = best_of_pairs(pairs[same], len(table))
-    other, other_iou = best_of_pairs(pairs[~same], len(table))
+
+    def of_other_classes(pairs: Pairs) -> Pairs:
+        return pairs[truth.labels[pairs.objects] != table.labels[pairs.detections]]
+
+    own, own_iou = best_of_pairs(pairs_of_a_class(truth, table), len(table))
+    other, other_iou = best_of_pairs(map(of_other_classes, pairs_of_an_image(truth, table)), len(table))
     kinds = np.full(len(matches.order), -1, np.int64)
     targets = np.full(len(matches.order), -1, np.int64)
     tests = [

@@ -86,6 +86,7 @@ def _categories(path: Path, truth: GroundTruth) -> Mapping[Key, int]:
 def _add(path: Path, numbers: Sequence[int], records: list[_Record], into: Collector) -> None:
     """Hand records on in columns."""
     boxes = np.array([record.bbox for record in records], np.float64).reshape(-1, 4)
+    sides = boxes[:, 2:].copy()
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and a fault
         boxes[:, 2:] += boxes[:, :2]
     into.add(
@@ -95,6 +96,7 @@ def _add(path: Path, numbers: Sequence[int], records: list[_Record], into: Colle
             classes=[record.category_id for record in records],
             boxes=boxes,
             scores=np.array([record.score for record in records], np.float64),
+            sides=sides,
             record=lambda row: f"record {numbers[row]}",
         )
     )
@@ -113,14 +115,13 @@ COORDINATE_DECIMALS, SCORE_DECIMALS = 2, 5
 def write_coco(path: Path, table: DetectionTable, truth: GroundTruth, rounded: bool = False) -> None:
     """Write a results file, a line a detection, with all digits unless `rounded`; and the categories beside it.
 
-    With all digits, x, y and the score are read again as they were; right and bottom as the sum of two 64-bit numbers,
-    which the last bit may miss.
+    With all digits, x, y, width, height and the score are read again as they were; right and bottom as the sum of two
+    64-bit numbers, which the last bit may miss.
 
     Raises:
         InputError: a file cannot be written.
     """
-    boxes = table.boxes.copy()
-    boxes[:, 2:] -= boxes[:, :2]
+    boxes = np.hstack([table.boxes[:, :2], table.sides])
     scores = table.scores
     if rounded:
         boxes, scores = boxes.round(COORDINATE_DECIMALS), scores.round(SCORE_DECIMALS)

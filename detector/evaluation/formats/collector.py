@@ -26,6 +26,7 @@ class Part:
         images, classes: (n,) ids or names as they stand in the file.
         boxes: (n, 4) float64 xyxy, 0-based, right and bottom exclusive.
         scores: (n,) float64.
+        sides: (n, 2) float64 width and height if the file gives them.
         record: what the record of a row is called, such as "record 7" or "line 7".
         box_field: what the box is called in the file.
     """
@@ -36,6 +37,7 @@ class Part:
     boxes: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
     record: Callable[[int], str]
+    sides: npt.NDArray[np.float64] | None = None
     box_field: str = "bbox"
 
 
@@ -65,7 +67,7 @@ class Collector:
         self.unknown_classes: Counter[Key] = Counter()
         self._total = 0
         self._stranger: Key = ""
-        self._columns: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._columns: list[tuple[np.ndarray, ...]] = []
 
     def find_classes_by(self, ids: Mapping[Key, int]) -> None:
         """Let classes go by ids, id -> index, and by no likeness of names."""
@@ -91,7 +93,9 @@ class Collector:
         self.unknown_classes.update(part.classes[row] for row in np.flatnonzero(unknown).tolist())
         kept = ~outside & ~unknown
         self.empty_boxes += int(np.count_nonzero(kept & (part.boxes[:, 2:] == part.boxes[:, :2]).any(axis=1)))
-        self._columns.append((images[kept], labels[kept], part.boxes[kept], part.scores[kept]))
+        with np.errstate(invalid="ignore"):  # of boxes that are faults
+            sides = part.boxes[:, 2:] - part.boxes[:, :2] if part.sides is None else part.sides
+        self._columns.append((images[kept], labels[kept], part.boxes[kept], part.scores[kept], sides[kept]))
 
     def matched_classes(self) -> dict[Key, str]:
         """The ground truth's names of the classes that were met, by what the file says, in the ground truth's order."""
@@ -132,7 +136,7 @@ class Collector:
             raise classes_error(path, self.unknown_classes, self._known)
         if self._total and self.outside == self._total:
             raise images_error(path, f"{self._total} detections", self._stranger, self.known_images)
-        images, labels, boxes, scores = zip(*self._columns, strict=True) if self._columns else ([], [], [], [])
+        images, labels, boxes, scores, sides = zip(*self._columns, strict=True) if self._columns else [[]] * 5
         return DetectionTable(
             image_ids=self.truth.image_ids,
             class_names=self.truth.class_names,
@@ -140,6 +144,7 @@ class Collector:
             labels=joined(labels, (0,)),
             boxes=joined(boxes, (0, 4)),
             scores=joined(scores, (0,)),
+            sides=joined(sides, (0, 2)),
         )
 
 

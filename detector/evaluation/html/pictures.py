@@ -165,7 +165,7 @@ def _wrong_words(truth: GroundTruth, detections: DetectionTable, diagnosis: Diag
         ErrorKind.BOTH: "near an object of another class",
     }.get(kind, "")
     if kind == ErrorKind.LOCALISATION:
-        overlap = paired_iou(detections.boxes[[row]], truth.boxes[[target]])[0]
+        overlap = paired_iou(truth, detections, np.array([row]), np.array([target]))[0]
         words = f"badly placed, IoU {overlap:.2f}"
     elif kind == ErrorKind.CLASSIFICATION:
         words = f"annotated as {truth.class_names[truth.labels[target]]}"

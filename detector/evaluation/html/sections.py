@@ -7,10 +7,10 @@ import numpy as np
 
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.diagnosis import Diagnosis, ErrorKind, Fate
-from detector.evaluation.diagnosis.slices import SIZES, size_groups
 from detector.evaluation.html.charts import Bar, Curve, Plot, class_curve, overlap_bars
 from detector.evaluation.html.text import FATES, KINDS
 from detector.evaluation.intervals import Interval, Intervals
+from detector.evaluation.sizes import sizes_of
 
 #: A confusion matrix of more classes than this is cut to those with the most errors: more cannot be read.
 MATRIX_CLASSES = 40
@@ -99,7 +99,6 @@ def fate_tables(truth: GroundTruth, diagnosis: Diagnosis) -> Mapping[str, list[F
     sources = (*traces.source_names, "no proposals at all")
     groups = {
         "Class": (truth.labels, truth.class_names),
-        "Size": (size_groups(truth.areas), SIZES),
         # A source of -1 is the last.
         "Source": (traces.sources % len(sources), sources),
     }
@@ -112,6 +111,11 @@ def fate_tables(truth: GroundTruth, diagnosis: Diagnosis) -> Mapping[str, list[F
         counts = fates.count(group, len(names)).tolist()
         rows = [FateRow(name=name, counts=tuple(row)) for name, row in zip(names, counts, strict=True)]
         tables[title] = [row for row in rows if row.total]
+    rows = [
+        FateRow(name=name, counts=tuple(fates.count(objects.astype(np.int64), 2)[1].tolist()))
+        for name, objects in sizes_of(truth.areas).items()
+    ]
+    tables["Size"] = [row for row in rows if row.total]
     return tables
 
 
@@ -165,12 +169,12 @@ def object_rows(truth: GroundTruth, diagnosis: Diagnosis) -> tuple[list[ObjectRo
     fates, traces = diagnosis.fates.fates, diagnosis.traces
     counted = np.flatnonzero(fates >= 0)
     order = counted[np.lexsort((truth.images[counted], truth.labels[counted], -fates[counted]))]
-    sizes = size_groups(truth.areas)
+    sizes = sizes_of(truth.areas)
     rows = [
         ObjectRow(
             image=str(truth.image_ids[truth.images[i]]),
             name=truth.class_names[truth.labels[i]],
-            size=SIZES[sizes[i]],
+            size=" and ".join(name for name, objects in sizes.items() if objects[i]),
             fate=FATES[Fate(fates[i])][0],
             source=traces.source_names[traces.sources[i]] if traces.sources[i] >= 0 else "–",
             overlap=float(traces.proposal_overlaps[i]),

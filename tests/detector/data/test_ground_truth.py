@@ -53,6 +53,7 @@ def test_no_images() -> None:
         ({"areas": ["small", 1, 2]}, "areas cannot be read as numbers"),
         ({"boxes": [[0, 0, 1, 1], [0, 0, 1, float("nan")], [0, 0, 1, 1]]}, r"object 1: box .* is not finite"),
         ({"boxes": [[0, 0, 1, 1], [0, 0, 1, 1], [4, 0, 4, 1]]}, r"object 2: box .* has no area"),
+        ({"sides": [[10, 20], [2, 2], [1, float("nan")]]}, r"object 2: sides .* are not those of the box"),
     ],
 )
 def test_wrong_columns(wrong: dict[str, object], message: str) -> None:

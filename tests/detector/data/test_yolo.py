@@ -74,6 +74,14 @@ def test_images_are_not_decoded(root: Path) -> None:
     assert len(read_yolo(root / "data.yaml", "val")) == 2
 
 
+def test_a_width_is_kept_as_the_file_gives_it(root: Path) -> None:
+    add_image(root, "val/a.png", (640, 320), labels="0 0.3141 0.271 0.05 0.1\n0 0.9805 0.5 0.04 0.1\n")
+    truth = read_yolo(root / "data.yaml", "val").of_images([0])
+    assert truth.sides[0].tolist() == [32, 32]
+    assert truth.areas[0] == 32**2
+    np.testing.assert_allclose(truth.sides[1], [25.28, 32])  # cut at the border of the image
+
+
 @pytest.mark.parametrize(
     ("line", "box"),
     [

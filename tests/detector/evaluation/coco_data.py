@@ -30,6 +30,7 @@ class COCOData:
             boxes=corners(items),
             crowd=[item["iscrowd"] for item in items],
             areas=[item["area"] for item in items],
+            sides=sides(items),
             **self._rows(items),
         )
 
@@ -39,6 +40,7 @@ class COCOData:
             class_names=tuple(map(str, self.categories)),
             boxes=corners(self.results),
             scores=[item["score"] for item in self.results],
+            sides=sides(self.results),
             **self._rows(self.results),
         )
 
@@ -52,6 +54,10 @@ class COCOData:
 def corners(items: Sequence[dict[str, Any]]) -> np.ndarray:
     boxes = np.array([item["bbox"] for item in items], float).reshape(-1, 4)
     return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+
+
+def sides(items: Sequence[dict[str, Any]]) -> np.ndarray:
+    return np.array([item["bbox"][2:] for item in items], float).reshape(-1, 2)
 
 
 def random_data(seed: int, images: int = 12, classes: int = 3, objects: int = 60, detections: int = 120) -> COCOData:
@@ -93,6 +99,47 @@ def random_data(seed: int, images: int = 12, classes: int = 3, objects: int = 60
                 "score": round(float(rng.random()), int(rng.integers(1, 4))),
             }
         )
+    return data
+
+
+def data_on_borders(seed: int, objects: int = 40, detections: int = 120) -> COCOData:
+    """Areas on COCO's borders and just beside them, above the largest too, and IoUs of exactly 0.5 to 0.95; sides of
+    up to eight decimals, corners left of the image."""
+    rng = np.random.default_rng(seed)
+    data = COCOData([3, 1, 9], [0, 1])
+    decimals = int(rng.integers(9))
+    for number in range(objects):
+        some = [
+            32,
+            96,
+            66.6666667,
+            96.0000001,
+            31.9999999,
+            9e4,
+            1e5,
+            1.00001e5,
+            *rng.uniform(1, 200, 4).round(decimals),
+        ]
+        width, height = rng.choice(some, 2).tolist()
+        if rng.random() < 0.4:
+            height = width
+        data.annotations.append(
+            {
+                "id": number + 1,
+                "image_id": int(rng.choice(data.images)),
+                "category_id": int(rng.integers(2)),
+                "bbox": [*rng.uniform(-50, 300, 2).round(decimals).tolist(), width, height],
+                "area": width * height * float(rng.choice([1, 0.6])),
+                "iscrowd": int(rng.random() < 0.15),
+            }
+        )
+    for _ in range(detections):
+        near = data.annotations[rng.integers(objects)]
+        box = list(near["bbox"])
+        box[int(rng.integers(2, 4))] *= float(rng.choice([0.5, 0.55, 0.6, 0.75, 0.95, 1]))
+        score = round(float(rng.random()), int(rng.integers(1, 3)))
+        ids = {"image_id": near["image_id"], "category_id": near["category_id"]}
+        data.results.append(ids | {"bbox": box, "score": score})
     return data
 
 

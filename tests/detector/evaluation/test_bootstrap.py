@@ -84,7 +84,7 @@ def test_boxes_without_width_find_nothing_by_coco() -> None:
     truth, table = tables(3)
     boxes = table.boxes.copy()
     boxes[::2, 2] = boxes[::2, 0]
-    flat = dataclasses.replace(table, boxes=boxes)
+    flat = dataclasses.replace(table, boxes=boxes, sides=None)
     assert truth.crowd.any()
     values = bootstrap_average_precision(list(judge_coco(truth, flat).values()), "coco", resamples=20).ap
     expected = coco_average_precision(truth, flat)

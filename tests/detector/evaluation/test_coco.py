@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.data.coco import read_coco
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.coco import IOU_THRESHOLDS, COCOResult, coco_average_precision
+from detector.evaluation.comparison import compare
+from detector.evaluation.formats import read_detections
 from detector.evaluation.table import DetectionTable
-from tests.detector.evaluation.coco_data import COCOData, assert_agree, other_evaluator, random_data
+from tests.detector.evaluation.coco_data import COCOData, assert_agree, data_on_borders, other_evaluator, random_data
 
 NAMES = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
 
@@ -126,6 +129,55 @@ def test_a_size_at_the_border_belongs_to_both_sides_of_it(side: int, position: f
     # Without areas of their own the boxes' count, to the same effect.
     without = dataclasses.replace(data.truth(), areas=None)
     np.testing.assert_array_equal(coco_average_precision(without, data.detections()).precision, result.precision)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_exact_borders_as_pycocotools_judges_them(seed: int) -> None:
+    data = data_on_borders(seed)
+    result = judged(data)
+    assert 0.05 < result.mean_ap < 0.95
+    assert_agree(result, pycocotools(data))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("difficult", [0, 0.3])
+@pytest.mark.parametrize("sides", ["the file's", "the corners'"])
+def test_a_comparison_judges_exact_borders_as_the_metric_does(seed: int, difficult: float, sides: str) -> None:
+    data = data_on_borders(seed)
+    truth, table = data.truth(), data.detections()
+    truth = dataclasses.replace(truth, difficult=np.random.default_rng(seed).random(len(truth)) < difficult)
+    if sides == "the corners'":
+        truth, table = dataclasses.replace(truth, sides=None), dataclasses.replace(table, sides=None)
+    compared, result = compare(truth, table, table, "coco", resamples=1), coco_average_precision(truth, table)
+    np.testing.assert_allclose(compared.a.ap, list(result.ap.values()), rtol=0, atol=1e-12)
+    assert list(compared.objects.values()) == result.objects.tolist()
+
+
+@pytest.mark.parametrize(
+    ("box", "found", "ap", "known"),
+    [
+        ([55.3, 0, 88, 13], [55.3, 0, 44, 13], 0.1, "APm"),
+        ([0, 0, 66.6666667, 10], [0, 0, 33.33333335, 10], 0.1, "APs"),
+        ([0, 0, 96.0000001, 96], [0, 0, 96.0000001, 96], 1, "APl"),
+    ],
+)
+def test_a_file_s_sides_and_areas_are_kept_as_they_are(
+    tmp_path: Path, box: list[float], found: list[float], ap: float, known: str
+) -> None:
+    ids = {"image_id": 1, "category_id": 1}
+    data = COCOData([1], [1])
+    data.annotations.append(ids | {"id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0})
+    data.results.append(ids | {"bbox": found, "score": 0.5})
+    content = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "1"}], "annotations": data.annotations}
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    (tmp_path / "found.json").write_text(json.dumps(data.results))
+    truth = read_coco(tmp_path / "truth.json")
+    table = read_detections(tmp_path / "found.json", truth).table
+    result = coco_average_precision(truth, table)
+    assert_agree(result, pycocotools(data))
+    assert result.mean_ap == pytest.approx(ap)
+    assert compare(truth, table, table, "coco", resamples=1).a.mean_ap == pytest.approx(ap)
+    assert [name for name in ("APs", "APm", "APl") if not math.isnan(result.summary[name])] == [known]
 
 
 def one_image(boxes: list, difficult: list[bool], detections: list) -> COCOResult:

@@ -130,10 +130,13 @@ def test_objects_of_another_image_or_class_are_not_found() -> None:
     assert ilsvrc_average_precision(truth, table).ap == {"cat": 0, "dog": 0}
 
 
-def test_equal_scores_keep_the_order_of_images_then_of_the_table() -> None:
-    truth = truth_of((0, 0, BOX), (1, 0, BOX))
+@pytest.mark.parametrize(("numbers", "expected"), [((1, 2), [False, True, True]), ((2, 1), [True, False, True])])
+def test_equal_scores_are_in_the_order_of_the_images_numbers_then_of_the_table(
+    numbers: tuple[int, int], expected: list[bool]
+) -> None:
+    truth = dataclasses.replace(truth_of((0, 0, BOX), (1, 0, BOX)), image_numbers=numbers)
     table = table_of(truth, (1, 0, 0.5, BOX), (0, 0, 0.5, FAR), (0, 0, 0.5, BOX))
-    assert hits(ilsvrc_average_precision(truth, table)) == [False, True, True]
+    assert hits(ilsvrc_average_precision(truth, table)) == expected
 
 
 # Average precision
@@ -155,7 +158,7 @@ def test_area_under_the_envelope() -> None:
 def test_mean_and_median() -> None:
     truth = dataclasses.replace(
         truth_of((0, 0, BOX), (0, 1, BOX)), class_names=("cat", "dog", "cow"), images=[0] * 3, labels=[0, 1, 2],
-        boxes=[BOX] * 3, difficult=None, crowd=None, areas=None, class_ids=(), class_numbers=(),
+        boxes=[BOX] * 3, difficult=None, crowd=None, sides=None, areas=None, class_ids=(), class_numbers=(),
     )  # fmt: skip
     result = ilsvrc_average_precision(truth, table_of(truth, (0, 0, 0.9, BOX)))
     assert (result.mean_ap, result.median_ap) == (pytest.approx(1 / 3), 0)
@@ -243,7 +246,7 @@ def kit(truth: GroundTruth, table: DetectionTable, blacklist: set[tuple[int, int
     """Average precision by class as eval_detection.m goes about it, in its own coordinates: 1-based, inclusive."""
     verdicts = []
     positives = [0] * len(truth.class_names)
-    for image in range(len(truth.image_ids)):
+    for image in np.argsort(truth.image_numbers).tolist():
         objects = []
         for row in np.flatnonzero(truth.images == image).tolist():
             x1, y1, x2, y2 = truth.boxes[row].tolist()
@@ -300,7 +303,9 @@ def random_tables(seed: int) -> tuple[GroundTruth, DetectionTable]:
         item["bbox"][2:] = [side / 3 for side in item["bbox"][2:]]  # so that many are small
     for item in data.results:
         item["bbox"][2:] = [side / 3 for side in item["bbox"][2:]]
-    return data.truth(), data.detections()
+    truth = data.truth()
+    numbers = np.random.default_rng(seed).permutation(len(truth.image_ids)) + 1
+    return dataclasses.replace(truth, image_numbers=tuple(numbers.tolist())), data.detections()
 
 
 @settings(max_examples=25, deadline=None)

@@ -33,6 +33,7 @@ def test_a_box_beyond_the_image_and_a_score_beyond_1_are_allowed() -> None:
         ({"images": [0, 2]}, r"detection 1: image 2 is not in 0\.\.1"),
         ({"labels": [5, 0]}, r"detection 0: label 5 is not in 0\.\.1"),
         ({"boxes": [[0, 0, 1, 1], [2, 0, 1, 1]]}, "detection 1: box .* has a negative size"),
+        ({"sides": [[1, 1], [1, 2]]}, r"detection \d: sides .* are not those of the box"),
         ({"boxes": [[0, 0, 1, 1]]}, r"boxes have the shape \(1, 4\), expected \(2, 4\)"),
     ],
 )

@@ -14,8 +14,9 @@ from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.diagnosis import Diagnosis, Fate, Judged, diagnose
 from detector.evaluation.diagnosis.reliability import reliability
-from detector.evaluation.diagnosis.slices import aspect_groups, size_groups
+from detector.evaluation.diagnosis.slices import aspect_groups
 from detector.evaluation.matching import match_detections
+from detector.evaluation.sizes import sizes_of
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.traces import ObjectTraces
 
@@ -75,12 +76,17 @@ def test_confusion_by_hand() -> None:
 
 
 def test_the_limits_of_sizes_and_shapes() -> None:
-    assert size_groups(np.array([1, 32**2 - 1, 32**2, 96**2 - 1, 96**2])).tolist() == [0, 0, 1, 1, 2]
-    boxes = np.array([[0, 0, 74, 100], [0, 0, 75, 100], [0, 0, 4, 3], [0, 0, 41, 30]], float)
-    assert aspect_groups(boxes).tolist() == [0, 1, 1, 2]
+    sizes = sizes_of(np.array([1, 32**2 - 1, 32**2, 96**2 - 1, 96**2]))
+    assert {name: np.flatnonzero(rows).tolist() for name, rows in sizes.items()} == {
+        "small": [0, 1, 2],
+        "medium": [2, 3, 4],
+        "large": [4],
+    }
+    sides = np.array([[74, 100], [75, 100], [4, 3], [41, 30]], float)
+    assert aspect_groups(sides).tolist() == [0, 1, 1, 2]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert aspect_groups(np.array([[1.0, 1, 9, 1], [1, 1, 1, 9], [1, 1, 1, 1]])).tolist() == [2, 0, 0]
+        assert aspect_groups(np.array([[8.0, 0], [0, 8], [0, 0]])).tolist() == [2, 0, 0]
 
 
 def test_slices_by_hand() -> None:

@@ -115,6 +115,7 @@ def test_any_float_is_written_with_all_its_digits(format_: Format, truth: Ground
     assert read.scores.tobytes() == table.scores.tobytes()
     assert read.boxes[:, :2].tobytes() == table.boxes[:, :2].tobytes()
     np.testing.assert_array_max_ulp(read.boxes + 1e5, table.boxes + 1e5, 1)  # of the order of the coordinates
+    assert read.sides.tobytes() == table.sides.tobytes()
     if format_ == "csv":
         assert read.boxes.tobytes() == table.boxes.tobytes()
 
