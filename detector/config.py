@@ -7,6 +7,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -17,6 +18,7 @@ from detector.errors import InputError
 from detector.yaml_text import parse_yaml
 from proposals import SelectiveSearchConfig
 from proposals.multibox.config import MultiBoxConfig
+from proposals.names import unknown_name
 
 _FORBID = {"extra": "forbid"}
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -77,6 +79,7 @@ class PostprocessConfig:
 
 Source = Literal["selective_search", "multibox", "both"]
 """Where a detector's regions come from."""
+SOURCES: tuple[Source, ...] = get_args(Source)
 
 
 @dataclass(frozen=True)
@@ -272,8 +275,11 @@ def parse(kind: type[T], values: Any, source: str) -> T:
         path = [str(part) for part in first["loc"]]
         where = ".".join(path) or "the top level"
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            known = ", ".join(_known_keys(kind, path[:-1]))
-            raise InputError(f"{source}: unknown key '{where}'; known here: {known}") from None
+            key = unknown_name("key", path[-1], _known_keys(kind, path[:-1]))
+            raise InputError(": ".join(filter(None, (source, ".".join(path[:-1]), key)))) from None
+        if first["type"] == "literal_error":
+            known = re.findall("'(.*?)'", first["ctx"]["expected"])
+            raise InputError(f"{source}: {unknown_name(where, first['input'], known)}") from None
         raise InputError(f"{source}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 

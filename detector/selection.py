@@ -6,6 +6,7 @@ from typing import Self
 
 from detector.detections import Detections, class_indices
 from detector.errors import InputError
+from proposals.names import names_in
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Selection:
     def check(self, class_names: Sequence[str] | None) -> None:
         """Raises `InputError` for a class that the detector does not know; None: they are not known yet."""
         if class_names is not None:
-            class_indices([*(self.classes or ()), *self.class_scores], class_names)
+            class_indices([*names_in(self.classes or ()), *self.class_scores], class_names)
 
     def __call__(self, found: Detections) -> Detections:
         """Those of the found objects that are wanted, best first."""

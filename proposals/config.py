@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, ClassVar, Literal, get_args
 
+from proposals.names import unknown_name
+
 ColourSpace = Literal["RGB", "I", "Lab", "rgI", "HSV", "rgb", "C", "H"]
 COLOUR_SPACES: tuple[str, ...] = get_args(ColourSpace)
 
@@ -92,14 +94,14 @@ class SelectiveSearchConfig:
         (100.0,)
         """
         if name not in PRESETS:
-            raise ValueError(f"preset: unknown {name!r}, known are {', '.join(PRESETS)}")
+            raise ValueError(unknown_name("preset", name, PRESETS))
         return replace(PRESETS[name], **changes)
 
 
 def _known(name: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
     for value in values:
         if value not in known:
-            raise ValueError(f"{name}: unknown {value!r}, known are {', '.join(known)}")
+            raise ValueError(unknown_name(f"{name}:", value, known))
 
 
 def _in_range(

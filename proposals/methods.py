@@ -12,6 +12,7 @@ import numpy as np
 from proposals.config import PRESETS, SelectiveSearchConfig
 from proposals.extras import needs_extra
 from proposals.images import checked_image
+from proposals.names import unknown_name
 from proposals.selective_search import SelectiveSearch
 from proposals.types import Proposals, Proposer
 
@@ -33,9 +34,9 @@ def make_proposer(method: str, preset: str = "fast", seed: int = 0, threads: int
             says what to install).
     """
     if method not in METHODS:
-        raise ValueError(f"method: unknown {method!r}, known are {', '.join(METHODS)}")
+        raise ValueError(unknown_name("method", method, METHODS))
     if preset not in PRESETS:
-        raise ValueError(f"preset: unknown {preset!r}, known are {', '.join(PRESETS)}")
+        raise ValueError(unknown_name("preset", preset, PRESETS))
     if method == "opencv":
         return OpenCVSelectiveSearch(preset)
     if method == "selectivesearch":
@@ -59,7 +60,7 @@ class OpenCVSelectiveSearch:
                 "pip install opencv-contrib-python-headless"
             )
         if preset not in PRESETS:
-            raise ValueError(f"preset: unknown {preset!r}, known are {', '.join(PRESETS)}")
+            raise ValueError(unknown_name("preset", preset, PRESETS))
         self.preset = preset
 
     @property

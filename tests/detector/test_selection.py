@@ -64,5 +64,5 @@ def test_what_is_no_score(text, message):
 
 @pytest.mark.parametrize("selection", [Selection(classes=("lion",)), Selection(class_scores={"lion": 0.5})])
 def test_unknown_classes(selection):
-    with pytest.raises(InputError, match="class 'lion' is unknown; the classes are: bird, cat"):
+    with pytest.raises(InputError, match="class 'lion' is unknown; known are bird, cat"):
         selection.check(CLASSES)
