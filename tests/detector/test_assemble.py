@@ -176,7 +176,7 @@ def test_models_are_averaged(folder: Path):
         ("models: [models/a.safetensors]\nproposals: null", "without proposals of Selective Search, multibox must be"),
         ("models: [voc07]\nhead: svm", "head and context are for models that see crops, and none of these does"),
         ("models: [voc07]\ncontext: 0", "head and context are for models that see crops, and none of these does"),
-        ("models: [models/a.safetensors]\nhead: linear", "head: input should be 'softmax', 'svm' or 'both'"),
+        ("models: [models/a.safetensors]\nhead: linear", "head 'linear' is unknown; known are softmax, svm, both"),
         ("models: [models/a.safetensors]\ncontext: -1", "context: input should be greater"),
         ("models: [models/a.safetensors]\ncontext: 16", "context 16 on both sides leaves nothing of a crop of 32"),
         ("models: [models/a.safetensors]\nnms_iou: 2", "nms_iou: input should be less"),
