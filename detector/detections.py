@@ -277,7 +277,7 @@ class Detections:
 
     @classmethod
     def from_dict(
-        cls, items: Sequence[Mapping[str, Any]], class_names: Sequence[str], image_size: tuple[int, int]
+        cls, items: Iterable[Mapping[str, Any]], class_names: Sequence[str], image_size: tuple[int, int]
     ) -> Self:
         """Detections from what `to_dict` gave, in any order. The class goes by `label` alone.
 
@@ -287,6 +287,7 @@ class Detections:
         >>> Detections.from_dict(items, ("cat", "dog"), (320, 240)).labels
         array([1])
         """
+        items, class_names = list(items), names_in(class_names)
         for index, item in enumerate(items):
             for field in ("label", "score", "box"):
                 if field not in item:
@@ -300,7 +301,7 @@ class Detections:
             boxes=np.array([item["box"] for item in items], np.float32),
             scores=np.array([item["score"] for item in items], np.float32),
             labels=np.array(class_indices([item["label"] for item in items], class_names), np.int64),
-            class_names=tuple(class_names),
+            class_names=class_names,
             image_size=image_size,
         )
 

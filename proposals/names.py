@@ -19,6 +19,12 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
     return f"{what} {name!r} is unknown; {hint} are {', '.join(known)}"
 
 
+def check_name(what: str, name: object, known: Iterable[str]) -> None:
+    """ValueError (`unknown_name`) unless `name` is one of the `known` ones."""
+    if name not in (known := tuple(known)):
+        raise ValueError(unknown_name(what, name, known))
+
+
 def names_in(names: str | Iterable[str]) -> tuple[str, ...]:
     """Several names, or a single one, as a tuple.
 

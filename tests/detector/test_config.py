@@ -1,11 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from detector.config import DetectorConfig, ModelConfig, RCNNConfig, config_hash, parse, read_yaml, to_plain
+from detector.config import CropConfig, DetectorConfig, ModelConfig, RCNNConfig, config_hash, parse, read_yaml, to_plain
 from detector.errors import InputError
 from detector.model_files import find_model
 from detector.training.recipes import ClassificationRecipe, Recipe, load_recipe
+from proposals.multibox.config import MultiBoxConfig, MultiBoxLossConfig
 
 DATA = {"train_split": "train", "eval_split": "val"}
 
@@ -111,6 +113,22 @@ def test_a_task_that_is_no_name(tmp_path: Path, task: object):
 def test_calibration_of_crops_has_its_own_place():
     with pytest.raises(InputError, match=r"give calibration\.softmax and \.svm"):
         parse(RCNNConfig, {"postprocess": {"calibration": [2.0, 1.0]}}, "m")
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "meant"),
+    [
+        (ModelConfig, "source", "multibox"),
+        (CropConfig, "mode", "square"),
+        (RCNNConfig, "head", "softmax"),
+        (MultiBoxConfig, "form", "global"),
+        (MultiBoxConfig, "coordinates", "corners"),
+        (MultiBoxLossConfig, "matching", "predictions"),
+    ],
+)
+def test_names_are_checked_where_python_makes_a_configuration(kind: Any, field: str, meant: str):
+    with pytest.raises(ValueError, match=f"{field} '{meant[:-1]}' is unknown; do you mean '{meant}'"):
+        kind(**{field: meant[:-1]})
 
 
 def test_a_detectors_configuration_is_no_recipe(tmp_path: Path):

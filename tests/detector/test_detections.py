@@ -258,6 +258,11 @@ def test_from_dict_refuses(change, message):
     assert message in str(caught.value)
 
 
+def test_from_dict_takes_any_iterable():
+    again = Detections.from_dict((one for one in make().to_dict()), (name for name in CLASSES), (320, 240))
+    assert again.to_dict() == make().to_dict()
+
+
 @pytest.mark.parametrize("field", ["label", "score", "box"])
 def test_from_dict_needs_every_field(field):
     item = {"label": "cat", "score": 0.5, "box": [0, 0, 5, 5]}
