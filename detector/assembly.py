@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from detector.config import DetectorConfig, PostprocessConfig, RCNNConfig, Source, parse, read_yaml
+from detector.config import DetectorConfig, PostprocessConfig, RCNNConfig, Source
 from detector.errors import InputError
-from detector.model_files import CONFIGURATIONS, find_model
+from detector.model_files import find_model, read_detector_config
 from detector.multibox import SharedMultiBox, load_multibox
 from detector.pipeline import Detector, first_with_multibox
 from detector.scorers import RegionScorer, SharedScorer
@@ -17,7 +17,7 @@ from proposals import Proposer, SelectiveSearch, Union
 
 def load_detector(
     model: str | Path | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     config: str | Path | None = None,
     source: Source | None = None,
     engine: str = "torch",
@@ -28,12 +28,14 @@ def load_detector(
     Args:
         model: a model file, or the name of an installed model: "voc07".
         config: a YAML file of a `DetectorConfig`, such as `configs/paper.yaml`, in place of `model`.
+        device: as in `Detector`.
         source: of the regions: "selective_search", "multibox" or "both"; by default the model's.
         engine: what runs the networks: "torch", "onnx", or an .onnx file that `detector export` wrote from the model.
         precision: number format of the networks, "bfloat16" or "float32"; by default the faster one here.
 
     Raises:
-        InputError: the model file, the configuration, the device or the engine cannot be used; one line that says why.
+        InputError: the model file, the configuration, the device, the source or the engine cannot be used; one line
+            that says why.
     """
     if config is None:
         return Detector(load_model(model), device, source=source, engine=engine, precision=precision)
@@ -42,12 +44,15 @@ def load_detector(
     if model is not None:
         raise InputError("give a model or a configuration, which names its models, not both")
     path = Path(config)
-    parsed = parse(DetectorConfig, read_yaml(path, CONFIGURATIONS), str(path))
-    return assemble(parsed, path, device, engine, precision)
+    return assemble(read_detector_config(path), path, device, engine, precision)
 
 
 def assemble(
-    config: DetectorConfig, path: Path, device: str = "auto", engine: str = "torch", precision: str | None = None
+    config: DetectorConfig,
+    path: Path,
+    device: str | torch.device = "auto",
+    engine: str = "torch",
+    precision: str | None = None,
 ) -> Detector:
     """The detector that a configuration describes.
 

@@ -10,6 +10,7 @@ from torch.fx.proxy import TraceError
 from detector.backbone import Backbone
 from detector.errors import InputError
 from detector.googlenet import Trunk
+from proposals.names import unknown_name
 
 _OFFSETS = {"googlenet": 22.5, "vgg": 16.0, "convnext": 16.0, "swin": 16.0}
 """Unpadded pools, or even kernels without padding, move the cells; odd kernels with padding leave cell 0 at 0.5."""
@@ -95,5 +96,5 @@ def make_backbone(name: str, dense: bool = False) -> Backbone:
         name = name.removeprefix("torchvision/")
         return TorchvisionBackbone(name, torchvision_network(name))
     if name not in ("googlenet", "googlenet_bn"):
-        raise InputError(f"backbone '{name}' is not known; give googlenet, googlenet_bn or torchvision/NAME")
+        raise InputError(unknown_name("backbone", name, ("googlenet", "googlenet_bn", "torchvision/NAME")))
     return Trunk(dense, batch_norm=name == "googlenet_bn")

@@ -7,6 +7,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -17,6 +18,7 @@ from detector.errors import InputError
 from detector.yaml_text import parse_yaml
 from proposals import SelectiveSearchConfig
 from proposals.multibox.config import MultiBoxConfig
+from proposals.names import check_name, unknown_name
 
 _FORBID = {"extra": "forbid"}
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -27,6 +29,7 @@ Side = Annotated[int, Field(ge=1, le=10_000)]
 Bins = Annotated[int, Field(ge=1, le=31)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ScoringHead = Literal["softmax", "svm"]
+CropMode = Literal["warp", "square"]
 Head = Literal[ScoringHead, "both"]
 """What scores a crop; "both": the mean of the two, each calibrated."""
 
@@ -77,6 +80,7 @@ class PostprocessConfig:
 
 Source = Literal["selective_search", "multibox", "both"]
 """Where a detector's regions come from."""
+SOURCES: tuple[Source, ...] = get_args(Source)
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class ModelConfig:
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
 
     def __post_init__(self) -> None:
+        check_name("source", self.source, SOURCES)
         if self.source != "selective_search" and self.network.multibox is None:
             raise ValueError(f"source {self.source} needs a head: network.multibox")
 
@@ -116,16 +121,17 @@ class CropConfig:
             around the region's centre that holds it, so that nothing is stretched.
         longest_side: a larger image is first reduced to this many pixels, which bounds the memory.
 
-    Raises ValueError if the context leaves less than one pixel for the region.
+    Raises ValueError if the mode is unknown or the context leaves less than one pixel for the region.
     """
 
     __pydantic_config__ = _FORBID
     size: Side = 224
     context: Annotated[int, Field(ge=0)] = 16
-    mode: Literal["warp", "square"] = "warp"
+    mode: CropMode = "warp"
     longest_side: Side = 2000
 
     def __post_init__(self) -> None:
+        check_name("mode", self.mode, get_args(CropMode))
         if 2 * self.context >= self.size:
             raise ValueError(f"context {self.context} on both sides leaves nothing of a crop of {self.size} pixels")
 
@@ -175,6 +181,7 @@ class RCNNConfig:
     calibration: Calibration = field(default_factory=Calibration)
 
     def __post_init__(self) -> None:
+        check_name("head", self.head, get_args(Head))
         if self.postprocess.calibration != PostprocessConfig.calibration:
             raise ValueError("postprocess.calibration means nothing for crops: give calibration.softmax and .svm")
 
@@ -272,8 +279,11 @@ def parse(kind: type[T], values: Any, source: str) -> T:
         path = [str(part) for part in first["loc"]]
         where = ".".join(path) or "the top level"
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            known = ", ".join(_known_keys(kind, path[:-1]))
-            raise InputError(f"{source}: unknown key '{where}'; known here: {known}") from None
+            key = unknown_name("key", path[-1], _known_keys(kind, path[:-1]))
+            raise InputError(": ".join(filter(None, (source, ".".join(path[:-1]), key)))) from None
+        if first["type"] == "literal_error":
+            known = re.findall("'(.*?)'", first["ctx"]["expected"])
+            raise InputError(f"{source}: {unknown_name(where, first['input'], known)}") from None
         raise InputError(f"{source}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 

@@ -1,8 +1,8 @@
 """What the detector found in one image."""
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
@@ -12,6 +12,8 @@ from detector.drawing import draw_detections
 from detector.errors import InputError
 from detector.images import as_image
 from proposals.extras import needs_extra
+from proposals.names import names_in, unknown_name
+from proposals.types import made_anew
 
 if TYPE_CHECKING:
     import pandas
@@ -72,7 +74,7 @@ class Detections:
     class_ids: tuple[int | str, ...] = ()
 
     def __post_init__(self) -> None:
-        names = tuple(self.class_names)
+        names = names_in(self.class_names)
         if not names or len(set(names)) != len(names):
             raise InputError(f"class names must be given and all differ: {', '.join(names) or 'none given'}")
         ids = tuple(self.class_ids) or default_class_ids(names)
@@ -130,6 +132,8 @@ class Detections:
             index = int(np.argmin(good))
             raise InputError(f"label {index} ({self.labels[index]}) is not in 0..{len(self.class_names) - 1}")
 
+    __reduce__ = made_anew
+
     def __len__(self) -> int:
         return len(self.boxes)
 
@@ -150,43 +154,51 @@ class Detections:
         chosen = self.boxes[item], self.scores[item], self.labels[item]
         return type(self)(*chosen, self.class_names, self.image_size, self.class_ids)
 
-    def filter(self, score: float | Mapping[str, float] | None = None, classes: Sequence[str] | None = None) -> Self:
-        """Those of at least `score` and of one of `classes` (names).
+    def filter(
+        self, score: float | Mapping[str, float] | None = None, classes: str | Iterable[str] | None = None
+    ) -> Self:
+        """Those of at least `score` and of one of `classes` (a name, or several).
 
         score: one for all classes, or the scores of some by their names; of the others all are kept.
 
-        Raises `InputError` for a class that the detector does not know.
+        Raises `InputError` for a class that the detector does not know, or a score that is none.
 
         >>> found = Detections([[0, 0, 9, 9]], [0.5], [0], ("cat", "dog"), (320, 240))
-        >>> len(found.filter(score=0.6)), len(found.filter(classes=["cat"]))
+        >>> len(found.filter(score=0.6)), len(found.filter(classes="cat"))
         (0, 1)
         >>> len(found.filter(score={"cat": 0.4, "dog": 0.9}))
         1
         >>> found.filter(classes=["lion"])
         Traceback (most recent call last):
-        detector.errors.InputError: class 'lion' is unknown; the classes are: cat, dog
+        detector.errors.InputError: class 'lion' is unknown; known are cat, dog
         """
         keep = np.ones(len(self), bool)
         if isinstance(score, Mapping):
+            for one in score.values():
+                check_score(one)
             lowest = np.zeros(len(self.class_names), np.float32)
             lowest[class_indices(list(score), self.class_names)] = list(score.values())
             keep &= self.scores >= lowest[self.labels]
         elif score is not None:
+            check_score(score)
             keep &= self.scores >= score
         if classes is not None:
-            keep &= np.isin(self.labels, class_indices(classes, self.class_names))
+            keep &= np.isin(self.labels, class_indices(names_in(classes), self.class_names))
         return self[keep]
 
     def draw(self, image: object, channels: str | None = None) -> np.ndarray:
         """`image` (anything that `detector.images.as_image` takes) with the boxes and labels drawn on it.
 
-        Returns a new (H, W, 3) uint8 RGB array. Raises `InputError` if the image is of another size.
+        Returns a new (H, W, 3) uint8 array, BGR if `channels` says so of an array, else RGB. Raises `InputError` if
+        the image is of another size.
         """
         photo = as_image(image, channels)
         if (photo.width, photo.height) != self.image_size:
             own, other = f"{photo.width}x{photo.height}", "{}x{}".format(*self.image_size)
             raise InputError(f"{photo.name}: is {own} pixels, the detections are for {other}")
-        return draw_detections(photo.pixels, self)
+        drawn = draw_detections(photo.pixels, self)
+        given_bgr = channels == "BGR" and isinstance(image, np.ndarray)
+        return np.ascontiguousarray(drawn[:, :, ::-1]) if given_bgr else drawn
 
     def to_dict(self) -> list[dict[str, Any]]:
         """The detections as plain values for JSON, best first; `from_dict` is the inverse.
@@ -258,7 +270,7 @@ class Detections:
 
         Raises `InputError` if the image is of another size, or matplotlib is not installed.
         """
-        drawn = self.draw(image, channels)
+        drawn = self.draw(as_image(image, channels))
         if axes is None:
             try:
                 from matplotlib import pyplot
@@ -273,7 +285,7 @@ class Detections:
     @classmethod
     def from_dict(
         cls,
-        items: Sequence[Mapping[str, Any]],
+        items: Iterable[Mapping[str, Any]],
         class_names: Sequence[str],
         image_size: tuple[int, int],
         class_ids: Sequence[int | str] = (),
@@ -286,6 +298,7 @@ class Detections:
         >>> Detections.from_dict(items, ("cat", "dog"), (320, 240)).labels
         array([1])
         """
+        items, class_names = list(items), names_in(class_names)
         for index, item in enumerate(items):
             for field in ("label", "score", "box"):
                 if field not in item:
@@ -299,7 +312,7 @@ class Detections:
             boxes=np.array([item["box"] for item in items], np.float32),
             scores=np.array([item["score"] for item in items], np.float32),
             labels=np.array(class_indices([item["label"] for item in items], class_names), np.int64),
-            class_names=tuple(class_names),
+            class_names=class_names,
             image_size=image_size,
             class_ids=tuple(class_ids),
         )
@@ -315,10 +328,14 @@ def class_indices(names: Sequence[str], class_names: Sequence[str]) -> list[int]
     places = {name: index for index, name in enumerate(class_names)}
     for name in names:
         if name not in places:
-            near = difflib.get_close_matches(str(name).casefold(), class_names, 1)
-            hint = f"do you mean {near[0]!r}? The" if near else "the"
-            raise InputError(f"class {name!r} is unknown; {hint} classes are: {', '.join(class_names)}")
+            raise InputError(unknown_name("class", name, class_names))
     return [places[name] for name in names]
+
+
+def check_score(score: float) -> None:
+    """Raises `InputError` for a score that is none."""
+    if not isinstance(score, Real) or not 0 <= score <= 1:  # written so that NaN fails too
+        raise InputError(f"score {score!r} is not a number in 0..1")
 
 
 def _are_numbers(values: Any, count: int) -> bool:

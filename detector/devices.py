@@ -10,8 +10,12 @@ from torch import Tensor
 from detector.errors import InputError
 
 
-def resolve_device(device: str) -> torch.device:
-    """The torch device that a name stands for; "auto" is a GPU if there is one, else the CPU."""
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The torch device that a name stands for; "auto" is a GPU if there is one, else the CPU.
+
+    Raises `InputError` for any other than a CPU or a CUDA GPU that is there.
+    """
+    device = str(device)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):

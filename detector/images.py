@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 import warnings
 from dataclasses import dataclass
@@ -27,7 +28,11 @@ EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
     *(".webp", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
 )
-"""File name extensions, in lower case, by which photos are found in a folder."""
+"""File name extensions, in lower case, of the photos read."""
+
+FOUND_EXTENSIONS = (*EXTENSIONS, ".heic", ".heif")
+"""File name extensions by which photos are found in a folder: of phones' photos too, which are not read, so that an
+error names them."""
 
 _UPRIGHT = {
     2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
@@ -125,7 +130,7 @@ def _read_file(path: Path, name: str) -> Image:
     try:
         file = _Bounded(path.open("rb", buffering=0))
     except FileNotFoundError:
-        raise InputError(f"{name}: no such file; check the path") from None
+        raise not_there(name) from None
     except IsADirectoryError:
         raise InputError(f"{name}: is a folder; give a photo in it") from None
     except PermissionError:
@@ -134,6 +139,13 @@ def _read_file(path: Path, name: str) -> Image:
         raise InputError(f"{name!r}: cannot be opened ({_one_line(error)}); check the path") from None
     with file:
         return _decode(file if file.seekable() else io.BytesIO(file.read()), name)
+
+
+def not_there(name: str | Path, what: str = "file") -> InputError:
+    """The error that there is no file, or whatever, of that name."""
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(name)):
+        return InputError(f"{name}: is an address, and only files are read; save what is there to a file first")
+    return InputError(f"{name}: no such {what}; check the path")
 
 
 class _Bounded(io.BufferedReader):

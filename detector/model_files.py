@@ -34,6 +34,20 @@ def no_model(path: Path) -> InputError:
     return InputError(f"{path}: no such model file; give a path, or an installed model: {installed}")
 
 
+def read_detector_config(path: Path) -> DetectorConfig:
+    """The configuration of a detector.
+
+    Raises:
+        InputError: it is missing or wrong, or something else of this project.
+    """
+    if path.suffix == ".safetensors":
+        raise InputError(f"{path}: a model file, no configuration; give it with --model, or as model=")
+    values = read_yaml(path, CONFIGURATIONS)
+    if isinstance(values, dict) and "optimizer" in values and "models" not in values:
+        raise InputError(f"{path}: a recipe for training, no detector; give the model that it trained with --model")
+    return parse(DetectorConfig, values, str(path))
+
+
 def model_files(model: str | Path | None = None, config: str | Path | None = None) -> list[Path]:
     """The files of the models that `load_detector` would load.
 
@@ -44,8 +58,7 @@ def model_files(model: str | Path | None = None, config: str | Path | None = Non
         files = [find_model(model)]
     else:
         path = Path(config)
-        parsed = parse(DetectorConfig, read_yaml(path, CONFIGURATIONS), str(path))
-        files = [find_model(name, path.parent) for name in parsed.models]
+        files = [find_model(name, path.parent) for name in read_detector_config(path).models]
     for file in files:
         if not file.exists():
             raise no_model(file)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from proposals.operators import torchvision_operators
+from detector.operators import torchvision_operators
 
 
 def class_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Tensor:

@@ -3,15 +3,16 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
 
-from detector.config import ModelConfig, PostprocessConfig, RCNNConfig, Source
+from detector.config import SOURCES, ModelConfig, PostprocessConfig, RCNNConfig, Source
 from detector.data.class_names import default_class_ids
-from detector.detections import Detections
+from detector.detections import Detections, check_score
 from detector.devices import default_batch, resolve_device, upload
 from detector.errors import InputError
 from detector.images import Image, as_image
@@ -29,6 +30,7 @@ from detector.region_scores import RegionScores, average_scores, fetch
 from detector.scorers import ImageView, RegionScorer, SharedScorer, make_scorer
 from detector.weights import Model, weights_hash
 from proposals import Proposals, Proposer, SelectiveSearch
+from proposals.names import unknown_name
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Detector:
     Args:
         models: a trained model with its configuration and classes, or several of the same classes, whose scores of
             each region are averaged.
-        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ..., or a `torch.device`.
         proposer: source of candidate boxes; by default `source`.
         source: "selective_search", "multibox" or "both", with the settings of the first model's configuration; by
             default what that says.
@@ -62,13 +64,14 @@ class Detector:
             measurement.
 
     Raises:
-        InputError: the models have different classes, or the device, the engine or the precision cannot be used.
+        InputError: the models have different classes, or the device, the source, the engine or the precision cannot be
+            used.
     """
 
     def __init__(
         self,
         models: Model | Sequence[Model],
-        device: str = "auto",
+        device: str | torch.device = "auto",
         proposer: Proposer | None = None,
         postprocess: PostprocessConfig | None = None,
         box_regression: bool = True,
@@ -146,12 +149,12 @@ class Detector:
             batch: how many images of a list the networks see at once; by default 1 on a CPU, 8 on a GPU.
 
         Raises:
-            InputError: an image cannot be read, or the score or the batch is out of range.
+            InputError: an image cannot be read, or the score or the batch is out of range or no number.
         """
         if isinstance(images, (list, tuple)):
             size = default_batch(self.device.type) if batch is None else batch
-            if size < 1:
-                raise InputError(f"batch {size} is less than one image")
+            if not isinstance(size, Integral) or size < 1:
+                raise InputError(f"batch {size!r} is not a whole number of images, at least 1")
             found = []
             for start in range(0, len(images), size):
                 part = [as_image(image, channels) for image in images[start : start + size]]
@@ -210,7 +213,7 @@ class Detector:
 
     @torch.inference_mode()
     def _score(self, views: Sequence[Sequence[ImageView]], proposals: Sequence[Proposals]) -> list[RegionScores]:
-        boxes = [upload(torch.from_numpy(np.ascontiguousarray(own.boxes)), self.device) for own in proposals]
+        boxes = [upload(torch.tensor(own.boxes), self.device) for own in proposals]
         members = [scorer.score([own[i] for own in views], boxes) for i, scorer in enumerate(self.scorers)]
         scored = [average_scores(own) for own in zip(*members, strict=True)]
         if not self.box_regression:
@@ -222,15 +225,9 @@ class Detector:
 
         On the CPU, for how many boxes remain is not known before.
         """
-        boxes = torch.from_numpy(np.ascontiguousarray(proposals.boxes))
+        boxes = torch.tensor(proposals.boxes)
         size = proposals.image_size
         return postprocess(scored, boxes, size, self.class_names, self.postprocess, score, self.class_ids)
-
-
-def check_score(score: float) -> None:
-    """Raises `InputError` for a score that is none."""
-    if not 0 <= score <= 1:
-        raise InputError(f"score {score} is outside 0..1")
 
 
 def _make_proposer(
@@ -239,6 +236,8 @@ def _make_proposer(
     threads = torch.get_num_threads()
     if source is None:
         source = config.source if isinstance(config, ModelConfig) else "selective_search"
+    if source not in SOURCES:
+        raise InputError(unknown_name("source", source, SOURCES))
     if source == "selective_search":
         return SelectiveSearch(config.proposals, threads)
     shared = config if isinstance(config, ModelConfig) else ModelConfig()

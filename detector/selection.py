@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Self
 
 from detector.detections import Detections, class_indices
 from detector.errors import InputError
+from proposals.names import names_in
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Selection:
         classes: names of the classes wanted; None for all.
         max_detections: most objects an image; None for all.
 
-    Raises `InputError` for a score outside 0 to 1.
+    Raises `InputError` for a score that is no number from 0 to 1.
     """
 
     score: float = 0.5
@@ -28,8 +30,10 @@ class Selection:
 
     def __post_init__(self) -> None:
         for score in (self.score, *self.class_scores.values()):
-            if not 0 <= score <= 1:  # written so that NaN fails too
-                raise InputError(f"--score {score:g}: is outside 0 to 1")
+            if not isinstance(score, Real) or not 0 <= score <= 1:  # written so that NaN fails too
+                raise InputError(f"--score {score}: is outside 0 to 1")
+        if self.classes is not None:
+            object.__setattr__(self, "classes", names_in(self.classes))
 
     @classmethod
     def parse(cls, scores: Sequence[str], classes: tuple[str, ...] | None, max_detections: int | None) -> Self:

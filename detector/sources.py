@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from detector.data.photo_zip import PhotoZip
 from detector.errors import InputError
-from detector.images import EXTENSIONS, Image, read_image
+from detector.images import EXTENSIONS, FOUND_EXTENSIONS, Image, not_there, read_image
 from detector.text import without_mark
 from detector.video import VIDEO_EXTENSIONS, Video
 
@@ -71,14 +71,14 @@ def find_sources(arguments: Iterable[str], recursive: bool = False) -> Iterator[
     An argument that names no photo gives an `InputError` in its place, and the others go on. No file but lists and
     the contents of zips is opened.
     """
-    for found in _found(arguments, _Finder(EXTENSIONS, recursive)):
+    for found in _found(arguments, _Finder(FOUND_EXTENSIONS, recursive)):
         assert not isinstance(found, Video)
         yield found
 
 
 def find_media(arguments: Iterable[str], recursive: bool = False) -> Iterator[Source | Video | InputError]:
     """The same with videos: their files among photos, and a number, where no file has that name, for a camera."""
-    return _found(arguments, _Finder((*EXTENSIONS, *VIDEO_EXTENSIONS), recursive))
+    return _found(arguments, _Finder((*FOUND_EXTENSIONS, *VIDEO_EXTENSIONS), recursive))
 
 
 def _found(arguments: Iterable[str], finder: "_Finder") -> Iterator[Source | Video | InputError]:
@@ -138,7 +138,7 @@ class _Finder:
             if self._videos and argument.isascii() and argument.isdigit() and len(argument) < 4:
                 return [Video(None, int(argument))]
             if not glob.has_magic(argument):
-                raise InputError(f"{argument}: no such file or folder; check the path") from None
+                raise not_there(argument, "file or folder") from None
             return self._chosen(argument, map(Path, glob.iglob(argument, recursive=True)), "matches no")
         except OSError:
             pass  # reading the photo says what is wrong with it
@@ -177,8 +177,15 @@ class _Finder:
         chosen = [path for path in paths if path.suffix.lower() in self.extensions and not os.path.isdir(path)]
         if not chosen and not wrong:
             what = "photos or videos" if self._videos else "photos"
+            if not self.recursive and os.path.isdir(argument) and self._any_below(argument):
+                remedy = "--recursive takes them" if self._videos else f"give '{argument}/**'"
+                raise InputError(f"{argument}: {failure} {what} itself, but the folders in it have; {remedy}")
             raise InputError(f"{argument}: {failure} {what}; photos end in {', '.join(EXTENSIONS[:6])} or the like")
         return wrong + [self._source(path) for path in sorted(chosen, key=_natural)]
+
+    def _any_below(self, folder: str) -> bool:
+        names = (name for _, _, names in os.walk(folder) for name in names)
+        return any(name.lower().endswith(self.extensions) and not name.startswith(".") for name in names)
 
     def _zipped(self, path: Path) -> list[Source | Video | InputError]:
         archive = PhotoZip(path, _is_photo)
@@ -193,7 +200,7 @@ def _is_list(argument: str) -> bool:
 
 def _is_photo(member: str) -> bool:
     name = PurePosixPath(member)
-    return name.suffix.lower() in EXTENSIONS and not name.name.startswith(".")
+    return name.suffix.lower() in FOUND_EXTENSIONS and not name.name.startswith(".")
 
 
 def _natural(path: Path) -> tuple[list[str | int], str]:

@@ -117,6 +117,8 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
     path = find_model(path)
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         raise InputError(f"{path}: a configuration, no model file; give it with --config, or as config=")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the model file (.safetensors) in it")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, ClassVar, Literal, get_args
 
+from proposals.names import check_name
+
 ColourSpace = Literal["RGB", "I", "Lab", "rgI", "HSV", "rgb", "C", "H"]
 COLOUR_SPACES: tuple[str, ...] = get_args(ColourSpace)
 
@@ -64,8 +66,10 @@ class SelectiveSearchConfig:
             if len(set(value)) < len(value):
                 raise ValueError(f"{name} must not hold the same value twice: {', '.join(map(str, value))}")
             object.__setattr__(self, name, tuple(value))
-        _known("colour_spaces", self.colour_spaces, COLOUR_SPACES)
-        _known("similarities", self.similarities, SIMILARITIES)
+        for space in self.colour_spaces:
+            check_name("colour_spaces:", space, COLOUR_SPACES)
+        for similarity in self.similarities:
+            check_name("similarities:", similarity, SIMILARITIES)
         for k in self.ks:
             _in_range("ks", k, 0.0, 1e6)
         if self.minimum_size is not None:
@@ -91,15 +95,8 @@ class SelectiveSearchConfig:
         >>> SelectiveSearchConfig.preset("single", superpixel_scale=2).ks
         (100.0,)
         """
-        if name not in PRESETS:
-            raise ValueError(f"preset: unknown {name!r}, known are {', '.join(PRESETS)}")
+        check_name("preset", name, PRESETS)
         return replace(PRESETS[name], **changes)
-
-
-def _known(name: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
-    for value in values:
-        if value not in known:
-            raise ValueError(f"{name}: unknown {value!r}, known are {', '.join(known)}")
 
 
 def _in_range(

@@ -12,6 +12,7 @@ import numpy as np
 from proposals.config import PRESETS, SelectiveSearchConfig
 from proposals.extras import needs_extra
 from proposals.images import checked_image
+from proposals.names import check_name
 from proposals.selective_search import SelectiveSearch
 from proposals.types import Proposals, Proposer
 
@@ -32,10 +33,8 @@ def make_proposer(method: str, preset: str = "fast", seed: int = 0, threads: int
         ValueError: unknown method or preset (the message lists the known ones), or the method is not installed (it
             says what to install).
     """
-    if method not in METHODS:
-        raise ValueError(f"method: unknown {method!r}, known are {', '.join(METHODS)}")
-    if preset not in PRESETS:
-        raise ValueError(f"preset: unknown {preset!r}, known are {', '.join(PRESETS)}")
+    check_name("method", method, METHODS)
+    check_name("preset", preset, PRESETS)
     if method == "opencv":
         return OpenCVSelectiveSearch(preset)
     if method == "selectivesearch":
@@ -58,8 +57,7 @@ class OpenCVSelectiveSearch:
                 "method opencv needs OpenCV's contrib modules: pip uninstall opencv-python-headless, then "
                 "pip install opencv-contrib-python-headless"
             )
-        if preset not in PRESETS:
-            raise ValueError(f"preset: unknown {preset!r}, known are {', '.join(PRESETS)}")
+        check_name("preset", preset, PRESETS)
         self.preset = preset
 
     @property

@@ -1,14 +1,22 @@
 """What every proposal method takes and returns."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
 
+def made_anew(value: Any) -> tuple[Any, ...]:
+    """The `__reduce__` of a dataclass whose constructor makes its arrays read-only: pickle and copy would lose that."""
+    make: Callable[..., Any] = type(value)
+    return partial(make, **{field.name: getattr(value, field.name) for field in fields(value)}), ()
+
+
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """Class-agnostic boxes of one image, best first.
+    """Class-agnostic boxes of one image, best first. Immutable: the arrays are copied and made read-only.
 
     Attributes:
         boxes: (N, 4) float32, xyxy pixels of the image, 0-based, right and bottom exclusive.
@@ -39,6 +47,9 @@ class Proposals:
                 raise ValueError(
                     f"proposals: {name} must be {shape} {np.dtype(dtype)}, not {array.shape} {array.dtype}"
                 )
+            array = np.array(array, order="C")
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
         width, height = self.image_size
         if width < 1 or height < 1:
             raise ValueError(f"proposals: image_size must be positive, not {width}x{height}")
@@ -56,6 +67,8 @@ class Proposals:
             raise ValueError("proposals: scores must not increase (best box first)")
         if ((self.sources < 0) | (self.sources >= len(self.source_names))).any():
             raise ValueError(f"proposals: sources must index the {len(self.source_names)} source_names")
+
+    __reduce__ = made_anew
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from proposals.suppression import first_kept
 from proposals.types import Proposals, Proposer
 
 OVERLAP = 0.9
@@ -37,11 +38,7 @@ def merge(found: Sequence[Proposals], limit: int | None = None, overlap: float =
     boxes = np.concatenate([one.boxes for one in found])[order]
     starts = np.cumsum([0, *(len(one.source_names) for one in found)])
     sources = np.concatenate([one.sources + start for one, start in zip(found, starts, strict=False)])[order]
-    import torch  # takes a second, for which sources that need no network do not wait
-
-    from proposals.suppression import first_kept
-
-    keep = first_kept(torch.from_numpy(boxes), overlap, limit).numpy()
+    keep = first_kept(boxes, overlap, limit)
     scores = (1 / np.arange(1, len(keep) + 1)).astype(np.float32)
     names = tuple(name for one in found for name in one.source_names)
     return Proposals(boxes[keep], scores, sources[keep].astype(np.int16), names, size)

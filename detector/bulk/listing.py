@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detector.errors import InputError
-from detector.images import EXTENSIONS
+from detector.images import EXTENSIONS, FOUND_EXTENSIONS
 from detector.text import without_mark
 from proposals.files import atomic_write
 
@@ -69,7 +69,7 @@ def _below(folder: str, depth: int = 0) -> Iterator[str | InputError]:
                     continue
                 if entry.is_dir(follow_symlinks=False):  # links may go round in circles
                     yield from _below(entry.path, depth + 1)
-                elif entry.name.lower().endswith(EXTENSIONS) and _may_be_file(entry):
+                elif entry.name.lower().endswith(FOUND_EXTENSIONS) and _may_be_file(entry):
                     yield entry.path
     except OSError as error:
         yield InputError(f"{folder}: cannot be listed ({error.strerror or error}); check its access rights")

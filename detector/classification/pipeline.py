@@ -53,7 +53,7 @@ class Classifier:
         InputError: the models have different classes, the number of crops is unknown, the device cannot be used.
     """
 
-    def __init__(self, models: Model | Sequence[Model], crops: int = 1, device: str = "auto") -> None:
+    def __init__(self, models: Model | Sequence[Model], crops: int = 1, device: str | torch.device = "auto") -> None:
         models = [models] if isinstance(models, Model) else list(models)
         if not models:
             raise InputError("a classifier needs at least one model")
@@ -88,7 +88,10 @@ class Classifier:
 
 
 def load_classifier(
-    models: Sequence[str | Path], crops: int = 1, device: str = "auto", labels: str | Path | None = None
+    models: Sequence[str | Path],
+    crops: int = 1,
+    device: str | torch.device = "auto",
+    labels: str | Path | None = None,
 ) -> Classifier:
     """A classifier from files.
 

@@ -3,11 +3,11 @@
 Modules here import torch only inside their commands, so that `--help` answers at once.
 """
 
-import difflib
 import errno
 import importlib.metadata
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -17,6 +17,7 @@ import typer
 
 from detector.errors import InputError
 from proposals.memory import keep_freed_memory
+from proposals.names import unknown_name
 
 _COMMANDS = (
     "detect",
@@ -75,9 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
     try:
         if wanted is _COMMANDS and not arguments[0].startswith("-"):
-            near = difflib.get_close_matches(arguments[0], _COMMANDS, 1)
-            hint = f"do you mean {near[0]}?" if near else f"there are {', '.join(_COMMANDS)}"
-            raise InputError(f"no command '{arguments[0]}'; {hint}")
+            raise InputError(unknown_name("command", arguments[0], _COMMANDS))
         # Not standalone: Typer's own way with a wrong option is a box of several lines.
         sys.exit(_app(wanted)(arguments, prog_name="detector", standalone_mode=False) or 0)
     except InputError as error:
@@ -107,4 +106,6 @@ def _usage(error: Any, command: str) -> str:
     text = " ".join(error.format_message().split()).rstrip(".")
     for before, after in ((": Value error, ", ": "), (": Input should", ": should")):  # Pydantic's words
         text = text.replace(before, after)
+    if choice := re.fullmatch(r"Invalid value for '(.*)': '(.*)' is not one of '(.*)'", text):
+        return unknown_name(choice[1], choice[2], choice[3].split("', '"))
     return f"{text[:1].lower()}{text[1:]}; {' '.join(filter(None, ('detector', command)))} --help lists what there is"

@@ -77,7 +77,7 @@ def bulk(
     shard: Annotated[int, typer.Option(metavar="N", min=1, help="Photos a file.", rich_help_panel=_RUN)] = 1000,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.", rich_help_panel=_RUN)] = False,
 ) -> None:
-    """Find objects in very many photos, on this machine or a Ray cluster (`pip install "inception-rcnn[ray]"`).
+    """Find objects in very many photos, on this machine or a Ray cluster (needs the extra `ray`).
 
     Writes DIR/shard-00000.jsonl and so on, a line a photo as `detect --jsonl` does; a photo that failed has a line
     with its error, and the exit code is 2. After Ctrl-C, a kill or a lost machine the same command goes on.

@@ -2,12 +2,16 @@
 
 import os
 import sys
-from collections.abc import Iterable, Sized
+import time
+from collections.abc import Iterable, Iterator, Sized
 from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
 _T = TypeVar("_T")
+
+_PAUSE = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 class Console:
@@ -24,15 +28,26 @@ class Console:
         _write(line, sys.stderr)
 
     def progress(self, items: Iterable[_T], unit: str, total: int | None = None) -> Iterable[_T]:
-        """`items`, with a progress bar on standard error if that is a terminal and there is more than one.
+        """`items`, with a progress bar on standard error if there is more than one; a line now and then if that is no
+        terminal.
 
         total: how many there are; by default their length, or unknown where they have none.
         """
         if total is None and isinstance(items, Sized):
             total = len(items)
-        few = total is not None and total < 2
-        hidden = self._quiet or few or not sys.stderr.isatty()
-        return tqdm(items, total=total, unit=unit, file=sys.stderr, disable=hidden, leave=False, dynamic_ncols=True)
+        if self._quiet or (total is not None and total < 2):
+            return items
+        if sys.stderr.isatty():
+            return tqdm(items, total=total, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True)
+        return self._told(items, unit, total)
+
+    def _told(self, items: Iterable[_T], unit: str, total: int | None) -> Iterator[_T]:
+        before = time.monotonic()
+        for count, item in enumerate(items, start=1):
+            yield item
+            if (now := time.monotonic()) - before >= _PAUSE:
+                before = now
+                self.error(f"{count}{'' if total is None else f' of {total}'} {unit}s are done")
 
 
 def _write(line: str, stream: TextIO) -> None:

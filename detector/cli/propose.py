@@ -10,6 +10,7 @@ from detector.cli.console import Console
 from detector.cli.propose_modes import ProposeRun, report_proposals
 from detector.errors import InputError
 from detector.output import check_result_file
+from proposals.names import unknown_name
 
 
 def propose(
@@ -153,8 +154,7 @@ def propose(
 
         ours = method in ("selective_search", "multibox", "both")
         if not ours and method not in METHODS:
-            known = ", ".join(("selective_search", "multibox", "both", *METHODS[1:]))
-            raise InputError(f"method: unknown {method!r}, known are {known}")
+            raise InputError(unknown_name("method", method, ("selective_search", "multibox", "both", *METHODS[1:])))
         if method not in ("multibox", "both") and not model is multibox is None:
             raise InputError(f"--model and --multibox are for MultiBox; leave them out with --method {method}")
         if method in ("selective_search", "both"):

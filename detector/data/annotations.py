@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.errors import InputError
+from proposals.types import made_anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,8 @@ class Annotations:
         for name, array in (("boxes", boxes), ("labels", labels), ("difficult", difficult)):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
+
+    __reduce__ = made_anew
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -1,7 +1,7 @@
 """The annotated objects of a whole data set in columns, as evaluators take them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -11,6 +11,8 @@ import numpy.typing as npt
 from detector.data.annotations import Annotations
 from detector.data.class_names import default_class_ids
 from detector.errors import InputError
+from proposals.names import names_in, unknown_name
+from proposals.types import made_anew
 
 #: Coordinates beyond this are no pixels, and the areas of their boxes would overflow.
 LARGEST = 1e150
@@ -114,6 +116,8 @@ class GroundTruth:
             files=tuple(files),
         )
 
+    __reduce__ = made_anew
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -126,22 +130,23 @@ class GroundTruth:
         """The first `count` images with their objects."""
         return self.of_images(range(min(count, len(self.image_ids))))
 
-    def of_classes(self, names: Sequence[str]) -> Self:
-        """The objects of some of the classes, in the order of `names`; the images stay.
+    def of_classes(self, names: str | Iterable[str]) -> Self:
+        """The objects of some of the classes (a name, or several), in the order of `names`; the images stay.
 
         Raises:
             InputError: a name is none of the classes.
         """
+        names = names_in(names)
         missing = [name for name in names if name not in self.class_names]
         if missing:
-            raise InputError(f"no class '{missing[0]}'; there are {', '.join(self.class_names)}")
+            raise InputError(unknown_name("class", missing[0], self.class_names))
         chosen = [self.class_names.index(name) for name in names]
         place = np.full(len(self.class_names), -1)
         place[chosen] = np.arange(len(chosen))
         kept = place[self.labels] >= 0
         return dataclasses.replace(
             self._rows(kept),
-            class_names=tuple(names),
+            class_names=names,
             class_ids=tuple(self.class_ids[i] for i in chosen),
             class_numbers=tuple(self.class_numbers[i] for i in chosen),
             labels=place[self.labels[kept]],

@@ -5,9 +5,10 @@ objects are background. A photo that is missing, damaged or of another size than
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -27,6 +28,7 @@ from detector.data.own_layouts import (
 )
 from detector.data.yolo import upright_size
 from detector.errors import InputError
+from proposals.names import names_in, unknown_name
 
 # A box that is further outside its photo, in pixels or in parts of a side, belongs to another photo.
 _TOLERANCE = (2.0, 0.01)
@@ -56,16 +58,18 @@ class OwnData:
     notes: tuple[str, ...] = ()
     class_ids: tuple[int | str, ...] = ()
 
-    def of_classes(self, names: Sequence[str]) -> "OwnData":
-        """The same photos with the objects of some of the classes, in the order of `names`.
+    def of_classes(self, names: str | Iterable[str]) -> "OwnData":
+        """The same photos with the objects of some of the classes (a name, or several), in the order of `names`.
 
         Raises:
             InputError: a name is none of the classes, or comes twice.
         """
-        missing = [name for name in names if name not in self.class_names]
-        if missing or len(set(names)) < len(names):
-            fault = f"no class '{missing[0]}'" if missing else "a class is named twice"
-            raise InputError(f"{self.path}: {fault}; there are {', '.join(self.class_names)}")
+        names = names_in(names)
+        for name in names:
+            if name not in self.class_names:
+                raise InputError(f"{self.path}: {unknown_name('class', name, self.class_names)}")
+        if len(set(names)) < len(names):
+            raise InputError(f"{self.path}: a class is named twice: {', '.join(names)}")
         place = np.full(len(self.class_names), -1)
         place[[self.class_names.index(name) for name in names]] = np.arange(len(names))
         samples = []
@@ -75,7 +79,7 @@ class OwnData:
             objects = Annotations(old.boxes[kept], place[old.labels[kept]], old.difficult[kept], old.image_size)
             samples.append(replace(sample, annotations=objects))
         ids = tuple(self.class_ids[self.class_names.index(name)] for name in names) if self.class_ids else ()
-        return replace(self, class_names=tuple(names), class_ids=ids, samples=tuple(samples))
+        return replace(self, class_names=names, class_ids=ids, samples=tuple(samples))
 
     def without(self, faults: Sequence[tuple[str, Fault]]) -> "OwnData":
         """The data without some samples, by id, and why."""
@@ -84,14 +88,16 @@ class OwnData:
         return replace(self, samples=samples, faults=(*self.faults, *(fault for _, fault in faults)))
 
 
-def read_own_data(path: str | Path, layout: OwnLayout | None = None, classes: Sequence[str] | None = None) -> OwnData:
+def read_own_data(
+    path: str | Path, layout: OwnLayout | None = None, classes: str | Iterable[str] | None = None
+) -> OwnData:
     """Finds photos and labels.
 
     Args:
         path: a folder with photos and labels somewhere below; or the file that names them: COCO's JSON, YOLO's
             data.yaml, a list in VOC's `ImageSets/Main`.
         layout: of the labels; by default what `path` holds.
-        classes: take only objects of these classes.
+        classes: take only objects of these classes (a name, or several).
 
     Photos in a part called val or valid (a folder, YOLO's key) are held back, those of test are left out. In VOC's
     layout, a file classes.txt or labels.txt beside the labels lists the classes; without it they are those that occur.
@@ -103,6 +109,8 @@ def read_own_data(path: str | Path, layout: OwnLayout | None = None, classes: Se
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give the folder of photos and labels")
+    if layout is not None and layout not in get_args(OwnLayout):
+        raise InputError(unknown_name("layout", layout, get_args(OwnLayout)))
     layout = layout or find_layout(path)
     faults = Faults()
     with warnings.catch_warnings(record=True) as told:

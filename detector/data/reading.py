@@ -1,10 +1,10 @@
 """A data set by its layout, from what a user names: folders, a split, annotations."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from detector.data.voc_archive import read_voc
 from detector.data.yolo import read_yolo
 from detector.data.yolo_config import read_yolo_config
 from detector.errors import InputError
+from proposals.names import names_in, unknown_name
 
 Layout = Literal["voc", "coco", "ilsvrc", "yolo"]
 
@@ -39,8 +40,9 @@ class DataSet:
     blacklist: Blacklist | None = None
     notes: tuple[str, ...] = ()
 
-    def of_classes(self, names: Sequence[str]) -> Self:
-        """Some of the classes; raises `InputError` if one is unknown."""
+    def of_classes(self, names: str | Iterable[str]) -> Self:
+        """Some of the classes (a name, or several); raises `InputError` if one is unknown."""
+        names = names_in(names)
         truth = self.truth.of_classes(names)
         if self.blacklist is None:
             return replace(self, truth=truth)
@@ -66,7 +68,7 @@ def read_data_set(
     annotations: Path | None = None,
     split: str | None = None,
     class_names: Sequence[str] = VOC_CLASSES,
-    classes: Sequence[str] | None = None,
+    classes: str | Iterable[str] | None = None,
     class_map: Path | None = None,
     blacklist: Path | None = None,
     skip_empty_boxes: bool = False,
@@ -80,12 +82,15 @@ def read_data_set(
             `class_map` the file that names the synsets, `blacklist` the file of what is not judged. `yolo`:
             `annotations` is the data.yaml, `split` one of its lists, val by default.
         class_names: of a `voc` data set; any other name in it is an error.
-        classes: judge only these.
+        classes: judge only these (a name, or several).
         skip_empty_boxes: of `coco`: leave out annotations whose box has no width or height.
 
     Raises:
         InputError: something that the layout needs is not named, or what its reader refuses.
     """
+    if layout not in get_args(Layout):
+        raise InputError(unknown_name("layout", layout, get_args(Layout)))
+    classes = None if classes is None else names_in(classes)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         data = _read(layout, root, annotations, split, class_names, classes, class_map, blacklist, skip_empty_boxes)

@@ -16,6 +16,7 @@ from detector.errors import InputError
 from detector.fused import freeze
 from detector.network import RegionClassifier
 from detector.weights import Model
+from proposals.names import unknown_name
 
 EngineName = Literal["torch", "onnx"]
 ENGINES: tuple[str, ...] = get_args(EngineName)
@@ -74,7 +75,7 @@ def make_engine(engine: str, model: Model, network: RegionClassifier, dtype: tor
     if engine == "torch":
         return TorchEngine(network, dtype)
     if engine != "onnx" and not engine.endswith(".onnx"):
-        raise InputError(f"engine {engine}: unknown; give {', '.join(ENGINES)} or an exported .onnx file")
+        raise InputError(unknown_name("engine", engine, (*ENGINES, "an exported .onnx file")))
     if network.mean.device.type != "cpu":
         raise InputError(f"engine {engine} runs on the CPU; give device cpu, or engine torch")
     from detector.engines.onnx_runtime import OnnxEngine

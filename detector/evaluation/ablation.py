@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import get_args
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -86,7 +85,7 @@ def ablate(
     found: dict[str, list[Detections]] = {}
     for image, proposals, annotations in images:
         truth.append(annotations)
-        boxes = torch.from_numpy(np.ascontiguousarray(proposals.boxes)).to(scorer.network.get_buffer("mean").device)
+        boxes = torch.tensor(proposals.boxes).to(scorer.network.get_buffer("mean").device)
         features = scorer.features(image, boxes)
         scored = {
             variant.name: scorer.judge(

@@ -24,6 +24,7 @@ from detector.errors import InputError
 from detector.evaluation.intervals import Difference, Intervals
 from detector.evaluation.judgement import Judgement
 from detector.evaluation.voc import VOC07_RECALL_LEVELS
+from proposals.names import unknown_name
 
 Curve = Literal["voc07", "voc10", "coco"]
 """How precision is averaged over recall: at 11 levels, over the area (ILSVRC too), or at 101 levels."""
@@ -84,7 +85,7 @@ def _resampled(
 ) -> list[tuple[_FloatArray, _FloatArray]]:
     """For each detector average precision by class, (C,) of the images and (R, C) of the resamples."""
     if curve not in get_args(Curve):
-        raise InputError(f"unknown curve '{curve}', known are {', '.join(get_args(Curve))}")
+        raise InputError(unknown_name("curve", curve, get_args(Curve)))
     if resamples < 1:
         raise InputError(f"resamples is {resamples}; give at least 1")
     if not 0 < confidence < 1:

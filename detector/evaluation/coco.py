@@ -18,6 +18,7 @@ from detector.evaluation.formatting import mean_of_known, number, percent
 from detector.evaluation.matching import check_threshold
 from detector.evaluation.sizes import ALL, AREA_RANGES, outside
 from detector.evaluation.table import DetectionTable, check_same_data
+from proposals.names import unknown_name
 
 #: 0.5, 0.55, ... 0.95 as pycocotools has them, to the last bit.
 IOU_THRESHOLDS: tuple[float, ...] = tuple(np.linspace(0.5, 0.95, 10).tolist())
@@ -73,7 +74,7 @@ class COCOResult:
         self, values: npt.NDArray[np.float64], iou_threshold: float | None, size: str, place: int
     ) -> npt.NDArray[np.float64]:
         if size not in AREA_RANGES:
-            raise InputError(f"unknown size '{size}', known are {', '.join(AREA_RANGES)}")
+            raise InputError(unknown_name("size", size, AREA_RANGES))
         chosen = np.ones(len(self.iou_thresholds), dtype=bool)
         if iou_threshold is not None:
             chosen = np.isclose(self.iou_thresholds, iou_threshold, rtol=0, atol=1e-9)

@@ -67,7 +67,8 @@ def match_detections(
 
     VOC measures IoU on inclusive boxes, with a width of xmax - xmin + 1. Boxes here have an exclusive right
     and bottom, x1 = xmin - 1 and x2 = xmax, so that x2 - x1 is that same width, and the intersection is the
-    same too: no pixel is added, and the IoU is VOC's to the last bit. Boxes of any other source have to be
+    same too: no pixel is added. With whole pixels the IoU is VOC's to the last bit; with decimals xmin - 1 may be
+    rounded, which can turn an IoU that lies exactly on the threshold. Boxes of any other source have to be
     brought to this convention where they are read.
 
     Args:

@@ -13,6 +13,7 @@ from detector.evaluation.judgement import Judgement, judgement
 from detector.evaluation.matching import match_each
 from detector.evaluation.sizes import ALL
 from detector.evaluation.table import DetectionTable
+from proposals.names import unknown_name
 
 Metric = Literal["voc07", "voc10", "coco", "ilsvrc"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -23,7 +24,7 @@ IOU_THRESHOLD = 0.5
 def check_metric(metric: str, blacklist: Blacklist | None = None) -> None:
     """InputError if the metric is unknown, or has no blacklist and one is given."""
     if metric not in METRICS:
-        raise InputError(f"unknown metric '{metric}', known are {', '.join(METRICS)}")
+        raise InputError(unknown_name("metric", metric, METRICS))
     if blacklist is not None and metric != "ilsvrc":
         raise InputError(f"metric {metric} has no blacklist; ilsvrc has")
 

@@ -11,6 +11,7 @@ from detector.data.class_names import same_classes
 from detector.data.ground_truth import GroundTruth, check_rows, column, joined, sides_column
 from detector.detections import Detections
 from detector.errors import InputError
+from proposals.types import made_anew
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,6 +84,8 @@ class DetectionTable:
             boxes=joined([d.boxes for d in detections], (0, 4))[known],
             scores=joined([d.scores for d in detections], (0,))[known],
         )
+
+    __reduce__ = made_anew
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.detections import Detections
+from detector.detections import Detections, check_score
 from detector.evaluation.traces import COVERED, ObjectTraces
 from detector.images import Image
-from detector.pipeline import Detector, check_score
+from detector.pipeline import Detector
 from detector.postprocess import moved_boxes
 from detector.region_scores import RegionScores
 from proposals import Proposals
@@ -37,7 +37,7 @@ def trace_objects(proposals: Proposals, scored: RegionScores, boxes: np.ndarray,
     names = tuple(dict.fromkeys(kinds))
     device = scored.scores.device
     objects = torch.from_numpy(np.array(boxes, np.float32).reshape(-1, 4)).to(device)
-    regions = torch.from_numpy(np.ascontiguousarray(proposals.boxes)).to(device)
+    regions = torch.tensor(proposals.boxes).to(device)
     sources, overlaps = np.full(len(objects), -1), np.zeros(len(objects))
     region_scores = np.zeros(len(objects))
     if len(regions) and len(objects):

@@ -18,6 +18,7 @@ from detector.evaluation.judgement import Judgement, judgement
 from detector.evaluation.matching import match_each
 from detector.evaluation.sizes import ALL, AreaRange
 from detector.evaluation.table import DetectionTable
+from proposals.names import unknown_name
 
 VOCMetric = Literal["voc07", "voc10"]
 VOC_METRICS: tuple[VOCMetric, ...] = get_args(VOCMetric)
@@ -130,7 +131,7 @@ def voc_average_precisions(
     `sizes.AREA_RANGES` has COCO's ranges.
     """
     if metric not in VOC_METRICS:
-        raise InputError(f"unknown metric '{metric}', known are {', '.join(VOC_METRICS)}")
+        raise InputError(unknown_name("metric", metric, VOC_METRICS))
     return {
         (threshold, size): VOCResult(
             metric, threshold, class_results(judgement(truth, detections, matches, area_ranges[size]), metric)

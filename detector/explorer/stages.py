@@ -98,7 +98,7 @@ class Explanation:
     @property
     def boxes(self) -> Tensor:
         """(R, 4) float32, the proposals' boxes."""
-        return torch.from_numpy(np.ascontiguousarray(self.proposals.boxes))
+        return torch.tensor(self.proposals.boxes)
 
     def grouping(self, space: str, similarity: str, k: float) -> Grouping:
         """One of the groupings; raises InputError, which names those that there are, for another."""

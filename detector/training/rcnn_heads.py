@@ -97,7 +97,7 @@ def _image_features(
     objects = annotations.boxes[~annotations.difficult]
     boxes = objects
     if not objects_only:
-        overlap = box_iou(torch.from_numpy(proposals.boxes), torch.from_numpy(np.array(objects)).view(-1, 4)).numpy()
+        overlap = box_iou(torch.tensor(proposals.boxes), torch.from_numpy(np.array(objects)).view(-1, 4)).numpy()
         best = overlap.max(axis=1, initial=0.0)
         near, off = np.flatnonzero(best > config.box_iou), np.flatnonzero(best < config.svm_negative_iou)
         chosen = (
@@ -118,9 +118,9 @@ def describe_regions(
     config: HeadsConfig,
 ) -> RegionFeatures:
     """Features and overlaps of boxes (N, 4) of an image; the first `objects` are its objects that are not difficult."""
-    on_device = torch.from_numpy(np.ascontiguousarray(boxes)).to(scorer.network.mean.device)
+    on_device = torch.tensor(boxes).to(scorer.network.mean.device)
     features = scorer.features(image, on_device)
-    regions, truth = torch.from_numpy(boxes), torch.from_numpy(np.array(annotations.boxes)).view(-1, 4)
+    regions, truth = torch.tensor(boxes), torch.from_numpy(np.array(annotations.boxes)).view(-1, 4)
     overlap = box_iou(regions, truth).numpy()
     overlaps = np.zeros((len(boxes), classes), np.float16)
     for column, label in enumerate(annotations.labels):

@@ -20,6 +20,7 @@ from detector.config import (
 )
 from detector.errors import InputError
 from proposals.multibox.config import MultiBoxLossConfig
+from proposals.names import unknown_name
 
 _FORBID = {"extra": "forbid"}
 
@@ -313,7 +314,9 @@ def load_recipe(path: str | Path) -> AnyRecipe:
         InputError: the file is missing, no YAML, or does not describe a recipe.
     """
     values = read_yaml(path, "the recipes are in configs/")
+    if isinstance(values, dict) and "models" in values:
+        raise InputError(f"{path}: a detector's configuration, no recipe; detect and evaluate take it with --config")
     task = values.get("task", "regions") if isinstance(values, dict) else "regions"
     if not isinstance(task, str) or task not in KINDS:
-        raise InputError(f"{path}: task: '{task}' is not known; known are {', '.join(KINDS)}")
+        raise InputError(f"{path}: {unknown_name('task', task, KINDS)}")
     return parse(KINDS[task], values, str(path))

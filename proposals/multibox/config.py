@@ -1,10 +1,13 @@
 """Settings of MultiBox."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
+
+from proposals.names import check_name
 
 Form = Literal["global", "grid"]
 Coordinates = Literal["corners", "centre_size"]
+Matching = Literal["priors", "predictions"]
 
 
 _MOST, _LARGEST_GRID = 4096, 64  # a model file's numbers must not fill the memory
@@ -25,7 +28,7 @@ class MultiBoxConfig:
             "centre_size", in units of the prior's sides (R-CNN's offsets), which weighs small boxes like large ones.
         nms_iou: of boxes that overlap by more, the more confident one stays.
 
-    Raises ValueError naming the field if a value is out of range.
+    Raises ValueError naming the field if a value is out of range or a name is unknown.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -39,6 +42,8 @@ class MultiBoxConfig:
     nms_iou: float = 0.7
 
     def __post_init__(self) -> None:
+        check_name("form", self.form, get_args(Form))
+        check_name("coordinates", self.coordinates, get_args(Coordinates))
         object.__setattr__(self, "grids", tuple(self.grids))
         for name in ("priors", "shapes", "channels"):
             if getattr(self, name) < 1:
@@ -73,16 +78,17 @@ class MultiBoxLossConfig:
         negatives: of the priors without an object only the hardest are trained, so many for each object of the image,
             at least for one; None: all (the papers), which gave the better ranking here.
 
-    Raises ValueError naming the field if a value is out of range.
+    Raises ValueError naming the field if a value is out of range or a name is unknown.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     alpha: float = 0.3
-    matching: Literal["priors", "predictions"] = "priors"
+    matching: Matching = "priors"
     negatives: int | None = None
 
     def __post_init__(self) -> None:
+        check_name("matching", self.matching, get_args(Matching))
         if not 0 < self.alpha < float("inf"):
             raise ValueError(f"alpha must be a number above 0, not {self.alpha}")
         if self.negatives is not None and self.negatives < 1:

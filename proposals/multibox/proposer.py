@@ -34,7 +34,7 @@ def to_proposals(boxes: Tensor, logits: Tensor, image_size: tuple[int, int], nms
     boxes, scores = boxes[solid], scores[solid]
     scores, order = scores.sort(descending=True, stable=True)
     boxes = boxes[order]
-    keep = first_kept(boxes, nms_iou, limit)
+    keep = torch.from_numpy(first_kept(boxes.numpy(), nms_iou, limit))
     found, ranked = boxes[keep].numpy(), scores[keep].numpy()
     return Proposals(found, ranked, np.zeros(len(found), np.int16), (SOURCE,), image_size)
 

@@ -223,9 +223,9 @@ def test_a_list_in_batches(model: Model, batch: int | None):
 
 def test_wrong_arguments(model: Model):
     detector = Detector(model, "cpu", RandomBoxes())
-    with pytest.raises(InputError, match="batch 0 is less than one image"):
+    with pytest.raises(InputError, match="batch 0 is not a whole number"):
         detector(images(), batch=0)
-    with pytest.raises(InputError, match=r"outside 0\.\.1"):
+    with pytest.raises(InputError, match=r"not a number in 0\.\.1"):
         detector.detect_batch(images(), 1.5)
 
 

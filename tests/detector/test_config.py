@@ -1,11 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from detector.config import DetectorConfig, ModelConfig, RCNNConfig, config_hash, parse, read_yaml, to_plain
+from detector.config import CropConfig, DetectorConfig, ModelConfig, RCNNConfig, config_hash, parse, read_yaml, to_plain
 from detector.errors import InputError
 from detector.model_files import find_model
 from detector.training.recipes import ClassificationRecipe, Recipe, load_recipe
+from proposals.multibox.config import MultiBoxConfig, MultiBoxLossConfig
 
 DATA = {"train_split": "train", "eval_split": "val"}
 
@@ -31,12 +33,10 @@ def test_hash_depends_on_every_value():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"data": DATA, "modle": {}}, r"r\.yaml: unknown key 'modle'; known here: data, task, model"),
-        ({"data": DATA, "optimizer": {"lr": 1}}, r"unknown key 'optimizer\.lr'; known here: steps, rate, momentum"),
-        (
-            {"data": DATA, "model": {"proposals": {"kk": 1}}},
-            r"unknown key 'model\.proposals\.kk'; known here: .*seed",
-        ),
+        ({"data": DATA, "modle": {}}, r"r\.yaml: key 'modle' is unknown; do you mean 'model'\? Known are data, task"),
+        ({"data": DATA, "optimizer": {"lr": 1}}, r"optimizer: key 'lr' is unknown; known are steps, rate, momentum"),
+        ({"data": DATA, "model": {"proposals": {"kk": 1}}}, r"model\.proposals: key 'kk' is unknown; known .*seed"),
+        ({"data": DATA, "model": {"source": "multbox"}}, r"model\.source 'multbox' .* do you mean 'multibox'"),
         ({"data": DATA, "optimizer": {"steps": 0}}, r"optimizer\.steps: input should be greater than or equal to 1"),
         ({"data": DATA, "optimizer": {"rate": "fast"}}, r"optimizer\.rate: input should be a valid number"),
         ({"data": {"train_split": "train"}}, r"data\.eval_split: field required"),
@@ -106,7 +106,7 @@ def test_an_optimizer_given_in_part_keeps_the_papers_decay():
 def test_a_task_that_is_no_name(tmp_path: Path, task: object):
     path = tmp_path / "r.yaml"
     path.write_text(f"task: {task}")
-    with pytest.raises(InputError, match=r"r\.yaml: task: .* is not known"):
+    with pytest.raises(InputError, match=r"r\.yaml: task .* is unknown"):
         load_recipe(path)
 
 
@@ -115,8 +115,31 @@ def test_calibration_of_crops_has_its_own_place():
         parse(RCNNConfig, {"postprocess": {"calibration": [2.0, 1.0]}}, "m")
 
 
+@pytest.mark.parametrize(
+    ("kind", "field", "meant"),
+    [
+        (ModelConfig, "source", "multibox"),
+        (CropConfig, "mode", "square"),
+        (RCNNConfig, "head", "softmax"),
+        (MultiBoxConfig, "form", "global"),
+        (MultiBoxConfig, "coordinates", "corners"),
+        (MultiBoxLossConfig, "matching", "predictions"),
+    ],
+)
+def test_names_are_checked_where_python_makes_a_configuration(kind: Any, field: str, meant: str):
+    with pytest.raises(ValueError, match=f"{field} '{meant[:-1]}' is unknown; do you mean '{meant}'"):
+        kind(**{field: meant[:-1]})
+
+
+def test_a_detectors_configuration_is_no_recipe(tmp_path: Path):
+    path = tmp_path / "r.yaml"
+    path.write_text("models: [voc07]")
+    with pytest.raises(InputError, match=r"r\.yaml: a detector's configuration"):
+        load_recipe(path)
+
+
 def test_unknown_task(tmp_path: Path):
     path = tmp_path / "r.yaml"
     path.write_text("task: segmentation")
-    with pytest.raises(InputError, match="task: 'segmentation' is not known; known are regions, crops"):
+    with pytest.raises(InputError, match="task 'segmentation' is unknown; known are regions, crops"):
         load_recipe(path)

@@ -14,6 +14,7 @@ from detector.drawing import draw_detections
 from detector.errors import InputError
 from detector.evaluation.formats import read_detections
 from detector.images import Image
+from proposals.extras import needs_extra
 
 CLASSES = ("bird", "cat", "dog")
 
@@ -128,8 +129,17 @@ def test_filter():
     assert found.filter(classes=["dog"]).scores.tolist() == pytest.approx([0.9, 0.5])
     assert found.filter(score=0.6, classes=["bird"]).labels.tolist() == []
     assert len(found.filter(classes=[])) == 0
-    with pytest.raises(InputError, match="class 'lion' is unknown; the classes are: bird, cat, dog"):
+    for classes in ("dog", (name for name in ["dog"]), {"dog": 1}.keys()):
+        assert found.filter(classes=classes).labels.tolist() == [2, 2]
+    assert make(labels=[0, 0, 0], class_names="bird").class_names == ("bird",)
+    with pytest.raises(InputError, match="class 'lion' is unknown; known are bird, cat, dog"):
         found.filter(classes=["dog", "lion"])
+
+
+@pytest.mark.parametrize("score", ["0.5", float("nan"), 2, {"cat": None}, {"cat": "0.5"}])
+def test_filter_by_what_is_no_score(score):
+    with pytest.raises(InputError, match=r"score .* is not a number in 0\.\.1"):
+        make().filter(score=score)
 
 
 def test_filter_by_scores_of_classes():
@@ -184,6 +194,9 @@ def test_plot_shows_the_drawing():
     assert make().plot(pixels, channels="RGB", axes=axes) is axes
     with pytest.raises(InputError, match="the detections are for 320x240"):
         make().plot(pixels[:100], channels="RGB", axes=axes)
+    pixels[:, :, 0] = 0
+    shown = make().plot(pixels[:, :, ::-1], channels="BGR").images[0].get_array()
+    np.testing.assert_array_equal(shown, make().draw(pixels, channels="RGB"))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +219,7 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch, library, extra, c
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
     with pytest.raises(InputError) as caught:
         call(make())
-    assert str(caught.value).endswith(f"needs the extra '{extra}': pip install \"inception-rcnn[{extra}]\"")
+    assert str(caught.value).endswith(needs_extra("", extra))
 
 
 def test_category_ids():
@@ -242,7 +255,7 @@ def test_round_trip_through_json():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": "lion"}, "class 'lion' is unknown; the classes are: bird, cat, dog"),
+        ({"label": "lion"}, "class 'lion' is unknown; known are bird, cat, dog"),
         ({"label": None}, "class None is unknown"),
         ({"box": [0, 0, 5]}, "detection 1: box is [0, 0, 5]; give [x1, y1, x2, y2]"),
         ({"box": "0123"}, "detection 1: box is '0123'"),
@@ -259,6 +272,11 @@ def test_from_dict_refuses(change, message):
     assert message in str(caught.value)
 
 
+def test_from_dict_takes_any_iterable():
+    again = Detections.from_dict((one for one in make().to_dict()), (name for name in CLASSES), (320, 240))
+    assert again.to_dict() == make().to_dict()
+
+
 @pytest.mark.parametrize("field", ["label", "score", "box"])
 def test_from_dict_needs_every_field(field):
     item = {"label": "cat", "score": 0.5, "box": [0, 0, 5, 5]}
@@ -272,7 +290,7 @@ def test_draw_takes_any_image_of_the_right_size():
     found = make()
     drawn = found.draw(Image(pixels, "photo"))
     np.testing.assert_array_equal(drawn, draw_detections(pixels, found))
-    np.testing.assert_array_equal(drawn, found.draw(pixels, channels="BGR"))
+    np.testing.assert_array_equal(drawn[:, :, ::-1], found.draw(pixels, channels="BGR"))
     assert (pixels == 90).all(), "the photo itself was drawn on"
     with pytest.raises(InputError, match="photo: is 100x240 pixels, the detections are for 320x240"):
         found.draw(Image(np.zeros((240, 100, 3), np.uint8), "photo"))

@@ -35,6 +35,14 @@ def test_what_is_not_there_is_named(tmp_path: Path):
         classes_of_model(config=tmp_path / "no.yaml")
 
 
+def test_what_is_something_else_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match="is a folder"):
+        load_model(tmp_path)
+    for config, what in ((ROOT / "configs/voc07.yaml", "a recipe for training"), (DEFAULT_MODEL, "a model file")):
+        with pytest.raises(InputError, match=f"{config.name}: {what}.*--model"):
+            classes_of_model(config=config)
+
+
 def test_what_cannot_be_read_is_left_to_the_loading(tmp_path: Path):
     for name, content in (("a", b""), ("b", b"\xff" * 100), ("c", DEFAULT_MODEL.read_bytes()[:5000])):
         (tmp_path / name).write_bytes(content)

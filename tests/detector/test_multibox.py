@@ -186,7 +186,7 @@ def test_a_union_of_a_preset(own: Path):
     second = union.proposers[1]
     assert isinstance(second, SelectiveSearch)
     assert second.config == replace(PRESETS["single"], superpixel_scale=2, seed=3)
-    with pytest.raises(ValueError, match="preset: unknown 'slow'"):
+    with pytest.raises(ValueError, match="preset 'slow' is unknown"):
         multibox_proposer(own, 5, "slow")
 
 

@@ -1,6 +1,7 @@
 """The detector with a network of random weights: what it makes of its arguments, whatever the network says."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,10 +75,22 @@ def test_number_format_changes_scores_only_a_little(model: Model):
     np.testing.assert_allclose(np.sort(exact.scores), np.sort(coarse.scores), atol=0.02)
 
 
-@pytest.mark.parametrize("score", [-0.1, 1.1])
-def test_score_outside_0_to_1(model: Model, score: float):
-    with pytest.raises(InputError, match=r"outside 0\.\.1"):
-        Detector(model, "cpu", TwoBoxes())(photo(), score=score)
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        *(({"score": score}, r"score .* is not a number in 0\.\.1") for score in (-0.1, 1.1, None, "0.5")),
+        *(({"batch": batch}, "batch .* is not a whole number") for batch in (0, 2.5, "2")),
+    ],
+)
+def test_a_wrong_number(model: Model, argument: dict[str, Any], message: str):
+    with pytest.raises(InputError, match=message):
+        Detector(model, "cpu", TwoBoxes())([photo()], **argument)
+
+
+@pytest.mark.parametrize("source", ["slective_search", "Both", 1])
+def test_an_unknown_source(model: Model, source: Any):
+    with pytest.raises(InputError, match=f"source {source!r} is unknown; .* are selective_search, multibox, both"):
+        Detector(model, "cpu", source=source)
 
 
 def test_an_array_needs_its_channels_named(model: Model):
@@ -86,9 +99,9 @@ def test_an_array_needs_its_channels_named(model: Model):
 
 
 def test_devices():
-    assert resolve_device("cpu").type == "cpu"
+    assert resolve_device("cpu") == resolve_device(torch.device("cpu")) == torch.device("cpu")
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    for unknown in ("gpu", "meta", "cuda:x"):
+    for unknown in ("gpu", "meta", "cuda:x", torch.device("meta"), None):
         with pytest.raises(InputError, match=f"device '{unknown}' is not known"):
             resolve_device(unknown)
     with pytest.raises(InputError, match="device 'cuda:99': PyTorch finds"):

@@ -50,7 +50,7 @@ def test_the_lowest_score_is_what_a_detector_is_asked_for():
     ("text", "message"),
     [
         ("1.01", "--score 1.01: is outside 0 to 1"),
-        ("cat=-1", "--score -1: is outside 0 to 1"),
+        ("cat=-1", "--score -1.0: is outside 0 to 1"),
         ("nan", "--score nan: is outside 0 to 1"),
         ("cat", "--score cat: is no score; give such as 0.5, or cat=0.7 for a class"),
         ("cat=high", "--score cat=high: is no score; give such as 0.5, or cat=0.7 for a class"),
@@ -62,7 +62,21 @@ def test_what_is_no_score(text, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("score", [None, "0.5", float("nan"), 1.5])
+def test_a_score_that_is_no_number_from_0_to_1(score):
+    for arguments in ({"score": score}, {"class_scores": {"cat": score}}):
+        with pytest.raises(InputError, match=f"--score {score}"):
+            Selection(**arguments)
+
+
+@pytest.mark.parametrize("classes", ["cat", (name for name in ["cat"]), ["cat"]])
+def test_one_class_or_several(classes):
+    selection = Selection(classes=classes)
+    selection.check(CLASSES)
+    assert selection.classes == ("cat",)
+
+
 @pytest.mark.parametrize("selection", [Selection(classes=("lion",)), Selection(class_scores={"lion": 0.5})])
 def test_unknown_classes(selection):
-    with pytest.raises(InputError, match="class 'lion' is unknown; the classes are: bird, cat"):
+    with pytest.raises(InputError, match="class 'lion' is unknown; known are bird, cat"):
         selection.check(CLASSES)

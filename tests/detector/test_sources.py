@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from detector.errors import InputError
+from detector.images import read_image
 from detector.sources import Source, find_media, find_sources
 from detector.video import Video
 
@@ -87,6 +89,26 @@ def test_failures_stand_in_their_place_and_the_others_go_on(folder):
     assert str(blank).startswith("'': not a path")
     assert [isinstance(item, InputError) for item in (missing, empty, pattern, blank)] == [True] * 4
     assert last == Source(Path("album/b2.JPG"))
+
+
+def test_the_reason_is_the_right_one(folder):
+    (folder / "phone").mkdir()
+    (folder / "phone" / "a.HEIC").write_bytes(b"x" * 99)
+    PillowImage.new("RGB", (4, 4)).save(folder / "phone" / "b.png")
+    shutil.make_archive("phone", "zip", "phone")
+    found = [*find_media(["phone"]), *find_sources(["phone.zip"])]
+    assert [one.name for one in found] == ["phone/a.HEIC", "phone/b.png", "phone.zip/a.HEIC", "phone.zip/b.png"]
+    with pytest.raises(InputError, match=r"a\.HEIC: not a photo in a known format; convert it"):
+        found[0].read()
+    for address in ("http://x.org/a.jpg", "rtsp://cam/1", "https://x.org/a.mp4"):
+        assert media([address])[0].startswith(f"{address}: is an address")
+        with pytest.raises(InputError, match="is an address"):
+            read_image(address)
+    (folder / "outer" / "inner").mkdir(parents=True)
+    (folder / "outer" / "inner" / "a.jpg").touch()
+    assert "--recursive" in media(["outer"])[0]
+    assert "'outer/**'" in listed(["outer"])[0]
+    assert listed(["outer/**"]) == ["outer/inner/a.jpg"]
 
 
 def test_folders_that_cannot_be_listed(folder, monkeypatch):

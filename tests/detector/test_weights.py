@@ -98,7 +98,7 @@ def test_wrong_tensors(path: Path, change: dict[str, torch.Tensor | None], messa
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"config": '{"sharpness": 1}'}, r"unknown key 'sharpness'"),
+        ({"config": '{"sharpness": 1}'}, r"key 'sharpness' is unknown"),
         ({"config": "{"}, "not a readable model file"),
         ({"classes": '["one"]'}, "tensor '.*' has shape"),
     ],

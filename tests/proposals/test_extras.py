@@ -4,9 +4,20 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from proposals.extras import needs_extra
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_the_command_is_that_for_where_the_package_is(checkout: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("proposals.extras.__file__", str(tmp_path / "proposals" / "extras.py"))
+    if checkout:
+        (tmp_path / "pyproject.toml").touch()
+    source = f'-e "{tmp_path}[train]"' if checkout else '"inception-rcnn[train]"'
+    assert needs_extra("training", "train") == f"training needs the extra 'train': pip install {source}"
 
 
 def test_every_hint_names_an_extra_that_there_is() -> None:
@@ -16,7 +27,6 @@ def test_every_hint_names_an_extra_that_there_is() -> None:
     used |= {name for text in sources for name in re.findall(r'_missing\(error, "\w+", "\w+", "(\w+)"\)', text)}
     assert {"train", "onnx", "explore", "ray", "docs", "report", "pandas"} <= used
     assert used <= set(project["optional-dependencies"])
-    assert f'pip install "{project["name"]}[train]"' in needs_extra("training", "train")
     readme = (ROOT / "README.md").read_text()
     named = {name for names in re.findall(r"-e \"\.\[([\w,]+)\]", readme) for name in names.split(",")}
     assert {"dev", "explore", "pandas"} <= named

@@ -28,6 +28,17 @@ def test_top_keeps_the_first_boxes() -> None:
     assert len(proposals.top(10)) == 3
 
 
+def test_immutable() -> None:
+    boxes = np.array([[0, 0, 10, 20], [5, 5, 30, 20], [1, 2, 3, 4]], np.float32)
+    proposals = make(boxes=boxes)
+    boxes[:] = 1
+    assert proposals.boxes[1].tolist() == [5, 5, 30, 20]
+    for one in (proposals, proposals.top(1)):
+        for array in (one.boxes, one.scores, one.sources):
+            with pytest.raises(ValueError, match="read-only"):
+                array[:] = 0
+
+
 def test_no_boxes_are_allowed() -> None:
     empty = make(boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), sources=np.zeros(0, np.int16))
     assert len(empty) == 0

@@ -1,9 +1,15 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import torch
+import torchvision.ops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proposals import Proposals, Union, merge
+from proposals.suppression import first_kept
 
 
 def found(boxes: list[tuple[float, ...]], source: str = "a", size: tuple[int, int] = (100, 100)) -> Proposals:
@@ -31,6 +37,33 @@ def test_of_boxes_that_say_the_same_the_first_stays():
     merged = merge([found(first), found(second, "b")])
     assert [tuple(box) for box in merged.boxes.tolist()] == [first[0], first[1], second[1]]
     assert len(merge([found(first), found(second, "b")], overlap=0.99)) == 4
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.7, 0.9, 1.0])
+def test_what_stays_is_what_torchvision_keeps(overlap: float):
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 50, (400, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(1, 50, (400, 2))], axis=1).astype(np.float32)
+    boxes[200:] = np.rint(boxes[200:]) + np.array([0, 0, 1, 1])  # whole numbers meet thresholds exactly
+    ranks = -torch.arange(400, dtype=torch.float32)
+    expected = torchvision.ops.nms(torch.from_numpy(boxes), ranks, overlap).numpy()
+    for limit in (None, 0, 1, 30):
+        np.testing.assert_array_equal(first_kept(boxes, overlap, limit), expected[:limit])
+
+
+def test_proposals_and_their_union_need_no_torch():
+    code = """
+import sys
+sys.modules["torch"] = sys.modules["torchvision"] = None
+import numpy as np
+import proposals
+from proposals import *
+fast = SelectiveSearch(SelectiveSearchConfig.preset("single"))
+union = Union([fast, SelectiveSearch(SelectiveSearchConfig.preset("single", seed=1))])
+image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+assert len(union(image)) >= len(merge([fast(image)])) > 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_one_source_stays_as_it_is():

@@ -64,10 +64,10 @@ def test_without_any_photo_no_model_is_loaded_and_no_folder_made(detector, folde
         (("--score", "-0.1"), "error: --score -0.1: is outside 0 to 1"),
         (("--score", "nan"), "error: --score nan: is outside 0 to 1"),
         (("--device", "abacus"), "error: --device abacus: is not known; give auto, cpu or cuda"),
-        (("--classes", "cat,lion"), "error: class 'lion' is unknown; the classes are: aeroplane, bicycle, "),
+        (("--classes", "cat,lion"), "error: class 'lion' is unknown; known are aeroplane, bicycle, "),
         (
             ("--classes", "kat"),
-            "error: class 'kat' is unknown; do you mean 'cat'? The classes are: aeroplane, bicycle, ",
+            "error: class 'kat' is unknown; do you mean 'cat'? Known are aeroplane, bicycle, ",
         ),
         (("--score", "dgo=0.3"), "error: class 'dgo' is unknown; do you mean 'dog'? "),
         (("--model", "nope"), "error: nope: no such model file; give a path, or an installed model: voc07"),

@@ -83,7 +83,7 @@ def test_other_formats_are_written_and_read(run: Run, found: Path, tmp_path: Pat
         again = run("--detections", tmp_path / name, "--format", name)[1]
         assert again.splitlines()[:22] == plain.splitlines()[:22]
     code, _, err = run("--detections", found, "--export", "xml", tmp_path / "x")
-    assert (code, err) == (2, "error: unknown format of detections 'xml', known are " + ", ".join(FORMATS) + "\n")
+    assert (code, err) == (2, "error: format of detections 'xml' is unknown; known are " + ", ".join(FORMATS) + "\n")
 
 
 def test_two_files_are_compared(run: Run, found: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_other_metrics_and_classes_of_coco(coco: tuple[Path, Path], evaluate: Ev
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[:3]] == ["class", "cat", "mAP"]
     code, _, err = evaluate(*options, "--classes", "lynx")
-    assert (code, err) == (2, "error: no class 'lynx'; there are kite, cat, chair\n")
+    assert (code, err) == (2, "error: class 'lynx' is unknown; known are kite, cat, chair\n")
 
 
 def test_ilsvrc(root: Path, tmp_path: Path, evaluate: Evaluate) -> None:

@@ -12,6 +12,7 @@ import pytest
 from detector.cli import main
 from detector.errors import InputError
 from detector.explorer.server import listen
+from proposals.extras import needs_extra
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +47,7 @@ def test_without_the_extra_it_says_what_to_install(missing: str):
     code = f"import sys; sys.modules['{missing}'] = None; from detector.cli import main; main(['explore'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 2
-    assert done.stderr == "error: the explorer needs the extra 'explore': pip install \"inception-rcnn[explore]\"\n"
+    assert done.stderr == f"error: {needs_extra('the explorer', 'explore')}\n"
 
 
 def test_a_port_that_is_taken(capsys):

@@ -47,14 +47,14 @@ def test_options_are_in_groups_with_their_defaults_and_there_is_an_example(comma
         ("detect", "missing argument 'SOURCE'; detector detect --help lists what there is"),
         (
             "detect --proposals foo a.jpg",
-            "invalid value for '--proposals': 'foo' is not one of 'selective_search', 'multibox', 'both'; detector ",
+            "--proposals 'foo' is unknown; known are selective_search, multibox, both",
         ),
         ("detect --batch 0 a.jpg", "invalid value for '--batch': "),
         ("detect --bacth 1 a.jpg", "no such option: --bacth "),
-        ("export --format foo a", "invalid value for '--format': 'foo' is not one of 'onnx', 'torch_export'; "),
+        ("export --format onx a", "--format 'onx' is unknown; do you mean 'onnx'? Known are onnx, torch_export"),
         ("--foo", "no such option: --foo; detector --help lists what there is"),
-        ("detct a.jpg", "no command 'detct'; do you mean detect?"),
-        ("see a.jpg", "no command 'see'; there are detect, bulk, evaluate"),
+        ("detct a.jpg", "command 'detct' is unknown; do you mean 'detect'?"),
+        ("see a.jpg", "command 'see' is unknown; known are detect, bulk, evaluate"),
     ],
 )
 def test_a_wrong_use_is_told_in_a_line(arguments: str, message: str, capsys: pytest.CaptureFixture[str]):

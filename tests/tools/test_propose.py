@@ -228,8 +228,8 @@ def test_standard_input_is_not_read(folder, capsys, propose, files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--method", "edges"), "error: method: unknown 'edges', known are selective_search, multibox, both, opencv"),
-        (("--preset", "best"), "error: preset: unknown 'best', known are single, fast, quality"),
+        (("--method", "edges"), "error: method 'edges' is unknown; known are selective_search, multibox, both, opencv"),
+        (("--preset", "best"), "error: preset 'best' is unknown; known are single, fast, quality"),
         (("--export", "boxes.txt"), "error: boxes.txt: the name must end in .npz, .jsonl, .json"),
         (("--export", "boxes"), "error: boxes: the name must end in"),
         (("--export", "a"), "error: --export a: is a folder; give the name of a file"),

@@ -28,7 +28,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data: {train_split: val, eval_split: val}\nspeed: 3", "unknown key 'speed'; known here: data, task, model"),
+        ("data: {train_split: val, eval_split: val}\nspeed: 3", "key 'speed' is unknown; do you mean 'seed'"),
         ("data: {train_split: none, eval_split: val}", "none"),
         ("data: {train_split: val, eval_split: val}", "give --init"),
         ("data: {train_split: val", "not a readable YAML file"),

@@ -102,7 +102,7 @@ def test_wrong_uses(photos: Path, train: Callable[..., tuple[int, str, str]], tm
         (("r.yaml",), "a recipe needs --root"),
         ((*data, "--epochs", "many"), "--epochs many: give a whole number, or auto"),
         ((*data, "--epochs", "0"), "epochs must be above 0"),
-        ((*data, "--classes", "dog"), "no class 'dog'; there are cat"),
+        ((*data, "--classes", "dog"), "class 'dog' is unknown; known are cat"),
         ((*data, "--format", "coco"), "holds no labels of COCO"),
         (("--data", tmp_path / "none"), "none: no such file or folder"),
     ):

@@ -9,6 +9,7 @@ from detector.errors import InputError
 from detector.evaluation.formats.places import UNKNOWN, image_places
 from detector.evaluation.formats.voc import class_of_file
 from detector.text import without_mark
+from proposals.names import unknown_name
 
 Format = Literal["coco", "own", "voc", "ilsvrc", "yolo", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -17,7 +18,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 def check_format(name: str) -> Format:
     """The format of that name; InputError that lists the formats if it is none of them."""
     if name not in FORMATS:
-        raise InputError(f"unknown format of detections '{name}', known are {', '.join(FORMATS)}")
+        raise InputError(unknown_name("format of detections", name, FORMATS))
     return name
 
 

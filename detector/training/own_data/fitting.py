@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +101,7 @@ def fit(
     out: str | Path,
     *,
     layout: OwnLayout | None = None,
-    classes: Sequence[str] | None = None,
+    classes: str | Iterable[str] | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
     init: str | Path | None = None,

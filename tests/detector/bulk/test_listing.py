@@ -21,7 +21,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_folders_files_and_lists(tree):
     Path("b/list.txt").write_bytes(b"3.jpg\r\n\nb/3.jpg\ngone-\xff.jpg\n")
-    assert sorted(map(str, walk(["a"]))) == ["a/1.jpg", "a/deep/2.PNG", "a/link.jpg"]
+    Path("a/deep/3.heic").touch()
+    assert sorted(map(str, walk(["a"]))) == ["a/1.jpg", "a/deep/2.PNG", "a/deep/3.heic", "a/link.jpg"]
     assert list(walk(["gone.jpg"])) == ["gone.jpg"], "reading it says what is wrong"
     assert list(walk(["b/list.txt"])) == ["b/3.jpg", "b/3.jpg", "gone-\udcff.jpg"]
     Path("none.txt").write_text("\n")

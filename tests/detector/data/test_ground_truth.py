@@ -102,5 +102,6 @@ def test_some_of_the_classes() -> None:
     assert dogs.images.tolist() == [0, 1]
     assert dogs.areas.tolist() == [1, 3]
     assert truth.of_classes(["dog", "cat"]).labels.tolist() == [0, 1, 0]
-    with pytest.raises(InputError, match="no class 'horse'; there are cat, dog"):
+    assert truth.of_classes("dog").class_names == truth.of_classes(name for name in ["dog"]).class_names == ("dog",)
+    with pytest.raises(InputError, match="class 'horse' is unknown; known are cat, dog"):
         truth.of_classes(["horse"])

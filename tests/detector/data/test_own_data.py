@@ -131,7 +131,7 @@ def test_every_layout_is_found_out(tmp_path: Path, make: Callable[[Path], Path],
 def test_classes_can_be_chosen(tmp_path: Path, make: Callable[[Path], Path]):
     data = read_own_data(make(tmp_path / "data"), classes=["mug"])
     assert seen(data) == {"a": [("mug", (10.0, 10.0, 60.0, 50.0))], "b": [], "c": []}
-    with pytest.raises(InputError, match="no class 'tea'; there are cup, mug"):
+    with pytest.raises(InputError, match="class 'tea' is unknown; known are cup, mug"):
         read_own_data(tmp_path / "data", classes=["tea"])
 
 

@@ -156,7 +156,7 @@ def test_int8_stays_near(model: Model, tmp_path: Path) -> None:
 def test_what_cannot_be_used_is_refused(model: Model, graph: Path, tmp_path: Path) -> None:
     network = model.network
     assert isinstance(network, RegionClassifier)
-    with pytest.raises(InputError, match="engine tensorrt: unknown; give torch, onnx"):
+    with pytest.raises(InputError, match=r"engine 'tensorrt' is unknown; .* torch, onnx"):
         make_engine("tensorrt", model, network, torch.float32)
     with pytest.raises(InputError, match=r"missing\.onnx: no such file"):
         OnnxEngine(model, tmp_path / "missing.onnx")

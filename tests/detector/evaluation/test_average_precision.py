@@ -454,7 +454,7 @@ def test_wrong_threshold(threshold: float) -> None:
 
 
 def test_wrong_arguments() -> None:
-    with pytest.raises(InputError, match="unknown metric 'coco', known are voc07, voc10"):
+    with pytest.raises(InputError, match="metric 'coco' is unknown; known are voc07, voc10"):
         judged(annotated(), found(), metric="coco")
     with pytest.raises(InputError, match="ground truth of 1 images, but detections of 0"):
         judged_images([annotated()], [])

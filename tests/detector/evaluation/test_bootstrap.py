@@ -234,7 +234,7 @@ def test_classes_mean_and_json() -> None:
     [
         ({"resamples": 0}, "resamples is 0"),
         ({"confidence": 1}, "confidence is 1"),
-        ({"curve": "voc12"}, "unknown curve 'voc12', known are voc07, voc10, coco"),
+        ({"curve": "voc12"}, "curve 'voc12' is unknown; do you mean 'voc10'"),
         ({"judgements": []}, "at one IoU threshold at least"),
     ],
 )

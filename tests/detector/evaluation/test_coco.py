@@ -310,7 +310,7 @@ def test_wrong_arguments(settings: tuple, message: str) -> None:
 
 def test_wrong_choices() -> None:
     result = judged(random_data(0))
-    with pytest.raises(InputError, match="unknown size 'tiny', known are all, small, medium, large"):
+    with pytest.raises(InputError, match="size 'tiny' is unknown; known are all, small, medium, large"):
         result.average_precision(size="tiny")
     with pytest.raises(InputError, match="recall with 5 detections is not there"):
         result.average_recall(max_detections=5)

@@ -343,7 +343,7 @@ def test_recipes_that_cannot_be_used(root: Path, tmp_path: Path, monkeypatch: py
     small = trainer(root, tmp_path / "small", recipe(model={"size": 96}, auxiliary_weight=0.3))
     with pytest.raises(InputError, match=r"set model\.size to 224, or auxiliary_weight to 0"):
         small.train_step(small.task.example(0))
-    with pytest.raises(InputError, match="backbone 'lenet' is not known"):
+    with pytest.raises(InputError, match="backbone 'lenet' is unknown"):
         trainer(root, tmp_path, recipe(model={"backbone": "lenet"}))
     monkeypatch.setattr("detector.training.classification.world_size", lambda: 3)
     with pytest.raises(InputError, match="batch is 4: no multiple of the 3 processes"):

@@ -192,9 +192,9 @@ def test_what_a_format_cannot_hold(
 
 def test_unknown_formats_and_other_data(truth: GroundTruth, tmp_path: Path) -> None:
     table = table_of(truth, [(0, 0)], [[0, 0, 9, 9]], [0.5])
-    with pytest.raises(InputError, match="unknown format of detections 'xml', known are coco, own, voc"):
+    with pytest.raises(InputError, match="format of detections 'xml' is unknown; known are coco, own, voc"):
         write_detections(tmp_path / "f", table, truth, "xml")
-    with pytest.raises(InputError, match="unknown format of detections 'xml', known are coco, own, voc"):
+    with pytest.raises(InputError, match="format of detections 'xml' is unknown; known are coco, own, voc"):
         read_detections(tmp_path / "f", truth, "xml")
     with pytest.raises(InputError, match="other images or classes"):
         write_detections(tmp_path / "f", table, truth.first(1), "csv")
