@@ -181,7 +181,9 @@ def _train_on_own_data(
     console.result(str(fitted))
     program = f"python {sys.argv[0]}" if Path(sys.argv[0]).name == "train.py" else ""
     command = program.replace("train.py", "detect.py") or "detector detect"
-    console.result(f"try it       {command} {shlex.quote(str(fitted.photo))} --model {shlex.quote(str(fitted.model))}")
+    score = "" if fitted.score is None else f" --score {fitted.score:g}"
+    photo, model = shlex.quote(str(fitted.photo)), shlex.quote(str(fitted.model))
+    console.result(f"try it       {command} {photo} --model {model}{score}")
     if fitted.left_out:
         count = len(fitted.left_out)
         photos = f"{count} photos were" if count > 1 else "1 photo was"
