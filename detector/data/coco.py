@@ -6,7 +6,6 @@ other, and a missing `area` as that of the box. Ids are whole numbers, as in the
 which many programs write for images; 1 and "1" are different ids.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -24,7 +23,7 @@ from detector.errors import InputError
 _AN_ID = "a whole number or a text"
 
 
-def read_coco(path: str | Path, skip_empty_boxes: bool = False, gathered: Gathered | None = None) -> GroundTruth:
+def read_coco(path: str | Path, gathered: Gathered | None = None) -> GroundTruth:
     """The objects in a file of COCO annotations.
 
     Images, classes and objects keep the order of the file; ids may come in any order. `image_ids` and `class_ids` are
@@ -35,9 +34,8 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False, gathered: Gather
 
     Args:
         path: the JSON file; a pipe will do.
-        skip_empty_boxes: leave out boxes whose width or height is 0 with a warning that counts them, rather than
-            refuse the file. COCO's train2017 has a few. A negative size is a fault in any case.
-        gathered: what is wrong with annotations goes in here; by default it is raised, as are faults in the rest.
+        gathered: what is wrong with annotations goes in here, such as the few boxes of COCO's train2017 whose width
+            or height is 0; by default it is raised, as are faults in the rest.
 
     Raises:
         InputError: the file cannot be read, is not JSON, or has another shape.
@@ -67,8 +65,8 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False, gathered: Gather
         "crowd": annotations.column("iscrowd", _is_flag, "0 or 1", optional=True),
     }
     given = annotations.column("area", _is_area, "a number of at least 0", optional=True)
-    kept, columns["boxes"] = _boxes(annotations, skip_empty_boxes)
-    empty = ~kept
+    columns["boxes"] = _boxes(annotations)
+    kept = np.ones(len(given), bool)
     usable = images.records and categories.records and not images.faulty and not categories.faulty and annotations.found
     if gathered is None or not usable:
         faults.check()
@@ -80,12 +78,6 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False, gathered: Gather
     columns["areas"] = np.array([np.nan if area is None else area for area in given], np.float64)
     columns["areas"] = np.where(np.isnan(columns["areas"]), box_sizes.prod(axis=1), columns["areas"])
     columns["crowd"] = np.array(columns["crowd"], dtype=bool)  # None, a missing value, is false
-    if empty.any():
-        warnings.warn(
-            f"{path}: {np.count_nonzero(empty)} annotations whose box has no width or height are left out "
-            f"(skip_empty_boxes), the first is {annotations.label(int(np.argmax(empty)))}",
-            stacklevel=2,
-        )
     return GroundTruth(
         image_ids=tuple(image.id for image in images.records),
         class_names=tuple(names),
@@ -184,21 +176,17 @@ class _Section:
         return found
 
 
-def _boxes(annotations: _Section, skip_empty: bool) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    """Which annotations stay, and all (N, 4) boxes x1, y1, x2, y2; a fault's box is (0, 0, 1, 1)."""
+def _boxes(annotations: _Section) -> npt.NDArray[np.float64]:
+    """(N, 4) boxes x1, y1, x2, y2; where the field is none, (0, 0, 1, 1)."""
     given = annotations.column("bbox", _is_box, "four finite numbers x, y, width, height")
     xywh = np.array([box or (0, 0, 1, 1) for box in given], np.float64).reshape(-1, 4)
     boxes = xywh.copy()
     boxes[:, 2:] += boxes[:, :2]
-    empty = (xywh[:, 2:] == 0).any(axis=1) & (xywh[:, 2:] >= 0).all(axis=1)
     # A tiny width can vanish in x + width.
     wrong = ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    kept = ~empty if skip_empty else np.ones(len(boxes), bool)
-    for row in np.flatnonzero(wrong & kept).tolist():
-        hint = "; skip_empty_boxes leaves such annotations out" if empty[row] else ""
-        text = f"field bbox is {shown(given[row])}, expected a width and height above 0{hint}"
-        annotations.fault(row, text)
-    return kept, boxes
+    for row in np.flatnonzero(wrong).tolist():
+        annotations.fault(row, f"field bbox is {shown(given[row])}, expected a width and height above 0")
+    return boxes
 
 
 def _is_whole(value: Any) -> bool:

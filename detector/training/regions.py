@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from detector.data.annotations import Annotations
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
@@ -283,7 +284,8 @@ def detect_proposed(
     Args:
         deadline: by `time.perf_counter`; images whose turn comes later are left out, but for the first.
     """
-    truth, found = [], []
+    truth: list[Annotations] = []
+    found = []
     for index in range(count):
         if truth and time.perf_counter() > deadline:
             break

@@ -116,6 +116,7 @@ def fit(
     *,
     layout: OwnLayout | None = None,
     classes: Sequence[str] | None = None,
+    skip_bad_labels: bool = False,
     epochs: int | None = None,
     minutes: float | None = None,
     init: str | Path | None = None,
@@ -132,7 +133,8 @@ def fit(
     A training that has ended leaves no checkpoints, only the model; called again, that is judged again.
 
     Args:
-        data: as `detector.data.own_data.read_own_data` takes it, with `layout` and `classes`; or what that gave.
+        data: as `detector.data.own_data.read_own_data` takes it, with `layout`, `classes` and `skip_bad_labels`; or
+            what that gave.
         out: folder for the model and all else that the training writes; no other run may be writing there.
         epochs, minutes: see `detector.training.own_data.plan.make_plan`.
         init: model file to start from; by default the one that comes with the package.
@@ -148,7 +150,7 @@ def fit(
     out = Path(out)
     start = load_model(init, ("regions",))
     if not isinstance(data, OwnData):
-        data = read_own_data(data, layout, classes)
+        data = read_own_data(data, layout, classes, skip_bad_labels=skip_bad_labels)
     if data.path.is_dir() and out.resolve().is_relative_to(data.path.resolve()):
         raise InputError(f"{out}: lies in the data's own folder {data.path}; choose an --out outside of it")
     with only_run_in(out):
@@ -179,7 +181,7 @@ def fit(
             tell(f"finished     after {finished[0]:.1f} minutes; the model is judged again")
             budget = Budget()
         else:
-            task = OwnDataTask(plan.recipe, start, *parts, budget)
+            task = OwnDataTask(plan.recipe, start, parts[0], parts[1], budget)
             loop = TrainingLoop(task, out, None, device, budget=budget)
             loop.run()
             _calibrate(task, out, str(loop.device))

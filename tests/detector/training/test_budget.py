@@ -2,33 +2,21 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from detector.training import budget as module
 from detector.training.budget import Budget
 
 STEPS, EVERY = 4867, 974
 
 
-class Clock:
-    """Time that passes only when told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
+@pytest.fixture(autouse=True)
+def time(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector.training.budget.time", clock)
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    return clock
-
-
-def train(clock: Clock, budget: Budget, seconds: Callable[[float], float], evaluation: float = 15.0) -> list[float]:
+def train(clock: Any, budget: Budget, seconds: Callable[[float], float], evaluation: float = 15.0) -> list[float]:
     """Goes through the schedule with steps that take what `seconds` says of the time; gives its places."""
     places = [0.0]
     while places[-1] < STEPS:
@@ -45,7 +33,7 @@ def train(clock: Clock, budget: Budget, seconds: Callable[[float], float], evalu
     return places
 
 
-def test_with_time_to_spare_each_step_counts_as_one(clock: Clock):
+def test_with_time_to_spare_each_step_counts_as_one(clock: Any):
     assert train(clock, Budget(3000, 0.3, 15), lambda now: 0.3) == [float(step) for step in range(STEPS + 1)]
 
 
@@ -58,7 +46,7 @@ def test_with_time_to_spare_each_step_counts_as_one(clock: Clock):
         (0.25, lambda now: 3.4, 300),  # always, which the guess did not see
     ],
 )
-def test_the_time_is_used_and_kept(clock: Clock, guess: float, seconds: Callable[[float], float], least: int):
+def test_the_time_is_used_and_kept(clock: Any, guess: float, seconds: Callable[[float], float], least: int):
     budget = Budget(1500, guess, 15, closing=2)
     places = train(clock, budget, seconds)
     closing = 2 * 15 * seconds(clock.now)
@@ -69,7 +57,7 @@ def test_the_time_is_used_and_kept(clock: Clock, guess: float, seconds: Callable
     assert all(before < after for before, after in pairwise(places))
 
 
-def test_what_parts_before_took_counts(clock: Clock):
+def test_what_parts_before_took_counts(clock: Any):
     clock.now = 100.0
     budget = Budget(1500, 0.3, spent=1400)
     clock.now = 150.0

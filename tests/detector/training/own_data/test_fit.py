@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import signal
-import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +19,7 @@ from detector.data.own_data import OwnData
 from detector.errors import InputError
 from detector.evaluation.table import DetectionTable
 from detector.evaluation.voc import ClassResult, VOCResult, voc_average_precision
+from detector.pipeline import Detector
 from detector.training.budget import Budget
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
@@ -240,31 +240,39 @@ def test_the_last_weights_are_kept_unless_others_are_clearly_better(
 
 
 def test_minutes_bound_the_training_on_a_machine_that_slows_down(
-    own_data: Callable[..., OwnData], train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    data: OwnData, train, clock, monkeypatch: pytest.MonkeyPatch
 ):
     """Each step takes longer than the one measured; the rate still falls to zero, and the same call goes on."""
-    monkeypatch.setattr("detector.training.own_data.fitting._measure", lambda *_: Machine("cpu", 1, 0.01))
-    step, rates = TrainingLoop.train_step, []
+    for module in ("budget", "loop", "regions", "own_data.fitting"):
+        monkeypatch.setattr(f"detector.training.{module}.time", clock)
+    monkeypatch.setattr(fitting, "_measure", lambda *_: Machine("cpu", 1, 0.1))
+    step, detect, rates = TrainingLoop.train_step, Detector.detect_proposals, []
 
-    def slower(loop: TrainingLoop, example: object) -> dict[str, float]:
-        time.sleep(0.3)
+    def slow_step(loop: TrainingLoop, example: object) -> dict[str, float]:
+        clock.now += 10
         numbers = step(loop, example)
         rates.append(loop.optimizer.param_groups[0]["lr"])
         if len(rates) == 5:
             signal.raise_signal(signal.SIGINT)
         return numbers
 
-    monkeypatch.setattr(TrainingLoop, "train_step", slower)
-    data, began = own_data(PHOTOS), time.perf_counter()
+    def slow_detect(*arguments: object) -> object:
+        clock.now += 4
+        return detect(*arguments)
+
+    monkeypatch.setattr(TrainingLoop, "train_step", slow_step)
+    monkeypatch.setattr(Detector, "detect_proposals", slow_detect)
     with pytest.raises(KeyboardInterrupt):
-        train(data, epochs=None, minutes=0.25)
-    fitted = train(data, epochs=None, minutes=0.25)
-    assert time.perf_counter() - began < 15
-    assert 10 < len(rates) < 40
-    assert rates[-1] < 0.5 * max(rates)
+        train(data, epochs=None, minutes=5)
+    clock.now += 1000  # between the two
+    fitted = train(data, epochs=None, minutes=5)
+    assert 270 < clock.now - 1000 < 300
+    assert fitted.minutes <= 5
+    assert len(rates) > 15
+    assert rates[-1] < 0.2 * max(rates)
     assert load_model(fitted.model).facts["steps"] == len(rates)
     assert f"{len(rates)} steps are less than a third of the 300" in fitted.warning
-    assert fitted.warning in str(train(data, epochs=None, minutes=0.25))
+    assert fitted.warning in str(train(data, epochs=None, minutes=5))
 
 
 def test_with_time_to_spare_a_stop_changes_nothing(data: OwnData, train, monkeypatch: pytest.MonkeyPatch):
