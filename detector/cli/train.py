@@ -106,8 +106,8 @@ def train(
 ) -> None:
     """Train a model; started again with the same --out, it goes on where it stopped.
 
-    With --data, on your own photos and classes: all settings are chosen, the best model by a held-back part of the
-    photos is kept. The exit code is 2 if photos had to be left out; the model is there all the same.
+    With --data, on your own photos and classes: all settings are chosen, and a held-back part of the photos judges the
+    model. The exit code is 2 if photos had to be left out; the model is there all the same.
 
     Examples:
 

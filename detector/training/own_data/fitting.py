@@ -50,6 +50,8 @@ _FINISHED = "finished.json"
 """Minutes and steps of a training that has ended, whose checkpoints are removed."""
 _TRIAL_STEPS = (3, 9)
 """Steps before the measured ones, and in all."""
+_TRIAL_SECONDS = 5
+"""After which no further one is taken: the training measures its steps itself."""
 _COVERED = 0.5
 _PROPOSING = 0.75
 """Of the minutes that were asked for, most for proposals."""
@@ -273,8 +275,11 @@ def _measure(split: Split, start: Model, parts: Sequence[ProposedImages[PhotoSet
         task.backward(network, example, context)
         network.zero_grad()
         seconds.append(time.perf_counter() - began)
+        if sum(seconds) > _TRIAL_SECONDS:
+            break
     # the median: the first step of every size prepares its convolutions
-    return Machine(str(resolved), torch.get_num_threads(), round(float(np.median(seconds[_TRIAL_STEPS[0] :])), 3))
+    measured = seconds[_TRIAL_STEPS[0] :] or seconds[-1:]
+    return Machine(str(resolved), torch.get_num_threads(), round(float(np.median(measured)), 3))
 
 
 def _finished(out: Path) -> tuple[float, int] | None:

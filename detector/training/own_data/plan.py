@@ -27,8 +27,6 @@ _JUDGED = 150
 """Held-back photos by which the best weights are chosen on the way; at the end all are judged."""
 _DETECTING = 0.4
 """Time of detecting on a photo, in training steps."""
-_EVALUATING = 1 / 6
-"""Most of the time to plan for the evaluations on the way: where there is little, fewer photos are judged."""
 _MARGIN = (2.0, 0.02)
 """Seconds, and part of the time, that are kept for what is not measured: start, picture, files."""
 _SHORT = 1 / 3
@@ -105,8 +103,6 @@ def make_plan(
     limit = minutes if minutes is not None else _BUDGET[0] + _BUDGET[1] * max(0, photos - _FEW)
     seconds = 60 * limit * (1 - _MARGIN[1]) - _MARGIN[0] if epochs is None else math.inf
     judged = min(held_back, _JUDGED)
-    if epochs is None:
-        judged = max(1, min(judged, int(_EVALUATING * seconds / (_EVALUATIONS * _DETECTING * step))))
     evaluation = judged * _DETECTING
     budget = Budget(seconds, step, evaluation, 2 * held_back / judged)
     if began is not None:
@@ -167,7 +163,8 @@ def _recipe(split: Split, model: Model, steps: int, step_seconds: float, judged:
         ),
         seed=seed,
         eval_every=max(1, math.ceil(steps / _EVALUATIONS)),
-        checkpoint_every=max(20, round(60 / step_seconds)),  # about every minute
+        # about every minute, and not much more often where the machine was busy when it was measured
+        checkpoint_every=max(50, round(60 / step_seconds)),
     )
 
 

@@ -73,8 +73,8 @@ def test_a_training_of_less_than_a_third_of_the_rule_is_warned_of(split: Callabl
 
 def test_judging_takes_a_small_part_of_few_minutes(split: Callable[..., Split], start: Model):
     plan = make_plan(split(4000, 1000), start, TWO_CORES, minutes=1)
-    assert plan.recipe.data.eval_limit * 5 * 0.4 * 0.3 <= 10
-    assert plan.steps * 0.3 > 20
+    assert plan.recipe.data.eval_limit == 150  # also on a machine that is slow when it is measured
+    assert plan.steps * 0.3 > 30
 
 
 def test_it_is_told_with_reasons(split: Callable[..., Split], start: Model):
