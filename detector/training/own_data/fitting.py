@@ -66,7 +66,8 @@ class Fitted:
     Attributes:
         model: the model file.
         sheet: the picture of hits and misses.
-        result: of the best weights on all held-back photos.
+        result: of the model on the held-back photos.
+        judged: number of these that there was time for, and of all.
         score: lowest score to show, that of the best F1 on the held-back photos; None if nothing was found there.
         calibration: by what the scores are calibrated, or why they are not.
         photo: a held-back photo, to try the model on.
@@ -78,6 +79,7 @@ class Fitted:
     model: Path
     sheet: Path
     result: VOCResult
+    judged: tuple[int, int]
     score: float | None
     calibration: str
     photo: Path
@@ -87,6 +89,8 @@ class Fitted:
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.result.classes)
+        judged, held_back = self.judged
+        few = f", {judged} of {held_back} for lack of time" if judged < held_back else ""
         lines = [
             f"  {name:{width}}  {100 * one.ap:5.1f} of {one.objects} objects"
             for name, one in self.result.classes.items()
@@ -94,7 +98,7 @@ class Fitted:
         ]
         return "\n".join(
             [
-                f"mAP          {100 * self.result.mean_ap:.1f} on the held-back photos (VOC07's 11 points, IoU 0.5)",
+                f"mAP          {100 * self.result.mean_ap:.1f} on the held-back photos (VOC07's 11 points, IoU 0.5{few})",
                 *lines,
                 f"at score 0.5 {self._shown(0.5)}",
                 *([] if self.score is None else [f"best F1      at score {self.score:g}: {self._shown(self.score)}"]),
@@ -343,4 +347,5 @@ def _judge(
         PillowImage.fromarray(sheet).save(temporary, "JPEG", quality=90)
     photo = held_back.dataset.image_path(next(i for i, s in enumerate(held_back.dataset.samples) if len(s.annotations)))
     calibration = facts["calibration"]
-    return Fitted(out / MODEL, out / SHEET, result, score, calibration, photo, left_out, minutes, warning)
+    judged = len(truth.image_ids), len(held_back)
+    return Fitted(out / MODEL, out / SHEET, result, judged, score, calibration, photo, left_out, minutes, warning)

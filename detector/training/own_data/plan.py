@@ -27,8 +27,8 @@ _JUDGED = 150
 """Held-back photos by which the best weights are chosen on the way; at the end all are judged."""
 _DETECTING = 0.4
 """Time of detecting on a photo, in training steps."""
-_MARGIN = (2.0, 0.02)
-"""Seconds, and part of the time, that are kept for what is not measured: start, picture, files."""
+_MARGIN = (10.0, 0.1)
+"""Seconds, and at most that part of the time, that are kept for what is not measured: imports, picture, files."""
 _SHORT = 1 / 3
 """Part of the rule's steps with less of which little can be expected."""
 _SCALE = (0.653, 1.167)
@@ -101,7 +101,7 @@ def make_plan(
     step = machine.step_seconds
     wanted = _wanted_steps(photos)
     limit = minutes if minutes is not None else _BUDGET[0] + _BUDGET[1] * max(0, photos - _FEW)
-    seconds = 60 * limit * (1 - _MARGIN[1]) - _MARGIN[0] if epochs is None else math.inf
+    seconds = 60 * limit - min(_MARGIN[0], _MARGIN[1] * 60 * limit) if epochs is None else math.inf
     judged = min(held_back, _JUDGED)
     evaluation = judged * _DETECTING
     budget = Budget(seconds, step, evaluation, 2 * held_back / judged)

@@ -134,7 +134,8 @@ def test_a_recipe_does_not_train_where_there_is_such_a_training(tmp_path: Path):
 def test_without_detections_there_is_no_precision(tmp_path: Path):
     result = VOCResult("voc07", 0.5, {"bus": ClassResult(0.0, 3, np.zeros(0), np.zeros(0, bool))})
     assert math.isnan(result.best_score())
-    text = str(Fitted(tmp_path / "m", tmp_path / "s", result, None, "", tmp_path / "p", (), 1.0, ""))
+    text = str(Fitted(tmp_path / "m", tmp_path / "s", result, (3, 4), None, "", tmp_path / "p", (), 1.0, ""))
+    assert ", 3 of 4 for lack of time)" in text
     assert "at score 0.5 no detections" in text
     assert "nan" not in text
 
@@ -266,7 +267,7 @@ def test_minutes_bound_the_training_on_a_machine_that_slows_down(
         train(data, epochs=None, minutes=5)
     clock.now += 1000  # between the two
     fitted = train(data, epochs=None, minutes=5)
-    assert 270 < clock.now - 1000 < 300
+    assert 265 < clock.now - 1000 < 300
     assert fitted.minutes <= 5
     assert len(rates) > 15
     assert rates[-1] < 0.2 * max(rates)
