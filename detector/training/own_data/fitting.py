@@ -91,6 +91,7 @@ class Fitted:
         width = max(len(name) for name in self.result.classes)
         judged, held_back = self.judged
         few = f", {judged} of {held_back} for lack of time" if judged < held_back else ""
+        mean_ap = f"{100 * self.result.mean_ap:.1f}"
         lines = [
             f"  {name:{width}}  {100 * one.ap:5.1f} of {one.objects} objects"
             for name, one in self.result.classes.items()
@@ -98,7 +99,7 @@ class Fitted:
         ]
         return "\n".join(
             [
-                f"mAP          {100 * self.result.mean_ap:.1f} on the held-back photos (VOC07's 11 points, IoU 0.5{few})",
+                f"mAP          {mean_ap} on the held-back photos (VOC07's 11 points, IoU 0.5{few})",
                 *lines,
                 f"at score 0.5 {self._shown(0.5)}",
                 *([] if self.score is None else [f"best F1      at score {self.score:g}: {self._shown(self.score)}"]),
