@@ -14,6 +14,7 @@ from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
 from detector.errors import InputError
+from detector.lfs import NOT_FETCHED, START_BYTES, is_pointer
 
 if TYPE_CHECKING:
     import torch
@@ -178,6 +179,9 @@ def _decode(file: BinaryIO, name: str) -> Image:
     except PillowImage.DecompressionBombError:
         raise InputError(_too_large(name)) from None
     except UnidentifiedImageError:
+        file.seek(0)
+        if is_pointer(file.read(START_BYTES)):
+            raise InputError(f"{name}: {NOT_FETCHED}") from None
         raise InputError(f"{name}: not a photo in a known format; convert it to JPEG or PNG") from None
     except Exception as error:  # decoders raise nearly anything on broken data, from OSError to zlib.error
         raise InputError(_damaged(name, error)) from None

@@ -30,6 +30,7 @@ from detector.config import (
 )
 from detector.devices import without_denormals
 from detector.errors import InputError
+from detector.lfs import NOT_FETCHED, START_BYTES, is_pointer
 from detector.model_files import FORMAT, find_model, no_model
 from detector.network import RegionClassifier
 from detector.rcnn import CropClassifier
@@ -140,6 +141,8 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
     except InputError:
         raise
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
+        if path.is_file() and is_pointer(path.read_bytes()[:START_BYTES]):
+            raise InputError(f"{path}: {NOT_FETCHED}") from None
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable model file ({reason}); it may be truncated") from None
     if _is_large(config, len(classes) + len(others)):

@@ -30,7 +30,7 @@ _METRICS: dict[str, Metric] = {"voc": "voc07", "coco": "coco", "ilsvrc": "ilsvrc
 # Options that mean something for some data sets only.
 _USES = {
     "voc": {"--split", "--annotations", "--ablation"},
-    "coco": {"--annotations", "--skip-empty-boxes"},
+    "coco": {"--annotations"},
     "ilsvrc": {"--split", "--annotations", "--class-map", "--blacklist"},
     "yolo": {"--split", "--annotations"},
 }
@@ -45,7 +45,7 @@ def evaluate(
     annotations: options.AnnotationsOption = None,
     class_map: options.ClassMapOption = None,
     blacklist: options.BlacklistOption = None,
-    skip_empty_boxes: options.SkipEmptyBoxesOption = False,
+    skip_bad_labels: options.SkipBadLabelsOption = False,
     models: options.ModelsOption = None,
     config: options.ConfigOption = None,
     proposals: ProposalsOption = None,
@@ -85,7 +85,7 @@ def evaluate(
     """
     given: dict[str, object] = {
         "--split": split, "--annotations": annotations, "--class-map": class_map, "--blacklist": blacklist,
-        "--skip-empty-boxes": skip_empty_boxes or None, "--config": config, "--proposals": proposals,
+        "--skip-bad-labels": skip_bad_labels or None, "--config": config, "--proposals": proposals,
         "--model": models or None, "--engine": None if engine == "torch" else engine, "--batch": batch,
         "--ablation": ablation or None, "--detections": detections, "--format": format,
         "--ignore-unknown-classes": ignore_unknown_classes or None,
@@ -123,7 +123,7 @@ def evaluate(
     chosen = None if classes is None else split_names(classes, "--classes")
     thresholds = None if iou is None else [_number(text) for text in split_names(iou, "--iou")]
     source = {"root": root, "annotations": annotations, "split": split, "classes": chosen, "class_map": class_map,
-              "blacklist": blacklist, "skip_empty_boxes": skip_empty_boxes}  # fmt: skip
+              "blacklist": blacklist, "skip_bad_labels": skip_bad_labels}  # fmt: skip
 
     files = compared or (() if detections is None else (detections,))
     says = {path: saved_classes(path) if format in (None, "own") else () for path in files}

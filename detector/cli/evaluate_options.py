@@ -190,11 +190,11 @@ KeepEmptyBoxesOption = Annotated[
         rich_help_panel="Detections of files",
     ),
 ]
-SkipEmptyBoxesOption = Annotated[
+SkipBadLabelsOption = Annotated[
     bool,
     typer.Option(
-        "--skip-empty-boxes",
-        help="coco: leave out and count annotated boxes without width or height.",
+        "--skip-bad-labels",
+        help="Leave out and count wrong labels, such as boxes without width or height.",
         rich_help_panel="Data",
     ),
 ]

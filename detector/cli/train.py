@@ -52,13 +52,21 @@ def train(
             rich_help_panel="On your own photos",
         ),
     ] = None,
+    skip_bad_labels: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad-labels",
+            help="Leave out and count wrong labels of --data, such as boxes without width or height.",
+            rich_help_panel="On your own photos",
+        ),
+    ] = False,
     epochs: Annotated[
         str, typer.Option(metavar="N", help="Passes over the photos of --data.", rich_help_panel="On your own photos")
     ] = "auto",
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Most time for --data.",
+            help="Most time for --data, proposals and judging included.",
             show_default="25, and 3 s for each photo beyond 400",
             rich_help_panel="On your own photos",
         ),
@@ -98,8 +106,8 @@ def train(
 ) -> None:
     """Train a model; started again with the same --out, it goes on where it stopped.
 
-    With --data, on your own photos and classes: all settings are chosen, the best model by a held-back part of the
-    photos is kept. The exit code is 2 if photos had to be left out; the model is there all the same.
+    With --data, on your own photos and classes: all settings are chosen, and a held-back part of the photos judges the
+    model. The exit code is 2 if photos had to be left out; the model is there all the same.
 
     Examples:
 
@@ -122,9 +130,10 @@ def train(
             raise InputError("--workers is for recipes; leave it out")
         names = None if classes is None else split_names(classes, "--classes")
         chosen = None if format == "auto" else format
-        _train_on_own_data(data, chosen, names, _epochs(epochs), minutes, init, out, cache, device)
+        _train_on_own_data(data, chosen, names, skip_bad_labels, _epochs(epochs), minutes, init, out, cache, device)
         return
-    given = {"--format": format != "auto", "--classes": classes, "--epochs": epochs != "auto", "--minutes": minutes}
+    given = {"--format": format != "auto", "--classes": classes, "--skip-bad-labels": skip_bad_labels,
+             "--epochs": epochs != "auto", "--minutes": minutes}  # fmt: skip
     for option, value in given.items():
         if value:
             raise InputError(f"{option} is for --data; a recipe names its own")
@@ -147,6 +156,7 @@ def _train_on_own_data(
     data: Path,
     layout: Literal["voc", "coco", "yolo"] | None,
     classes: list[str] | None,
+    skip_bad_labels: bool,
     epochs: int | None,
     minutes: float | None,
     init: Path | None,
@@ -154,6 +164,7 @@ def _train_on_own_data(
     cache: Path | None,
     device: str,
 ) -> None:
+    from detector.data.faults import FaultyDataError
     from detector.training.own_data import fit
 
     console = Console()
@@ -168,6 +179,7 @@ def _train_on_own_data(
             out,
             layout=layout,
             classes=classes,
+            skip_bad_labels=skip_bad_labels,
             epochs=epochs,
             minutes=minutes,
             init=init,
@@ -175,13 +187,18 @@ def _train_on_own_data(
             device=device,
             tell=console.result,
         )
+    except FaultyDataError as error:
+        hint = "" if skip_bad_labels else "\nmend the labels, or leave out those that are wrong with --skip-bad-labels"
+        raise InputError(f"{error}{hint}") from None
     except KeyboardInterrupt:
         console.error("interrupted: the same command goes on")
         raise typer.Exit(130) from None
     console.result(str(fitted))
     program = f"python {sys.argv[0]}" if Path(sys.argv[0]).name == "train.py" else ""
     command = program.replace("train.py", "detect.py") or "detector detect"
-    console.result(f"try it       {command} {shlex.quote(str(fitted.photo))} --model {shlex.quote(str(fitted.model))}")
+    score = "" if fitted.score is None else f" --score {fitted.score:g}"
+    photo, model = shlex.quote(str(fitted.photo)), shlex.quote(str(fitted.model))
+    console.result(f"try it       {command} {photo} --model {model}{score}")
     if fitted.left_out:
         count = len(fitted.left_out)
         photos = f"{count} photos were" if count > 1 else "1 photo was"

@@ -7,7 +7,6 @@ which many programs write for images. 1 and "1" may not stand beside each other,
 to have its id as it is.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -25,7 +24,7 @@ from detector.errors import InputError
 _AN_ID = "a whole number or a text"
 
 
-def read_coco(path: str | Path, skip_empty_boxes: bool = False, gathered: Gathered | None = None) -> GroundTruth:
+def read_coco(path: str | Path, gathered: Gathered | None = None) -> GroundTruth:
     """The objects in a file of COCO annotations.
 
     Images, classes and objects keep the order of the file; ids may come in any order. `image_ids` and `class_ids` are
@@ -36,9 +35,8 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False, gathered: Gather
 
     Args:
         path: the JSON file; a pipe will do.
-        skip_empty_boxes: leave out boxes whose width or height is 0 with a warning that counts them, rather than
-            refuse the file. COCO's train2017 has a few. A negative size is a fault in any case.
-        gathered: what is wrong with annotations goes in here; by default it is raised, as are faults in the rest.
+        gathered: what is wrong with annotations goes in here, such as the few boxes of COCO's train2017 whose width
+            or height is 0; by default it is raised, as are faults in the rest.
 
     Raises:
         InputError: the file cannot be read, is not JSON, or has another shape.
@@ -68,8 +66,8 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False, gathered: Gather
         "crowd": annotations.column("iscrowd", _is_flag, "0 or 1", optional=True),
     }
     given = annotations.column("area", _is_area, "a number of at least 0", optional=True)
-    kept, columns["boxes"], columns["sides"] = _boxes(annotations, skip_empty_boxes)
-    empty = ~kept
+    columns["boxes"], columns["sides"] = _boxes(annotations)
+    kept = np.ones(len(given), bool)
     usable = images.records and categories.records and not images.faulty and not categories.faulty and annotations.found
     if gathered is None or not usable:
         faults.check()
@@ -80,12 +78,6 @@ def read_coco(path: str | Path, skip_empty_boxes: bool = False, gathered: Gather
     columns["areas"] = np.array([np.nan if area is None else area for area in given], np.float64)
     columns["areas"] = np.where(np.isnan(columns["areas"]), columns["sides"].prod(axis=1), columns["areas"])
     columns["crowd"] = np.array(columns["crowd"], dtype=bool)  # None, a missing value, is false
-    if empty.any():
-        warnings.warn(
-            f"{path}: {np.count_nonzero(empty)} annotations whose box has no width or height are left out "
-            f"(skip_empty_boxes), the first is {annotations.label(int(np.argmax(empty)))}",
-            stacklevel=2,
-        )
     return GroundTruth(
         image_ids=tuple(image.id for image in images.records),
         class_names=tuple(names),
@@ -186,23 +178,17 @@ class _Section:
         return found
 
 
-def _boxes(
-    annotations: _Section, skip_empty: bool
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Which annotations stay, all (N, 4) boxes x1, y1, x2, y2 and (N, 2) sides; a fault's box is (0, 0, 1, 1)."""
+def _boxes(annotations: _Section) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """All (N, 4) boxes x1, y1, x2, y2 and (N, 2) sides; a fault's box is (0, 0, 1, 1)."""
     given = annotations.column("bbox", _is_box, "four finite numbers x, y, width, height")
     xywh = np.array([box or (0, 0, 1, 1) for box in given], np.float64).reshape(-1, 4)
     boxes = xywh.copy()
     boxes[:, 2:] += boxes[:, :2]
-    empty = (xywh[:, 2:] == 0).any(axis=1) & (xywh[:, 2:] >= 0).all(axis=1)
     # A tiny width can vanish in x + width.
     wrong = ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    kept = ~empty if skip_empty else np.ones(len(boxes), bool)
-    for row in np.flatnonzero(wrong & kept).tolist():
-        hint = "; skip_empty_boxes leaves such annotations out" if empty[row] else ""
-        text = f"field bbox is {shown(given[row])}, expected a width and height above 0{hint}"
-        annotations.fault(row, text)
-    return kept, boxes, xywh[:, 2:]
+    for row in np.flatnonzero(wrong).tolist():
+        annotations.fault(row, f"field bbox is {shown(given[row])}, expected a width and height above 0")
+    return boxes, xywh[:, 2:]
 
 
 def _is_whole(value: Any) -> bool:

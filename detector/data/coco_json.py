@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from detector.errors import InputError
+from detector.lfs import NOT_FETCHED, is_pointer
 from detector.text import without_mark
 
 #: Bytes up to which a file with NaN in it, which is no JSON, is decoded by Python's slower and larger json module.
@@ -75,6 +76,8 @@ def decode_coco(path: Path) -> CocoContent:
     start = content[:4096].lstrip()
     if not start:
         raise InputError(f"{path}: is empty, expected COCO annotations in JSON")
+    if is_pointer(start):
+        raise InputError(f"{path}: {NOT_FETCHED}")
     if start[:1] == b"[":
         hint = ", as a file of results has; give the annotations" if b'"score"' in start else ""
         raise InputError(f"{path}: holds a list{hint}, expected an object with images, categories and annotations")

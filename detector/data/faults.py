@@ -52,6 +52,9 @@ class Faults:
     Args:
         limit: the number of faults that are named; the others are counted.
 
+    Attributes:
+        raised: whether a reader could not go on.
+
     Example:
         >>> faults = Faults()
         >>> faults.add("boxes.csv", "line 3", "field score is 'x', expected a number")
@@ -66,6 +69,7 @@ class Faults:
         self._limit = limit
         self._found: list[Fault] = []
         self._count = 0
+        self.raised = False
 
     def __len__(self) -> int:
         return self._count
@@ -77,6 +81,13 @@ class Faults:
             # A name or a value from the file may hold a line break; a fault stays one line.
             self._found.append(Fault(str(file), *(" ".join(text.splitlines()) for text in (record, fault))))
 
+    def left_out(self) -> tuple[str, ...]:
+        """A line that counts the faults and names the first, for a reader that goes on without what has them."""
+        if not self._count:
+            return ()
+        labels = "1 label is" if self._count == 1 else f"{self._count:,} labels are"
+        return (f"{labels} wrong and left out (--skip-bad-labels), the first: {self._found[0]}",)
+
     def check(self, by_file: bool = False) -> None:
         """Raises FaultyDataError if a fault was noted.
 
@@ -84,6 +95,7 @@ class Faults:
             by_file: those of a file together, files by name; otherwise in the order in which they were found.
         """
         if self._found:
+            self.raised = True
             found = sorted(self._found, key=lambda fault: fault.file) if by_file else self._found
             named = tuple(found[: self._limit])
             raise FaultyDataError(named, self._count - len(named))

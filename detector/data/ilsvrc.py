@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.data.blacklist import Blacklist
-from detector.data.faults import Faults
+from detector.data.faults import Faults, Gathered
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc_xml import Box, box_of, image_size, parse_xml, text_of
 from detector.errors import InputError
@@ -37,7 +37,14 @@ class ILSVRCData:
     unannotated: tuple[str, ...]
 
 
-def read_ilsvrc(annotations: Path, image_list: Path, class_map: Path, *, missing_is_empty: bool = False) -> ILSVRCData:
+def read_ilsvrc(
+    annotations: Path,
+    image_list: Path,
+    class_map: Path,
+    *,
+    missing_is_empty: bool = False,
+    gathered: Gathered | None = None,
+) -> ILSVRCData:
     """The objects in the images of a list.
 
     Args:
@@ -47,6 +54,8 @@ def read_ilsvrc(annotations: Path, image_list: Path, class_map: Path, *, missing
         class_map: a line a class, its synset, number and name: `n02672831 1 accordion` (`map_det.txt`).
         missing_is_empty: an image without an XML file has no objects, as in the lists of training images; otherwise
             that is a fault, for in the validation set every image has one.
+        gathered: what is wrong with annotations goes in here; images of which nothing can be read are left out. By
+            default it is raised.
 
     Raises:
         InputError: a file or folder cannot be read.
@@ -59,7 +68,8 @@ def read_ilsvrc(annotations: Path, image_list: Path, class_map: Path, *, missing
     images = _read_image_list(Path(image_list))
     labels = {synset: label for label, (synset, _, _) in enumerate(classes)}
 
-    faults = Faults()
+    faults = Faults() if gathered is None else gathered.faults
+    unread: set[int] = set()
     rows: list[int] = []
     found: list[tuple[int, Box]] = []
     sizes = np.zeros((len(images), 2), np.int64)
@@ -74,12 +84,11 @@ def read_ilsvrc(annotations: Path, image_list: Path, class_map: Path, *, missing
             unannotated.append(name)
             if not missing_is_empty:
                 faults.add(path, "", f"no such annotation, but {image_list} lists {name}")
+                unread.add(place)
             continue
-        except OSError as error:
-            faults.add(path, "", f"cannot be read: {error.strerror}")
-            continue
-        except InputError as error:
-            faults.add(path, "", str(error))
+        except (OSError, InputError) as error:
+            faults.add(path, "", f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error))
+            unread.add(place)
             continue
         for number, element in enumerate(root.iterfind("object"), start=1):
             try:
@@ -95,7 +104,8 @@ def read_ilsvrc(annotations: Path, image_list: Path, class_map: Path, *, missing
                 other[synset] += 1
     if len(unannotated) == len(images):
         faults.add(annotations, "", f"holds no annotation of any image in {image_list}")
-    faults.check()
+    if gathered is None or len(unannotated) == len(images):
+        faults.check()
     truth = GroundTruth(
         image_ids=tuple(name for name, _ in images),
         class_names=tuple(name for _, _, name in classes),
@@ -109,7 +119,7 @@ def read_ilsvrc(annotations: Path, image_list: Path, class_map: Path, *, missing
         class_numbers=tuple(number for _, number, _ in classes),
     )
     return ILSVRCData(
-        truth=truth,
+        truth=truth.of_images([place for place in range(len(images)) if place not in unread]),
         other_synsets=dict(sorted(other.items())),
         unannotated=tuple(unannotated),
     )

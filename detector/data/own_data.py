@@ -1,7 +1,8 @@
 """A user's own photos and labels, found out by looking: VOC's XML files, COCO's JSON or YOLO's text files.
 
-Wrong labels stop the reader, all named at once: they can be mended, and training without them would teach that their
-objects are background. A photo that is missing, damaged or of another size than its labels say is left out and told.
+Wrong labels stop the reader, all named at once: they can be mended, and training without them may teach that their
+objects are background. On demand they are left out and counted. A photo that is missing, damaged or of another size
+than its labels say is left out and told.
 """
 
 import warnings
@@ -89,7 +90,11 @@ class OwnData:
 
 
 def read_own_data(
-    path: str | Path, layout: OwnLayout | None = None, classes: str | Iterable[str] | None = None
+    path: str | Path,
+    layout: OwnLayout | None = None,
+    classes: str | Iterable[str] | None = None,
+    *,
+    skip_bad_labels: bool = False,
 ) -> OwnData:
     """Finds photos and labels.
 
@@ -98,6 +103,8 @@ def read_own_data(
             data.yaml, a list in VOC's `ImageSets/Main`.
         layout: of the labels; by default what `path` holds.
         classes: take only objects of these classes (a name, or several).
+        skip_bad_labels: leave out labels that are wrong, with a note that counts them; by default they are raised. A
+            photo none of whose labels can be read is left out with them.
 
     Photos in a part called val or valid (a folder, YOLO's key) are held back, those of test are left out. In VOC's
     layout, a file classes.txt or labels.txt beside the labels lists the classes; without it they are those that occur.
@@ -116,8 +123,9 @@ def read_own_data(
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         data = _joined(path, layout, read_parts(path, layout, faults), faults)
-    faults.check(by_file=True)
-    data = replace(data, notes=(*data.notes, *(str(one.message) for one in told)))
+    if faults.raised or not skip_bad_labels:
+        faults.check(by_file=True)
+    data = replace(data, notes=(*data.notes, *(str(one.message) for one in told), *faults.left_out()))
     if classes is not None:
         data = data.of_classes(classes)
     if not data.samples:
@@ -155,7 +163,10 @@ def _joined(path: Path, layout: OwnLayout, parts: Sequence[Part], faults: Faults
                 wrong = f"is {size[0]}x{size[1]} pixels, but its labels say {said[0]}x{said[1]}"
                 left_out.append(Fault(str(photo), "", wrong))
                 continue
-            boxes = _cut(part.truth.boxes[rows], size, photo, [part.gathered.origins[row] for row in rows], faults)
+            boxes, good = _cut(
+                part.truth.boxes[rows], size, photo, [part.gathered.origins[row] for row in rows], faults
+            )
+            rows = rows[good]
             difficult = part.truth.difficult[rows] | part.truth.crowd[rows]
             sample_id = photo.relative_to(root).as_posix() if photo.is_relative_to(root) else photo.as_posix()
             if sample_id in samples:
@@ -189,8 +200,9 @@ def _class_ids(parts: Sequence[Part]) -> tuple[int | str, ...]:
 
 def _cut(
     boxes: np.ndarray, size: tuple[int, int], photo: Path, origins: Sequence[tuple[str, str]], faults: Faults
-) -> np.ndarray:
-    """The boxes cut at the border of the photo; one that is far outside, or has nothing in it, is a fault."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes cut at the border of the photo, without those that are far outside or have nothing in it, which are
+    faults; and which ones stay."""
     limit = np.array([*size, *size], np.float64)
     cut = np.clip(boxes, 0, limit)
     allowed = np.maximum(_TOLERANCE[0], _TOLERANCE[1] * limit)
@@ -198,5 +210,4 @@ def _cut(
     for row in np.flatnonzero(~good).tolist():
         shown = ", ".join(f"{value:g}" for value in boxes[row].tolist())
         faults.add(*origins[row], f"box ({shown}) is outside the photo {photo.name} of {size[0]}x{size[1]} pixels")
-        cut[row] = (0, 0, *size)
-    return cut
+    return cut[good], good

@@ -10,6 +10,7 @@ import numpy as np
 
 from detector.data.blacklist import Blacklist
 from detector.data.coco import read_coco
+from detector.data.faults import Gathered
 from detector.data.ground_truth import GroundTruth
 from detector.data.ilsvrc import read_blacklist, read_ilsvrc
 from detector.data.voc import VOC_CLASSES, VOCDataset
@@ -71,7 +72,7 @@ def read_data_set(
     classes: str | Iterable[str] | None = None,
     class_map: Path | None = None,
     blacklist: Path | None = None,
-    skip_empty_boxes: bool = False,
+    skip_bad_labels: bool = False,
 ) -> DataSet:
     """Read the ground truth of a data set.
 
@@ -83,7 +84,8 @@ def read_data_set(
             `annotations` is the data.yaml, `split` one of its lists, val by default.
         class_names: of a `voc` data set; any other name in it is an error.
         classes: judge only these (a name, or several).
-        skip_empty_boxes: of `coco`: leave out annotations whose box has no width or height.
+        skip_bad_labels: leave out labels that are wrong, and images of which none can be read, with a note that counts
+            them; by default they are raised.
 
     Raises:
         InputError: something that the layout needs is not named, or what its reader refuses.
@@ -93,8 +95,14 @@ def read_data_set(
     classes = None if classes is None else names_in(classes)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        data = _read(layout, root, annotations, split, class_names, classes, class_map, blacklist, skip_empty_boxes)
+        gathered = Gathered() if skip_bad_labels else None
+        data = _read(layout, root, annotations, split, class_names, classes, class_map, blacklist, gathered)
     data = replace(data, notes=(*data.notes, *(str(one.message) for one in told)))
+    if gathered is not None:
+        if not len(data.truth):
+            gathered.faults.check()
+        unread = [f"an image is left out: {fault}" for fault in gathered.unreadable]
+        data = replace(data, notes=(*data.notes, *gathered.faults.left_out(), *unread))
     return data if classes is None else data.of_classes(classes)
 
 
@@ -107,21 +115,21 @@ def _read(
     classes: Sequence[str] | None,
     class_map: Path | None,
     blacklist: Path | None,
-    skip_empty_boxes: bool,
+    gathered: Gathered | None,
 ) -> DataSet:
     if layout == "voc":
-        return _voc(root, annotations, split, class_names, classes)
+        return _voc(root, annotations, split, class_names, classes, gathered)
     if annotations is None:
         raise InputError(f"--dataset {layout} needs --annotations: {_ANNOTATIONS[layout]}")
     if layout == "coco":
-        return DataSet(truth=read_coco(annotations, skip_empty_boxes), name=annotations.name, folder=root)
+        return DataSet(truth=read_coco(annotations, gathered), name=annotations.name, folder=root)
     if layout == "yolo":
-        truth = read_yolo(annotations, split or "val")
+        truth = read_yolo(annotations, split or "val", gathered)
         folder = root or read_yolo_config(annotations, split or "val").root
         return DataSet(truth=truth, name=split or "val", folder=folder)
     if split is None or class_map is None:
         raise InputError("--dataset ilsvrc needs --split, the list file, and --class-map, the names of the synsets")
-    return _ilsvrc(root, annotations, Path(split), class_map, blacklist)
+    return _ilsvrc(root, annotations, Path(split), class_map, blacklist, gathered)
 
 
 _ANNOTATIONS = {"coco": "the JSON file", "yolo": "the data.yaml", "ilsvrc": "the folder of XML files"}
@@ -133,24 +141,32 @@ def _voc(
     split: str | None,
     class_names: Sequence[str],
     classes: Sequence[str] | None,
+    gathered: Gathered | None,
 ) -> DataSet:
     # Some of the known classes are taken out of all: so these keep their numbers.
     names = class_names if classes is None or set(classes) <= set(class_names) else classes
     if annotations is not None:
-        truth = read_voc(annotations, split, names, ignore_other_classes=classes is not None)
+        truth = read_voc(annotations, split, names, ignore_other_classes=classes is not None, gathered=gathered)
         return DataSet(truth=truth, name=split or annotations.name, folder=root and _photos(root))
     if root is None or split is None:
         raise InputError("--dataset voc needs --root, the folder that holds JPEGImages, and --split, a list of images")
     dataset = VOCDataset(root, split, names, ignore_other_classes=classes is not None)
-    return DataSet(truth=dataset.ground_truth(), name=split, folder=_photos(dataset.root))
+    return DataSet(truth=dataset.ground_truth(gathered), name=split, folder=_photos(dataset.root))
 
 
 def _photos(root: Path) -> Path:
     return root / "JPEGImages" if (root / "JPEGImages").is_dir() else root
 
 
-def _ilsvrc(root: Path | None, annotations: Path, image_list: Path, class_map: Path, blacklist: Path | None) -> DataSet:
-    data = read_ilsvrc(annotations, image_list, class_map)
+def _ilsvrc(
+    root: Path | None,
+    annotations: Path,
+    image_list: Path,
+    class_map: Path,
+    blacklist: Path | None,
+    gathered: Gathered | None,
+) -> DataSet:
+    data = read_ilsvrc(annotations, image_list, class_map, gathered=gathered)
     notes = []
     if data.other_synsets:
         counts = ", ".join(f"{synset} ({count})" for synset, count in data.other_synsets.items())

@@ -10,6 +10,7 @@ from typing import NoReturn
 import numpy as np
 
 from detector.data.annotations import Annotations, Sample
+from detector.data.faults import Gathered
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc_archive import read_voc
 from detector.data.voc_xml import VOC_CLASSES, parse_annotation, parse_split
@@ -110,20 +111,25 @@ class VOCDataset:
         boxes, labels, difficult = map(np.array, (objects.boxes, objects.labels, objects.difficult))
         return Annotations(boxes, labels, difficult, objects.image_size)
 
-    def ground_truth(self) -> GroundTruth:
+    def ground_truth(self, gathered: Gathered | None = None) -> GroundTruth:
         """The objects of all images, for an evaluation (see `read_voc`); the files are relative to `JPEGImages`.
+
+        Args:
+            gathered: what is wrong goes in here; by default it is raised.
 
         Raises:
             FaultyDataError: annotations are missing or wrong; names them all, up to a limit.
         """
-        files = []
+        files = {}
         for index, image_id in enumerate(self.ids):
             try:
-                files.append(self.image_path(index).name)
+                files[image_id] = self.image_path(index).name
             except InputError:  # whoever needs the photo will say so
-                files.append(f"{image_id}.jpg")
-        truth = read_voc(self.root, self.ids, self.class_names, ignore_other_classes=self.ignore_other_classes)
-        return replace(truth, files=tuple(files))
+                files[image_id] = f"{image_id}.jpg"
+        truth = read_voc(
+            self.root, self.ids, self.class_names, ignore_other_classes=self.ignore_other_classes, gathered=gathered
+        )
+        return replace(truth, files=tuple(files[str(image_id)] for image_id in truth.image_ids))
 
 
 def _check_layout(root: Path) -> None:

@@ -81,6 +81,8 @@ def read_voc(
             faults.add(file, ", ".join(filter(None, (member, record))), fault)
 
         objects = parse_annotation(content, labels, report, ignore_other_classes=ignore_other_classes, inside=False)
+        if objects.image_size == (0, 0):  # none of it could be read: whether there are objects is not known
+            continue
         found[image_id] = objects
         origins += [(file, ", ".join(filter(None, (member, f"object {number}")))) for number in objects.numbers]
     if gathered is None:

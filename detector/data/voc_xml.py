@@ -15,6 +15,7 @@ from defusedxml.ElementTree import fromstring
 
 from detector.data.ground_truth import LARGEST
 from detector.errors import InputError
+from detector.lfs import NOT_FETCHED, is_pointer
 from detector.text import ENCODING
 
 #: The 20 classes of PASCAL VOC 2007 to 2012, in alphabetical order; labels index into it.
@@ -108,6 +109,8 @@ def parse_xml(content: bytes) -> Element:
             "has a document type declaration (<!DOCTYPE>), which may name other files; remove it"
         ) from error
     except (ParseError, ValueError, LookupError) as error:
+        if is_pointer(content):
+            raise InputError(NOT_FETCHED) from None
         raise InputError(f"is not well-formed XML: {error}") from error
     if root.tag != "annotation":
         raise InputError(f"the root element is <{root.tag}>, expected <annotation>")

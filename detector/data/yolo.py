@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from detector.data.faults import Fault, Faults, Gathered
 from detector.data.ground_truth import GroundTruth
 from detector.data.yolo_config import YOLOConfig, read_yolo_config
 from detector.errors import InputError
+from detector.lfs import NOT_FETCHED, START_BYTES, is_pointer
 from detector.text import ENCODING, opened
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
@@ -65,12 +66,14 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
     if gathered is not None:
         images = _readable(images, gathered.unreadable)
         if not images:
-            raise InputError(f"{config.path}: no image of the split {split} can be read")
+            first = gathered.unreadable[0]
+            raise InputError(f"{config.path}: no image of the split {split} can be read; the first: {first}")
     sizes = np.zeros((len(images), 2), np.int64)
     places: list[int] = []
     rows: list[_Row] = []
     origins: list[tuple[str, str]] = []
     labelled = repeated = 0
+    unlabelled: set[int] = set()  # whose labels cannot be read
     for place, image in enumerate(images):
         try:
             sizes[place] = upright_size(image)
@@ -83,6 +86,7 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
             continue
         except (OSError, UnicodeDecodeError) as error:
             faults.add(label_file, "", f"cannot be read as labels: {error}")
+            unlabelled.add(place)
             continue
         labelled += 1
         found = list(_rows(label_file, lines, config, faults))
@@ -105,7 +109,7 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
     table = np.array(rows, np.float64).reshape(-1, 7)
     stems = tuple(image.stem for image in images)
     files = tuple(Path(os.path.relpath(image, config.root)).as_posix() for image in images)
-    return GroundTruth(
+    truth = GroundTruth(
         image_ids=stems if len(set(stems)) == len(stems) else files,
         class_names=config.class_names,
         images=np.array(places, np.int64),
@@ -115,6 +119,7 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
         image_sizes=sizes,
         files=files,
     )
+    return truth.of_images([place for place in range(len(images)) if place not in unlabelled])
 
 
 def _images(config: YOLOConfig, faults: Faults) -> Iterator[Path]:
@@ -175,9 +180,15 @@ def _no_size(error: Exception) -> str:
 
 def upright_size(path: Path) -> tuple[int, int]:
     """Width and height of the photo in pixels once it is turned as its EXIF data say; from its header."""
-    with Image.open(path) as image:
-        width, height = image.size
-        turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+    except UnidentifiedImageError:
+        with path.open("rb") as file:
+            if is_pointer(file.read(START_BYTES)):
+                raise UnidentifiedImageError(NOT_FETCHED) from None
+        raise
     return (height, width) if turned else (width, height)
 
 

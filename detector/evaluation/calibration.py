@@ -12,8 +12,10 @@ def fit_calibration(result: VOCResult, before: tuple[float, float] = (1.0, 0.0))
     """Slope and offset for the log-odds of the scores, from detections that were judged right or wrong.
 
     After `sigmoid(slope * logit(score) + offset)` the detections of one score are right about as often as the score
-    says. All classes share the two numbers, and the order of the detections stays as it is. Where there is nothing to
-    learn from (only right detections, only wrong ones, or a fit that would reverse the order), they are `before`.
+    says. All classes share the two numbers, and the order of the detections stays as it is. The targets are Platt's
+    (1999), a little inside 0 and 1, so that few detections that are well separated do not give endless slopes. Where
+    there is nothing to learn from (only right detections, only wrong ones, or a fit that would reverse the order), they
+    are `before`.
 
     Args:
         before: slope and offset that the scores of the result have been through; what is returned replaces them.
@@ -24,6 +26,10 @@ def fit_calibration(result: VOCResult, before: tuple[float, float] = (1.0, 0.0))
         return before
     scores = scores.clip(_EPSILON, 1 - _EPSILON)
     log_odds = np.log(scores / (1 - scores))
-    fit = LogisticRegression(C=np.inf).fit(log_odds[:, None], right)
+    hits = np.count_nonzero(right)
+    target = np.where(right, (hits + 1) / (hits + 2), 1 / (len(right) - hits + 2))
+    fit = LogisticRegression(C=np.inf).fit(
+        np.tile(log_odds, 2)[:, None], np.repeat([True, False], len(right)), np.concatenate([target, 1 - target])
+    )
     slope, offset = float(fit.coef_[0, 0]), float(fit.intercept_[0])
     return (slope * before[0], slope * before[1] + offset) if slope > 0 else before

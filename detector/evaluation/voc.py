@@ -85,6 +85,19 @@ class OverClasses:
         objects = sum(c.objects for c in self.classes.values())
         return hits / kept if kept else float("nan"), hits / objects if objects else float("nan")
 
+    def best_score(self) -> float:
+        """The score of the best F1: of the detections that score at least that, of all classes together, the harmonic
+        mean of precision and recall is highest. NaN where nothing is found."""
+        scores = np.concatenate([c.scores for c in self.classes.values()])
+        hits = np.concatenate([c.true_positive for c in self.classes.values()])
+        if not hits.any():
+            return float("nan")
+        order = np.argsort(-scores, kind="stable")
+        ends = np.append(np.diff(scores[order]) != 0, True)  # of detections of one score all are shown, or none
+        objects = sum(c.objects for c in self.classes.values())
+        f1 = 2 * np.cumsum(hits[order]) / (np.arange(1, len(hits) + 1) + objects)
+        return float(scores[order][ends][np.argmax(f1[ends])])
+
 
 @dataclass(frozen=True, eq=False)
 class VOCResult(OverClasses):

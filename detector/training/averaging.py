@@ -14,18 +14,19 @@ class ExponentialAverage(AveragedModel):
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        average = get_ema_multi_avg_fn(decay)
-        super().__init__(network, multi_avg_fn=average, use_buffers=True)
-        self.average = average
+        super().__init__(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        self.decay = decay
 
     @torch.no_grad()
-    def update_parameters(self, network: nn.Module) -> None:
+    def update_parameters(self, network: nn.Module, steps: float = 1.0) -> None:
+        """Takes in the network after a step that counts as several, or as a part of one."""
         if self.n_averaged == 0:
             super().update_parameters(network)
             return
         pairs = list(zip(*(chain(one.parameters(), one.buffers()) for one in (self.module, network)), strict=True))
         numbers = [pair for pair in pairs if pair[0].is_floating_point()]
-        self.average([own for own, _ in numbers], [new for _, new in numbers], self.n_averaged)
+        average = get_ema_multi_avg_fn(self.decay**steps)
+        average([own for own, _ in numbers], [new for _, new in numbers], self.n_averaged)
         for own, new in pairs:
             if not own.is_floating_point():  # counters
                 own.copy_(new)

@@ -21,6 +21,7 @@ from detector.errors import InputError
 from detector.precision import fast_dtype
 from detector.training.ahead import ahead, default_workers
 from detector.training.averaging import ExponentialAverage
+from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from detector.training.distributed import any_process, average_gradients, rank, same_in_all, wait_for_all, world_size
 from detector.training.interrupts import deferred_interrupts
@@ -112,13 +113,22 @@ class TrainingLoop(Generic[Example]):
         device: "auto", "cpu", "cuda".
         workers: processes that make examples ahead; by default none on the CPU, where a thread does, and what the
             machine's cores suggest beside a GPU.
+        budget: time to take, for a task of one process: where it does not suffice for the recipe's steps, each step
+            goes further in their schedule. How far is planned anew at every step. A resumed training ends with the
+            same weights as one in one piece unless time shortened it.
 
     Raises:
         InputError: weights or checkpoint cannot be used, or the task trains in one process alone.
     """
 
     def __init__(
-        self, task: Task[Example], out: Path, init: Path | None, device: str = "auto", workers: int | None = None
+        self,
+        task: Task[Example],
+        out: Path,
+        init: Path | None,
+        device: str = "auto",
+        workers: int | None = None,
+        budget: Budget | None = None,
     ) -> None:
         if world_size() > 1 and not task.several_processes:
             raise InputError("this task trains in one process: start it without torchrun")
@@ -132,6 +142,8 @@ class TrainingLoop(Generic[Example]):
         self.optimizer = make_optimizer(self.network, self.config, task.head)
         self.checkpoint = out / CHECKPOINT
         self.step, self.saved_step, self.seconds = 0, 0, 0.0
+        self.budget = budget
+        self.lead, self.stride = 0.0, 1.0  # how far the schedule is before the steps; how far in it a step goes
         resumed = self.checkpoint.exists()
         if not resumed:
             task.initialise(init)
@@ -154,7 +166,7 @@ class TrainingLoop(Generic[Example]):
                 )
 
     def run(self) -> None:
-        """Trains to the recipe's last step, with checkpoints, evaluations and logs on the way.
+        """Trains to the end of the recipe's schedule, with checkpoints, evaluations and logs on the way.
 
         Raises:
             KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; `saved_step` is the step that a new run goes on from.
@@ -162,18 +174,37 @@ class TrainingLoop(Generic[Example]):
         """
         self.out.mkdir(parents=True, exist_ok=True)
         steps, every = self.config.steps, self.task.recipe.eval_every
-        state = (self.step, steps, self.recipe_hash, self.dtype, self.device, world_size())
+        state = (self.step, self.steps, self.recipe_hash, self.dtype, self.device, world_size())
         log.info("step %d of %d, recipe %s, %s on %s, processes: %d", *state)
         self.task.prepare()
         with self._board() as board, self._bar() as bar, logging_redirect_tqdm():
             while True:
-                if self.step == steps or (self.step > 0 and self.step % every == 0):
+                if self.position == steps or (self.step > 0 and self.position % every == 0):
                     self._evaluate(board)
-                if self.step == steps:
+                if self.position == steps:
                     return
                 with deferred_interrupts() as interrupted:
-                    last = min(steps, self.step - self.step % every + every)
-                    self._train_until(last, board, bar, interrupted)
+                    self._train_to_evaluation(board, bar, interrupted)
+
+    @property
+    def position(self) -> float:
+        """Where the training is in the schedule of the recipe's steps."""
+        return self.step + self.lead
+
+    @property
+    def steps(self) -> int:
+        """The number of steps in all, as planned now."""
+        left = self.config.steps - self.position
+        return self.step + round(left / self._plan()[0]) if left else self.step
+
+    def _plan(self) -> tuple[float, int]:
+        """How far the next step goes in the schedule, and the place in it of the next evaluation."""
+        steps, every = self.config.steps, self.task.recipe.eval_every
+        left, mark = steps - self.position, min(steps, int(self.position // every + 1) * every)
+        if self.budget is None:
+            return 1.0, mark
+        stride, on_the_way = self.budget.plan(left, steps - self.step, math.ceil(left / every) - 1)
+        return stride, mark if on_the_way else steps
 
     @contextmanager
     def _board(self) -> Iterator[SummaryWriter | None]:
@@ -187,30 +218,38 @@ class TrainingLoop(Generic[Example]):
     def _bar(self) -> tqdm:
         """Steps done and the time to go, if there is a terminal to show them on."""
         hidden = None if rank() == 0 else True
-        return tqdm(
-            desc="training", unit="step", initial=self.step, total=self.config.steps, smoothing=0.05, disable=hidden
-        )
+        return tqdm(desc="training", unit="step", initial=self.step, total=self.steps, smoothing=0.05, disable=hidden)
 
-    def _train_until(self, last: int, board: SummaryWriter | None, bar: tqdm, interrupted: Callable[[], bool]) -> None:
+    def _train_to_evaluation(self, board: SummaryWriter | None, bar: tqdm, interrupted: Callable[[], bool]) -> None:
+        """Trains until an evaluation is due; a step reaches its place in the schedule exactly."""
         window: list[Numbers] = []
-        started = time.perf_counter()
+        started = before = time.perf_counter()
         workers = self.workers if self.task.workers else 0
+        last = self._plan()[1] if self.budget is None else self.config.steps
         with ahead(self.task.example, range(self.step, last), workers, self.device.type == "cuda") as examples:
-            while self.step < last:
+            arrived = False
+            while not arrived:
                 try:
                     example = next(examples)
                 except InputError:  # what was learned until here is not lost
                     self._check(window)
                     self.save()
                     raise
+                stride, mark = self._plan()
+                self.stride = min(stride, mark - self.position)
+                arrived = self.stride == mark - self.position
                 window.append(self.train_step(example))
                 self.step += 1
+                self.lead = float(mark - self.step) if arrived else self.lead + self.stride - 1
                 bar.update()
+                if self.budget is not None:
+                    self.budget.stepped(time.perf_counter() - before)
+                    before = time.perf_counter()
                 stop = any_process(interrupted(), self.device)
-                saving = self.step % self.task.recipe.checkpoint_every == 0 or self.step == last or stop
+                saving = self.step % self.task.recipe.checkpoint_every == 0 or arrived or stop
                 if self.step % LOG_EVERY == 0 or saving:
                     self._check(window)
-                if self.step % LOG_EVERY == 0 or self.step == last:
+                if self.step % LOG_EVERY == 0 or arrived:
                     now = time.perf_counter()
                     self.seconds += now - started
                     self._log(board, window, (now - started) / len(window))
@@ -222,7 +261,7 @@ class TrainingLoop(Generic[Example]):
 
     def train_step(self, example: Example) -> Numbers:
         """One update; returns the task's numbers and the norm of the gradient."""
-        rate = learning_rate(self.config, self.step)
+        rate = learning_rate(self.config, self.position)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self.network.train()
@@ -233,7 +272,7 @@ class TrainingLoop(Generic[Example]):
         average_gradients(self.network.parameters())
         norm = self._clip()
         self.optimizer.step()
-        self.ema.update_parameters(self.network)
+        self.ema.update_parameters(self.network, self.stride)
         return {**numbers, "gradient": norm}
 
     def _clip(self) -> Tensor:
@@ -269,11 +308,15 @@ class TrainingLoop(Generic[Example]):
                 "ema": self.ema.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
             }
+            if self.budget is not None:
+                state |= {"lead": self.lead, "elapsed": self.budget.elapsed}
             save_checkpoint(self.checkpoint, state)
         self.saved_step = self.step
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.seconds = state["step"], state["seconds"]
+        if self.budget is not None:
+            self.lead, self.budget.spent = state["lead"], state["elapsed"]
         self.saved_step = self.step
         # the run goes on in the format it began in, also where another would be faster now
         self.dtype = torch.bfloat16 if state["dtype"] == str(torch.bfloat16) else torch.float32
@@ -282,23 +325,26 @@ class TrainingLoop(Generic[Example]):
         self.optimizer.load_state_dict(state["optimizer"])
 
     def _evaluate(self, board: SummaryWriter | None) -> None:
+        started = time.perf_counter()
         if board is not None:
             facts = {"recipe": self.recipe_hash, "steps": self.step, "hours": round(self.seconds / 3600, 2)}
-            numbers = self.task.evaluate(self.ema.module.eval(), facts, self.out, self.step == self.config.steps)
+            numbers = self.task.evaluate(self.ema.module.eval(), facts, self.out, self.position == self.config.steps)
             log.info("step %d: %s", self.step, ", ".join(f"{name} {_shown(value)}" for name, value in numbers.items()))
             for name, value in numbers.items():
                 board.add_scalar(name, value, self.step)
         wait_for_all()
+        if self.budget is not None:
+            self.budget.evaluated(time.perf_counter() - started)
 
     def _log(self, board: SummaryWriter | None, window: list[Numbers], seconds: float) -> None:
         if board is None:
             return
         mean = {name: sum(float(numbers[name]) for numbers in window) / len(window) for name in window[0]}
-        rate = learning_rate(self.config, self.step - 1)
-        minutes = seconds * (self.config.steps - self.step) / 60
+        rate = learning_rate(self.config, self.position - self.stride)
+        minutes = seconds * (self.steps - self.step) / 60
         to_go = f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
         values = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
-        state = (self.step, self.config.steps, values, rate, seconds, to_go)
+        state = (self.step, self.steps, values, rate, seconds, to_go)
         log.info("step %d/%d  %s  rate %.5f  %.3f s a step, %s to go", *state)
         for name, value in {**mean, "rate": rate}.items():
             board.add_scalar(name, value, self.step)

@@ -8,8 +8,9 @@ from torch import nn
 from detector.training.recipes import OptimizerConfig
 
 
-def learning_rate(config: OptimizerConfig, step: int) -> float:
-    """Rate of a step: linear warm-up, then half a cosine down to zero at the last step, or decay by a factor."""
+def learning_rate(config: OptimizerConfig, step: float) -> float:
+    """Rate of a step, or of a place between two: linear warm-up, then half a cosine down to zero at the last step, or
+    decay by a factor."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     if config.decay is not None:
         return config.rate * warm * config.decay ** (step // config.decay_every)

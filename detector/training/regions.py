@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import functools
+import math
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from detector.data.annotations import Annotations
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
@@ -273,10 +276,19 @@ def evaluate_proposed(detector: Detector, images: ProposedImages[Any], count: in
     return voc_average_precision(*detect_proposed(detector, images, count))
 
 
-def detect_proposed(detector: Detector, images: ProposedImages[Any], count: int) -> tuple[GroundTruth, DetectionTable]:
-    """The objects of the first `count` images, and what is detected there among the cached proposals."""
-    truth, found = [], []
+def detect_proposed(
+    detector: Detector, images: ProposedImages[Any], count: int, deadline: float = math.inf
+) -> tuple[GroundTruth, DetectionTable]:
+    """The objects of the first `count` images, and what is detected there among the cached proposals.
+
+    Args:
+        deadline: by `time.perf_counter`; images whose turn comes later are left out, but for the first.
+    """
+    truth: list[Annotations] = []
+    found = []
     for index in range(count):
+        if truth and time.perf_counter() > deadline:
+            break
         image, proposals, annotations = images[index]
         truth.append(annotations)
         if isinstance(detector.proposer, SelectiveSearch):

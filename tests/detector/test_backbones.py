@@ -132,8 +132,8 @@ def test_batch_norm_takes_the_place_of_biases_and_lrn():
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("alexnet", "backbone 'alexnet' is not known; give googlenet, googlenet_bn or torchvision/NAME"),
-        ("", "backbone '' is not known"),
+        ("alexnet", "backbone 'alexnet' is unknown"),
+        ("", "backbone '' is unknown"),
         ("torchvision/", "'torchvision/': torchvision has no network of this name"),
         ("torchvision/lenet", "'torchvision/lenet': torchvision has no network of this name"),
         ("torchvision/alexnet", "'torchvision/alexnet': its features are not at stride 32"),

@@ -67,7 +67,8 @@ def test_a_convolution_is_torchs(geometry: dict[str, int], dtype: torch.dtype, f
         with torch.inference_mode():
             found = conv(x)
         expected = F.relu(F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation))
-        torch.testing.assert_close(found, expected)
+        # oneDNN sums in another order
+        torch.testing.assert_close(found, expected, rtol=1e-5 if dtype == torch.float32 else 0.02, atol=1e-4)
         assert found.min() == 0
     if frozen:
         assert len(conv.packed) <= 4  # type: ignore[arg-type]

@@ -107,6 +107,7 @@ def test_no_other_file_is_read(client, path: str):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "x.jpg: is a Git LFS pointer"),
         (b"this is a text\n", "x.jpg: not a photo in a known format; convert it to JPEG or PNG"),
         (b"", "x.jpg: the file is empty"),
         (b"\xff\xd8\xff\xe0" + b"\0" * 40, "x.jpg: "),

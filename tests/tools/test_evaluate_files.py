@@ -131,7 +131,7 @@ def test_empty_detections_of_coco_are_kept_on_request(coco: tuple[Path, Path], e
     assert "AP 12.6" in out  # a false positive before the hit: half the precision up to half the recall
 
 
-def test_empty_boxes_of_coco_are_left_out_on_request(coco: tuple[Path, Path], evaluate: Evaluate) -> None:
+def test_bad_labels_are_left_out_on_request(coco: tuple[Path, Path], evaluate: Evaluate) -> None:
     content = json.loads(coco[0].read_text())
     content["annotations"][1]["bbox"] = [5, 5, 0, 9]
     coco[0].write_text(json.dumps(content))
@@ -139,9 +139,9 @@ def test_empty_boxes_of_coco_are_left_out_on_request(coco: tuple[Path, Path], ev
     code, _, err = evaluate(*options)
     assert code == 2
     assert "annotations[1] (id 2)" in err
-    code, out, _ = evaluate(*options, "--skip-empty-boxes")
+    code, out, _ = evaluate(*options, "--skip-bad-labels")
     assert code == 0
-    assert "1 annotations whose box has no width or height are left out" in out
+    assert f"1 label is wrong and left out (--skip-bad-labels), the first: {coco[0]}: annotations[1] (id 2)" in out
 
 
 def test_other_metrics_and_classes_of_coco(coco: tuple[Path, Path], evaluate: Evaluate) -> None:

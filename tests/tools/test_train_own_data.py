@@ -87,6 +87,18 @@ def test_photos_left_out_are_told_at_the_end(photos: Path, train: Callable[..., 
     assert "try it " in output
 
 
+def test_bad_labels(photos: Path, train: Callable[..., tuple[int, str, str]], tmp_path: Path):
+    (photos / "labels/3.txt").write_text("0 0.5 0.5 0 0.5\n0 0.5 0.5 0.5 0.5\n")
+    arguments = ("--data", photos, "--epochs", 1, "--out", tmp_path / "run")
+    code, _, error = train(*arguments)
+    assert code == 2
+    assert "labels/3.txt: line 1: fields w h are 0 0.5" in error
+    assert "--skip-bad-labels" in error
+    code, output, _ = train(*arguments, "--skip-bad-labels")
+    assert code == 0
+    assert "1 label is wrong and left out" in output
+
+
 def test_wrong_uses(photos: Path, train: Callable[..., tuple[int, str, str]], tmp_path: Path):
     out = tmp_path / "run"
     data = ("--data", photos, "--out", out)
@@ -99,6 +111,7 @@ def test_wrong_uses(photos: Path, train: Callable[..., tuple[int, str, str]], tm
         (("r.yaml", *data), "give a recipe with --root, or --data"),
         ((*data, "--root", photos), "--root means nothing with --data"),
         (("r.yaml", "--root", photos, "--classes", "cat"), "--classes is for --data"),
+        (("r.yaml", "--root", photos, "--skip-bad-labels"), "--skip-bad-labels is for --data"),
         (("r.yaml",), "a recipe needs --root"),
         ((*data, "--epochs", "many"), "--epochs many: give a whole number, or auto"),
         ((*data, "--epochs", "0"), "epochs must be above 0"),

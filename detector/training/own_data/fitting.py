@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -21,16 +22,19 @@ from detector.data.own_data import OwnData, read_own_data
 from detector.data.own_layouts import OwnLayout
 from detector.devices import resolve_device
 from detector.errors import InputError
+from detector.evaluation.calibration import fit_calibration
+from detector.evaluation.report import DEFAULT_SCORE
 from detector.evaluation.sheet import draw_sheet
 from detector.evaluation.voc import VOCResult, voc_average_precision
 from detector.images import read_image
 from detector.lock import only_run_in
 from detector.pipeline import Detector
 from detector.precision import fast_dtype
+from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, remove_checkpoints
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
-from detector.training.own_data.plan import PLAN, Machine, check_length, make_plan
+from detector.training.own_data.plan import PLAN, Machine, check_length, make_plan, too_short
 from detector.training.own_data.split import PhotoSet, Split, listed, split_data
 from detector.training.own_data.survey import survey_data
 from detector.training.own_data.task import HISTORY, MODEL, OwnDataTask
@@ -43,12 +47,18 @@ log = logging.getLogger(__name__)
 
 SHEET = "sheet.jpg"
 _FINISHED = "finished.json"
-"""Minutes of a training that has ended, whose checkpoints are removed."""
+"""Minutes and steps of a training that has ended, whose checkpoints are removed."""
 _TRIAL_STEPS = (3, 9)
 """Steps before the measured ones, and in all."""
+_TRIAL_SECONDS = 5
+"""After which no further one is taken: the training measures its steps itself."""
 _COVERED = 0.5
 _FEW = 10
 """Held-back objects of a class, below which one of them can move its AP by more than ten points."""
+_PROPOSING = 0.75
+"""Of the minutes that were asked for, most for proposals."""
+_CALIBRATING = 10
+"""Right and wrong detections that a calibration of its own needs at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,25 +68,33 @@ class Fitted:
     Attributes:
         model: the model file.
         sheet: the picture of hits and misses.
-        result: of the best weights on all held-back photos.
+        result: of the model on the held-back photos.
+        judged: number of these that there was time for, and of all.
+        score: lowest score to show, that of the best F1 on the held-back photos; None if nothing was found there.
+        calibration: by what the scores are calibrated, or why they are not.
         photo: a held-back photo, to try the model on.
         left_out: photos that could not be used, and why.
         minutes: of training, over all of its parts.
+        warning: what to know of a training that was too short; "" of any other.
     """
 
     model: Path
     sheet: Path
     result: VOCResult
+    judged: tuple[int, int]
+    score: float | None
+    calibration: str
     photo: Path
     left_out: tuple[Fault, ...]
     minutes: float
+    warning: str
 
     def __str__(self) -> str:
-        precision, recall = self.result.at_score(0.5)
-        # no number is right about nothing: NaN is the precision of no detections
-        shown = f"precision {precision:.2f}, recall {recall:.2f}" if precision == precision else "no detections"
         width = max(len(name) for name in self.result.classes)
         judged = {name: one for name, one in self.result.classes.items() if one.objects}
+        photos, held_back = self.judged
+        cut = f", {photos} of {held_back} for lack of time" if photos < held_back else ""
+        mean_ap = f"{100 * self.result.mean_ap:.1f}"
         lines = [
             f"  {name:{width}}  AP {100 * one.ap:5.1f}, {one.objects} object{'s' * (one.objects != 1)}"
             for name, one in judged.items()
@@ -86,14 +104,22 @@ class Fitted:
                          f"{listed(few)}")  # fmt: skip
         return "\n".join(
             [
-                f"mAP          {100 * self.result.mean_ap:.1f} on the held-back photos (VOC07's 11 points, IoU 0.5)",
+                f"mAP          {mean_ap} on the held-back photos (VOC07's 11 points, IoU 0.5{cut})",
                 *lines,
-                f"at score 0.5 {shown}",
+                f"at score 0.5 {self._shown(0.5)}",
+                *([] if self.score is None else [f"best F1      at score {self.score:g}: {self._shown(self.score)}"]),
+                f"scores       {self.calibration}",
                 f"trained      {self.minutes:.1f} minutes",
                 f"hits, misses {self.sheet}",
                 f"model        {self.model}",
+                *([f"warning      {self.warning}"] if self.warning else []),
             ]
         )
+
+    def _shown(self, score: float) -> str:
+        precision, recall = self.result.at_score(score)
+        # no number is right about nothing: NaN is the precision of no detections
+        return f"precision {precision:.2f}, recall {recall:.2f}" if precision == precision else "no detections"
 
 
 def fit(
@@ -102,6 +128,7 @@ def fit(
     *,
     layout: OwnLayout | None = None,
     classes: str | Iterable[str] | None = None,
+    skip_bad_labels: bool = False,
     epochs: int | None = None,
     minutes: float | None = None,
     init: str | Path | None = None,
@@ -112,10 +139,14 @@ def fit(
 ) -> Fitted:
     """Trains a detector of the classes in `data`, starting from a trained one. Called again, it goes on.
 
+    `minutes` bound all that is done here, over all calls: proposals, training, judging. Where they do not suffice for
+    the steps that the rule asks for, the rate falls in fewer steps, planned anew at each.
+
     A training that has ended leaves no checkpoints, only the model; called again, that is judged again.
 
     Args:
-        data: as `detector.data.own_data.read_own_data` takes it, with `layout` and `classes`; or what that gave.
+        data: as `detector.data.own_data.read_own_data` takes it, with `layout`, `classes` and `skip_bad_labels`; or
+            what that gave.
         out: folder for the model and all else that the training writes; no other run may be writing there.
         epochs, minutes: see `detector.training.own_data.plan.make_plan`.
         init: model file to start from; by default the one that comes with the package.
@@ -126,11 +157,12 @@ def fit(
         InputError: the data, the starting model or `out` cannot be used.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the same call goes on.
     """
+    began = time.perf_counter()
     check_length(epochs, minutes)
     out = Path(out)
     start = load_model(init, ("regions",))
     if not isinstance(data, OwnData):
-        data = read_own_data(data, layout, classes)
+        data = read_own_data(data, layout, classes, skip_bad_labels=skip_bad_labels)
     if data.path.is_dir() and out.resolve().is_relative_to(data.path.resolve()):
         raise InputError(f"{out}: lies in the data's own folder {data.path}; choose an --out outside of it")
     with only_run_in(out):
@@ -138,7 +170,10 @@ def fit(
         assert isinstance(start.config, ModelConfig)
         folder = out / "proposals" if cache is None else Path(cache)
         known = len(data.faults)
-        data, covered = _propose(data, start.config, folder)
+        deadline = began + _PROPOSING * 60 * minutes if minutes is not None else math.inf
+        data, covered = _propose(data, start.config, folder, deadline)
+        if minutes is None:  # proposals come on top of what is taken by default
+            began = time.perf_counter()
         for fault in data.faults[known:]:
             tell(f"left out     {fault}")
         split = split_data(data, seed=seed)
@@ -149,32 +184,45 @@ def fit(
         asked = {"data": split.digest, "start": weights_hash(start.network), "epochs": epochs, "minutes": minutes,
                  "seed": seed}  # fmt: skip
         machine = _machine(out, asked, lambda: _measure(split, start, parts, seed, device))
-        plan = make_plan(split, start, machine, epochs, minutes, seed)
+        plan = make_plan(split, start, machine, epochs, minutes, seed, began)
         tell(str(plan))
-        trained = _trained_minutes(out)
+        finished = _finished(out)
         left_out = data.faults
-        if trained is not None:
-            tell(f"finished     after {trained:.1f} minutes; the model is judged again")
+        budget = plan.budget
+        if finished is not None:
+            tell(f"finished     after {finished[0]:.1f} minutes; the model is judged again")
+            budget = Budget()
         else:
-            loop = TrainingLoop(OwnDataTask(plan.recipe, start, *parts), out, None, device)
+            task = OwnDataTask(plan.recipe, start, parts[0], parts[1], budget)
+            loop = TrainingLoop(task, out, None, device, budget=budget)
             loop.run()
-            _calibrate(loop, out, parts[1])
-            trained = loop.seconds / 60
+            _calibrate(task, out, str(loop.device))
+            finished = budget.elapsed / 60, loop.step
             with atomic_write(out / _FINISHED) as temporary:
-                temporary.write_text(json.dumps({"minutes": trained}) + "\n")
-            assert isinstance(loop.task, OwnDataTask)
-            left_out = (*left_out, *(Fault("", "", reason) for reason in loop.task.failed.values()))
+                temporary.write_text(json.dumps(dict(zip(("minutes", "steps"), finished, strict=True))) + "\n")
+            left_out = (*left_out, *(Fault("", "", reason) for reason in task.failed.values()))
         remove_checkpoints(out / CHECKPOINT)
-        return _judge(out, parts[1], left_out, trained, device)
+        warning = too_short(plan.recipe, finished[1], finished[0])
+        return _judge(out, parts[1], left_out, finished[0], warning, budget, device)
 
 
-def _propose(data: OwnData, config: ModelConfig, cache: Path) -> tuple[OwnData, float]:
+def _propose(data: OwnData, config: ModelConfig, cache: Path, deadline: float) -> tuple[OwnData, float]:
     """Makes all proposals; the data without the photos that cannot be read, and the part of the objects that a
-    proposal covers."""
+    proposal covers.
+
+    Raises:
+        InputError: it takes longer than until the deadline; what is made is in the cache.
+    """
     photos = PhotoSet(data.samples, data.class_names)
-    faults = []
+    faults: list[tuple[str, Fault]] = []
     covered = objects = 0
-    for sample, file in zip(data.samples, ProposedImages(photos, config.proposals, cache).propose(), strict=True):
+    proposed = ProposedImages(photos, config.proposals, cache).propose()
+    for number, (sample, file) in enumerate(zip(data.samples, proposed, strict=True)):
+        if time.perf_counter() > deadline:
+            raise InputError(
+                f"{cache}: most of the minutes went by with proposals for {number} of {len(photos)} photos, which are "
+                "kept; the same command goes on from there, or give more --minutes"
+            )
         if file.proposals is None:
             faults.append((sample.id, Fault(str(sample.image_path), "", file.error or "cannot be read")))
             continue
@@ -225,7 +273,7 @@ def _measure(split: Split, start: Model, parts: Sequence[ProposedImages[PhotoSet
     """Takes some steps of the training without learning from them."""
     resolved = resolve_device(device)
     recipe = make_plan(split, start, Machine(str(resolved), 1, 1.0), epochs=1, seed=seed).recipe
-    task = OwnDataTask(recipe, start, parts[0], parts[1])
+    task = OwnDataTask(recipe, start, parts[0], parts[1], Budget())
     transfer_weights(task.network, split.train.class_names, start)
     network = task.network.to(resolved).to(memory_format=torch.channels_last).train()
     dtype = fast_dtype(str(resolved))
@@ -237,42 +285,73 @@ def _measure(split: Split, start: Model, parts: Sequence[ProposedImages[PhotoSet
         task.backward(network, example, context)
         network.zero_grad()
         seconds.append(time.perf_counter() - began)
+        if sum(seconds) > _TRIAL_SECONDS:
+            break
     # the median: the first step of every size prepares its convolutions
-    return Machine(str(resolved), torch.get_num_threads(), round(float(np.median(seconds[_TRIAL_STEPS[0] :])), 3))
+    measured = seconds[_TRIAL_STEPS[0] :] or seconds[-1:]
+    return Machine(str(resolved), torch.get_num_threads(), round(float(np.median(measured)), 3))
 
 
-def _trained_minutes(out: Path) -> float | None:
-    """How long the training in `out` took; None if it has not ended or its model is gone."""
+def _finished(out: Path) -> tuple[float, int] | None:
+    """Minutes and steps of the training in `out`; None if it has not ended or its model is gone."""
     try:
-        minutes = float(json.loads((out / _FINISHED).read_text())["minutes"])
+        kept = json.loads((out / _FINISHED).read_text())
+        minutes, steps = float(kept["minutes"]), int(kept["steps"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return minutes if (out / MODEL).is_file() else None
+    return (minutes, steps) if (out / MODEL).is_file() else None
 
 
-def _calibrate(loop: TrainingLoop[Any], out: Path, held_back: ProposedImages[PhotoSet]) -> None:
-    """Judges the best weights by all held-back photos and calibrates the model by these."""
-    best = load_model(out / MODEL)
-    assert isinstance(loop.task, OwnDataTask)
-    plain = dataclasses.replace(best, config=loop.task.recipe.model)
-    truth, table = detect_proposed(Detector(plain, str(loop.device)), held_back, len(held_back))
-    calibrated = loop.task.calibrated(voc_average_precision(truth, table))
-    model = dataclasses.replace(best, config=calibrated, facts={**best.facts, "images": len(held_back)})
-    save_model(model, out / MODEL)
+def _calibrate(task: OwnDataTask, out: Path, device: str) -> None:
+    """Calibrates the model by what it finds on all held-back photos, or on those that there is time for."""
+    model = load_model(out / MODEL)
+    assert isinstance(model.config, ModelConfig)
+    post = task.recipe.model.postprocess
+    plain = dataclasses.replace(model, config=task.recipe.model)
+    now, end = time.perf_counter(), task.budget.deadline(closing=False)
+    result = voc_average_precision(
+        *detect_proposed(Detector(plain, device), task.held_back, len(task.held_back), now + (end - now) / 2)
+    )
+    hits = np.concatenate([one.true_positive for one in result.classes.values()])
+    right, wrong = int(hits.sum()), int((~hits).sum())
+    calibrated = min(right, wrong) >= _CALIBRATING
+    if calibrated:
+        post = dataclasses.replace(post, calibration=fit_calibration(result, post.calibration))
+    told = f"calibrated by {right} right and {wrong} wrong detections"
+    if not calibrated:
+        told = f"not calibrated: {right} right and {wrong} wrong detections, {_CALIBRATING} of each are needed"
+    elif all(len(sample.annotations) for sample in task.held_back.dataset.samples):
+        told += ", all in photos with objects: in others they are too high"
+    config = dataclasses.replace(task.recipe.model, postprocess=post)
+    save_model(dataclasses.replace(model, config=config, facts={**model.facts, "calibration": told}), out / MODEL)
 
 
 def _judge(
-    out: Path, held_back: ProposedImages[PhotoSet], left_out: tuple[Fault, ...], minutes: float, device: str
+    out: Path,
+    held_back: ProposedImages[PhotoSet],
+    left_out: tuple[Fault, ...],
+    minutes: float,
+    warning: str,
+    budget: Budget,
+    device: str,
 ) -> Fitted:
-    """Judges what the file detects, with calibrated scores and in float16, by all held-back photos; draws the sheet."""
+    """Judges what the file detects, with calibrated scores and in float16, by all held-back photos that there is time
+    for; draws the sheet."""
     model = load_model(out / MODEL)
-    truth, table = detect_proposed(Detector(model, device), held_back, len(held_back))
+    deadline = budget.deadline(closing=False)
+    truth, table = detect_proposed(Detector(model, device), held_back, len(held_back), deadline)
     result = voc_average_precision(truth, table)
-    facts = {**model.facts, "mAP": round(result.mean_ap, 4)}
+    best = result.best_score()
+    score = None if math.isnan(best) else math.floor(1000 * best) / 1000
+    facts = {**model.facts, "mAP": round(result.mean_ap, 4), "images": len(truth.image_ids), "score": score}
     if facts != model.facts:
         save_model(dataclasses.replace(model, facts=facts), out / MODEL)
-    sheet = draw_sheet(truth, table, lambda index: read_image(held_back.dataset.image_path(index)).pixels)
+    sheet = draw_sheet(
+        truth, table, lambda index: read_image(held_back.dataset.image_path(index)).pixels, score or DEFAULT_SCORE
+    )
     with atomic_write(out / SHEET) as temporary:
         PillowImage.fromarray(sheet).save(temporary, "JPEG", quality=90)
     photo = held_back.dataset.image_path(next(i for i, s in enumerate(held_back.dataset.samples) if len(s.annotations)))
-    return Fitted(out / MODEL, out / SHEET, result, photo, left_out, minutes)
+    calibration = facts["calibration"]
+    judged = len(truth.image_ids), len(held_back)
+    return Fitted(out / MODEL, out / SHEET, result, judged, score, calibration, photo, left_out, minutes, warning)

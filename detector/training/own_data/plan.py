@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from detector.config import ModelConfig
 from detector.errors import InputError
+from detector.training.budget import Budget
 from detector.training.own_data.split import Split, listed
 from detector.training.own_data.transfer import Transfer, match_classes
 from detector.training.recipes import AugmentationConfig, DataConfig, OptimizerConfig, Recipe
@@ -26,6 +27,10 @@ _JUDGED = 150
 """Held-back photos by which the best weights are chosen on the way; at the end all are judged."""
 _DETECTING = 0.4
 """Time of detecting on a photo, in training steps."""
+_MARGIN = (10.0, 0.1)
+"""Seconds, and at most that part of the time, that are kept for what is not measured: imports, picture, files."""
+_SHORT = 1 / 3
+"""Part of the rule's steps with less of which little can be expected."""
 _SCALE = (0.653, 1.167)
 """Of the default model's second training (`configs/voc07_continue.yaml`)."""
 
@@ -51,8 +56,9 @@ class TrainingPlan:
         recipe: of the training loop.
         transfer: what is known of the classes before.
         photos, held_back: numbers of photos to train on and to judge by.
-        epochs: passes over the photos.
+        steps: that are expected; the recipe's are the rule's, or those that were asked for.
         minutes: expected time, evaluations included.
+        budget: the time that may be taken.
         reasons: a line for each choice.
     """
 
@@ -60,8 +66,9 @@ class TrainingPlan:
     transfer: Transfer
     photos: int
     held_back: int
-    epochs: float
+    steps: int
     minutes: float
+    budget: Budget
     reasons: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -75,45 +82,67 @@ def make_plan(
     epochs: int | None = None,
     minutes: float | None = None,
     seed: int = 0,
+    began: float | None = None,
 ) -> TrainingPlan:
-    """Chooses all settings; the same arguments give the same plan.
+    """Chooses all settings; the same arguments give the same recipe.
 
     Args:
         model: the weights to start from.
         epochs: passes over the photos; by default as the number of photos asks for, and the time allows.
         minutes: most time to take; by default 25 minutes for up to 400 photos, and 3 s more for each photo beyond.
             Time does not shorten a training whose `epochs` are given.
+        began: when the time began, by `time.perf_counter`; by default now.
 
     Raises:
         InputError: epochs or minutes are not positive, or are both given.
     """
     check_length(epochs, minutes)
     photos, held_back = len(split.train), len(split.held_back)
-    judged = min(held_back, _JUDGED)
     step = machine.step_seconds
     wanted = _wanted_steps(photos)
-    evaluating = (_EVALUATIONS * judged + held_back) * _DETECTING * step
     limit = minutes if minutes is not None else _BUDGET[0] + _BUDGET[1] * max(0, photos - _FEW)
-    fitting = max(1, int((60 * limit - evaluating) / step))
-    steps = epochs * photos if epochs is not None else min(wanted, fitting)
-    total = (steps * step + evaluating) / 60
+    seconds = 60 * limit - min(_MARGIN[0], _MARGIN[1] * 60 * limit) if epochs is None else math.inf
+    judged = min(held_back, _JUDGED)
+    evaluation = judged * _DETECTING
+    budget = Budget(seconds, step, evaluation, 2 * held_back / judged)
+    if began is not None:
+        budget.began = began
+    steps = wanted if epochs is None else epochs * photos
+    stride, on_the_way = budget.plan(steps, steps, _EVALUATIONS - 1)
+    expected = max(1, round(steps / stride))
+    evaluating = (1 + on_the_way * (_EVALUATIONS - 1) + budget.closing) * evaluation
+    total = (budget.elapsed + (expected + evaluating) * step) / 60
+    passes = f"one photo each ({expected / photos:.3g} passes)"
     if epochs is not None:
-        why = "as asked"
-    elif steps == wanted:
-        why = f"the rule for {photos} photos"
+        told = f"{steps}, {passes}: as asked"
+    elif expected == wanted:
+        told = f"{steps}, {passes}: the rule for {photos} photos"
     else:
         fits = f"{limit:.0f} minute{'s' * (round(limit) != 1)}"
-        why = f"what fits into {fits}; {wanted} would be the rule for {photos} photos"
+        told = f"about {expected}, {passes}: what fits into {fits}; {wanted} would be the rule for {photos} photos"
     recipe = _recipe(split, model, steps, step, judged, seed)
     transfer = match_classes(split.train.class_names, model)
     reasons = (
         f"held back    {held_back} photo{'s' * (held_back != 1)} to judge by, {photos} to learn from",
         *_told_transfer(transfer),
-        f"steps        {steps}, one photo each ({steps / photos:.3g} passes): {why}",
+        f"steps        {told}",
         *_told_recipe(recipe),
         f"time         about {_minutes(total)}: {step:.2f} s a step on {_described(machine)}",
+        *([f"warning      {warning}"] if (warning := too_short(recipe, expected, total)) else []),
     )
-    return TrainingPlan(recipe, transfer, photos, held_back, steps / photos, total, reasons)
+    return TrainingPlan(recipe, transfer, photos, held_back, expected, total, budget, reasons)
+
+
+def too_short(recipe: Recipe, steps: int, minutes: float) -> str:
+    """What to tell of a training of so few steps that little can be expected of it; "" of any other."""
+    wanted = recipe.optimizer.steps
+    if steps >= _SHORT * wanted:
+        return ""
+    needed = math.ceil(minutes * wanted / steps)
+    return (
+        f"{steps} steps are less than a third of the {wanted} that the rule asks for, so expect little; on this "
+        f"machine as it is now they need about --minutes {needed}"
+    )
 
 
 def _recipe(split: Split, model: Model, steps: int, step_seconds: float, judged: int, seed: int) -> Recipe:
@@ -134,7 +163,8 @@ def _recipe(split: Split, model: Model, steps: int, step_seconds: float, judged:
         ),
         seed=seed,
         eval_every=max(1, math.ceil(steps / _EVALUATIONS)),
-        checkpoint_every=max(20, round(60 / step_seconds)),  # about every minute
+        # about every minute, and not much more often where the machine was busy when it was measured
+        checkpoint_every=max(50, round(60 / step_seconds)),
     )
 
 
@@ -175,7 +205,7 @@ def _told_recipe(recipe: Recipe) -> list[str]:
     return [
         f"rate         {recipe.optimizer.rate}, warmed up over {warm} steps, then down to 0 by half a cosine",
         f"input        short side {side} pixels, in training {least} to {most}; mirrored, brighter, darker at random",
-        f"best         judged every {recipe.eval_every} steps by {photos}; the best weights are kept",
+        f"judged       every {recipe.eval_every} steps by {photos}; the last weights are kept, or clearly better ones",
     ]
 
 

@@ -1,4 +1,7 @@
-"""Fine-tuning of a trained region classifier on a user's photos; the best weights by the held-back ones are kept."""
+"""Fine-tuning of a trained region classifier on a user's photos.
+
+The last averaged weights become the model, unless earlier ones are better on the held-back photos by more than noise.
+"""
 
 import dataclasses
 import json
@@ -7,30 +10,31 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
+from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.calibration import fit_calibration
-from detector.evaluation.voc import VOCResult, voc_average_precision
+from detector.evaluation.bootstrap import compare_average_precision
+from detector.evaluation.metrics import judge
+from detector.evaluation.table import DetectionTable
+from detector.evaluation.voc import voc_average_precision
 from detector.network import RegionClassifier
 from detector.pipeline import Detector
+from detector.training.budget import Budget
 from detector.training.data import ProposedImages
 from detector.training.own_data.split import PhotoSet
 from detector.training.own_data.transfer import match_classes, transfer_weights
 from detector.training.parts import Part
 from detector.training.recipes import Recipe
 from detector.training.regions import RegionTask, detect_proposed
-from detector.weights import Model, save_model
+from detector.weights import Model, load_model, save_model
 from proposals.files import atomic_write
 
 log = logging.getLogger(__name__)
 
 MODEL = "model.safetensors"
 HISTORY = "history.json"
-_CALIBRATING = 30
-"""Right and wrong detections that a calibration of its own needs at least; with fewer the starting model's serves."""
-_WITHOUT = 0.2
-"""Part of the held-back photos that has to be without objects for it: where all show one, scores seem too good."""
 
 
 class OwnDataTask(RegionTask):
@@ -40,15 +44,21 @@ class OwnDataTask(RegionTask):
         recipe: of the plan.
         start: the model to start from.
         data, held_back: photos whose proposals are in the cache.
+        budget: of the training.
     """
 
     several_processes = False
     workers = False  # photos that fail are remembered
 
     def __init__(
-        self, recipe: Recipe, start: Model, data: ProposedImages[PhotoSet], held_back: ProposedImages[PhotoSet]
+        self,
+        recipe: Recipe,
+        start: Model,
+        data: ProposedImages[PhotoSet],
+        held_back: ProposedImages[PhotoSet],
+        budget: Budget,
     ) -> None:
-        self.start = start
+        self.start, self.budget = start, budget
         self.others = match_classes(data.dataset.class_names, start).others
         super().__init__(recipe, data, held_back, len(self.others))
         kept = len(data.dataset.class_names) + 1
@@ -82,12 +92,12 @@ class OwnDataTask(RegionTask):
         raise InputError("no photo can be read any more")
 
     def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
-        """Judges by held-back photos, always the same; writes the model if it is the best of the run."""
+        """Judges by held-back photos, always the same. On the way the best weights become the model, at the end the
+        last ones, unless those that are there are clearly better."""
         assert isinstance(network, RegionClassifier)
-        count = min(len(self.held_back), self.recipe.data.eval_limit)
         labels = self.data.dataset
         model = Model(network, self.recipe.model, labels.class_names, {}, self.others, labels.class_ids)
-        found = detect_proposed(Detector(model, str(network.mean.device)), self.held_back, count)
+        truth, table = found = self._detect(model)
         result = voc_average_precision(*found)
         # of few photos the 11 points see nothing beyond the tenth best; the area tells more
         score, mean_ap = (
@@ -95,26 +105,36 @@ class OwnDataTask(RegionTask):
         )
         history = read_history(out)
         before = max((value for step, value in history.items() if step != facts["steps"]), default=-1.0)
-        if score >= before:  # of equal ones the later, which has seen more
+        # of equal ones the later, which has seen more
+        if score >= before or (last and not self._is_clearly_better(load_model(out / MODEL), truth, table)):
+            count = len(truth.image_ids)
             facts |= {"mAP": round(mean_ap, 4), "metric": result.metric, "split": "held back", "images": count}
-            save_model(dataclasses.replace(model, config=self.calibrated(result), facts=facts), out / MODEL)
+            save_model(dataclasses.replace(model, facts=facts), out / MODEL)
         history[facts["steps"]] = score
         with atomic_write(out / HISTORY) as temporary:
             temporary.write_text(json.dumps(history))
         precision, recall = result.at_score(0.5)
-        return {"mAP": mean_ap, "precision at 0.5": precision, "recall at 0.5": recall, "images": count}
+        judged = {"mAP": mean_ap, "precision at 0.5": precision, "recall at 0.5": recall}
+        return {**judged, "images": len(truth.image_ids)}
 
-    def calibrated(self, result: VOCResult) -> Any:
-        """The model's configuration with scores that say how often a detection is right."""
-        right = sum(int(one.true_positive.sum()) for one in result.classes.values())
-        wrong = sum(len(one.true_positive) for one in result.classes.values()) - right
-        samples = self.held_back.dataset.samples
-        without = sum(not len(sample.annotations) for sample in samples) / len(samples)
-        if min(right, wrong) < _CALIBRATING or without < _WITHOUT:
-            return self.recipe.model
-        post = self.recipe.model.postprocess
-        post = dataclasses.replace(post, calibration=fit_calibration(result, post.calibration))
-        return dataclasses.replace(self.recipe.model, postprocess=post)
+    def _detect(self, model: Model) -> tuple[GroundTruth, DetectionTable]:
+        detector = Detector(model, str(next(self.network.parameters()).device))
+        count = min(len(self.held_back), self.recipe.data.eval_limit)
+        return detect_proposed(detector, self.held_back, count, self.budget.deadline(closing=True))
+
+    def _is_clearly_better(self, kept: Model, truth: GroundTruth, table: DetectionTable) -> bool:
+        """Whether a model is better than what gave `table` beyond what other photos, or one more object found, could
+        change. Where time ends the judging early, nothing is clear."""
+        same, found = self._detect(kept)
+        if same.image_ids != truth.image_ids:
+            return False
+        (old, curve), (new, _) = judge(same, found, "voc10"), judge(truth, table, "voc10")
+        objects = np.bincount(new[0].object_labels)
+        objects = objects[objects > 0]
+        if not len(objects):
+            return False
+        difference = compare_average_precision(old, new, curve).difference
+        return difference.mean_high < -1 / (len(objects) * objects.min())
 
 
 def read_history(out: Path) -> dict[int, float]:

@@ -2,7 +2,6 @@ import copy
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -165,8 +164,7 @@ NUMBERS = "four finite numbers x, y, width, height"
         ("annotations", 0, {"bbox": [1, float("nan"), 3, 4]}, f"field bbox is [1, NaN, 3, 4], expected {NUMBERS}"),
         ("annotations", 0, {"bbox": [-float("inf"), 1, 3, 4]}, f"bbox is [-Infinity, 1, 3, 4], expected {NUMBERS}"),
         ("annotations", 0, {"bbox": [1, 2, 0, 5]}, "annotations[0] (id 7): field bbox is [1, 2, 0, 5], expected a "
-                                                   "width and height above 0; skip_empty_boxes leaves such "
-                                                   "annotations out"),
+                                                   "width and height above 0"),
         ("annotations", 0, {"bbox": [1, 2, 3, -5]}, "field bbox is [1, 2, 3, -5], expected a width and height above 0"),
         ("annotations", 0, {"bbox": [1e20, 2, 3, 5]}, "field bbox is [1e+20, 2, 3, 5], expected a width and height"),
         ("annotations", 0, {"bbox": [1e308, 2, 1e308, 5]}, f"field bbox is [1e+308, 2, 1e+308, 5], expected {NUMBERS}"),
@@ -232,24 +230,6 @@ def test_faults_beyond_the_limit_are_counted(path: Path) -> None:
     content = CONTENT | {"annotations": [{"id": number} for number in range(30)]}
     with pytest.raises(FaultyDataError, match=r"\n\.\.\. and 70 more$"):
         read(path, content)
-
-
-def test_boxes_of_no_size_are_left_out_on_demand_with_a_warning(path: Path) -> None:
-    content = changed("annotations", 0, bbox=[1, 2, 0, 5])
-    message = (
-        f"{path}: 1 annotations whose box has no width or height are left out (skip_empty_boxes), "
-        "the first is annotations[0] (id 7)"
-    )
-    with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
-        truth = read(path, content, skip_empty_boxes=True)
-    assert truth.boxes.tolist() == [[0.5, 0, 600.5, 480]]
-    assert (truth.crowd.tolist(), truth.areas.tolist(), truth.images.tolist()) == ([True], [9], [0])
-
-
-def test_a_negative_size_is_never_left_out(path: Path) -> None:
-    content = changed("annotations", 0, bbox=[1, 2, 0, -5])
-    faults = faults_of(path, content, skip_empty_boxes=True)
-    assert faults == ["annotations[0] (id 7): field bbox is [1, 2, 0, -5], expected a width and height above 0"]
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,77 @@ def test_all_faults_of_all_files_are_named_at_once_with_their_real_paths(tmp_pat
             assert line.startswith(f"{path}/{start}")
 
 
+def bad_flat_voc(root: Path) -> Path:
+    flat_voc(root)
+    xml(root / "a.xml", [*OBJECTS["a"], ("mug", (9, 10, 9, 20)), ("mug", (10, 10, 160, 50))])
+    (root / "c.xml").write_text("<annotation>")
+    return root
+
+
+def bad_coco_folder(root: Path) -> Path:
+    coco(coco_folder(root) / "annotations/instances_default.json", {
+        **OBJECTS, "a": [*OBJECTS["a"], ("mug", (9, 10, 9, 20)), ("mug", (10, 10, 160, 50))],
+    })  # fmt: skip
+    return root
+
+
+def bad_yolo(root: Path) -> Path:
+    with (yolo(root) / "labels/a.txt").open("a") as file:
+        file.write("\n0 0.5 0.5 0 0.5\n0 0.5 0.5 1.5 0.5\n")
+    (root / "labels/c.txt").write_bytes(b"\xff\xfe")
+    return root
+
+
+@pytest.mark.parametrize(("make", "lost"), [(bad_flat_voc, {"c"}), (bad_coco_folder, set()), (bad_yolo, {"c"})])
+def test_bad_labels_are_left_out_and_counted_on_demand(tmp_path: Path, make: Callable[[Path], Path], lost: set[str]):
+    """A photo whose labels cannot be read is left out with them: it may show objects."""
+    root = make(tmp_path / "data")
+    with pytest.raises(FaultyDataError) as caught:
+        read_own_data(root)
+    assert len(caught.value.faults) == 2 + len(lost)
+    data = read_own_data(root, skip_bad_labels=True)
+    right = {image: [(n, tuple(map(float, b))) for n, b in found] for image, found in OBJECTS.items()}
+    assert seen(data) == {image: found for image, found in right.items() if image not in lost}
+    counted = [note for note in data.notes if note.startswith(f"{2 + len(lost)} labels are wrong and left out")]
+    assert len(counted) == 1
+    assert str(root) in counted[0]
+
+
+def test_what_stops_a_reader_is_raised_all_the_same(tmp_path: Path):
+    path = coco_file(tmp_path)
+    content = json.loads(path.read_text())
+    content["categories"][0]["name"] = ""
+    path.write_text(json.dumps(content))
+    with pytest.raises(FaultyDataError, match=r"categories\[0\]"):
+        read_own_data(tmp_path, skip_bad_labels=True)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+
+
+@pytest.mark.parametrize("make", [flat_voc, coco_folder, yolo])
+def test_pointers_in_place_of_photos_are_named_as_such(tmp_path: Path, make: Callable[[Path], Path]):
+    root = make(tmp_path / "data")
+    for number, path in enumerate(sorted(root.rglob("?.*g"))):
+        path.write_bytes(POINTER)
+        if number == 0:
+            first = str(path)
+            (fault,) = map(str, read_own_data(root).faults)
+            assert fault.startswith(first)
+            assert "is a Git LFS pointer" in fault
+    with pytest.raises(InputError, match="is a Git LFS pointer") as caught:
+        read_own_data(root)
+    assert first in str(caught.value)
+
+
+@pytest.mark.parametrize(("make", "labels"), [(flat_voc, "a.xml"), (coco_file, "")])
+def test_pointers_in_place_of_labels_are_named_as_such(tmp_path: Path, make: Callable[[Path], Path], labels: str):
+    path = make(tmp_path / "data") / labels
+    path.write_bytes(POINTER)
+    with pytest.raises(InputError, match=f"^{path}: is a Git LFS pointer"):
+        read_own_data(path if path.suffix == ".json" else tmp_path / "data")
+
+
 def test_many_faults_are_counted(tmp_path: Path):
     coco(tmp_path / "coco.json", {"a": 15 * [("tea", (1, 1, 9, 9))] + 10 * [("cup", (50, 10, 160, 80))]})
     photo(tmp_path / "a.jpg")

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from detector.data.blacklist import Blacklist
+from detector.data.faults import FaultyDataError
 from detector.data.ground_truth import GroundTruth
 from detector.data.reading import DataSet, Layout, read_data_set
 from detector.errors import InputError
@@ -57,16 +59,72 @@ def test_the_photos_of_yolo_lie_in_its_folder(tmp_path: Path) -> None:
     assert (data.folder / data.truth.files[0]).is_file()
 
 
-def test_empty_boxes_of_coco_are_left_out_on_demand(tmp_path: Path) -> None:
-    objects = [{"id": 1, "image_id": 3, "category_id": 5, "bbox": [1, 1, 4, 0]}]
-    content = {"images": [{"id": 3}], "categories": [{"id": 5, "name": "cat"}], "annotations": objects}
-    path = tmp_path / "a.json"
-    path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="expected a width and height above 0"):
-        read_data_set("coco", annotations=path)
-    data = read_data_set("coco", annotations=path, skip_empty_boxes=True)
-    assert len(data.truth) == 0
-    assert "1 annotations whose box has no width or height are left out" in data.notes[0]
+ITEM = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
+XML = "<annotation><size><width>20</width><height>20</height></size>{}</annotation>"
+
+
+def bad_coco(root: Path) -> dict[str, object]:
+    """Two images, one label that is right, one of width 0; where the layout has a file an image, a third broken one."""
+    content = {
+        "images": [{"id": number, "width": 20, "height": 20} for number in (3, 4)],
+        "categories": [{"id": 5, "name": "cat"}],
+        "annotations": [{"id": i, "image_id": 3, "category_id": 5, "bbox": [0, 0, 9 * i, 9]} for i in (0, 1)],
+    }
+    (root / "a.json").write_text(json.dumps(content))
+    return {"annotations": root / "a.json"}
+
+
+def bad_voc(root: Path) -> dict[str, object]:
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    (root / "Annotations/a.xml").write_text(XML.format(ITEM.format("cat", 10) + ITEM.format("cat", 1)))
+    (root / "Annotations/b.xml").write_text(XML.format(""))
+    (root / "Annotations/c.xml").write_text("<annotation>")
+    (root / "ImageSets/Main/val.txt").write_text("a\nc\nb\n")
+    return {"root": root, "split": "val"}
+
+
+def bad_ilsvrc(root: Path) -> dict[str, object]:
+    bad_voc(root)
+    (root / "ImageSets/Main/val.txt").write_text("a 1\nc 2\nb 3\n")
+    (root / "map.txt").write_text("cat 1 cat\n")
+    lists = {"split": str(root / "ImageSets/Main/val.txt"), "class_map": root / "map.txt"}
+    return {"annotations": root / "Annotations", **lists}
+
+
+def bad_yolo(root: Path) -> dict[str, object]:
+    for folder in ("images", "labels"):
+        (root / folder).mkdir()
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (20, 20)).save(root / f"images/{name}.png")
+    (root / "labels/a.txt").write_text("0 0.5 0.5 0 0.45\n0 0.225 0.225 0.45 0.45\n")
+    (root / "labels/c.txt").write_bytes(b"\xff\xfe")
+    (root / "data.yaml").write_text("val: images\nnames: [cat]\n")
+    return {"annotations": root / "data.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("make", "faults"), [(bad_coco, 1), (bad_voc, 2), (bad_ilsvrc, 2), (bad_yolo, 2)], ids=lambda one: str(one)
+)
+def test_bad_labels_are_left_out_and_counted_on_demand(tmp_path: Path, make: Any, faults: int) -> None:
+    layout = make.__name__.removeprefix("bad_")
+    options = make(tmp_path)
+    with pytest.raises(FaultyDataError) as caught:
+        read_data_set(layout, **options)
+    assert len(caught.value.faults) == faults
+    data = read_data_set(layout, **options, skip_bad_labels=True)
+    assert data.truth.boxes.tolist() == [[0, 0, 9, 9]]
+    assert data.truth.images.tolist() == [0]
+    # an image whose labels cannot be read is not one without objects
+    assert len(data.truth.image_ids) == len(data.truth.files) == 2
+    assert sum(f"{faults} label" in note and str(caught.value.faults[0]) in note for note in data.notes) == 1
+
+
+def test_where_all_labels_are_bad_they_are_named(tmp_path: Path) -> None:
+    options = bad_yolo(tmp_path)
+    (tmp_path / "labels/a.txt").write_text("0 0.5 0.5 0 0.45\n")
+    with pytest.raises(FaultyDataError, match=r"a\.txt: line 1: fields w h are 0"):
+        read_data_set("yolo", **options, skip_bad_labels=True)
 
 
 def test_what_ilsvrc_leaves_out_is_told(tmp_path: Path) -> None:

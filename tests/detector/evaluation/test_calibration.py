@@ -38,3 +38,11 @@ def test_a_fit_replaces_the_calibration_that_the_scores_have_been_through():
     scores = 1 / (1 + np.exp(-(0.5 * raw + 3)))
     assert fit_calibration(result(scores, right), (0.5, 3.0)) == pytest.approx((2.0, -1.0), abs=0.15)
     assert fit_calibration(result(scores, np.ones_like(right)), (0.5, 3.0)) == (0.5, 3.0)
+
+
+def test_few_detections_that_are_well_separated_keep_their_order_as_float32():
+    scores = np.linspace(0.05, 0.95, 20)
+    slope, offset = fit_calibration(result(scores, scores > 0.5))
+    calibrated = 1 / (1 + np.exp(-(slope * np.log(scores / (1 - scores)) + offset)))
+    assert len(np.unique(calibrated.astype(np.float32))) == 20
+    assert 0.001 < calibrated.min() < calibrated.max() < 0.999

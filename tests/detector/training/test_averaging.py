@@ -23,3 +23,11 @@ def test_it_is_that_of_pytorch():
             torch.testing.assert_close(average.state_dict()[name], tensor)
     assert average.state_dict().keys() == expected.state_dict().keys()
     assert average.module[1].num_batches_tracked == 5
+
+
+def test_a_step_that_counts_as_several_forgets_as_much():
+    start, new = nn.Linear(2, 1), nn.Linear(2, 1)
+    average = ExponentialAverage(start, 0.9)
+    average.update_parameters(start)
+    average.update_parameters(new, 3.5)
+    torch.testing.assert_close(average.module.weight, 0.9**3.5 * start.weight + (1 - 0.9**3.5) * new.weight)

@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import logging
+import math
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,17 +15,21 @@ import torch
 from PIL import Image
 
 from detector.assembly import load_detector
+from detector.data.ground_truth import GroundTruth
 from detector.data.own_data import OwnData
 from detector.errors import InputError
-from detector.evaluation.voc import ClassResult, VOCResult
+from detector.evaluation.table import DetectionTable
+from detector.evaluation.voc import ClassResult, VOCResult, voc_average_precision
+from detector.pipeline import Detector
+from detector.training.budget import Budget
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
-from detector.training.own_data import Fitted, Machine, fit
+from detector.training.own_data import Fitted, Machine, fit, fitting
 from detector.training.own_data.split import PhotoSet
 from detector.training.own_data.task import OwnDataTask, read_history
 from detector.training.recipes import DataConfig, Recipe
 from detector.training.start import make_loop
-from detector.weights import Model, load_model
+from detector.weights import Model, load_model, save_model
 
 BUS = (0, (10, 10, 60, 60))
 ROBOT = (1, (60, 30, 110, 80))
@@ -65,7 +70,9 @@ def test_from_photos_to_a_model(data: OwnData, train, tmp_path: Path):
     assert set(fitted.result.classes) == {"bus", "robot"}
     history = read_history(tmp_path / "run")
     assert sorted(history) == [2, 4, 6, 8]
-    assert history[model.facts["steps"]] == max(history.values())
+    assert model.facts["steps"] in history
+    assert model.facts["calibration"].startswith("not calibrated: ")
+    assert model.facts["score"] == fitted.score
     sheet = Image.open(fitted.sheet)
     assert sheet.width > 360
     found = load_detector(fitted.model, "cpu")(fitted.photo, score=0.0)
@@ -136,7 +143,9 @@ def test_an_ap_of_few_objects_says_little(tmp_path: Path):
 
 def test_without_detections_there_is_no_precision(tmp_path: Path):
     result = VOCResult("voc07", 0.5, {"bus": ClassResult(0.0, 3, np.zeros(0), np.zeros(0, bool))})
-    text = str(Fitted(tmp_path / "m", tmp_path / "s", result, tmp_path / "p", (), 1.0))
+    assert math.isnan(result.best_score())
+    text = str(Fitted(tmp_path / "m", tmp_path / "s", result, (3, 4), None, "", tmp_path / "p", (), 1.0, ""))
+    assert ", 3 of 4 for lack of time)" in text
     assert "at score 0.5 no detections" in text
     assert "nan" not in text
 
@@ -156,7 +165,7 @@ def test_a_new_class_is_learned(own_data: Callable[..., OwnData], train, monkeyp
 def test_other_classes_stay_as_they_were(own_data: Callable[..., OwnData], start: Model, tmp_path: Path):
     """A step changes background, classes and offsets, and not what the model knows besides."""
     images = ProposedImages(PhotoSet(own_data([[BUS]]).samples, ("bus", "robot")), start.config.proposals, tmp_path)
-    task = OwnDataTask(Recipe(DataConfig("a", "b"), model=start.config), start, images, images)
+    task = OwnDataTask(Recipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
     task.initialise(None)
     task.backward(task.network, task.example(0), nullcontext())
     weight, bias = task.network.maps.weight.grad, task.network.maps.bias.grad
@@ -167,15 +176,129 @@ def test_other_classes_stay_as_they_were(own_data: Callable[..., OwnData], start
         assert moved.tolist() == [True, True, True, False, True, True, True, True]
 
 
-def test_scores_are_calibrated_only_by_photos_with_and_without_objects(own_data: Callable[..., OwnData], start: Model):
-    judged = 60 * [True, False]
-    result = VOCResult("voc07", 0.5, {"bus": ClassResult(0.5, 60, np.linspace(0.9, 0.1, 120), np.array(judged))})
-    for photos, changed in (([[BUS]] * 5, False), ([[BUS]] * 4 + [[]], True)):
-        samples = own_data(photos, ["bus"]).samples
-        images = ProposedImages(PhotoSet(samples, ("bus",)), start.config.proposals, Path("none"))
-        recipe = Recipe(DataConfig("a", "b"), model=start.config)
-        config = OwnDataTask(recipe, start, images, images).calibrated(result)
-        assert (config != start.config) is changed
+@pytest.fixture
+def task(own_data: Callable[..., OwnData], start: Model, tmp_path: Path) -> Callable[..., OwnDataTask]:
+    """Makes the task of photos that all show a bus, and of some without."""
+
+    def make(photos: int, without: int = 0) -> OwnDataTask:
+        shown = PhotoSet(own_data([[BUS]] * photos + [[]] * without, ["bus"]).samples, ("bus",))
+        images = ProposedImages(shown, start.config.proposals, tmp_path)
+        return OwnDataTask(Recipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
+
+    return make
+
+
+def found_in(task: OwnDataTask, found: Sequence[bool]) -> tuple[GroundTruth, DetectionTable]:
+    """What `detect_proposed` gives where a bus is found or not, by photo; beside each bus is a wrong detection."""
+    photos = task.held_back.dataset
+    truth = GroundTruth.from_annotations(photos.ids, [one.annotations for one in photos.samples], photos.class_names)
+    hits = np.flatnonzero(found)
+    boxes, wrong = truth.boxes[hits], np.tile([0.0, 0, 5, 5], (len(truth), 1))
+    columns = {
+        "images": np.concatenate([hits, truth.images]),
+        "labels": np.zeros(len(hits) + len(wrong)),
+        "boxes": np.concatenate([boxes, wrong]),
+        "scores": np.concatenate([np.linspace(0.3, 0.4, len(hits)), np.linspace(0.1, 0.35, len(wrong))]),
+    }
+    return truth, DetectionTable(image_ids=truth.image_ids, class_names=truth.class_names, **columns)
+
+
+@pytest.mark.parametrize(
+    ("photos", "without", "told"),
+    [(12, 0, "in others they are too high"), (12, 1, "12 wrong detections"), (9, 1, "10 of each are needed")],
+)
+def test_scores_are_calibrated_by_the_held_back_photos(
+    task, start: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: int, without: int, told: str
+):
+    """Also where all of these show an object; the starting model's calibration is that of its own classes."""
+    made = task(photos, without)
+    save_model(Model(made.network, start.config, ("bus",), {}, ("sofa",)), tmp_path / "model.safetensors")
+    monkeypatch.setattr(fitting, "detect_proposed", lambda *_: found_in(made, [True] * photos))
+    fitting._calibrate(made, tmp_path, "cpu")
+    model = load_model(tmp_path / "model.safetensors")
+    assert (model.config.postprocess.calibration != (1.0, 0.0)) is (photos > 9)
+    assert model.facts["calibration"].endswith(told)
+    assert model.facts["calibration"].startswith("calibrated by 12 right" if photos > 9 else "not calibrated: 9 right")
+
+
+def test_the_score_of_the_best_f1(task):
+    made = task(12)
+    result = voc_average_precision(*found_in(made, [True] * 12))
+    assert result.at_score(0.5)[1] == 0
+    scores = np.unique(result.classes["bus"].scores)
+    f1 = [2 * p * r / (p + r) for p, r in map(result.at_score, scores)]
+    assert result.best_score() == scores[np.argmax(f1)]
+
+
+@pytest.mark.parametrize(
+    ("best", "last", "kept"),
+    [
+        ([True] * 9 + [False], [True] * 8 + [False] * 2, "last"),  # two objects of ten are noise
+        ([True] * 10, [True] + [False] * 9, "best"),
+    ],
+)
+def test_the_last_weights_are_kept_unless_others_are_clearly_better(
+    task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: list[bool], last: list[bool], kept: str
+):
+    """`best` and `last` say in which photos a model finds the bus."""
+    made = task(10)
+    found = iter((best, last, best))
+    monkeypatch.setattr("detector.training.own_data.task.detect_proposed", lambda *_: found_in(made, next(found)))
+    made.evaluate(made.network, {"steps": 1}, tmp_path, False)
+    made.evaluate(made.network, {"steps": 2}, tmp_path, True)
+    assert load_model(tmp_path / "model.safetensors").facts["steps"] == {"best": 1, "last": 2}[kept]
+    assert list(read_history(tmp_path)) == [1, 2]
+
+
+def test_minutes_bound_the_training_on_a_machine_that_slows_down(
+    data: OwnData, train, clock, monkeypatch: pytest.MonkeyPatch
+):
+    """Each step takes longer than the one measured; the rate still falls to zero, and the same call goes on."""
+    for module in ("budget", "loop", "regions", "own_data.fitting"):
+        monkeypatch.setattr(f"detector.training.{module}.time", clock)
+    monkeypatch.setattr(fitting, "_measure", lambda *_: Machine("cpu", 1, 0.1))
+    step, detect, rates = TrainingLoop.train_step, Detector.detect_proposals, []
+
+    def slow_step(loop: TrainingLoop, example: object) -> dict[str, float]:
+        clock.now += 10
+        numbers = step(loop, example)
+        rates.append(loop.optimizer.param_groups[0]["lr"])
+        if len(rates) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return numbers
+
+    def slow_detect(*arguments: object) -> object:
+        clock.now += 4
+        return detect(*arguments)
+
+    monkeypatch.setattr(TrainingLoop, "train_step", slow_step)
+    monkeypatch.setattr(Detector, "detect_proposals", slow_detect)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, epochs=None, minutes=5)
+    clock.now += 1000  # between the two
+    fitted = train(data, epochs=None, minutes=5)
+    assert 265 < clock.now - 1000 < 300
+    assert fitted.minutes <= 5
+    assert len(rates) > 15
+    assert rates[-1] < 0.2 * max(rates)
+    assert load_model(fitted.model).facts["steps"] == len(rates)
+    assert f"{len(rates)} steps are less than a third of the 300" in fitted.warning
+    assert fitted.warning in str(train(data, epochs=None, minutes=5))
+
+
+def test_with_time_to_spare_a_stop_changes_nothing(data: OwnData, train, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("detector.training.own_data.plan._LEAST_STEPS", 8)
+    monkeypatch.setattr("detector.training.own_data.plan._EPOCHS", (1, 1))
+    monkeypatch.setattr("detector.training.own_data.fitting._measure", lambda *_: Machine("cpu", 1, 0.2))
+    models = [load_model(train(data, out, epochs=epochs, minutes=minutes).model)
+              for out, epochs, minutes in (("steps", 2, None), ("time", None, 30))]  # fmt: skip
+    for one, other in zip(*(model.network.state_dict().values() for model in models), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_minutes_that_go_by_with_proposals(data: OwnData, train):
+    with pytest.raises(InputError, match=r"proposals for 0 of 6 photos.*the same command goes on"):
+        train(data, epochs=None, minutes=1e-6)
 
 
 def test_interrupted_it_goes_on_to_the_same_model(
