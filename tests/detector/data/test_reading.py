@@ -103,9 +103,7 @@ def bad_yolo(root: Path) -> dict[str, object]:
     return {"annotations": root / "data.yaml"}
 
 
-@pytest.mark.parametrize(
-    ("make", "faults"), [(bad_coco, 1), (bad_voc, 2), (bad_ilsvrc, 2), (bad_yolo, 2)], ids=lambda one: str(one)
-)
+@pytest.mark.parametrize(("make", "faults"), [(bad_coco, 1), (bad_voc, 2), (bad_ilsvrc, 2), (bad_yolo, 2)])
 def test_bad_labels_are_left_out_and_counted_on_demand(tmp_path: Path, make: Any, faults: int) -> None:
     layout = make.__name__.removeprefix("bad_")
     options = make(tmp_path)
