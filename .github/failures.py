@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from detector import load_detector, read_image
-from detector.images import Image
+from detector.structures.image import Image
 
 ROOT = Path(__file__).parents[1]
 

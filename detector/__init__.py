@@ -8,13 +8,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from detector.detections import Detection, Detections
 from detector.errors import InputError
-from detector.images import Image, read_image
+from detector.structures.detections import Detection, Detections
+from detector.structures.image import Image, read_image
 
 if TYPE_CHECKING:
-    from detector.assembly import load_detector
-    from detector.pipeline import Detector
+    from detector.inference.assembly import load_detector
+    from detector.inference.detector import Detector
 
 __all__ = ["Detection", "Detections", "Detector", "Image", "InputError", "load_detector", "read_image"]
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from detector.errors import InputError
-from detector.yaml_text import parse_yaml
+from detector.io.yaml import parse_yaml
 from proposals import SelectiveSearchConfig
 from proposals.multibox.config import MultiBoxConfig
 from proposals.names import check_name, unknown_name
@@ -37,7 +37,7 @@ Head = Literal[ScoringHead, "both"]
 @dataclass(frozen=True)
 class InputConfig:
     """How a photo becomes the network's input: resized so that its short side is `short_side` pixels, unless the
-    long side then passed `long_side`, both rounded to a multiple of 32 (`detector.transforms`)."""
+    long side then passed `long_side`, both rounded to a multiple of 32 (`detector.ops.transforms`)."""
 
     __pydantic_config__ = _FORBID
     short_side: Side = 400
@@ -46,10 +46,10 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The network that is shared by all regions (`detector.network`).
+    """The network that is shared by all regions (`detector.models.rfcn`).
 
     Attributes:
-        backbone: as in `detector.backbones.make_backbone`.
+        backbone: as in `detector.models.backbones.make_backbone`.
         bins: a region is divided into bins x bins (R-FCN: 7).
         multibox: a head that proposes boxes from the same features; None: there is none.
     """
@@ -112,7 +112,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class CropConfig:
-    """How a region becomes a crop (`detector.crops`).
+    """How a region becomes a crop (`detector.ops.crops`).
 
     Attributes:
         size: pixels of a side of the square crop.
@@ -138,10 +138,10 @@ class CropConfig:
 
 @dataclass(frozen=True)
 class CropNetworkConfig:
-    """The network for crops (`detector.rcnn`).
+    """The network for crops (`detector.models.rcnn`).
 
     Attributes:
-        backbone: as in `detector.backbones.make_backbone`.
+        backbone: as in `detector.models.backbones.make_backbone`.
         box_bins: the box regression sees features averaged over box_bins x box_bins parts of the crop. R-CNN gives it
             all of pool5 (6x6x256), GoogLeNet's last features are 7x7x1024, too many for ridge regression.
         dropout: part of the averaged features that is dropped in training (GoogLeNet: 0.4).
@@ -164,7 +164,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class RCNNConfig:
-    """A model that classifies every region as a crop of its own (`detector.rcnn`).
+    """A model that classifies every region as a crop of its own (`detector.models.rcnn`).
 
     Attributes:
         head: what scores a crop, "softmax", "svm", or "both", their mean.
@@ -233,10 +233,10 @@ class DetectorConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """A model that classifies whole images (`detector.classifier`).
+    """A model that classifies whole images (`detector.models.classifier`).
 
     Attributes:
-        backbone: as in `detector.backbones.make_backbone`.
+        backbone: as in `detector.models.backbones.make_backbone`.
         size: pixels of a side of the square input.
     """
 
@@ -250,7 +250,7 @@ class MultiBoxModelConfig:
     """A MultiBox network of its own (`proposals.multibox`).
 
     Attributes:
-        backbone: as in `detector.backbones.make_backbone`.
+        backbone: as in `detector.models.backbones.make_backbone`.
         size: pixels of a side of the square input.
     """
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from proposals.colour import colour_planes
+from proposals.color import colour_planes
 from proposals.compilation import is_compiled
 from proposals.config import ColourSpace, SelectiveSearchConfig
 from proposals.features import feature_bins

@@ -14,9 +14,9 @@ from PIL import Image as PillowImage
 from torchvision.ops import box_iou
 
 from detector import Detections, load_detector
-from detector.images import read_image
-from detector.video import Video, VideoWriter
-from detector.weights import load_model
+from detector.models.weights import load_model
+from detector.runner.video import Video, VideoWriter
+from detector.structures.image import read_image
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "detector"
 # extents in the photos, measured by hand

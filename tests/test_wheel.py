@@ -42,7 +42,7 @@ def test_size_and_contents(wheel: Path):
         for path in (CHECKOUT / kind).rglob("*.py")
     }
     assert inside <= set(names)
-    assert [name for name in names if name.endswith(".safetensors")] == ["detector/models/voc07.safetensors"]
+    assert [name for name in names if name.endswith(".safetensors")] == ["detector/pretrained/voc07.safetensors"]
     assert {"detector/py.typed", "proposals/py.typed"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "tools/", "configs/"))]
 

@@ -16,13 +16,13 @@ from detector.benchmark.processes import run_fresh
 from detector.benchmark.proposals import larger
 from detector.benchmark.threads import thread_limit
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave
-from detector.classifier import ImageClassifier
 from detector.config import RCNNConfig
-from detector.crop_scorer import CropScorer
 from detector.errors import InputError
-from detector.images import Image
-from detector.precision import fast_dtype
-from detector.rcnn import CropClassifier
+from detector.inference.rcnn_scorer import CropScorer
+from detector.models.classifier import ImageClassifier
+from detector.models.rcnn import CropClassifier
+from detector.ops.precision import fast_dtype
+from detector.structures.image import Image
 
 CROPS = 64
 REGIONS = 2000
@@ -33,8 +33,8 @@ _MEMORY = """
 import sys
 from detector.benchmark.crops import random_boxes, random_scorer
 from detector.benchmark.processes import peak_memory
-from detector.images import read_image
-from detector.precision import fast_dtype
+from detector.structures.image import read_image
+from detector.ops.precision import fast_dtype
 image = read_image(sys.argv[1])
 random_scorer(fast_dtype("cpu")).view(image).score(random_boxes(image, int(sys.argv[2])))
 print(peak_memory())

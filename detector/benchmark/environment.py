@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 
-from detector.versions import installed_version
+from detector.evaluation.report.versions import installed_version
 
 
 @dataclass(frozen=True)

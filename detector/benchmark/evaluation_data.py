@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.table import DetectionTable
 
 DETECTIONS = 39_615
 """Detections to 36,708 objects in 5,000 images of 80 classes; other numbers keep these shares."""

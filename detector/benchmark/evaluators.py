@@ -19,15 +19,15 @@ from detector.benchmark.environment import Environment
 from detector.benchmark.evaluation_data import DETECTIONS, image_count, made_up_data
 from detector.benchmark.processes import run_fresh
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave, timing_lines
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.bootstrap import bootstrap_average_precision
-from detector.evaluation.coco import coco_average_precision
-from detector.evaluation.ilsvrc import ilsvrc_average_precision
-from detector.evaluation.judgement import judgement
-from detector.evaluation.matching import match_detections
-from detector.evaluation.table import DetectionTable
-from detector.evaluation.voc import voc_average_precision
+from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
+from detector.evaluation.metrics.coco import coco_average_precision
+from detector.evaluation.metrics.ilsvrc import ilsvrc_average_precision
+from detector.evaluation.metrics.match import judgement
+from detector.evaluation.metrics.voc import voc_average_precision
+from detector.evaluation.metrics.voc_matching import match_detections
 
 GROWTH = (10_000, 100_000, 300_000, 1_000_000)
 _COCO = "coco"

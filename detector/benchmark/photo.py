@@ -7,7 +7,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from detector.errors import InputError
-from detector.images import Image, read_image
+from detector.structures.image import Image, read_image
 
 _PHOTO = Path(__file__).parents[2] / "tests" / "photos" / "astronaut.jpg"
 _PHOTO_SIZE = (500, 375)  # of most photos of PASCAL VOC

@@ -14,17 +14,17 @@ from torch import nn
 from torch.autograd.profiler import profile as profile_operators
 from tqdm import tqdm
 
-from detector.assembly import load_detector
 from detector.benchmark.environment import Environment
 from detector.benchmark.processes import peak_memory
 from detector.benchmark.proposals import MEGAPIXELS, larger
 from detector.benchmark.threads import thread_limit
-from detector.detections import Detections
 from detector.errors import InputError
-from detector.images import Image, read_image
-from detector.pipeline import Detector
-from detector.scorers import SharedScorer
-from detector.transforms import input_size, to_input
+from detector.inference.assembly import load_detector
+from detector.inference.detector import Detector
+from detector.inference.rfcn_scorer import SharedScorer
+from detector.ops.transforms import input_size, to_input
+from detector.structures.detections import Detections
+from detector.structures.image import Image, read_image
 from proposals import Proposals
 from proposals.memory import release_freed_memory
 

@@ -16,7 +16,7 @@ from detector.benchmark.environment import Environment
 from detector.benchmark.processes import run_fresh
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave, timing_lines
 from detector.errors import InputError
-from detector.images import Image
+from detector.structures.image import Image
 from proposals import PRESETS, Proposer, SelectiveSearch, SelectiveSearchConfig, make_proposer, propose_files
 
 MEGAPIXELS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16)
@@ -24,7 +24,7 @@ _RIVALS = (("opencv", "fast"), ("opencv", "quality"), ("opencv", "single"), ("se
 _MEMORY = """
 import sys
 from proposals import SelectiveSearch, SelectiveSearchConfig
-from detector.images import read_image
+from detector.structures.image import read_image
 width = int(sys.argv[2]) or None
 SelectiveSearch(SelectiveSearchConfig(working_width=width))(read_image(sys.argv[1]).pixels)
 from detector.benchmark.processes import peak_memory

@@ -6,17 +6,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from detector.assembly import load_detector
 from detector.benchmark.environment import Environment
 from detector.benchmark.rivals import RIVALS
 from detector.benchmark.stages import DETECTION, MULTIBOX, detection_stages
 from detector.benchmark.startup import Startup, measure_startup
 from detector.benchmark.threads import thread_limit
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave, timing_lines
-from detector.crop_scorer import CropScorer
 from detector.errors import InputError
-from detector.images import Image
-from detector.scorers import SharedScorer
+from detector.inference.assembly import load_detector
+from detector.inference.rcnn_scorer import CropScorer
+from detector.inference.rfcn_scorer import SharedScorer
+from detector.structures.image import Image
 
 
 @dataclass(frozen=True)

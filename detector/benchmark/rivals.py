@@ -84,9 +84,9 @@ def _yolo(pixels: np.ndarray) -> Callable[[], object]:
 
 
 def _onnx(pixels: np.ndarray) -> Callable[[], object]:
-    from detector.assembly import load_detector
     from detector.errors import InputError
-    from detector.images import Image
+    from detector.inference.assembly import load_detector
+    from detector.structures.image import Image
 
     try:
         detector = load_detector(device="cpu", engine="onnx")

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from detector.benchmark.timing import Clock
-from detector.images import Image
-from detector.pipeline import Detector
+from detector.inference.detector import Detector
+from detector.structures.image import Image
 
 DETECTION = "detect"
 MULTIBOX = "detect, MultiBox alone"

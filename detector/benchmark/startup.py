@@ -11,13 +11,13 @@ from PIL import Image as PillowImage
 
 from detector.benchmark.processes import run_fresh
 from detector.benchmark.timing import Timing
-from detector.images import Image
+from detector.structures.image import Image
 
 _PROGRAM = """
 import json, sys, time
 start = time.perf_counter()
-from detector.images import read_image
-from detector.assembly import load_detector
+from detector.structures.image import read_image
+from detector.inference.assembly import load_detector
 imported = time.perf_counter()
 detector = load_detector(sys.argv[2] or None, "cpu")
 loaded = time.perf_counter()

@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from detector.assembly import load_detector
-from detector.batches import in_batches
 from detector.benchmark.environment import Environment
 from detector.benchmark.threads import thread_limit
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave
-from detector.devices import resolve_device, upload
 from detector.errors import InputError
-from detector.images import Image
-from detector.pipeline import Detector
-from detector.scorers import SharedScorer
+from detector.inference.assembly import load_detector
+from detector.inference.batching import in_batches
+from detector.inference.detector import Detector
+from detector.inference.rfcn_scorer import SharedScorer
+from detector.ops.devices import resolve_device, upload
+from detector.structures.image import Image
 
 BATCHES = (1, 4, 16)
 RIVAL = "torchvision fasterrcnn_resnet50_fpn"
@@ -122,7 +122,7 @@ def benchmark_throughput(
 
     Args:
         image: the photo, of which a batch holds copies.
-        device: as for `detector.devices.resolve_device`.
+        device: as for `detector.ops.devices.resolve_device`.
         model: model file for regions; None: the one that comes with the package.
         repeats: of what takes milliseconds; the rest is repeated `SLOW_REPEATS` times at most.
         threads: of the CPU.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detector.errors import InputError
-from detector.images import EXTENSIONS, FOUND_EXTENSIONS
-from detector.text import without_mark
+from detector.io.text import without_mark
+from detector.structures.image import EXTENSIONS, FOUND_EXTENSIONS
 from proposals.files import atomic_write
 
 _DEEPEST = 100

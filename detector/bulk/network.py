@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from detector.assembly import load_detector
-from detector.batches import Ready, Scored, judge_each
 from detector.bulk.stages import Row, failure, table
 from detector.config import Source
-from detector.devices import resolve_device
-from detector.images import read_image
-from detector.multibox import without_network
-from detector.parallel import share_cores
-from detector.pipeline import Detector, Prepared
-from detector.results import photo_entry
-from detector.selection import Selection
+from detector.inference.assembly import load_detector
+from detector.inference.batching import Ready, Scored, judge_each
+from detector.inference.detector import Detector, Prepared
+from detector.inference.parallel import share_cores
+from detector.inference.proposers import without_network
+from detector.ops.devices import resolve_device
+from detector.runner.results import photo_entry
+from detector.structures.image import read_image
+from detector.structures.selection import Selection
 from proposals import Proposals
 
 if TYPE_CHECKING:

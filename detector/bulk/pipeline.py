@@ -12,15 +12,15 @@ from detector.bulk.network import DetectorSettings
 from detector.bulk.ray_data import RETRIES, Cluster, Stages, connected, data_settings, shares_of
 from detector.bulk.shards import Outcome, ShardFolder, recorded_precision
 from detector.bulk.stages import Row, failure, is_failure
-from detector.devices import default_batch
 from detector.errors import InputError
-from detector.lock import only_run_in
-from detector.multibox import without_network
+from detector.inference.proposers import without_network
+from detector.ops.devices import default_batch
+from detector.storage.run_lock import only_run_in
 from proposals import SelectiveSearch, warm_up
 from proposals.extras import needs_extra
 
 if TYPE_CHECKING:
-    from detector.run import Reporter
+    from detector.runner.run import Reporter
 
 
 def detect_many(

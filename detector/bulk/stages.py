@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from detector.bulk.listing import ImageList, Shard
 from detector.errors import FAULTS, InputError
-from detector.images import read_image
-from detector.judging import no_detection
+from detector.runner.detect_frames import no_detection
+from detector.structures.image import read_image
 from proposals import Proposer
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
-from detector.images import read_image
-from detector.output import check_writable_file, write_json
+from detector.runner.writers import check_writable_file, write_json
+from detector.structures.image import read_image
 
 if TYPE_CHECKING:
     from detector.benchmark.crops import CropsReport

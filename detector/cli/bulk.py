@@ -7,8 +7,8 @@ import typer
 
 from detector.cli.console import Console
 from detector.cli.options import BatchOption, EngineOption, ProposalsOption, split_names
-from detector.model_files import classes_of_model
-from detector.selection import Selection
+from detector.models.files import classes_of_model
+from detector.structures.selection import Selection
 
 _WHAT = "What to detect"
 _RUN = "Run"

@@ -8,11 +8,11 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
-from detector.output import check_result_file, write_json_lines
-from detector.sources import Source, find_sources
+from detector.runner.sources import Source, find_sources
+from detector.runner.writers import check_result_file, write_json_lines
 
 if TYPE_CHECKING:
-    from detector.classification.pipeline import Classifier
+    from detector.inference.classification import Classifier
 
 NO_CLASSIFIER = (
     "give --model with weights of the BVLC GoogLeNet (.caffemodel or .npz), a classification model that was trained "
@@ -68,7 +68,7 @@ def classify(
         check_result_file(json, "--json")
     if not model:
         raise InputError(NO_CLASSIFIER)
-    from detector.classification.pipeline import load_classifier
+    from detector.inference.classification import load_classifier
 
     console = Console()
     classifier = load_classifier(model, crops, device, labels)

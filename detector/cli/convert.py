@@ -7,7 +7,7 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
-from detector.output import check_writable_file
+from detector.runner.writers import check_writable_file
 
 
 def convert(
@@ -27,11 +27,11 @@ def convert(
     if target.suffix not in (".safetensors", ".npz"):
         raise InputError(f"{target}: give a name that ends in .safetensors or .npz")
     check_writable_file(target, "TARGET")
-    from detector.caffe import save_caffe_arrays
-    from detector.classification.pipeline import load_classification_model
-    from detector.classifier import ImageClassifier
-    from detector.googlenet import Trunk
-    from detector.weights import save_model
+    from detector.inference.classification import load_classification_model
+    from detector.models.caffe import save_caffe_arrays
+    from detector.models.classifier import ImageClassifier
+    from detector.models.googlenet import Trunk
+    from detector.models.weights import save_model
 
     model = load_classification_model(source, labels)
     if target.suffix == ".safetensors":

@@ -10,13 +10,13 @@ import typer
 from detector.cli.console import Console
 from detector.cli.options import BatchOption, EngineOption, ProposalsOption, split_names
 from detector.errors import InputError
-from detector.journal import recorded_precision
-from detector.model_files import classes_of_model
-from detector.results import ResultFiles, write_results
-from detector.run import JOURNAL, DetectionRun, RunPlace
-from detector.selection import Selection
-from detector.sources import Source, find_media
-from detector.video import Video
+from detector.models.files import classes_of_model
+from detector.runner.results import ResultFiles, write_results
+from detector.runner.run import JOURNAL, DetectionRun, RunPlace
+from detector.runner.sources import Source, find_media
+from detector.runner.video import Video
+from detector.storage.journal import recorded_precision
+from detector.structures.selection import Selection
 
 _WHAT = "What to detect"
 _RESULTS = "Results"
@@ -149,9 +149,9 @@ def detect(
             console.error(f"error: {source}")
             failed += 1
     if media:
-        from detector.assembly import load_detector  # imports torch, for which --help need not wait
-        from detector.devices import default_batch, uses_gpu
-        from detector.parallel import share_cores
+        from detector.inference.assembly import load_detector  # imports torch, for which --help need not wait
+        from detector.inference.parallel import share_cores
+        from detector.ops.devices import default_batch, uses_gpu
         from proposals import warm_up
 
         warm_up(console.result)

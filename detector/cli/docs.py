@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from detector.cli.console import Console
-from detector.output import check_folder
+from detector.runner.writers import check_folder
 
 
 def docs(
@@ -18,7 +18,7 @@ def docs(
 
         detector docs --out site
     """
-    from detector.documentation import write_pages
+    from detector.cli.documentation import write_pages
 
     check_folder(out, f"--out {out}")
     Console().result(f"pages -> {write_pages(out)}")

@@ -9,21 +9,21 @@ from detector.cli import evaluate_options as options
 from detector.cli.console import Console
 from detector.cli.evaluate_modes import ablate, compare_files, evaluate_classifier, read_for_files, run_model
 from detector.cli.options import BatchOption, EngineOption, ProposalsOption, split_names
-from detector.data.reading import DataSet, read_data_set
-from detector.data.voc import VOC_CLASSES
-from detector.errors import InputError
-from detector.evaluation import Metric, explain
-from detector.evaluation import evaluate as judge
-from detector.evaluation.formats import (
+from detector.data.formats import (
     ReadDetections,
     check_format,
     read_detections,
     saved_classes,
     write_detections,
 )
-from detector.evaluation.formats.coco import with_numbers
+from detector.data.formats.coco import with_numbers
+from detector.data.reading import DataSet, read_data_set
+from detector.data.voc import VOC_CLASSES
+from detector.errors import InputError
+from detector.evaluation import Metric, explain
+from detector.evaluation import evaluate as judge
 from detector.evaluation.running import remove_parts
-from detector.output import check_writable_file, write_json
+from detector.runner.writers import check_writable_file, write_json
 
 # The metric of each data set's own benchmark.
 _METRICS: dict[str, Metric] = {"voc": "voc07", "coco": "coco", "ilsvrc": "ilsvrc", "yolo": "coco"}

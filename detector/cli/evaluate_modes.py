@@ -10,17 +10,17 @@ from detector.cli.classify import NO_CLASSIFIER
 from detector.cli.console import Console
 from detector.config import Source
 from detector.data.faults import FaultyDataError
+from detector.data.formats import ReadDetections
+from detector.data.predictions import known_classes
 from detector.data.reading import DataSet
 from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
 from detector.evaluation import Metric, compare
-from detector.evaluation.formats import ReadDetections
-from detector.evaluation.predictions import known_classes
 from detector.evaluation.running import run_detector
-from detector.evaluation.store import parts_of
-from detector.journal import recorded_precision
-from detector.model_files import DEFAULT_MODEL, model_files
-from detector.output import check_writable_file, write_json
+from detector.models.files import DEFAULT_MODEL, model_files
+from detector.runner.writers import check_writable_file, write_json
+from detector.storage.evaluation_store import parts_of
+from detector.storage.journal import recorded_precision
 
 
 def run_model(
@@ -50,9 +50,9 @@ def run_model(
         if not own_classes:
             raise
     # They import torch, for which --help and --detections need not wait.
-    from detector.assembly import load_detector
-    from detector.devices import default_batch, uses_gpu
-    from detector.parallel import share_cores
+    from detector.inference.assembly import load_detector
+    from detector.inference.parallel import share_cores
+    from detector.ops.devices import default_batch, uses_gpu
     from proposals import warm_up
 
     warm_up(console.result)
@@ -164,9 +164,9 @@ def evaluate_classifier(
         check_writable_file(json, "--json")
     if not models:
         raise InputError(f"--dataset imagenet: {NO_CLASSIFIER}")
-    from detector.classification import evaluation
-    from detector.classification.pipeline import load_classifier
     from detector.data.image_folder import labelled_photos
+    from detector.evaluation import classification as evaluation
+    from detector.inference.classification import load_classifier
 
     console = Console()
     classifier = load_classifier(models, crops, device, labels)
@@ -197,8 +197,8 @@ def ablate(
     """mAP of an R-CNN's softmax and SVMs, each with and without box regression."""
     if json is not None:
         check_writable_file(json, "--json")
-    from detector.assembly import load_detector
     from detector.evaluation.ablation import ablate_dataset
+    from detector.inference.assembly import load_detector
     from proposals import warm_up
 
     console = Console()

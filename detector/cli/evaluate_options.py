@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from detector.data.formats import FORMATS, Format
 from detector.evaluation import Metric
-from detector.evaluation.formats import FORMATS, Format
 
 RootOption = Annotated[
     Path | None,

@@ -9,7 +9,7 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
-from detector.model_files import model_files
+from detector.models.files import model_files
 from proposals.extras import needs_extra
 
 
@@ -77,8 +77,8 @@ def explore(
         if error.name not in ("fastapi", "uvicorn", "starlette"):
             raise
         raise InputError(needs_extra("the explorer", "explore")) from None
-    from detector.assembly import load_detector  # imports torch, for which --help need not wait
     from detector.data import VOCDataset
+    from detector.inference.assembly import load_detector  # imports torch, for which --help need not wait
     from proposals import warm_up
 
     console = Console()

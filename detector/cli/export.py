@@ -7,9 +7,9 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
-from detector.model_files import model_files
-from detector.output import check_writable_file
-from detector.sources import Source, find_sources
+from detector.models.files import model_files
+from detector.runner.sources import Source, find_sources
+from detector.runner.writers import check_writable_file
 
 _SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 
@@ -66,10 +66,10 @@ def export(
     check_writable_file(out, "FILE")
     model_files(model)  # it is there
     photos = [] if int8 is None else _photos(int8)
-    from detector.engines.check import largest_difference
-    from detector.engines.graph import export_onnx, export_torch
-    from detector.engines.quantization import export_int8
-    from detector.weights import load_model
+    from detector.export.check import largest_difference
+    from detector.export.graph import export_onnx, export_torch
+    from detector.export.quantization import export_int8
+    from detector.models.weights import load_model
 
     loaded = load_model(model)
     if photos:

@@ -9,7 +9,7 @@ import typer
 from detector.cli.console import Console
 from detector.cli.propose_modes import ProposeRun, report_proposals
 from detector.errors import InputError
-from detector.output import check_result_file
+from detector.runner.writers import check_result_file
 from proposals.names import unknown_name
 
 
@@ -160,7 +160,7 @@ def propose(
         if method in ("selective_search", "both"):
             warm_up(console.result)
         if method in ("multibox", "both"):
-            from detector.multibox import multibox_proposer  # imports torch
+            from detector.inference.proposers import multibox_proposer  # imports torch
 
             proposer = multibox_proposer(model, multibox or 200, preset if method == "both" else None, seed, device)
             workers = workers or 1  # one image has all cores

@@ -13,7 +13,7 @@ import typer
 from detector.cli.console import Console
 from detector.cli.options import split_names
 from detector.errors import InputError
-from detector.output import check_writable_file
+from detector.runner.writers import check_writable_file
 from proposals.extras import needs_extra
 
 
@@ -165,7 +165,7 @@ def _train_on_own_data(
     device: str,
 ) -> None:
     from detector.data.faults import FaultyDataError
-    from detector.training.own_data import fit
+    from detector.training.custom_dataset import fit
 
     console = Console()
     if out is None:
@@ -209,8 +209,8 @@ def _train_on_own_data(
 def _train_by_recipe(
     recipe: Path, root: Path, init: Path | None, out: Path | None, cache: Path, device: str, workers: int | None
 ) -> None:
-    from detector.lock import only_run_in
-    from detector.training.distributed import process_group, rank
+    from detector.ops.distributed import process_group, rank
+    from detector.storage.run_lock import only_run_in
     from detector.training.recipes import load_recipe
     from detector.training.start import make_loop
 

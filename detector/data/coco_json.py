@@ -17,8 +17,8 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from detector.errors import InputError
-from detector.lfs import NOT_FETCHED, is_pointer
-from detector.text import without_mark
+from detector.io.lfs import NOT_FETCHED, is_pointer
+from detector.io.text import without_mark
 
 #: Bytes up to which a file with NaN in it, which is no JSON, is decoded by Python's slower and larger json module.
 _LENIENT_LIMIT = 2**28

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations
-from detector.data.class_names import default_class_ids
 from detector.errors import InputError
+from detector.structures.class_names import default_class_ids
 from proposals.names import names_in, unknown_name
 from proposals.types import made_anew
 
@@ -36,7 +36,7 @@ class GroundTruth:
         areas: (N,) float64 square pixels, by which objects are told small or large: COCO's area of the outline; by
             default that of the box.
         class_ids: (C,) the data set's own names of its classes, COCO's category ids or ImageNet's synsets; by default
-            as `detector.data.class_names.default_class_ids` gives them.
+            as `detector.structures.class_names.default_class_ids` gives them.
         image_numbers, class_numbers: (I,) and (C,) numbers by which some result files name them, ILSVRC's above all; by
             default their places in the data set's own lists, from 1 on. Parts of a data set keep them.
         image_sizes: (I, 2) int64 width and height in pixels, 0 where they are not known (the default).

@@ -18,7 +18,7 @@ from detector.data.faults import Faults, Gathered
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc_xml import Box, box_of, image_size, parse_xml, text_of
 from detector.errors import InputError
-from detector.text import opened
+from detector.io.text import opened
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detector.errors import InputError
-from detector.images import EXTENSIONS
+from detector.structures.image import EXTENSIONS
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from defusedxml.ElementTree import fromstring
 
 from detector.data.ground_truth import LARGEST
 from detector.errors import InputError
-from detector.lfs import NOT_FETCHED, is_pointer
-from detector.text import ENCODING
+from detector.io.lfs import NOT_FETCHED, is_pointer
+from detector.io.text import ENCODING
 
 #: The 20 classes of PASCAL VOC 2007 to 2012, in alphabetical order; labels index into it.
 VOC_CLASSES = (

@@ -24,8 +24,8 @@ from detector.data.faults import Fault, Faults, Gathered
 from detector.data.ground_truth import GroundTruth
 from detector.data.yolo_config import YOLOConfig, read_yolo_config
 from detector.errors import InputError
-from detector.lfs import NOT_FETCHED, START_BYTES, is_pointer
-from detector.text import ENCODING, opened
+from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
+from detector.io.text import ENCODING, opened
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
 

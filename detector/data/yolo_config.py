@@ -7,7 +7,7 @@ from typing import Any
 
 from detector.data.faults import Faults
 from detector.errors import InputError
-from detector.yaml_text import parse_yaml
+from detector.io.yaml import parse_yaml
 
 _SPLITS = ("train", "val", "test")
 

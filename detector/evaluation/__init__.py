@@ -1,21 +1,21 @@
 """Evaluation of detections against annotated objects. Nothing here imports torch, but running a detector of ours."""
 
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.bootstrap import bootstrap_average_precision
-from detector.evaluation.coco import COCOResult, coco_average_precision
+from detector.data.predictions import Prediction, detection_table, failures, mean_seconds
+from detector.data.traces import ObjectTraces
 from detector.evaluation.comparison import Comparison, compare
-from detector.evaluation.diagnosis import Diagnosis, diagnose
+from detector.evaluation.errors import Diagnosis, diagnose
 from detector.evaluation.explanation import explain
-from detector.evaluation.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_average_precision
-from detector.evaluation.localisation import LocalisationResult, localisation_error
-from detector.evaluation.metrics import METRICS, Metric, judge
+from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
+from detector.evaluation.metrics.by_name import METRICS, Metric, judge
+from detector.evaluation.metrics.coco import COCOResult, coco_average_precision
+from detector.evaluation.metrics.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_average_precision
+from detector.evaluation.metrics.localization import LocalisationResult, localisation_error
+from detector.evaluation.metrics.voc import ClassResult, VOCResult, voc_average_precision
 from detector.evaluation.predicting import predict
-from detector.evaluation.predictions import Prediction, detection_table, failures, mean_seconds
-from detector.evaluation.report import Evaluation, evaluate
+from detector.evaluation.result import Evaluation, evaluate
 from detector.evaluation.running import run_detector, write_predictions
-from detector.evaluation.table import DetectionTable
-from detector.evaluation.traces import ObjectTraces
-from detector.evaluation.voc import ClassResult, VOCResult, voc_average_precision
 
 __all__ = [
     "METRICS",

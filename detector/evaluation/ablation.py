@@ -9,20 +9,20 @@ import torch
 from tqdm import tqdm
 
 from detector.config import Head, PostprocessConfig
-from detector.crop_scorer import CropScorer
 from detector.data.annotations import Annotations
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
+from detector.data.predictions import LOWEST_SCORE, check_size
 from detector.data.voc import VOCDataset
-from detector.detections import Detections
 from detector.errors import InputError
-from detector.evaluation.predictions import LOWEST_SCORE, check_size
-from detector.evaluation.table import DetectionTable
-from detector.evaluation.voc import VOCResult, voc_average_precision
-from detector.images import Image, read_image
-from detector.pipeline import Detector
-from detector.postprocess import postprocess
-from detector.region_scores import RegionScores, average_scores
-from detector.scorers import RegionScorer
+from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
+from detector.inference.detector import Detector
+from detector.inference.postprocess import postprocess
+from detector.inference.rcnn_scorer import CropScorer
+from detector.inference.rfcn_scorer import RegionScorer
+from detector.structures.detections import Detections
+from detector.structures.image import Image, read_image
+from detector.structures.region_scores import RegionScores, average_scores
 from proposals import Proposals
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from detector.evaluation.voc import VOCResult
+from detector.evaluation.metrics.voc import VOCResult
 
 _EPSILON = 1e-6
 

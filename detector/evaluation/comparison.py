@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from detector.data.blacklist import Blacklist
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.bootstrap import compare_average_precision
-from detector.evaluation.diagnosis.images import ImageErrors, image_errors
-from detector.evaluation.diagnosis.shared import IntArray, Judged
-from detector.evaluation.formatting import number
-from detector.evaluation.intervals import Interval, Intervals
-from detector.evaluation.matching import match_detections
-from detector.evaluation.metrics import Metric, judge, thresholds_of
-from detector.evaluation.report import DEFAULT_SCORE
-from detector.evaluation.table import DetectionTable
+from detector.evaluation.errors.images import ImageErrors, image_errors
+from detector.evaluation.errors.shared import IntArray, Judged
+from detector.evaluation.metrics.bootstrap import compare_average_precision
+from detector.evaluation.metrics.by_name import Metric, judge, thresholds_of
+from detector.evaluation.metrics.formatting import number
+from detector.evaluation.metrics.intervals import Interval, Intervals
+from detector.evaluation.metrics.voc_matching import match_detections
+from detector.evaluation.result import DEFAULT_SCORE
 
 #: Number of images in the text of a comparison.
 _LISTED = 10

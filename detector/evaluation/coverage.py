@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from detector.data.predictions import check_size
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
-from detector.evaluation.predictions import check_size
-from detector.images import read_image
+from detector.structures.image import read_image
 from proposals import ProposalEvaluation, Proposals, Proposer, propose_files
 
 

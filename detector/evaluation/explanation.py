@@ -4,17 +4,17 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.bootstrap import bootstrap_average_precision
-from detector.evaluation.coco import COCOResult
-from detector.evaluation.diagnosis import diagnose
-from detector.evaluation.html import About, write_report
-from detector.evaluation.metrics import IOU_THRESHOLD, judge
-from detector.evaluation.report import Evaluation
-from detector.evaluation.table import DetectionTable
-from detector.evaluation.traces import ObjectTraces
-from detector.evaluation.voc import VOCMetric, VOCResult
-from detector.versions import installed_version
+from detector.data.traces import ObjectTraces
+from detector.evaluation.errors import diagnose
+from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
+from detector.evaluation.metrics.by_name import IOU_THRESHOLD, judge
+from detector.evaluation.metrics.coco import COCOResult
+from detector.evaluation.metrics.voc import VOCMetric, VOCResult
+from detector.evaluation.report import About, write_report
+from detector.evaluation.report.versions import installed_version
+from detector.evaluation.result import Evaluation
 
 _PACKAGES = ("inception-rcnn", "numpy", "hotcoco")
 

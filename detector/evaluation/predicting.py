@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from detector.data.class_names import same_classes
 from detector.data.ground_truth import GroundTruth
-from detector.detections import Detections
+from detector.data.predictions import LOWEST_SCORE, Prediction, check_size, from_entry, known_classes, to_entry
+from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.evaluation.predictions import LOWEST_SCORE, Prediction, check_size, from_entry, known_classes, to_entry
-from detector.evaluation.store import ResultStore
-from detector.evaluation.traces import ObjectTraces
-from detector.images import Image, read_image
+from detector.storage.evaluation_store import ResultStore
+from detector.structures.class_names import same_classes
+from detector.structures.detections import Detections
+from detector.structures.image import Image, read_image
 
 if TYPE_CHECKING:
-    from detector.pipeline import Detector
+    from detector.inference.detector import Detector
 
 
 class ImageDetector(Protocol):
-    """What can be evaluated: `detector.pipeline.Detector` or anything of the same form."""
+    """What can be evaluated: `detector.inference.detector.Detector` or anything of the same form."""
 
     @property
     def class_names(self) -> Sequence[str]: ...
@@ -57,11 +57,11 @@ def predict(
         truth: the images and their objects.
         folder: where the images' files are.
         score: lowest score of the detections that are kept, 0 to 1.
-        trace: also find out what became of every object; needs a `detector.pipeline.Detector`.
+        trace: also find out what became of every object; needs a `detector.inference.detector.Detector`.
         store: results are written to it as they come, and images whose results it holds are not run again.
         share: (i, n): take only every n-th image, from the i-th on.
         progress: write each failed image to standard error, and a progress bar if that is a terminal.
-        batch: how many images the networks see at once; more than one needs a `detector.pipeline.Detector`.
+        batch: how many images the networks see at once; more than one needs a `detector.inference.detector.Detector`.
         workers: threads that read and propose beside a batch.
 
     Returns:
@@ -118,10 +118,10 @@ def _traced(detector: ImageDetector, truth: GroundTruth, score: float) -> _Detec
 
 
 def _our_detector(detector: ImageDetector, can: str) -> "Detector":
-    from detector.pipeline import Detector
+    from detector.inference.detector import Detector
 
     if not isinstance(detector, Detector):
-        raise InputError(f"only a detector.pipeline.Detector {can}")
+        raise InputError(f"only a detector.inference.detector.Detector {can}")
     return detector
 
 
@@ -167,8 +167,8 @@ def _predict_batches(
     batch: int,
     workers: int,
 ) -> Generator[Prediction, None, None]:
-    from detector.batches import Scored, in_batches  # imports torch, as its detector has done already
     from detector.evaluation.tracing import trace_objects
+    from detector.inference.batching import Scored, in_batches  # imports torch, as its detector has done already
 
     own = _our_detector(detector, "takes several images at once")
     objects = _objects(truth, detector.class_names)

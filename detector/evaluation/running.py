@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.ground_truth import GroundTruth
+from detector.data.predictions import LOWEST_SCORE, Prediction, from_entry, to_entry
 from detector.errors import InputError
 from detector.evaluation.predicting import ImageDetector, predict
-from detector.evaluation.predictions import LOWEST_SCORE, Prediction, from_entry, to_entry
-from detector.evaluation.store import ResultStore, parts_of
-from detector.output import write_json_lines
+from detector.runner.writers import write_json_lines
+from detector.storage.evaluation_store import ResultStore, parts_of
 
 
 def run_detector(
@@ -71,7 +71,7 @@ def run_detector(
         if processes == 1:
             predictions = own
         else:
-            from detector.training.distributed import process_group, wait_for_all  # torch
+            from detector.ops.distributed import process_group, wait_for_all  # torch
 
             with process_group("cpu"):
                 wait_for_all()

@@ -6,11 +6,11 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.drawing import Mark, draw_marks
-from detector.evaluation.matching import match_detections
-from detector.evaluation.table import DetectionTable
-from detector.evaluation.voc import at_least
+from detector.evaluation.metrics.voc import at_least
+from detector.evaluation.metrics.voc_matching import match_detections
+from detector.visualization.boxes import Mark, draw_marks
 
 COLOURS = {"found": "#009E73", "wrong": "#D55E00", "missed": "#56B4E9"}
 """Okabe and Ito's green, vermilion and sky blue, which colour-blind readers can tell apart too."""

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.detections import Detections, check_score
-from detector.evaluation.traces import COVERED, ObjectTraces
-from detector.images import Image
-from detector.pipeline import Detector
-from detector.postprocess import moved_boxes
-from detector.region_scores import RegionScores
+from detector.data.traces import COVERED, ObjectTraces
+from detector.inference.detector import Detector
+from detector.inference.postprocess import moved_boxes
+from detector.structures.detections import Detections, check_score
+from detector.structures.image import Image
+from detector.structures.region_scores import RegionScores
 from proposals import Proposals
 from proposals.boxes import box_iou
 

@@ -21,7 +21,7 @@ from detector.explorer import panels
 from detector.explorer.controls import Controls
 from detector.explorer.pictures import encoded, thumbnail
 from detector.explorer.shelf import BusyError, Exhibit, Shelf
-from detector.images import read_image
+from detector.structures.image import read_image
 
 _HERE = Path(__file__).parent
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.drawing import class_colour
 from detector.errors import InputError
 from detector.explorer import pictures
 from detector.explorer.regions import region_at, report_region, score_maps
 from detector.explorer.stages import Explanation, Grouping
 from detector.explorer.truth import Objects, detection_overlaps, trace
+from detector.visualization.boxes import class_colour
 from proposals import Proposals
 from proposals.drawing import source_colour
 

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
-from detector.detections import Detections
-from detector.drawing import class_colour, draw_boxes, draw_detections
 from detector.explorer.regions import RegionReport
 from detector.explorer.stages import Candidates, Grouping
-from detector.images import Image
-from detector.transforms import resize
+from detector.ops.transforms import resize
+from detector.structures.detections import Detections
+from detector.structures.image import Image
+from detector.visualization.boxes import class_colour, draw_boxes, draw_detections
 from proposals import Proposals
 from proposals.drawing import draw_proposals, draw_segmentation
 

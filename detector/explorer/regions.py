@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.crop_scorer import CropView
 from detector.errors import InputError
 from detector.explorer.stages import Explanation
-from detector.nms import class_nms
-from detector.postprocess import moved_boxes
-from detector.regions import Regions, pool_votes
-from detector.scorers import SharedView
+from detector.inference.postprocess import moved_boxes
+from detector.inference.rcnn_scorer import CropView
+from detector.inference.rfcn_scorer import SharedView
+from detector.ops.nms import class_nms
+from detector.structures.rois import Regions, pool_votes
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from detector.data import VOCDataset
 from detector.errors import InputError
 from detector.explorer.page import make_page
 from detector.explorer.shelf import Shelf
-from detector.pipeline import Detector
+from detector.inference.detector import Detector
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine reaches."""

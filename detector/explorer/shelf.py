@@ -8,14 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.crop_scorer import reduce_large
 from detector.data import VOCDataset
+from detector.data.predictions import check_size
 from detector.errors import InputError
-from detector.evaluation.predictions import check_size
 from detector.explorer.stages import Explanation, explain
 from detector.explorer.truth import Objects
-from detector.images import Image, read_image
-from detector.pipeline import Detector
+from detector.inference.detector import Detector
+from detector.inference.rcnn_scorer import reduce_large
+from detector.structures.image import Image, read_image
 
 LONGEST_SIDE = 2000
 """A photo with a longer side is reduced to it first, in pixels: that bounds time and memory for any photo."""

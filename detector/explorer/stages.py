@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.detections import Detections
 from detector.errors import InputError
-from detector.images import Image
-from detector.pipeline import Detector
-from detector.postprocess import moved_boxes, postprocess
-from detector.region_scores import RegionScores
-from detector.scorers import ImageView
+from detector.inference.detector import Detector
+from detector.inference.postprocess import moved_boxes, postprocess
+from detector.inference.rfcn_scorer import ImageView
+from detector.structures.detections import Detections
+from detector.structures.image import Image
+from detector.structures.region_scores import RegionScores
 from proposals import Hierarchy, Proposals, Proposer, SelectiveSearch, SelectiveSearchConfig, Union
 from proposals.config import ColourSpace
 

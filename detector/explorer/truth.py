@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from detector.data import VOCDataset
-from detector.detections import Detections
-from detector.evaluation.traces import ObjectTraces
+from detector.data.traces import ObjectTraces
 from detector.evaluation.tracing import trace_objects
 from detector.explorer.stages import Explanation
-from detector.region_scores import RegionScores
+from detector.structures.detections import Detections
+from detector.structures.region_scores import RegionScores
 from proposals.boxes import box_iou
 
 

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from detector.errors import InputError
-from detector.training.distributed import world_size
+from detector.ops.distributed import world_size
 
 Example = TypeVar("Example")
 

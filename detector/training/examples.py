@@ -10,12 +10,12 @@ from PIL import ImageEnhance
 from torch import Tensor
 
 from detector.config import InputConfig
-from detector.training.parts import Part
+from detector.ops.transforms import box_scale, input_size, to_input
+from detector.training.random_crop import Part
 from detector.training.recipes import AugmentationConfig
-from detector.transforms import box_scale, input_size, to_input
 
 TRAINING_SIDE_MULTIPLE = 64
-"""Few sizes of training images, for the reason given in `detector.transforms`; it also varies their shape a little."""
+"""Few sizes of training images, for the reason given in `detector.ops.transforms`; it also varies their shape."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from detector.backbone import Backbone
-from detector.caffe import load_caffe_weights
 from detector.errors import InputError
-from detector.googlenet import Trunk
-from detector.weights import CONFIGS, load_model
+from detector.models.backbone import Backbone
+from detector.models.caffe import load_caffe_weights
+from detector.models.googlenet import Trunk
+from detector.models.weights import CONFIGS, load_model
 
 log = logging.getLogger(__name__)
 

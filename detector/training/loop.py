@@ -16,18 +16,18 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from detector.config import config_hash, to_plain
-from detector.devices import resolve_device
 from detector.errors import InputError
-from detector.precision import fast_dtype
+from detector.models.weights import weights_hash
+from detector.ops.devices import resolve_device
+from detector.ops.distributed import any_process, average_gradients, rank, same_in_all, wait_for_all, world_size
+from detector.ops.precision import fast_dtype
 from detector.training.ahead import ahead, default_workers
 from detector.training.averaging import ExponentialAverage
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from detector.training.distributed import any_process, average_gradients, rank, same_in_all, wait_for_all, world_size
 from detector.training.interrupts import deferred_interrupts
 from detector.training.optimizer import learning_rate, make_optimizer
 from detector.training.recipes import OptimizerConfig
-from detector.weights import weights_hash
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from sklearn.svm import LinearSVC
 from torchvision.ops import box_iou
 from tqdm import tqdm
 
-from detector.crop_scorer import CropScorer
 from detector.data.annotations import Annotations
 from detector.errors import InputError
-from detector.images import Image
+from detector.inference.rcnn_scorer import CropScorer
+from detector.structures.image import Image
 from detector.training.data import ProposedImages
 from detector.training.recipes import HeadsConfig
 from proposals.boxes import encode_offsets
@@ -38,8 +38,8 @@ class RegionFeatures:
     """Features of N regions of training images, and what the regions are.
 
     Attributes:
-        pooled: (N, C) float16 and parts: (N, P) float16, as in `detector.rcnn.CropFeatures`; a region that is not near
-            an object has no parts: they are kept by `near_index`.
+        pooled: (N, C) float16 and parts: (N, P) float16, as in `detector.models.rcnn.CropFeatures`; a region that is
+            not near an object has no parts: they are kept by `near_index`.
         near_index: (M,) rows of the regions that `parts` (M, P) belong to.
         overlaps: (N, num_classes) float16, highest IoU with an object of each class.
         object_class: (N,) int16, class of the object that the region itself is (ground truth), -1 otherwise.

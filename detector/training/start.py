@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from detector.errors import InputError
-from detector.training.classification import ClassificationTask
-from detector.training.crops import CropTask
+from detector.training.custom_dataset.plan import PLAN
 from detector.training.data import proposed_splits
 from detector.training.loop import Task, TrainingLoop
-from detector.training.multibox import MultiBoxTask
-from detector.training.own_data.plan import PLAN
 from detector.training.recipes import AnyRecipe, ClassificationRecipe, CropRecipe, MultiBoxRecipe
-from detector.training.regions import RegionTask
+from detector.training.tasks.classification import ClassificationTask
+from detector.training.tasks.multibox import MultiBoxTask
+from detector.training.tasks.rcnn import CropTask
+from detector.training.tasks.rfcn import RegionTask
 
 
 def make_loop(

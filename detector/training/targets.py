@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from detector.network import RegionPredictions
+from detector.models.rfcn import RegionPredictions
 from proposals.boxes import encode_offsets
 
 FOREGROUND_IOU = 0.5

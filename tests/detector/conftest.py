@@ -5,7 +5,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import Tensor, nn
 
-from detector.backbone import Backbone
+from detector.models.backbone import Backbone
 from tests.detector.run_tools import Runs, make_clip
 
 
@@ -27,7 +27,7 @@ class TinyBackbone(Backbone):
 @pytest.fixture
 def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> type[TinyBackbone]:
     """The backbone of every `CropClassifier` that the test makes or loads, in place of GoogLeNet."""
-    monkeypatch.setattr("detector.rcnn.make_backbone", lambda name: TinyBackbone())
+    monkeypatch.setattr("detector.models.rcnn.make_backbone", lambda name: TinyBackbone())
     torch.manual_seed(0)
     return TinyBackbone
 

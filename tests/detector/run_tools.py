@@ -7,14 +7,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from detector.detections import Detections
 from detector.errors import InputError
-from detector.images import Image
-from detector.results import ResultFiles
-from detector.run import DetectionRun, RunPlace
-from detector.selection import Selection
-from detector.sources import find_media
-from detector.video import Video
+from detector.runner.results import ResultFiles
+from detector.runner.run import DetectionRun, RunPlace
+from detector.runner.sources import find_media
+from detector.runner.video import Video
+from detector.structures.detections import Detections
+from detector.structures.image import Image
+from detector.structures.selection import Selection
 
 CLASSES = ("bird", "cat", "traffic light")
 

@@ -5,7 +5,7 @@ import pytest
 
 from detector.config import CropConfig, DetectorConfig, ModelConfig, RCNNConfig, config_hash, parse, read_yaml, to_plain
 from detector.errors import InputError
-from detector.model_files import find_model
+from detector.models.files import find_model
 from detector.training.recipes import ClassificationRecipe, Recipe, load_recipe
 from proposals.multibox.config import MultiBoxConfig, MultiBoxLossConfig
 

@@ -11,16 +11,16 @@ import torch
 from torch import nn
 
 from detector.config import CropNetworkConfig, InputConfig, ModelConfig, NetworkConfig, PostprocessConfig
-from detector.devices import upload
-from detector.engines import TorchEngine
-from detector.images import Image
-from detector.network import RegionClassifier
-from detector.nms import class_nms
-from detector.postprocess import postprocess
-from detector.rcnn import CropClassifier
-from detector.region_scores import RegionScores, average_scores
-from detector.regions import Regions, pool_votes
-from detector.scorers import SharedScorer
+from detector.inference.engines import TorchEngine
+from detector.inference.postprocess import postprocess
+from detector.inference.rfcn_scorer import SharedScorer
+from detector.models.rcnn import CropClassifier
+from detector.models.rfcn import RegionClassifier
+from detector.ops.devices import upload
+from detector.ops.nms import class_nms
+from detector.structures.image import Image
+from detector.structures.region_scores import RegionScores, average_scores
+from detector.structures.rois import Regions, pool_votes
 from proposals.multibox.config import MultiBoxConfig
 from proposals.multibox.network import MultiBoxHead
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from detector import Detection, Detections, Image, InputError, load_detector, read_image
-from detector.output import PictureFolder
-from detector.results import ResultFiles
-from detector.run import RunPlace
-from detector.selection import Selection
-from detector.sources import find_media
-from detector.video import Video
+from detector.runner.writers import PictureFolder
+from detector.runner.results import ResultFiles
+from detector.runner.run import RunPlace
+from detector.structures.selection import Selection
+from detector.runner.sources import find_media
+from detector.runner.video import Video
 
 
 def labels(photo: Path) -> list[str]:

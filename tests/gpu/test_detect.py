@@ -14,18 +14,18 @@ import pytest
 import torch
 from torch import nn
 
-from detector.assembly import load_detector
-from detector.batches import in_batches
 from detector.config import CropConfig, CropNetworkConfig, InputConfig, ModelConfig, NetworkConfig, RCNNConfig
-from detector.detections import Detections
-from detector.devices import upload
 from detector.evaluation.tracing import detect_traced
-from detector.images import Image, read_image
-from detector.network import RegionClassifier
-from detector.pipeline import Detector
-from detector.rcnn import CropClassifier
-from detector.scorers import SharedScorer, make_scorer
-from detector.weights import Model, load_model
+from detector.inference.assembly import load_detector
+from detector.inference.batching import in_batches
+from detector.inference.detector import Detector
+from detector.inference.rfcn_scorer import SharedScorer, make_scorer
+from detector.models.rcnn import CropClassifier
+from detector.models.rfcn import RegionClassifier
+from detector.models.weights import Model, load_model
+from detector.ops.devices import upload
+from detector.structures.detections import Detections
+from detector.structures.image import Image, read_image
 from proposals import Proposals, SelectiveSearchConfig
 from proposals.multibox.config import MultiBoxConfig
 

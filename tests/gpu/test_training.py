@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from detector.config import parse
-from detector.model_files import find_model
+from detector.models.files import find_model
+from detector.models.weights import load_model
 from detector.training.recipes import Recipe
 from detector.training.start import make_loop
-from detector.weights import load_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -86,7 +86,7 @@ def test_what_a_killed_process_left_is_removed_but_not_what_is_being_written(tmp
 KILLED_IN_A_FOLDER = """
 import os, signal, sys
 from pathlib import Path
-from detector.evaluation.formats.files import new_folder
+from detector.data.formats.files import new_folder
 with new_folder(Path(sys.argv[1])) as folder:
     (folder / "a.txt").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

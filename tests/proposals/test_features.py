@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from proposals.colour import colour_planes
+from proposals.color import colour_planes
 from proposals.config import COLOUR_SPACES, ColourSpace
 from proposals.features import COLOUR_BINS, ORIENTATIONS, STORED_BINS, TEXTURE_BINS, feature_bins
 

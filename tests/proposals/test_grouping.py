@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import proposals.grouping as grouping
-from proposals.colour import colour_planes
+from proposals.color import colour_planes
 from proposals.config import SIMILARITIES
 from proposals.features import COLOUR_BINS, ORIENTATIONS, feature_bins
 from proposals.grouping import group

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from tests.reliability.nursery import ROOT
 from tests.reliability.table import Row, Timer, report
 
-MODEL = ROOT / "detector/models/voc07.safetensors"
+MODEL = ROOT / "detector/pretrained/voc07.safetensors"
 #: Of detections with another number of threads, whose sums have another order: bfloat16 has 8 bits.
 SCORE_TOLERANCE, PIXEL_TOLERANCE = 0.02, 2.0
 #: Of weights after a training of some steps with another number of threads, against the largest weight of the tensor.
@@ -52,7 +52,7 @@ def refusal(read: Callable[[], object], *named: str) -> str | None:
 
 def weights(chance: random.Random, most: int | None = None) -> Row:
     """A number in each tensor of a model file is NaN or infinite."""
-    from detector.weights import load_model
+    from detector.models.weights import load_model
 
     row = Row("NaN or inf in weights")
     tensors = load_file(MODEL)
@@ -78,7 +78,7 @@ def weights(chance: random.Random, most: int | None = None) -> Row:
 
 def check_milliseconds() -> float:
     """Time of the processor for the check of all tensors of the default model, the best of five."""
-    from detector.weights import _is_finite
+    from detector.models.weights import _is_finite
 
     tensors = [tensor.float() for tensor in load_file(MODEL).values()]
     times = []
@@ -93,8 +93,8 @@ def activations() -> Row:
     """Weights that are finite and so large that a layer overflows. (Of an early layer PyTorch's ReLU and LRN may make
     zeros out of NaN, and the objects are only missing.)"""
     from detector import load_detector
-    from detector.images import read_image
-    from detector.weights import load_model
+    from detector.models.weights import load_model
+    from detector.structures.image import read_image
 
     row = Row("overflow in activations")
     image = read_image(ROOT / "tests/photos/cat.jpg")
@@ -117,7 +117,7 @@ def activations() -> Row:
 
 
 def _detector(model: Any) -> Any:
-    from detector.pipeline import Detector
+    from detector.inference.detector import Detector
 
     return Detector(model, "cpu")
 
@@ -126,9 +126,9 @@ def boxes() -> Row:
     """NaN and infinities in boxes, scores and pixels that a caller gives."""
     from detector.data.annotations import Annotations
     from detector.data.ground_truth import GroundTruth
-    from detector.detections import Detections
     from detector.evaluation import DetectionTable
-    from detector.images import as_image
+    from detector.structures.detections import Detections
+    from detector.structures.image import as_image
     from proposals import Proposals
 
     row = Row("NaN or inf in boxes, scores, pixels")
@@ -277,15 +277,15 @@ def same_training(threads: tuple[int, ...] = (1, 1, 2)) -> Row:
 
 def denormals() -> Row:
     """Weights so small that activations become denormal, against the sound model, in both formats."""
-    from detector.images import read_image
-    from detector.pipeline import Detector
-    from detector.weights import load_model
+    from detector.inference.detector import Detector
+    from detector.models.weights import load_model
+    from detector.structures.image import read_image
 
     row = Row("denormal numbers")
     image = read_image(ROOT / "tests/photos/cat.jpg")
 
     def milliseconds(factor: float, dtype: torch.dtype) -> float:
-        from detector.scorers import make_scorer
+        from detector.inference.rfcn_scorer import make_scorer
 
         model = load_model(MODEL)
         with torch.no_grad():

@@ -85,7 +85,7 @@ def one_detector(threads: int, times: int) -> Row:
     from detector import load_detector
 
     row = Row(f"{threads} threads, one detector")
-    detector = load_detector(ROOT / "detector/models/voc07.safetensors", device="cpu")
+    detector = load_detector(ROOT / "detector/pretrained/voc07.safetensors", device="cpu")
     with Image.open(ROOT / "tests/photos/cat.jpg") as cat:
         photos = [np.array(cat.convert("RGB").resize(size)) for size in ((160, 120), (120, 160), (200, 90))]
     expected = [detector(photo, "RGB", 0.05) for photo in photos]
@@ -142,7 +142,7 @@ def _in_threads(row: Row, threads: int, times: int, work: Callable[[int], bool])
 
 def one_zip_in_threads(folder: Path, threads: int, times: int) -> Row:
     """Threads that read photos out of one zip."""
-    from detector.sources import Source, find_sources
+    from detector.runner.sources import Source, find_sources
 
     row = Row(f"{threads} threads, one zip")
     names = draw_photos(folder / "photos", 6)

@@ -52,7 +52,7 @@ def _saved(kind: str, photo: Image.Image | None = None, **options: Any) -> bytes
 
 
 def images() -> Target:
-    from detector.images import read_image
+    from detector.structures.image import read_image
 
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -83,9 +83,9 @@ def images() -> Target:
 
 
 def model_files() -> Target:
-    from detector.weights import load_model
+    from detector.models.weights import load_model
 
-    content = (ROOT / "detector/models/voc07.safetensors").read_bytes()
+    content = (ROOT / "detector/pretrained/voc07.safetensors").read_bytes()
     kinds = ("regions", "crops", "classification", "multibox")
     return Target("model files", {"m.safetensors": content}, lambda _, path: load_model(path, kinds), 0.15)  # type: ignore[arg-type]
 
@@ -100,7 +100,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def caffemodels() -> Target:
-    from detector.caffe import read_caffe_arrays
+    from detector.models.caffe import read_caffe_arrays
 
     def blob(shape: tuple[int, ...]) -> bytes:
         numbers = struct.pack(f"<{int(np.prod(shape))}f", *range(int(np.prod(shape))))
@@ -123,7 +123,7 @@ def _npz(**arrays: Any) -> bytes:
 
 
 def npz_weights() -> Target:
-    from detector.caffe import read_caffe_arrays
+    from detector.models.caffe import read_caffe_arrays
 
     content = _npz(**{"conv.weight": np.ones((2, 3, 1, 1), np.float16), "conv.bias": np.zeros(2, np.float32)})
     return Target("weights as npz", {"a.npz": content}, lambda _, path: read_caffe_arrays(path))
@@ -259,8 +259,8 @@ def ilsvrc() -> Target:
 
 
 def detections() -> Target:
+    from detector.data.formats import read_detections
     from detector.data.ground_truth import GroundTruth
-    from detector.evaluation.formats import read_detections
 
     truth = GroundTruth(
         image_ids=("a", "b"), class_names=("cat", "dog"), images=[0], labels=[0], boxes=[[3, 4, 20, 25]],
@@ -313,7 +313,7 @@ def checkpoints() -> Target:
 
 
 def photo_zips() -> Target:
-    from detector.sources import Source, find_sources
+    from detector.runner.sources import Source, find_sources
 
     def read(folder: Path, changed: Path) -> None:
         for source in find_sources([str(changed)]):
@@ -326,7 +326,7 @@ def photo_zips() -> Target:
 
 
 def own_data() -> Target:
-    from detector.data.own_data import read_own_data
+    from detector.data.custom_dataset import read_own_data
 
     files = {name: _saved("JPEG") for name in ("coco/a.jpg", "voc/b.jpg", "yolo/c.jpg")} | {
         "coco/a.json": _coco(),
@@ -343,8 +343,8 @@ def own_data() -> Target:
 
 
 def unfinished_runs() -> Target:
-    from detector.evaluation.store import ResultStore
-    from detector.journal import Journal
+    from detector.storage.evaluation_store import ResultStore
+    from detector.storage.journal import Journal
 
     made_by = {"score": 0.5}
     lines = [{"made_by": made_by}, {"image": "a.jpg", "width": 40, "height": 30, "seconds": 0.1, "detections": []}]

@@ -150,7 +150,7 @@ class Train(Task):
         )
 
     def arguments(self) -> list[str]:
-        weights = ROOT / "detector/models/voc07.safetensors"
+        weights = ROOT / "detector/pretrained/voc07.safetensors"
         return ["train", "recipe.yaml", "--root", "VOC", "--init", str(weights), "--out", "run", "--cache", "cache"]
 
     def outcome(self, folder: Path) -> Outcome:

@@ -43,7 +43,7 @@ _CALLS = {
 _XML = ("xml.etree", "xml.sax", "xml.dom", "xml.parsers", "lxml")
 _XML_WRITING = {"Element", "ElementTree", "SubElement", "indent", "tostring", "ParseError"}
 #: torch.export.load unpickles nothing, but takes a program; it reads back what `export` has just written.
-_ALLOWED = {("detector/engines/check.py", "torch.export.load")}
+_ALLOWED = {("detector/export/check.py", "torch.export.load")}
 
 
 def faults_in(text: str, where: str) -> Iterator[str]:
@@ -138,7 +138,6 @@ class Attack:
 
 
 def attacks() -> list[Attack]:
-    from detector.caffe import read_caffe_arrays
     from detector.config import read_yaml
     from detector.data.archives import read_members
     from detector.data.coco import read_coco
@@ -147,10 +146,11 @@ def attacks() -> list[Attack]:
     from detector.data.voc import VOCDataset
     from detector.data.voc_xml import parse_xml
     from detector.data.yolo_config import read_yolo_config
-    from detector.images import read_image
+    from detector.models.caffe import read_caffe_arrays
+    from detector.models.weights import load_model
+    from detector.structures.image import read_image
     from detector.training.checkpoint import load_checkpoint
     from detector.training.recipes import load_recipe
-    from detector.weights import load_model
     from proposals import ProposalCache
 
     def pickled(path: Path, trace: Path) -> None:

@@ -48,14 +48,14 @@ def soak(
         series: file for the numbers of detections and the memory after them in KiB, as JSON.
     """
     from detector.config import InputConfig
-    from detector.pipeline import Detector
-    from detector.weights import load_model
+    from detector.inference.detector import Detector
+    from detector.models.weights import load_model
     from proposals.memory import keep_freed_memory
 
     row = Row("soak: one process")
 
     keep_freed_memory()  # as the command line does
-    model = load_model(ROOT / "detector/models/voc07.safetensors")
+    model = load_model(ROOT / "detector/pretrained/voc07.safetensors")
     if short_side is not None:
         model = replace(model, config=replace(model.config, input=InputConfig(short_side=short_side)))
     detector = Detector(model, "cpu")

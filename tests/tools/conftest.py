@@ -133,9 +133,9 @@ def coco(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch) -> RuleDetector:
-    """What the command loads in place of a model; `detector.assembly` and torch stay out of it."""
+    """What the command loads in place of a model; `detector.inference.assembly` and torch stay out of it."""
     rule = RuleDetector()
-    module = types.ModuleType("detector.assembly")
+    module = types.ModuleType("detector.inference.assembly")
 
     def load_detector(
         model: Path | None, device: str, config: Path | None, source: str | None, engine: str, precision: str | None
@@ -145,7 +145,7 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> RuleDetector:
         return rule
 
     module.load_detector = load_detector
-    monkeypatch.setitem(sys.modules, "detector.assembly", module)
+    monkeypatch.setitem(sys.modules, "detector.inference.assembly", module)
     return rule
 
 

@@ -10,8 +10,8 @@ from PIL import Image as PillowImage
 
 from detector.cli import main
 from detector.config import PostprocessConfig
-from detector.detections import Detections
-from detector.images import Image
+from detector.structures.detections import Detections
+from detector.structures.image import Image
 
 CLASSES = ("bird", "cat", "dog")
 ROOT = Path(__file__).parents[2]

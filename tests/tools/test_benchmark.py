@@ -16,11 +16,11 @@ from detector.benchmark.startup import Startup
 from detector.benchmark.timing import Timing
 from detector.cli import main
 from detector.config import InputConfig, ModelConfig
-from detector.detections import Detections
-from detector.images import Image
-from detector.network import RegionClassifier
-from detector.pipeline import Detector
-from detector.weights import Model, save_model
+from detector.inference.detector import Detector
+from detector.models.rfcn import RegionClassifier
+from detector.models.weights import Model, save_model
+from detector.structures.detections import Detections
+from detector.structures.image import Image
 from proposals import Proposals, SelectiveSearchConfig
 
 NAMES = ["detect: trunk", "detect: proposals", "detect: regions", "detect: post-processing"]

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image as PillowImage
 from torch import nn
 
-from detector.classification.pipeline import Classification, Classifier
-from detector.classifier import ImageClassifier
 from detector.cli import main
 from detector.config import ClassifierConfig
-from detector.images import Image
-from detector.model_files import DEFAULT_MODEL
-from detector.weights import Model, save_model
+from detector.inference.classification import Classification, Classifier
+from detector.models.classifier import ImageClassifier
+from detector.models.files import DEFAULT_MODEL
+from detector.models.weights import Model, save_model
+from detector.structures.image import Image
 
 CLASSES = ("dog", "wild cat, Felis silvestris", "bird")
 ROOT = Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def test_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch):
-    from detector.classification.pipeline import Classifier
+    from detector.inference.classification import Classifier
 
     answer = Classifier.__call__
 

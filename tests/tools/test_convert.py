@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from detector.caffe import save_caffe_arrays
-from detector.classifier import ImageClassifier
 from detector.cli import main
 from detector.config import ClassifierConfig
-from detector.model_files import DEFAULT_MODEL
-from detector.weights import Model, load_model, save_model
+from detector.models.caffe import save_caffe_arrays
+from detector.models.classifier import ImageClassifier
+from detector.models.files import DEFAULT_MODEL
+from detector.models.weights import Model, load_model, save_model
 
 Run = Callable[..., tuple[int, str, str]]
 NAMES = [f"n{i:08} class {i}" for i in range(1000)]

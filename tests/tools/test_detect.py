@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from detector.images import Image
+from detector.structures.image import Image
 from tests.tools.detect_tools import clip, command, files, run, write_photo
 
 

@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 
 from detector.cli import main
 from detector.errors import InputError
-from detector.images import Image
+from detector.structures.image import Image
 from tests.tools.detect_tools import clip, files, run
 
 
@@ -115,7 +115,7 @@ def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
     def load_detector(model: Path, device: str, config: Path | None, source: str | None, *_: object) -> None:
         raise InputError(f"{model}: no such file")
 
-    monkeypatch.setattr(sys.modules["detector.assembly"], "load_detector", load_detector)
+    monkeypatch.setattr(sys.modules["detector.inference.assembly"], "load_detector", load_detector)
     Path("found.json").write_text("earlier")
     Path("none.safetensors").write_bytes(b"")
     assert run("a/x.jpg", "--model", "none.safetensors", "--json", "found.json", "--overwrite") == 2

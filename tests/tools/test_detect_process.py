@@ -26,9 +26,9 @@ def interrupt(image):
     if image.name == {interrupt_at!r}:
         signal.raise_signal(signal.SIGINT)
 rule.before = interrupt
-module = types.ModuleType("detector.assembly")
+module = types.ModuleType("detector.inference.assembly")
 module.load_detector = lambda model, device, config, source, engine: rule
-sys.modules["detector.assembly"] = module
+sys.modules["detector.inference.assembly"] = module
 from detector.cli import main
 from detector.config import PostprocessConfig
 main()

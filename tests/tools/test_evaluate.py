@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from detector.data import VOC_CLASSES
-from detector.detections import Detections
-from detector.images import Image as Photo
+from detector.structures.detections import Detections
+from detector.structures.image import Image as Photo
 
 Run = Callable[..., tuple[int, str, str]]
 Evaluate = Callable[..., tuple[int, str, str]]
@@ -44,7 +44,7 @@ def use_detector(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDetector], li
     def use(detector: FakeDetector) -> list[tuple]:
         loaded: list[tuple] = []
         monkeypatch.setattr(
-            "detector.assembly.load_detector",
+            "detector.inference.assembly.load_detector",
             lambda model, device, config, source, engine, precision: loaded.append((model, device)) or detector,
         )
         return loaded
@@ -278,7 +278,7 @@ def test_a_stopped_evaluation_goes_on_in_its_number_format_and_with_the_same_con
         detector.precision = str(arguments[-1] or detector.precision)
         return detector
 
-    monkeypatch.setattr("detector.assembly.load_detector", load)
+    monkeypatch.setattr("detector.inference.assembly.load_detector", load)
     assert run("--save-detections", tmp_path / "saved.json")[0] == 130
     vars(detector).update(changed)
     assert run("--save-detections", tmp_path / "saved.json")[0] == code

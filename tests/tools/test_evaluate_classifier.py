@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from detector.classifier import ImageClassifier
 from detector.cli import main
 from detector.config import ClassifierConfig
-from detector.model_files import DEFAULT_MODEL
-from detector.weights import Model, save_model
+from detector.models.classifier import ImageClassifier
+from detector.models.files import DEFAULT_MODEL
+from detector.models.weights import Model, save_model
 
 CLASSES = tuple("abcdefg")
 Run = Callable[..., tuple[int, str, str]]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from detector.data import VOC_CLASSES
-from detector.evaluation.formats import FORMATS
+from detector.data.formats import FORMATS
 
 Run = Callable[..., tuple[int, str, str]]
 Evaluate = Callable[..., tuple[int, str, str]]

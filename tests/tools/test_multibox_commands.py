@@ -11,7 +11,7 @@ import torch
 from detector.cli import main
 from detector.config import InputConfig, ModelConfig, MultiBoxModelConfig, NetworkConfig
 from detector.data.voc import VOC_CLASSES
-from detector.weights import Model, make_network, save_model
+from detector.models.weights import Model, make_network, save_model
 from proposals.multibox.config import MultiBoxConfig
 
 BEST = str(Path(__file__).parents[2] / "configs/best.yaml")

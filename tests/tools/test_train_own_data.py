@@ -12,9 +12,9 @@ from PIL import Image
 
 from detector.cli import main
 from detector.config import InputConfig, ModelConfig
-from detector.lock import only_run_in
-from detector.network import RegionClassifier
-from detector.weights import Model, save_model
+from detector.models.rfcn import RegionClassifier
+from detector.models.weights import Model, save_model
+from detector.storage.run_lock import only_run_in
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detector.images import Image
+from detector.structures.image import Image
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from detector.benchmark import crops
 from detector.benchmark.crops import benchmark_crops, random_boxes, random_scorer
 from detector.errors import InputError
-from detector.images import Image
+from detector.structures.image import Image
 
 
 @pytest.fixture

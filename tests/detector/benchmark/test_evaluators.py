@@ -12,7 +12,7 @@ from detector.benchmark import evaluators
 from detector.benchmark.evaluation_data import made_up_data
 from detector.benchmark.evaluators import EVALUATORS, INTERVALS, benchmark_evaluators
 from detector.errors import InputError
-from detector.evaluation.coco import coco_average_precision
+from detector.evaluation.metrics.coco import coco_average_precision
 
 ROOT = Path(__file__).parents[3]
 

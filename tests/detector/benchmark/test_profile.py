@@ -8,7 +8,7 @@ import pytest
 from detector.benchmark import profile
 from detector.benchmark.profile import Profile, Stage, benchmark_profile
 from detector.errors import InputError
-from detector.images import Image
+from detector.structures.image import Image
 
 PHOTO = Image(np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8), "noise")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detector.benchmark.rivals import RIVALS, Rival
-from detector.images import Image
+from detector.structures.image import Image
 
 
 class FakeClock:

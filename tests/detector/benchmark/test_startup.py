@@ -10,7 +10,7 @@ from detector.benchmark.processes import peak_memory
 from detector.benchmark.startup import measure_startup
 from detector.benchmark.timing import Timing
 from detector.errors import InputError
-from detector.images import Image
+from detector.structures.image import Image
 
 PROGRAM = """
 import json, os, sys, time

@@ -13,7 +13,7 @@ from detector.benchmark.throughput import RIVAL, ThroughputReport, benchmark_thr
 from detector.benchmark.timing import Timing
 from detector.cli import main
 from detector.errors import InputError
-from detector.images import Image
+from detector.structures.image import Image
 
 NAMES = ["network", "network and regions", "detections, Selective Search beside", RIVAL]
 

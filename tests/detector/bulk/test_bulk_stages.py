@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from detector.assembly import load_detector
 from detector.bulk.listing import ImageList, Shard, walk
 from detector.bulk.network import DetectorSettings, Network
 from detector.bulk.stages import Proposing, Reading, Row, together
 from detector.errors import InputError
-from detector.multibox import without_network
-from detector.selection import Selection
+from detector.inference.assembly import load_detector
+from detector.inference.proposers import without_network
+from detector.structures.selection import Selection
 from proposals import SelectiveSearch
 
 ROOT = Path(__file__).parents[3]

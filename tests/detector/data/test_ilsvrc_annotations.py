@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from detector.data.faults import FaultyDataError
 from detector.data.ilsvrc import ILSVRCData, read_blacklist, read_ilsvrc
 from detector.errors import InputError
-from detector.evaluation.ilsvrc import object_thresholds
+from detector.evaluation.metrics.ilsvrc import object_thresholds
 
 Object = tuple[str, tuple[float | str, ...]]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from detector.classification.pipeline import imagenet_classes
 from detector.data.image_folder import class_folders, labelled_photos
 from detector.errors import InputError
+from detector.inference.classification import imagenet_classes
 
 CLASSES = ("n01440764 tench, Tinca tinca", "n01443537 goldfish, Carassius auratus", "cat", "red circle", "red_square")
 
@@ -60,7 +60,7 @@ def test_order_and_what_is_no_photo(root: Path):
 
 
 def test_hidden_files_are_left_out(root: Path):
-    """As macOS and notebooks leave them behind; `detector.sources` passes them over too."""
+    """As macOS and notebooks leave them behind; `detector.runner.sources` passes them over too."""
     make(root, "cat/a.jpg", "cat/._a.jpg", ".ipynb_checkpoints/cat.jpg", "cat/.trash/b.jpg", "._cat.jpg")
     assert list(labels(root)) == ["cat/a.jpg"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.coco import COCOResult
-from detector.evaluation.table import DetectionTable
+from detector.evaluation.metrics.coco import COCOResult
 
 
 @dataclass

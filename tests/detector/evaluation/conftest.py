@@ -3,8 +3,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.table import DetectionTable
 
 Data = tuple[GroundTruth, DetectionTable]
 

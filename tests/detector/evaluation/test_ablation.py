@@ -9,16 +9,16 @@ import torch
 from PIL import Image
 
 from detector.config import CropConfig, CropNetworkConfig, ModelConfig, NetworkConfig, RCNNConfig
-from detector.crop_scorer import CropScorer
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.ablation import ablate_dataset
-from detector.images import read_image
-from detector.multibox import SharedMultiBox
-from detector.network import RegionClassifier
-from detector.pipeline import Detector, first_with_multibox
-from detector.rcnn import CropClassifier
-from detector.weights import Model
+from detector.inference.detector import Detector, first_with_multibox
+from detector.inference.proposers import SharedMultiBox
+from detector.inference.rcnn_scorer import CropScorer
+from detector.models.rcnn import CropClassifier
+from detector.models.rfcn import RegionClassifier
+from detector.models.weights import Model
+from detector.structures.image import read_image
 from proposals import Proposals
 from proposals.multibox.config import MultiBoxConfig
 

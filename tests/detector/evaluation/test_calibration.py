@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.evaluation.calibration import fit_calibration
-from detector.evaluation.voc import ClassResult, VOCResult
+from detector.evaluation.metrics.voc import ClassResult, VOCResult
 
 
 def result(scores: np.ndarray, right: np.ndarray) -> VOCResult:

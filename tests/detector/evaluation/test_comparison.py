@@ -6,12 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.comparison import compare
-from detector.evaluation.metrics import METRICS, Metric
-from detector.evaluation.report import evaluate
-from detector.evaluation.table import DetectionTable
+from detector.evaluation.metrics.by_name import METRICS, Metric
+from detector.evaluation.result import evaluate
 
 BOX, FAR = (0, 0, 100, 100), (500, 0, 600, 100)
 TRUTH = GroundTruth(

@@ -3,9 +3,9 @@
 import numpy as np
 from PIL import ImageColor
 
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.sheet import COLOURS, draw_sheet, mark_hits
-from detector.evaluation.table import DetectionTable
 
 TRUTH = GroundTruth(
     image_ids=("a", "b", "c"),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from detector.assembly import load_detector
 from detector.evaluation.tracing import detect_traced, trace_objects
-from detector.images import read_image
-from detector.region_scores import RegionScores
+from detector.inference.assembly import load_detector
+from detector.structures.image import read_image
+from detector.structures.region_scores import RegionScores
 from proposals import Proposals
 from proposals.boxes import encode_offsets
 

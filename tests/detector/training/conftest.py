@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from detector.caffe import TRUNK_LAYERS
-from detector.googlenet import Trunk
+from detector.models.caffe import TRUNK_LAYERS
+from detector.models.googlenet import Trunk
 from detector.training.loop import TrainingLoop
 
 COLOURS = {"bus": (220, 30, 30), "sofa": (30, 60, 220)}

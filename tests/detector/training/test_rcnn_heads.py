@@ -11,10 +11,10 @@ from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
 from detector.config import CropConfig, CropNetworkConfig, RCNNConfig
-from detector.crop_scorer import CropScorer
 from detector.data.annotations import Annotations
-from detector.images import Image
-from detector.rcnn import CropClassifier
+from detector.inference.rcnn_scorer import CropScorer
+from detector.models.rcnn import CropClassifier
+from detector.structures.image import Image
 from detector.training import rcnn_heads
 from detector.training.rcnn_heads import (
     RegionFeatures,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from detector.network import RegionPredictions
+from detector.models.rfcn import RegionPredictions
 from detector.training.targets import IGNORED, RegionTargets, hardest, match_regions, region_losses
 
 OBJECTS = torch.tensor([[0.0, 0, 10, 10], [20, 0, 40, 10], [100, 100, 150, 150]])

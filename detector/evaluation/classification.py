@@ -1,0 +1,76 @@
+"""Top-1 and top-5 hits on labelled photos."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from detector.data.image_folder import LabelledPhoto
+from detector.errors import InputError
+from detector.inference.classification import Classifier
+
+
+@dataclass
+class ClassificationResult:
+    """Hits on a set of photos.
+
+    Attributes:
+        images: photos classified; top1, top5: those whose class was the best, among the best five.
+        failed: path and error of those that could not be read; they count as misses.
+    """
+
+    images: int = 0
+    top1: int = 0
+    top5: int = 0
+    seconds: float = 0.0
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds_per_image(self) -> float:
+        """Of the images that could be classified."""
+        return self.seconds / max(1, self.images - len(self.failed))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "images": self.images,
+            "top1": self.top1 / self.images,
+            "top5": self.top5 / self.images,
+            "top1_hits": self.top1,
+            "top5_hits": self.top5,
+            "seconds_per_image": self.seconds_per_image,
+            "failed": self.failed,
+        }
+
+    def table(self) -> str:
+        """The result as text."""
+        return (
+            f"top-1 {self.top1}/{self.images} ({self.top1 / self.images:.1%}), "
+            f"top-5 {self.top5}/{self.images} ({self.top5 / self.images:.1%}), "
+            f"{self.seconds_per_image:.3f} s an image"
+        )
+
+
+def evaluate_classifier(
+    classifier: Classifier, photos: Sequence[LabelledPhoto], progress: bool = False
+) -> ClassificationResult:
+    """Classifies photos and counts hits; one that cannot be read is a miss, and the rest goes on."""
+    result = ClassificationResult()
+    for photo in tqdm(photos, desc="classify", unit="image", disable=None if progress else True):
+        result.images += 1
+        start = time.perf_counter()
+        try:
+            found = classifier(photo.path)
+        except InputError as error:
+            result.failed[str(photo.path)] = str(error)
+            if progress:
+                tqdm.write(str(error), file=sys.stderr)
+            continue
+        result.seconds += time.perf_counter() - start
+        best = np.argsort(-found.probabilities, kind="stable")[:5]
+        result.top1 += int(best[0] == photo.label)
+        result.top5 += int(photo.label in best)
+    return result

@@ -1,0 +1,211 @@
+"""Kinds of errors and the mAP that each costs, after TIDE.
+
+Source: Bolya, Foley, Hays and Hoffman, "TIDE: A General Toolbox for Identifying Object Detection Errors", ECCV 2020,
+and its code (github.com/dbolya/tide), whose order of tests decides where a detection fits two kinds.
+
+This is not left to a package, because those judge as COCO does: a detection whose best object is taken may take
+another, difficult objects are unknown, and AP has 101 points. Here errors are those of the matches and of the metric
+that the mAP rests on, so that mAP and gains belong together. Without difficult objects, and where no detection
+overlaps two objects of its class by the threshold, kinds and counts are those of TIDE.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from detector.data.detection_table import DetectionTable
+from detector.data.ground_truth import GroundTruth
+from detector.evaluation.errors.shared import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    class_average_precision,
+    counted_objects,
+)
+from detector.evaluation.metrics.formatting import mean_of_known
+from detector.evaluation.metrics.voc import VOCMetric
+from detector.evaluation.metrics.voc_matching import Matches, Pairs, best_of_pairs, pairs_of_a_class, pairs_of_an_image
+
+#: IoU up to which a detection has nothing to do with an object (TIDE's t_b).
+BACKGROUND_IOU = 0.1
+
+
+class ErrorKind(IntEnum):
+    """Why a false positive is one, and objects that no detection came near; t is the IoU that finds an object.
+
+    The tests are made in this order:
+        LOCALISATION: best IoU with an object of its class is in [0.1, t).
+        CLASSIFICATION: IoU of at least t with an object of another class.
+        DUPLICATE: IoU of at least t with an object of its class, which a surer detection found.
+        BACKGROUND: IoU of at most 0.1 with every object.
+        BOTH: the others; they lie near an object of another class.
+        MISSED: an object that is neither found nor the aim of a localisation or classification error.
+    """
+
+    LOCALISATION = 0
+    CLASSIFICATION = 1
+    DUPLICATE = 2
+    BACKGROUND = 3
+    BOTH = 4
+    MISSED = 5
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ErrorAnalysis:
+    """Errors by kind; a detection's columns are in the rows of its table.
+
+    Attributes:
+        kinds: (D,) int64 `ErrorKind` of a false positive; -1 for detections that are right or left out.
+        targets: (D,) int64, the object that a localisation, classification or duplicate error is about, -1 for others.
+        repaired: (D,) bool, errors that become true positives if their kind is mended. Of the errors about one object
+            this is the surest alone, and none if the object is found; all others are removed.
+        missed: (N,) bool, the objects of the kind MISSED.
+        ap: (C,) average precision by class, NaN without objects.
+        class_gains: (6, C) what AP of a class gains if the errors of one kind are mended; NaN without objects.
+        counts: (6, C) number of errors by kind and class: the detection's class, or the missed object's.
+        false_positive_gain, false_negative_gain: mAP gained without any false positive (the objects found stay as
+            they are), and without any object that is not found.
+    """
+
+    kinds: IntArray
+    targets: IntArray
+    repaired: BoolArray
+    missed: BoolArray
+    ap: FloatArray
+    class_gains: FloatArray
+    counts: IntArray
+    false_positive_gain: float
+    false_negative_gain: float
+
+    @property
+    def gains(self) -> FloatArray:
+        """(6,) mAP that each kind alone would give back, a fraction; the kinds do not add up to 1 - mAP."""
+        return np.array([mean_of_known(row) for row in self.class_gains])
+
+
+def error_kinds(
+    truth: GroundTruth,
+    detections: DetectionTable,
+    matches: Matches,
+    metric: VOCMetric,
+    iou_threshold: float = 0.5,
+    background_iou: float = BACKGROUND_IOU,
+) -> ErrorAnalysis:
+    """Sort every false positive and every object that was not found into the kinds of TIDE.
+
+    Difficult objects may be the target of a false positive nearby, which mended would count neither way: it is
+    removed.
+
+    Args:
+        matches: of `match_detections` at `iou_threshold`.
+        metric: by which average precision is measured.
+    """
+    kinds, targets = _kinds(truth, detections, matches, iou_threshold, background_iou)
+    found = np.zeros(len(truth), bool)
+    found[matches.objects[matches.true_positive]] = True
+    open_ = counted_objects(truth) & ~found
+    aimed = np.isin(kinds, (ErrorKind.LOCALISATION, ErrorKind.CLASSIFICATION))
+    # Index -1 of no target is masked by `aimed`.
+    usable = np.flatnonzero(aimed & (open_[targets] if len(truth) else False))
+    _, first = np.unique(targets[usable], return_index=True)
+    repaired = np.zeros(len(kinds), bool)
+    repaired[usable[first]] = True
+    missed = open_.copy()
+    missed[targets[usable]] = False
+
+    repair = _Repair(truth, detections, matches, metric, kinds, targets, repaired, missed)
+    ap = repair.average_precision(())
+    gains = np.array([repair.average_precision((kind,)) - ap for kind in ErrorKind])
+    labels = detections.labels[matches.order]
+    classes = len(truth.class_names)
+    counts = np.stack([np.bincount(labels[kinds == kind], minlength=classes) for kind in ErrorKind])
+    counts[ErrorKind.MISSED] = np.bincount(truth.labels[missed], minlength=classes)
+    right = repair.average_precision((), only_right=True)
+    without_unfound = repair.average_precision((), without=open_)
+
+    back = np.argsort(matches.order)
+    return ErrorAnalysis(
+        kinds=kinds[back],
+        targets=targets[back],
+        repaired=repaired[back],
+        missed=missed,
+        ap=ap,
+        class_gains=gains,
+        counts=counts,
+        false_positive_gain=mean_of_known(right - ap),
+        false_negative_gain=mean_of_known(without_unfound - ap),
+    )
+
+
+def _kinds(
+    truth: GroundTruth, detections: DetectionTable, matches: Matches, iou_threshold: float, background_iou: float
+) -> tuple[IntArray, IntArray]:
+    """Kind and target of every detection by rank; -1 where there is none."""
+    wrong = np.flatnonzero(matches.counts & ~matches.true_positive)
+    table = detections[matches.order[wrong]]
+
+    def of_other_classes(pairs: Pairs) -> Pairs:
+        return pairs[truth.labels[pairs.objects] != table.labels[pairs.detections]]
+
+    own, own_iou = best_of_pairs(pairs_of_a_class(truth, table), len(table))
+    other, other_iou = best_of_pairs(map(of_other_classes, pairs_of_an_image(truth, table)), len(table))
+    kinds = np.full(len(matches.order), -1, np.int64)
+    targets = np.full(len(matches.order), -1, np.int64)
+    tests = [
+        (own_iou >= background_iou) & (own_iou < iou_threshold),
+        other_iou >= iou_threshold,
+        own_iou >= iou_threshold,
+        np.maximum(own_iou, other_iou) <= background_iou,
+    ]
+    kinds[wrong] = np.select(tests, list(ErrorKind)[: len(tests)], ErrorKind.BOTH)
+    targets[wrong] = np.select(tests, [own, other, own, np.full(len(table), -1)], -1)
+    return kinds, targets
+
+
+@dataclass(frozen=True, eq=False)
+class _Repair:
+    """Average precision once some errors are mended; columns of detections by rank."""
+
+    truth: GroundTruth
+    detections: DetectionTable
+    matches: Matches
+    metric: VOCMetric
+    kinds: IntArray
+    targets: IntArray
+    repaired: BoolArray
+    missed: BoolArray
+
+    def average_precision(
+        self, mended: Collection[ErrorKind], only_right: bool = False, without: BoolArray | None = None
+    ) -> FloatArray:
+        """(C,) AP by class; NaN for a class that has no objects to begin with.
+
+        Args:
+            mended: kinds whose errors become true positives or are removed; missed objects are removed.
+            only_right: without any false positive.
+            without: (N,) bool, further objects to remove.
+        """
+        chosen = np.isin(self.kinds, list(mended))
+        turned = chosen & self.repaired
+        true_positive = self.matches.true_positive | turned
+        kept = self.matches.counts & (~chosen | turned)
+        if only_right:
+            kept &= true_positive
+        labels = self.detections.labels[self.matches.order]
+        labels[turned] = self.truth.labels[self.targets[turned]]
+        counted = counted_objects(self.truth)
+        classes = len(self.truth.class_names)
+        before = np.bincount(self.truth.labels[counted], minlength=classes)
+        if ErrorKind.MISSED in mended:
+            counted = counted & ~self.missed
+        if without is not None:
+            counted = counted & ~without
+        objects = np.bincount(self.truth.labels[counted], minlength=classes)
+        ap = class_average_precision(labels[kept], true_positive[kept], objects, self.metric)
+        # A class that loses its last object is perfect unless false positives are left. TIDE's code gives it AP 0
+        # with false positives too, but takes it out of the mean without.
+        emptied = (objects == 0) & (before > 0)
+        ap[emptied] = np.bincount(labels[kept], minlength=classes)[emptied] == 0
+        return ap

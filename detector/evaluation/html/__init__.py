@@ -1,6 +1,0 @@
-"""The why-report: a diagnosis as one HTML file that needs no network. See `write_report`."""
-
-from detector.evaluation.html.about import About
-from detector.evaluation.html.page import render_report, write_report
-
-__all__ = ["About", "render_report", "write_report"]

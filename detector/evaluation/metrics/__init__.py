@@ -1,0 +1,1 @@
+"""Average precision by the rules of VOC, COCO and ILSVRC, with intervals."""

@@ -1,0 +1,160 @@
+"""A whole evaluation: a metric by class, size and IoU, with the time and the failures of the run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from detector.data.detection_table import DetectionTable
+from detector.data.ground_truth import GroundTruth
+from detector.evaluation.metrics.by_name import Metric, check_metric, thresholds_of
+from detector.evaluation.metrics.coco import COCOResult, coco_average_precision
+from detector.evaluation.metrics.formatting import number, percent
+from detector.evaluation.metrics.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_average_precisions
+from detector.evaluation.metrics.sizes import ALL, AREA_RANGES
+from detector.evaluation.metrics.voc import VOCResult, voc_average_precisions
+
+#: Score at which a detector shows its detections unless it is told otherwise.
+DEFAULT_SCORE = 0.5
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evaluation:
+    """The result of a detector on a data set.
+
+    Attributes:
+        result: over all sizes; of VOC's and ILSVRC's metrics at the first IoU threshold.
+        images: number of images judged, those that failed included.
+        by_iou, by_size: of VOC's and ILSVRC's metrics the results at each IoU threshold and of each size (at the
+            first threshold); COCO's result holds its own.
+        data: what was judged, for the reader: a split, a file.
+        seconds_per_image: mean wall-clock time from a decoded image to its detections; None if unknown.
+        failed: image id and error of the images without a prediction; their objects count as not found.
+        notes: what the reader has to know besides, a line each: classes that are not judged, detections left out.
+    """
+
+    result: VOCResult | ILSVRCResult | COCOResult
+    images: int
+    by_iou: Mapping[float, VOCResult | ILSVRCResult] = field(default_factory=dict)
+    by_size: Mapping[str, VOCResult | ILSVRCResult] = field(default_factory=dict)
+    data: str = ""
+    seconds_per_image: float | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON.
+
+        `mAP`, `AP` (by class), `precision` and `recall` are fractions 0 to 1. `AP` is None for a class
+        without objects, which is left out of `mAP`. `precision` and `recall` are those of all classes
+        together at `score_threshold`, over objects that count. COCO's metric has its twelve numbers instead
+        (`COCOResult.to_dict`).
+        """
+        content: dict[str, Any] = {"split": self.data, "images": self.images}
+        if isinstance(self.result, COCOResult):
+            content |= self.result.to_dict()
+        else:
+            precision, recall = self.result.at_score(DEFAULT_SCORE)
+            content |= {
+                "metric": self.result.metric,
+                "iou_threshold": self.result.iou_threshold,
+                **_plain(self.result),
+                "objects": {name: result.objects for name, result in self.result.classes.items()},
+                "by_size": {size: _plain(result) for size, result in self.by_size.items()},
+                "by_iou": {f"{iou:g}": _plain(result) for iou, result in self.by_iou.items()},
+                "score_threshold": DEFAULT_SCORE,
+                "precision": number(precision),
+                "recall": number(recall),
+            }
+        return content | {
+            "seconds_per_image": self.seconds_per_image,
+            "failed": dict(self.failed),
+            "notes": list(self.notes),
+        }
+
+    def table(self) -> str:
+        """The result as text, in percent."""
+        lines = [self.result.table() if isinstance(self.result, COCOResult) else self._table(self.result)]
+        if self.seconds_per_image is not None:
+            lines.append(f"{self.seconds_per_image:.3f} seconds an image")
+        if self.failed:
+            lines.append(f"{len(self.failed)} images failed; their objects count as not found")
+        return "\n".join([*lines, *self.notes])
+
+    def _table(self, result: VOCResult | ILSVRCResult) -> str:
+        classes = result.classes
+        width = max(len(name) for name in [*classes, "class"])
+        lines = [f"{'class':{width}}  objects  detections   AP %"]
+        for name, one in classes.items():
+            lines.append(f"{name:{width}}  {one.objects:7}  {len(one.scores):10}  {percent(one.ap):>5}")
+        objects = sum(one.objects for one in classes.values())
+        detections = sum(len(one.scores) for one in classes.values())
+        lines.append(f"{'mAP':{width}}  {objects:7}  {detections:10}  {percent(result.mean_ap):>5}")
+        lines.append("")
+        if absent := [name for name, one in classes.items() if not one.objects]:
+            lines.append(f"no objects, so not in the mAP: {', '.join(absent)}")
+        precision, recall = map(percent, result.at_score(DEFAULT_SCORE))
+        of = f" of {self.data}" if self.data else ""
+        lines.append(f"metric {result.metric} at IoU {result.iou_threshold:g}; {self.images} images{of}")
+        if len(self.by_iou) > 1:
+            lines.append("mAP at IoU " + ", ".join(f"{i:g}: {percent(r.mean_ap)}" for i, r in self.by_iou.items()))
+        if self.by_size:
+            lines.append("mAP of objects: " + ", ".join(f"{s} {percent(r.mean_ap)}" for s, r in self.by_size.items()))
+        if isinstance(result, ILSVRCResult):
+            lines.append(f"median of the classes {percent(result.median_ap)}")
+        lines.append(f"at score {DEFAULT_SCORE:g}, all classes: precision {precision} %, recall {recall} %")
+        return "\n".join(lines)
+
+
+def evaluate(
+    truth: GroundTruth,
+    detections: DetectionTable,
+    metric: Metric = "voc07",
+    iou_thresholds: Sequence[float] | None = None,
+    blacklist: Blacklist | None = None,
+    *,
+    data: str = "",
+    seconds_per_image: float | None = None,
+    failed: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+) -> Evaluation:
+    """Judge the detections in the images of a data set.
+
+        predictions = predict(detector, truth, folder)
+        evaluate(truth, detection_table(truth, predictions), "voc07", failed=failures(predictions)).table()
+
+    Args:
+        metric: `voc07` (11 points), `voc10` (area), `coco` or `ilsvrc`.
+        iou_thresholds: 0.5 by default; for `coco` 0.5, 0.55, ... 0.95.
+        blacklist: pairs of an image and a class that ILSVRC does not judge.
+        data, seconds_per_image, failed, notes: see `Evaluation`.
+
+    Raises:
+        InputError: the metric is unknown, a threshold is wrong, or the detections are those of other images.
+    """
+    check_metric(metric, blacklist)
+    thresholds = thresholds_of(metric, iou_thresholds)
+    more: dict[str, Any] = {
+        "images": len(truth.image_ids),
+        "data": data,
+        "notes": tuple(notes),
+        "seconds_per_image": seconds_per_image,
+        "failed": dict(failed or {}),
+    }
+    if metric == "coco":
+        return Evaluation(result=coco_average_precision(truth, detections, thresholds), **more)
+    results: Mapping[tuple[float, str], VOCResult | ILSVRCResult]
+    areas = {**AREA_RANGES, ALL: None}  # the metrics themselves know no areas
+    if metric == "ilsvrc":
+        results = ilsvrc_average_precisions(truth, detections, blacklist, thresholds, areas)
+    else:
+        results = voc_average_precisions(truth, detections, metric, thresholds, areas)
+    return Evaluation(
+        result=results[thresholds[0], ALL],
+        by_iou={threshold: results[threshold, ALL] for threshold in thresholds},
+        by_size={size: results[thresholds[0], size] for size in AREA_RANGES if size != ALL},
+        **more,
+    )
+
+
+def _plain(result: VOCResult | ILSVRCResult) -> dict[str, Any]:
+    return {"mAP": number(result.mean_ap), "AP": {name: number(ap) for name, ap in result.ap.items()}}

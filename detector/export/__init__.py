@@ -1,0 +1,1 @@
+"""A model's pass over an image as a graph for other programs: export, quantization, check."""

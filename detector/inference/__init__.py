@@ -1,0 +1,1 @@
+"""From an image to detections: proposals, scoring, post-processing, batches, engines."""

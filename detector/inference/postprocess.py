@@ -1,0 +1,85 @@
+"""From scores and offsets of regions to detections: box regression, NMS for each class, box voting."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from detector.config import PostprocessConfig
+from detector.errors import InputError
+from detector.ops.box_voting import VOTING_SCORE, vote_boxes
+from detector.ops.nms import class_nms
+from detector.structures.detections import Detections
+from detector.structures.region_scores import RegionScores
+from proposals.boxes import decode_offsets
+
+
+def postprocess(
+    scored: RegionScores,
+    boxes: Tensor,
+    image_size: tuple[int, int],
+    class_names: Sequence[str],
+    config: PostprocessConfig,
+    score: float,
+    class_ids: Sequence[int | str] = (),
+) -> Detections:
+    """Detections of one image, best first.
+
+    Args:
+        scored: scores and offsets of the image's R regions.
+        boxes: (R, 4) the regions in pixels of the upright image.
+        image_size: (width, height) of the image.
+        score: lowest score to keep.
+        class_ids: as of `Detections`.
+
+    Raises:
+        InputError: scores or offsets are not finite; says what and of which region.
+    """
+    _check_finite("score", scored.scores)
+    _check_finite("box offset", scored.offsets)
+    # Without box regression boxes stay as they are; otherwise those of a lower score vote too.
+    voting = config.voting_iou if scored.offsets is not None else None
+    lowest = score if voting is None else score * VOTING_SCORE
+    regions, labels = (scored.scores >= lowest).nonzero(as_tuple=True)
+    boxes = moved_boxes(scored, boxes, regions, labels, image_size)
+    scores = scored.scores[regions, labels]
+    solid = (boxes[:, 2:] - boxes[:, :2] >= 1).all(dim=1)
+    boxes, scores, labels = boxes[solid], scores[solid], labels[solid]
+    candidates = (scores >= score).nonzero()[:, 0]
+    kept = class_nms(boxes[candidates], scores[candidates], labels[candidates], config.nms_iou)
+    keep = candidates[kept[: config.max_detections]]
+    found = boxes[keep]
+    if voting is not None:  # a mean may leave the image by a rounding
+        found = _cut(vote_boxes(keep, boxes, scores, labels, voting), image_size)
+    return Detections(
+        boxes=found.cpu().numpy(),
+        scores=scores[keep].cpu().numpy(),
+        labels=labels[keep].cpu().numpy(),
+        class_names=tuple(class_names),
+        image_size=image_size,
+        class_ids=tuple(class_ids),
+    )
+
+
+def _check_finite(what: str, values: Tensor | None) -> None:
+    """NaN is in no comparison the larger one: without this check the objects would only be missing."""
+    if values is None or values.numel() == 0 or bool(torch.isfinite(torch.stack(values.aminmax())).all()):
+        return
+    region = int((~torch.isfinite(values.flatten(1))).any(dim=1).nonzero()[0])
+    raise InputError(
+        f"the network's {what} of region {region} is not finite: its numbers overflow on this image; use another model"
+    )
+
+
+def moved_boxes(
+    scored: RegionScores, boxes: Tensor, regions: Tensor, labels: Tensor, image_size: tuple[int, int]
+) -> Tensor:
+    """Boxes (K, 4) of regions (K,) after box regression for the classes `labels` (K,), cut to the image."""
+    moved = boxes[regions]
+    if scored.offsets is not None:
+        moved = decode_offsets(moved, scored.offsets.expand(-1, scored.scores.shape[1], 4)[regions, labels])
+    return _cut(moved, image_size)
+
+
+def _cut(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
+    return torch.minimum(boxes.clamp(min=0), boxes.new_tensor((*image_size, *image_size)))

@@ -1,0 +1,90 @@
+"""R-CNN's region classifier: every region is a crop of its own, and goes through the whole network.
+
+The crop network gives, of each crop, features for three kinds of heads (Girshick et al., 2014): softmax over the
+classes and the background, fine-tuned with the network; a linear SVM for each class; ridge regression of the box for
+each class.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detector.config import CropNetworkConfig, ScoringHead
+from detector.models.backbones import make_backbone
+from detector.ops.devices import without_denormals
+from detector.ops.dropout import BatchDropout
+
+
+@dataclass(frozen=True)
+class CropFeatures:
+    """What the network says of R crops, before SVM and box regression.
+
+    Attributes:
+        class_logits: (R, num_classes + 1); column 0 is the background.
+        pooled: (R, C) features averaged over the crop.
+        parts: (R, C * box_bins**2) features averaged over parts of the crop.
+    """
+
+    class_logits: Tensor
+    pooled: Tensor
+    parts: Tensor
+
+
+class CropClassifier(nn.Module):
+    """Scores and box offsets of crops.
+
+    The SVMs and the box regression are fitted after the network is trained (`detector.training.rcnn_heads`); until
+    then they are zero.
+    """
+
+    mean: Tensor
+    std: Tensor
+    svm_weight: Tensor
+    svm_bias: Tensor
+    box_weight: Tensor
+    box_bias: Tensor
+
+    def __init__(self, num_classes: int, config: CropNetworkConfig) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.backbone = make_backbone(config.backbone)
+        channels = self.backbone.out_channels
+        parts = channels * config.box_bins**2
+        self.bins = config.box_bins
+        self.dropout = BatchDropout(config.dropout)
+        self.classifier = nn.Linear(channels, num_classes + 1)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.zeros_(self.classifier.bias)
+        for name, colour in (("mean", self.backbone.mean), ("std", self.backbone.std)):
+            self.register_buffer(name, torch.tensor(colour).view(3, 1, 1), persistent=False)
+        self.register_buffer("svm_weight", torch.zeros(num_classes, channels))
+        self.register_buffer("svm_bias", torch.zeros(num_classes))
+        self.register_buffer("box_weight", torch.zeros(num_classes * 4, parts))
+        self.register_buffer("box_bias", torch.zeros(num_classes * 4))
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """(3, H, W) RGB in 0..255 -> the same with the mean at zero, as `detector.ops.crops.warp_windows` wants it."""
+        return (image.float() - self.mean) / self.std
+
+    def features(self, crops: Tensor) -> CropFeatures:
+        """What is seen in crops (R, 3, size, size), normalised."""
+        with without_denormals():
+            maps = self.backbone(crops).float()
+        pooled = maps.mean(dim=(2, 3))
+        return CropFeatures(self.classifier(pooled), pooled, F.adaptive_avg_pool2d(maps, self.bins).flatten(1))
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """(R, 3, size, size) -> (R, num_classes + 1) logits; what training needs."""
+        return self.classifier(self.dropout(self.backbone(crops).mean(dim=(2, 3))))
+
+    def log_odds(self, features: CropFeatures, head: ScoringHead) -> Tensor:
+        """(R, num_classes) scores before calibration: log-odds of the softmax, or margins of the SVMs."""
+        if head == "svm":
+            return F.linear(features.pooled, self.svm_weight, self.svm_bias)
+        return features.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
+
+    def offsets(self, features: CropFeatures) -> Tensor:
+        """(R, num_classes, 4) whitened offsets from the region to an object of each class (`proposals.boxes`)."""
+        return F.linear(features.parts, self.box_weight, self.box_bias).unflatten(1, (-1, 4))

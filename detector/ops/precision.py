@@ -1,0 +1,56 @@
+"""Which number format the network computes in: bfloat16 where it is faster, found by a measurement.
+
+CPUs with AVX512_BF16 or AMX run bfloat16 convolutions at about twice the speed; others fall back to loops that are
+4 to 16 times slower (pytorch/pytorch#183815). So the two are timed once a process, on a layer like GoogLeNet's.
+"""
+
+import functools
+import time
+
+import torch
+from torch import nn
+
+from detector.errors import InputError
+from detector.ops.devices import without_denormals
+
+_FORMATS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+_SLOW = 1.5
+"""Between the two cases (half the time of float32, or at least four times), far from both: the choice is then the same
+in every run on a machine, also on a busy one."""
+
+
+def number_format(name: str | None, device: str) -> torch.dtype:
+    """The format of that name; by default the faster one on a device. Raises `InputError` for another name."""
+    if name is None:
+        return fast_dtype(device)
+    if name not in _FORMATS:
+        raise InputError(f"number format {name!r} is not known; give {' or '.join(_FORMATS)}")
+    return _FORMATS[name]
+
+
+@functools.cache
+def fast_dtype(device: str) -> torch.dtype:
+    """The faster of bfloat16 and float32 for convolutions on a device ("cpu", "cuda", "cuda:1", ...)."""
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    seconds = _convolution_seconds(device)
+    return torch.bfloat16 if seconds[torch.bfloat16] < _SLOW * seconds[torch.float32] else torch.float32
+
+
+def _convolution_seconds(device: str) -> dict[torch.dtype, float]:
+    """Best time of a convolution in each format; taken in turns, so that a busy moment meets both."""
+    runs = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.random.fork_rng(devices=[]):  # the weights do not matter, the caller's random numbers do
+            conv = nn.Conv2d(96, 208, 3, padding=1, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+        x = torch.ones(1, 96, 25, 34, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        runs[dtype] = (conv, x)
+    best = dict.fromkeys(runs, float("inf"))
+    with torch.inference_mode(), without_denormals():  # PyTorch's threads, mostly made here, keep that
+        for _ in range(6):
+            for dtype, (conv, x) in runs.items():
+                start = time.perf_counter()
+                conv(x)
+                best[dtype] = min(best[dtype], time.perf_counter() - start)
+    return best

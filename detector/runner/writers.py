@@ -1,0 +1,158 @@
+"""What a run leaves on the disk: annotated pictures and videos, cut out objects, and results in JSON."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from detector.errors import InputError
+from detector.runner.sources import Source
+from detector.runner.video import Video, VideoWriter
+from detector.structures.image import EXTENSIONS
+from proposals.files import atomic_write
+
+_LOSSLESS = (".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga")
+
+
+class PictureFolder:
+    """A folder of annotated pictures and videos, each named after its source.
+
+    Sources of equal names get "x.jpg", "x-2.jpg", ... in their order, so that a run never overwrites its own
+    pictures, and the same run again has the same ones. Photos of lossless formats become PNG, all others JPEG,
+    videos MP4.
+    """
+
+    def __init__(self, folder: Path, sources: Sequence[Source | Video]) -> None:
+        """Makes the folder. Raises `InputError` if it cannot be written or if one of `sources` lies in it."""
+        for source in sources:
+            if source.path is not None and source.path.parent.resolve() == folder.resolve():
+                raise InputError(f"--out {folder}: holds the photo {source.name} itself; give another folder")
+        if sources:
+            check_folder(folder, f"--out {folder}")
+        self._paths = {
+            source: folder / f"{stem}{_picture_suffix(source)}" for source, stem in distinct_stems(sources).items()
+        }
+
+    @property
+    def paths(self) -> list[Path]:
+        """All that may be written, in the order of the sources."""
+        return list(self._paths.values())
+
+    def save(self, source: Source, pixels: np.ndarray) -> Path:
+        """Writes the (H, W, 3) uint8 RGB `pixels`. Raises `InputError` if that fails."""
+        return save_picture(self._paths[source], pixels)
+
+    def video(self, source: Video, frame_rate: float) -> VideoWriter:
+        """A video to be written, frame by frame."""
+        return VideoWriter(self._paths[source], frame_rate)
+
+
+def distinct_stems(sources: Sequence[Source | Video]) -> dict[Source | Video, str]:
+    """A name without extension for each source, by which its results can be told apart: "x", "x-2", ...
+
+    All are named in advance, since a photo that fails must not change the names of the others.
+    """
+    stems: dict[Source | Video, str] = {}
+    taken: set[str] = set()
+    last: dict[str, int] = {}
+    for source in sources:
+        original = Path(source.file_name).stem
+        name, number = original, last.get(original.casefold(), 1)
+        while name.casefold() in taken:  # folded: some file systems do not tell "X.jpg" from "x.jpg"
+            number += 1
+            name = f"{original}-{number}"
+        last[original.casefold()] = number
+        taken.add(name.casefold())
+        stems[source] = name
+    return stems
+
+
+def save_picture(path: Path, pixels: np.ndarray) -> Path:
+    """Writes (H, W, 3) uint8 RGB `pixels` as PNG or, by any other ending, JPEG. Raises `InputError` if that fails."""
+    try:
+        with atomic_write(path) as temporary:
+            picture = PillowImage.fromarray(pixels)
+            if path.suffix == ".png":
+                picture.save(temporary, "PNG", compress_level=1)
+            else:
+                picture.save(temporary, "JPEG", quality=92)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    return path
+
+
+def _picture_suffix(source: Source | Video) -> str:
+    if isinstance(source, Video):
+        return ".mp4"
+    return ".png" if Path(source.file_name).suffix.lower() in _LOSSLESS else ".jpg"
+
+
+def next_folder(folder: Path) -> Path:
+    """`folder`, or, if that holds something, the first of "folder-2", "folder-3", ... that does not."""
+    number, path = 1, folder
+    while os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        number += 1
+        path = folder.with_name(f"{folder.name}-{number}")
+    return path
+
+
+def check_result_file(path: Path, option: str) -> None:
+    """The same for a file of results, which must not have the name of a photo."""
+    check_writable_file(path, option)
+    if path.suffix.lower() in EXTENSIONS:
+        raise InputError(f"{option} {path}: is the name of a photo; give another ending")
+
+
+def check_writable_file(path: Path, option: str) -> None:
+    """Finds out before the work that a result could not be written after it.
+
+    Raises `InputError` that names the option and the file if it could not.
+    """
+    if str(path) == "-":
+        raise InputError(f"{option} -: standard output is for the printed results; give the name of a file")
+    if path.is_dir():
+        raise InputError(f"{option} {path}: is a folder; give the name of a file")
+    check_folder(path.parent, f"{option} {path}")
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Makes a folder if need be. Raises `InputError` that begins with `what` if nothing can be written in it."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{what}: {folder} is not a folder; give another place") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{what}: cannot be written ({reason}); give another place") from None
+
+
+def write_json_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
+    """Writes a JSON list with one entry a line, readable by eye and with line tools.
+
+    Raises `InputError` if that fails.
+    """
+    try:
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            start = "[\n"
+            for entry in entries:
+                file.write(start + json.dumps(entry))
+                start = ",\n"
+            file.write("[]\n" if start == "[\n" else "\n]\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a result as indented JSON. Raises `InputError` if that fails."""
+    try:
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None

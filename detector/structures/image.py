@@ -1,0 +1,281 @@
+"""Reading photos: every kind of input becomes an `Image` of upright 8-bit RGB pixels."""
+
+import io
+import os
+import re
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from PIL import ExifTags, UnidentifiedImageError
+from PIL import Image as PillowImage
+
+from detector.errors import InputError
+from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_PIXELS = 150_000_000
+"""Photos of more pixels are refused, so that a small crafted file cannot fill the memory."""
+
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA")
+"""Pillow's names of the formats read. Its other formats are not photos or start outside programs (EPS)."""
+
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".webp", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
+)
+"""File name extensions, in lower case, of the photos read."""
+
+FOUND_EXTENSIONS = (*EXTENSIONS, ".heic", ".heif")
+"""File name extensions by which photos are found in a folder: of phones' photos too, which are not read, so that an
+error names them."""
+
+_UPRIGHT = {
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_270,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_90,
+}
+"""What undoes each value of the EXIF orientation tag; 1 is upright."""
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A photo, upright.
+
+    `pixels` is (H, W, 3) uint8 RGB, contiguous; `name` is what messages and results call the photo. Raises
+    `InputError` for any other array: `as_image` converts.
+    """
+
+    pixels: np.ndarray
+    name: str
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        if len(shape) != 3 or shape[2] != 3 or 0 in shape or dtype != np.uint8:
+            raise InputError(f"{self.name}: pixels are {dtype} {shape}; an Image holds uint8 (H, W, 3)")
+        if not self.pixels.flags.c_contiguous:
+            raise InputError(f"{self.name}: pixels are not contiguous; use np.ascontiguousarray")
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+
+def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | None = None) -> Image:
+    """Decode a photo from a path, from the bytes of a file, or from a stream opened in binary mode.
+
+    The EXIF orientation is applied; grey, palette and CMYK become RGB; transparent parts are laid on white;
+    16 bits a channel keep their upper 8; of an animation the first frame is taken. Embedded colour profiles
+    are ignored. `name` (default: the path, or the stream's name) is used in messages and results.
+
+    Raises `InputError`, one line that starts with the name, if there is no readable photo of at most
+    `MAX_PIXELS` pixels.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decode(io.BytesIO(source), name or "<bytes>")
+    if isinstance(source, str | os.PathLike):
+        return _read_file(Path(source), name or os.fspath(source))
+    if not callable(getattr(source, "read", None)):
+        kind = type(source).__name__
+        raise InputError(f"cannot read a photo from {kind}; give a path, bytes or a binary stream")
+    stream_name = getattr(source, "name", None)
+    name = name or (stream_name if isinstance(stream_name, str) else "<stream>")
+    data = source.read()
+    if not isinstance(data, bytes):
+        raise InputError(f"{name}: the stream gives text; open it in binary mode ('rb')")
+    return _decode(io.BytesIO(data), name)
+
+
+def as_image(source: object, channels: str | None = None, name: str | None = None) -> Image:
+    """Whatever a caller has, as an `Image`.
+
+    source: a path, bytes or binary stream (as `read_image`); a Pillow image (its EXIF orientation is applied
+        too); a numpy array (H, W, 3) uint8 with `channels`, or (H, W) uint8 grey; a torch tensor (3, H, W)
+        RGB, uint8 or floating in 0..1; an `Image`, returned as it is. The pixels of a contiguous RGB array
+        are shared, not copied.
+    channels: "RGB" or "BGR" (OpenCV), the order in a numpy array; the other kinds know theirs.
+
+    Raises `InputError` for anything else.
+    """
+    if channels not in (None, "RGB", "BGR"):
+        raise InputError(f'channels is {channels!r}; give "RGB" or "BGR"')
+    if isinstance(source, Image):
+        return source
+    if isinstance(source, PillowImage.Image):
+        return _from_pillow(source, name or getattr(source, "filename", "") or "<Pillow image>")
+    if isinstance(source, np.ndarray):
+        return _from_array(source, channels, name or "<array>")
+    # A tensor exists only where torch has been imported; importing it here would cost every caller seconds.
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(source, torch.Tensor):
+        if channels == "BGR":
+            raise InputError("a torch tensor is taken as RGB; reverse its channels with tensor.flip(0)")
+        return _from_tensor(source, name or "<tensor>")
+    return read_image(source, name)  # type: ignore[arg-type]  # which refuses what is none of its kinds
+
+
+def _read_file(path: Path, name: str) -> Image:
+    try:
+        file = _Bounded(path.open("rb", buffering=0))
+    except FileNotFoundError:
+        raise not_there(name) from None
+    except IsADirectoryError:
+        raise InputError(f"{name}: is a folder; give a photo in it") from None
+    except PermissionError:
+        raise InputError(f"{name}: no permission to read it; check the access rights") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise InputError(f"{name!r}: cannot be opened ({_one_line(error)}); check the path") from None
+    with file:
+        return _decode(file if file.seekable() else io.BytesIO(file.read()), name)
+
+
+def not_there(name: str | Path, what: str = "file") -> InputError:
+    """The error that there is no file, or whatever, of that name."""
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(name)):
+        return InputError(f"{name}: is an address, and only files are read; save what is there to a file first")
+    return InputError(f"{name}: no such {what}; check the path")
+
+
+class _Bounded(io.BufferedReader):
+    """A file of which no more is asked than it has: Python takes the memory for what a damaged header asks for before
+    it reads."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _OFTEN_READ and self.seekable():
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
+_OFTEN_READ = 2**20
+
+
+def _decode(file: BinaryIO, name: str) -> Image:
+    try:
+        # The warnings are about sizes that are still allowed here and about metadata that is not used.
+        with warnings.catch_warnings(action="ignore"):
+            if not file.read(1):
+                raise InputError(f"{name}: the file is empty; get it again from where it came")
+            PillowImage.init()
+            formats = [format_ for format_ in FORMATS if format_ in PillowImage.OPEN]
+            with PillowImage.open(file, formats=formats) as photo:
+                return _from_pillow(photo, name)
+    except InputError:
+        raise
+    except MemoryError:
+        raise InputError(_too_much(name)) from None
+    except PillowImage.DecompressionBombError:
+        raise InputError(_too_large(name)) from None
+    except UnidentifiedImageError:
+        file.seek(0)
+        if is_pointer(file.read(START_BYTES)):
+            raise InputError(f"{name}: {NOT_FETCHED}") from None
+        raise InputError(f"{name}: not a photo in a known format; convert it to JPEG or PNG") from None
+    except Exception as error:  # decoders raise nearly anything on broken data, from OSError to zlib.error
+        raise InputError(_damaged(name, error)) from None
+
+
+def _from_pillow(photo: PillowImage.Image, name: str) -> Image:
+    if photo.width * photo.height > MAX_PIXELS:
+        raise InputError(_too_large(name))
+    try:
+        photo.load()
+    except MemoryError:
+        raise InputError(_too_much(name)) from None
+    except Exception as error:  # as above; a Pillow image is decoded here for the first time
+        raise InputError(_damaged(name, error)) from None
+    turn = _UPRIGHT.get(_orientation(photo))
+    rgb = _to_rgb(photo, name)
+    return Image(np.array(rgb if turn is None else rgb.transpose(turn)), name)
+
+
+def _damaged(name: str, error: Exception) -> str:
+    return f"{name}: damaged or cut short ({_one_line(error)}); get it again from where it came"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+
+
+def _too_much(name: str) -> str:
+    return f"{name}: not enough memory to decode it; make it smaller first"
+
+
+def _too_large(name: str) -> str:
+    return f"{name}: larger than the limit of {MAX_PIXELS // 1_000_000} megapixels; make it smaller first"
+
+
+def _orientation(photo: PillowImage.Image) -> int:
+    try:
+        return photo.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a photo with broken metadata is still a photo; it is taken as upright
+        return 1
+
+
+def _to_rgb(photo: PillowImage.Image, name: str) -> PillowImage.Image:
+    if photo.mode.startswith("I;16") or (photo.mode == "I" and photo.format == "PPM"):
+        # Pillow's own conversion clips at 255; of 16-bit colour it keeps the upper byte, as is done here.
+        grey = (np.asarray(photo).astype(np.uint16) >> 8).astype(np.uint8)
+        return PillowImage.fromarray(grey).convert("RGB")
+    if photo.mode in ("I", "F"):
+        raise InputError(f"{name}: has 32-bit grey of unknown range; convert it to 8 or 16 bits")
+    if not photo.has_transparency_data:
+        return photo.convert("RGB")
+    white = PillowImage.new("RGBA", photo.size, "white")
+    return PillowImage.alpha_composite(white, photo.convert("RGBA")).convert("RGB")
+
+
+def _from_array(array: np.ndarray, channels: str | None, name: str) -> Image:
+    if array.dtype != np.uint8:
+        hint = "; from 0..1: (array * 255).round().astype(np.uint8)" if array.dtype.kind == "f" else ""
+        raise InputError(f"{name}: dtype is {array.dtype}; give uint8, values 0 to 255{hint}")
+    if array.size == 0:
+        raise InputError(f"{name}: the array is empty, shape {array.shape}")
+    if array.ndim == 2:
+        return Image(np.repeat(array[:, :, None], 3, axis=2), name)
+    if array.ndim != 3 or array.shape[2] != 3:
+        hint = _shape_hint(array)
+        raise InputError(f"{name}: shape is {array.shape}; give (H, W, 3), or (H, W) for grey{hint}")
+    if channels is None:
+        raise InputError(f'{name}: give the order of its channels: channels="RGB", or "BGR" from OpenCV')
+    return Image(np.ascontiguousarray(array if channels == "RGB" else array[:, :, ::-1]), name)
+
+
+def _shape_hint(array: np.ndarray) -> str:
+    if array.ndim == 4:
+        return "; several photos are given as a list"
+    if array.ndim == 3 and array.shape[2] == 4:
+        return "; drop the transparency with array[:, :, :3]"
+    if array.ndim == 3 and array.shape[0] == 3:
+        return "; put the channels last with array.transpose(1, 2, 0)"
+    return ""
+
+
+def _from_tensor(tensor: "torch.Tensor", name: str) -> Image:
+    shape = tuple(tensor.shape)
+    if len(shape) != 3 or shape[0] != 3 or 0 in shape:
+        hint = "; several photos are given as a list of tensors" if len(shape) == 4 else ""
+        raise InputError(f"{name}: shape is {shape}; a torch tensor is (3, H, W) RGB{hint}")
+    tensor = tensor.detach().cpu()
+    if tensor.is_floating_point():
+        low, high = tensor.min().item(), tensor.max().item()
+        if not (low >= 0 and high <= 1):  # also catches NaN
+            raise InputError(f"{name}: values from {low:g} to {high:g}; give 0 to 1, not normalised")
+        pixels = (tensor.float() * 255).round().byte().numpy()
+    elif str(tensor.dtype) == "torch.uint8":
+        pixels = tensor.numpy()
+    else:
+        raise InputError(f"{name}: dtype is {tensor.dtype}; give uint8, or floating values in 0..1")
+    return Image(np.ascontiguousarray(pixels.transpose(1, 2, 0)), name)

@@ -1,8 +1,0 @@
-"""Training on a user's own photos and classes: `fit` looks at the data, plans, trains and judges."""
-
-from detector.training.own_data.fitting import Fitted, fit
-from detector.training.own_data.plan import Machine, TrainingPlan, make_plan
-from detector.training.own_data.split import Split, split_data
-from detector.training.own_data.survey import Survey, survey_data
-
-__all__ = ["Fitted", "Machine", "Split", "Survey", "TrainingPlan", "fit", "make_plan", "split_data", "survey_data"]

@@ -1,0 +1,1 @@
+"""What is trained, one task a module: R-FCN, R-CNN, the classifier, MultiBox."""

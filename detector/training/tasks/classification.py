@@ -1,0 +1,123 @@
+"""Training of an image classifier as GoogLeNet was trained ('Going deeper with convolutions', sections 5 and 6).
+
+SGD with momentum, the rate down 4 % every 8 epochs, auxiliary heads with weight 0.3, the weights averaged for the final
+model, random patches. Processes that share each batch (torchrun) take the place of DistBelief.
+"""
+
+import math
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detector.data.image_folder import class_folders, labelled_photos
+from detector.errors import InputError
+from detector.evaluation.classification import evaluate_classifier
+from detector.inference.classification import Classifier
+from detector.models.classifier import ImageClassifier
+from detector.models.weights import Model, save_model
+from detector.ops.distributed import rank, world_size
+from detector.structures.image import read_image
+from detector.training.data import sample_index
+from detector.training.initial import initialise_backbone
+from detector.training.loop import Task
+from detector.training.random_resized_crop import make_patch
+from detector.training.recipes import ClassificationRecipe
+
+
+@dataclass(frozen=True)
+class PatchBatch:
+    """Patches (B, 3, size, size) uint8 RGB and their classes (B,) int64."""
+
+    patches: Tensor
+    labels: Tensor
+
+
+class ClassificationTask(Task[PatchBatch]):
+    """Trains a classifier on folders of photos, one for each class.
+
+    Args:
+        recipe: what to do.
+        root: the folder that holds those of the recipe's `train` and `val`.
+
+    Raises:
+        InputError: the data cannot be used, or the batch cannot be shared by the processes.
+    """
+
+    network: ImageClassifier
+    head = ("classifier",)
+    several_processes = True
+    workers = True
+
+    def __init__(self, recipe: ClassificationRecipe, root: Path) -> None:
+        if recipe.batch % world_size():
+            raise InputError(f"batch is {recipe.batch}: no multiple of the {world_size()} processes")
+        self.class_names = class_folders(root / recipe.train)
+        self.data = labelled_photos(root / recipe.train, self.class_names)
+        self.held_back = labelled_photos(root / recipe.val, self.class_names)
+        trained = {photo.label for photo in self.data}
+        for label, name in enumerate(self.class_names):
+            if label not in trained:
+                raise InputError(f"{root / recipe.train / name}: holds no photos to learn this class from")
+        epoch = math.ceil(len(self.data) / recipe.batch)  # steps
+        optimizer = replace(recipe.optimizer, steps=recipe.epochs * epoch, decay_every=recipe.decay_epochs * epoch)
+        self.recipe: ClassificationRecipe = replace(recipe, optimizer=optimizer)
+        torch.manual_seed(recipe.seed)
+        auxiliary = recipe.auxiliary_weight > 0
+        self.network = ImageClassifier(len(self.class_names), recipe.model.backbone, auxiliary)
+
+    def initialise(self, init: Path | None) -> None:
+        """From a file, or from nothing as Caffe did: the paper does not say how."""
+        if init is None:
+            _fill_like_caffe(self.network)
+        else:
+            initialise_backbone(self.network, self.network.trunk, init)
+
+    def example(self, step: int) -> PatchBatch:
+        batch, seed = self.recipe.batch, self.recipe.seed
+        patches, labels = [], []
+        for slot in range(step * batch + rank(), (step + 1) * batch, world_size()):
+            photo = self.data[sample_index(seed, slot, len(self.data))]
+            pixels = read_image(photo.path).pixels
+            rng = np.random.default_rng((seed, slot, 6))
+            patches.append(make_patch(pixels, self.recipe.model.size, self.recipe.patches, rng))
+            labels.append(photo.label)
+        return PatchBatch(torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2), torch.tensor(labels))
+
+    def backward(
+        self, model: nn.Module, example: PatchBatch, autocast: AbstractContextManager[None]
+    ) -> dict[str, Tensor]:
+        device = self.network.mean.device
+        labels = example.labels.to(device)
+        with autocast:
+            outputs = model(example.patches.to(device).float())
+        main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss = F.cross_entropy(main.float(), labels)
+        accuracy = (main.argmax(1) == labels).float().mean()
+        total = loss + self.recipe.auxiliary_weight * sum(F.cross_entropy(a.float(), labels) for a in auxiliary)
+        total.backward()
+        return {"loss": total.detach(), "main loss": loss.detach(), "accuracy": accuracy}
+
+    def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
+        """Top-1 and top-5 of one centre crop of the held-back photos."""
+        model = Model(network, self.recipe.model, self.class_names, facts)
+        result = evaluate_classifier(Classifier(model, 1, str(self.network.mean.device)), self.held_back)
+        numbers = {"top1": result.top1 / result.images, "top5": result.top5 / result.images}
+        facts |= {**{name: round(value, 4) for name, value in numbers.items()}, "images": result.images}
+        save_model(model, out / "model.safetensors")
+        return numbers
+
+
+def _fill_like_caffe(network: ImageClassifier) -> None:
+    """Xavier weights by the number of inputs, biases 0.2 but in the classifiers, where they are 0: BVLC's GoogLeNet."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            bound = math.sqrt(3 / module.weight[0].numel())
+            nn.init.uniform_(module.weight, -bound, bound)
+            if module.bias is not None:
+                nn.init.constant_(module.bias, 0.0 if name.split(".")[-1] == "classifier" else 0.2)

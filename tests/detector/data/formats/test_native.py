@@ -1,0 +1,253 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.data.faults import FaultyDataError
+from detector.data.formats import json_stream, read_detections, read_predictions
+from detector.data.ground_truth import GroundTruth
+from detector.data.predictions import Prediction
+from detector.data.traces import ObjectTraces
+from detector.errors import InputError
+from detector.evaluation.running import write_predictions
+from detector.structures.detections import Detections
+
+NAMES = ("cat", "dog")
+ENTRY = {
+    "image": "photos/a.jpg",
+    "width": 100,
+    "height": 80,
+    "seconds": 0.5,
+    "detections": [{"label": "cat", "category_id": 1, "score": 0.5, "box": [0, 0, 50, 40]}],
+}
+TRACES = {"proposal_overlaps": [0.75, 0.25], "sources": ["multibox", None], "region_scores": [0.5, 0.0]}
+
+
+@pytest.fixture
+def truth() -> GroundTruth:
+    return GroundTruth(
+        image_ids=("a", "b", "c"),
+        class_names=NAMES,
+        images=[0, 0, 2],
+        labels=[0, 1, 0],
+        boxes=[[0, 0, 9, 9], [5, 5, 20, 20], [1, 1, 30, 30]],
+        image_sizes=np.full((3, 2), [100, 80]),
+        files=("a.jpg", "b.jpg", "c.jpg"),
+    )
+
+
+def found(*scores: float) -> Detections:
+    boxes = [[n + 0.1, n, n + 20, n + 30.7] for n in range(len(scores))]
+    return Detections(np.array(boxes), np.array(scores), np.arange(len(scores)) % 2, NAMES, (100, 80))
+
+
+def traces(count: int) -> ObjectTraces:
+    return ObjectTraces(
+        proposal_overlaps=np.linspace(0.1, 0.9, count),
+        sources=np.arange(count) - 1,
+        source_names=tuple("xyz"[: max(count - 1, 0)]),
+        region_scores=np.linspace(0, 0.3, count),
+    )
+
+
+def stored(path: Path, *entries: object) -> Path:
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_what_is_written_is_read_again(truth: GroundTruth, tmp_path: Path) -> None:
+    predictions = [
+        Prediction("a", found(0.9, 1 / 3), 0.25, traces=traces(2)),
+        Prediction("b", found(), 0.125, traces=traces(0)),
+        Prediction("c", found(0.7), None, traces=traces(1)),
+    ]
+    path = tmp_path / "found.json"
+    write_predictions(path, predictions, truth)
+    for given, read in zip(predictions, read_predictions(path, truth), strict=True):
+        assert (read.image_id, read.seconds, read.error) == (given.image_id, given.seconds, None)
+        for name in ("boxes", "scores", "labels"):
+            assert getattr(read.detections, name).tobytes() == getattr(given.detections, name).tobytes()
+        assert read.traces is not None
+        assert given.traces is not None
+        assert read.traces.proposal_overlaps.tolist() == given.traces.proposal_overlaps.tolist()
+        assert read.traces.region_scores.tolist() == given.traces.region_scores.tolist()
+        assert read.traces.source_names == given.traces.source_names
+        assert read.traces.sources.tolist() == given.traces.sources.tolist()
+    result = read_detections(path, truth)
+    assert (result.format, result.seconds_per_image, result.failed) == ("own", 0.1875, {})
+    assert result.table.images.tolist() == [0, 0, 2]
+    assert result.traces is not None
+    assert result.traces.proposal_overlaps.tolist() == [0.1, 0.9, 0.1]
+    assert result.notes() == []
+
+
+def test_a_failed_image_is_not_written_and_fails_again(truth: GroundTruth, tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    failed = Prediction("b", None, error="no")
+    write_predictions(path, [Prediction("a", found(0.5)), failed, Prediction("c", found())], truth)
+    assert [p.error for p in read_predictions(path, truth)] == [None, f"{path} has no entry for it", None]
+    result = read_detections(path, truth)
+    assert result.failed == {"b": f"{path} has no entry for it"}
+    assert (result.seconds_per_image, result.traces) == (None, None)
+    assert result.notes() == []  # an evaluation tells failures by itself
+
+
+def test_an_unwritable_file(truth: GroundTruth, tmp_path: Path) -> None:
+    predictions = [Prediction(image_id, found()) for image_id in "abc"]
+    with pytest.raises(InputError, match=r"found\.json: cannot be written \(No such file or directory\)"):
+        write_predictions(tmp_path / "none" / "found.json", predictions, truth)
+
+
+@pytest.mark.parametrize("image", ["a", "a.jpg", "a.png", "/data/a.jpg", "photos/a.jpg", r"C:\photos\a.jpg", "x/a"])
+def test_entries_go_by_file_name(truth: GroundTruth, tmp_path: Path, image: str) -> None:
+    prediction = read_predictions(stored(tmp_path / "found.json", ENTRY | {"image": image}), truth)[0]
+    assert prediction.detections is not None
+    assert prediction.detections.boxes.tolist() == [[0, 0, 50, 40]]
+    assert prediction.seconds == 0.5
+
+
+def test_an_id_may_hold_a_dot(tmp_path: Path) -> None:
+    truth = GroundTruth(image_ids=("v.1", "v.2"), class_names=NAMES, images=[], labels=[], boxes=[])
+    path = stored(tmp_path / "found.json", ENTRY | {"image": "v.2"}, ENTRY | {"image": "x/v.1.jpg"})
+    assert [p.error for p in read_predictions(path, truth)] == [None, None]
+
+
+def test_detections_in_any_order_and_without_what_is_not_needed(truth: GroundTruth, tmp_path: Path) -> None:
+    items = [{"label": "dog", "score": score, "box": [0, 0, 9, 9]} for score in (0.25, 0.75)]
+    entry = {"image": "a", "width": 100, "height": 80, "detections": items}
+    prediction = read_predictions(stored(tmp_path / "found.json", entry), truth)[0]
+    assert prediction.seconds is None
+    assert prediction.detections is not None
+    assert prediction.detections.scores.tolist() == [0.75, 0.25]
+
+
+def detection(**changes: object) -> dict[str, object]:
+    return ENTRY | {"detections": [ENTRY["detections"][0] | changes]}  # type: ignore[index,operator]
+
+
+def without(name: str) -> dict[str, object]:
+    return {key: value for key, value in ENTRY.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (7, ": is 7, expected an object with named fields"),
+        (without("image"), ": field image is missing"),
+        (ENTRY | {"image": 5}, ": field image is 5, expected text"),
+        (without("width"), " (photos/a.jpg): field width is missing"),
+        (ENTRY | {"width": 0}, " (photos/a.jpg): fields width and height are 0 and 80, expected 1 or more"),
+        (ENTRY | {"width": 10**400}, " (photos/a.jpg): fields width and height are 1000"),
+        (ENTRY | {"height": 80.5}, " (photos/a.jpg): field height is 80.5, expected a whole number"),
+        (ENTRY | {"height": True}, " (photos/a.jpg): field height is true, expected a whole number"),
+        (ENTRY | {"width": 80, "height": 100}, "the image is 80x100 pixels, but its annotation says 100x80"),
+        (ENTRY | {"seconds": -1}, "field seconds is -1.0, expected 0 or more"),
+        (ENTRY | {"seconds": math.nan}, "field seconds is nan, expected 0 or more"),
+        (ENTRY | {"seconds": "1"}, 'field seconds is "1", expected a number'),
+        (without("detections"), "field detections is missing"),
+        (ENTRY | {"detections": {}}, "field detections is {}, expected a list"),
+        (ENTRY | {"detections": [None]}, "detection 0: is null, expected an object with named fields"),
+        (ENTRY | {"detections": [{"score": 1}]}, "detection 0: field label is missing"),
+        (detection(label=["cat"]), 'detection 0: field label is ["cat"], expected text'),
+        (ENTRY | {"detections": [{"label": "cat", "score": 0.5}]}, "detection 0: field box is missing"),
+        (detection(score=None), "detection 0: field score is null, expected a number from 0 to 1"),
+        (detection(score="0.5"), 'detection 0: field score is "0.5", expected a number from 0 to 1'),
+        (detection(score=True), "detection 0: field score is true, expected a number from 0 to 1"),
+        (detection(score=1.5), "detection 0: field score: 1.5 is not in 0..1"),
+        (detection(score=math.nan), "detection 0: field score: nan is not in 0..1"),
+        (detection(box=[1, 2, 3]), "detection 0: field box is [1, 2, 3], expected four numbers"),
+        (detection(box="1234"), 'detection 0: field box is "1234", expected four numbers'),
+        (detection(box=[5, 5, 5, 9]), "detection 0: field box: (5.0, 5.0, 5.0, 9.0) has no width or height"),
+        (detection(box=[0, 0, 101, 9]), "is not inside the image of 100x80 pixels"),
+        (detection(box=[0, 0, math.inf, 9]), "is not finite"),
+        (detection(box=[0, 0, 10**400, 9]), "detection 0: field box is [0, 0, 1000"),
+        (ENTRY | {"objects": TRACES | {"sources": ["x"]}}, "field objects is of 1, 2 objects, expected"),
+        (ENTRY | {"objects": TRACES | {"region_scores": [0.5, math.nan]}}, "field objects holds a number"),
+        (ENTRY | {"objects": {"sources": []}}, 'field objects is {"sources": []}, expected lists proposal_overlaps'),
+    ],
+)
+def test_a_wrong_entry_is_named(truth: GroundTruth, tmp_path: Path, entry: object, message: str) -> None:
+    path = stored(tmp_path / "found.json", ENTRY | {"image": "b", "detections": []}, entry)
+    with pytest.raises(FaultyDataError) as caught:
+        read_predictions(path, truth)
+    assert f"{path}: entry 2" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_all_faults_are_told(truth: GroundTruth, tmp_path: Path) -> None:
+    bad = detection(score=2, box=[0, 0, 500, 0]) | {"seconds": -1}
+    path = stored(tmp_path / "found.json", bad, ENTRY | {"image": "b", "width": 7, "detections": []}, 7)
+    with pytest.raises(FaultyDataError) as caught:
+        read_predictions(path, truth)
+    for part in ("field score", "no width or height", "not inside", "field seconds", "entry 2 (b)", "entry 3"):
+        assert part in str(caught.value)
+
+
+def test_an_image_may_not_come_twice(truth: GroundTruth, tmp_path: Path) -> None:
+    path = stored(tmp_path / "found.json", ENTRY, ENTRY | {"image": "a.png"})
+    with pytest.raises(FaultyDataError, match=r"entry 2 \(a.png\): field image: an earlier entry has the same image"):
+        read_predictions(path, truth)
+
+
+def test_entries_of_other_images_are_counted(truth: GroundTruth, tmp_path: Path) -> None:
+    path = stored(tmp_path / "found.json", ENTRY | {"image": "z.jpg", "width": 7000}, ENTRY, ENTRY | {"image": ""})
+    result = read_detections(path, truth)
+    assert (len(result.table), result.outside) == (1, 2)
+    assert "2 entries of images that are not in the data set, left out" in result.notes()
+    with pytest.raises(InputError, match=r"none of the images of its 1 entries is in the data set, such as 'z.jpg'"):
+        read_predictions(stored(path, ENTRY | {"image": "z.jpg"}), truth)
+
+
+def test_unknown_classes(truth: GroundTruth, tmp_path: Path) -> None:
+    items = [*ENTRY["detections"], {"label": "lynx", "score": 0.9, "box": [0, 0, 9, 9]}]  # type: ignore[misc]
+    path = stored(tmp_path / "f.json", ENTRY | {"detections": items})
+    with pytest.raises(InputError, match=r"1 detections are of classes .* \('lynx'\); it has cat, dog"):
+        read_predictions(path, truth)
+    result = read_detections(path, truth, ignore_unknown_classes=True)
+    assert result.table.labels.tolist() == [0]
+    assert result.unknown_classes == {"lynx": 1}
+
+
+def test_classes_of_other_spelling(truth: GroundTruth, tmp_path: Path) -> None:
+    result = read_detections(stored(tmp_path / "f.json", detection(label="Domestic cat")), truth)
+    assert result.table.labels.tolist() == [0]
+    assert result.notes()[0] == "classes of the detections, as the data set names them: Domestic cat = cat"
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("chunk", [50, 400])
+def test_entries_are_found_between_their_detections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, indent: int | None
+) -> None:
+    truth = GroundTruth(image_ids=tuple(range(40)), class_names=NAMES, images=[], labels=[], boxes=[])
+    entries = [ENTRY | {"image": f"{n}.jpg", "detections": ENTRY["detections"] * (n % 5)} for n in range(40)]
+    path = tmp_path / "f.json"
+    path.write_text(json.dumps(entries, indent=indent))
+    monkeypatch.setattr(json_stream, "CHUNK", chunk)
+    result = read_detections(path, truth, "own")
+    assert np.bincount(result.table.images, minlength=40).tolist() == [n % 5 for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not JSON"),
+        (b"[{]", "is not JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'{"image": 1}', "holds no list"),
+    ],
+)
+def test_a_file_that_holds_no_list(truth: GroundTruth, tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "found.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_predictions(path, truth)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_a_missing_file(truth: GroundTruth, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none.json: cannot be read: No such file"):
+        read_predictions(tmp_path / "none.json", truth)

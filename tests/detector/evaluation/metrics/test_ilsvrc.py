@@ -1,0 +1,372 @@
+"""ILSVRC DET: each rule by hand, and the development kit's loops written out."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.data.detection_table import DetectionTable
+from detector.data.ground_truth import GroundTruth
+from detector.errors import InputError
+from detector.evaluation.metrics.ilsvrc import (
+    Blacklist,
+    ILSVRCResult,
+    ilsvrc_average_precision,
+    ilsvrc_average_precisions,
+)
+from detector.evaluation.metrics.sizes import AREA_RANGES
+from tests.detector.evaluation.coco_data import random_data
+
+NAMES = ("cat", "dog")
+Box = tuple[float, float, float, float]
+
+
+def truth_of(*objects: tuple[int, int, Box], difficult: Sequence[bool] | None = None, images: int = 2) -> GroundTruth:
+    """Objects: image, label, box."""
+    places, labels, boxes = zip(*objects, strict=True) if objects else ((), (), ())
+    return GroundTruth(
+        image_ids=tuple(range(images)),
+        class_names=NAMES,
+        images=places,
+        labels=labels,
+        boxes=boxes,
+        difficult=difficult,
+    )
+
+
+def table_of(truth: GroundTruth, *detections: tuple[int, int, float, Box]) -> DetectionTable:
+    """Detections: image, label, score, box."""
+    places, labels, scores, boxes = zip(*detections, strict=True) if detections else ((), (), (), ())
+    return DetectionTable(
+        image_ids=truth.image_ids,
+        class_names=truth.class_names,
+        images=places,
+        labels=labels,
+        boxes=boxes,
+        scores=scores,
+    )
+
+
+def hits(result: ILSVRCResult, name: str = "cat") -> list[bool]:
+    return result.classes[name].true_positive.tolist()
+
+
+BOX, NEAR, FAR, NOTHING = (10, 10, 50, 50), (10, 10, 50, 46), (200, 200, 240, 240), (300, 300, 310, 310)
+
+
+# The thresholds
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "threshold"),
+    [
+        # 10 x 10: 100 / 400.
+        (10, 10, 0.25),
+        # 20 x 5: 100 / (30 * 15) = 2 / 9.
+        (20, 5, 2 / 9),
+        # 24 x 24: 576 / 1156 = 0.498...
+        (24, 24, 576 / 1156),
+        # 25 x 25: 625 / 1225 is above a half.
+        (25, 25, 0.5),
+        (200, 300, 0.5),
+    ],
+)
+def test_small_objects_have_a_lower_threshold(width: int, height: int, threshold: float) -> None:
+    truth = truth_of((0, 0, (5, 5, 5 + width, 5 + height)))
+    # Detections within the object, of a part of its width: their share is the IoU.
+    for share, hit in ((threshold * 1.001, True), (threshold * 0.999, False)):
+        table = table_of(truth, (0, 0, 0.9, (5, 5, 5 + width * share, 5 + height)))
+        assert hits(ilsvrc_average_precision(truth, table)) == [hit]
+
+
+def test_ten_pixels_too_many_are_just_enough() -> None:
+    truth = truth_of((0, 0, (20, 20, 28, 26)))
+    for extra, hit in ((5, True), (5.01, False)):
+        table = table_of(truth, (0, 0, 0.9, (20 - extra, 20 - extra, 28 + extra, 26 + extra)))
+        assert hits(ilsvrc_average_precision(truth, table)) == [hit]
+
+
+def test_another_threshold_is_the_most_that_is_asked() -> None:
+    truth = truth_of((0, 0, (0, 0, 100, 100)), (1, 0, (0, 0, 10, 10)))
+    table = table_of(truth, (0, 0, 0.9, (0, 0, 60, 100)), (1, 0, 0.8, (0, 0, 3, 10)))
+    found = ilsvrc_average_precisions(truth, table, None, [0.2, 0.5, 0.75], {"all": None})
+    assert {threshold: hits(result) for (threshold, _), result in found.items()} == {
+        0.2: [True, True],
+        0.5: [True, True],
+        0.75: [False, True],
+    }
+    assert found[0.75, "all"].iou_threshold == 0.75
+
+
+# Matching
+
+
+def test_a_second_detection_takes_another_object_that_is_free() -> None:
+    # Both detections overlap both objects and prefer the same one. VOC would call the second one wrong.
+    truth = truth_of((0, 0, BOX), (0, 0, NEAR))
+    table = table_of(truth, (0, 0, 0.9, BOX), (0, 0, 0.8, BOX), (0, 0, 0.7, BOX))
+    assert hits(ilsvrc_average_precision(truth, table)) == [True, True, False]
+
+
+def test_the_best_object_that_is_free_and_not_just_any() -> None:
+    # The first detection takes the second object, which it fits better, and leaves the first one to the other.
+    truth = truth_of((0, 0, BOX), (0, 0, NEAR))
+    table = table_of(truth, (0, 0, 0.9, NEAR), (0, 0, 0.8, BOX))
+    assert hits(ilsvrc_average_precision(truth, table)) == [True, True]
+
+
+def test_of_two_objects_only_one_whose_own_threshold_is_reached_is_taken() -> None:
+    # The detection's IoU is 0.3 with the large object, whose threshold is 0.5, and 0.25 with the small one, whose
+    # threshold is just that.
+    detection = (0, 0, 10, 40)
+    large, small = (0, 0, 10, 40 / 0.3), (0, 0, 10, 10)
+    for objects, hit in (([large], False), ([small], True), ([large, small], True)):
+        truth = truth_of(*[(0, 0, box) for box in objects])
+        assert hits(ilsvrc_average_precision(truth, table_of(truth, (0, 0, 0.9, detection)))) == [hit]
+
+
+def test_objects_of_another_image_or_class_are_not_found() -> None:
+    truth = truth_of((0, 0, BOX), (1, 1, BOX))
+    table = table_of(truth, (1, 0, 0.9, BOX), (0, 1, 0.9, BOX))
+    assert ilsvrc_average_precision(truth, table).ap == {"cat": 0, "dog": 0}
+
+
+@pytest.mark.parametrize(("numbers", "expected"), [((1, 2), [False, True, True]), ((2, 1), [True, False, True])])
+def test_equal_scores_are_in_the_order_of_the_images_numbers_then_of_the_table(
+    numbers: tuple[int, int], expected: list[bool]
+) -> None:
+    truth = dataclasses.replace(truth_of((0, 0, BOX), (1, 0, BOX)), image_numbers=numbers)
+    table = table_of(truth, (1, 0, 0.5, BOX), (0, 0, 0.5, FAR), (0, 0, 0.5, BOX))
+    assert hits(ilsvrc_average_precision(truth, table)) == expected
+
+
+# Average precision
+
+
+def test_area_under_the_envelope() -> None:
+    truth = truth_of((0, 0, BOX), (0, 0, FAR), (1, 0, BOX), (1, 0, FAR))
+    table = table_of(
+        truth, (0, 0, 0.9, BOX), (0, 0, 0.8, NOTHING), (0, 0, 0.7, FAR), (1, 0, 0.6, BOX), (1, 0, 0.5, NOTHING)
+    )
+    # Precision 1, 1/2, 2/3, 3/4, 3/5 and recall 1/4, 1/4, 1/2, 3/4, 3/4: the envelope is 1, 3/4, 3/4.
+    result = ilsvrc_average_precision(truth, table)
+    assert result.ap["cat"] == pytest.approx((1 + 3 / 4 + 3 / 4) / 4)
+    assert math.isnan(result.ap["dog"])
+    assert result.mean_ap == result.median_ap == result.ap["cat"]
+    assert result.metric == "ilsvrc"
+
+
+def test_mean_and_median() -> None:
+    truth = dataclasses.replace(
+        truth_of((0, 0, BOX), (0, 1, BOX)), class_names=("cat", "dog", "cow"), images=[0] * 3, labels=[0, 1, 2],
+        boxes=[BOX] * 3, difficult=None, crowd=None, sides=None, areas=None, class_ids=(), class_numbers=(),
+    )  # fmt: skip
+    result = ilsvrc_average_precision(truth, table_of(truth, (0, 0, 0.9, BOX)))
+    assert (result.mean_ap, result.median_ap) == (pytest.approx(1 / 3), 0)
+    nothing = truth_of()
+    assert math.isnan(ilsvrc_average_precision(nothing, table_of(nothing)).median_ap)
+
+
+# The blacklist
+
+
+def test_a_blacklisted_image_and_class_count_neither_way() -> None:
+    truth = truth_of((0, 0, BOX), (1, 0, BOX), (1, 1, BOX))
+    table = table_of(truth, (1, 0, 0.9, NOTHING), (1, 0, 0.8, BOX), (0, 0, 0.7, BOX), (1, 1, 0.6, BOX))
+    listed = ilsvrc_average_precision(truth, table, Blacklist([1], [0]))
+    assert listed.classes["cat"].objects == 1
+    assert hits(listed) == [True]
+    assert listed.ap == {"cat": 1, "dog": 1}
+    assert ilsvrc_average_precision(truth, table).ap["cat"] == pytest.approx(2 / 3)
+
+
+def test_a_blacklist_may_name_what_is_not_there() -> None:
+    truth = truth_of((0, 0, BOX))
+    table = table_of(truth, (0, 0, 0.7, BOX), (1, 0, 0.9, BOX))
+    assert ilsvrc_average_precision(truth, table, Blacklist([1, 1], [0, 1])).ap["cat"] == 1
+    empty = np.zeros(0, np.int64)
+    assert ilsvrc_average_precision(truth, table, Blacklist(empty, empty)).ap["cat"] == pytest.approx(1 / 2)
+
+
+def test_wrong_arguments() -> None:
+    truth = truth_of((0, 0, BOX))
+    table = table_of(truth)
+    with pytest.raises(InputError, match=r"blacklist 1: label 2 is not in 0\.\.1"):
+        ilsvrc_average_precision(truth, table, Blacklist([0, 1], [1, 2]))
+    with pytest.raises(InputError, match=r"labels have the shape \(1,\), expected \(2,\)"):
+        Blacklist([0, 1], [1])
+    with pytest.raises(InputError, match="IoU threshold"):
+        ilsvrc_average_precision(truth, table, iou_threshold=0)
+    with pytest.raises(InputError, match="area range 5 to 1 holds no area"):
+        ilsvrc_average_precision(truth, table, area_range=(5, 1))
+    with pytest.raises(InputError, match="other images or classes"):
+        ilsvrc_average_precision(truth_of(images=3), table)
+
+
+# What ILSVRC does not know
+
+
+def test_difficult_objects_count_neither_way() -> None:
+    truth = truth_of((0, 0, BOX), (0, 0, FAR), difficult=[True, False])
+    table = table_of(truth, (0, 0, 0.9, BOX), (0, 0, 0.8, NEAR), (0, 0, 0.7, FAR), (0, 0, 0.6, NOTHING))
+    result = ilsvrc_average_precision(truth, table)
+    assert result.classes["cat"].objects == 1
+    assert hits(result) == [True, False]
+
+
+def test_by_size() -> None:
+    small, large = (0, 0, 20, 20), (100, 100, 300, 300)
+    truth = truth_of((0, 0, small), (0, 0, large), (1, 0, small))
+    table = table_of(
+        truth,
+        (0, 0, 0.9, small),
+        (0, 0, 0.8, large),
+        (0, 0, 0.7, (50, 50, 60, 60)),  # wrong and small
+        (1, 0, 0.6, (0, 0, 120, 150)),  # wrong and large
+        (0, 0, 0.5, large),  # found already
+    )
+    found = ilsvrc_average_precisions(truth, table, None, [0.5], AREA_RANGES)
+    assert {size: hits(result) for (_, size), result in found.items()} == {
+        "all": [True, True, False, False, False],
+        "small": [True, False],
+        "medium": [],
+        "large": [True, False, False],
+    }
+    assert {size: result.classes["cat"].objects for (_, size), result in found.items()} == {
+        "all": 3,
+        "small": 2,
+        "medium": 0,
+        "large": 1,
+    }
+
+
+# The development kit, step by step
+
+
+def kit(truth: GroundTruth, table: DetectionTable, blacklist: set[tuple[int, int]]) -> list[float]:
+    """Average precision by class as eval_detection.m goes about it, in its own coordinates: 1-based, inclusive."""
+    verdicts = []
+    positives = [0] * len(truth.class_names)
+    for image in np.argsort(truth.image_numbers).tolist():
+        objects = []
+        for row in np.flatnonzero(truth.images == image).tolist():
+            x1, y1, x2, y2 = truth.boxes[row].tolist()
+            label = int(truth.labels[row])
+            positives[label] += (image, label) not in blacklist
+            width, height = x2 - (x1 + 1) + 1, y2 - (y1 + 1) + 1
+            threshold = min(0.5, (width * height) / ((width + 10) * (height + 10)))
+            objects.append({"label": label, "box": (x1 + 1, y1 + 1, x2, y2), "threshold": threshold, "free": True})
+        rows = sorted(np.flatnonzero(table.images == image).tolist(), key=lambda row: -table.scores[row])
+        for row in rows:
+            label, (x1, y1, x2, y2) = int(table.labels[row]), table.boxes[row].tolist()
+            if (image, label) in blacklist:
+                continue
+            box, best, best_overlap = (x1 + 1, y1 + 1, x2, y2), None, -math.inf
+            for item in objects:
+                if item["label"] != label or not item["free"]:
+                    continue
+                other = item["box"]
+                width = min(box[2], other[2]) - max(box[0], other[0]) + 1
+                height = min(box[3], other[3]) - max(box[1], other[1]) + 1
+                if width <= 0 or height <= 0:
+                    continue
+                union = (box[2] - box[0] + 1) * (box[3] - box[1] + 1) - width * height
+                union += (other[2] - other[0] + 1) * (other[3] - other[1] + 1)
+                overlap = width * height / union
+                if overlap >= item["threshold"] and overlap > best_overlap:
+                    best, best_overlap = item, overlap
+            if best is not None:
+                best["free"] = False
+            verdicts.append((float(table.scores[row]), label, best is not None))
+    verdicts.sort(key=lambda verdict: -verdict[0])
+    found = []
+    for label, positive in enumerate(positives):
+        precision, recall, right, wrong = [0.0], [0.0], 0, 0
+        for _, own, hit in verdicts:
+            if own == label:
+                right, wrong = right + hit, wrong + (not hit)
+                precision.append(right / (right + wrong))
+                recall.append(right / positive if positive else math.nan)
+        precision.append(0.0)
+        recall.append(1.0)
+        for place in range(len(precision) - 2, -1, -1):
+            precision[place] = max(precision[place], precision[place + 1])
+        steps = [place for place in range(1, len(recall)) if recall[place] != recall[place - 1]]
+        area = sum((recall[place] - recall[place - 1]) * precision[place] for place in steps)
+        found.append(area if positive else math.nan)
+    return found
+
+
+def random_tables(seed: int) -> tuple[GroundTruth, DetectionTable]:
+    data = random_data(seed, images=6, objects=40, detections=150)
+    for item in data.annotations:
+        item["iscrowd"] = 0
+        item["bbox"][2:] = [side / 3 for side in item["bbox"][2:]]  # so that many are small
+    for item in data.results:
+        item["bbox"][2:] = [side / 3 for side in item["bbox"][2:]]
+    truth = data.truth()
+    numbers = np.random.default_rng(seed).permutation(len(truth.image_ids)) + 1
+    return dataclasses.replace(truth, image_numbers=tuple(numbers.tolist())), data.detections()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.booleans())
+def test_the_development_kit_agrees(seed: int, listed: bool) -> None:
+    truth, table = random_tables(seed)
+    pairs = {(0, 0), (2, 1), (5, 0)} if listed else set()
+    images, labels = zip(*pairs, strict=True) if pairs else ((), ())
+    result = ilsvrc_average_precision(truth, table, Blacklist(images, labels))
+    assert list(result.ap.values()) == pytest.approx(kit(truth, table, pairs), abs=1e-12, nan_ok=True)
+    assert 0 < result.mean_ap < 1
+
+
+# Properties
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31))
+def test_the_order_of_the_table_does_not_matter_where_scores_differ(seed: int) -> None:
+    truth, table = random_tables(seed)
+    rng = np.random.default_rng(seed)
+    table = dataclasses.replace(table, scores=rng.permutation(len(table)))
+    result = ilsvrc_average_precision(truth, table)
+    assert ilsvrc_average_precision(truth, table[rng.permutation(len(table))]).ap == pytest.approx(
+        result.ap, nan_ok=True
+    )
+    # Images in another order.
+    new = rng.permutation(len(truth.image_ids))
+    moved = truth.of_images(new.tolist())
+    place = np.argsort(new)
+    other = dataclasses.replace(table, image_ids=moved.image_ids, images=place[table.images])
+    assert ilsvrc_average_precision(moved, other).ap == pytest.approx(result.ap, nan_ok=True)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31))
+def test_perfect_detections_and_none_and_less_wrong_ones(seed: int) -> None:
+    truth, table = random_tables(seed)
+    perfect = table_of(
+        truth, *zip(truth.images, truth.labels, np.linspace(1, 0, len(truth)), truth.boxes.tolist(), strict=True)
+    )
+    assert ilsvrc_average_precision(truth, perfect).mean_ap == pytest.approx(1)
+    assert ilsvrc_average_precision(truth, table[:0]).mean_ap == 0
+    # Without the wrong detections no class is worse, nor with some of them.
+    ap = np.array(kit(truth, table, set()))
+    before = ilsvrc_average_precision(truth, table)
+    np.testing.assert_allclose(list(before.ap.values()), ap, atol=1e-12)
+    spurious = table_of(truth, *[(0, 0, score, (900, 900, 950, 950)) for score in (2.0, 0.5, 0.1)])
+    joined = table_of(
+        truth,
+        *[
+            (int(image), int(label), float(score), tuple(box))
+            for part in (table, spurious)
+            for image, label, score, box in zip(part.images, part.labels, part.scores, part.boxes, strict=True)
+        ],
+    )
+    after = ilsvrc_average_precision(truth, joined)
+    assert before.ap["0"] >= after.ap["0"]
+    assert before.ap["1"] == after.ap["1"]

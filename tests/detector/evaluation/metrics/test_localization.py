@@ -1,0 +1,115 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.data.detection_table import DetectionTable
+from detector.data.ground_truth import GroundTruth
+from detector.errors import InputError
+from detector.evaluation.metrics.localization import localisation_error
+
+NAMES = ("cat", "dog", "cow", "owl", "ant", "bee")
+BOX, HALF, FAR = (0, 0, 100, 100), (0, 0, 50, 100), (200, 200, 300, 300)
+
+
+def truth_of(*objects: tuple[int, int, tuple], images: int) -> GroundTruth:
+    places, labels, boxes = zip(*objects, strict=True) if objects else ((), (), ())
+    return GroundTruth(image_ids=range(images), class_names=NAMES, images=places, labels=labels, boxes=boxes)
+
+
+def table_of(truth: GroundTruth, *guesses: tuple[int, int, float, tuple]) -> DetectionTable:
+    """Guesses: image, label, score, box."""
+    images, labels, scores, boxes = zip(*guesses, strict=True) if guesses else ((), (), (), ())
+    return DetectionTable(
+        image_ids=truth.image_ids, class_names=NAMES, images=images, labels=labels, boxes=boxes, scores=scores
+    )
+
+
+def test_errors_by_number_of_guesses() -> None:
+    truth = truth_of((0, 0, BOX), (1, 1, BOX), (2, 2, BOX), (2, 2, FAR), (3, 3, BOX), images=4)
+    table = table_of(
+        truth,
+        (0, 0, 0.9, BOX),  # right at once
+        (1, 2, 0.9, BOX),
+        (1, 1, 0.8, (0, 0, 49, 100)),  # the class, but an IoU of 0.49
+        (1, 1, 0.7, HALF),  # 0.5 is enough
+        (2, 2, 0.5, FAR),  # any object of the class will do
+        *[(3, label, 1 - place / 10, BOX) for place, label in enumerate([0, 1, 2, 4, 5, 3])],  # the sixth guess
+    )
+    result = localisation_error(truth, table)
+    assert result.classification.tolist() == [0.5, 0.25, 0.25, 0.25, 0.25]
+    assert result.localisation.tolist() == [0.5, 0.5, 0.25, 0.25, 0.25]
+    assert localisation_error(truth, table, guesses=6).localisation[-1] == 0
+    assert localisation_error(truth, table, iou_threshold=0.6).localisation.tolist() == [0.5] * 5
+    assert localisation_error(truth, table[:0]).classification.tolist() == [1] * 5
+    assert result.to_dict()["localisation_error"] == [0.5, 0.5, 0.25, 0.25, 0.25]
+
+
+def test_images_left_out_count_for_classification_only() -> None:
+    truth = truth_of((0, 0, BOX), (1, 1, BOX), images=2)
+    result = localisation_error(truth, table_of(truth, (0, 0, 0.9, BOX)), left_out=[1])
+    assert result.classification.tolist() == [0.5] * 5
+    assert result.localisation.tolist() == [0] * 5
+    assert (result.images, result.localised_images) == (2, 1)
+    nothing = localisation_error(truth, table_of(truth), left_out=[0, 1])
+    assert np.isnan(nothing.localisation).all()
+    assert nothing.to_dict()["localisation_error"] == [None] * 5
+
+
+def test_an_image_of_two_classes_counts_by_halves() -> None:
+    truth = truth_of((0, 0, BOX), (0, 1, FAR), images=1)
+    result = localisation_error(truth, table_of(truth, (0, 0, 0.9, BOX), (0, 1, 0.8, BOX)))
+    assert result.classification.tolist() == [0.5, 0, 0, 0, 0]
+    assert result.localisation.tolist() == [0.5] * 5
+
+
+def test_no_images() -> None:
+    truth = truth_of(images=0)
+    assert all(map(math.isnan, localisation_error(truth, table_of(truth)).classification))
+
+
+def test_wrong_arguments() -> None:
+    truth = truth_of((0, 0, BOX), images=2)
+    table = table_of(truth)
+    with pytest.raises(InputError, match="image 1 has no object"):
+        localisation_error(truth, table)
+    truth = truth_of((0, 0, BOX), images=1)
+    table = table_of(truth)
+    with pytest.raises(InputError, match="guesses is 0"):
+        localisation_error(truth, table, guesses=0)
+    with pytest.raises(InputError, match=r"left_out: image 1 is not in 0\.\.0"):
+        localisation_error(truth, table, left_out=[1])
+    with pytest.raises(InputError, match="IoU threshold"):
+        localisation_error(truth, table, iou_threshold=2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31))
+def test_the_loops_of_the_development_kit_agree(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, 8)
+    boxes = [(0, 0, *rng.integers(20, 60, 2)) for _ in range(8)]
+    truth = truth_of(*[(image, int(labels[image]), boxes[image]) for image in range(8)], images=8)
+    guesses = [
+        (int(rng.integers(8)), int(rng.integers(3)), round(float(rng.random()), 1), (0, 0, *rng.integers(20, 60, 2)))
+        for _ in range(40)
+    ]
+    result = localisation_error(truth, table_of(truth, *guesses))
+    for count in range(1, 6):
+        wrong_class = wrong_box = 0
+        for image in range(8):
+            own = sorted((one for one in guesses if one[0] == image), key=lambda one: -one[2])[:count]
+            class_errors, box_errors = [1], [1]
+            for _, label, _, (_, _, width, height) in own:
+                if label == labels[image]:
+                    class_errors.append(0)
+                    _, _, other_width, other_height = boxes[image]
+                    both = min(width, other_width) * min(height, other_height)
+                    overlap = both / (width * height + other_width * other_height - both)
+                    box_errors.append(int(overlap < 0.5))
+            wrong_class += min(class_errors)
+            wrong_box += min(box_errors)
+        assert result.classification[count - 1] == pytest.approx(wrong_class / 8)
+        assert result.localisation[count - 1] == pytest.approx(wrong_box / 8)

@@ -1,0 +1,85 @@
+"""Pairs of detections and objects in pieces: the memory that they take, and the same result."""
+
+import dataclasses
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from detector.data.detection_table import DetectionTable
+from detector.data.ground_truth import GroundTruth
+from detector.evaluation.errors import diagnose
+from detector.evaluation.metrics import voc_matching as matching
+from detector.evaluation.metrics.by_name import METRICS, judge
+from detector.evaluation.result import evaluate
+from tests.detector.evaluation.coco_data import data_on_borders, random_data
+
+OBJECTS, DETECTIONS = 1_000, 5_000
+
+
+@pytest.mark.parametrize("metric", ["voc07", "ilsvrc", "coco"])
+@pytest.mark.parametrize("apart", [True, False])
+def test_many_objects_and_detections_in_one_image(metric: str, apart: bool) -> None:
+    """All pairs at once would take 600 MiB; all boxes in one place are the most that can match."""
+    corners = np.arange(OBJECTS)[:, np.newaxis] * ([100, 0] if apart else [0, 0])
+    boxes = np.hstack([corners, corners + 50])
+    rng = np.random.default_rng(0)
+    near = np.append(rng.permutation(OBJECTS), rng.integers(0, OBJECTS, DETECTIONS - OBJECTS))
+    names = {"image_ids": ("a",), "class_names": ("cat",)}
+    truth = GroundTruth(images=[0] * OBJECTS, labels=[0] * OBJECTS, boxes=boxes, **names)
+    table = DetectionTable(
+        images=[0] * DETECTIONS, labels=[0] * DETECTIONS, boxes=boxes[near], scores=-np.arange(DETECTIONS), **names
+    )
+    tracemalloc.start()
+    try:
+        (judged, *_), _ = judge(truth, table, metric)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 24 * 2**20
+    # Objects in one place are one object to VOC, and COCO looks at a hundred detections.
+    found = {"voc07": OBJECTS if apart else 1, "ilsvrc": OBJECTS, "coco": 100}[metric]
+    assert np.flatnonzero(judged.true_positive).tolist() == list(range(found))
+
+
+@pytest.mark.parametrize("pairs", [1, 7])
+@pytest.mark.parametrize("make", [random_data, data_on_borders])
+def test_the_pieces_do_not_change_the_result(pairs: int, make: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make(3)
+    truth, table = data.truth(), data.detections()
+    truth = dataclasses.replace(truth, difficult=np.random.default_rng(0).random(len(truth)) < 0.2)
+
+    def numbers() -> list[object]:
+        verdicts = [one.true_positive.tolist() for metric in METRICS for one in judge(truth, table, metric)[0]]
+        found = diagnose(truth, table)
+        return [*verdicts, found.errors.kinds.tolist(), found.errors.targets.tolist(), found.confusion.matrix.tolist()]
+
+    whole = numbers()
+    monkeypatch.setattr(matching, "_PIECE", pairs)
+    assert numbers() == whole
+
+
+@pytest.mark.parametrize("metric", ["voc07", "voc10"])
+def test_the_report_s_sizes_are_those_of_the_table(metric: str) -> None:
+    """With many objects on the borders, and second detections of another size than their object's."""
+    data = data_on_borders(1)
+    truth, table = data.truth(), data.detections()
+    slices = diagnose(truth, table, metric=metric).sizes
+    by_size = evaluate(truth, table, metric).by_size
+    assert [part.name for part in slices] == list(by_size)
+    for part in slices:
+        result = by_size[part.name]
+        assert part.class_ap.tolist() == pytest.approx(list(result.ap.values()), abs=0, nan_ok=True)
+        assert part.objects.tolist() == [one.objects for one in result.classes.values()]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_an_evaluation_and_a_comparison_count_the_same_objects(metric: str) -> None:
+    """Objects beyond COCO's largest area too, which VOC and ILSVRC count."""
+    data = data_on_borders(2)
+    truth, table = data.truth(), data.detections()
+    result = evaluate(truth, table, metric).to_dict()
+    objects = result["objects"] if metric != "coco" else {k: one["objects"] for k, one in result["classes"].items()}
+    (judged, *_), _ = judge(truth, table, metric)
+    assert np.bincount(judged.object_labels).tolist() == list(objects.values())
+    assert (sum(objects.values()) == np.count_nonzero(~truth.crowd)) == (metric != "coco")

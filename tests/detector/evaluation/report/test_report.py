@@ -1,0 +1,301 @@
+"""The why-report: what is in it, that nothing in it reaches outside, and that a browser shows it."""
+
+import dataclasses
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector.data.detection_table import DetectionTable
+from detector.data.ground_truth import GroundTruth
+from detector.data.traces import ObjectTraces
+from detector.errors import InputError
+from detector.evaluation.errors import Fate, diagnose
+from detector.evaluation.explanation import explain
+from detector.evaluation.metrics.by_name import Metric
+from detector.evaluation.metrics.intervals import Intervals
+from detector.evaluation.metrics.voc_matching import match_detections
+from detector.evaluation.report import About, render_report, write_report
+from detector.evaluation.report import page as page_module
+from detector.evaluation.report.sections import MATRIX_CLASSES, matrix_view
+from detector.evaluation.report.summary import summary
+from detector.evaluation.result import evaluate
+
+ABOUT = About(title="a model", data="some photos", files={"Model": "model.safetensors"}, versions={"numpy": "2.0"})
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+#: Elements whose end HTML lets out.
+OPTIONAL = {"td", "th", "tr"}
+SECTIONS = ["classes", "errors", "misses", "confusion", "sizes", "curves", "calibration", "worst", "measured"]
+
+
+class Page(HTMLParser):
+    """The parsed page: its text, tags and attributes; it fails where elements are not nested."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open[-1] != tag and self._open[-1] in OPTIONAL:
+            self._open.pop()
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self._open or self._open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    def attributes(self, name: str) -> list[str]:
+        return [value or "" for _, attributes in self.tags for key, value in attributes.items() if key == name]
+
+
+def traces_of(truth: GroundTruth) -> ObjectTraces:
+    rng = np.random.default_rng(0)
+    return ObjectTraces(
+        proposal_overlaps=rng.random(len(truth)),
+        sources=rng.integers(0, 2, len(truth)),
+        source_names=("selective_search", "multibox"),
+        region_scores=rng.random(len(truth)) * (rng.random(len(truth)) < 0.5),
+    )
+
+
+def intervals_of(truth: GroundTruth) -> Intervals:
+    each = np.ones(len(truth.class_names))
+    return Intervals(class_names=truth.class_names, ap=0.3 * each, low=0.1 * each, high=0.4 * each, mean_ap=0.3,
+                     mean_low=0.2, mean_high=0.3, images=30, resamples=1000, confidence=0.95)  # fmt: skip
+
+
+@pytest.fixture
+def full(random_data: Callable) -> tuple:
+    truth, detections = random_data(0, images=30, difficult=0.1)
+    return truth, detections, diagnose(truth, detections, traces=traces_of(truth))
+
+
+@pytest.fixture
+def photos(tmp_path: Path, full: tuple) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for image_id in full[0].image_ids[:-1]:
+        pixels = np.random.default_rng(image_id).integers(0, 255, (30, 40, 3), np.uint8)
+        Image.fromarray(pixels).resize((400, 300)).save(folder / f"{image_id}.jpg")
+    return folder
+
+
+def test_everything_is_in_it_in_order(full: tuple, photos: Path) -> None:
+    truth, _, diagnosis = full
+    html = render_report(*full, ABOUT, intervals=intervals_of(truth), photos=photos)
+    page = Page(html)
+    assert [value for value in page.attributes("id") if value != "top"] == SECTIONS
+    assert [value for value in page.attributes("href") if value.startswith("#")] == [
+        *(f"#{name}" for name in SECTIONS), "#top",
+    ]  # fmt: skip
+    for name, result in diagnosis.result.classes.items():
+        assert f"{name} {100 * result.ap:.1f} 10 – 40 {result.objects} {len(result.scores)}" in page.text
+    assert f"mAP, % {100 * diagnosis.result.mean_ap:.1f} 95 % interval 20.0 to 30.0" in page.text
+    for line in summary(diagnosis):
+        assert line in page.text
+    counts = diagnosis.fates.count()[0]
+    assert f"at any score {counts[0]} {counts[1]} {counts[2]} {counts[3]}" in page.text
+    assert f"{counts.sum()} objects, those that were not found first" in page.text
+    assert "PASCAL VOC 2007, average precision at 11 points, IoU of at least 0.5" in page.text
+    assert "numpy 2.0" in page.text
+    assert html.count("data:image/jpeg;base64,") == page_module.WORST
+    assert "nan" not in page.text.lower()
+
+
+def test_nothing_reaches_outside(full: tuple, photos: Path) -> None:
+    html = render_report(*full, ABOUT, photos=photos)
+    page = Page(html)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[^\"]*", "", html))
+    assert page.attributes("src") == []
+    assert all(value.startswith(("#", "data:image/jpeg;base64,")) for value in page.attributes("href"))
+    assert not {"link", "iframe", "object", "embed", "form"} & {tag for tag, _ in page.tags}
+
+
+def test_names_cannot_become_html(full: tuple, tmp_path: Path) -> None:
+    truth, detections, _ = full
+    evil = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"
+    names = (evil, *truth.class_names[1:])
+    ids = tuple(f"{evil}{i}" for i in truth.image_ids)
+    truth = dataclasses.replace(truth, class_names=names, image_ids=ids, files=ids)
+    detections = dataclasses.replace(detections, class_names=names, image_ids=ids)
+    traces = dataclasses.replace(traces_of(truth), source_names=(evil, "multibox"))
+    about = About(title=evil, data=evil, files={evil: evil}, versions={evil: evil}, excluded={evil: evil}, date=evil)
+    html = render_report(
+        truth, detections, diagnose(truth, detections, traces=traces), about, photos=tmp_path,
+        intervals=intervals_of(truth),
+    )  # fmt: skip
+    page = Page(html)
+    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    assert not any(tag == "img" for tag, _ in page.tags)
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert evil in page.text
+    assert f"Precision against recall of {evil}" in page.attributes("aria-label")
+
+
+def test_the_same_input_gives_the_same_file(full: tuple, photos: Path, tmp_path: Path) -> None:
+    for name in ("a.html", "b.html"):
+        write_report(tmp_path / name, *full, ABOUT, photos=photos)
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_without_traces_intervals_and_photos(full: tuple) -> None:
+    truth, detections, _ = full
+    page = Page(render_report(truth, detections, diagnose(truth, detections), ABOUT))
+    assert "These detections came without traces" in page.text
+    assert "The folder of the photos was not given" in page.text
+    assert "Interval" not in page.text
+    assert not any(value.startswith("data:") for value in page.attributes("href"))
+
+
+def test_a_photo_that_cannot_be_shown_is_told(full: tuple, photos: Path) -> None:
+    truth, detections, diagnosis = full
+    first, second, third = (truth.image_ids[i] for i in diagnosis.images.worst(3))
+    (photos / f"{first}.jpg").unlink()
+    (photos / f"{second}.jpg").write_bytes(b"no photo")
+    sizes = np.zeros((len(truth.image_ids), 2), np.int64)
+    sizes[third] = 500, 300
+    truth = dataclasses.replace(truth, image_sizes=sizes)
+    page = Page(render_report(truth, detections, diagnosis, ABOUT, photos=photos, worst=3))
+    assert f"No picture: {first}: no such photo in the folder given" in page.text
+    assert f"No picture: {second}.jpg: " in page.text
+    assert f"No picture: {third}.jpg: is 400x300 pixels, annotated 500x300" in page.text
+
+
+@pytest.mark.parametrize("objects", [0, 1])
+def test_nothing_detected_or_nothing_there(objects: int) -> None:
+    truth = GroundTruth(
+        image_ids=("a",),
+        class_names=("cat",),
+        images=[0] * objects,
+        labels=[0] * objects,
+        boxes=[[0, 0, 9, 9]] * objects,
+    )
+    nothing = DetectionTable(image_ids=("a",), class_names=("cat",), images=[], labels=[], boxes=[], scores=[])
+    page = Page(render_report(truth, nothing, diagnose(truth, nothing, traces=traces_of(truth)), ABOUT))
+    assert "There are no detections." in page.text
+    assert ("hold no object that counts" in page.text) == (objects == 0)
+
+
+@pytest.mark.parametrize("lowest", [0.00025, 0.25])
+def test_the_lowest_score_is_that_of_the_detections(full: tuple, lowest: float) -> None:
+    """An object that only a detection of a very low score finds is found at some score."""
+    truth, detections, _ = full
+    detections = dataclasses.replace(detections, scores=np.full(len(detections), lowest))
+    diagnosis = diagnose(truth, detections, traces=traces_of(truth))
+    assert (
+        f"Detections {len(detections)}, from score {lowest} up;"
+        in Page(render_report(truth, detections, diagnosis, ABOUT)).text
+    )
+    found = match_detections(truth, detections, 0.5)
+    hits = np.count_nonzero(found.true_positive)
+    assert diagnosis.fates is not None
+    assert diagnosis.fates.count()[0, Fate.FOUND] == hits > 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "numbers"), [("coco", ["COCO AP, %", "COCO AP50, %"]), ("ilsvrc", ["ILSVRC mAP, %"]), ("voc07", [])]
+)
+def test_numbers_of_two_metrics_are_told_apart(full: tuple, tmp_path: Path, metric: Metric, numbers: list[str]) -> None:
+    truth, detections, _ = full
+    explain(tmp_path / "why.html", truth, detections, evaluate(truth, detections, metric), title="a model")
+    text = Page((tmp_path / "why.html").read_text(encoding="utf-8")).text
+    for name in numbers:
+        assert name in text
+    assert ("VOC mAP at IoU 0.5, %" in text) == ("everything below explains it" in text) == bool(numbers)
+
+
+def test_scores_that_are_no_probabilities(full: tuple) -> None:
+    truth, detections, _ = full
+    detections = dataclasses.replace(detections, scores=detections.scores * 7)
+    page = Page(render_report(truth, detections, diagnose(truth, detections), ABOUT))
+    assert "Some scores lie outside 0 to 1" in page.text
+
+
+def test_many_classes_are_cut(random_data: Callable) -> None:
+    truth, detections = random_data(1, images=200, classes=60)
+    view = matrix_view(diagnose(truth, detections, score=0))
+    assert len(view.columns) == len(view.rows) == MATRIX_CLASSES + 1
+    assert view.left_out == 60 - MATRIX_CLASSES
+    assert view.rows[0].cells[0].number == 0
+
+
+def test_it_is_small(random_data: Callable, tmp_path: Path) -> None:
+    """500 images, 20 classes, and pictures of noise, which compress far worse than photos."""
+    truth, detections = random_data(2, images=500, classes=20)
+    diagnosis = diagnose(truth, detections, traces=traces_of(truth))
+    for image in diagnosis.images.worst(page_module.WORST):
+        pixels = np.random.default_rng(image).integers(0, 255, (94, 125, 3), np.uint8)
+        Image.fromarray(pixels).resize((500, 375)).save(tmp_path / f"{truth.image_ids[image]}.jpg")
+    write_report(tmp_path / "report.html", truth, detections, diagnosis, ABOUT, photos=tmp_path)
+    assert (tmp_path / "report.html").stat().st_size < 3e6
+
+
+def test_wrong_arguments(full: tuple, tmp_path: Path) -> None:
+    truth, detections, diagnosis = full
+    with pytest.raises(InputError, match=r"nowhere.*cannot be written \(No such file or directory\)"):
+        write_report(tmp_path / "nowhere" / "report.html", *full, ABOUT)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="other images or classes"):
+        render_report(truth.first(3), detections, diagnosis, ABOUT)
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_browser_shows_it(full: tuple, photos: Path, tmp_path: Path) -> None:
+    """At the width of a phone no part of the page is wider than it, and the script finds its tables."""
+    report, probe = tmp_path / "report.html", tmp_path / "probe.html"
+    write_report(report, *full, ABOUT, intervals=intervals_of(full[0]), photos=photos)
+    # A frame, for a window of Chromium is at least 500 wide. The probe stands in for a hand on the phone.
+    script = """<script>addEventListener("load", () => {
+      const root = document.documentElement;
+      document.querySelectorAll("details").forEach((details) => { details.open = true; });
+      const button = document.querySelector("#classes thead button");
+      button.click();
+      const smallest = Math.min(...[...document.querySelectorAll("main *")].filter((e) => e.textContent.trim())
+        .map((e) => parseFloat(getComputedStyle(e).fontSize)));
+      parent.postMessage([root.scrollWidth, root.clientWidth, root.scrollHeight, smallest,
+        document.querySelector("#classes tbody th").textContent,
+        document.querySelector("image").getBoundingClientRect().width].join(" "), "*");
+    });</script></body>"""
+    inner = tmp_path / "inner.html"
+    inner.write_text(report.read_text(encoding="utf-8").replace("</body>", script), encoding="utf-8")
+    probe.write_text(
+        '<body><pre></pre><script>addEventListener("message", (e) => { document.querySelector("pre").textContent = '
+        '"measured " + e.data; })</script><iframe src="inner.html" style="width:360px;height:800px;border:0"></iframe>',
+        encoding="utf-8",
+    )
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+             "--disable-background-networking", "--disable-component-update", "--allow-file-access-from-files",
+             "--virtual-time-budget=5000"]  # fmt: skip
+    command = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", probe.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    measured = re.search(r"measured (\d+) (\d+) (\d+) ([\d.]+) (\S+) ([\d.]+)", dom)
+    assert measured is not None, dom[:2000]
+    scroll, width, height, smallest, first, picture = measured.groups()
+    assert int(scroll) <= int(width) <= 360
+    assert int(height) > 5000
+    assert float(smallest) >= 12
+    assert first == full[0].class_names[-1]  # sorted by the click, downwards
+    assert 300 < float(picture) <= 360

@@ -1,0 +1,115 @@
+"""Whole evaluations: metrics by class, size and IoU, and what is told about the run."""
+
+import json
+
+import pytest
+
+from detector.data.ground_truth import GroundTruth
+from detector.data.predictions import Prediction, detection_table, failures, mean_seconds
+from detector.errors import InputError
+from detector.evaluation.metrics.by_name import METRICS, Metric
+from detector.evaluation.result import evaluate
+from detector.structures.detections import Detections
+
+NAMES = ("cat", "dog")
+TRUTH = GroundTruth(
+    image_ids=("a", "b", "c"), class_names=NAMES, images=[0, 2], labels=[0, 1], boxes=[[0, 0, 50, 40], [0, 0, 20, 20]]
+)
+
+
+def found(image_id: str, seconds: float = 0.5) -> Prediction:
+    boxes = [(0, 0, 50, 40), (1 / 3, 0, 20, 20)]
+    return Prediction(image_id, Detections(boxes, (0.9, 0.3), (0, 1), NAMES, (100, 80)), seconds)
+
+
+PREDICTIONS = [found("a"), Prediction("b", None, error="is broken"), found("c", 1.0)]
+TABLE = detection_table(TRUTH, PREDICTIONS)
+RUN = {"failed": failures(PREDICTIONS), "seconds_per_image": mean_seconds(PREDICTIONS)}
+
+
+def test_the_report() -> None:
+    evaluation = evaluate(TRUTH, TABLE, "voc10", **RUN, data="val", notes=["a note"])
+    # Two detections of each class, with equal scores, so that they keep the order of the images: the first of
+    # the cats and the second of the dogs is right.
+    content = evaluation.to_dict()
+    by_size = content.pop("by_size")
+    assert content == {
+        "split": "val",
+        "images": 3,
+        "metric": "voc10",
+        "iou_threshold": 0.5,
+        "mAP": 0.75,
+        "AP": {"cat": 1.0, "dog": 0.5},
+        "objects": {"cat": 1, "dog": 1},
+        "by_iou": {"0.5": {"mAP": 0.75, "AP": {"cat": 1.0, "dog": 0.5}}},
+        "score_threshold": 0.5,
+        "precision": 0.5,
+        "recall": 0.5,
+        "seconds_per_image": 0.75,
+        "failed": {"b": "is broken"},
+        "notes": ["a note"],
+    }
+    # The dog is small, the cat is not; of the small detections there is only the dogs' and none is a cat's.
+    assert by_size["small"]["AP"] == {"cat": None, "dog": 0.5}
+    assert by_size["medium"]["AP"] == {"cat": 1.0, "dog": None}
+    assert by_size["large"] == {"mAP": None, "AP": {"cat": None, "dog": None}}
+    table = evaluation.table().splitlines()
+    assert table[1].split() == ["cat", "1", "2", "100.0"]
+    assert table[2].split() == ["dog", "1", "2", "50.0"]
+    assert table[3].split() == ["mAP", "2", "4", "75.0"]
+    assert "metric voc10 at IoU 0.5; 3 images of val" in table
+    assert "mAP of objects: small 50.0, medium 100.0, large -" in table
+    assert "1 images failed; their objects count as not found" in table
+    assert table[-1] == "a note"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_tells_its_map_and_is_json(metric: Metric) -> None:
+    evaluation = evaluate(TRUTH, TABLE, metric, **RUN)
+    content = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert content["metric"] == metric
+    assert 0 < content["mAP"] <= 1
+    assert content["failed"] == {"b": "is broken"}
+    assert f"metric {metric} at IoU" in evaluation.table()
+
+
+def test_several_thresholds() -> None:
+    evaluation = evaluate(TRUTH, TABLE, "voc10", [0.5, 0.99])
+    assert evaluation.to_dict()["by_iou"]["0.99"]["AP"] == {"cat": 1.0, "dog": 0.0}
+    assert "mAP at IoU 0.5: 75.0, 0.99: 50.0" in evaluation.table()
+    coco = evaluate(TRUTH, TABLE, "coco", [0.5])
+    assert coco.to_dict()["AP75"] is None
+    assert coco.to_dict()["AP50"] == coco.to_dict()["mAP"]
+
+
+def test_the_objects_of_a_failed_image_count_as_not_found() -> None:
+    predictions = [Prediction("a", None, error="no"), found("b"), found("c")]
+    assert evaluate(TRUTH, detection_table(TRUTH, predictions)).result.ap["cat"] == 0
+
+
+def test_a_class_without_objects_is_null_and_said() -> None:
+    part = TRUTH.first(2)
+    evaluation = evaluate(part, detection_table(part, PREDICTIONS[:2]))
+    content = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert content["AP"] == {"cat": pytest.approx(1), "dog": None}
+    assert content["mAP"] == pytest.approx(1)
+    assert "no objects, so not in the mAP: dog" in evaluation.table()
+    assert [line.split()[-1] for line in evaluation.table().splitlines()[1:4]] == ["100.0", "-", "100.0"]
+
+
+def test_without_any_object_or_time() -> None:
+    empty = GroundTruth(image_ids=("b",), class_names=NAMES, images=[], labels=[], boxes=[])
+    evaluation = evaluate(empty, detection_table(empty, [Prediction("b", Detections([], [], [], NAMES, (9, 9)))]))
+    content = evaluation.to_dict()
+    assert [content[key] for key in ("mAP", "precision", "recall", "seconds_per_image")] == [None] * 4
+    assert mean_seconds([Prediction("b", None)]) is None
+    assert "seconds" not in evaluation.table()
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(InputError, match=r"metric 'voc' is unknown; .* voc07, voc10, coco, ilsvrc"):
+        evaluate(TRUTH, TABLE, "voc")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="at least one IoU threshold"):
+        evaluate(TRUTH, TABLE, "voc07", [])
+    with pytest.raises(InputError, match=r"IoU threshold 1\.5 is not above 0 and at most 1"):
+        evaluate(TRUTH, TABLE, "ilsvrc", [1.5])

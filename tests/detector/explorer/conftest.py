@@ -1,0 +1,83 @@
+import asyncio
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from PIL import Image as PillowImage
+
+from detector.explorer import Explanation, explain
+from detector.explorer.page import UPLOAD_TYPE, make_page
+from detector.explorer.server import LOCAL_NAMES
+from detector.explorer.shelf import Shelf
+from detector.inference.assembly import load_detector
+from detector.inference.detector import Detector
+from detector.structures.image import read_image
+
+
+@pytest.fixture(scope="session")
+def detector() -> Detector:
+    """The installed model."""
+    return load_detector(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def explanation(detector: Detector, photos: Path) -> Explanation:
+    return explain(detector, read_image(photos / "cat.jpg"))
+
+
+@pytest.fixture(scope="session")
+def shelf(detector: Detector) -> Iterator[Shelf]:
+    shelf = Shelf(detector)
+    yield shelf
+    shelf.close()
+
+
+class Client:
+    """Calls a page without a server, as its own script would."""
+
+    def __init__(self, page: FastAPI) -> None:
+        self._transport = httpx.ASGITransport(app=page, raise_app_exceptions=False)
+
+    def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async def call() -> httpx.Response:
+            async with httpx.AsyncClient(transport=self._transport, base_url="http://127.0.0.1") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(call())
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self("GET", path, **options)
+
+    def open(self, path: str, content: Any = b"") -> httpx.Response:
+        return self("POST", path, content=content, headers={"content-type": UPLOAD_TYPE})
+
+
+@pytest.fixture(scope="session")
+def client(shelf: Shelf) -> Client:
+    """The page; uploads of at most 3 megabytes."""
+    return Client(make_page(shelf, megabytes=3, hosts=LOCAL_NAMES))
+
+
+@pytest.fixture(scope="session")
+def noise() -> Callable[..., bytes]:
+    """The file of a photo of noise and a square."""
+
+    def make(width: int, height: int, kind: str = "JPEG", **options: object) -> bytes:
+        pixels = np.random.default_rng(0).integers(0, 90, (height, width, 3), dtype=np.uint8)
+        pixels[height // 4 : height // 2, width // 4 : width // 2] = (220, 60, 30)
+        file = io.BytesIO()
+        PillowImage.fromarray(pixels).save(file, kind, **options)
+        return file.getvalue()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def client_of() -> type[Client]:
+    """Makes the client of another page."""
+    return Client

@@ -1,0 +1,293 @@
+"""The page, called without a server: what it takes, what it refuses, and what it shows of nobody else."""
+
+import io
+import re
+from collections.abc import Callable
+from concurrent.futures import Future
+from html.parser import HTMLParser
+from pathlib import Path
+from threading import Event
+
+import pytest
+from PIL import ExifTags
+from PIL import Image as PillowImage
+
+from detector.data import VOCDataset
+from detector.explorer import Explanation
+from detector.explorer.page import make_page
+from detector.explorer.shelf import BusyError, Exhibit, Shelf
+from detector.inference.detector import Detector
+
+STATIC = Path(__file__).parents[3] / "detector/explorer/static"
+Noise = Callable[..., bytes]
+
+
+@pytest.fixture(scope="module")
+def opened(client, photos: Path) -> str:
+    """The stages of the cat."""
+    answer = client.open("/photos?name=cat.jpg", (photos / "cat.jpg").read_bytes())
+    assert answer.status_code == 200
+    return answer.text
+
+
+def key_of(html: str) -> str:
+    found = re.search(r'data-key="([\w-]+)"', html)
+    assert found is not None
+    return found[1]
+
+
+class Forms(HTMLParser):
+    """The panels of a page, and what their controls send when they are first shown."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.panels: dict[str, dict[str, str]] = {}
+        self._values: dict[str, str] = {}
+        self._select = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attributes}
+        if tag == "form":
+            self._values = self.panels[given["data-panel"]] = {}
+        elif tag == "select":
+            self._select = given["name"]
+        elif tag == "option":
+            self._values.setdefault(self._select, given["value"])
+        elif tag == "input" and "data-values" in given:
+            self._values[given["name"]] = given["data-values"].split()[int(given["value"])]
+        elif tag == "input" and given.get("value"):
+            self._values[given["name"]] = given["value"]
+
+
+def test_what_the_controls_send_is_answered_with_pictures(client, opened: str, explanation: Explanation):
+    panels = Forms(opened).panels
+    assert set(panels) == {
+        "segmentation", "levels", "proposals", "region", "regression", "suppression", "detections",
+    }  # fmt: skip
+    for panel, values in panels.items():
+        answer = client.get(f"/photos/{key_of(opened)}/{panel}", params=values)
+        assert answer.status_code == 200, answer.text
+        assert answer.text.count("data:image/jpeg;base64,") == {"segmentation": 8}.get(panel, answer.text.count("<img"))
+        assert "<img" in answer.text
+    assert "cat.jpg</strong>: 451x300 pixels;" in opened
+    assert "1 object," in opened
+    (cat,) = explanation.detections()
+    assert f"<td>cat</td><td>{cat.score:.2f}</td>" in answer.text
+
+
+def test_nothing_comes_from_elsewhere(client, opened: str):
+    page = client.get("/")
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert "http" not in policy
+    texts = [page.text, opened, *(path.read_text() for path in STATIC.iterdir())]
+    for text in texts:
+        assert set(re.findall(r"https?://[\w.]+|[\"(]//[\w.]+", text)) <= {"http://www.w3.org"}  # the name of SVG
+    assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 404
+    for name in re.findall(r'(?:src|href)="(static/[\w.]+)"', page.text):
+        assert client.get(f"/{name}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../page.py", "/static/%2e%2e/page.py", "/static/..%2fpage.py", "/static/%2e%2e%2f%2e%2e%2fpipeline.py",
+        "/static//etc/passwd", "/static/%2fetc%2fpasswd", "/page.py", "/templates/page.html", "/static/",
+        "/photos/..%2f..%2fetc%2fpasswd/detections?score=0.5",
+    ],
+)  # fmt: skip
+def test_no_other_file_is_read(client, path: str):
+    answer = client.get(path)
+    assert answer.status_code in (404, 405, 410)
+    assert "import" not in answer.text
+    assert "root:" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "x.jpg: is a Git LFS pointer"),
+        (b"this is a text\n", "x.jpg: not a photo in a known format; convert it to JPEG or PNG"),
+        (b"", "x.jpg: the file is empty"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 40, "x.jpg: "),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "x.jpg: not a photo in a known format"),
+    ],
+)
+def test_what_is_no_photo_costs_one_line(client, content: bytes, message: str):
+    answer = client.open("/photos?name=x.jpg", content)
+    assert answer.status_code == 422
+    assert answer.text.startswith(message)
+    assert "\n" not in answer.text
+
+
+def test_a_photo_that_is_cut_short(client, photos: Path):
+    answer = client.open("/photos?name=cat.jpg", (photos / "cat.jpg").read_bytes()[:5000])
+    assert answer.status_code == 422
+    assert answer.text.startswith("cat.jpg: damaged or cut short")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "size"),
+    [
+        ("one pixel", lambda noise: noise(1, 1, "PNG"), "1x1 pixels;"),
+        ("rotated", lambda noise: noise(60, 40, exif=_turned()), "40x60"),
+        ("animated", lambda noise: _animation(), "32x24 pixels;"),
+        ("narrow", lambda noise: noise(3, 3000, "PNG"), "3x3000 pixels, reduced to 2x2000;"),
+    ],
+)  # fmt: skip
+def test_odd_photos_are_shown(client, noise: Noise, name: str, make: Callable[[Noise], bytes], size: str):
+    answer = client.open(f"/photos?name={name}", make(noise))
+    assert answer.status_code == 200, answer.text
+    assert size in answer.text
+    for panel, values in Forms(answer.text).panels.items():
+        shown = client.get(f"/photos/{key_of(answer.text)}/{panel}", params=values)
+        assert shown.status_code == 200, (panel, shown.text)
+
+
+def _turned() -> PillowImage.Exif:
+    exif = PillowImage.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    return exif
+
+
+def _animation() -> bytes:
+    frames = [PillowImage.new("RGB", (32, 24), colour) for colour in ("red", "green", "blue")]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    return file.getvalue()
+
+
+def test_a_photo_of_100_megapixels(client):
+    """A small file that unfolds to 300 MB; what is kept of it is small again."""
+    file = io.BytesIO()
+    PillowImage.new("L", (10_000, 10_000), 90).save(file, "PNG")
+    answer = client.open("/photos?name=large.png", file.getvalue())
+    assert answer.status_code == 200, answer.text
+    assert "10000x10000 pixels, reduced to 2000x2000;" in answer.text
+
+
+def test_a_photo_of_400_megapixels(client):
+    file = io.BytesIO()
+    PillowImage.new("1", (20_000, 20_000)).save(file, "PNG")
+    answer = client.open("/photos?name=bomb.png", file.getvalue())
+    assert (answer.status_code, "larger than the limit of 150 megapixels" in answer.text) == (422, True)
+
+
+def test_a_larger_upload_is_refused_whether_or_not_it_says_so(client):
+    assert client.open("/photos", b"\0" * 3_000_001).status_code == 413
+
+    async def parts():
+        for _ in range(1000):
+            sent.append(100_000)
+            yield b"\0" * 100_000
+
+    sent: list[int] = []
+    answer = client.open("/photos", parts())
+    assert answer.status_code == 413
+    assert answer.text == "the file is larger than 3 MB; make it smaller first"
+    assert sum(sent) < 4_000_000, "the rest is not read"
+
+
+def test_a_name_is_shown_as_text_and_cut(client, noise: Noise):
+    answer = client.open("/photos", b"")
+    assert answer.text.startswith("photo: the file is empty")
+    answer = client("POST", "/photos", params={"name": "<b>\n" + "x" * 500}, content=noise(30, 30), headers=TYPE)
+    assert "<b>" not in answer.text
+    assert "&lt;b&gt;xxx" in answer.text
+    assert "x" * 100 not in answer.text
+
+
+TYPE = {"content-type": "application/octet-stream"}
+
+
+def test_other_sites_can_neither_send_photos_nor_point_their_name_here(client, noise: Noise):
+    """Without asking first, another site's page can send only the types of forms."""
+    for kind in ("text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"):
+        for path in ("/photos", "/examples/0", "/samples/1"):
+            assert client("POST", path, content=noise(9, 9), headers={"content-type": kind}).status_code == 415
+    assert client.get("/", headers={"host": "example.org"}).status_code == 400
+    for name in ("localhost:7860", "127.0.0.1:7860", "[::1]:7860", "localhost"):
+        assert client.get("/", headers={"host": name}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "segmentation?k=7", "segmentation?k=nan", "segmentation", "levels?space=HSV&similarity=CTSF&k=50&count=0",
+        "levels?space=x&similarity=CTSF&k=50&count=5", "proposals?count=-1", "proposals?count=5&source=99",
+        "region?region=99999", "region?region=-1", "region?region=0&label=20", "region?region=0&x=2&y=0.5",
+        "regression?score=0", "regression?score=nan", "suppression?score=0.5&iou=1.5", "detections?score=high",
+    ],
+)  # fmt: skip
+def test_values_out_of_range_are_refused_in_one_line(client, opened: str, query: str):
+    answer = client.get(f"/photos/{key_of(opened)}/{query}")
+    assert answer.status_code == 422
+    assert answer.text
+    assert "\n" not in answer.text
+
+
+def test_a_photo_without_annotations_has_no_ground_truth(client, opened: str):
+    assert client.get(f"/photos/{key_of(opened)}/truth?count=5&score=0.5").status_code == 404
+    assert client.open("/samples/000001").status_code == 422
+
+
+def test_examples(client):
+    page = client.get("/").text
+    assert re.findall(r'data-open="(\w+/\d+)" title="(\w+)"', page) == [
+        ("examples/0", "astronaut"),
+        ("examples/1", "cat"),
+    ]
+    assert "cat.jpg</strong>" in client.open("/examples/1").text
+    assert client.open("/examples/2").status_code == 422
+
+
+def test_the_photo_that_was_not_looked_at_for_longest_goes_first(detector: Detector, noise: Noise, client_of):
+    shelf = Shelf(detector, kept=2)
+    client = client_of(make_page(shelf))
+    first, second = (key_of(client.open("/photos", noise(20, 20)).text) for _ in range(2))
+    assert first != second
+    assert client.get(f"/photos/{first}/detections?score=0.5").status_code == 200
+    third = key_of(client.open("/photos", noise(20, 20)).text)
+    codes = [client.get(f"/photos/{key}/detections?score=0.5").status_code for key in (first, second, third)]
+    assert codes == [200, 410, 200]
+    shelf.close()
+
+
+def test_visitors_wait_for_their_turn_and_not_without_end(
+    detector: Detector, noise: Noise, monkeypatch: pytest.MonkeyPatch
+):
+    done, order = Event(), []
+
+    def slow(detector: Detector, image):  # type: ignore[no-untyped-def]
+        assert done.wait(10)
+        order.append(image.name)
+        return image
+
+    monkeypatch.setattr("detector.explorer.shelf.explain", slow)
+    shelf = Shelf(detector, waiting=3)
+    futures: list[Future[Exhibit]] = [shelf.add_upload(noise(9, 9), name) for name in "abc"]
+    with pytest.raises(BusyError):
+        shelf.add_upload(noise(9, 9), "d")
+    done.set()
+    assert [future.result(10).name for future in futures] == order == ["a", "b", "c"]
+    assert shelf.add_upload(noise(9, 9), "d").result(10).name == "d"
+    shelf.close()
+
+
+def test_an_image_of_a_data_set_has_its_objects(detector: Detector, make_voc, client_of):
+    root = make_voc({"a": [("cat", (1, 1, 50, 40), 0), ("dog", (60, 50, 90, 70), 1)], "b": []})
+    shelf = Shelf(detector, VOCDataset(root, "val"))
+    client = client_of(make_page(shelf))
+    assert '<option value="b">' in client.get("/").text
+    stages = client.open("/samples/a").text
+    values = Forms(stages).panels["truth"]
+    shown = client.get(f"/photos/{key_of(stages)}/truth", params=values).text
+    assert "<td>cat</td>" in shown
+    assert "<td>dog (difficult)</td>" in shown
+    assert "Recall of the first" in shown
+    stages = client.open("/samples/b").text
+    assert "No object counts." in client.get(f"/photos/{key_of(stages)}/truth", params=values).text
+    answer = client.open("/samples/..%2fa")
+    assert (answer.status_code, client.open("/samples/c").text) == (404, "c: no such image in val, which begins with a")
+    shelf.close()

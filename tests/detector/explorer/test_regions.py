@@ -1,0 +1,117 @@
+"""One region of the cat: what is said of it is what the network computes."""
+
+import numpy as np
+import pytest
+import torch
+
+from detector.errors import InputError
+from detector.explorer import Explanation, explain
+from detector.explorer.regions import notable_regions, region_at, report_region, score_maps, shared_view
+from detector.inference.detector import Detector
+from detector.models.weights import load_model
+from detector.structures.image import Image
+from detector.structures.rois import Regions
+
+
+@pytest.fixture(scope="module")
+def surest(explanation: Explanation) -> int:
+    return notable_regions(explanation)[0]
+
+
+def test_the_mean_vote_is_the_networks_answer(explanation: Explanation, surest: int):
+    view = shared_view(explanation)
+    assert view is not None
+    network = view.scorer.network
+    with torch.inference_mode():
+        regions = Regions.of_images([explanation.boxes[[surest]] * view.scale])
+        logits = network.classify(view.maps.votes, regions).class_logits[0]
+    for label in (surest % 20, 7):
+        report = report_region(explanation, surest, label)
+        assert report.votes is not None
+        assert report.votes.shape == (network.bins, network.bins)
+        assert report.votes.mean() == pytest.approx(float(logits[label + 1] - logits[0]), abs=1e-3)
+
+
+def test_each_vote_is_read_from_its_own_map_at_its_own_place(explanation: Explanation, surest: int):
+    view, maps = shared_view(explanation), score_maps(explanation, 7)
+    votes = report_region(explanation, surest, 7).votes
+    assert view is not None
+    assert maps is not None
+    assert votes is not None
+    trunk = view.scorer.network.trunk
+    x1, y1, x2, y2 = ((explanation.boxes[surest] * view.scale - trunk.offset) / trunk.stride).tolist()
+    places = (np.arange(7) + 0.5) / 7
+    rows, columns = (
+        np.clip(np.rint(low + (high - low) * places), 0, size - 1).astype(int)
+        for low, high, size in ((y1, y2, maps.shape[2]), (x1, x2, maps.shape[3]))
+    )
+    at_centres = np.array([[maps[i, j, rows[i], columns[j]] for j in range(7)] for i in range(7)])
+    assert np.abs(votes - at_centres).mean() < 0.25 * np.abs(votes - at_centres.T).mean()
+
+
+def test_the_surest_region_is_of_the_cat(explanation: Explanation, surest: int):
+    report = report_region(explanation, surest)
+    assert explanation.class_names[report.label] == "cat"
+    assert report.scores[report.label] == explanation.scored.scores.max()
+    np.testing.assert_array_equal(report.proposed, explanation.proposals.boxes[surest])
+    found = explanation.candidates(float(report.scores[report.label]))
+    np.testing.assert_array_equal(report.moved, found.moved[0])
+    assert report.crop is None
+
+
+def test_the_region_at_a_point_holds_it_and_is_the_surest_there(explanation: Explanation):
+    scores = explanation.scored.scores.numpy()
+    for x, y in ((10.5, 10.5), (200, 150), (440, 290)):
+        for label in (None, 7, 14):
+            region = region_at(explanation, x, y, label)
+            assert region is not None
+            x1, y1, x2, y2 = explanation.proposals.boxes.T
+            inside = (x1 <= x) & (x < x2) & (y1 <= y) & (y < y2)
+            assert inside[region]
+            values = scores.max(axis=1) if label is None else scores[:, label]
+            assert values[region] == values[inside].max()
+    assert region_at(explanation, 1000, 1000) is None
+
+
+def test_a_map_for_each_part(explanation: Explanation):
+    maps = score_maps(explanation, 7)
+    view = shared_view(explanation)
+    assert maps is not None
+    assert view is not None
+    assert maps.shape == (7, 7, *view.maps.features.shape[2:])
+    assert not np.allclose(maps, score_maps(explanation, 8))
+
+
+@pytest.mark.parametrize(("region", "label"), [(-1, None), (10_000, None), (0, 20), (0, -2)])
+def test_no_such_region_or_class(explanation: Explanation, region: int, label: int | None):
+    with pytest.raises(InputError, match="there are the"):
+        report_region(explanation, region, label)
+
+
+def test_a_network_for_crops_is_shown_the_crop():
+    crops = Detector(load_model("voc07_crops"), "cpu", proposer=Halves())
+    pixels = np.full((60, 90, 3), (40, 90, 160), np.uint8)
+    pixels[:, 45:] = (200, 30, 30)
+    found = explain(crops, Image(pixels, "halves"))
+    assert found.groupings == ()
+    assert score_maps(found, 0) is None
+    left, right = (report_region(found, region) for region in (0, 1))
+    assert left.votes is None
+    assert left.crop is not None
+    assert right.crop is not None
+    assert left.crop.shape == (224, 224, 3)
+    np.testing.assert_allclose(left.crop[112, 112], (40, 90, 160), atol=2)
+    np.testing.assert_allclose(right.crop[112, 112], (200, 30, 30), atol=2)
+
+
+class Halves:
+    """Proposes the left and the right half."""
+
+    fingerprint = "halves"
+
+    def __call__(self, image: np.ndarray):
+        from proposals import Proposals
+
+        height, width = image.shape[:2]
+        boxes = np.array([[0, 0, width // 2, height], [width // 2, 0, width, height]], dtype=np.float32)
+        return Proposals(boxes, np.float32([2, 1]), np.int16([0, 0]), ("halves",), (width, height))

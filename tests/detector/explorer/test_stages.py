@@ -1,0 +1,111 @@
+"""The stages of the installed detector on the cat: they add up to its detections."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from detector.errors import InputError
+from detector.explorer import Explanation, explain
+from detector.explorer.stages import STAGES, selective_search
+from detector.inference.detector import Detector
+from detector.structures.image import Image, read_image
+from proposals import SelectiveSearch, SelectiveSearchConfig, Union
+from proposals.boxes import box_iou
+from proposals.config import COLOUR_SPACES
+
+
+@pytest.mark.parametrize("score", [0.05, 0.5, 0.999])
+def test_detections_are_those_of_the_detector(explanation: Explanation, detector: Detector, photos, score: float):
+    own = explanation.detections(score)
+    found = detector.detect(read_image(photos / "cat.jpg"), score)
+    assert len(own) == len(found)
+    for name in ("boxes", "scores", "labels"):
+        np.testing.assert_array_equal(getattr(own, name), getattr(found, name))
+
+
+def test_thresholds_stand_in_for_those_of_the_detector(explanation: Explanation, detector: Detector):
+    own = explanation.detections(0.05, nms_iou=0.95, voting=False)
+    config = replace(detector.postprocess, nms_iou=0.95, voting_iou=None)
+    other = copy.copy(detector)
+    other.postprocess = config
+    expected = other.suppress(explanation.proposals, explanation.scored, 0.05)
+    np.testing.assert_array_equal(own.boxes, expected.boxes)
+    assert len(own) > len(explanation.detections(0.05))
+    assert detector.postprocess != config, "the detector stays as it is"
+
+
+def test_candidates_without_suppression_are_the_detections(explanation: Explanation):
+    """With a threshold of 1 nothing is suppressed, so that what is left are the candidates themselves."""
+    found = explanation.candidates(0.2)
+    kept = explanation.detections(0.2, nms_iou=1.0, voting=False)
+    assert len(found) == len(kept) > 10
+    np.testing.assert_allclose(found.scores, kept.scores)
+    np.testing.assert_allclose(np.sort(found.moved, axis=0), np.sort(kept.boxes, axis=0))
+    np.testing.assert_array_equal(found.proposed, explanation.proposals.boxes[found.regions])
+    assert (np.diff(found.scores) <= 0).all()
+    assert np.abs(found.moved - found.proposed).max() > 1
+    best = found.first(3)
+    assert len(best) == 3
+    np.testing.assert_array_equal(best.scores, found.scores[:3])
+
+
+def test_every_stage_and_colour_space_has_a_time(explanation: Explanation):
+    assert tuple(explanation.seconds) == STAGES
+    assert set(explanation.space_seconds) == set(COLOUR_SPACES)
+    assert all(value > 0 for value in (*explanation.seconds.values(), *explanation.space_seconds.values()))
+
+
+def test_the_boxes_come_from_the_groupings_that_are_used(explanation: Explanation):
+    used = [one for one in explanation.groupings if one.used]
+    assert {one.space for one in explanation.groupings} == set(COLOUR_SPACES)
+    names = tuple(f"selective_search/{one.space}/{one.similarity}/{one.k:g}" for one in used)
+    assert sorted(("multibox", *names)) == sorted(explanation.proposals.source_names)
+    # The cat is narrower than the working width, so that hierarchies are in pixels of the photo.
+    for source, name in enumerate(explanation.proposals.source_names):
+        if name == "multibox":
+            continue
+        _, space, similarity, k = name.split("/")
+        known = set(map(tuple, explanation.grouping(space, similarity, float(k)).hierarchy.boxes.tolist()))
+        own = explanation.proposals.boxes[explanation.proposals.sources == source]
+        assert len(own) > 10
+        assert set(map(tuple, own.astype(int).tolist())) <= known
+
+
+def test_an_unknown_grouping_lists_the_known(explanation: Explanation):
+    with pytest.raises(InputError, match="HSV/CTSF/50"):
+        explanation.grouping("CMYK", "CTSF", 50)
+
+
+def test_a_photo_of_one_pixel(detector: Detector):
+    found = explain(detector, Image(np.full((1, 1, 3), 200, np.uint8), "dot"))
+    assert len(found.proposals) == 1
+    assert {one.hierarchy.superpixels for one in found.groupings} == {1}
+
+
+def test_a_detector_without_box_regression(detector: Detector, explanation: Explanation):
+    still = copy.copy(detector)
+    still.box_regression = False
+    found = explain(still, explanation.image).candidates(0.5)
+    np.testing.assert_array_equal(found.moved, found.proposed)
+
+
+def test_selective_search_is_found_in_a_union():
+    config = SelectiveSearchConfig.preset("single")
+
+    class Other:
+        fingerprint = "other"
+
+    assert selective_search(SelectiveSearch(config)) == config
+    assert selective_search(Union([Other(), SelectiveSearch(config)])) == config
+    assert selective_search(Union([Other()])) is None
+
+
+def test_what_is_left_overlaps_less_than_the_threshold(explanation: Explanation):
+    kept = explanation.detections(0.05, nms_iou=0.4, voting=False)
+    for label in set(kept.labels.tolist()):
+        boxes = torch.tensor(kept.boxes[kept.labels == label])
+        overlaps = box_iou(boxes, boxes) - torch.eye(len(boxes))
+        assert overlaps.max() <= 0.4 + 1e-6

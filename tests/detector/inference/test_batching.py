@@ -1,0 +1,342 @@
+"""Several images at once give what they give one by one, with networks of random weights."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from detector.config import (
+    CropConfig,
+    CropNetworkConfig,
+    InputConfig,
+    ModelConfig,
+    MultiBoxModelConfig,
+    NetworkConfig,
+    RCNNConfig,
+)
+from detector.errors import InputError
+from detector.inference.batching import Scored, in_batches
+from detector.inference.detector import Detector
+from detector.inference.rfcn_scorer import make_scorer
+from detector.models.rcnn import CropClassifier
+from detector.models.rfcn import RegionClassifier
+from detector.models.weights import Model, make_network
+from detector.ops.devices import default_batch, uses_gpu
+from detector.structures.detections import Detections
+from detector.structures.image import Image
+from detector.structures.region_scores import RegionScores, fetch
+from proposals import Proposals, Union
+from proposals.multibox.config import MultiBoxConfig
+from proposals.multibox.network import MultiBoxHead
+from proposals.multibox.proposer import MultiBoxProposer
+
+HEAD = MultiBoxConfig(grids=(4, 2, 1), shapes=3, channels=8)
+NAMES = ("cat", "dog")
+SIZES = ((90, 60), (60, 90), (96, 64), (300, 64), (90, 60), (5, 7))
+"""The first, third and fifth have inputs of one size, and so have the second and the last."""
+
+
+def fill(head: MultiBoxHead) -> None:
+    corners = torch.rand(HEAD.boxes, 2) * 0.5
+    head.set_priors(torch.cat((corners, corners + 0.1 + 0.4 * torch.rand(HEAD.boxes, 2)), dim=1))
+    for layer in head.predict:
+        nn.init.normal_(layer.weight, std=0.3)  # type: ignore[arg-type]
+
+
+def shared_model(seed: int = 0, short_side: int = 64) -> Model:
+    torch.manual_seed(seed)
+    config = ModelConfig(input=InputConfig(short_side=short_side), network=NetworkConfig(multibox=HEAD))
+    network = RegionClassifier(2, config.network).eval()
+    nn.init.normal_(network.maps.weight, std=0.5)
+    assert network.multibox is not None
+    fill(network.multibox)
+    return Model(network, config, NAMES, {})
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return shared_model()
+
+
+@pytest.fixture(scope="module")
+def other() -> Model:
+    return shared_model(seed=1, short_side=96)
+
+
+@pytest.fixture(scope="module")
+def crops() -> Model:
+    torch.manual_seed(2)
+    config = RCNNConfig(crops=CropConfig(size=64, context=4), network=CropNetworkConfig(box_bins=2))
+    network = CropClassifier(2, config.network).eval().requires_grad_(False)
+    nn.init.normal_(network.classifier.weight, std=0.5)
+    return Model(network, config, NAMES, {})
+
+
+class RandomBoxes:
+    """Up to 40 boxes by the size of the image, none in one as high as `nothing`; remembers the threads it ran on."""
+
+    fingerprint = "random boxes"
+
+    def __init__(self, nothing: int | None = None) -> None:
+        self.nothing = nothing
+        self.threads: set[str] = set()
+
+    def __call__(self, image: np.ndarray) -> Proposals:
+        self.threads.add(threading.current_thread().name)
+        height, width = image.shape[:2]
+        count = 0 if height == self.nothing else min(40, width // 2)
+        low = np.random.default_rng(width).random((count, 2)) * 0.6
+        boxes = np.concatenate((low, low + 0.2 + 0.2 * low), axis=1) * (width, height, width, height)
+        ranks = np.arange(count, 0, -1, dtype=np.float32)
+        return Proposals(boxes.astype(np.float32), ranks, np.zeros(count, np.int16), ("random",), (width, height))
+
+
+def noise(size: tuple[int, int] = (90, 60), seed: int = 0) -> Image:
+    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    return Image(pixels, f"noise {seed}")
+
+
+def images(sizes: Sequence[tuple[int, int]] = SIZES) -> list[Image]:
+    return [noise(size, seed) for seed, size in enumerate(sizes)]
+
+
+def in_float32(detector: Detector, *models: Model) -> Detector:
+    detector.scorers = tuple(make_scorer(model, detector.device, torch.float32) for model in models)
+    return detector
+
+
+def assert_same(found: Sequence[Detections], expected: Sequence[Detections]) -> None:
+    """To the last digits: the passes give the same to the bit, but the exponentials of a score are rounded differently
+    where a row comes to lie at the end of a table. Equal scores may change places."""
+    assert [(one.image_size, len(one)) for one in found] == [(one.image_size, len(one)) for one in expected]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-6)
+        same = (one.labels[:, None] == other.labels) & (np.abs(one.scores[:, None] - other.scores) < 1e-6)
+        same &= np.abs(one.boxes[:, None] - other.boxes).max(axis=2, initial=0) < 1e-3
+        assert same.any(axis=1).all()
+        assert same.any(axis=0).all()
+
+
+@pytest.mark.parametrize("sizes", [SIZES, SIZES[:1], (SIZES[0],) * 3], ids=["mixed", "one", "equal"])
+@pytest.mark.parametrize("nothing", [None, 60, 64, 7])
+def test_a_batch_finds_what_singles_find(model: Model, sizes: tuple[tuple[int, int], ...], nothing: int | None):
+    """Also where an image, a whole pass or everything has no proposals."""
+    detector = in_float32(Detector(model, "cpu", RandomBoxes(nothing)), model)
+    expected = [detector.detect(image, 0.05) for image in images(sizes)]
+    assert sum(map(len, expected)) > 0 or nothing == sizes[0][1]
+    assert_same(detector.detect_batch(images(sizes), 0.05), expected)
+
+
+def test_nothing_gives_nothing(model: Model):
+    assert Detector(model, "cpu", RandomBoxes()).detect_batch([]) == []
+
+
+def test_images_of_one_input_size_pass_together(model: Model, monkeypatch: pytest.MonkeyPatch):
+    passes, judged = [], []
+    features, classify = RegionClassifier.features, RegionClassifier.classify
+    monkeypatch.setattr(
+        RegionClassifier, "features", lambda self, x: passes.append(tuple(x.shape)) or features(self, x)
+    )
+    monkeypatch.setattr(
+        RegionClassifier, "classify", lambda self, maps, r: judged.append(len(r)) or classify(self, maps, r)
+    )
+    Detector(model, "cpu", RandomBoxes()).detect_batch(images())
+    assert passes == [(3, 3, 64, 96), (2, 3, 96, 64), (1, 3, 64, 288)]
+    assert judged == [40 + 40 + 40, 30 + 2, 40]
+
+
+@pytest.mark.parametrize("box_regression", [True, False])
+def test_ensembles(model: Model, other: Model, crops: Model, box_regression: bool):
+    """Two shared passes of different sizes, and crops, which go image by image."""
+    models = (model, other, crops)
+    detector = Detector(models, "cpu", RandomBoxes(), box_regression=box_regression)
+    in_float32(detector, *models)
+    assert_same(detector.detect_batch(images(), 0.05), [detector.detect(image, 0.05) for image in images()])
+
+
+def test_mirrored_looks_at_other_sizes(model: Model):
+    detector = in_float32(Detector(model, "cpu", RandomBoxes(64)), model)
+    (scorer,) = detector.scorers
+    detector.scorers = (scorer, scorer.variant(96, mirrored=True))  # type: ignore[attr-defined]
+    expected = [detector.detect(image, 0.05) for image in images()]
+    assert sum(map(len, expected)) > 0
+    assert_same(detector.detect_batch(images(), 0.05), expected)
+
+
+def test_crops_alone(crops: Model):
+    detector = in_float32(Detector(crops, "cpu", RandomBoxes(60)), crops)
+    found = detector.detect_batch(images()[:3], 0.05)
+    assert_same(found, [detector.detect(image, 0.05) for image in images()[:3]])
+    assert len(found[0]) == 0 < len(found[2])
+
+
+@pytest.mark.parametrize("source", ["multibox", "both"])
+def test_multibox_from_the_shared_passes(model: Model, source: str, monkeypatch: pytest.MonkeyPatch):
+    detector = Detector(model, "cpu", source=source)  # type: ignore[arg-type]
+    expected = [detector.detect(image, 0.05) for image in images()]
+    assert sum(map(len, expected)) > 0
+    heads = []
+    forward = MultiBoxHead.forward
+    monkeypatch.setattr(MultiBoxHead, "forward", lambda self, x: heads.append(len(x)) or forward(self, x))
+    assert_same(detector.detect_batch(images(), 0.05), expected)
+    assert heads == [3, 2, 1]
+
+
+def test_a_view_of_a_batch_proposes_and_scores_its_own_image(model: Model):
+    detector = in_float32(Detector(model, "cpu", RandomBoxes()), model)
+    (scorer,) = detector.scorers
+    photos = images(((90, 60), (96, 64)))
+    views = scorer.look(photos, [scorer.prepare(photo) for photo in photos])
+    boxes = torch.tensor([[3.0, 4.0, 50.0, 40.0], [20.0, 10.0, 80.0, 55.0]])
+    for photo, view in zip(photos, views, strict=True):
+        alone = scorer.view(photo)
+        torch.testing.assert_close(view.maps.votes, alone.maps.votes, rtol=0, atol=0)  # type: ignore[attr-defined]
+        torch.testing.assert_close(view.score(boxes).scores, alone.score(boxes).scores, rtol=0, atol=0)
+        np.testing.assert_array_equal(view.propose(9).boxes, alone.propose(9).boxes)  # type: ignore[attr-defined]
+
+
+def test_a_multibox_network_of_its_own_sees_a_batch(model: Model, monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(3)
+    network = make_network(MultiBoxModelConfig(size=64, head=HEAD), 0)
+    fill(network.head)  # type: ignore[arg-type]
+    proposer = MultiBoxProposer(network.eval(), 64, 15)  # type: ignore[arg-type]
+    detector = Detector(model, "cpu", Union([RandomBoxes(), proposer]))
+    expected = [detector.detect(image, 0.05) for image in images()]
+    asked = []
+    propose = proposer.propose
+    monkeypatch.setattr(proposer, "propose", lambda photos: asked.append(len(photos)) or propose(photos))
+    found = detector.detect_batch(images(), 0.05)
+    assert asked == [len(SIZES)]
+    for one, other in zip(found, expected, strict=True):  # its number format may be another
+        assert len(one) == len(other)
+        np.testing.assert_allclose(one.scores, other.scores, atol=0.02)
+
+
+@pytest.mark.parametrize("batch", [None, 1, 2, 10])
+def test_a_list_in_batches(model: Model, batch: int | None):
+    detector = Detector(model, "cpu", RandomBoxes())
+    assert_same(detector(images(), score=0.05, batch=batch), [detector(image, score=0.05) for image in images()])
+
+
+def test_wrong_arguments(model: Model):
+    detector = Detector(model, "cpu", RandomBoxes())
+    with pytest.raises(InputError, match="batch 0 is not a whole number"):
+        detector(images(), batch=0)
+    with pytest.raises(InputError, match=r"not a number in 0\.\.1"):
+        detector.detect_batch(images(), 1.5)
+
+
+def test_scores_come_from_a_device_in_one_piece(monkeypatch: pytest.MonkeyPatch):
+    """What a GPU's tensors go through, shown on the meta device up to the transfer, and on made-up rows after it."""
+    scored = [RegionScores(torch.rand(n, 3), torch.rand(n, 1, 4)) for n in (5, 0, 2)]
+    assert fetch(scored) == scored, "on the CPU they stay what they are"
+    away = [RegionScores(one.scores.to("meta"), one.offsets.to("meta")) for one in scored]  # type: ignore[union-attr]
+    rows = torch.cat([torch.cat((one.scores, one.offsets.flatten(1)), 1) for one in scored])  # type: ignore[union-attr]
+    transfers = []
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: transfers.append(tuple(tensor.shape)) or rows)
+    for found, expected in zip(fetch(away), scored, strict=True):
+        assert torch.equal(found.scores, expected.scores)
+        assert torch.equal(found.offsets, expected.offsets)  # type: ignore[arg-type]
+    assert transfers == [(7, 7)]
+    unmoved = fetch([RegionScores(one.scores, None) for one in away])
+    assert [one.offsets for one in unmoved] == [None] * 3
+
+
+def test_batches_are_for_gpus(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [uses_gpu(device) for device in ("auto", "cuda:1", "cpu")] == [True, True, False]
+    assert [default_batch(device) for device in ("auto", "cuda", "cpu")] == [8, 8, 1]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert default_batch("auto") == 1
+
+
+# The stream
+
+
+Finish = Callable[[int, Scored], Detections]
+
+
+@pytest.fixture
+def detector(model: Model) -> Detector:
+    return Detector(model, "cpu", RandomBoxes())
+
+
+@pytest.fixture
+def finish(detector: Detector) -> Finish:
+    return lambda _, scored: detector.suppress(scored.proposals, scored.scores, 0.05)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("batch", [1, 4, 20])
+def test_a_stream_keeps_the_order(detector: Detector, finish: Finish, batch: int, workers: int):
+    photos = images(SIZES * 2)
+    found = list(in_batches(detector, range(12), photos.__getitem__, finish, batch, workers))
+    assert_same(found, [detector.detect(photo, 0.05) for photo in photos])  # type: ignore[arg-type]
+
+
+def test_proposals_are_made_beside_the_networks(detector: Detector, finish: Finish):
+    threads = []
+    judge = detector.judge
+    detector.judge = lambda some: threads.append(threading.current_thread().name) or judge(some)  # type: ignore
+    photos = images()
+    list(in_batches(detector, range(6), photos.__getitem__, finish, 2, 2))
+    assert len(threads) == 3
+    assert set(threads) == {threading.current_thread().name}
+    assert all(name.startswith("detector_") for name in detector.proposer.threads)  # type: ignore[attr-defined]
+
+
+def test_what_fails_leaves_the_others_alone(detector: Detector, finish: Finish):
+    """Reading, the networks (a batch that fails is tried one by one), or what comes after them."""
+    photos, batches = images(), []
+    judge = detector.judge
+
+    def failing(some):
+        batches.append([one.image.name for one in some])
+        if "noise 3" in batches[-1]:
+            raise RuntimeError("out of memory")
+        return judge(some)
+
+    def read(index: int) -> Image:
+        if index == 1:
+            raise InputError("no photo")
+        return photos[index]
+
+    def conclude(index: int, scored: Scored) -> Detections:
+        if index == 5:
+            raise InputError("no picture")
+        assert scored.seconds > 0
+        return finish(index, scored)
+
+    detector.judge = failing  # type: ignore[method-assign]
+    found = list(in_batches(detector, range(6), read, conclude, 4, 2))
+    assert [str(one) if isinstance(one, Exception) else "" for one in found] == [
+        "", "no photo", "", "out of memory", "", "no picture",
+    ]  # fmt: skip
+    assert batches == [
+        ["noise 0", "noise 2", "noise 3"], ["noise 0"], ["noise 2"], ["noise 3"], ["noise 4", "noise 5"],
+    ]  # fmt: skip
+    assert_same([found[i] for i in (0, 2, 4)], [detector.detect(photos[i], 0.05) for i in (0, 2, 4)])  # type: ignore
+
+
+def test_few_images_are_held(detector: Detector, finish: Finish):
+    photo, taken, most = noise(), 0, 0
+
+    def items():
+        nonlocal taken
+        for index in range(60):
+            taken += 1
+            yield index
+
+    for given, _ in enumerate(in_batches(detector, items(), lambda _: photo, finish, 4, 2), start=1):
+        most = max(most, taken - given)
+    assert most <= 4 + 4 + 2 + 3 * 2
+
+
+def test_an_early_end_leaves_no_thread(detector: Detector, finish: Finish):
+    results = in_batches(detector, range(100), lambda _: noise(), finish, 2, 2)
+    next(results)
+    results.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("detector_")]

@@ -1,0 +1,258 @@
+"""Averages over crops and models against sums by hand; class names; models that cannot be used."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image as PillowImage
+from torch import Tensor, nn
+
+from detector.config import ClassifierConfig
+from detector.errors import InputError
+from detector.inference.classification import (
+    Classification,
+    Classifier,
+    imagenet_classes,
+    load_classification_model,
+    load_classifier,
+)
+from detector.inference.views import views
+from detector.models.caffe import save_caffe_arrays
+from detector.models.classifier import ImageClassifier
+from detector.models.files import DEFAULT_MODEL
+from detector.models.weights import Model, save_model
+
+CLASSES = ("red", "green", "blue")
+
+
+@pytest.fixture(autouse=True)
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector.inference.classification.fast_dtype", lambda device: torch.float32)
+
+
+class Colours(nn.Module):
+    """Logits from the mean colour and from the centre pixel, so that every crop gives others."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.trunk = nn.Conv2d(3, 3, 1)
+        nn.init.dirac_(self.trunk.weight)
+        nn.init.zeros_(self.trunk.bias)
+        self.factor = factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert images.dtype == torch.float32
+        x = self.trunk(images)
+        return self.factor * (x.mean(dim=(2, 3)) + x[:, :, x.shape[2] // 2, x.shape[3] // 2]) / 100
+
+
+def model(factor: float = 1.0, size: int = 32, classes: tuple[str, ...] = CLASSES) -> Model:
+    return Model(Colours(factor), ClassifierConfig(size=size), classes, {})
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+def by_hand(pixels: np.ndarray, crops: int, factor: float, size: int) -> np.ndarray:
+    found = []
+    for crop in views(pixels, crops, size):
+        crop = crop.astype(np.float64)
+        found.append(softmax(factor * (crop.mean(axis=(0, 1)) + crop[size // 2, size // 2]) / 100))
+    assert len(found) == crops
+    return np.mean(found, axis=0)
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    coarse = PillowImage.fromarray(rng.integers(256, size=(5, 7, 3), dtype=np.uint8))
+    return np.array(coarse.resize((90, 60)))
+
+
+@pytest.mark.parametrize("crops", [1, 10, 144])
+def test_softmax_is_averaged_over_crops_and_models(pixels: np.ndarray, crops: int, monkeypatch: pytest.MonkeyPatch):
+    """Probabilities are averaged, not logits; models may see crops of different sizes."""
+    members = [(3.0, 32), (-1.0, 32), (5.0, 48)]
+    classifier = Classifier([model(*member) for member in members], crops, "cpu")
+    expected = np.mean([by_hand(pixels, crops, *member) for member in members], axis=0)
+    whole = classifier(pixels, channels="RGB")
+    assert whole.probabilities.dtype == np.float32
+    np.testing.assert_allclose(whole.probabilities, expected, rtol=1e-5)
+    assert whole.probabilities.sum() == pytest.approx(1)
+    # the crops of an image that do not go through at once weigh no less
+    monkeypatch.setattr("detector.inference.classification.batch_size", lambda crops, device: 5)
+    np.testing.assert_allclose(classifier(pixels, channels="RGB").probabilities, expected, rtol=1e-5)
+
+
+def test_one_model_needs_no_list(pixels: np.ndarray):
+    probabilities = [Classifier(m, 10, "cpu")(pixels, "RGB").probabilities for m in (model(), [model()])]
+    np.testing.assert_array_equal(*probabilities)
+
+
+def test_the_given_network_stays_as_it_is(pixels: np.ndarray):
+    given = model()
+    given.network.train()
+    Classifier(given, 1, "cpu")(pixels, "RGB")
+    assert given.network.training
+    assert all(p.requires_grad for p in given.network.parameters())
+
+
+def test_kinds_of_images(pixels: np.ndarray, tmp_path: Path):
+    classifier = Classifier(model(3.0), 1, "cpu")
+    expected = classifier(pixels, channels="RGB").probabilities
+    PillowImage.fromarray(pixels).save(tmp_path / "x.png")
+    for image in (tmp_path / "x.png", PillowImage.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1)):
+        np.testing.assert_array_equal(classifier(image).probabilities, expected)
+    np.testing.assert_array_equal(classifier(pixels[:, :, ::-1], channels="BGR").probabilities, expected)
+    with pytest.raises(InputError, match="give the order of its channels"):
+        classifier(pixels)
+    with pytest.raises(InputError, match=r"none\.png: no such file"):
+        classifier(tmp_path / "none.png")
+
+
+def test_top_is_the_best_first_and_of_equal_ones_the_earlier():
+    found = Classification(np.float32([0.1, 0.3, 0.1, 0.3, 0.2]), tuple("abcde"))
+    order = ["b", "d", "e", "a", "c"]
+    for count in (1, 2, 4, 5, 9):
+        assert [name for name, _ in found.top(count)] == order[:count]
+    assert found.top(3) == [("b", pytest.approx(0.3)), ("d", pytest.approx(0.3)), ("e", pytest.approx(0.2))]
+    assert all(type(probability) is float for _, probability in found.top())
+    many = Classification(np.tile(np.float32([0.1, 0.2]), 200), tuple(map(str, range(400))))
+    assert [name for name, _ in many.top(400)] == [*many.class_names[1::2], *many.class_names[::2]]
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "message"),
+    [
+        ([], {}, "at least one model"),
+        ([model()], {"crops": 7}, "crops is 7; give 1, 10, 144"),
+        ([model(), model(classes=("green", "red", "blue"))], {}, "the same classes in the same order"),
+        ([model(), model(classes=("red", "green"))], {}, "the same classes in the same order"),
+        ([model()], {"device": "abacus"}, "device 'abacus' is not known"),
+    ],
+)
+def test_what_cannot_be_put_together(models: list[Model], options: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        Classifier(models, **{"device": "cpu", **options})
+
+
+# from files
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "w.npz"
+    save_caffe_arrays(ImageClassifier(), path)
+    return path
+
+
+def labels(path: Path, names: list[str], end: str = "\n") -> Path:
+    path.write_bytes("".join(name + end for name in names).encode())
+    return path
+
+
+NAMES = [f"n{i:08} Klässe {i}, more" for i in range(1000)]
+
+
+def test_names_without_a_file_are_torchvisions():
+    names = imagenet_classes()
+    assert names == tuple(torchvision.models.GoogLeNet_Weights.DEFAULT.meta["categories"])
+    assert (names[0], names[281], names[999]) == ("tench", "tabby", "toilet tissue")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "  \n\n"])
+def test_names_of_a_file(tmp_path: Path, end: str):
+    assert imagenet_classes(labels(tmp_path / "l.txt", NAMES, end)) == tuple(NAMES)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path):
+    path = labels(tmp_path / "l.txt", ["\ufeff" + NAMES[0], *NAMES[1:]])
+    assert imagenet_classes(path) == tuple(NAMES)
+
+
+def test_where_names_come_from(weights: Path, tmp_path: Path):
+    """From --labels, or else `synset_words.txt` beside the weights, or else torchvision."""
+    assert load_classification_model(weights).class_names[0] == "tench"
+    beside = tmp_path / "synset_words.txt"
+    (tmp_path / "w.npz").symlink_to(weights)
+    labels(beside, NAMES)
+    assert load_classification_model(tmp_path / "w.npz").class_names == tuple(NAMES)
+    others = labels(tmp_path / "l.txt", NAMES[::-1])
+    assert load_classification_model(tmp_path / "w.npz", others).class_names == tuple(NAMES[::-1])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"l\.txt: cannot be read: No such file"),
+        (b"", r"l\.txt: holds 0 class names, not 1000, one a line"),
+        ("\n".join(NAMES[1:]).encode(), r"l\.txt: holds 999 class names, not 1000"),
+        ("\n".join(NAMES).encode("latin-1"), r"l\.txt: is not UTF-8 text"),
+    ],
+)
+def test_labels_that_cannot_be_used(tmp_path: Path, weights: Path, content: bytes | None, message: str):
+    if content is not None:
+        (tmp_path / "l.txt").write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        load_classifier([weights], labels=tmp_path / "l.txt")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_this_project_brings_its_names(tmp_path: Path, pixels: np.ndarray):
+    torch.manual_seed(0)
+    network = ImageClassifier(3).eval()
+    save_model(Model(network, ClassifierConfig(size=64), CLASSES, {"top1": 0.5}), tmp_path / "m.safetensors")
+    classifier = load_classifier([tmp_path / "m.safetensors"] * 2, device="cpu")
+    found = classifier(pixels, channels="RGB")
+    assert found.class_names == CLASSES
+    (crop,) = views(pixels, 1, 64)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float())
+    np.testing.assert_allclose(found.probabilities, softmax(logits[0].numpy()), rtol=1e-2)
+
+
+def test_models_of_different_classes_from_files(tmp_path: Path, weights: Path):
+    save_model(Model(ImageClassifier(3).eval(), ClassifierConfig(), CLASSES, {}), tmp_path / "m.safetensors")
+    with pytest.raises(InputError, match="the same classes in the same order"):
+        load_classifier([weights, tmp_path / "m.safetensors"])
+
+
+def test_a_detection_model_is_refused():
+    with pytest.raises(InputError, match="a model for regions; one for classification is needed here"):
+        load_classifier([DEFAULT_MODEL])
+
+
+@pytest.mark.filterwarnings("ignore:auxiliary heads:UserWarning", "ignore:NOTE. The nodes:UserWarning")
+@pytest.mark.parametrize("name", ["googlenet", "resnet18"])
+def test_torchvisions_model_answers_as_in_torchvision(name: str, monkeypatch: pytest.MonkeyPatch):
+    """With stand-in weights, given as a download would give them."""
+    torch.manual_seed(0)
+    special = {"aux_logits": True, "transform_input": True, "init_weights": True} if name == "googlenet" else {}
+    reference = torchvision.models.get_model(name, **special).eval()
+    nn.init.normal_(reference.fc.weight, std=0.2)
+    monkeypatch.setattr(
+        "torchvision.models._api.WeightsEnum.get_state_dict", lambda self, *args, **named: reference.state_dict()
+    )
+    photo = torch.randint(256, (3, 256, 256), dtype=torch.uint8)
+    found = load_classifier([f"torchvision/{name}"], device="cpu")(photo)
+    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms(crop_size=224, resize_size=256)
+    with torch.inference_mode():
+        expected = reference(preset(photo)[None])[0].softmax(dim=0).numpy()
+    np.testing.assert_allclose(found.probabilities, expected, rtol=1e-3, atol=1e-6)
+    assert found.class_names == imagenet_classes()
+
+
+def test_torchvisions_models_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(InputError, match="'torchvision/lenet': torchvision has no network of this name"):
+        load_classifier(["torchvision/lenet"])
+    reference = torchvision.models.get_model("mobilenet_v3_small")
+    monkeypatch.setattr(
+        "torchvision.models._api.WeightsEnum.get_state_dict", lambda self, *args, **named: reference.state_dict()
+    )
+    with pytest.raises(InputError, match="'torchvision/mobilenet_v3_small': its classifier is not a single layer"):
+        load_classifier(["torchvision/mobilenet_v3_small"])

@@ -1,0 +1,145 @@
+"""The detector with a network of random weights: what it makes of its arguments, whatever the network says."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from detector.config import InputConfig, ModelConfig
+from detector.errors import InputError
+from detector.inference.detector import Detector
+from detector.inference.rfcn_scorer import make_scorer
+from detector.models.rfcn import RegionClassifier
+from detector.models.weights import Model
+from detector.ops.devices import resolve_device
+from detector.ops.precision import fast_dtype
+from detector.structures.image import Image
+from proposals import Proposals
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    torch.manual_seed(0)
+    config = ModelConfig(input=InputConfig(short_side=64))
+    return Model(RegionClassifier(2, config.network), config, ("cat", "dog"), {})
+
+
+class TwoBoxes:
+    """Proposes the left and the right half."""
+
+    fingerprint = "two boxes"
+
+    def __call__(self, image: np.ndarray) -> Proposals:
+        height, width = image.shape[:2]
+        boxes = np.array([[0, 0, width // 2, height], [width // 2, 0, width, height]], dtype=np.float32)
+        return Proposals(boxes, np.float32([2, 1]), np.int16([0, 0]), ("halves",), (width, height))
+
+
+def photo(width: int = 90, height: int = 60) -> Image:
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return Image(pixels, "noise")
+
+
+def test_proposals_come_from_the_given_proposer_and_nothing_leaves_the_image(model: Model):
+    found = Detector(model, "cpu", TwoBoxes())(photo(), score=0.0)
+    assert found.class_names == ("cat", "dog")
+    assert found.image_size == (90, 60)
+    assert 2 <= len(found) <= 4  # two regions of two classes, before NMS
+    assert (found.boxes >= 0).all()
+    assert (found.boxes[:, 2:] <= (90, 60)).all()
+
+
+def test_a_list_gives_a_list_in_order(model: Model):
+    results = Detector(model, "cpu", TwoBoxes())([photo(90, 60), photo(70, 80)], score=0.0)
+    assert [r.image_size for r in results] == [(90, 60), (70, 80)]
+
+
+def test_the_given_model_is_left_as_it_is(model: Model):
+    before = model.network.maps.weight.clone()
+    detector = Detector(model, "cpu", TwoBoxes())
+    with torch.no_grad():
+        detector.scorers[0].network.maps.weight.zero_()
+    assert torch.equal(model.network.maps.weight, before)
+    assert model.network.maps.weight.dtype == torch.float32
+
+
+def test_number_format_changes_scores_only_a_little(model: Model):
+    """bfloat16 has 8 bits of precision; class probabilities near 1/3 may move by about a hundredth."""
+    detectors = [Detector(model, "cpu", TwoBoxes()) for _ in range(2)]
+    for detector, dtype in zip(detectors, (torch.float32, torch.bfloat16), strict=True):
+        detector.scorers = (make_scorer(model, detector.device, dtype),)
+    exact, coarse = (detector(photo(), score=0.0) for detector in detectors)
+    assert len(exact) == len(coarse)
+    np.testing.assert_allclose(np.sort(exact.scores), np.sort(coarse.scores), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        *(({"score": score}, r"score .* is not a number in 0\.\.1") for score in (-0.1, 1.1, None, "0.5")),
+        *(({"batch": batch}, "batch .* is not a whole number") for batch in (0, 2.5, "2")),
+    ],
+)
+def test_a_wrong_number(model: Model, argument: dict[str, Any], message: str):
+    with pytest.raises(InputError, match=message):
+        Detector(model, "cpu", TwoBoxes())([photo()], **argument)
+
+
+@pytest.mark.parametrize("source", ["slective_search", "Both", 1])
+def test_an_unknown_source(model: Model, source: Any):
+    with pytest.raises(InputError, match=f"source {source!r} is unknown; .* are selective_search, multibox, both"):
+        Detector(model, "cpu", source=source)
+
+
+def test_an_array_needs_its_channels_named(model: Model):
+    with pytest.raises(InputError, match="RGB"):
+        Detector(model, "cpu", TwoBoxes())(photo().pixels)
+
+
+def test_devices():
+    assert resolve_device("cpu") == resolve_device(torch.device("cpu")) == torch.device("cpu")
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for unknown in ("gpu", "meta", "cuda:x", torch.device("meta"), None):
+        with pytest.raises(InputError, match=f"device '{unknown}' is not known"):
+            resolve_device(unknown)
+    with pytest.raises(InputError, match="device 'cuda:99': PyTorch finds"):
+        resolve_device("cuda:99")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_missing_gpu_is_said():
+    with pytest.raises(InputError, match="finds no CUDA GPU"):
+        resolve_device("cuda")
+
+
+def test_number_format_is_measured_once():
+    assert fast_dtype("cpu") in (torch.float32, torch.bfloat16)
+    assert fast_dtype("cpu") == fast_dtype("cpu")
+
+
+def test_detections_have_the_category_ids_of_the_labels(model: Model):
+    recorded = replace(model, class_ids=(90, 3))
+    for models, ids in ((model, (17, 18)), (recorded, (90, 3)), ([model, recorded], (90, 3))):
+        found = Detector(models, "cpu", TwoBoxes())(photo(), score=0.0)
+        assert {one["label"]: one["category_id"] for one in found.to_dict()} == dict(
+            zip(("cat", "dog"), ids, strict=True)
+        )
+        assert {one["category_id"] for one in found.to_coco(1)} == set(ids)
+    with pytest.raises(InputError, match="category ids"):
+        Detector([recorded, replace(model, class_ids=(3, 90))], "cpu", TwoBoxes())
+
+
+def test_the_number_format_can_be_given(model: Model):
+    formats = [Detector(model, "cpu", TwoBoxes(), precision=name) for name in ("bfloat16", "float32")]
+    assert [one.precision for one in formats] == ["bfloat16", "float32"]
+    assert len({one.fingerprint for one in formats}) == 2
+    with pytest.raises(InputError, match="float64"):
+        Detector(model, "cpu", precision="float64")
+
+
+@pytest.mark.parametrize("changed", [{"class_names": ("cat", "fox")}, {"class_ids": (3, 4)}])
+def test_the_fingerprint_changes_with_the_classes(model: Model, changed: dict):
+    own, other = (Detector(one, "cpu", TwoBoxes(), precision="float32") for one in (model, replace(model, **changed)))
+    assert own.fingerprint != other.fingerprint

@@ -1,0 +1,201 @@
+"""Exported graphs and their engine: the same detections as PyTorch's."""
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detector.config import InputConfig, ModelConfig, NetworkConfig
+from detector.errors import InputError
+from detector.export.check import largest_difference
+from detector.export.graph import description, export_onnx, export_torch
+from detector.export.quantization import export_int8
+from detector.inference.detector import Detector
+from detector.inference.engines import TorchEngine, make_engine
+from detector.inference.onnx_engine import OnnxEngine
+from detector.inference.rfcn_scorer import make_scorer
+from detector.models.backbones import make_backbone
+from detector.models.googlenet import Conv, LocalResponseNorm
+from detector.models.rfcn import RegionClassifier
+from detector.models.weights import Model, weights_hash
+from detector.ops.fused import max_pool, max_pool_around
+from detector.structures.image import Image
+
+pytest.importorskip("onnxscript")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+
+class SmallTrunk(nn.Module):
+    """Every kind of layer of GoogLeNet, few channels."""
+
+    out_channels, stride, offset, mean, std = 12, 16, 14.5, (120.0, 110.0, 100.0), (1.0, 1.0, 1.0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = Conv(3, 8, 7, stride=4, padding=3)
+        self.norm = LocalResponseNorm(8)
+        self.second = Conv(8, 12, 3, padding=2, dilation=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = max_pool(self.norm(max_pool(self.first(x))))
+        return self.second(max_pool_around(max_pool_around(x), 2))
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("detector.models.rfcn.make_backbone", lambda name, dense: SmallTrunk())
+        config = ModelConfig(input=InputConfig(short_side=96, long_side=192), network=NetworkConfig(bins=3))
+        network = RegionClassifier(2, config.network).eval()
+    nn.init.normal_(network.maps.weight, std=0.5)
+    return Model(network, config, ("cat", "dog"), {})
+
+
+@pytest.fixture(scope="module")
+def graph(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "any size.onnx"
+    export_onnx(model, path)
+    return path
+
+
+def photo(seed: int = 0, width: int = 150, height: int = 110) -> Image:
+    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return Image(pixels, "noise")
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 96, 128), (3, 3, 64, 96), (1, 3, 160, 32)])
+def test_a_graph_gives_the_maps_of_the_network(model: Model, graph: Path, shape: tuple[int, ...]) -> None:
+    images = torch.randint(0, 256, shape, dtype=torch.uint8)
+    found = OnnxEngine(model, graph)(images)
+    with torch.no_grad():
+        features = model.network.features(images.float())  # type: ignore[operator]
+        votes = model.network.vote_maps(features)  # type: ignore[operator]
+    torch.testing.assert_close(found.features, features, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(found.votes, votes, rtol=1e-3, atol=1e-2)
+
+
+def test_the_file_says_all_that_a_program_needs(model: Model, graph: Path) -> None:
+    properties = {one.key: json.loads(one.value) for one in onnx.load(graph).metadata_props}
+    assert properties["classes"] == ["cat", "dog"]
+    assert properties["input"]["short_side"] == 96
+    assert properties["maps"]["stride"] == 16
+    assert properties["postprocess"]["nms_iou"] == 0.3
+    assert properties == json.loads(json.dumps(description(model)))
+    text = graph.read_bytes()
+    assert str(Path(__file__).parents[3]).encode() not in text  # no traces of the machine it was made on
+
+
+def test_regions_are_judged_as_by_pytorch(model: Model, graph: Path) -> None:
+    scored = []
+    for engine in ("torch", str(graph)):
+        detector = Detector(model, "cpu", engine=engine)
+        detector.scorers = tuple(make_scorer(model, detector.device, torch.float32, engine) for _ in range(1))
+        views = detector.look(photo())
+        proposals = detector.propose(photo(), views)
+        scored.append(detector.score(views, proposals))
+        assert detector.suppress(proposals, scored[-1], 0.0).boxes.shape[0] > 0
+    torch.testing.assert_close(scored[1].scores, scored[0].scores, rtol=0, atol=1e-3)
+    torch.testing.assert_close(scored[1].offsets, scored[0].offsets, rtol=1e-3, atol=1e-2)
+
+
+def test_engines_have_fingerprints_of_their_own(model: Model, graph: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.onnx"
+    other.write_bytes(graph.read_bytes())
+    plain, first, second = (Detector(model, "cpu", engine=str(e)).fingerprint for e in ("torch", graph, other))
+    assert plain != first
+    assert first == second
+
+
+def test_the_graph_is_kept_in_the_users_cache(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    OnnxEngine(model)
+    (kept,) = (tmp_path / "inception-rcnn").iterdir()
+    written = kept.stat().st_mtime_ns
+    OnnxEngine(model)
+    assert kept.stat().st_mtime_ns == written
+    kept.write_bytes(b"damaged")
+    assert OnnxEngine(model)(torch.zeros(1, 3, 64, 64)).votes.shape[0] == 1
+
+
+def test_a_graph_of_one_size_refuses_others(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "fixed.onnx"
+    export_onnx(model, path, (128, 96))
+    assert largest_difference(model, path, (128, 96)) < 1e-4
+    with pytest.raises(InputError, match=r"exported for 128x96 pixels, this photo becomes 96x128; .*--dynamic"):
+        OnnxEngine(model, path)(torch.zeros(1, 3, 128, 96))
+    with pytest.raises(InputError, match="size 100x96: give multiples of 32"):
+        export_onnx(model, tmp_path / "odd.onnx", (100, 96))
+    assert not (tmp_path / "odd.onnx").exists()
+
+
+def test_a_program_of_torch_export_gives_the_same(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "graph.pt2"
+    export_torch(model, path)
+    assert largest_difference(model, path) < 1e-4
+    extra = {"description.json": ""}
+    torch.export.load(path, extra_files=extra)
+    assert json.loads(extra["description.json"])["weights"] == weights_hash(model.network)
+
+
+def test_int8_stays_near(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "int8.onnx"
+    export_int8(model, path, [photo(seed) for seed in range(3)])
+    assert 0 < largest_difference(model, path) < 0.25
+    assert "QuantizeLinear" in {node.op_type for node in onnx.load(path).graph.node}
+    with pytest.raises(InputError, match="no photos"):
+        export_int8(model, path, [])
+
+
+def test_what_cannot_be_used_is_refused(model: Model, graph: Path, tmp_path: Path) -> None:
+    network = model.network
+    assert isinstance(network, RegionClassifier)
+    with pytest.raises(InputError, match=r"engine 'tensorrt' is unknown; .* torch, onnx"):
+        make_engine("tensorrt", model, network, torch.float32)
+    with pytest.raises(InputError, match=r"missing\.onnx: no such file"):
+        OnnxEngine(model, tmp_path / "missing.onnx")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(graph.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"broken\.onnx: ONNX Runtime cannot use it"):
+        OnnxEngine(model, broken)
+    stranger = onnx.load(graph)
+    del stranger.metadata_props[:]
+    onnx.save(stranger, tmp_path / "stranger.onnx")
+    with pytest.raises(InputError, match="not a graph of this project"):
+        OnnxEngine(model, tmp_path / "stranger.onnx")
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        other.maps.weight += 1
+    with pytest.raises(InputError, match=r"the graph of another model \(2 classes\); export it again"):
+        OnnxEngine(Model(other, model.config, model.class_names, {}), graph)
+
+
+def test_without_the_package_it_says_how_to_get_it(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(InputError, match=r"engine onnx needs the extra 'onnx': pip install"):
+        OnnxEngine(model)
+
+
+def test_the_torch_engine_takes_whole_numbers(model: Model) -> None:
+    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    network = copy.deepcopy(model.network)
+    assert isinstance(network, RegionClassifier)
+    found = TorchEngine(network, torch.float32)(images)
+    torch.testing.assert_close(found.features, model.network.features(images.float()))  # type: ignore[operator]
+
+
+def test_googlenet_itself_is_exported(tmp_path: Path) -> None:
+    """Its ceil-mode and dilated pools, LRN and the dense trunk: 400 nodes, some seconds."""
+    torch.manual_seed(0)
+    config = ModelConfig(input=InputConfig(short_side=64), network=NetworkConfig(bins=2))
+    network = RegionClassifier(2, config.network).eval()
+    assert type(network.trunk) is type(make_backbone("googlenet", dense=True))
+    model = Model(network, config, ("cat", "dog"), {})
+    export_onnx(model, tmp_path / "googlenet.onnx", (96, 64))
+    assert largest_difference(model, tmp_path / "googlenet.onnx", (96, 64)) < 1e-3

@@ -1,0 +1,215 @@
+"""MultiBox as a detector's source of boxes, with networks of random weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from detector.config import InputConfig, ModelConfig, MultiBoxModelConfig, NetworkConfig
+from detector.errors import InputError
+from detector.inference.assembly import load_detector
+from detector.inference.detector import Detector
+from detector.inference.proposers import SharedMultiBox, load_multibox, multibox_proposer, propose
+from detector.inference.rfcn_scorer import make_scorer
+from detector.models.rfcn import RegionClassifier
+from detector.models.weights import Model, load_model, make_network, save_model
+from detector.structures.image import Image
+from proposals import PRESETS, SelectiveSearch, Union
+from proposals.multibox.config import MultiBoxConfig
+from proposals.multibox.network import MultiBoxHead
+from proposals.multibox.proposer import MultiBoxProposer, to_proposals
+
+HEAD = MultiBoxConfig(grids=(4, 2, 1), shapes=3, channels=8)
+CONFIG = ModelConfig(
+    input=InputConfig(short_side=64), network=NetworkConfig(multibox=HEAD), multibox_boxes=20, source="multibox"
+)
+CPU = torch.device("cpu")
+
+
+def fill(head: MultiBoxHead) -> None:
+    corners = torch.rand(HEAD.boxes, 2) * 0.5
+    head.set_priors(torch.cat((corners, corners + 0.1 + 0.4 * torch.rand(HEAD.boxes, 2)), dim=1))
+    for layer in head.predict:
+        torch.nn.init.normal_(layer.weight, std=0.3)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    torch.manual_seed(0)
+    network = RegionClassifier(2, CONFIG.network)
+    assert network.multibox is not None
+    fill(network.multibox)
+    return Model(network.eval(), CONFIG, ("cat", "dog"), {})
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A file of a MultiBox network of its own."""
+    torch.manual_seed(1)
+    config = MultiBoxModelConfig(size=64, head=HEAD)
+    network = make_network(config, 0)
+    fill(network.head)  # type: ignore[arg-type]
+    save_model(Model(network, config, (), {"steps": 3}), tmp_path / "own.safetensors")
+    return tmp_path / "own.safetensors"
+
+
+def noise(width: int = 90, height: int = 60, seed: int = 0) -> Image:
+    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return Image(pixels, "noise")
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one at every pass of a trunk."""
+    seen: list[int] = []
+    features = RegionClassifier.features
+
+    def counted(self: RegionClassifier, images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return features(self, images)
+
+    monkeypatch.setattr(RegionClassifier, "features", counted)
+    return seen
+
+
+@pytest.mark.parametrize("source", ["multibox", "both"])
+def test_the_trunk_runs_once_for_proposals_and_regions(model: Model, passes: list[int], source: str):
+    detector = Detector(model, "cpu", source=source)  # type: ignore[arg-type]
+    detector(noise(), score=0.0)
+    assert passes == [1]
+
+
+def test_shared_boxes_are_those_of_the_head_on_the_trunk(model: Model):
+    detector, image = Detector(model, "cpu"), noise()
+    assert isinstance(detector.proposer, SharedMultiBox)
+    (view,) = detector.look(image)
+    network = detector.scorers[0].network
+    with torch.inference_mode():
+        found = network.multibox(view.maps.features)
+        expected = to_proposals(network.multibox.boxes(found.offsets)[0], found.logits[0], (90, 60), HEAD.nms_iou, 20)
+    for proposals in (detector.propose(image, (view,)), detector.proposer(image.pixels)):
+        assert np.array_equal(proposals.boxes, expected.boxes)
+        assert np.array_equal(proposals.scores, expected.scores)
+    assert 0 < len(expected) <= 20
+
+
+def test_shared_and_own_network_agree_when_the_weights_do(model: Model):
+    """On the same features: the head is the same."""
+    own = make_network(MultiBoxModelConfig(size=64, head=HEAD), 0)
+    own.head.load_state_dict(model.network.multibox.state_dict())  # type: ignore[union-attr]
+    own.backbone = model.network.trunk
+    image = noise(64, 64)
+    alone = MultiBoxProposer(own.eval(), 64, 20)(image.pixels)  # type: ignore[arg-type]
+    shared = make_scorer(model, CPU, torch.float32).view(image).propose(20)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(alone.boxes, shared.boxes, atol=0.01)
+    np.testing.assert_allclose(alone.scores, shared.scores, atol=1e-4)
+
+
+def test_both_is_multibox_and_selective_search_with_doubled_superpixels(model: Model):
+    detector = Detector(model, "cpu", source="both")
+    assert isinstance(detector.proposer, Union)
+    first, second = detector.proposer.proposers
+    assert isinstance(first, SharedMultiBox)
+    assert isinstance(second, SelectiveSearch)
+    assert second.config == replace(CONFIG.proposals, superpixel_scale=2)
+    image = noise(200, 150)
+    found = detector.propose(image, detector.look(image))
+    assert np.array_equal(found.boxes, detector.proposer(image.pixels).boxes)
+    names = {found.source_names[i] for i in found.sources}
+    assert "multibox" in names
+    assert len(names) > 1
+    few = replace(model, config=replace(model.config, union_boxes=15))
+    detector = Detector(few, "cpu", source="both")
+    limited = detector.propose(image, detector.look(image))
+    assert np.array_equal(limited.boxes, found.boxes[:15])
+
+
+def test_the_source_of_the_model_unless_another_is_asked_for(model: Model):
+    assert isinstance(Detector(model, "cpu").proposer, SharedMultiBox)
+    assert isinstance(Detector(model, "cpu", source="selective_search").proposer, SelectiveSearch)
+
+
+@pytest.mark.parametrize("source", ["multibox", "both"])
+def test_boxes_that_all_lie_outside_the_image(model: Model, source: str):
+    outside = replace(model, network=make_network(CONFIG, 2))
+    head = outside.network.multibox
+    head.load_state_dict(model.network.multibox.state_dict())  # type: ignore[union-attr]
+    head.set_priors(torch.tensor([[0.0, 0, 1e-6, 1e-6]]).expand(HEAD.boxes, 4).clone())  # type: ignore[union-attr]
+    detector, image = Detector(outside, "cpu", source=source), noise()  # type: ignore[arg-type]
+    multibox = detector.proposer.proposers[0] if isinstance(detector.proposer, Union) else detector.proposer
+    assert len(multibox(image.pixels)) == 0
+    detections = detector(image, score=0.0)
+    assert len(detections) == 0 if source == "multibox" else len(detections) > 0
+
+
+def test_a_model_without_multibox():
+    with pytest.raises(InputError, match="no model here has a MultiBox head; take boxes from selective_search"):
+        load_detector("voc07_crops", "cpu", source="both")
+    with pytest.raises(InputError, match="a model for crops; one for regions or multibox is needed here"):
+        multibox_proposer("voc07_crops", 10)
+
+
+def test_files_keep_head_and_priors(model: Model, tmp_path: Path, own: Path):
+    save_model(model, tmp_path / "m.safetensors")
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert loaded.config == CONFIG
+    assert torch.equal(loaded.network.multibox.priors, model.network.multibox.priors)  # type: ignore[union-attr]
+    alone = load_model(own, ("multibox",))
+    assert (alone.class_names, alone.facts) == ((), {"steps": 3})
+    with pytest.raises(InputError, match="a model for multibox; one for regions or crops is needed here"):
+        load_model(own)
+
+
+def test_priors_of_another_number_are_refused(tmp_path: Path, model: Model):
+    other = replace(CONFIG, network=NetworkConfig(multibox=replace(HEAD, shapes=5)))
+    save_model(replace(model, config=other), tmp_path / "m.safetensors")
+    with pytest.raises(InputError, match=r"m\.safetensors: tensor 'multibox\.priors' has shape"):
+        load_model(tmp_path / "m.safetensors")
+
+
+def test_multibox_of_either_kind_of_file(model: Model, own: Path, tmp_path: Path):
+    save_model(model, tmp_path / "m.safetensors")
+    shared, alone = load_multibox(tmp_path / "m.safetensors", 7, CPU), load_multibox(own, 7, CPU)
+    assert isinstance(shared, SharedMultiBox)
+    assert isinstance(alone, MultiBoxProposer)
+    for proposer in (shared, alone):
+        assert 0 < len(proposer(noise().pixels)) <= 7
+    assert shared.fingerprint != alone.fingerprint
+    assert load_multibox(own, 8, CPU).fingerprint != alone.fingerprint
+
+
+def test_a_union_of_a_preset(own: Path):
+    union = multibox_proposer(own, 5, "single", seed=3, device="cpu")
+    assert isinstance(union, Union)
+    second = union.proposers[1]
+    assert isinstance(second, SelectiveSearch)
+    assert second.config == replace(PRESETS["single"], superpixel_scale=2, seed=3)
+    with pytest.raises(ValueError, match="preset 'slow' is unknown"):
+        multibox_proposer(own, 5, "slow")
+
+
+def test_a_foreign_view_is_not_taken_for_the_models_own(model: Model, passes: list[int]):
+    first, second = (Detector(model, "cpu") for _ in range(2))
+    image = noise()
+    views = second.look(image)
+    propose(first.proposer, image, views)
+    assert len(passes) == 2
+
+
+@pytest.mark.parametrize("given", ["models", "multibox_model"])
+def test_a_configuration_with_multibox(model: Model, own: Path, tmp_path: Path, given: str, passes: list[int]):
+    save_model(model, tmp_path / "m.safetensors")
+    text = "models: [m.safetensors]\nmultibox: 6\nproposals: {superpixel_scale: 4}\n"
+    text += "multibox_model: own.safetensors\n" if given == "multibox_model" else ""
+    (tmp_path / "d.yaml").write_text(text)
+    detector = load_detector(config=tmp_path / "d.yaml", device="cpu")
+    image = noise()
+    found = detector.propose(image, detector.look(image))
+    names = [found.source_names[i] for i in found.sources]
+    assert 0 < names.count("multibox") <= 6
+    assert len(passes) == 1
+    (tmp_path / "d.yaml").write_text(text.replace("{superpixel_scale: 4}", "null"))
+    alone = load_detector(config=tmp_path / "d.yaml", device="cpu").proposer(image.pixels)
+    assert alone.source_names == ("multibox",)

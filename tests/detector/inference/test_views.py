@@ -1,0 +1,129 @@
+"""The crops of section 7, each against the rectangle of the image that it has to show.
+
+The pictures encode their coordinates: red grows to the right, green downwards. Where each pixel of a crop comes from is
+worked out here by itself, from the paper's words, and what lies there is interpolated.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from detector.inference.views import views
+
+Rectangle = tuple[float, float, float]  # left, top and side in the resized image
+
+
+def picture(width: int, height: int) -> np.ndarray:
+    red, green = (np.round(np.arange(n) * 255 / max(1, n - 1)).astype(np.uint8) for n in (width, height))
+    blue = np.full((height, width), 77, np.uint8)
+    return np.dstack((np.tile(red, (height, 1)), np.tile(green[:, None], (1, width)), blue))
+
+
+def squares(width: int, height: int, short: int) -> tuple[int, int, list[tuple[int, int]]]:
+    """Size of the resized image, and the corners of its three squares."""
+    long = round(max(width, height) * short / min(width, height))
+    starts = [0, (long - short) // 2, long - short]
+    if width >= height:
+        return long, short, [(s, 0) for s in starts]
+    return short, long, [(0, s) for s in starts]
+
+
+def paper_crops(width: int, height: int, size: int = 224) -> Iterator[tuple[int, int, Rectangle]]:
+    """Width and height of the resized image and a rectangle in it, in the order: scale, square, place."""
+    for scale in (256, 288, 320, 352):
+        side = round(scale * size / 224)
+        new_width, new_height, corners = squares(width, height, side)
+        for x, y in corners:
+            room = side - size
+            places = [(0, 0), (room, 0), (0, room), (room, room), (room // 2, room // 2)]
+            for dx, dy in places:
+                yield new_width, new_height, (x + dx, y + dy, size)
+            yield new_width, new_height, (x, y, side)
+
+
+def expected(image: np.ndarray, new_width: int, new_height: int, rectangle: Rectangle, size: int) -> np.ndarray:
+    """(size, size, 2) red and green at the places that the crop's pixels show."""
+    left, top, side = rectangle
+    height, width = image.shape[:2]
+    inside = (np.arange(size) + 0.5) * side / size
+    x = (left + inside) * width / new_width - 0.5
+    y = (top + inside) * height / new_height - 0.5
+    red, green = np.interp(x, np.arange(width), image[0, :, 0]), np.interp(y, np.arange(height), image[:, 0, 1])
+    return np.dstack((np.tile(red, (size, 1)), np.tile(green[:, None], (1, size))))
+
+
+def assert_shows(crop: np.ndarray, image: np.ndarray, *place, size: int = 224) -> None:
+    assert (crop.shape, crop.dtype) == ((size, size, 3), np.uint8)
+    difference = crop[:, :, :2] - expected(image, *place, size)
+    assert abs(difference).max() <= 3
+    assert abs(difference.mean(axis=(0, 1))).max() < 0.3
+    assert (crop[:, :, 2] == 77).all()
+
+
+SHAPES = {
+    "landscape": (500, 375),
+    "portrait": (341, 510),
+    "square": (300, 300),
+    "almost square": (257, 256),
+    "of the first scale": (311, 256),
+    "tiny": (5, 3),
+    "a pixel": (1, 1),
+    "wide": (1200, 60),
+    "tall": (40, 700),
+    "large": (1600, 1201),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_the_papers_144(shape: tuple[int, int]):
+    image = picture(*shape)
+    crops, places = [*views(image, 144)], [*paper_crops(*shape)]
+    assert (len(crops), len(places)) == (144, 72)
+    for crop, mirrored, place in zip(crops[::2], crops[1::2], places, strict=True):
+        assert_shows(crop, image, *place)
+        np.testing.assert_array_equal(mirrored, crop[:, ::-1])
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_ten_and_one(shape: tuple[int, int]):
+    """Those of the centre square of the first scale: corners and centre, each mirrored; the centre alone."""
+    image = picture(*shape)
+    crops, places = [*views(image, 10)], [*paper_crops(*shape)][6:11]
+    assert len(crops) == 10
+    for crop, mirrored, place in zip(crops[::2], crops[1::2], places, strict=True):
+        assert_shows(crop, image, *place)
+        np.testing.assert_array_equal(mirrored, crop[:, ::-1])
+    (one,) = views(image, 1)
+    np.testing.assert_array_equal(one, crops[8])
+
+
+@pytest.mark.parametrize(("width", "height"), [(311, 256), (256, 320), (256, 256)])
+def test_at_the_first_scale_the_pixels_are_the_images_own(width: int, height: int):
+    """Nothing is resized: every crop but the resized square is a copy, to the pixel."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
+    for crop, (_, _, (x, y, side)) in zip([*views(image, 144)][:36:2], [*paper_crops(width, height)], strict=False):
+        if side == 224:
+            np.testing.assert_array_equal(crop, image[y : y + 224, x : x + 224])
+
+
+@pytest.mark.parametrize("size", [1, 64, 112, 225, 299])
+@pytest.mark.parametrize("crops", [1, 10, 144])
+def test_other_inputs_see_the_same_parts(crops: int, size: int):
+    image = picture(200, 150)
+    places = [*paper_crops(200, 150, size)]
+    chosen = {1: places[10:11], 10: places[6:11], 144: places}[crops]
+    found = [*views(image, crops, size)]
+    assert len(found) == crops
+    for crop, place in zip(found[:: 2 if crops > 1 else 1], chosen, strict=True):
+        if size > 1:
+            assert_shows(crop, image, *place, size=size)
+        else:
+            assert crop.shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("crops", [0, -1, 2, 143, 145])
+def test_other_numbers_are_refused(crops: int):
+    with pytest.raises(ValueError, match=f"crops is {crops}; known are 1, 10, 144"):
+        next(views(picture(9, 9), crops))

@@ -1,0 +1,173 @@
+"""Backbones by name: what each says of itself is what it does."""
+
+from urllib.error import URLError
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from detector.config import CropNetworkConfig, NetworkConfig
+from detector.errors import InputError
+from detector.models.backbone import Backbone
+from detector.models.backbones import TorchvisionBackbone, make_backbone, torchvision_network
+from detector.models.classifier import ImageClassifier
+from detector.models.googlenet import IMAGENET_MEAN, LocalResponseNorm, Trunk
+from detector.models.rcnn import CropClassifier
+from detector.models.rfcn import RegionClassifier
+from detector.structures.rois import Regions
+
+NAMES = ("googlenet", "googlenet_bn", "torchvision/googlenet", "torchvision/resnet18")
+
+
+@pytest.fixture(params=[*NAMES, "googlenet dense", "googlenet_bn dense"])
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    name, *dense = request.param.split()
+    return make_backbone(name, dense=bool(dense)).eval()
+
+
+def test_features_are_as_announced(backbone: Backbone):
+    with torch.inference_mode():
+        features = backbone(torch.rand(2, 3, 192, 256))
+    assert features.shape[:2] == (2, backbone.out_channels)
+    assert abs(features.shape[2] - 192 / backbone.stride) <= 1
+    assert abs(features.shape[3] - 256 / backbone.stride) <= 1
+
+
+def average_pool(
+    x: Tensor, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1, ceil_mode=False, **_: bool
+) -> Tensor:
+    hang = int(ceil_mode and stride > 1)
+    kernel = torch.full((x.shape[1], 1, kernel_size, kernel_size), 1 / kernel_size**2)
+    x = F.pad(x, (padding, padding + hang, padding, padding + hang))
+    return F.conv2d(x, kernel, stride=stride, dilation=dilation, groups=x.shape[1])
+
+
+def centre_of_view(backbone: Backbone, cell: int) -> list[float]:
+    """x and y of the middle of the pixels that a cell sees: the mean of their places, weighted by the gradient."""
+    x = torch.ones(1, 3, 480, 480, requires_grad=True)
+    backbone(x)[0, :, cell, cell].sum().backward()
+    seen, place = x.grad[0].sum(dim=0).double(), torch.arange(480) + 0.5
+    assert seen.min() >= 0
+    assert seen.sum() > 0
+    return [float((seen.sum(dim=axis) * place).sum() / seen.sum()) for axis in (0, 1)]
+
+
+def test_offset_and_stride_are_those_of_the_fields_of_view(backbone: Backbone, monkeypatch: pytest.MonkeyPatch):
+    """With even weights and pools that average, a cell sees the pixels around its centre symmetrically."""
+    monkeypatch.setattr(F, "max_pool2d", average_pool)
+    for name, parameter in backbone.named_parameters():
+        nn.init.constant_(parameter, 1 if "norm" in name or "bn" in name else 1e-3)
+    if isinstance(backbone, Trunk):
+        backbone.norm1 = backbone.norm2 = nn.Identity()
+    for cell in (224 // backbone.stride, 256 // backbone.stride):
+        centre = backbone.offset + backbone.stride * cell
+        assert centre_of_view(backbone, cell) == pytest.approx([centre, centre], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "offset"), [("vgg11", 16.0), ("convnext_tiny", 16.0), ("swin_t", 16.0), ("mobilenet_v3_small", 0.5)]
+)
+def test_offset_of_other_families(name: str, offset: float):
+    """The centre of the energy of the gradient of random networks: less exact, but it tells half a cell."""
+    torch.manual_seed(0)
+    backbone, place = make_backbone(f"torchvision/{name}").eval(), torch.arange(224) + 0.5
+    x = torch.randn(1, 3, 224, 224, requires_grad=True)
+    backbone(x)[0, :, 3, 3].square().sum().backward()
+    energy = x.grad[0].square().sum(dim=0)
+    centre = [float((energy.sum(dim=axis) * place).sum() / energy.sum()) - 3 * 32 for axis in (0, 1)]
+    assert backbone.offset == offset
+    assert centre == pytest.approx([offset, offset], abs=7)
+
+
+def test_colours():
+    """Caffe's mean; torchvision's own in 0..255, and for its GoogLeNet pixels / 127.5 - 1."""
+    assert (make_backbone("googlenet").mean, make_backbone("googlenet").std) == (IMAGENET_MEAN, (1, 1, 1))
+    resnet = make_backbone("torchvision/resnet18")
+    preset = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
+    assert resnet.mean == pytest.approx([255 * m for m in preset.mean])
+    assert resnet.std == pytest.approx([255 * s for s in preset.std])
+    googlenet = make_backbone("torchvision/googlenet")
+    assert (googlenet.mean, googlenet.std) == ((127.5,) * 3, (127.5,) * 3)
+
+
+@pytest.mark.filterwarnings("ignore:auxiliary heads:UserWarning", "ignore:NOTE. The nodes:UserWarning")
+@pytest.mark.parametrize("name", ["googlenet", "resnet18"])
+def test_pretrained_features_are_those_of_torchvisions_network(name: str, monkeypatch: pytest.MonkeyPatch):
+    """Stand-in weights, given as a download would give them; torchvision prepares the photo its own way."""
+    torch.manual_seed(0)
+    special = {"aux_logits": True, "transform_input": True, "init_weights": True} if name == "googlenet" else {}
+    reference = torchvision.models.get_model(name, **special).eval()
+    monkeypatch.setattr(
+        "torchvision.models._api.WeightsEnum.get_state_dict", lambda self, *args, **named: reference.state_dict()
+    )
+    backbone = TorchvisionBackbone(name, torchvision_network(name, pretrained=True)).eval()
+    features: list[Tensor] = []
+    reference.avgpool.register_forward_hook(lambda module, inputs, output: features.append(inputs[0]))
+    photo = torch.randint(256, (2, 3, 224, 224), dtype=torch.uint8)
+    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms(crop_size=224, resize_size=224)
+    mean, std = (torch.tensor(c).view(3, 1, 1) for c in (backbone.mean, backbone.std))
+    with torch.inference_mode():
+        reference(preset(photo))
+        torch.testing.assert_close(backbone((photo.float() - mean) / std), features[0], rtol=1e-3, atol=1e-4)
+
+
+def test_the_stem_of_googlenet_can_be_frozen():
+    for name in NAMES:
+        backbone = make_backbone(name)
+        backbone.freeze_stem()
+        frozen = {n.split(".")[0] for n, p in backbone.named_parameters() if not p.requires_grad}
+        assert frozen == ({"conv1", "conv2_reduce", "conv2"} if isinstance(backbone, Trunk) else set()), name
+
+
+def test_batch_norm_takes_the_place_of_biases_and_lrn():
+    backbone = make_backbone("googlenet_bn")
+    modules = [*backbone.modules()]
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in modules) == sum(isinstance(m, nn.Conv2d) for m in modules) == 57
+    assert all(m.bias is None for m in modules if isinstance(m, nn.Conv2d))
+    assert not any(isinstance(m, LocalResponseNorm) for m in modules)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("alexnet", "backbone 'alexnet' is unknown"),
+        ("", "backbone '' is unknown"),
+        ("torchvision/", "'torchvision/': torchvision has no network of this name"),
+        ("torchvision/lenet", "'torchvision/lenet': torchvision has no network of this name"),
+        ("torchvision/alexnet", "'torchvision/alexnet': its features are not at stride 32"),
+        ("torchvision/squeezenet1_0", "'torchvision/squeezenet1_0': has no last average pool"),
+        ("torchvision/raft_small", "'torchvision/raft_small': is no network that classifies photos"),
+        ("torchvision/r3d_18", "'torchvision/r3d_18': is no network that classifies photos"),
+    ],
+)
+def test_networks_that_cannot_be_used(name: str, reason: str):
+    with pytest.raises(InputError, match=reason) as caught:
+        make_backbone(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [URLError("no route"), OSError("disk full")])
+def test_weights_that_cannot_be_downloaded(error: Exception, monkeypatch: pytest.MonkeyPatch):
+    def offline(name: str, **options: object) -> None:
+        assert (name, options["weights"]) == ("resnet18", "DEFAULT")
+        raise error
+
+    monkeypatch.setattr(torchvision.models, "get_model", offline)
+    with pytest.raises(InputError, match=r"'torchvision/resnet18': its weights cannot be downloaded .*(route|full)"):
+        torchvision_network("resnet18", pretrained=True)
+
+
+@pytest.mark.parametrize("name", ["googlenet_bn", "torchvision/resnet18"])
+@torch.inference_mode()
+def test_detection_networks_stand_on_any_backbone(name: str):
+    regions = Regions.of_images([torch.tensor([[0.0, 0, 100, 90]]), torch.tensor([[20.0, 30, 60, 100]])])
+    found = RegionClassifier(3, NetworkConfig(backbone=name, bins=3)).eval()(torch.rand(2, 3, 128, 160) * 255, regions)
+    assert (found.class_logits.shape, found.offsets.shape) == ((2, 4), (2, 4))
+    crops = CropClassifier(3, CropNetworkConfig(backbone=name)).eval()
+    assert crops(torch.rand(2, 3, 64, 64)).shape == (2, 4)
+    whole = ImageClassifier(3, name).eval()
+    logits = whole(torch.rand(2, 3, 64, 64) * 255)
+    assert logits.shape == (2, 3)
+    assert logits.isfinite().all()

@@ -1,0 +1,73 @@
+"""GoogLeNet as a classifier of whole images: the sizes that the paper and BVLC's model give."""
+
+import pytest
+import torch
+from torch import nn
+
+from detector.errors import InputError
+from detector.models.backbones import make_backbone
+from detector.models.classifier import ImageClassifier
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_parameter_counts():
+    network = ImageClassifier(auxiliary=True)
+    assert parameters(ImageClassifier()) == 6_998_552
+    assert parameters(network) == 13_378_280
+    assert parameters(network.auxiliary_4a) == 3_188_840
+    assert parameters(network.auxiliary_4d) == 3_190_888
+
+
+def test_multiply_adds():
+    """1.58 G at 224 x 224, counted by hooks on every convolution and linear layer."""
+    network, counted = ImageClassifier().eval(), 0
+
+    def count(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        nonlocal counted
+        counted += module.weight.numel() * (output[0, 0].numel() if output.ndim == 4 else 1)
+
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.register_forward_hook(count)
+    with torch.inference_mode():
+        network(torch.zeros(1, 3, 224, 224))
+    assert round(counted / 1e9, 2) == 1.58
+
+
+def test_training_gives_three_outputs_and_testing_one():
+    network = ImageClassifier(num_classes=7, auxiliary=True)
+    x = torch.zeros(2, 3, 224, 224)
+    assert [tuple(y.shape) for y in network.train()(x)] == [(2, 7)] * 3
+    assert network.eval()(x).shape == (2, 7)
+    assert ImageClassifier(num_classes=7).train()(x).shape == (2, 7)
+
+
+@pytest.mark.parametrize("backbone", ["googlenet", "torchvision/resnet18"])
+def test_input_is_normalised_as_the_backbone_wants_it(backbone: str):
+    """RGB in 0..255: the network subtracts the mean itself, then divides by the deviation."""
+    torch.manual_seed(0)
+    network = ImageClassifier(5, backbone).eval()
+    images = torch.rand(2, 3, 64, 64) * 255
+    mean, std = (torch.tensor(c).view(3, 1, 1) for c in (network.trunk.mean, network.trunk.std))
+    with torch.inference_mode():
+        features = network.trunk((images - mean) / std)
+        expected = features.mean(dim=(2, 3)) @ network.classifier.weight.T + network.classifier.bias
+        torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_backbone_can_be_given_itself():
+    backbone = make_backbone("googlenet_bn")
+    assert ImageClassifier(5, backbone).trunk is backbone
+
+
+def test_dropout_of_the_paper():
+    network = ImageClassifier(5, auxiliary=True)
+    assert (network.dropout.p, network.auxiliary_4a.dropout.p, network.auxiliary_4d.dropout.p) == (0.4, 0.7, 0.7)
+
+
+def test_auxiliary_heads_belong_to_googlenet():
+    with pytest.raises(InputError, match="auxiliary"):
+        ImageClassifier(5, "torchvision/resnet18", auxiliary=True)

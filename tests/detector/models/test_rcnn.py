@@ -1,0 +1,363 @@
+"""R-CNN's network and scorers, on a backbone of one convolution."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from detector.config import (
+    Calibration,
+    ClassifierConfig,
+    CropConfig,
+    CropNetworkConfig,
+    ModelConfig,
+    PostprocessConfig,
+    RCNNConfig,
+)
+from detector.errors import InputError
+from detector.inference import rcnn_scorer as crop_scorer
+from detector.inference.detector import Detector
+from detector.inference.rcnn_scorer import CropScorer, batch_size, reduce_large
+from detector.inference.rfcn_scorer import make_scorer
+from detector.models.rcnn import CropClassifier, CropFeatures
+from detector.models.weights import Model, load_model, save_model
+from detector.ops.crops import crop_windows, warp_windows
+from detector.structures.image import Image
+from detector.structures.region_scores import RegionScores, average_scores, calibrate
+from proposals import Proposals
+from proposals.boxes import decode_offsets
+
+CPU = torch.device("cpu")
+CONFIG = RCNNConfig(crops=CropConfig(size=32, context=4), network=CropNetworkConfig(box_bins=2))
+BOXES = torch.tensor([[5.0, 4, 40, 30], [0, 0, 60, 45], [20, 10, 33, 44], [-8, 20, 15, 60]])
+
+pytestmark = pytest.mark.usefixtures("tiny_backbone")
+
+
+def crop_model(seed: int = 0, config: RCNNConfig = CONFIG, classes: tuple[str, ...] = ("cat", "dog")) -> Model:
+    """A model whose every head says something."""
+    torch.manual_seed(seed)
+    network = CropClassifier(len(classes), config.network).eval().requires_grad_(False)
+    nn.init.normal_(network.classifier.bias)
+    for name in ("svm_weight", "svm_bias", "box_weight", "box_bias"):
+        getattr(network, name).normal_(0, 0.5)
+    return Model(network, config, classes, {})
+
+
+def noise(width: int = 60, height: int = 45) -> Image:
+    return Image(np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8), "noise")
+
+
+def proposals(boxes: torch.Tensor, size: tuple[int, int]) -> Proposals:
+    n = len(boxes)
+    ranks = np.arange(n, 0, -1, dtype=np.float32)
+    return Proposals(boxes.numpy(), ranks, np.zeros(n, np.int16), ("given",), size)
+
+
+@pytest.fixture
+def scorer() -> CropScorer:
+    return make_scorer(crop_model(), CPU, torch.float32)
+
+
+@pytest.fixture
+def crops_seen(scorer: CropScorer) -> list[int]:
+    """How many crops went through the scorer's network, pass by pass."""
+    seen: list[int] = []
+    scorer.network.backbone.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    return seen
+
+
+def assert_same(a: CropFeatures, b: CropFeatures) -> None:
+    for name in ("class_logits", "pooled", "parts"):
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_features_and_heads_by_numpy():
+    network = crop_model().network
+    crops = torch.randn(5, 3, 32, 32)
+    found = network.features(crops)
+    weight, bias = (p.numpy() for p in (network.backbone.conv.weight, network.backbone.conv.bias))
+    patches = crops.numpy().reshape(5, 3, 4, 8, 4, 8)
+    maps = np.maximum(np.einsum("ncyaxb,kcab->nkyx", patches, weight) + bias[:, None, None], 0)
+    pooled, parts = maps.mean(axis=(2, 3)), maps.reshape(5, 6, 2, 2, 2, 2).mean(axis=(3, 5)).reshape(5, 24)
+    logits = pooled @ network.classifier.weight.numpy().T + network.classifier.bias.numpy()
+    for name, expected in (("class_logits", logits), ("pooled", pooled), ("parts", parts)):
+        np.testing.assert_allclose(getattr(found, name).numpy(), expected, rtol=1e-4, atol=1e-4, err_msg=name)
+
+    exp = np.exp(logits)
+    part = exp[:, 1:] / exp.sum(axis=1, keepdims=True)
+    softmax, svm = (network.log_odds(found, head).numpy() for head in ("softmax", "svm"))
+    np.testing.assert_allclose(softmax, np.log(part / (1 - part)), atol=1e-4)
+    np.testing.assert_allclose(svm, pooled @ network.svm_weight.numpy().T + network.svm_bias.numpy(), atol=1e-4)
+    offsets = parts @ network.box_weight.numpy().T + network.box_bias.numpy()
+    np.testing.assert_allclose(network.offsets(found).numpy(), offsets.reshape(5, 2, 4), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bins", [1, 3, 6])
+def test_any_number_of_box_bins(bins: int):
+    """Also those that do not divide the 4x4 cells of the features, or exceed them."""
+    config = dataclasses.replace(CONFIG, network=CropNetworkConfig(box_bins=bins))
+    network = crop_model(config=config).network
+    found = network.features(torch.randn(2, 3, 32, 32))
+    assert found.parts.shape == (2, 6 * bins**2)
+    assert network.offsets(found).shape == (2, 2, 4)
+    if bins == 1:
+        torch.testing.assert_close(found.parts, found.pooled)
+
+
+def test_training_sees_the_same_logits_but_for_the_dropout():
+    network, crops = crop_model().network, torch.randn(4, 3, 32, 32)
+    torch.testing.assert_close(network(crops), network.features(crops).class_logits)
+    network.train()
+    assert not torch.allclose(network(crops), network.features(crops).class_logits)
+
+
+def test_heads_that_are_not_fitted_say_nothing():
+    network = CropClassifier(3, CONFIG.network).eval().requires_grad_(False)
+    found = network.features(torch.randn(2, 3, 32, 32))
+    assert network.log_odds(found, "svm").eq(0).all()
+    assert network.offsets(found).eq(0).all()
+
+
+def test_certainty_stays_finite():
+    logits = torch.tensor([[-500.0, 500, 0], [500, -500, -500]])
+    found = crop_model().network.log_odds(CropFeatures(logits, torch.zeros(2, 6), torch.zeros(2, 24)), "softmax")
+    assert torch.isfinite(found).all()
+
+
+def test_normalise():
+    image = torch.tensor([120, 135, 20], dtype=torch.uint8).view(3, 1, 1)
+    assert crop_model().network.normalise(image).flatten().tolist() == pytest.approx([0, 0.5, -2])
+
+
+def test_the_heads_travel_in_the_model_file(tmp_path):
+    model = crop_model(config=dataclasses.replace(CONFIG, head="svm", calibration=Calibration(svm=(2.0, -1.0))))
+    save_model(model, tmp_path / "m.safetensors")
+    again = load_model(tmp_path / "m.safetensors")
+    assert again.config == model.config
+    assert again.kind == "crops"
+    for name, value in model.network.state_dict().items():
+        torch.testing.assert_close(again.network.state_dict()[name], value.half().float(), rtol=0, atol=0)
+    assert {"svm_weight", "svm_bias", "box_weight", "box_bias"} <= again.network.state_dict().keys()
+
+
+def test_scorer_features_are_those_of_the_crops(scorer: CropScorer):
+    image = noise()
+    normalised = scorer.network.normalise(torch.from_numpy(image.pixels).permute(2, 0, 1))
+    crops = warp_windows(normalised, crop_windows(BOXES, CONFIG.crops), CONFIG.crops.size)
+    assert_same(scorer.features(image, BOXES), scorer.network.features(crops))
+
+
+def test_equal_windows_are_computed_once(scorer: CropScorer, crops_seen: list[int]):
+    nearly = BOXES[[0, 2]] + 0.01  # the same whole pixels
+    found = scorer.features(noise(), torch.cat((BOXES, BOXES[:2], nearly)))
+    assert sum(crops_seen) == len(BOXES)
+    assert torch.equal(found.pooled[4:6], found.pooled[:2])
+    assert torch.equal(found.pooled[6:], found.pooled[[0, 2]])
+    assert not torch.allclose(found.pooled[0], found.pooled[1])
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_batches_give_the_same(scorer: CropScorer, crops_seen: list[int], size: int, monkeypatch: pytest.MonkeyPatch):
+    expected = scorer.features(noise(), BOXES)
+    crops_seen.clear()
+    monkeypatch.setattr(crop_scorer, "batch_size", lambda crops, device: size)
+    assert_same(scorer.features(noise(), BOXES), expected)
+    assert max(crops_seen) == size
+    assert sum(crops_seen) == len(BOXES)
+
+
+def test_a_box_does_not_depend_on_the_others(scorer: CropScorer):
+    together = scorer.view(noise()).score(BOXES)
+    for index in range(len(BOXES)):
+        alone = scorer.view(noise()).score(BOXES[index : index + 1])
+        torch.testing.assert_close(alone.scores[0], together.scores[index])
+        torch.testing.assert_close(alone.offsets[0], together.offsets[index])
+
+
+def test_no_boxes(scorer: CropScorer):
+    found = scorer.view(noise()).score(torch.zeros(0, 4))
+    assert found.scores.shape == (0, 2)
+    assert found.offsets.shape == (0, 2, 4)
+    model = crop_model()
+    assert len(Detector(model, "cpu").detect_proposals(noise(), proposals(torch.zeros(0, 4), (60, 45)), 0.0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "longest", "reduced"),
+    [
+        ((200, 100), 50, (50, 25)),
+        ((100, 200), 50, (25, 50)),
+        ((201, 99), 50, (50, 25)),
+        ((200, 100), 200, (200, 100)),
+        ((30, 20), 200, (30, 20)),  # never enlarged
+        ((600, 1), 60, (60, 1)),
+    ],
+)
+def test_reduce_large(size: tuple[int, int], longest: int, reduced: tuple[int, int]):
+    image = noise(*size)
+    pixels, factors = reduce_large(image.pixels, longest)
+    assert pixels.shape == (reduced[1], reduced[0], 3)
+    assert factors.tolist() == pytest.approx([reduced[0] / size[0], reduced[1] / size[1]] * 2)
+    assert abs(pixels.mean() - image.pixels.mean()) < 3
+    if size == reduced:
+        assert np.array_equal(pixels, image.pixels)
+
+
+def test_boxes_follow_a_reduced_image(scorer: CropScorer):
+    image = noise(120, 90)
+    small = Image(cv2.resize(image.pixels, (60, 45), interpolation=cv2.INTER_AREA), "small")
+    expected = scorer.features(small, BOXES)
+    scorer.config = dataclasses.replace(CONFIG, crops=dataclasses.replace(CONFIG.crops, longest_side=60))
+    assert_same(scorer.features(image, BOXES * 2), expected)
+
+
+@pytest.mark.parametrize("head", ["softmax", "svm"])
+def test_score_is_the_calibrated_head(head: str):
+    config = dataclasses.replace(CONFIG, head=head, calibration=Calibration(softmax=(0.5, 1.0), svm=(2.0, -0.3)))
+    scorer = make_scorer(crop_model(config=config), CPU, torch.float32)
+    log_odds = scorer.network.log_odds(scorer.features(noise(), BOXES), head)
+    slope, shift = {"softmax": (0.5, 1.0), "svm": (2.0, -0.3)}[head]
+    found = scorer.view(noise()).score(BOXES)
+    torch.testing.assert_close(found.scores, 1 / (1 + (-(slope * log_odds + shift)).exp()))
+
+
+def test_both_heads_are_the_mean_of_their_calibrated_scores():
+    calibration = Calibration(softmax=(0.5, 1.0), svm=(2.0, -0.3))
+    scores = {
+        head: make_scorer(
+            crop_model(config=dataclasses.replace(CONFIG, head=head, calibration=calibration)), CPU, torch.float32
+        )
+        .view(noise())
+        .score(BOXES)
+        .scores
+        for head in ("softmax", "svm", "both")
+    }
+    torch.testing.assert_close(scores["both"], (scores["softmax"] + scores["svm"]) / 2)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_box_regression_is_asked_for(wanted: bool):
+    scorer = make_scorer(crop_model(config=dataclasses.replace(CONFIG, box_regression=wanted)), CPU, torch.float32)
+    found = scorer.view(noise()).score(BOXES)
+    if wanted:
+        torch.testing.assert_close(found.offsets, scorer.network.offsets(scorer.features(noise(), BOXES)))
+    else:
+        assert found.offsets is None
+
+
+def test_the_given_model_is_left_as_it_is():
+    model = crop_model()
+    scorer = make_scorer(model, CPU, torch.bfloat16)
+    assert scorer.network.backbone.conv.weight.dtype == torch.bfloat16
+    assert model.network.backbone.conv.weight.dtype == torch.float32
+    scorer.network.svm_bias.fill_(9)
+    assert not model.network.svm_bias.eq(9).any()
+
+
+def test_number_format_changes_scores_only_a_little():
+    formats = (torch.float32, torch.bfloat16)
+    exact, coarse = (make_scorer(crop_model(), CPU, dtype).view(noise()).score(BOXES) for dtype in formats)
+    assert coarse.scores.dtype == torch.float32
+    torch.testing.assert_close(coarse.scores, exact.scores, rtol=0, atol=0.02)
+
+
+def test_calibrate_by_hand():
+    found = calibrate(torch.tensor([-1.0, 0, 3]), (2.0, -1.0))
+    assert found.tolist() == pytest.approx([1 / (1 + np.e**3), 1 / (1 + np.e), 1 / (1 + np.e**-5)])
+
+
+def test_average_of_one_is_itself():
+    one = RegionScores(torch.rand(3, 2), torch.rand(3, 1, 4))
+    assert average_scores([one]) is one
+
+
+def test_average_of_offsets_for_all_classes_and_for_each():
+    agnostic, each = torch.rand(3, 1, 4), torch.rand(3, 2, 4)
+    members = [
+        RegionScores(torch.full((3, 2), 0.2), agnostic),
+        RegionScores(torch.full((3, 2), 0.3), None),  # has a say in the scores alone
+        RegionScores(torch.full((3, 2), 0.7), each),
+    ]
+    found = average_scores(members)
+    torch.testing.assert_close(found.scores, torch.full((3, 2), 0.4))
+    torch.testing.assert_close(found.offsets, (agnostic.repeat(1, 2, 1) + each) / 2)
+    assert average_scores(members[1:2] * 2).offsets is None
+
+
+@pytest.mark.parametrize(("crops_that_fit", "expected"), [(0, 1), (0.9, 1), (1.1, 1), (5.5, 5), (16, 16), (1000, 16)])
+def test_batch_on_a_cpu(crops_that_fit: float, expected: int, monkeypatch: pytest.MonkeyPatch):
+    one = 224 * 224 * crop_scorer._BYTES_PER_PIXEL
+    monkeypatch.setattr(crop_scorer, "_free_memory", lambda: int(8 * one * crops_that_fit))
+    assert batch_size(CropConfig(), CPU) == expected
+
+
+@pytest.mark.parametrize(("crops_that_fit", "expected"), [(0, 1), (100.5, 100), (5000, 256)])
+def test_batch_on_a_gpu(crops_that_fit: float, expected: int, monkeypatch: pytest.MonkeyPatch):
+    one = 224 * 224 * crop_scorer._BYTES_PER_PIXEL
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(8 * one * crops_that_fit), 1 << 50))
+    assert batch_size(CropConfig(), torch.device("cuda")) == expected
+
+
+def test_free_memory_is_measured_or_guessed(monkeypatch: pytest.MonkeyPatch):
+    assert crop_scorer._free_memory() > 1 << 20
+
+    def absent(path: Path, **options: str) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", absent)
+    assert crop_scorer._free_memory() == 1 << 30
+
+
+@pytest.mark.parametrize("make", [lambda m: make_scorer(m, CPU, torch.float32), lambda m: Detector(m, "cpu")])
+def test_a_model_for_classification_is_refused(make: Callable[[Model], object]):
+    with pytest.raises(InputError, match="a model for classification cannot detect"):
+        make(Model(nn.Linear(1, 1), ClassifierConfig(), ("cat", "dog"), {}))
+
+
+def test_a_configuration_of_the_other_kind_is_refused():
+    with pytest.raises(InputError, match="a model for regions cannot detect"):
+        make_scorer(dataclasses.replace(crop_model(), config=ModelConfig()), CPU, torch.float32)
+
+
+@pytest.mark.parametrize("classes", [("cat", "horse"), ("dog", "cat"), ("cat", "dog", "horse")])
+def test_an_ensemble_of_different_classes_is_refused(classes: tuple[str, ...]):
+    with pytest.raises(InputError, match=f"cat, dog and {', '.join(classes)}"):
+        Detector([crop_model(), crop_model(classes=classes)], "cpu")
+
+
+def test_an_ensemble_of_none_is_refused():
+    with pytest.raises(InputError, match="at least one model"):
+        Detector([], "cpu")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_ensemble_is_the_mean_of_its_models(moved: bool):
+    """Of different crops and heads: each model goes by its own configuration."""
+    second = RCNNConfig(CropConfig(size=40, context=0), network=CropNetworkConfig(box_bins=1), head="svm")
+    models = [crop_model(0), crop_model(1, second)]
+    image, boxes = noise(), BOXES[:3]
+    detector = Detector(models, "cpu", postprocess=PostprocessConfig(nms_iou=1.0), box_regression=moved)
+    detector.scorers = tuple(make_scorer(model, CPU, torch.float32) for model in models)
+    found = detector.detect_proposals(image, proposals(boxes, (60, 45)), 0.0)
+
+    members = [scorer.view(image).score(boxes) for scorer in detector.scorers]
+    assert not torch.allclose(members[0].scores, members[1].scores, atol=0.01)
+    scores = (members[0].scores + members[1].scores) / 2
+    offsets = (members[0].offsets + members[1].offsets) / 2
+    expected = []
+    for label in range(2):
+        placed = decode_offsets(boxes, offsets[:, label]) if moved else boxes
+        low, high = placed[:, :2].clamp(min=0), torch.minimum(placed[:, 2:], torch.tensor([60.0, 45]))
+        for score, box in zip(scores[:, label].tolist(), torch.cat((low, high), dim=1).tolist(), strict=True):
+            if box[2] - box[0] >= 1 and box[3] - box[1] >= 1:
+                expected.append((score, label, box))
+    expected.sort(key=lambda one: -one[0])
+    assert found.labels.tolist() == [label for _, label, _ in expected]
+    assert found.scores.tolist() == pytest.approx([score for score, _, _ in expected])
+    np.testing.assert_allclose(found.boxes, [box for _, _, box in expected], rtol=1e-4, atol=1e-3)

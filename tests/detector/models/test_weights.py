@@ -1,0 +1,120 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from detector.config import InputConfig, ModelConfig
+from detector.errors import InputError
+from detector.models.rfcn import RegionClassifier
+from detector.models.weights import Model, load_model, save_model
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    torch.manual_seed(0)
+    config = ModelConfig(input=InputConfig(short_side=123))
+    return Model(RegionClassifier(2, config.network).eval(), config, ("gr\u00fcn", "blue"), {"mAP": 0.5})
+
+
+@pytest.fixture
+def path(model: Model, tmp_path: Path) -> Path:
+    save_model(model, tmp_path / "m.safetensors")
+    return tmp_path / "m.safetensors"
+
+
+def edit(path: Path, change: dict[str, torch.Tensor | None], metadata: dict[str, str] | None = None) -> Path:
+    with safe_open(path, framework="pt") as file:
+        header = dict(file.metadata())
+    tensors = {k: v for k, v in {**load_file(path), **change}.items() if v is not None}
+    save_file(tensors, path, {**header, **(metadata or {})})
+    return path
+
+
+def test_round_trip(model: Model, path: Path):
+    loaded = load_model(path)
+    assert (loaded.config, loaded.class_names, loaded.facts) == (model.config, model.class_names, model.facts)
+    assert not loaded.network.training
+    for (name, ours), theirs in zip(
+        model.network.state_dict().items(), loaded.network.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(ours.half().float(), theirs, rtol=0, atol=0, msg=name)
+
+
+def test_file_is_half_precision_and_below_20_megabytes(path: Path):
+    assert {t.dtype for t in load_file(path).values()} == {torch.float16}
+    assert path.stat().st_size < 20e6
+
+
+def test_saving_leaves_nothing_beside(path: Path):
+    assert [p.name for p in path.parent.iterdir()] == ["m.safetensors"]
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(InputError, match=r"none\.safetensors: no such model file"):
+        load_model(tmp_path / "none.safetensors")
+
+
+def test_a_configuration_is_no_model_file():
+    with pytest.raises(InputError, match=r"best\.yaml: a configuration, no model file; give it with --config"):
+        load_model(Path(__file__).parents[3] / "configs/best.yaml")
+
+
+@pytest.mark.parametrize("size", [0, 5, 1000, 1_000_000])
+def test_truncated_file(path: Path, size: int):
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match=r"m\.safetensors: not a readable model file") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_photo_is_no_model():
+    with pytest.raises(InputError, match=r"cat\.jpg: not a readable model file"):
+        load_model(Path(__file__).parents[2] / "photos" / "cat.jpg")
+
+
+def test_safetensors_of_another_kind(tmp_path: Path):
+    save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="not a model of this project"):
+        load_model(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trunk.conv1.bias": None}, r"tensor 'trunk\.conv1\.bias' is missing"),
+        ({"trunk.conv1.bias": torch.zeros(3)}, r"tensor 'trunk\.conv1\.bias' has shape \(3,\), not \(64,\)"),
+        ({"extra": torch.zeros(3)}, "unknown tensor 'extra'"),
+        ({"trunk.conv1.bias": torch.full((64,), torch.nan)}, "'trunk.conv1.bias' holds numbers that are not finite"),
+    ],
+)
+def test_wrong_tensors(path: Path, change: dict[str, torch.Tensor | None], message: str):
+    with pytest.raises(InputError, match=message):
+        load_model(edit(path, change))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"config": '{"sharpness": 1}'}, r"key 'sharpness' is unknown"),
+        ({"config": "{"}, "not a readable model file"),
+        ({"classes": '["one"]'}, "tensor '.*' has shape"),
+    ],
+)
+def test_wrong_metadata(path: Path, metadata: dict[str, str], message: str):
+    with pytest.raises(InputError, match=message):
+        load_model(edit(path, {}, metadata))
+
+
+def test_category_ids_are_kept(model: Model, path: Path):
+    assert load_model(path).class_ids == ()
+    save_model(replace(model, class_ids=(17, "b")), path)
+    assert load_model(path).class_ids == (17, "b")
+
+
+@pytest.mark.parametrize("ids", ["[17]", "[17, 17]", "[1.5, 2]", "7"])
+def test_category_ids_that_are_none(path: Path, ids: str):
+    with pytest.raises(InputError, match="class_ids"):
+        load_model(edit(path, {}, {"class_ids": ids}))

@@ -1,0 +1,96 @@
+"""The layers of inference on a CPU against PyTorch's own."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from detector.models.googlenet import Conv, Trunk
+from detector.ops.fused import conv_relu, freeze, max_pool, max_pool_around
+
+FORMATS = [torch.float32, torch.bfloat16, torch.float16]
+
+
+def not_negative(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).relu() * 100
+    return x.to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("size", [(2, 2), (2, 7), (3, 3), (4, 5), (8, 9), (31, 30), (1, 4)])
+def test_max_pool_is_torchs(size: tuple[int, int], dtype: torch.dtype) -> None:
+    x = not_negative(2, 5, *size, dtype=dtype)
+    if min(size) < 2:
+        with pytest.raises(RuntimeError, match=r"[Oo]utput size"), torch.inference_mode():
+            max_pool(x)
+        return
+    with torch.inference_mode():
+        found = max_pool(x)
+    torch.testing.assert_close(found, F.max_pool2d(x, 3, stride=2, ceil_mode=True), rtol=0, atol=0)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (2, 2), (3, 4), (9, 8)])
+def test_max_pool_around_is_torchs(size: tuple[int, int], dilation: int, dtype: torch.dtype) -> None:
+    x = not_negative(2, 5, *size, dtype=dtype)
+    before = x.clone()
+    with torch.inference_mode():
+        found = max_pool_around(x, dilation)
+    torch.testing.assert_close(found, max_pool_around(x, dilation), rtol=0, atol=0)
+    padded = F.pad(x.float(), (dilation,) * 4)
+    windows = F.unfold(padded, 3, dilation=dilation).view(2, 5, 9, *size)
+    torch.testing.assert_close(found.float(), windows.amax(dim=2), rtol=0, atol=0)
+    torch.testing.assert_close(x, before, rtol=0, atol=0)
+
+
+def test_what_is_not_finite_is_kept() -> None:
+    x = not_negative(1, 1, 4, 4)
+    x[0, 0, 1, 1], x[0, 0, 3, 3] = torch.nan, torch.inf
+    with torch.inference_mode():
+        assert torch.equal(max_pool_around(x).isnan(), F.max_pool2d(x, 3, 1, 1).isnan())
+        assert max_pool(x)[0, 0, 0, 0].isnan()
+        assert max_pool(x)[0, 0, 1, 1] == torch.inf
+
+
+@pytest.mark.parametrize("dtype", FORMATS[:2])
+@pytest.mark.parametrize("geometry", [{}, {"stride": 2, "padding": 1}, {"dilation": 2, "padding": 2}])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_convolution_is_torchs(geometry: dict[str, int], dtype: torch.dtype, frozen: bool) -> None:
+    torch.manual_seed(0)
+    conv = Conv(6, 9, 3, **geometry).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[arg-type]
+    if frozen:
+        freeze(conv)
+    for seed, size in enumerate([(7, 9), (9, 7), (12, 12), (7, 9), (5, 5), (6, 6), (20, 31), (7, 9)]):
+        x = not_negative(1, 6, *size, dtype=dtype, seed=seed)
+        with torch.inference_mode():
+            found = conv(x)
+        expected = F.relu(F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation))
+        # oneDNN sums in another order
+        torch.testing.assert_close(found, expected, rtol=1e-5 if dtype == torch.float32 else 0.02, atol=1e-4)
+        assert found.min() == 0
+    if frozen:
+        assert len(conv.packed) <= 4  # type: ignore[arg-type]
+
+
+def test_gradients_flow_through_what_is_trained() -> None:
+    torch.manual_seed(0)
+    conv = Conv(3, 4, 3, padding=1)
+    x = torch.rand(1, 3, 8, 8, requires_grad=True)
+    max_pool(max_pool_around(conv_relu(conv, x))).sum().backward()  # type: ignore[no-untyped-call]
+    assert conv.weight.grad is not None
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+
+
+def test_a_frozen_trunk_gives_the_same_features() -> None:
+    torch.manual_seed(0)
+    trunk = Trunk(dense=True).eval().to(memory_format=torch.channels_last)
+    x = torch.randn(1, 3, 64, 96).contiguous(memory_format=torch.channels_last) * 50
+    with torch.no_grad():
+        expected = trunk(x)
+    freeze(trunk)
+    with torch.inference_mode():
+        torch.testing.assert_close(trunk(x), expected)
+        torch.testing.assert_close(trunk(x), expected)

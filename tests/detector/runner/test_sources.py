@@ -1,0 +1,262 @@
+"""Which photos the SOURCE... arguments name, in which order, and what becomes of those that name none."""
+
+import io
+import os
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from detector.errors import InputError
+from detector.runner.sources import Source, find_media, find_sources
+from detector.runner.video import Video
+from detector.structures.image import read_image
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a folder "album" of photos and other things."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "album" / "deeper").mkdir(parents=True)
+    (tmp_path / "album" / "folder.jpg").mkdir()
+    for name in ("b10.jpg", "b2.JPG", "a.png", "notes.txt", "._a.png", "deeper/c.webp"):
+        (tmp_path / "album" / name).touch()
+    (tmp_path / "single.dat").touch()
+    return tmp_path
+
+
+def listed(arguments: Iterable[str]) -> list[str]:
+    """Names of the sources; for a failure its message."""
+    return [str(item) if isinstance(item, InputError) else item.name for item in find_sources(arguments)]
+
+
+def test_files_keep_their_order_and_need_no_extension(folder):
+    assert listed(["single.dat", "album/b10.jpg", "album/a.png"]) == [
+        "single.dat",
+        "album/b10.jpg",
+        "album/a.png",
+    ]
+
+
+@pytest.mark.parametrize("argument", ["album", "album/"])
+def test_folders_give_their_photos_in_natural_order(argument, folder):
+    assert listed([argument]) == ["album/a.png", "album/b2.JPG", "album/b10.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("album/b*", ["album/b2.JPG", "album/b10.jpg"]),
+        ("*/b?.JPG", ["album/b2.JPG"]),
+        ("album/[ab]*.[pj][np]g", ["album/a.png", "album/b10.jpg"]),
+        ("**/*.webp", ["album/deeper/c.webp"]),
+        ("album/*", ["album/a.png", "album/b2.JPG", "album/b10.jpg"]),
+    ],
+)
+def test_patterns(pattern, names, folder):
+    assert listed([pattern]) == names
+
+
+def test_a_file_whose_name_looks_like_a_pattern(folder):
+    (folder / "x[1].jpg").touch()
+    (folder / "x1.jpg").touch()
+    assert listed(["x[1].jpg"]) == ["x[1].jpg"]
+
+
+def test_no_photo_comes_twice(folder):
+    assert listed(["album/b2.JPG", "album", "./album/a.png", str(folder / "album" / "a.png"), "album/*.png"]) == [
+        "album/b2.JPG",
+        "album/a.png",
+        "album/b10.jpg",
+    ]
+    assert listed(["-", "-"]) == ["-"]
+
+
+def test_failures_stand_in_their_place_and_the_others_go_on(folder):
+    (folder / "empty").mkdir()
+    first, missing, empty, pattern, blank, last = find_sources(
+        ["album/a.png", "none.jpg", "empty", "*.gif", "", "album/b2.JPG"]
+    )
+    assert first == Source(Path("album/a.png"))
+    assert str(missing) == "none.jpg: no such file or folder; check the path"
+    assert str(empty).startswith("empty: the folder has no photos; photos end in .jpg")
+    assert str(pattern).startswith("*.gif: matches no photos")
+    assert str(blank).startswith("'': not a path")
+    assert [isinstance(item, InputError) for item in (missing, empty, pattern, blank)] == [True] * 4
+    assert last == Source(Path("album/b2.JPG"))
+
+
+def test_the_reason_is_the_right_one(folder):
+    (folder / "phone").mkdir()
+    (folder / "phone" / "a.HEIC").write_bytes(b"x" * 99)
+    PillowImage.new("RGB", (4, 4)).save(folder / "phone" / "b.png")
+    shutil.make_archive("phone", "zip", "phone")
+    found = [*find_media(["phone"]), *find_sources(["phone.zip"])]
+    assert [one.name for one in found] == ["phone/a.HEIC", "phone/b.png", "phone.zip/a.HEIC", "phone.zip/b.png"]
+    with pytest.raises(InputError, match=r"a\.HEIC: not a photo in a known format; convert it"):
+        found[0].read()
+    for address in ("http://x.org/a.jpg", "rtsp://cam/1", "https://x.org/a.mp4"):
+        assert media([address])[0].startswith(f"{address}: is an address")
+        with pytest.raises(InputError, match="is an address"):
+            read_image(address)
+    (folder / "outer" / "inner").mkdir(parents=True)
+    (folder / "outer" / "inner" / "a.jpg").touch()
+    assert "--recursive" in media(["outer"])[0]
+    assert "'outer/**'" in listed(["outer"])[0]
+    assert listed(["outer/**"]) == ["outer/inner/a.jpg"]
+
+
+def test_folders_that_cannot_be_listed(folder, monkeypatch):
+    def denied(path: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)  # chmod would not stop root
+    assert listed(["album"]) == ["album: cannot be listed (Permission denied); check its access rights"]
+
+
+def test_a_name_that_the_system_refuses_fails_when_read(folder):
+    (source,) = find_sources(["x" * 300])
+    assert isinstance(source, Source)
+    with pytest.raises(InputError, match=r"cannot be opened \(.*too long\)"):
+        source.read()
+
+
+def test_broken_links_in_a_folder_are_not_passed_over(folder):
+    (folder / "album" / "z.jpg").symlink_to("gone.jpg")
+    *_, last = find_sources(["album"])
+    assert last == Source(Path("album/z.jpg"))
+    with pytest.raises(InputError, match="no such file"):
+        last.read()
+
+
+def test_arguments_are_expanded_one_by_one(folder):
+    def arguments() -> Iterator[str]:
+        yield "single.dat"
+        raise AssertionError("asked for the second argument before the first was used")
+
+    assert next(find_sources(arguments())) == Source(Path("single.dat"))
+
+
+def test_reading(tmp_path, monkeypatch):
+    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    path = tmp_path / "photo.png"
+    PillowImage.fromarray(pixels).save(path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    for source, name in ((Source(path), str(path)), (Source(None), "standard input")):
+        image = source.read()
+        assert image.name == name
+        np.testing.assert_array_equal(image.pixels, pixels)
+    with pytest.raises(InputError, match="standard input: the file is empty"):
+        Source(None).read()
+
+
+def media(arguments: Iterable[str], recursive: bool = False) -> list[str]:
+    return [str(item) if isinstance(item, InputError) else item.name for item in find_media(arguments, recursive)]
+
+
+def test_folders_in_folders_on_request(folder):
+    (folder / "album" / "deeper" / ".hidden").mkdir()
+    (folder / "album" / "deeper" / ".hidden" / "d.jpg").touch()
+    (folder / "album" / "round").symlink_to("..", target_is_directory=True)
+    found = find_sources(["album"], recursive=True)
+    assert [one.name for one in found] == ["album/a.png", "album/b2.JPG", "album/b10.jpg", "album/deeper/c.webp"]
+
+
+def test_a_folder_below_that_cannot_be_listed_is_told_and_the_others_go_on(folder, monkeypatch):
+    original = Path.iterdir
+
+    def some_denied(path: Path) -> Iterator[Path]:
+        if path.name == "deeper":
+            raise PermissionError(13, "Permission denied")
+        return original(path)
+
+    monkeypatch.setattr(Path, "iterdir", some_denied)
+    assert media(["album"], recursive=True) == [
+        "album/deeper: cannot be listed (Permission denied); check its access rights",
+        "album/a.png",
+        "album/b2.JPG",
+        "album/b10.jpg",
+    ]
+
+
+def test_videos_are_found_among_photos_where_they_are_wanted(folder):
+    for name in ("b3.mp4", "c.MOV"):
+        (folder / "album" / name).touch()
+    assert media(["album"]) == ["album/a.png", "album/b2.JPG", "album/b3.mp4", "album/b10.jpg", "album/c.MOV"]
+    assert media(["album/b*"]) == ["album/b2.JPG", "album/b3.mp4", "album/b10.jpg"]
+    assert list(find_media(["album/b3.mp4"])) == [Video(Path("album/b3.mp4"))]
+    assert listed(["album"]) == ["album/a.png", "album/b2.JPG", "album/b10.jpg"]
+
+
+def test_a_number_is_a_camera_unless_a_file_has_that_name(folder):
+    assert list(find_media(["0", "2", "0"])) == [Video(None, 0), Video(None, 2)]
+    (folder / "0").touch()
+    assert list(find_media(["0"])) == [Source(Path("0"))]
+    assert listed(["1"]) == ["1: no such file or folder; check the path"]
+
+
+def test_lists(folder):
+    """Names with any letters, in their order; a line that names no photo is told with its number."""
+    for name in ("été 日本.jpg", " blank.jpg"):
+        (folder / "album" / name).touch()
+    lines = ["album/b10.jpg", "", "gone.jpg", "été 日本.jpg", " blank.jpg", "b2.JPG", "b1*.jpg", "deeper"]
+    (folder / "album" / "list.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    assert media(["album/list.txt", "single.dat"]) == [
+        "album/b10.jpg",
+        "album/list.txt, line 3: album/gone.jpg: no such file or folder; check the path",
+        "album/été 日本.jpg",
+        "album/ blank.jpg",
+        "album/b2.JPG",
+        "album/deeper/c.webp",
+        "single.dat",
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_lists_of_names_that_are_no_valid_text(folder):
+    (folder / "list.txt").write_bytes(b"caf\xe9.jpg\n")
+    Path(os.fsdecode(b"caf\xe9.jpg")).touch()
+    assert list(find_sources(["list.txt"])) == [Source(Path(os.fsdecode(b"caf\xe9.jpg")))]
+
+
+def test_an_empty_list_and_a_list_in_a_list(folder):
+    (folder / "empty.txt").write_text("\n\n")
+    (folder / "outer.txt").write_text("empty.txt\n-\n")
+    assert media(["empty.txt"]) == ["empty.txt: the list is empty; give a photo a line"]
+    first, second = find_media(["outer.txt"])
+    assert first == Source(Path("empty.txt")), "a list names photos, and this is then none"
+    assert str(second) == "outer.txt, line 2: -: no such file or folder; check the path"
+
+
+def test_zips(folder):
+    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    content = io.BytesIO()
+    PillowImage.fromarray(pixels).save(content, "PNG")
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        for name in ("b/x10.png", "b/x9.png", "notes.txt", "__MACOSX/b/._x9.png"):
+            archive.writestr(name, content.getvalue())
+        archive.writestr("a.jpg", b"broken")
+    found = list(find_media(["photos.zip", "./photos.zip"]))
+    assert [one.name for one in found] == ["photos.zip/a.jpg", "photos.zip/b/x9.png", "photos.zip/b/x10.png"]
+    assert [one.file_name for one in found] == ["a.jpg", "x9.png", "x10.png"]
+    np.testing.assert_array_equal(found[1].read().pixels, pixels)
+    assert found[1].read().name == "photos.zip/b/x9.png"
+    np.testing.assert_array_equal(Source(Path("photos.zip"), "b/x9.png").read().pixels, pixels)
+    with pytest.raises(InputError, match=r"^photos.zip/a.jpg: not a photo"):
+        found[0].read()
+
+
+def test_zips_without_photos_or_with_a_path_that_leaves_them(folder):
+    with zipfile.ZipFile("empty.zip", "w") as archive:
+        archive.writestr("notes.txt", b"text")
+    with zipfile.ZipFile("evil.zip", "w") as archive:
+        archive.writestr("../a.jpg", b"photo")
+    empty, evil, good = media(["empty.zip", "evil.zip", "album/a.png"])
+    assert empty.startswith("empty.zip: the zip has no photos")
+    assert evil.startswith("evil.zip: member '../a.jpg' points outside the archive")
+    assert good == "album/a.png"

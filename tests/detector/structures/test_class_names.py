@@ -1,0 +1,42 @@
+import pytest
+
+from detector.data import VOC_CLASSES
+from detector.structures.class_names import default_class_ids, same_classes
+
+# Twenty of COCO's eighty, in VOC's order.
+COCO = (
+    "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
+    "horse", "motorcycle", "person", "potted plant", "sheep", "couch", "train", "tv",
+)  # fmt: skip
+
+
+def test_vocs_classes_are_in_coco() -> None:
+    assert same_classes(COCO, VOC_CLASSES) == dict(zip(COCO, VOC_CLASSES, strict=True))
+    assert same_classes(VOC_CLASSES, COCO) == dict(zip(VOC_CLASSES, COCO, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "same"),
+    [
+        ("Traffic_Light", ["traffic light"], "traffic light"),
+        ("traffic-light", ["TRAFFIC  LIGHT"], "TRAFFIC  LIGHT"),
+        ("tv or monitor", ["tv", "tvmonitor"], "tv"),
+        ("kite", ["bird"], None),
+        ("catfish", ["cat"], None),
+    ],
+)
+def test_spellings(name: str, known: list[str], same: str | None) -> None:
+    assert same_classes([name], known).get(name) == same
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (("person", "toothbrush"), (1, 90)),
+        (("aeroplane", "motorbike", "sofa", "pottedplant", "diningtable", "tvmonitor"), (5, 4, 63, 64, 67, 72)),
+        (("cat", "raccoon"), (1, 2)),
+        (("tv", "tvmonitor"), (1, 2)),
+    ],
+)
+def test_classes_without_ids_have_cocos_if_all_are_cocos(names: tuple[str, ...], ids: tuple[int, ...]):
+    assert default_class_ids(names) == ids

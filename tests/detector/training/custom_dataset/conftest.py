@@ -1,0 +1,62 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detector.config import InputConfig, ModelConfig
+from detector.data.annotations import Annotations, Sample
+from detector.data.custom_dataset import OwnData
+from detector.models.rfcn import RegionClassifier
+from detector.models.weights import Model, save_model
+
+Objects = Sequence[tuple[int, tuple[int, int, int, int]]]
+
+
+@pytest.fixture
+def own_data(tmp_path: Path) -> Callable[..., OwnData]:
+    """Makes data of 120x90 pixels from the objects of each photo; class 0 is red, class 1 blue, class 2 green.
+
+    The photos are grey with noise, each as a PNG.
+    """
+
+    def make(
+        photos: Sequence[Objects], names: Sequence[str] = ("bus", "robot"), held_back: Sequence[str] = ()
+    ) -> OwnData:
+        folder = tmp_path / "photos"
+        folder.mkdir(exist_ok=True)
+        samples = []
+        for number, objects in enumerate(photos):
+            pixels = np.random.default_rng(number).integers(90, 150, (90, 120, 3), dtype=np.uint8)
+            for label, (x1, y1, x2, y2) in objects:
+                pixels[y1:y2, x1:x2] = ((220, 30, 30), (30, 60, 220), (30, 220, 60))[label]
+            path = folder / f"{number:03d}.png"
+            Image.fromarray(pixels).save(path)
+            boxes = np.array([box for _, box in objects], np.float32)
+            found = Annotations(boxes, [label for label, _ in objects], [False] * len(objects), (120, 90))
+            samples.append(Sample(path.name, path, found))
+        return OwnData(folder, "voc", tuple(names), tuple(samples), frozenset(held_back))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def start() -> Model:
+    """A model of random weights that knows a bus and a sofa."""
+    torch.manual_seed(0)
+    config = ModelConfig(input=InputConfig(short_side=96))
+    network = RegionClassifier(2, config.network)
+    for module in network.trunk.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    torch.nn.init.normal_(network.maps.bias)
+    return Model(network.eval(), config, ("bus", "sofa"), {})
+
+
+@pytest.fixture(scope="session")
+def start_file(start: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("start") / "start.safetensors"
+    save_model(start, path)
+    return path

@@ -1,0 +1,102 @@
+"""Settings by rule, without training: what the numbers of photos, the machine and the user ask for."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from detector.config import config_hash
+from detector.data.annotations import Annotations, Sample
+from detector.errors import InputError
+from detector.models.weights import Model
+from detector.training.custom_dataset.plan import Machine, make_plan, too_short
+from detector.training.custom_dataset.split import PhotoSet, Split
+
+TWO_CORES = Machine("cpu", 2, 0.3)
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Callable[..., Split]:
+    """Makes a split of that many photos, which share one file."""
+    path = tmp_path / "a.png"
+    path.write_bytes(b"")
+
+    def make(photos: int, held_back: int, names: tuple[str, ...] = ("robot",)) -> Split:
+        objects = Annotations([[0, 0, 9, 9]], [0], [False], (20, 20))
+        samples = tuple(Sample(str(i), path, objects) for i in range(photos + held_back))
+        return Split(PhotoSet(samples[:photos], names), PhotoSet(samples[photos:], names))
+
+    return make
+
+
+@pytest.mark.parametrize(("photos", "steps"), [(4, 300), (160, 1600), (400, 4000), (4000, 14800)])
+def test_steps_by_the_number_of_photos(split: Callable[..., Split], start: Model, photos: int, steps: int):
+    plan = make_plan(split(photos, photos // 4), start, TWO_CORES)
+    assert plan.recipe.optimizer.steps == plan.steps == steps
+    assert (plan.photos, plan.held_back) == (photos, photos // 4)
+    assert plan.recipe.eval_every * 5 >= steps > plan.recipe.eval_every * 4
+    assert plan.recipe.optimizer.warmup_steps <= steps / 10
+
+
+def test_two_hundred_photos_take_less_than_thirty_minutes(split: Callable[..., Split], start: Model):
+    for seconds in (0.1, 0.3, 0.8, 3.0):
+        plan = make_plan(split(160, 40), start, Machine("cpu", 2, seconds))
+        assert plan.minutes <= 25
+        assert plan.steps * seconds / 60 < plan.minutes
+        assert plan.recipe.optimizer.steps == 1600  # which the slowest goes through in fewer
+    assert plan.steps < 1600
+    assert "what fits into 25 minutes; 1600 would be the rule for 160 photos" in str(plan)
+
+
+def test_what_the_user_asks_for(split: Callable[..., Split], start: Model):
+    plan = make_plan(split(40, 10), start, Machine("cpu", 1, 30.0), epochs=20)
+    assert plan.recipe.optimizer.steps == plan.steps == 800  # whatever the time
+    assert plan.minutes > 400
+    assert plan.budget.seconds == math.inf
+    short = make_plan(split(160, 40), start, TWO_CORES, minutes=3)
+    assert short.minutes <= 3
+    assert short.budget.seconds < 180
+    assert short.steps > 300
+    for wrong in ({"epochs": 0}, {"minutes": 0.0}, {"minutes": float("nan")}, {"epochs": 1, "minutes": 1}):
+        with pytest.raises(InputError, match=r"above 0|not both"):
+            make_plan(split(4, 1), start, TWO_CORES, **wrong)
+
+
+def test_a_training_of_less_than_a_third_of_the_rule_is_warned_of(split: Callable[..., Split], start: Model):
+    for minutes, warned in ((2, True), (8, False)):
+        text = str(make_plan(split(160, 40), start, TWO_CORES, minutes=minutes))
+        assert ("\nwarning  " in text) is warned
+        assert ("less than a third of the 1600" in text) is warned
+    assert too_short(make_plan(split(160, 40), start, TWO_CORES).recipe, 400, 5.0).endswith("--minutes 20")
+
+
+def test_judging_takes_a_small_part_of_few_minutes(split: Callable[..., Split], start: Model):
+    plan = make_plan(split(4000, 1000), start, TWO_CORES, minutes=1)
+    assert plan.recipe.data.eval_limit == 150  # also on a machine that is slow when it is measured
+    assert plan.steps * 0.3 > 30
+
+
+def test_it_is_told_with_reasons(split: Callable[..., Split], start: Model):
+    text = str(make_plan(split(160, 40, ("couch", "robot")), start, TWO_CORES))
+    for line in (
+        "held back    40 photos to judge by, 160 to learn from",
+        "known        couch (its sofa)",
+        "new          robot",
+        "steps        1600, one photo each (10 passes): the rule for 160 photos",
+        "time         about 9 minutes: 0.30 s a step on 2 cores",
+    ):
+        assert line in text
+
+
+def test_the_recipe_changes_with_the_data_and_only_then(split: Callable[..., Split], start: Model):
+    hashes = [config_hash(make_plan(split(*sizes), start, TWO_CORES).recipe) for sizes in ((8, 2), (8, 2), (8, 3))]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_the_short_average_of_a_short_training(split: Callable[..., Split], start: Model):
+    """An average over a thousand steps would still be the start after three hundred."""
+    decays = [make_plan(split(n, 1), start, TWO_CORES).recipe.optimizer.ema_decay for n in (4, 160, 2000)]
+    assert decays == sorted(decays)
+    assert decays[0] ** 300 < 0.001
+    assert decays[-1] <= 0.999

@@ -1,0 +1,33 @@
+"""What is printed of the data."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from detector.data.annotations import Annotations
+from detector.data.custom_dataset import OwnData
+from detector.data.faults import Fault
+from detector.training.custom_dataset.survey import survey_data
+
+
+def test_numbers_and_text(own_data: Callable[..., OwnData]):
+    data = own_data([[(0, (0, 0, 60, 45))], [(0, (0, 0, 12, 9)), (1, (0, 0, 120, 90))], []])
+    hard = Annotations([[0, 0, 60, 45]], [0], [True], (120, 90))
+    samples = (*data.samples, replace(data.samples[0], id="hard", annotations=hard))
+    faults = tuple(Fault(f"{number}.jpg", "", "damaged") for number in range(23))
+    survey = survey_data(replace(data, samples=samples, faults=faults, notes=("two photos have no labels",)))
+    assert (survey.photos, survey.empty, survey.difficult) == (4, 1, 1)
+    assert survey.boxes == {"bus": 2, "robot": 1}
+    assert survey.photos_with == {"bus": 2, "robot": 1}
+    assert survey.box_sides == (0.1, 0.5, 1.0)
+    text = str(survey)
+    for line in (
+        "photos       4, 1 of them without objects",
+        "boxes        3, 1 more are marked difficult or a crowd and not used",
+        "box sizes    10 to 100 % of the photo's side, the median 50 %",
+        "  bus         2 boxes in 2 photos",
+        "note         two photos have no labels",
+        "left out     23 photos",
+        "  19.jpg: damaged\n  ... and 3 more",
+    ):
+        assert line in text
+    assert "20.jpg" not in text

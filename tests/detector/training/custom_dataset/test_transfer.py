@@ -1,0 +1,67 @@
+"""The head of new classes: rows of known classes, background and offsets are the starting model's."""
+
+import torch
+
+from detector.models.rfcn import RegionClassifier
+from detector.models.weights import Model
+from detector.structures.rois import Regions
+from detector.training.custom_dataset.transfer import match_classes, transfer_weights
+
+NAMES = ("couch", "robot", "Bus", "drone")
+
+
+def test_classes_are_matched_by_name(start: Model):
+    transfer = match_classes(NAMES, start)
+    assert transfer.sources == {"couch": "sofa", "robot": None, "Bus": "bus", "drone": None}
+    assert (transfer.known, transfer.new) == (("couch", "Bus"), ("robot", "drone"))
+
+
+def test_known_classes_background_and_offsets_are_predicted_as_before(start: Model):
+    assert match_classes(NAMES, start).others == ()
+    network = RegionClassifier(len(NAMES), start.config.network).eval()
+    torch.manual_seed(1)
+    transfer_weights(network, NAMES, start)
+    image = torch.rand(1, 3, 96, 128) * 255
+    regions = Regions.of_images([torch.tensor([[0.0, 0.0, 60.0, 90.0], [20.0, 10.0, 120.0, 80.0]])])
+    with torch.inference_mode():
+        before, after = start.network(image, regions), network(image, regions)
+    torch.testing.assert_close(after.offsets, before.offsets)
+    torch.testing.assert_close(after.class_logits[:, [0, 1, 3]], before.class_logits[:, [0, 2, 1]])
+    # a new class scores as the classes do on average; a little tells two new ones apart
+    mean = before.class_logits[:, 1:].mean(dim=1)
+    difference = after.class_logits[:, [2, 4]] - mean[:, None]
+    assert (difference.abs() < 0.2 * before.class_logits.std()).all()
+    assert (difference[:, 0] != difference[:, 1]).all()
+
+
+def test_classes_that_are_not_wanted_become_background(start: Model):
+    """Before any training the wanted class scores as it did, and the rest is background."""
+    assert match_classes(("Bus",), start).others == ("sofa",)
+    network = RegionClassifier(1, start.config.network, others=1).eval()
+    transfer_weights(network, ("Bus",), start)
+    image = torch.rand(1, 3, 96, 128) * 255
+    regions = Regions.of_images([torch.tensor([[0.0, 0.0, 60.0, 90.0], [20.0, 10.0, 120.0, 80.0]])])
+    with torch.inference_mode():
+        before, after = start.network(image, regions), network(image, regions)
+    torch.testing.assert_close(after.offsets, before.offsets)
+    scores = before.class_logits.softmax(dim=1)
+    torch.testing.assert_close(
+        after.class_logits.softmax(dim=1), torch.stack((scores[:, 0] + scores[:, 2], scores[:, 1]), dim=1)
+    )
+    # and such a model can be started from itself, with the kept class wanted again
+    again = Model(network, start.config, ("Bus",), {}, ("sofa",))
+    assert match_classes(("sofa", "robot"), again).sources == {"sofa": "sofa", "robot": None}
+    back = RegionClassifier(2, start.config.network).eval()
+    transfer_weights(back, ("bus", "sofa"), again)
+    with torch.inference_mode():
+        torch.testing.assert_close(back(image, regions).class_logits, before.class_logits)
+
+
+def test_it_is_repeatable(start: Model):
+    weights = []
+    for _ in range(2):
+        network = RegionClassifier(1, start.config.network, others=2)
+        torch.manual_seed(3)
+        transfer_weights(network, ("robot",), start)
+        weights.append(network.maps.weight)
+    assert torch.equal(*weights)

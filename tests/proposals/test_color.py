@@ -1,0 +1,200 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from skimage.color import rgb2hsv, rgb2lab
+
+from proposals.color import colour_planes
+from proposals.config import COLOUR_SPACES, ColourSpace
+
+CHANNELS: dict[ColourSpace, int] = {"RGB": 3, "I": 1, "Lab": 3, "rgI": 3, "HSV": 3, "rgb": 3, "C": 2, "H": 1}
+EVERY_SPACE = pytest.mark.parametrize("space", CHANNELS)
+
+
+def images(highest: int = 255) -> st.SearchStrategy[np.ndarray]:
+    shapes = st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(3))
+    return shapes.flatmap(lambda shape: arrays(np.uint8, shape, elements=st.integers(0, highest)))
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    return image @ np.array([0.299, 0.587, 0.114])
+
+
+def shares(image: np.ndarray) -> np.ndarray:
+    """Each channel's part of the sum of all three; a third where there is no light."""
+    total = image.sum(axis=2, keepdims=True, dtype=float)
+    return np.divide(image, total, out=np.full(image.shape, 1 / 3), where=total > 0)
+
+
+def by_hand(image: np.ndarray, space: ColourSpace) -> np.ndarray:
+    """(H, W, channels) floats of 0..255."""
+    if space == "RGB":
+        return image.astype(float)
+    if space == "I":
+        return luma(image)[:, :, None]
+    if space == "Lab":
+        return rgb2lab(image) * (255 / 100, 1, 1) + (0, 128, 128)
+    if space == "HSV":
+        return rgb2hsv(image) * (256, 255, 255)
+    if space == "H":
+        return by_hand(image, "HSV")[:, :, :1]
+    if space == "rgb":
+        return 255 * shares(image)
+    if space == "rgI":
+        return np.dstack([255 * shares(image)[:, :, :2], luma(image)])
+    r, g, b = np.moveaxis(shares(image), 2, 0)
+    return 255 * np.dstack([(r - g + 1) / 2, (r + g - 2 * b + 2) / 3])
+
+
+def distance(planes: np.ndarray, expected: np.ndarray, space: ColourSpace) -> np.ndarray:
+    """(channels,) greatest difference; hue 255 lies next to hue 0."""
+    difference = np.abs(planes.transpose(1, 2, 0) - expected)
+    if space in ("HSV", "H"):
+        difference[:, :, 0] = np.minimum(difference[:, :, 0], 256 - difference[:, :, 0])
+    return difference.max(axis=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def many_colours() -> np.ndarray:
+    """Every colour whose channels are multiples of five, 140,608 in all."""
+    steps = np.arange(0, 256, 5, dtype=np.uint8)
+    return np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=3).reshape(52 * 26, -1, 3)
+
+
+def test_all_spaces_are_tested_here() -> None:
+    assert tuple(CHANNELS) == COLOUR_SPACES
+
+
+@pytest.mark.parametrize(
+    ("space", "rounding"),
+    [
+        ("RGB", 0),
+        ("rgb", 0.5),
+        ("C", 0.5),
+        ("I", 0.51),
+        ("rgI", 0.51),
+        ("HSV", 0.65),
+        ("H", 0.65),
+        ("Lab", 2.2),  # OpenCV looks up rounded values of the cube root
+    ],
+)
+def test_the_conversion_equals_the_formula(many_colours: np.ndarray, space: ColourSpace, rounding: float) -> None:
+    planes = colour_planes(many_colours, space)
+    assert distance(planes, by_hand(many_colours, space), space).max() <= rounding + 1e-6
+
+
+def test_lab_is_hardly_ever_off_by_more_than_rounding(many_colours: np.ndarray) -> None:
+    difference = np.abs(colour_planes(many_colours, "Lab").transpose(1, 2, 0) - by_hand(many_colours, "Lab"))
+    assert (difference > 1).mean() < 0.01
+
+
+@EVERY_SPACE
+def test_every_channel_uses_the_range_of_bytes(many_colours: np.ndarray, space: ColourSpace) -> None:
+    planes = colour_planes(many_colours, space)
+    for lowest, highest in zip(planes.min(axis=(1, 2)), planes.max(axis=(1, 2)), strict=True):
+        # The a and b of Lab do not reach the ends for colours of sRGB.
+        assert (lowest <= 45 and highest >= 220) if space == "Lab" else (lowest == 0 and highest >= 254)
+
+
+@EVERY_SPACE
+@settings(max_examples=25, deadline=None)
+@given(image=images())
+def test_planes_are_channels_of_bytes(space: ColourSpace, image: np.ndarray) -> None:
+    planes = colour_planes(image, space)
+    assert planes.shape == (CHANNELS[space], *image.shape[:2])
+    assert planes.dtype == np.uint8
+    assert planes.flags.c_contiguous
+    # Each pixel is converted by itself.
+    pixel = colour_planes(image[-1:, -1:], space)
+    np.testing.assert_array_equal(pixel[:, 0, 0], planes[:, -1, -1])
+
+
+@EVERY_SPACE
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda image: image[::-1],
+        lambda image: image[:, ::-1],
+        lambda image: image[1::2, ::3],
+        lambda image: image.transpose(1, 0, 2),
+        np.asfortranarray,
+        lambda image: image[:, :, ::-1],
+    ],
+    ids=["upside_down", "mirrored", "sliced", "transposed", "fortran", "bgr"],
+)
+def test_strides_and_write_protection_do_not_matter(
+    photo: np.ndarray, space: ColourSpace, view: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    image = photo[:40, :60].copy()
+    expected = colour_planes(np.ascontiguousarray(view(image)), space)
+    image.setflags(write=False)
+    np.testing.assert_array_equal(colour_planes(view(image), space), expected)
+
+
+@EVERY_SPACE
+def test_the_planes_are_a_copy(space: ColourSpace) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    before = image.copy()
+    colour_planes(image, space)[:] = 0
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        ("RGB", lambda v: (v, v, v)),
+        ("I", lambda v: (v,)),
+        ("rgI", lambda v: (85, 85, v)),
+        ("HSV", lambda v: (0, 0, v)),
+        ("rgb", lambda v: (85, 85, 85)),
+        ("C", lambda v: (128, 170)),
+        ("H", lambda v: (0,)),
+    ],
+)
+def test_grey_and_black_have_no_colour(space: ColourSpace, expected: Callable[[int], tuple[int, ...]]) -> None:
+    greys = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    found = colour_planes(greys, space).reshape(CHANNELS[space], 256)
+    assert found.T.tolist() == [list(expected(value)) for value in range(256)]
+
+
+def test_grey_in_lab_has_lightness_only() -> None:
+    greys = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    lightness, a, b = colour_planes(greys, "Lab")
+    assert (a == 128).all()
+    assert (b == 128).all()
+    assert (np.diff(lightness.ravel().astype(int)) >= 0).all()
+    assert lightness.ravel()[[0, 255]].tolist() == [0, 255]
+
+
+def test_pure_colours_are_where_they_belong() -> None:
+    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]]], np.uint8)
+    hsv = colour_planes(colours, "HSV")
+    assert hsv[0, 0, :3].tolist() == [0, 85, 171]  # 0, 120 and 240 degrees of 256 steps
+    assert hsv[1, 0].tolist() == [255, 255, 255, 0, 0]
+    assert hsv[2, 0].tolist() == [255, 255, 255, 255, 0]
+    lab = colour_planes(colours, "Lab")
+    # CIE L*a*b* of sRGB red is (53.2, 80.1, 67.2).
+    assert lab[:, 0, 0].tolist() == [136, 208, 195]
+    assert lab[:, 0, 3].tolist() == [255, 128, 128]
+    assert colour_planes(colours, "rgb")[:, 0, :3].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    assert colour_planes(colours, "C")[:, 0, :3].tolist() == [[255, 0, 128], [255, 255, 0]]
+
+
+@pytest.mark.parametrize("space", ["rgb", "C", "H"])
+@settings(max_examples=30, deadline=None)
+@given(image=images(63), factor=st.integers(2, 4))
+def test_more_light_changes_nothing(space: ColourSpace, image: np.ndarray, factor: int) -> None:
+    dark, bright = colour_planes(image, space), colour_planes(image * np.uint8(factor), space)
+    if space == "H":
+        assert distance(bright, dark.transpose(1, 2, 0).astype(float), space) <= 1
+    else:
+        np.testing.assert_array_equal(bright, dark)
+
+
+@pytest.mark.parametrize("space", ["RGB", "I", "Lab", "rgI", "HSV"])
+def test_the_other_spaces_see_the_light(space: ColourSpace) -> None:
+    image = np.full((2, 2, 3), (60, 90, 40), np.uint8)
+    assert (np.abs(colour_planes(image, space) - colour_planes(image * 2, space).astype(int)).max(axis=0) > 50).all()
