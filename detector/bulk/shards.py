@@ -15,7 +15,8 @@ from typing import Any
 from detector.bulk.listing import ImageList, Shard, walk
 from detector.bulk.stages import is_failure
 from detector.errors import InputError
-from detector.runner.writers import check_folder, write_json
+from detector.io.json import write_json
+from detector.runner.writers import check_folder
 from proposals.files import atomic_write
 
 LARGEST_SHARD = 100_000

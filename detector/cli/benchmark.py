@@ -8,7 +8,8 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
-from detector.runner.writers import check_writable_file, write_json
+from detector.io.json import write_json
+from detector.runner.writers import check_writable_file
 from detector.structures.image import read_image
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
+from detector.io.json import write_json_lines
 from detector.runner.sources import Source, find_sources
-from detector.runner.writers import check_result_file, write_json_lines
+from detector.runner.writers import check_result_file
 
 if TYPE_CHECKING:
     from detector.inference.classification import Classifier

@@ -23,7 +23,8 @@ from detector.errors import InputError
 from detector.evaluation import Metric, explain
 from detector.evaluation import evaluate as judge
 from detector.evaluation.running import remove_parts
-from detector.runner.writers import check_writable_file, write_json
+from detector.io.json import write_json
+from detector.runner.writers import check_writable_file
 
 # The metric of each data set's own benchmark.
 _METRICS: dict[str, Metric] = {"voc": "voc07", "coco": "coco", "ilsvrc": "ilsvrc", "yolo": "coco"}

@@ -17,8 +17,9 @@ from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
 from detector.evaluation import Metric, compare
 from detector.evaluation.running import run_detector
+from detector.io.json import write_json
 from detector.models.files import DEFAULT_MODEL, model_files
-from detector.runner.writers import check_writable_file, write_json
+from detector.runner.writers import check_writable_file
 from detector.storage.evaluation_store import parts_of
 from detector.storage.journal import recorded_precision
 

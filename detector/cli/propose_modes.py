@@ -9,8 +9,9 @@ import typer
 
 from detector.cli.console import Console
 from detector.errors import InputError
+from detector.io.json import write_json, write_json_lines
 from detector.runner.sources import Source, find_sources
-from detector.runner.writers import PictureFolder, check_writable_file, write_json, write_json_lines
+from detector.runner.writers import PictureFolder, check_writable_file
 
 if TYPE_CHECKING:
     from proposals import Proposals, Proposer

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
+from detector.io.json import write_json_lines
 from detector.structures.class_names import same_classes
 from detector.structures.detections import Detections
 
@@ -153,3 +155,19 @@ def object_traces(
         source_names=names,
         region_scores=np.array(region_scores, np.float64),
     )
+
+
+def write_predictions(path: str | Path, predictions: list[Prediction], truth: GroundTruth) -> None:
+    """Write the detections of a data set to a file, as `detect --json` does; images that failed are left out.
+
+    The first entry also holds the `classes` that the detector knows.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    entries: list[dict[str, Any]] = []
+    for prediction, file in zip(predictions, truth.files, strict=True):
+        if prediction.detections is not None:
+            classes = {} if entries else {"classes": prediction.detections.class_names}
+            entries.append({"image": file, **classes, **to_entry(prediction, file)})
+    write_json_lines(Path(path), entries)

@@ -2,7 +2,7 @@
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.data.predictions import Prediction, detection_table, failures, mean_seconds
+from detector.data.predictions import Prediction, detection_table, failures, mean_seconds, write_predictions
 from detector.data.traces import ObjectTraces
 from detector.evaluation.comparison import Comparison, compare
 from detector.evaluation.errors import Diagnosis, diagnose
@@ -15,7 +15,7 @@ from detector.evaluation.metrics.localization import LocalisationResult, localis
 from detector.evaluation.metrics.voc import ClassResult, VOCResult, voc_average_precision
 from detector.evaluation.predicting import predict
 from detector.evaluation.result import Evaluation, evaluate
-from detector.evaluation.running import run_detector, write_predictions
+from detector.evaluation.running import run_detector
 
 __all__ = [
     "METRICS",

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.ground_truth import GroundTruth
-from detector.data.predictions import LOWEST_SCORE, Prediction, from_entry, to_entry
+from detector.data.predictions import LOWEST_SCORE, Prediction, from_entry, write_predictions
 from detector.errors import InputError
 from detector.evaluation.predicting import ImageDetector, predict
-from detector.runner.writers import write_json_lines
 from detector.storage.evaluation_store import ResultStore, parts_of
 
 
@@ -93,22 +92,6 @@ def remove_parts(save: Path) -> None:
     """Deletes the parts beside a file of detections."""
     for part in parts_of(save):
         part.unlink(missing_ok=True)
-
-
-def write_predictions(path: str | Path, predictions: list[Prediction], truth: GroundTruth) -> None:
-    """Write the detections of a data set to a file, as `detect --json` does; images that failed are left out.
-
-    The first entry also holds the `classes` that the detector knows.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    entries: list[dict[str, Any]] = []
-    for prediction, file in zip(predictions, truth.files, strict=True):
-        if prediction.detections is not None:
-            classes = {} if entries else {"classes": prediction.detections.class_names}
-            entries.append({"image": file, **classes, **to_entry(prediction, file)})
-    write_json_lines(Path(path), entries)
 
 
 def _digest(truth: GroundTruth) -> str:

@@ -11,7 +11,7 @@ from detector.explorer.stages import Candidates, Grouping
 from detector.ops.transforms import resize
 from detector.structures.detections import Detections
 from detector.structures.image import Image
-from detector.visualization.boxes import class_colour, draw_boxes, draw_detections
+from detector.visualization.boxes import class_colour, draw_boxes, draw_marks
 from proposals import Proposals
 from proposals.drawing import draw_proposals, draw_segmentation
 
@@ -63,7 +63,7 @@ def picture_detections(image: Image, detections: Detections) -> np.ndarray:
     height, width = pixels.shape[:2]
     boxes = np.minimum(detections.boxes * scale, np.array([width, height] * 2, np.float32))
     shown = Detections(boxes, detections.scores, detections.labels, detections.class_names, (width, height))
-    return draw_detections(pixels, shown)
+    return draw_marks(pixels, shown.marks())
 
 
 def picture_objects(image: Image, boxes: np.ndarray, covered: Sequence[bool]) -> np.ndarray:

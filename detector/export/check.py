@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from detector.export.graph import ImageGraph
-from detector.inference.onnx_engine import OnnxEngine
+from detector.export.onnx_engine import OnnxEngine
 from detector.models.weights import Model
 
 

@@ -4,7 +4,6 @@ Everything before (the photo's size) and after it (regions, scores, NMS) is the 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detector.errors import InputError
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import ImageMaps, RegionClassifier
 from detector.models.weights import Model
 from detector.ops.devices import without_denormals
 from detector.ops.fused import freeze
@@ -20,19 +19,6 @@ from proposals.names import unknown_name
 
 EngineName = Literal["torch", "onnx"]
 ENGINES: tuple[str, ...] = get_args(EngineName)
-
-
-@dataclass(frozen=True)
-class ImageMaps:
-    """What the pass gives for B images.
-
-    Attributes:
-        features: (B, C, h, w) of the trunk, from which a MultiBox head proposes.
-        votes: (B, h, w, bins * bins * (classes + 1 + 4)), from which regions are scored.
-    """
-
-    features: Tensor
-    votes: Tensor
 
 
 Engine = Callable[[Tensor], ImageMaps]
@@ -78,6 +64,6 @@ def make_engine(engine: str, model: Model, network: RegionClassifier, dtype: tor
         raise InputError(unknown_name("engine", engine, (*ENGINES, "an exported .onnx file")))
     if network.mean.device.type != "cpu":
         raise InputError(f"engine {engine} runs on the CPU; give device cpu, or engine torch")
-    from detector.inference.onnx_engine import OnnxEngine
+    from detector.export.onnx_engine import OnnxEngine
 
     return OnnxEngine(model, None if engine == "onnx" else Path(engine))

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from detector.config import InputConfig, ModelConfig, RCNNConfig
 from detector.errors import InputError
-from detector.inference.engines import Engine, ImageMaps, make_engine
+from detector.inference.engines import Engine, make_engine
 from detector.inference.rcnn_scorer import CropScorer
 from detector.models.rcnn import CropClassifier
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import ImageMaps, RegionClassifier
 from detector.models.weights import Model
 from detector.ops.devices import upload
 from detector.ops.transforms import box_scale, input_size, resize

@@ -29,6 +29,19 @@ class RegionPredictions:
     offsets: Tensor
 
 
+@dataclass(frozen=True)
+class ImageMaps:
+    """What the pass gives for B images.
+
+    Attributes:
+        features: (B, C, h, w) of the trunk, from which a MultiBox head proposes.
+        votes: (B, h, w, bins * bins * (classes + 1 + 4)), from which regions are scored.
+    """
+
+    features: Tensor
+    votes: Tensor
+
+
 class RegionClassifier(nn.Module):
     """Scores and box offsets for any number of regions of an image from one pass of the trunk.
 

@@ -1,11 +1,9 @@
 """What a run leaves on the disk: annotated pictures and videos, cut out objects, and results in JSON."""
 
-import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -131,28 +129,3 @@ def check_folder(folder: Path, what: str) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{what}: cannot be written ({reason}); give another place") from None
-
-
-def write_json_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
-    """Writes a JSON list with one entry a line, readable by eye and with line tools.
-
-    Raises `InputError` if that fails.
-    """
-    try:
-        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            start = "[\n"
-            for entry in entries:
-                file.write(start + json.dumps(entry))
-                start = ",\n"
-            file.write("[]\n" if start == "[\n" else "\n]\n")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a result as indented JSON. Raises `InputError` if that fails."""
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -10,7 +10,7 @@ import numpy as np
 from detector.errors import InputError
 from detector.structures.class_names import default_class_ids
 from detector.structures.image import as_image
-from detector.visualization.boxes import draw_detections
+from detector.visualization.boxes import Mark, class_colour, draw_marks
 from proposals.extras import needs_extra
 from proposals.names import names_in, unknown_name
 from proposals.types import made_anew
@@ -196,9 +196,16 @@ class Detections:
         if (photo.width, photo.height) != self.image_size:
             own, other = f"{photo.width}x{photo.height}", "{}x{}".format(*self.image_size)
             raise InputError(f"{photo.name}: is {own} pixels, the detections are for {other}")
-        drawn = draw_detections(photo.pixels, self)
+        drawn = draw_marks(photo.pixels, self.marks())
         given_bgr = channels == "BGR" and isinstance(image, np.ndarray)
         return np.ascontiguousarray(drawn[:, :, ::-1]) if given_bgr else drawn
+
+    def marks(self) -> list[Mark]:
+        """Each box with its label and score, best first, as `detector.visualization.boxes.draw_marks` takes them."""
+        return [
+            Mark(one.box, f"{one.label} {one.score:.2f}", class_colour(label + 1))
+            for one, label in zip(self, self.labels.tolist(), strict=True)
+        ]
 
     def to_dict(self) -> list[dict[str, Any]]:
         """The detections as plain values for JSON, best first; `from_dict` is the inverse.

@@ -4,14 +4,10 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
-
-if TYPE_CHECKING:
-    from detector.structures.detections import Detections
 
 PALETTE = (
     *("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
@@ -52,11 +48,6 @@ class Mark:
     colour: str
 
 
-def draw_detections(pixels: np.ndarray, detections: "Detections") -> np.ndarray:
-    """A copy of `pixels`, (H, W, 3) uint8 RGB, with the box, label and score of each detection, the best on top."""
-    return draw_marks(pixels, _marks(detections))
-
-
 def draw_marks(pixels: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
     """A copy of `pixels`, (H, W, 3) uint8 RGB, with boxes and their labels, the first on top.
 
@@ -72,13 +63,6 @@ def draw_marks(pixels: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
         draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=label.colour)
         draw.text(((x1 + x2) / 2, (y1 + y2) / 2), label.text, _contrast(label.colour), label.font, anchor="mm")
     return np.array(picture)
-
-
-def _marks(detections: "Detections") -> list[Mark]:
-    return [
-        Mark(one.box, f"{one.label} {one.score:.2f}", class_colour(label + 1))
-        for one, label in zip(detections, detections.labels.tolist(), strict=True)
-    ]
 
 
 def draw_boxes(pixels: np.ndarray, boxes: Iterable[Sequence[float]], colours: Iterable[str]) -> np.ndarray:

@@ -23,9 +23,8 @@ from detector.data.formats.collector import classes_error, images_error
 from detector.data.formats.json_stream import Records, checked_fields, read_records
 from detector.data.formats.places import AMBIGUOUS, Key, by_class_name, image_names, image_places
 from detector.data.ground_truth import GroundTruth
-from detector.data.predictions import Prediction, check_size, object_traces
+from detector.data.predictions import Prediction, check_size, object_traces, write_predictions
 from detector.errors import InputError
-from detector.evaluation.running import write_predictions
 from detector.structures.detections import Detections
 
 

@@ -14,10 +14,10 @@ from detector.config import InputConfig, ModelConfig, NetworkConfig
 from detector.errors import InputError
 from detector.export.check import largest_difference
 from detector.export.graph import description, export_onnx, export_torch
+from detector.export.onnx_engine import OnnxEngine
 from detector.export.quantization import export_int8
 from detector.inference.detector import Detector
 from detector.inference.engines import TorchEngine, make_engine
-from detector.inference.onnx_engine import OnnxEngine
 from detector.inference.rfcn_scorer import make_scorer
 from detector.models.backbones import make_backbone
 from detector.models.googlenet import Conv, LocalResponseNorm

@@ -13,7 +13,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.structures.detections import Detection, Detections
 from detector.structures.image import Image
-from detector.visualization.boxes import draw_detections
+from detector.visualization.boxes import draw_marks
 from proposals.extras import needs_extra
 
 CLASSES = ("bird", "cat", "dog")
@@ -289,7 +289,7 @@ def test_draw_takes_any_image_of_the_right_size():
     pixels = np.full((240, 320, 3), 90, np.uint8)
     found = make()
     drawn = found.draw(Image(pixels, "photo"))
-    np.testing.assert_array_equal(drawn, draw_detections(pixels, found))
+    np.testing.assert_array_equal(drawn, draw_marks(pixels, found.marks()))
     np.testing.assert_array_equal(drawn[:, :, ::-1], found.draw(pixels, channels="BGR"))
     assert (pixels == 90).all(), "the photo itself was drawn on"
     with pytest.raises(InputError, match="photo: is 100x240 pixels, the detections are for 320x240"):

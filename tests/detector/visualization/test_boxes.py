@@ -9,7 +9,7 @@ from skimage.color import rgb2lab
 
 from detector.structures.detections import Detections
 from detector.visualization import boxes as drawing
-from detector.visualization.boxes import PALETTE, class_colour, draw_detections
+from detector.visualization.boxes import PALETTE, class_colour, draw_marks
 
 CLASSES = tuple(f"class{index}" for index in range(20))
 BACKGROUND = (10, 90, 60)
@@ -33,7 +33,7 @@ def is_colour(drawn: np.ndarray, label: int) -> np.ndarray:
 
 
 def test_the_frame_lies_on_the_inner_edge_of_the_box():
-    drawn = draw_detections(photo(400, 300), detections([[100, 150, 300, 250]], (400, 300), [1]))
+    drawn = draw_marks(photo(400, 300), detections([[100, 150, 300, 250]], (400, 300), [1]).marks())
     frame = is_colour(drawn, 1)
     assert frame[150:250, 100].all()
     assert frame[150:250, 299].all()
@@ -48,7 +48,7 @@ def test_the_frame_lies_on_the_inner_edge_of_the_box():
 
 def test_without_detections_the_picture_is_a_copy():
     pixels = photo(40, 30)
-    drawn = draw_detections(pixels, detections([], (40, 30)))
+    drawn = draw_marks(pixels, detections([], (40, 30)).marks())
     np.testing.assert_array_equal(drawn, pixels)
     assert not np.shares_memory(drawn, pixels)
     assert drawn.flags.writeable
@@ -58,13 +58,13 @@ def test_without_detections_the_picture_is_a_copy():
 def test_any_size_of_photo(size):
     """A box of the whole photo: drawn, and nothing breaks where the label has no room."""
     found = detections([[0, 0, *size]], size)
-    drawn = draw_detections(photo(*size), found)
+    drawn = draw_marks(photo(*size), found.marks())
     assert drawn.shape == (size[1], size[0], 3)
     assert (drawn != BACKGROUND).any()
 
 
 def test_boxes_smaller_than_a_pixel():
-    drawn = draw_detections(photo(200, 100), detections([[50.2, 60.1, 50.4, 60.3]], (200, 100), [5]))
+    drawn = draw_marks(photo(200, 100), detections([[50.2, 60.1, 50.4, 60.3]], (200, 100), [5]).marks())
     assert is_colour(drawn, 5)[60, 50]
 
 
@@ -74,7 +74,7 @@ def test_lines_and_letters_grow_with_the_photo():
     for factor in (1, 2, 8):
         size = (600 * factor, 400 * factor)
         box = [100 * factor, 150 * factor, 500 * factor, 380 * factor]
-        drawn = draw_detections(photo(*size), detections([box], size))
+        drawn = draw_marks(photo(*size), detections([box], size).marks())
         label_pixels.append((drawn[: box[1]] != BACKGROUND).any(axis=2).sum())
         widths.append(is_colour(drawn, 0)[300 * factor, : 300 * factor].sum())
     assert widths[1] / widths[0] == pytest.approx(2, rel=0.3)
@@ -86,7 +86,7 @@ def test_lines_and_letters_grow_with_the_photo():
 def placed(size: tuple[int, int], boxes: list, font_size: int = 14) -> list[drawing._Label]:
     """The labels that a drawing has, best first."""
     found = detections(boxes, size, [index % len(CLASSES) for index in range(len(boxes))])
-    return drawing._labels(drawing._marks(found), font_size, size)
+    return drawing._labels(found.marks(), font_size, size)
 
 
 def assert_apart(labels: list[drawing._Label]) -> None:
@@ -146,7 +146,7 @@ def test_long_class_names_are_written_smaller(width):
     """The label fills the width of the photo, and its right margin is there: no letter was cut off."""
     name = "a class of a name that is too long"
     found = Detections([[0, 60, width, 120]], [0.5], [0], (name,), (width, 150))
-    label = is_colour(draw_detections(photo(width, 150), found)[:60], 0)
+    label = is_colour(draw_marks(photo(width, 150), found.marks())[:60], 0)
     columns = np.flatnonzero(label.any(axis=0))
     assert columns[-1] > 0.85 * width
     rows = np.flatnonzero(label.any(axis=1))
@@ -172,8 +172,8 @@ def test_colours_are_fixed_by_class():
     """Alone or among others, a class has its colour; classes of one photo that are near in order differ."""
     size = (400, 300)
     boxes = [[10, 100, 190, 290], [210, 100, 390, 290]]
-    both = draw_detections(photo(*size), detections(boxes, size, [4, 7]))
-    alone = draw_detections(photo(*size), detections(boxes[1:], size, [7]))
+    both = draw_marks(photo(*size), detections(boxes, size, [4, 7]).marks())
+    alone = draw_marks(photo(*size), detections(boxes[1:], size, [7]).marks())
     np.testing.assert_array_equal(both[100:, 200:], alone[100:, 200:])
     assert is_colour(both, 4)[120:280, 10].all()
     assert [class_colour(number) for number in range(1, 12)] == list(PALETTE)

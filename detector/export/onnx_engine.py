@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detector.errors import InputError
 from detector.export.graph import FORMAT, export_onnx, read_description
-from detector.inference.engines import ImageMaps
+from detector.models.rfcn import ImageMaps
 from detector.models.weights import Model, weights_hash
 from proposals.extras import needs_extra
 
