@@ -89,7 +89,7 @@ class ModelConfig:
 
     Attributes:
         source: of the regions, unless a user names another. "both": MultiBox and Selective Search with doubled
-            superpixels, merged (`proposals.merge`), as in GoogLeNet's section 8.
+            superpixels, merged (`proposals.merge_proposals`), as in GoogLeNet's section 8.
         proposals: settings of Selective Search.
         multibox_boxes: number of boxes of MultiBox.
         union_boxes: most boxes in all with source "both"; None: no limit.
@@ -118,7 +118,7 @@ class CropConfig:
         size: pixels of a side of the square crop.
         context: pixels of the crop around the region, on every side (R-CNN: 16; 0: none).
         mode: "warp": the region's sides are stretched to the crop's (R-CNN's choice). "square": the smallest square
-            around the region's centre that holds it, so that nothing is stretched.
+            around the region's center that holds it, so that nothing is stretched.
         longest_side: a larger image is first reduced to this many pixels, which bounds the memory.
 
     Raises ValueError if the mode is unknown or the context leaves less than one pixel for the region.
@@ -199,9 +199,9 @@ class DetectorConfig:
             has one.
         context: pixels around the region in a crop (`CropConfig`), for the models that see crops.
         head: "softmax", "svm" or "both", for the models that see crops.
-        short_sides: of the inputs that models of one pass see an image at, one after the other; by default their own.
+        test_scales: of the inputs that models of one pass see an image at, one after the other; by default their own.
             MultiBox's boxes are those of the first.
-        mirrored: whether these see each input mirrored too. All scores are averaged.
+        flip_test: whether these see each input mirrored too. All scores are averaged.
         box_regression: False: no box is moved.
         nms_iou, max_detections, voting_iou: as in `PostprocessConfig`.
     """
@@ -213,16 +213,16 @@ class DetectorConfig:
     multibox_model: str | None = None
     context: Annotated[int, Field(ge=0)] | None = None
     head: Head | None = None
-    short_sides: tuple[Annotated[int, Field(ge=32, le=2048)], ...] | None = None
-    mirrored: bool = False
+    test_scales: tuple[Annotated[int, Field(ge=32, le=2048)], ...] | None = None
+    flip_test: bool = False
     box_regression: bool = True
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
     voting_iou: Fraction | None = 0.5
 
     def __post_init__(self) -> None:
-        if self.short_sides is not None and not 0 < len(set(self.short_sides)) == len(self.short_sides):
-            raise ValueError("short_sides must name at least one, and each once")
+        if self.test_scales is not None and not 0 < len(set(self.test_scales)) == len(self.test_scales):
+            raise ValueError("test_scales must name at least one, and each once")
         if not self.models:
             raise ValueError("models must name at least one")
         if self.proposals is None and not self.multibox:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from proposals.hierarchy import Hierarchy
     from proposals.methods import METHODS, make_proposer
     from proposals.selective_search import SelectiveSearch, warm_up
-    from proposals.union import Union, merge
+    from proposals.union import UnionProposer, merge_proposals
 
 __all__ = [
     "METHODS",
@@ -28,11 +28,11 @@ __all__ = [
     "Proposer",
     "SelectiveSearch",
     "SelectiveSearchConfig",
-    "Union",
+    "UnionProposer",
     "atomic_write",
     "export_proposals",
     "make_proposer",
-    "merge",
+    "merge_proposals",
     "propose_files",
     "warm_up",
 ]
@@ -48,9 +48,9 @@ _MODULES = {
     "SelectiveSearch": "selective_search",
     "SelectiveSearchConfig": "config",
     "export_proposals": "export",
-    "Union": "union",
+    "UnionProposer": "union",
     "make_proposer": "methods",
-    "merge": "union",
+    "merge_proposals": "union",
     "propose_files": "batch",
     "warm_up": "selective_search",
 }

@@ -1,13 +1,13 @@
-"""The eight colour spaces of Selective Search (section 3.2 and table 1 of the paper), in whole-number arithmetic."""
+"""The eight color spaces of Selective Search (section 3.2 and table 1 of the paper), in whole-number arithmetic."""
 
 import cv2
 import numpy as np
 
 from proposals.compilation import kernel
-from proposals.config import ColourSpace
+from proposals.config import ColorSpace
 
 # OpenCV's 8-bit conversions compute with whole numbers, hence alike on every machine.
-_CODES: dict[ColourSpace, int] = {
+_CODES: dict[ColorSpace, int] = {
     "HSV": cv2.COLOR_RGB2HSV_FULL,
     "Lab": cv2.COLOR_RGB2Lab,
     "I": cv2.COLOR_RGB2GRAY,
@@ -15,13 +15,13 @@ _CODES: dict[ColourSpace, int] = {
 }
 
 
-def colour_planes(image: np.ndarray, space: ColourSpace) -> np.ndarray:
+def color_planes(image: np.ndarray, space: ColorSpace) -> np.ndarray:
     """Convert an (H, W, 3) uint8 RGB image to (channels, H, W) uint8, every channel scaled to 0..255.
 
     - RGB; I: intensity (luma); Lab; HSV; H: the hue of HSV alone.
-    - rgb: each channel divided by their sum; black counts as grey.
+    - rgb: each channel divided by their sum; black counts as gray.
     - rgI: r and g of rgb, and I.
-    - C: the opponent colours, divided by the intensity (Geusebroek et al., PAMI 2001): (R - G) / S and
+    - C: the opponent colors, divided by the intensity (Geusebroek et al., PAMI 2001): (R - G) / S and
       (R + G - 2 B) / S with S = R + G + B, each from its least to its greatest possible value. Its third channel, the
       intensity divided by itself, is constant and left out.
     """
@@ -33,14 +33,14 @@ def colour_planes(image: np.ndarray, space: ColourSpace) -> np.ndarray:
         return _opponent(planes)
     if space == "RGB":
         return planes
-    planes = _normalised(planes)
+    planes = _normalized(planes)
     if space == "rgI":
         planes[2] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return planes
 
 
 @kernel
-def _normalised(rgb):  # type: ignore[no-untyped-def]
+def _normalized(rgb):  # type: ignore[no-untyped-def]
     _, height, width = rgb.shape
     planes = np.empty((3, height, width), np.uint8)
     for y in range(height):
@@ -60,7 +60,7 @@ def _opponent(rgb):  # type: ignore[no-untyped-def]
             red, green, blue = np.int32(rgb[0, y, x]), np.int32(rgb[1, y, x]), np.int32(rgb[2, y, x])
             total = red + green + blue
             if total == 0:
-                planes[0, y, x], planes[1, y, x] = 128, 170  # what every grey gets
+                planes[0, y, x], planes[1, y, x] = 128, 170  # what every gray gets
             else:
                 planes[0, y, x] = (255 * (red - green + total) + total) // (2 * total)
                 planes[1, y, x] = (510 * (red + green - 2 * blue + 2 * total) + 3 * total) // (6 * total)

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal, get_args
 
 from proposals.names import check_name
 
-ColourSpace = Literal["RGB", "I", "Lab", "rgI", "HSV", "rgb", "C", "H"]
-COLOUR_SPACES: tuple[str, ...] = get_args(ColourSpace)
+ColorSpace = Literal["RGB", "I", "Lab", "rgI", "HSV", "rgb", "C", "H"]
+COLOR_SPACES: tuple[str, ...] = get_args(ColorSpace)
 
-# Colour, Texture, Size, Fill: every choice of one to four, letters in this order.
+# Color, Texture, Size, Fill: every choice of one to four, letters in this order.
 SIMILARITIES: tuple[str, ...] = tuple(
     "".join(letters) for count in (4, 3, 2, 1) for letters in combinations("CTSF", count)
 )
@@ -19,11 +19,11 @@ SIMILARITIES: tuple[str, ...] = tuple(
 class SelectiveSearchConfig:
     """Settings of Selective Search (Uijlings et al., IJCV 2013); the defaults are its `fast` preset.
 
-    One hierarchical grouping ("strategy") is made for every colour space, k and similarity.
+    One hierarchical grouping ("strategy") is made for every color space, k and similarity.
 
     Attributes:
-        colour_spaces: spaces in which the image is segmented and regions are compared.
-        similarities: letters of the summed measures: C colour, T texture, S size, F fill.
+        color_spaces: spaces in which the image is segmented and regions are compared.
+        similarities: letters of the summed measures: C color, T texture, S size, F fill.
         ks: thresholds k of the graph segmentation (Felzenszwalb and Huttenlocher, IJCV 2004), for
             channels in 0..255: larger k, larger superpixels.
         minimum_size: least size of a superpixel in pixels; None: k, as in the authors' code.
@@ -41,7 +41,7 @@ class SelectiveSearchConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    colour_spaces: tuple[ColourSpace, ...] = ("HSV", "Lab")
+    color_spaces: tuple[ColorSpace, ...] = ("HSV", "Lab")
     similarities: tuple[str, ...] = ("CTSF", "TSF")
     ks: tuple[float, ...] = (50.0, 100.0)
     minimum_size: float | None = None
@@ -54,7 +54,7 @@ class SelectiveSearchConfig:
 
     def __post_init__(self) -> None:
         # Lists from a YAML file or a careless caller become tuples: the configuration must stay hashable.
-        for name in ("colour_spaces", "similarities", "ks"):
+        for name in ("color_spaces", "similarities", "ks"):
             value = getattr(self, name)
             if not isinstance(value, (tuple, list)):
                 raise ValueError(f"{name} must be a list, not {value!r}")
@@ -66,8 +66,8 @@ class SelectiveSearchConfig:
             if len(set(value)) < len(value):
                 raise ValueError(f"{name} must not hold the same value twice: {', '.join(map(str, value))}")
             object.__setattr__(self, name, tuple(value))
-        for space in self.colour_spaces:
-            check_name("colour_spaces:", space, COLOUR_SPACES)
+        for space in self.color_spaces:
+            check_name("color_spaces:", space, COLOR_SPACES)
         for similarity in self.similarities:
             check_name("similarities:", similarity, SIMILARITIES)
         for k in self.ks:
@@ -111,10 +111,10 @@ def _in_range(
 
 
 PRESETS: dict[str, SelectiveSearchConfig] = {
-    "single": SelectiveSearchConfig(colour_spaces=("HSV",), similarities=("CTSF",), ks=(100.0,)),
+    "single": SelectiveSearchConfig(color_spaces=("HSV",), similarities=("CTSF",), ks=(100.0,)),
     "fast": SelectiveSearchConfig(),
     "quality": SelectiveSearchConfig(
-        colour_spaces=("HSV", "Lab", "rgI", "H", "I"),
+        color_spaces=("HSV", "Lab", "rgI", "H", "I"),
         similarities=("CTSF", "TSF", "F", "S"),
         ks=(50.0, 100.0, 150.0, 300.0),
     ),

@@ -13,31 +13,31 @@ from proposals.files import atomic_write
 from proposals.hierarchy import Hierarchy
 from proposals.types import Proposals
 
-# Paul Tol's "bright" and "muted" schemes, made for colour-blind readers too.
-_COLOURS = (
+# Paul Tol's "bright" and "muted" schemes, made for color-blind readers too.
+_COLORS = (
     *("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377"),
     *("#332288", "#DDCC77", "#CC6677", "#882255", "#44AA99", "#999933"),
 )
 
 
 def draw_proposals(pixels: np.ndarray, proposals: Proposals) -> np.ndarray:
-    """A copy of the image (H, W, 3) uint8 RGB with every box, the best on top, in a colour for each source."""
+    """A copy of the image (H, W, 3) uint8 RGB with every box, the best on top, in a color for each source."""
     picture = PillowImage.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
     line = max(1, round((picture.width * picture.height) ** 0.5 / 300))
     for box, source in zip(proposals.boxes[::-1].tolist(), proposals.sources[::-1].tolist(), strict=True):
         x1, y1, x2, y2 = box
-        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=source_colour(source), width=line)
+        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=source_color(source), width=line)
     return np.array(picture)
 
 
-def source_colour(source: int) -> str:
-    """The colour, "#RRGGBB", of the boxes of a source (an index into `Proposals.source_names`)."""
-    return _COLOURS[source % len(_COLOURS)]
+def source_color(source: int) -> str:
+    """The color, "#RRGGBB", of the boxes of a source (an index into `Proposals.source_names`)."""
+    return _COLORS[source % len(_COLORS)]
 
 
 def draw_segmentation(pixels: np.ndarray, hierarchy: Hierarchy, count: int) -> np.ndarray:
-    """The image cut into `count` regions of a hierarchy, each in its mean colour, with white borders.
+    """The image cut into `count` regions of a hierarchy, each in its mean color, with white borders.
 
     Args:
         pixels: (H, W, 3) uint8 RGB, the image or a larger one of the same shape.
@@ -62,7 +62,7 @@ def draw_segmentation(pixels: np.ndarray, hierarchy: Hierarchy, count: int) -> n
 
 
 def draw_levels(pixels: np.ndarray, hierarchy: Hierarchy, panels: int = 6) -> np.ndarray:
-    """The image cut into ever fewer regions, from the superpixels down to two, each region in its mean colour.
+    """The image cut into ever fewer regions, from the superpixels down to two, each region in its mean color.
 
     Args:
         pixels: (H, W, 3) uint8 RGB, the image or a larger one of the same shape.
@@ -95,8 +95,8 @@ def plot_recall(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: str | o
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     shown = (("recall50", "recall, IoU 0.5"), ("average_recall", "average recall, IoU 0.5 to 0.95"), ("mabo", "MABO"))
     for axes, (key, label) in zip(figure.subplots(1, 3), shown, strict=True):
-        for (name, points), colour in zip(curves.items(), _COLOURS, strict=False):
-            axes.plot([p["boxes"] for p in points], [p[key] for p in points], ".-", color=colour, label=name)
+        for (name, points), color in zip(curves.items(), _COLORS, strict=False):
+            axes.plot([p["boxes"] for p in points], [p[key] for p in points], ".-", color=color, label=name)
         axes.set(xscale="log", xlabel="boxes an image", ylabel=label, ylim=(0, 1))
         axes.grid(alpha=0.3)
     axes.legend(fontsize="small")

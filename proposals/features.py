@@ -1,17 +1,17 @@
-"""What Selective Search sees of a pixel: the bins of its colour and texture histograms."""
+"""What Selective Search sees of a pixel: the bins of its color and texture histograms."""
 
 import numpy as np
 
 from proposals.compilation import kernel
 from proposals.filters import correlate, gaussian_derivative_kernel, gaussian_kernel
 
-COLOUR_BINS = 25
+COLOR_BINS = 25
 TEXTURE_BINS = 10
 ORIENTATIONS = 8
 _TEXTURE_SIGMA = 1.0
 # The response to a step from 0 to 255; the texture bins divide 0 up to it evenly.
 _TEXTURE_RANGE = 92.0
-# Bins stored for a pixel and channel: one of colour, one for each pair of opposite orientations.
+# Bins stored for a pixel and channel: one of color, one for each pair of opposite orientations.
 STORED_BINS = 1 + ORIENTATIONS // 2
 
 
@@ -26,7 +26,7 @@ def feature_bins(planes: np.ndarray) -> np.ndarray:
         planes: (C, H, W) uint8, C at most 3.
 
     Returns:
-        (5 * C, H, W) uint8: C colour bins (channel * 25 + bin), then 4 texture bins a channel: 0, or bin 1 to 9 of
+        (5 * C, H, W) uint8: C color bins (channel * 25 + bin), then 4 texture bins a channel: 0, or bin 1 to 9 of
         the orientation that responds, + 40 if it is the opposite one.
     """
     smooth, derivative = gaussian_kernel(_TEXTURE_SIGMA), gaussian_derivative_kernel(_TEXTURE_SIGMA)
@@ -44,7 +44,7 @@ def _feature_bins(planes, dx, dy, scale):  # type: ignore[no-untyped-def]
     for c in range(channels):
         for y in range(height):
             for x in range(width):
-                bins[c, y, x] = c * COLOUR_BINS + ((planes[c, y, x] * COLOUR_BINS) >> 8)
+                bins[c, y, x] = c * COLOR_BINS + ((planes[c, y, x] * COLOR_BINS) >> 8)
             for axis in range(ORIENTATIONS // 2):
                 across = np.float32(1) if axis == 0 else (np.float32(0) if axis == 2 else diagonal)
                 down = np.float32(0) if axis == 0 else (np.float32(1) if axis == 2 else diagonal)

@@ -3,9 +3,9 @@
 import numpy as np
 
 from proposals.compilation import kernel
-from proposals.features import COLOUR_BINS, ORIENTATIONS
+from proposals.features import COLOR_BINS, ORIENTATIONS
 from proposals.hierarchy import Hierarchy
-from proposals.regions import Regions
+from proposals.regions import RoIs
 
 # Histograms are compared as 16-bit fractions: sums of whole numbers do not depend on their order.
 _WHOLE = 65535
@@ -13,18 +13,18 @@ _WHOLE = 65535
 _SIMILARITY_UNIT = 2.0**28
 
 
-def group(regions: Regions, similarity: str) -> Hierarchy:
-    """Join the two most similar neighbours until one region is left.
+def group(regions: RoIs, similarity: str) -> Hierarchy:
+    """Join the two most similar neighbors until one region is left.
 
     Args:
         regions: the superpixels.
-        similarity: letters of the summed measures (equations 2 to 6 of the paper): C colour, T texture,
+        similarity: letters of the summed measures (equations 2 to 6 of the paper): C color, T texture,
             S size, F fill.
 
     Of equally similar pairs the one of the oldest regions is joined first.
     """
     n = len(regions.sizes)
-    # Without colour and texture no histogram is needed.
+    # Without color and texture no histogram is needed.
     bins = regions.counts.shape[1] if set("CT") & set(similarity) else 0
     counts = np.zeros((2 * n - 1, bins), np.int32)
     sizes = np.zeros(2 * n - 1, np.int32)
@@ -39,12 +39,12 @@ def group(regions: Regions, similarity: str) -> Hierarchy:
         "F": pixels,
     }
     weights = np.array([1 / unit if letter in similarity else 0.0 for letter, unit in units.items()])
-    merges, keys = _group(counts, sizes, boxes, regions.neighbours, regions.channels * COLOUR_BINS, weights)
+    merges, keys = _group(counts, sizes, boxes, regions.neighbors, regions.channels * COLOR_BINS, weights)
     return Hierarchy(regions.labels, merges, keys / _SIMILARITY_UNIT, boxes, sizes, counts)
 
 
 @kernel
-def _normalise(counts, size, out):  # type: ignore[no-untyped-def]
+def _normalize(counts, size, out):  # type: ignore[no-untyped-def]
     """Histograms of pixel counts, each with the sum `size`, as fractions of _WHOLE."""
     scale = _WHOLE / size
     for i in range(counts.size):
@@ -60,14 +60,14 @@ def _intersection(a, b):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _similarity(a, b, fractions, sizes, boxes, colour_bins, weights):  # type: ignore[no-untyped-def]
+def _similarity(a, b, fractions, sizes, boxes, color_bins, weights):  # type: ignore[no-untyped-def]
     """Sum of the measures as a whole number of 1 / _SIMILARITY_UNIT."""
-    colour, texture, size, fill = weights[0], weights[1], weights[2], weights[3]
+    color, texture, size, fill = weights[0], weights[1], weights[2], weights[3]
     value = 0.0
-    if colour > 0:
-        value += colour * _intersection(fractions[a, :colour_bins], fractions[b, :colour_bins])
+    if color > 0:
+        value += color * _intersection(fractions[a, :color_bins], fractions[b, :color_bins])
     if texture > 0:
-        value += texture * _intersection(fractions[a, colour_bins:], fractions[b, colour_bins:])
+        value += texture * _intersection(fractions[a, color_bins:], fractions[b, color_bins:])
     union = sizes[a] + sizes[b]
     if size > 0:
         value += 1.0 - size * union
@@ -110,18 +110,18 @@ def _sift_down(keys, pairs, length, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _group(counts, sizes, boxes, neighbours, colour_bins, weights):  # type: ignore[no-untyped-def]
+def _group(counts, sizes, boxes, neighbors, color_bins, weights):  # type: ignore[no-untyped-def]
     """Fill in the unions in counts, sizes and boxes, whose first halves describe the superpixels."""
     n = (sizes.size + 1) // 2
     merges = np.empty((n - 1, 2), np.int32)
     merged_keys = np.empty(n - 1, np.int64)
     fractions = np.empty(counts.shape, np.uint16)
     for region in range(n):
-        _normalise(counts[region], sizes[region], fractions[region])
+        _normalize(counts[region], sizes[region], fractions[region])
 
-    # Neighbours of a region as a linked list of arcs; joining two regions links their lists. An arc's
+    # Neighbors of a region as a linked list of arcs; joining two regions links their lists. An arc's
     # target may since have been joined into another region: `owner` follows it to the living one.
-    n_pairs = len(neighbours)
+    n_pairs = len(neighbors)
     target = np.empty(2 * n_pairs, np.int32)
     following = np.full(2 * n_pairs, -1, np.int64)
     head = np.full(sizes.size, -1, np.int64)
@@ -135,15 +135,15 @@ def _group(counts, sizes, boxes, neighbours, colour_bins, weights):  # type: ign
     for p in range(n_pairs):
         for side in range(2):
             arc = 2 * p + side
-            start = neighbours[p, side]
-            target[arc] = neighbours[p, 1 - side]
+            start = neighbors[p, side]
+            target[arc] = neighbors[p, 1 - side]
             if head[start] < 0:
                 head[start] = arc
             else:
                 following[tail[start]] = arc
             tail[start] = arc
-        a, b = np.int64(neighbours[p, 0]), np.int64(neighbours[p, 1])
-        keys[length] = _similarity(a, b, fractions, sizes, boxes, colour_bins, weights)
+        a, b = np.int64(neighbors[p, 0]), np.int64(neighbors[p, 1])
+        keys[length] = _similarity(a, b, fractions, sizes, boxes, color_bins, weights)
         pairs[length] = (a << 32) | b
         length += 1
     for i in range(length // 2 - 1, -1, -1):
@@ -169,7 +169,7 @@ def _group(counts, sizes, boxes, neighbours, colour_bins, weights):  # type: ign
         boxes[union, 1] = min(boxes[a, 1], boxes[b, 1])
         boxes[union, 2] = max(boxes[a, 2], boxes[b, 2])
         boxes[union, 3] = max(boxes[a, 3], boxes[b, 3])
-        _normalise(counts[union], sizes[union], fractions[union])
+        _normalize(counts[union], sizes[union], fractions[union])
 
         following[tail[a]] = head[b]
         arc = head[a]
@@ -189,7 +189,7 @@ def _group(counts, sizes, boxes, neighbours, colour_bins, weights):  # type: ign
                 last = arc
                 if length == keys.size:
                     keys, pairs, length = _make_room(keys, pairs, owner)
-                keys[length] = _similarity(other, union, fractions, sizes, boxes, colour_bins, weights)
+                keys[length] = _similarity(other, union, fractions, sizes, boxes, color_bins, weights)
                 pairs[length] = (other << 32) | union
                 _sift_up(keys, pairs, length)
                 length += 1

@@ -12,11 +12,11 @@ class Hierarchy:
     Attributes:
         labels: (H, W) int32, the superpixel that a pixel belongs to, 0 .. N - 1.
         merges: (N - 1, 2) int32: region N + i is the union of the regions merges[i].
-        similarities: (N - 1,) float64, of the two regions of each merge when they were joined; the sum of the
+        similarities: (N - 1,) float64, of the two regions of each merge_proposals when they were joined; the sum of the
             strategy's measures, each in 0..1.
         boxes: (2 N - 1, 4) int32 xyxy pixels, right and bottom exclusive.
         sizes: (2 N - 1,) int32 pixels.
-        counts: (2 N - 1, bins) int32 histograms as in `Regions`; no bins if the similarity uses none.
+        counts: (2 N - 1, bins) int32 histograms as in `RoIs`; no bins if the similarity uses none.
     """
 
     labels: np.ndarray

@@ -109,7 +109,7 @@ class PackageSelectiveSearch:
             warnings.simplefilter("ignore")
             try:
                 found = self._search(image, **self._settings)[1]
-            except Exception as error:  # it fails in many ways, on images of one colour for example
+            except Exception as error:  # it fails in many ways, on images of one color for example
                 reason = f"{type(error).__name__}: {error}"
                 raise ValueError(f"selectivesearch cannot process this image ({reason})") from None
         boxes = np.array([region["rect"] for region in found], np.int64).reshape(-1, 4)

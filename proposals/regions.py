@@ -1,4 +1,4 @@
-"""Superpixels measured: their colour and texture histograms, sizes, boxes and neighbours."""
+"""Superpixels measured: their color and texture histograms, sizes, boxes and neighbors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from proposals.compilation import kernel
-from proposals.features import COLOUR_BINS, ORIENTATIONS, STORED_BINS, TEXTURE_BINS
+from proposals.features import COLOR_BINS, ORIENTATIONS, STORED_BINS, TEXTURE_BINS
 
 
 @dataclass(frozen=True, eq=False)
-class Regions:
+class RoIs:
     """The superpixels of one segmentation.
 
     Attributes:
         labels: (H, W) int32, the superpixel that a pixel belongs to, 0 .. N - 1.
-        counts: (N, C * 25 + C * 8 * 10) int32, pixels in every bin: the colour histogram of each channel,
+        counts: (N, C * 25 + C * 8 * 10) int32, pixels in every bin: the color histogram of each channel,
             then the texture histograms of each channel and orientation.
         sizes: (N,) int32 pixels.
         boxes: (N, 4) int32 xyxy pixels, right and bottom exclusive.
-        neighbours: (P, 2) int32, every pair a < b of regions that touch (8-connected), once.
+        neighbors: (P, 2) int32, every pair a < b of regions that touch (8-connected), once.
         channels: C.
     """
 
@@ -27,11 +27,11 @@ class Regions:
     counts: np.ndarray
     sizes: np.ndarray
     boxes: np.ndarray
-    neighbours: np.ndarray
+    neighbors: np.ndarray
     channels: int
 
 
-def measure_regions(segmentations: Sequence[tuple[np.ndarray, int]], bins: np.ndarray) -> list[Regions]:
+def measure_regions(segmentations: Sequence[tuple[np.ndarray, int]], bins: np.ndarray) -> list[RoIs]:
     """Measure the superpixels of one or more segmentations of an image.
 
     The pixels are counted once, for the parts into which all the segmentations together cut the image; a superpixel
@@ -48,13 +48,13 @@ def measure_regions(segmentations: Sequence[tuple[np.ndarray, int]], bins: np.nd
         count = len(owner)
         owners = [*(known[former] for known in owners), owner]
     counts, sizes, boxes = _measure(parts, count, bins)
-    touching = _neighbours(parts)
+    touching = _neighbors(parts)
     channels = len(bins) // STORED_BINS
     measured = []
     for (labels, n), owner in zip(segmentations, owners, strict=True):
         own_counts, own_sizes, own_boxes = _join(owner, n, counts, sizes, boxes)
-        neighbours = _join_neighbours(owner, touching)
-        measured.append(Regions(labels, own_counts, own_sizes, own_boxes, neighbours, channels))
+        neighbors = _join_neighbors(owner, touching)
+        measured.append(RoIs(labels, own_counts, own_sizes, own_boxes, neighbors, channels))
     return measured
 
 
@@ -118,8 +118,8 @@ def _measure(labels, count, bins):  # type: ignore[no-untyped-def]
     stored, height, width = bins.shape
     channels = stored // STORED_BINS
     axes = STORED_BINS - 1
-    colour = channels * COLOUR_BINS
-    counts = np.zeros((count, colour + channels * ORIENTATIONS * TEXTURE_BINS), np.int32)
+    color = channels * COLOR_BINS
+    counts = np.zeros((count, color + channels * ORIENTATIONS * TEXTURE_BINS), np.int32)
     sizes = np.zeros(count, np.int32)
     boxes = np.empty((count, 4), np.int32)
     boxes[:, 0] = width
@@ -146,12 +146,12 @@ def _measure(labels, count, bins):  # type: ignore[no-untyped-def]
                 for x in range(start, end):
                     if bins[first, y, x] | bins[first + 1, y, x] | bins[first + 2, y, x] | bins[first + 3, y, x]:
                         for axis in range(axes):
-                            row[colour + (c * ORIENTATIONS + axis) * TEXTURE_BINS + bins[first + axis, y, x]] += 1
+                            row[color + (c * ORIENTATIONS + axis) * TEXTURE_BINS + bins[first + axis, y, x]] += 1
             start = end
     # Of two opposite orientations only the one that responds was counted: all other pixels belong in bin 0.
     for region in range(count):
         row = counts[region]
-        for start in range(colour, row.size, TEXTURE_BINS):
+        for start in range(color, row.size, TEXTURE_BINS):
             others = 0
             for i in range(start + 1, start + TEXTURE_BINS):
                 others += row[i]
@@ -185,7 +185,7 @@ def _pairs(keys, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _neighbours(labels):  # type: ignore[no-untyped-def]
+def _neighbors(labels):  # type: ignore[no-untyped-def]
     """Pairs a < b of labels that touch, (P, 2) int32, each once."""
     height, width = labels.shape
     keys, values = np.full(1024, -1, np.int64), np.empty(1024, np.int32)
@@ -231,8 +231,8 @@ def _join(owner, count, counts, sizes, boxes):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _join_neighbours(owner, touching):  # type: ignore[no-untyped-def]
-    """Neighbours of superpixels from those of their parts."""
+def _join_neighbors(owner, touching):  # type: ignore[no-untyped-def]
+    """Neighbors of superpixels from those of their parts."""
     keys, _ = _with_room(np.full(1024, -1, np.int64), np.empty(1024, np.int32), 0, len(touching))
     n = 0
     for i in range(len(touching)):

@@ -5,7 +5,7 @@ import numpy as np
 from proposals.compilation import kernel
 from proposals.filters import correlate, gaussian_kernel
 
-# Edge weights are sorted as whole numbers of 1/128 grey level: the largest, 255 * sqrt(3), fits 16 bits.
+# Edge weights are sorted as whole numbers of 1/128 gray level: the largest, 255 * sqrt(3), fits 16 bits.
 WEIGHT_UNIT = 128
 # Edges looked at in one go.
 _SIEVED = 256
@@ -43,8 +43,8 @@ def segment(
     Args:
         edges: result of `sorted_edges`.
         image_size: (width, height) in pixels.
-        k: threshold of the segmentation in grey levels * pixels.
-        minimum_size: components of fewer pixels are joined to a neighbour, least weight first.
+        k: threshold of the segmentation in gray levels * pixels.
+        minimum_size: components of fewer pixels are joined to a neighbor, least weight first.
 
     Returns:
         labels: (H, W) int32, 0 .. count - 1 in order of the first pixel in raster order.
@@ -95,7 +95,7 @@ def _edge_weights(planes, unit):  # type: ignore[no-untyped-def]
             first = 1 if direction == 3 else 0
             last = width - 1 if direction == 0 or direction == 2 else width
             step = 1 if direction == 0 or direction == 2 else (-1 if direction == 3 else 0)
-            # Slices rather than offsets: so the compiler sees that it may do many at a time.
+            # Slices rather than box_deltas: so the compiler sees that it may do many at a time.
             sums = squares[first:last]
             sums[:] = np.float32(0)
             for c in range(channels):

@@ -10,9 +10,9 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from proposals.color import colour_planes
+from proposals.color import color_planes
 from proposals.compilation import is_compiled
-from proposals.config import ColourSpace, SelectiveSearchConfig
+from proposals.config import ColorSpace, SelectiveSearchConfig
 from proposals.features import feature_bins
 from proposals.grouping import group
 from proposals.hierarchy import Hierarchy
@@ -35,7 +35,7 @@ class SelectiveSearch:
 
     Args:
         config: the settings; None takes the paper's `fast` preset.
-        threads: threads for one image, of use up to the number of colour spaces; the result does not depend on it.
+        threads: threads for one image, of use up to the number of color spaces; the result does not depend on it.
 
     The object holds no state of an image and may be called from several threads at once.
     """
@@ -57,7 +57,7 @@ class SelectiveSearch:
         """One name a strategy, as in the `source_names` of the result."""
         return tuple(
             f"selective_search/{space}/{similarity}/{k:g}"
-            for space in self.config.colour_spaces
+            for space in self.config.color_spaces
             for k in self.config.ks
             for similarity in self.config.similarities
         )
@@ -66,7 +66,7 @@ class SelectiveSearch:
         """Propose boxes for an image.
 
         Args:
-            image: (H, W, 3) uint8 RGB or (H, W) uint8 grey, any strides.
+            image: (H, W, 3) uint8 RGB or (H, W) uint8 gray, any strides.
 
         Returns:
             Distinct boxes with whole-number corners, best rank first; at least one (the whole image if
@@ -107,12 +107,12 @@ class SelectiveSearch:
         return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR_EXACT)
 
     def _map_spaces(self, image: np.ndarray, result: Callable[[Hierarchy], _Result]) -> list[_Result]:
-        """`result` of every strategy's hierarchy, in the order of `source_names`; a thread takes a colour space."""
+        """`result` of every strategy's hierarchy, in the order of `source_names`; a thread takes a color space."""
         config = self.config
         size, scale = (image.shape[1], image.shape[0]), config.superpixel_scale
 
-        def of_space(space: ColourSpace) -> list[_Result]:
-            planes = colour_planes(image, space)
+        def of_space(space: ColorSpace) -> list[_Result]:
+            planes = color_planes(image, space)
             edges = sorted_edges(planes, config.sigma)
             segmentations = [
                 segment(edges, size, k * scale, (k if config.minimum_size is None else config.minimum_size) * scale)
@@ -122,10 +122,10 @@ class SelectiveSearch:
             return [result(group(regions, similarity)) for regions in measured for similarity in config.similarities]
 
         if self.threads == 1:
-            results = [of_space(space) for space in config.colour_spaces]
+            results = [of_space(space) for space in config.color_spaces]
         else:
             with ThreadPoolExecutor(self.threads) as pool:
-                results = list(pool.map(of_space, config.colour_spaces))
+                results = list(pool.map(of_space, config.color_spaces))
         return [one for space in results for one in space]
 
     def _rank(
@@ -177,6 +177,6 @@ def warm_up(announce: Callable[[str], None] | None = None) -> None:
     """
     if announce is not None and not is_compiled():
         announce("compiling Selective Search, once, about 10 seconds")
-    # One space for every way to convert colours, two values of k, similarities with and without histograms.
-    every = SelectiveSearchConfig(colour_spaces=("HSV", "rgI", "C"), similarities=("CTSF", "F"))
+    # One space for every way to convert colors, two values of k, similarities with and without histograms.
+    every = SelectiveSearchConfig(color_spaces=("HSV", "rgI", "C"), similarities=("CTSF", "F"))
     SelectiveSearch(every)(np.zeros((8, 8, 3), np.uint8))

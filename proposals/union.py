@@ -12,7 +12,7 @@ OVERLAP = 0.9
 """Boxes that overlap by more than this say the same twice."""
 
 
-def merge(found: Sequence[Proposals], limit: int | None = None, overlap: float = OVERLAP) -> Proposals:
+def merge_proposals(found: Sequence[Proposals], limit: int | None = None, overlap: float = OVERLAP) -> Proposals:
     """One list from the lists of several sources of one image, by one rule.
 
     The best box of each source, then the second of each, and so on, in the order in which the sources are given; when
@@ -44,8 +44,8 @@ def merge(found: Sequence[Proposals], limit: int | None = None, overlap: float =
     return Proposals(boxes[keep], scores, sources[keep].astype(np.int16), names, size)
 
 
-class Union:
-    """A proposer that merges the boxes of others (`merge`).
+class UnionProposer:
+    """A proposer that merges the boxes of others (`merge_proposals`).
 
     Args:
         proposers: at least one.
@@ -63,4 +63,4 @@ class Union:
         return hashlib.blake2b(f"union {content}".encode(), digest_size=16).hexdigest()
 
     def __call__(self, image: np.ndarray) -> Proposals:
-        return merge([propose(image) for propose in self.proposers], self.limit, self.overlap)
+        return merge_proposals([propose(image) for propose in self.proposers], self.limit, self.overlap)

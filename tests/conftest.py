@@ -30,7 +30,7 @@ def make_voc(tmp_path: Path) -> Callable[..., Path]:
             (root / folder).mkdir(parents=True)
         (root / "ImageSets/Main/val.txt").write_text("".join(f"{image_id}\n" for image_id in images))
         for image_id, objects in images.items():
-            Image.new("RGB", size, "grey").save(root / f"JPEGImages/{image_id}.jpg")
+            Image.new("RGB", size, "gray").save(root / f"JPEGImages/{image_id}.jpg")
             (root / f"Annotations/{image_id}.xml").write_text(_annotation(objects, size))
         return root
 

@@ -119,8 +119,8 @@ def test_odd_sizes_are_detected_on(detector, width: int, height: int):
 def test_shipped_model_says_what_it_is():
     model = load_model()
     assert len(model.class_names) == 20
-    assert model.facts["mAP"] > 0.5
-    assert {"recipe", "steps", "split", "images", "metric"} <= model.facts.keys()
+    assert model.metadata["mAP"] > 0.5
+    assert {"recipe", "steps", "split", "images", "metric"} <= model.metadata.keys()
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these instructions are of x86 processors")

@@ -18,9 +18,9 @@ from detector.benchmark.threads import thread_limit
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave
 from detector.config import RCNNConfig
 from detector.errors import InputError
-from detector.inference.rcnn_scorer import CropScorer
+from detector.inference.rcnn_scorer import RCNNScorer
 from detector.models.classifier import ImageClassifier
-from detector.models.rcnn import CropClassifier
+from detector.models.rcnn import RCNN
 from detector.ops.precision import fast_dtype
 from detector.structures.image import Image
 
@@ -139,15 +139,15 @@ def random_boxes(image: Image, count: int) -> torch.Tensor:
     return torch.from_numpy(boxes.astype(np.float32))
 
 
-def random_scorer(dtype: torch.dtype) -> CropScorer:
+def random_scorer(dtype: torch.dtype) -> RCNNScorer:
     """GoogLeNet for crops with 20 classes and random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         config = RCNNConfig()
-        return CropScorer(CropClassifier(20, config.network).eval(), config, dtype)
+        return RCNNScorer(RCNN(20, config.network).eval(), config, dtype)
 
 
-def cut_out(scorer: CropScorer, image: Image, boxes: torch.Tensor) -> None:
+def cut_out(scorer: RCNNScorer, image: Image, boxes: torch.Tensor) -> None:
     """Cuts the crops of boxes out of an image and does nothing with them."""
     for _ in scorer.crops(image, boxes)[0]:
         pass

@@ -21,7 +21,7 @@ from detector.benchmark.threads import thread_limit
 from detector.errors import InputError
 from detector.inference.assembly import load_detector
 from detector.inference.detector import Detector
-from detector.inference.rfcn_scorer import SharedScorer
+from detector.inference.rfcn_scorer import RFCNScorer
 from detector.ops.transforms import input_size, to_input
 from detector.structures.detections import Detections
 from detector.structures.image import Image, read_image
@@ -49,9 +49,9 @@ class Profile:
 
     Attributes:
         stages: from the file to the picture.
-        operators: of the trunk's pass: seconds of each of PyTorch's operators, the slowest first.
-        trunk: `gflop` of multiplications and additions of its convolutions, `seconds`, `gflop_per_second` and, of the
-            machine in the same number format, `gemm_gflop_per_second`.
+        operators: of the backbone's pass: seconds of each of PyTorch's operators, the slowest first.
+        backbone: `gflop` of multiplications and additions of its convolutions, `seconds`, `gflop_per_second` and, of
+            the machine in the same number format, `gemm_gflop_per_second`.
         growth: of what, and the seconds at each size.
     """
 
@@ -60,7 +60,7 @@ class Profile:
     dtype: str
     stages: tuple[Stage, ...]
     operators: Mapping[str, float]
-    trunk: Mapping[str, float]
+    backbone: Mapping[str, float]
     growth: Mapping[str, Mapping[float, float]]
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Profile:
             "dtype": self.dtype,
             "stages": [asdict(stage) for stage in self.stages],
             "operators": dict(self.operators),
-            "trunk": dict(self.trunk),
+            "backbone": dict(self.backbone),
             "growth": {what: [{"size": s, "seconds": t} for s, t in one.items()] for what, one in self.growth.items()},
         }  # fmt: skip
 
@@ -83,12 +83,12 @@ class Profile:
         for stage in self.stages:
             memory = "" if stage.memory is None else f"{stage.memory:6.0f}"
             lines.append(f"{stage.name:18} {1000 * stage.seconds:8.1f} {stage.seconds / whole:7.0%} {memory}")
-        share = self.trunk["gflop_per_second"] / self.trunk["gemm_gflop_per_second"]
+        share = self.backbone["gflop_per_second"] / self.backbone["gemm_gflop_per_second"]
         lines += [
             "",
-            f"trunk: {self.trunk['gflop']:.1f} GFLOP in {1000 * self.trunk['seconds']:.1f} ms, "
-            f"{self.trunk['gflop_per_second']:.0f} GFLOP/s; a matrix product of {_GEMM_SIZE} reaches "
-            f"{self.trunk['gemm_gflop_per_second']:.0f}: {share:.0%} of it",
+            f"backbone: {self.backbone['gflop']:.1f} GFLOP in {1000 * self.backbone['seconds']:.1f} ms, "
+            f"{self.backbone['gflop_per_second']:.0f} GFLOP/s; a matrix product of {_GEMM_SIZE} reaches "
+            f"{self.backbone['gemm_gflop_per_second']:.0f}: {share:.0%} of it",
         ]
         total = sum(self.operators.values())
         lines += [f"  {name:38} {1000 * s:6.1f} ms {s / total:5.0%}" for name, s in list(self.operators.items())[:8]]
@@ -118,7 +118,7 @@ def benchmark_profile(
     with thread_limit(threads), torch.inference_mode():
         detector = load_detector(model, "cpu")
         scorer = detector.scorers[0]
-        if not isinstance(scorer, SharedScorer):
+        if not isinstance(scorer, RFCNScorer):
             raise InputError("this measures a model of one shared pass; for a model that sees crops give --crops")
         environment = Environment.current(threads)
         config = scorer.config.input
@@ -127,16 +127,16 @@ def benchmark_profile(
         steps: list[tuple[str, Callable[[], Mapping[float, float]]]] = [
             ("detection, by megapixels of the photo", lambda: _by_megapixels(detector, image)),
             ("regions, by their number", lambda: _by_regions(detector, image, repeats)),
-            ("trunk, an image, by images at once", lambda: _by_batch(scorer, pixels, repeats)),
+            ("backbone, an image, by images at once", lambda: _by_batch(scorer, pixels, repeats)),
             ("detection, by threads", lambda: _by_threads(model, image, repeats, threads)),
         ]
         stages = _stages(detector, image, repeats)
-        trunk = _trunk(scorer, pixels, repeats)
+        backbone = _backbone(scorer, pixels, repeats)
         operators = _operators(scorer, pixels)
         bar = tqdm(steps, desc="growth", unit="table", leave=False, disable=None if progress else True)
         growth = {what: measure() for what, measure in bar}
     dtype = str(detector.dtype).removeprefix("torch.")
-    return Profile(environment, (image.width, image.height), dtype, stages, operators, trunk, growth)
+    return Profile(environment, (image.width, image.height), dtype, stages, operators, backbone, growth)
 
 
 def _median(run: Callable[[], object], repeats: int) -> float:
@@ -159,7 +159,7 @@ def _stages(detector: Detector, image: Image, repeats: int) -> tuple[Stage, ...]
     found: Detections = detector.suppress(proposals, scored, 0.5)
     steps: dict[str, Callable[[], object]] = {
         "decoding": lambda: read_image(content, "photo"),
-        "trunk": lambda: detector.look(image),
+        "backbone": lambda: detector.look(image),
         "proposals": lambda: detector.propose(image, views),
         "regions": lambda: detector.score(views, proposals),
         "NMS and voting": lambda: detector.suppress(proposals, scored, 0.5),
@@ -181,14 +181,14 @@ def _height(run: Callable[[], object]) -> float | None:
     return None if before is None or after is None else after - before
 
 
-def _trunk(scorer: SharedScorer, pixels: torch.Tensor, repeats: int) -> dict[str, float]:
+def _backbone(scorer: RFCNScorer, pixels: torch.Tensor, repeats: int) -> dict[str, float]:
     work = []
 
     def count(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         assert isinstance(module, nn.Conv2d)
         work.append(2 * output.numel() * module.weight[0].numel())
 
-    handles = [m.register_forward_hook(count) for m in scorer.network.trunk.modules() if isinstance(m, nn.Conv2d)]
+    handles = [m.register_forward_hook(count) for m in scorer.network.backbone.modules() if isinstance(m, nn.Conv2d)]
     dtype = next(scorer.network.parameters()).dtype
     inputs = pixels.to(dtype)
     scorer.network.features(inputs)
@@ -207,7 +207,7 @@ def _trunk(scorer: SharedScorer, pixels: torch.Tensor, repeats: int) -> dict[str
     }
 
 
-def _operators(scorer: SharedScorer, pixels: torch.Tensor, runs: int = 5) -> dict[str, float]:
+def _operators(scorer: RFCNScorer, pixels: torch.Tensor, runs: int = 5) -> dict[str, float]:
     inputs = pixels.to(next(scorer.network.parameters()).dtype)
     with profile_operators(use_kineto=False) as profile:
         for _ in range(runs):
@@ -239,7 +239,7 @@ def _repeated(proposals: Proposals, count: int) -> Proposals:
     )  # fmt: skip
 
 
-def _by_batch(scorer: SharedScorer, pixels: torch.Tensor, repeats: int) -> dict[float, float]:
+def _by_batch(scorer: RFCNScorer, pixels: torch.Tensor, repeats: int) -> dict[float, float]:
     seconds: dict[float, float] = {}
     for count in BATCHES:
         images = pixels.expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)

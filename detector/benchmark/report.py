@@ -14,8 +14,8 @@ from detector.benchmark.threads import thread_limit
 from detector.benchmark.timing import SLOW_REPEATS, Comparison, Task, Timing, interleave, timing_lines
 from detector.errors import InputError
 from detector.inference.assembly import load_detector
-from detector.inference.rcnn_scorer import CropScorer
-from detector.inference.rfcn_scorer import SharedScorer
+from detector.inference.rcnn_scorer import RCNNScorer
+from detector.inference.rfcn_scorer import RFCNScorer
 from detector.structures.image import Image
 
 
@@ -101,10 +101,10 @@ def benchmark(
     environment = Environment.current(threads)
     with thread_limit(threads):
         detector = load_detector(model, "cpu")
-        if isinstance(detector.scorers[0], CropScorer):
+        if isinstance(detector.scorers[0], RCNNScorer):
             raise InputError("this measures a model of one shared pass; for a model that sees crops give --crops")
         tasks = [Task(lambda: detection_stages(detector, image), repeats)]
-        if any(isinstance(one, SharedScorer) and one.network.multibox is not None for one in detector.scorers):
+        if any(isinstance(one, RFCNScorer) and one.network.multibox is not None for one in detector.scorers):
             quick = load_detector(model, "cpu", source="multibox")
             tasks.append(Task(lambda: {MULTIBOX: detection_stages(quick, image)[DETECTION]}, repeats))
         skipped = {}

@@ -98,8 +98,8 @@ def _onnx(pixels: np.ndarray) -> Callable[[], object]:
 RIVALS = (
     Rival("selectivesearch (scale 500, sigma 0.9, min_size 10)", STAGES["propose"], _selectivesearch, slow=True),
     Rival("opencv selective search, fast", STAGES["propose"], _opencv, slow=True),
-    Rival("the installed model's trunk by ONNX Runtime", STAGES["look"], _onnx),
-    # Random weights tell the time of the network; its last NMS has nothing to sort out then, which favours it.
+    Rival("the installed model's backbone by ONNX Runtime", STAGES["look"], _onnx),
+    # Random weights tell the time of the network; its last NMS has nothing to sort out then, which favors it.
     Rival("torchvision fasterrcnn_resnet50_fpn", DETECTION, _torchvision("fasterrcnn_resnet50_fpn"), slow=True),
     Rival(
         "torchvision fasterrcnn_mobilenet_v3_large_fpn",

@@ -11,7 +11,7 @@ from detector.structures.image import Image
 DETECTION = "detect"
 MULTIBOX = "detect, MultiBox alone"
 STAGES = {
-    "look": "detect: trunk",
+    "look": "detect: backbone",
     "propose": "detect: proposals",
     "score": "detect: regions",
     "suppress": "detect: post-processing",

@@ -15,7 +15,7 @@ from detector.errors import InputError
 from detector.inference.assembly import load_detector
 from detector.inference.batching import in_batches
 from detector.inference.detector import Detector
-from detector.inference.rfcn_scorer import SharedScorer
+from detector.inference.rfcn_scorer import RFCNScorer
 from detector.ops.devices import resolve_device, upload
 from detector.structures.image import Image
 
@@ -143,7 +143,7 @@ def benchmark_throughput(
     # beside a GPU each image has a core, as in `detector detect`
     with thread_limit(1 if on_gpu else threads):
         detector = load_detector(model, str(where), source="selective_search")
-        if not isinstance(detector.scorers[0], SharedScorer):
+        if not isinstance(detector.scorers[0], RFCNScorer):
             raise InputError("this measures a model of one shared pass; for a model that sees crops give --crops")
         runs: dict[tuple[str, int], _Run] = {}
         rival = _faster_rcnn(image, where) if rivals else None

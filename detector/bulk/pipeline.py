@@ -15,7 +15,7 @@ from detector.bulk.stages import Row, failure, is_failure
 from detector.errors import InputError
 from detector.inference.proposers import without_network
 from detector.ops.devices import default_batch
-from detector.storage.run_lock import only_run_in
+from detector.storage.run_lock import run_lock
 from proposals import SelectiveSearch, warm_up
 from proposals.extras import needs_extra
 
@@ -66,7 +66,7 @@ def detect_many(
     if isinstance(proposer, SelectiveSearch):
         proposer.threads = 1  # there is a process for each core
     del detector
-    with only_run_in(out):
+    with run_lock(out):
         folder = ShardFolder(out, sources, shard, made_by)
         before = folder.outcome
         if before.done:

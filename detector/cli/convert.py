@@ -30,7 +30,7 @@ def convert(
     from detector.inference.classification import load_classification_model
     from detector.models.caffe import save_caffe_arrays
     from detector.models.classifier import ImageClassifier
-    from detector.models.googlenet import Trunk
+    from detector.models.googlenet import GoogLeNetBackbone
     from detector.models.weights import save_model
 
     model = load_classification_model(source, labels)
@@ -38,7 +38,7 @@ def convert(
         save_model(model, target)
     else:
         assert isinstance(model.network, ImageClassifier)
-        if not isinstance(model.network.trunk, Trunk):
+        if not isinstance(model.network.backbone, GoogLeNetBackbone):
             raise InputError(f"{source}: is no GoogLeNet and has no names in Caffe's layout; give a .safetensors")
         save_caffe_arrays(model.network, target)
     Console().result(f"{target}: {len(model.class_names)} classes, {target.stat().st_size / 1e6:.1f} MB")

@@ -160,18 +160,18 @@ def evaluate_classifier(
     json: Path | None,
     device: str,
 ) -> None:
-    """Top-1 and top-5 hits on labelled photos."""
+    """Top-1 and top-5 hits on labeled photos."""
     if json is not None:
         check_writable_file(json, "--json")
     if not models:
         raise InputError(f"--dataset imagenet: {NO_CLASSIFIER}")
-    from detector.data.image_folder import labelled_photos
+    from detector.data.image_folder import labeled_photos
     from detector.evaluation import classification as evaluation
     from detector.inference.classification import load_classifier
 
     console = Console()
     classifier = load_classifier(models, crops, device, labels)
-    photos = labelled_photos(root, classifier.class_names)[:limit]
+    photos = labeled_photos(root, classifier.class_names)[:limit]
     try:
         result = evaluation.evaluate_classifier(classifier, photos, progress=True)
     except KeyboardInterrupt:

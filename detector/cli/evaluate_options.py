@@ -118,7 +118,7 @@ ComparedOption = Annotated[
 ]
 MetricOption = Annotated[
     Metric | None,
-    typer.Option(help="voc07: 11 points. voc10: area.", show_default="the data set's", rich_help_panel="Judgement"),
+    typer.Option(help="voc07: 11 points. voc10: area.", show_default="the data set's", rich_help_panel="Judgment"),
 ]
 IouOption = Annotated[
     str | None,
@@ -126,7 +126,7 @@ IouOption = Annotated[
         metavar="T,...",
         help="IoU thresholds.",
         show_default="0.5; coco: 0.5, 0.55, ... 0.95",
-        rich_help_panel="Judgement",
+        rich_help_panel="Judgment",
     ),
 ]
 ClassesOption = Annotated[
@@ -135,7 +135,7 @@ ClassesOption = Annotated[
         metavar="NAME,...",
         help="Judge only these classes.",
         show_default="all that the model knows",
-        rich_help_panel="Judgement",
+        rich_help_panel="Judgment",
     ),
 ]
 LimitOption = Annotated[

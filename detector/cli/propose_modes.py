@@ -112,7 +112,7 @@ class ProposeRun:
             config = self._proposer.config
             first = replace(
                 config,
-                colour_spaces=config.colour_spaces[:1],
+                color_spaces=config.color_spaces[:1],
                 similarities=config.similarities[:1],
                 ks=config.ks[:1],
             )

@@ -130,7 +130,9 @@ def train(
             raise InputError("--workers is for recipes; leave it out")
         names = None if classes is None else split_names(classes, "--classes")
         chosen = None if format == "auto" else format
-        _train_on_own_data(data, chosen, names, skip_bad_labels, _epochs(epochs), minutes, init, out, cache, device)
+        _train_on_custom_dataset(
+            data, chosen, names, skip_bad_labels, _epochs(epochs), minutes, init, out, cache, device
+        )
         return
     given = {"--format": format != "auto", "--classes": classes, "--skip-bad-labels": skip_bad_labels,
              "--epochs": epochs != "auto", "--minutes": minutes}  # fmt: skip
@@ -152,7 +154,7 @@ def _epochs(text: str) -> int | None:
         raise InputError(f"--epochs {text}: give a whole number, or auto") from None
 
 
-def _train_on_own_data(
+def _train_on_custom_dataset(
     data: Path,
     layout: Literal["voc", "coco", "yolo"] | None,
     classes: list[str] | None,
@@ -185,7 +187,7 @@ def _train_on_own_data(
             init=init,
             cache=cache,
             device=device,
-            tell=console.result,
+            log=console.result,
         )
     except FaultyDataError as error:
         hint = "" if skip_bad_labels else "\nmend the labels, or leave out those that are wrong with --skip-bad-labels"
@@ -210,7 +212,7 @@ def _train_by_recipe(
     recipe: Path, root: Path, init: Path | None, out: Path | None, cache: Path, device: str, workers: int | None
 ) -> None:
     from detector.ops.distributed import process_group, rank
-    from detector.storage.run_lock import only_run_in
+    from detector.storage.run_lock import run_lock
     from detector.training.recipes import load_recipe
     from detector.training.start import make_loop
 
@@ -218,7 +220,7 @@ def _train_by_recipe(
     out = out or Path("runs") / recipe.stem
     _check_folders(out, cache)
     _log_to(out)
-    with process_group(device), only_run_in(out) if rank() == 0 else nullcontext():
+    with process_group(device), run_lock(out) if rank() == 0 else nullcontext():
         loop = make_loop(loaded, root, out, init, cache, device, workers)
         try:
             loop.run()

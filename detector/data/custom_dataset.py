@@ -17,9 +17,9 @@ from PIL import Image as PillowImage
 from detector.data.annotations import Annotations, Sample
 from detector.data.faults import Fault, Faults
 from detector.data.layouts import (
-    HELD_BACK,
     UNUSED,
-    OwnLayout,
+    VAL,
+    Layout,
     Part,
     PhotoFinder,
     find_layout,
@@ -36,7 +36,7 @@ _TOLERANCE = (2.0, 0.01)
 
 
 @dataclass(frozen=True, eq=False)
-class OwnData:
+class CustomDataset:
     """What was found.
 
     Attributes:
@@ -44,22 +44,22 @@ class OwnData:
         layout: of the labels.
         class_names: of all labels, also of classes that no photo shows.
         samples: photos and their objects; ids are all different.
-        held_back: ids of the photos that the data set itself keeps for judging; empty if it has no such part.
+        val: ids of the photos that the data set itself keeps for judging; empty if it has no such part.
         faults: photos that were left out, and why.
         class_ids: COCO's category ids of the classes; none in other layouts.
         notes: what the reader has to know, a line each.
     """
 
     path: Path
-    layout: OwnLayout
+    layout: Layout
     class_names: tuple[str, ...]
     samples: tuple[Sample, ...]
-    held_back: frozenset[str] = frozenset()
+    val: frozenset[str] = frozenset()
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
     class_ids: tuple[int | str, ...] = ()
 
-    def of_classes(self, names: str | Iterable[str]) -> "OwnData":
+    def of_classes(self, names: str | Iterable[str]) -> "CustomDataset":
         """The same photos with the objects of some of the classes (a name, or several), in the order of `names`.
 
         Raises:
@@ -82,20 +82,20 @@ class OwnData:
         ids = tuple(self.class_ids[self.class_names.index(name)] for name in names) if self.class_ids else ()
         return replace(self, class_names=names, class_ids=ids, samples=tuple(samples))
 
-    def without(self, faults: Sequence[tuple[str, Fault]]) -> "OwnData":
+    def without(self, faults: Sequence[tuple[str, Fault]]) -> "CustomDataset":
         """The data without some samples, by id, and why."""
         ids = {sample_id for sample_id, _ in faults}
         samples = tuple(sample for sample in self.samples if sample.id not in ids)
         return replace(self, samples=samples, faults=(*self.faults, *(fault for _, fault in faults)))
 
 
-def read_own_data(
+def read_custom_dataset(
     path: str | Path,
-    layout: OwnLayout | None = None,
+    layout: Layout | None = None,
     classes: str | Iterable[str] | None = None,
     *,
     skip_bad_labels: bool = False,
-) -> OwnData:
+) -> CustomDataset:
     """Finds photos and labels.
 
     Args:
@@ -116,8 +116,8 @@ def read_own_data(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give the folder of photos and labels")
-    if layout is not None and layout not in get_args(OwnLayout):
-        raise InputError(unknown_name("layout", layout, get_args(OwnLayout)))
+    if layout is not None and layout not in get_args(Layout):
+        raise InputError(unknown_name("layout", layout, get_args(Layout)))
     layout = layout or find_layout(path)
     faults = Faults()
     with warnings.catch_warnings(record=True) as told:
@@ -132,16 +132,16 @@ def read_own_data(
         first = f"; the first: {data.faults[0]}" if data.faults else ""
         raise InputError(f"{path}: no photo can be used, of {len(data.faults)} that have labels{first}")
     if not any(len(sample.annotations) for sample in data.samples):
-        raise InputError(f"{path}: {len(data.samples)} photos, but not one labelled object to learn from")
+        raise InputError(f"{path}: {len(data.samples)} photos, but not one labeled object to learn from")
     return data
 
 
-def _joined(path: Path, layout: OwnLayout, parts: Sequence[Part], faults: Faults) -> OwnData:
+def _joined(path: Path, layout: Layout, parts: Sequence[Part], faults: Faults) -> CustomDataset:
     names = tuple(dict.fromkeys(name for part in parts for name in part.truth.class_names))
     index = {name: label for label, name in enumerate(names)}
     root = path if path.is_dir() else path.parent
     samples: dict[str, Sample] = {}
-    held_back: set[str] = set()
+    val: set[str] = set()
     left_out = [fault for part in parts for fault in part.gathered.unreadable]
     notes: list[str] = []
     for part in parts:
@@ -174,8 +174,8 @@ def _joined(path: Path, layout: OwnLayout, parts: Sequence[Part], faults: Faults
                 continue
             objects = Annotations(boxes, places[part.truth.labels[rows]], difficult, size)
             samples[sample_id] = Sample(sample_id, photo, objects)
-            if part.name in HELD_BACK:
-                held_back.add(sample_id)
+            if part.name in VAL:
+                val.add(sample_id)
     known = {sample.image_path for sample in samples.values()} | {Path(fault.file) for fault in left_out}
     photos = photos_below(path) if path.is_dir() and layout != "yolo" else []  # YOLO's without labels have no objects
     bare = [one for one in photos if one not in known and part_name(one, path) not in UNUSED]
@@ -186,7 +186,7 @@ def _joined(path: Path, layout: OwnLayout, parts: Sequence[Part], faults: Faults
     ids = _class_ids(parts) if layout == "coco" else ()
     if layout == "coco" and not ids:
         notes.append("the files give the classes different category ids: the model will have none of them")
-    return OwnData(path, layout, names, ordered, frozenset(held_back), tuple(left_out), tuple(notes), ids)
+    return CustomDataset(path, layout, names, ordered, frozenset(val), tuple(left_out), tuple(notes), ids)
 
 
 def _class_ids(parts: Sequence[Part]) -> tuple[int | str, ...]:

@@ -1,4 +1,4 @@
-"""Photos that are labelled by the names of their folders or files, as ImageNet's are."""
+"""Photos that are labeled by the names of their folders or files, as ImageNet's are."""
 
 import os
 import re
@@ -11,14 +11,14 @@ from detector.structures.image import EXTENSIONS
 
 
 @dataclass(frozen=True)
-class LabelledPhoto:
+class LabeledPhoto:
     """A photo and the index of its class."""
 
     path: Path
     label: int
 
 
-def labelled_photos(root: Path, class_names: Sequence[str]) -> list[LabelledPhoto]:
+def labeled_photos(root: Path, class_names: Sequence[str]) -> list[LabeledPhoto]:
     """The photos of a folder that are named by their class: in a subfolder CLASS, or as CLASS_ANYTHING.jpg.
 
     A class is named by its whole name, its synset (`n01440764`, which the name may begin with), or its first synonym;
@@ -43,7 +43,7 @@ def labelled_photos(root: Path, class_names: Sequence[str]) -> list[LabelledPhot
         if label is None:
             known_names = f"the model's {len(class_names)} classes, such as '{class_names[0]}'"
             raise InputError(f"{path}: '{name}' is none of {known_names}")
-        photos.append(LabelledPhoto(path, label))
+        photos.append(LabeledPhoto(path, label))
     if not photos:
         raise InputError(f"{root}: holds no photos; name them CLASS/photo.jpg or CLASS_photo.jpg")
     return photos

@@ -17,9 +17,9 @@ from detector.io.text import opened
 from detector.io.yaml import parse_yaml
 from detector.structures.image import EXTENSIONS
 
-OwnLayout = Literal["voc", "coco", "yolo"]
+Layout = Literal["voc", "coco", "yolo"]
 
-HELD_BACK = ("val", "valid", "validation")
+VAL = ("val", "valid", "validation")
 UNUSED = ("test",)
 """Names of parts of a data set, of which some formats make folders: photos to judge by, and photos to leave alone."""
 
@@ -34,7 +34,7 @@ class Part:
         truth: without the records that have faults.
         folders: where the photos may be.
         name: of the part of the data set; "" if it has none.
-        gathered: photos that cannot be read, and where each object was labelled.
+        gathered: photos that cannot be read, and where each object was labeled.
     """
 
     truth: GroundTruth
@@ -43,13 +43,13 @@ class Part:
     gathered: Gathered
 
 
-def find_layout(path: Path) -> OwnLayout:
+def find_layout(path: Path) -> Layout:
     if path.is_file():
-        by_suffix: dict[str, OwnLayout] = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".txt": "voc"}
+        by_suffix: dict[str, Layout] = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".txt": "voc"}
         if path.suffix.lower() not in by_suffix:
             raise InputError(f"{path}: give a folder, COCO's JSON, YOLO's data.yaml or a list in VOC's ImageSets/Main")
         return by_suffix[path.suffix.lower()]
-    kinds: list[OwnLayout] = []
+    kinds: list[Layout] = []
     if any(_files(path, ".xml")):
         kinds.append("voc")
     if any(_is_coco(file) for file in _files(path, ".json")):
@@ -96,10 +96,10 @@ def _data_yaml(folder: Path) -> Path | None:
 def part_name(path: Path, root: Path) -> str:
     """Which part of the data set at `root` a path belongs to, by the folders on the way; "" if they do not say."""
     names = [part.casefold() for part in path.relative_to(root).parts] if path.is_relative_to(root) else []
-    return next((name for name in names if name in (*HELD_BACK, *UNUSED)), "")
+    return next((name for name in names if name in (*VAL, *UNUSED)), "")
 
 
-def read_parts(path: Path, layout: OwnLayout, faults: Faults) -> list[Part]:
+def read_parts(path: Path, layout: Layout, faults: Faults) -> list[Part]:
     """Reads the label files below `path`, or those that it names; parts to leave alone are left out.
 
     Labels with faults are left out, and the faults noted in `faults`.
@@ -201,8 +201,8 @@ def _yolo(path: Path, faults: Faults) -> Iterator[Part]:
 
 def _same_source(file: Path) -> bool:
     """Whether the photos to judge by are those to train on, or are not there."""
-    held_back = read_yolo_config(file, "val").sources
-    return held_back == read_yolo_config(file, "train").sources or not any(one.exists() for one in held_back)
+    val = read_yolo_config(file, "val").sources
+    return val == read_yolo_config(file, "train").sources or not any(one.exists() for one in val)
 
 
 class PhotoFinder:

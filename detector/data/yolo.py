@@ -1,7 +1,7 @@
 """Reader of data sets in YOLO's layout, as Ultralytics describes it: `data.yaml`, photos in `images/`, and beside it
 `labels/` with a text file for each photo.
 
-A line of a label file is `class cx cy w h`, the box's centre and size as parts of the upright photo's width and height.
+A line of a label file is `class cx cy w h`, the box's center and size as parts of the upright photo's width and height.
 A line of class and at least three points `x y` is the outline of a segmentation or a rotated box, and the object's
 box is the one around the points, as Ultralytics takes it; but each line is judged by itself, where Ultralytics reads
 all lines of a file that holds one outline as outlines. Where `data.yaml` has `kpt_shape`, what follows a box are
@@ -30,7 +30,7 @@ from detector.io.text import ENCODING, opened
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
 
 # Numbers are rounded when a label is written, to three decimals at the coarsest; a box that is further outside the
-# image belongs to another image or is not normalised.
+# image belongs to another image or is not normalized.
 _TOLERANCE = 1e-3
 
 # In these orientations the stored picture lies on its side.
@@ -72,8 +72,8 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
     places: list[int] = []
     rows: list[_Row] = []
     origins: list[tuple[str, str]] = []
-    labelled = repeated = 0
-    unlabelled: set[int] = set()  # whose labels cannot be read
+    labeled = repeated = 0
+    unlabeled: set[int] = set()  # whose labels cannot be read
     for place, image in enumerate(images):
         try:
             sizes[place] = upright_size(image)
@@ -86,9 +86,9 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
             continue
         except (OSError, UnicodeDecodeError) as error:
             faults.add(label_file, "", f"cannot be read as labels: {error}")
-            unlabelled.add(place)
+            unlabeled.add(place)
             continue
-        labelled += 1
+        labeled += 1
         found = list(_rows(label_file, lines, config, faults))
         distinct: dict[_Row, int] = {}  # the first line of those that are alike
         for number, row in found:
@@ -98,7 +98,7 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
         rows += distinct
         origins += [(str(label_file), f"line {number}") for number in distinct.values()]
     _name_lone_labels(config, every, faults)
-    if not labelled:
+    if not labeled:
         faults.add(_label_file(images[0]), "", f"no such labels, nor those of any other image of the split {split}")
     if gathered is None:
         faults.check()
@@ -119,7 +119,7 @@ def read_yolo(data_yaml: str | Path, split: str, gathered: Gathered | None = Non
         image_sizes=sizes,
         files=files,
     )
-    return truth.of_images([place for place in range(len(images)) if place not in unlabelled])
+    return truth.of_images([place for place in range(len(images)) if place not in unlabeled])
 
 
 def _images(config: YOLOConfig, faults: Faults) -> Iterator[Path]:

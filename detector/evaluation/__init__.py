@@ -11,7 +11,7 @@ from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
 from detector.evaluation.metrics.by_name import METRICS, Metric, judge
 from detector.evaluation.metrics.coco import COCOResult, coco_average_precision
 from detector.evaluation.metrics.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_average_precision
-from detector.evaluation.metrics.localization import LocalisationResult, localisation_error
+from detector.evaluation.metrics.localization import LocalizationResult, localization_error
 from detector.evaluation.metrics.voc import ClassResult, VOCResult, voc_average_precision
 from detector.evaluation.predicting import predict
 from detector.evaluation.result import Evaluation, evaluate
@@ -28,7 +28,7 @@ __all__ = [
     "Evaluation",
     "GroundTruth",
     "ILSVRCResult",
-    "LocalisationResult",
+    "LocalizationResult",
     "Metric",
     "ObjectTraces",
     "Prediction",
@@ -43,7 +43,7 @@ __all__ = [
     "failures",
     "ilsvrc_average_precision",
     "judge",
-    "localisation_error",
+    "localization_error",
     "mean_seconds",
     "predict",
     "run_detector",

@@ -18,7 +18,7 @@ from detector.errors import InputError
 from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
 from detector.inference.detector import Detector
 from detector.inference.postprocess import postprocess
-from detector.inference.rcnn_scorer import CropScorer
+from detector.inference.rcnn_scorer import RCNNScorer
 from detector.inference.rfcn_scorer import RegionScorer
 from detector.structures.detections import Detections
 from detector.structures.image import Image, read_image
@@ -49,7 +49,7 @@ def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = Fal
             be used.
     """
     first, *others = detector.scorers
-    if not isinstance(first, CropScorer):
+    if not isinstance(first, RCNNScorer):
         raise InputError("an ablation needs a model that classifies crops, such as voc07_crops, as the first")
     if tuple(dataset.class_names) != tuple(detector.class_names):
         raise InputError("an ablation needs a data set of the model's classes in the model's order")
@@ -67,7 +67,7 @@ def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = Fal
 
 
 def ablate(
-    scorer: CropScorer,
+    scorer: RCNNScorer,
     images: Iterable[tuple[Image, Proposals, Annotations]],
     class_names: tuple[str, ...],
     nms: PostprocessConfig,

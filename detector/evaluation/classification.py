@@ -1,4 +1,4 @@
-"""Top-1 and top-5 hits on labelled photos."""
+"""Top-1 and top-5 hits on labeled photos."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from detector.data.image_folder import LabelledPhoto
+from detector.data.image_folder import LabeledPhoto
 from detector.errors import InputError
 from detector.inference.classification import Classifier
 
@@ -55,7 +55,7 @@ class ClassificationResult:
 
 
 def evaluate_classifier(
-    classifier: Classifier, photos: Sequence[LabelledPhoto], progress: bool = False
+    classifier: Classifier, photos: Sequence[LabeledPhoto], progress: bool = False
 ) -> ClassificationResult:
     """Classifies photos and counts hits; one that cannot be read is a miss, and the rest goes on."""
     result = ClassificationResult()

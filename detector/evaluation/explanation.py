@@ -56,7 +56,7 @@ def explain(
     else:
         name = "ILSVRC"
         numbers = {"ILSVRC mAP": result.mean_ap}
-    judgements, curve = judge(truth, detections, metric, [threshold])
+    judgments, curve = judge(truth, detections, metric, [threshold])
     write_report(
         path,
         truth,
@@ -72,6 +72,6 @@ def explain(
             numbers=numbers,
             seconds_per_image=evaluation.seconds_per_image,
         ),
-        intervals=bootstrap_average_precision(judgements, curve),
+        intervals=bootstrap_average_precision(judgments, curve),
         photos=photos,
     )

@@ -12,8 +12,8 @@ from detector.evaluation.metrics.voc import at_least
 from detector.evaluation.metrics.voc_matching import match_detections
 from detector.visualization.boxes import Mark, draw_marks
 
-COLOURS = {"found": "#009E73", "wrong": "#D55E00", "missed": "#56B4E9"}
-"""Okabe and Ito's green, vermilion and sky blue, which colour-blind readers can tell apart too."""
+COLORS = {"found": "#009E73", "wrong": "#D55E00", "missed": "#56B4E9"}
+"""Okabe and Ito's green, vermilion and sky blue, which color-blind readers can tell apart too."""
 
 _COLUMNS = 4
 _CELL = 360  # pixels of a side
@@ -29,7 +29,7 @@ def draw_sheet(
     photos: int = 24,
 ) -> np.ndarray:
     """Photos in a grid, (H, W, 3) uint8 RGB: detections of at least `score` that find an object, those that find none,
-    and the objects that none finds, each kind in its colour; difficult objects and what finds them are not drawn.
+    and the objects that none finds, each kind in its color; difficult objects and what finds them are not drawn.
 
     Args:
         read: gives the pixels (H, W, 3) uint8 RGB of an image of `truth` by its index.
@@ -46,7 +46,7 @@ def draw_sheet(
     for place, index in enumerate(shown):
         pixels, factor = _fitted(read(index))
         scaled = [
-            Mark((m.box[0] * factor, m.box[1] * factor, m.box[2] * factor, m.box[3] * factor), m.text, m.colour)
+            Mark((m.box[0] * factor, m.box[1] * factor, m.box[2] * factor, m.box[3] * factor), m.text, m.color)
             for m in marks[index]
         ]
         cell = PillowImage.fromarray(draw_marks(pixels, scaled))
@@ -56,15 +56,15 @@ def draw_sheet(
 
 
 def mark_hits(truth: GroundTruth, detections: DetectionTable, score: float) -> tuple[list[list[Mark]], dict[str, int]]:
-    """For each image of `truth` what is to be drawn, and how many marks there are of each kind of `COLOURS`."""
+    """For each image of `truth` what is to be drawn, and how many marks there are of each kind of `COLORS`."""
     detections = detections[at_least(detections.scores, score)]
     matches = match_detections(truth, detections)
     marks: list[list[Mark]] = [[] for _ in truth.image_ids]
-    counts = dict.fromkeys(COLOURS, 0)
+    counts = dict.fromkeys(COLORS, 0)
 
     def add(kind: str, image: int, box: np.ndarray, text: str) -> None:
         x1, y1, x2, y2 = box.tolist()
-        marks[image].append(Mark((x1, y1, x2, y2), text, COLOURS[kind]))
+        marks[image].append(Mark((x1, y1, x2, y2), text, COLORS[kind]))
         counts[kind] += 1
 
     for place, row in enumerate(matches.order.tolist()):
@@ -81,7 +81,7 @@ def mark_hits(truth: GroundTruth, detections: DetectionTable, score: float) -> t
 
 
 def _choose(marks: list[list[Mark]], photos: int) -> list[int]:
-    mistakes = [sum(mark.colour != COLOURS["found"] for mark in one) for one in marks]
+    mistakes = [sum(mark.color != COLORS["found"] for mark in one) for one in marks]
     worst = sorted((i for i, count in enumerate(mistakes) if count), key=lambda i: -mistakes[i])[: photos // 2]
     others = [i for i, one in enumerate(marks) if one and i not in worst]
     return sorted((worst + others)[:photos]) or list(range(min(photos, len(marks))))
@@ -98,9 +98,9 @@ def _fitted(pixels: np.ndarray) -> tuple[np.ndarray, float]:
 def _draw_legend(draw: ImageDraw.ImageDraw, counts: dict[str, int], score: float, width: int) -> None:
     font = ImageFont.load_default(18)
     x = float(_GAP)
-    for kind, colour in COLOURS.items():
+    for kind, color in COLORS.items():
         text = f"{kind} {counts[kind]}"
-        draw.rectangle((x, 12, x + 20, 32), fill=colour)
+        draw.rectangle((x, 12, x + 20, 32), fill=color)
         draw.text((x + 28, 22), text, "black", font, anchor="lm")
         x += 28 + draw.textlength(text, font) + 24
     if x + draw.textlength(f"score {score:g} and more", font) < width:

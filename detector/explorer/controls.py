@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from detector.explorer.image_cache import Session
 from detector.explorer.panels import box_text, source_text
 from detector.explorer.regions import notable_regions
-from detector.explorer.shelf import Exhibit
 from detector.explorer.stages import STAGES, Explanation
 
 STAGE_NAMES = dict(
@@ -66,8 +66,8 @@ class Controls:
     voting: bool
 
     @classmethod
-    def of(cls, exhibit: Exhibit) -> "Controls":
-        explanation = exhibit.explanation
+    def of(cls, session: Session) -> "Controls":
+        explanation = session.explanation
         groupings = explanation.groupings
         total = sum(explanation.seconds.values())
         config = explanation.detector.postprocess
@@ -88,7 +88,7 @@ class Controls:
             low_score=Slider(SCORES, 0.1),
             score=Slider(SCORES, 0.5),
             nms_iou=Slider(IOUS, config.nms_iou),
-            voting=config.voting_iou is not None and explanation.scored.offsets is not None,
+            voting=config.voting_iou is not None and explanation.scored.box_deltas is not None,
         )
 
 

@@ -19,8 +19,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from detector.errors import InputError
 from detector.explorer import panels
 from detector.explorer.controls import Controls
+from detector.explorer.image_cache import BusyError, ImageCache, Session
 from detector.explorer.pictures import encoded, thumbnail
-from detector.explorer.shelf import BusyError, Exhibit, Shelf
 from detector.structures.image import read_image
 
 _HERE = Path(__file__).parent
@@ -43,11 +43,11 @@ Count = Annotated[int, Query(ge=1, le=1_000_000)]
 Part = Annotated[float | None, Query(ge=0, le=1)]
 
 
-def make_page(shelf: Shelf, megabytes: float = 25, hosts: tuple[str, ...] | None = None) -> FastAPI:
+def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, ...] | None = None) -> FastAPI:
     """The page as an ASGI application.
 
     Args:
-        shelf: explains and keeps the photos.
+        image_cache: explains and keeps the photos.
         megabytes: largest upload.
         hosts: names by which the page may be called, so that no other site's name can be pointed at it; None: any.
     """
@@ -64,7 +64,7 @@ def make_page(shelf: Shelf, megabytes: float = 25, hosts: tuple[str, ...] | None
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> Any:
         yield
-        shelf.close()
+        image_cache.close()
 
     # No pages about the interface: they load scripts from elsewhere.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -91,42 +91,42 @@ def make_page(shelf: Shelf, megabytes: float = 25, hosts: tuple[str, ...] | None
     async def _refused(_: Request, error: HTTPException) -> Response:
         return PlainTextResponse(error.detail, error.status_code)
 
-    thumbnails = [(path.stem, thumbnail(read_image(path))) for path in shelf.examples]
+    thumbnails = [(path.stem, thumbnail(read_image(path))) for path in image_cache.examples]
 
     @app.get("/")
     def page() -> Response:
-        return render("page.html", thumbnails=thumbnails, dataset=shelf.dataset, megabytes=megabytes)
+        return render("page.html", thumbnails=thumbnails, dataset=image_cache.dataset, megabytes=megabytes)
 
-    async def shown(add: Callable[[], Future[Exhibit]]) -> Response:
+    async def shown(add: Callable[[], Future[Session]]) -> Response:
         try:
-            exhibit = await asyncio.wrap_future(add())
+            session = await asyncio.wrap_future(add())
         except BusyError:
             raise HTTPException(503, "too many photos are waiting; try again in a moment") from None
         except (MemoryError, RuntimeError) as error:  # torch has RuntimeError for a lack of memory
             reason = " ".join(str(error).split())[:300] or "not enough memory"
             raise HTTPException(500, f"the photo could not be processed ({reason})") from None
-        return render("stages.html", exhibit=exhibit, controls=Controls.of(exhibit))
+        return render("stages.html", session=session, controls=Controls.of(session))
 
     own = [Depends(_from_the_page)]
 
     @app.post("/photos", dependencies=own)
     async def upload(request: Request, name: str = "photo") -> Response:
         content = await _limited_body(request, round(megabytes * 1_000_000), megabytes)
-        return await shown(lambda: shelf.add_upload(content, _clean(name)))
+        return await shown(lambda: image_cache.add_upload(content, _clean(name)))
 
     @app.post("/examples/{index}", dependencies=own)
     async def example(index: int) -> Response:
-        return await shown(lambda: shelf.add_example(index))
+        return await shown(lambda: image_cache.add_example(index))
 
     @app.post("/samples/{image_id}", dependencies=own)
     async def sample(image_id: str) -> Response:
-        return await shown(lambda: shelf.add_sample(image_id))
+        return await shown(lambda: image_cache.add_sample(image_id))
 
-    def exhibit_of(key: str) -> Exhibit:
-        exhibit = shelf.get(key)
-        if exhibit is None:
+    def exhibit_of(key: str) -> Session:
+        session = image_cache.get(key)
+        if session is None:
             raise HTTPException(410, "this photo was put away for newer ones; open it again")
-        return exhibit
+        return session
 
     def panel(shown: panels.Panel) -> Response:
         return render("panel.html", panel=shown)
@@ -166,10 +166,10 @@ def make_page(shelf: Shelf, megabytes: float = 25, hosts: tuple[str, ...] | None
 
     @app.get("/photos/{key}/truth")
     def truth(key: str, count: Count, score: Score) -> Response:
-        exhibit = exhibit_of(key)
-        if exhibit.objects is None:
+        session = exhibit_of(key)
+        if session.objects is None:
             raise HTTPException(404, "nothing is annotated in this photo")
-        return panel(panels.show_truth(exhibit.explanation, exhibit.objects, count, score))
+        return panel(panels.show_truth(session.explanation, session.objects, count, score))
 
     return app
 

@@ -1,4 +1,4 @@
-"""What the page shows of each stage: pictures, a line of text, tables. No part of it runs the network's trunk again."""
+"""What the page shows of each stage: pictures, a line of text, tables. Nothing here runs the backbone again."""
 
 import time
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from detector.explorer import pictures
 from detector.explorer.regions import region_at, report_region, score_maps
 from detector.explorer.stages import Explanation, Grouping
 from detector.explorer.truth import Objects, detection_overlaps, trace
-from detector.visualization.boxes import class_colour
+from detector.visualization.boxes import class_color
 from proposals import Proposals
-from proposals.drawing import source_colour
+from proposals.drawing import source_color
 
 MOST_FRAMES = 2000
 """More candidates than these are not drawn: nothing could be seen."""
@@ -29,12 +29,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Bar:
-    """A labelled value in 0..1, with the colour of its bar (`#RRGGBB`) or None for the page's own."""
+    """A labeled value in 0..1, with the color of its bar (`#RRGGBB`) or None for the page's own."""
 
     label: str
     value: float
     text: str
-    colour: str | None = None
+    color: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Panel:
 
 
 def show_segmentation(explanation: Explanation, k: float) -> Panel:
-    """The superpixels in every colour space; raises InputError if there are none with this k."""
+    """The superpixels in every color space; raises InputError if there are none with this k."""
     shown = {one.space: one for one in explanation.groupings if one.k == k}
     if not shown:
         known = ", ".join(sorted({f"{one.k:g}" for one in explanation.groupings})) or "none"
@@ -60,7 +60,7 @@ def show_segmentation(explanation: Explanation, k: float) -> Panel:
         used = ", used by the detector" if grouping.used else ""
         caption = f"{space}: {grouping.hierarchy.superpixels} superpixels, {duration_text(seconds)}{used}"
         pictured.append(Picture(pictures.picture_level(explanation.image, grouping, side=400), caption))
-    return Panel(f"k = {k:g}. The time is that of all groupings in the colour space, on one thread.", tuple(pictured))
+    return Panel(f"k = {k:g}. The time is that of all groupings in the color space, on one thread.", tuple(pictured))
 
 
 def show_levels(explanation: Explanation, grouping: Grouping, count: int) -> Panel:
@@ -89,11 +89,11 @@ def show_proposals(explanation: Explanation, count: int, source: int | None) -> 
         top = Proposals(top.boxes[kept], top.scores[kept], top.sources[kept], top.source_names, top.image_size)
         text += f"; {len(top)} of them are from {source_text(top.source_names[source])}"
     bars = tuple(
-        Bar(source_text(name), n / max(1, counts.max()), str(n), source_colour(i))
+        Bar(source_text(name), n / max(1, counts.max()), str(n), source_color(i))
         for i, (name, n) in enumerate(zip(top.source_names, counts.tolist(), strict=True))
     )
     picture = pictures.picture_proposals(explanation.image, top)
-    return Panel(f"{text}.", (Picture(picture, "a colour for each source, the best rank on top"),), bars)
+    return Panel(f"{text}.", (Picture(picture, "a color for each source, the best rank on top"),), bars)
 
 
 def show_region(
@@ -115,7 +115,7 @@ def show_region(
         pictured.append(Picture(pictures.picture_score_maps(image, maps), caption))
     order = np.argsort(-report.scores, kind="stable")[:8].tolist()
     bars = tuple(
-        Bar(explanation.class_names[i], float(report.scores[i]), f"{report.scores[i]:.2f}", class_colour(i + 1))
+        Bar(explanation.class_names[i], float(report.scores[i]), f"{report.scores[i]:.2f}", class_color(i + 1))
         for i in order
     )
     text = f"Region {report.region + 1} by rank, from {source_text(report.source)}, at {box_text(report.proposed)}."
@@ -128,7 +128,7 @@ def show_regression(explanation: Explanation, score: float) -> Panel:
     """Candidates before and after box regression."""
     found = explanation.candidates(score)
     text = plural(len(found), "region and class", "regions and classes") + f" of at least {score:g}."
-    if explanation.scored.offsets is None:
+    if explanation.scored.box_deltas is None:
         text += " This detector moves no boxes."
     elif len(found):
         shift = np.abs(found.moved - found.proposed).mean()

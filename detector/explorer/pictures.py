@@ -11,7 +11,7 @@ from detector.explorer.stages import Candidates, Grouping
 from detector.ops.transforms import resize
 from detector.structures.detections import Detections
 from detector.structures.image import Image
-from detector.visualization.boxes import class_colour, draw_boxes, draw_marks
+from detector.visualization.boxes import class_color, draw_boxes, draw_marks
 from proposals import Proposals
 from proposals.drawing import draw_proposals, draw_segmentation
 
@@ -19,9 +19,9 @@ SIDE = 720
 """The longer side of a picture. Small photos are enlarged to it, so that frames and labels can be read."""
 
 PROPOSED, MOVED = "#FFB61E", "#35E0A1"
-"""Colours of a region as proposed and after box regression."""
+"""Colors of a region as proposed and after box regression."""
 COVERED, MISSED = "#35E0A1", "#FF5C9E"
-"""Colours of an annotated object that a box covers, and of one that none does."""
+"""Colors of an annotated object that a box covers, and of one that none does."""
 
 
 def fitted(image: Image, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +41,7 @@ def picture_level(image: Image, grouping: Grouping, count: int | None = None, si
 
 
 def picture_proposals(image: Image, proposals: Proposals) -> np.ndarray:
-    """Boxes, the best on top, in a colour for each source."""
+    """Boxes, the best on top, in a color for each source."""
     pixels, scale = fitted(image)
     height, width = pixels.shape[:2]
     boxes = np.minimum(proposals.boxes * scale, np.array([width, height] * 2, np.float32))
@@ -51,10 +51,10 @@ def picture_proposals(image: Image, proposals: Proposals) -> np.ndarray:
 
 
 def picture_candidates(image: Image, candidates: Candidates, moved: bool) -> np.ndarray:
-    """Candidates in their classes' colours, as proposed or after box regression."""
+    """Candidates in their classes' colors, as proposed or after box regression."""
     pixels, scale = fitted(image)
     boxes = (candidates.moved if moved else candidates.proposed) * scale
-    return draw_boxes(pixels, boxes.tolist(), [class_colour(label + 1) for label in candidates.labels.tolist()])
+    return draw_boxes(pixels, boxes.tolist(), [class_color(label + 1) for label in candidates.labels.tolist()])
 
 
 def picture_detections(image: Image, detections: Detections) -> np.ndarray:
@@ -67,7 +67,7 @@ def picture_detections(image: Image, detections: Detections) -> np.ndarray:
 
 
 def picture_objects(image: Image, boxes: np.ndarray, covered: Sequence[bool]) -> np.ndarray:
-    """Annotated objects (N, 4), those that are covered and those that are not in different colours."""
+    """Annotated objects (N, 4), those that are covered and those that are not in different colors."""
     pixels, scale = fitted(image)
     return draw_boxes(pixels, (boxes * scale).tolist(), [COVERED if one else MISSED for one in covered])
 
@@ -95,15 +95,15 @@ def picture_score_maps(image: Image, maps: np.ndarray, side: int = SIDE) -> np.n
     rows, columns = maps.shape[:2]
     gap = 2
     pixels, _ = fitted(image, max(1, side // columns - gap))
-    grey = np.repeat(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
-    height, width = grey.shape[:2]
+    gray = np.repeat(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
+    height, width = gray.shape[:2]
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
     strongest = float(np.abs(maps).max())
     for row in range(rows):
         for column in range(columns):
             tint = cv2.resize(maps[row, column], (width, height), interpolation=cv2.INTER_LINEAR)
             y, x = row * (height + gap), column * (width + gap)
-            sheet[y : y + height, x : x + width] = tinted(grey, tint, strongest)
+            sheet[y : y + height, x : x + width] = tinted(gray, tint, strongest)
     return sheet
 
 
@@ -111,12 +111,12 @@ def tinted(pixels: np.ndarray, values: np.ndarray, strongest: float) -> np.ndarr
     """Pixels (h, w, 3) under a tint: red where the values (h, w) are positive, blue where they are negative, the
     stronger the further they are from zero; `strongest` is the value of the full tint."""
     strength = np.clip(np.abs(values) / max(strongest, 1e-6), 0, 1)[:, :, None] * 0.75
-    colour = np.where(values[:, :, None] > 0, np.array([224, 40, 20], np.float32), np.array([30, 90, 230], np.float32))
-    return (pixels * (1 - strength) + colour * strength).round().astype(np.uint8)
+    color = np.where(values[:, :, None] > 0, np.array([224, 40, 20], np.float32), np.array([30, 90, 230], np.float32))
+    return (pixels * (1 - strength) + color * strength).round().astype(np.uint8)
 
 
 def encoded(picture: np.ndarray) -> bytes:
-    """A picture as the bytes of a JPEG file, its colours at full resolution for the thin frames."""
+    """A picture as the bytes of a JPEG file, its colors at full resolution for the thin frames."""
     options = [cv2.IMWRITE_JPEG_QUALITY, 88, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 

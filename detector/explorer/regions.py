@@ -9,10 +9,10 @@ from torch import Tensor
 from detector.errors import InputError
 from detector.explorer.stages import Explanation
 from detector.inference.postprocess import moved_boxes
-from detector.inference.rcnn_scorer import CropView
-from detector.inference.rfcn_scorer import SharedView
+from detector.inference.rcnn_scorer import RCNNFeatures
+from detector.inference.rfcn_scorer import RFCNFeatures
 from detector.ops.nms import class_nms
-from detector.structures.rois import Regions, pool_votes
+from detector.structures.rois import RoIs, ps_roi_pool
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def report_region(explanation: Explanation, region: int, label: int | None = Non
     moved = moved_boxes(explanation.scored, explanation.boxes, chosen, torch.tensor([label]), proposals.image_size)
     box = explanation.boxes[chosen]
     shared = shared_view(explanation)
-    crops = next((view for view in explanation.views if isinstance(view, CropView)), None)
+    crops = next((view for view in explanation.views if isinstance(view, RCNNFeatures)), None)
     return RegionReport(
         region=region,
         source=proposals.source_names[proposals.sources[region]],
@@ -99,34 +99,34 @@ def score_maps(explanation: Explanation, label: int) -> np.ndarray | None:
     return maps.permute(2, 0, 1).unflatten(0, (bins, bins)).cpu().numpy()
 
 
-def shared_view(explanation: Explanation) -> SharedView | None:
+def shared_view(explanation: Explanation) -> RFCNFeatures | None:
     """The photo after the first shared pass of a network; None if all models see crops."""
-    return next((view for view in explanation.views if isinstance(view, SharedView)), None)
+    return next((view for view in explanation.views if isinstance(view, RFCNFeatures)), None)
 
 
 @torch.inference_mode()
-def _class_maps(view: SharedView, label: int) -> Tensor:
+def _class_maps(view: RFCNFeatures, label: int) -> Tensor:
     """(1, h, w, bins * bins) float32: the logits of a class minus those of the background, for each bin."""
     network = view.scorer.network
-    maps = view.maps.votes.float().unflatten(3, (network.bins**2, -1))
+    maps = view.maps.score_maps.float().unflatten(3, (network.bins**2, -1))
     return maps[..., label + 1] - maps[..., 0]
 
 
 @torch.inference_mode()
-def _votes(view: SharedView, box: Tensor, label: int) -> np.ndarray:
+def _votes(view: RFCNFeatures, box: Tensor, label: int) -> np.ndarray:
     network = view.scorer.network
     count = network.bins**2
     maps = _class_maps(view, label)
     # One image for each bin, in which only its own map is not zero: the average over the bins is then its vote alone.
     alone = maps * torch.eye(count, device=maps.device)[:, None, None, :]
     boxes = (box.to(view.scale.device) * view.scale).expand(count, 4)
-    regions = Regions(boxes, torch.arange(count, device=maps.device))
-    pooled = pool_votes(alone, regions, network.trunk.stride, network.trunk.offset, network.bins)
+    regions = RoIs(boxes, torch.arange(count, device=maps.device))
+    pooled = ps_roi_pool(alone, regions, network.backbone.stride, network.backbone.offset, network.bins)
     return (pooled[:, 0] * count).view(network.bins, network.bins).cpu().numpy()
 
 
 @torch.inference_mode()
-def _crop(view: CropView, box: Tensor) -> np.ndarray:
+def _crop(view: RCNNFeatures, box: Tensor) -> np.ndarray:
     network = view.scorer.network
     batches, _ = view.scorer.crops(view.image, box.to(network.mean.device))
     pixels = next(batches)[0].float() * network.std + network.mean

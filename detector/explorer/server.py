@@ -7,8 +7,8 @@ import uvicorn
 
 from detector.data import VOCDataset
 from detector.errors import InputError
+from detector.explorer.image_cache import ImageCache
 from detector.explorer.page import make_page
-from detector.explorer.shelf import Shelf
 from detector.inference.detector import Detector
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -40,7 +40,7 @@ def serve(
     """
     listening = listen(host, port)
     name = f"[{host}]" if ":" in host else host
-    page = make_page(Shelf(detector, dataset), megabytes, LOCAL_NAMES if host in LOCAL else None)
+    page = make_page(ImageCache(detector, dataset), megabytes, LOCAL_NAMES if host in LOCAL else None)
     config = uvicorn.Config(
         page,
         log_level="warning",

@@ -12,12 +12,12 @@ from torch import Tensor
 from detector.errors import InputError
 from detector.inference.detector import Detector
 from detector.inference.postprocess import moved_boxes, postprocess
-from detector.inference.rfcn_scorer import ImageView
+from detector.inference.rfcn_scorer import ImageFeatures
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores
-from proposals import Hierarchy, Proposals, Proposer, SelectiveSearch, SelectiveSearchConfig, Union
-from proposals.config import ColourSpace
+from proposals import Hierarchy, Proposals, Proposer, SelectiveSearch, SelectiveSearchConfig, UnionProposer
+from proposals.config import ColorSpace
 
 STAGES = ("network", "proposals", "regions", "suppression")
 """What is timed of a detection, in its order: the steps of `Detector.detect`."""
@@ -43,7 +43,7 @@ class Grouping:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Regions that are sure enough of a class, before non-maximum suppression, best first.
+    """RoIs that are sure enough of a class, before non-maximum suppression, best first.
 
     Attributes:
         regions: (K,) int64, rows of the proposals; a region comes once for each class that it is sure of.
@@ -75,16 +75,16 @@ class Explanation:
         image: the photo.
         detector: whose stages these are; detectors are not to be changed afterwards.
         views: the photo as each model sees it.
-        groupings: of Selective Search, in every colour space; none if the detector's boxes come from elsewhere.
+        groupings: of Selective Search, in every color space; none if the detector's boxes come from elsewhere.
         proposals: R boxes, best first.
-        scored: scores and offsets of these, on the CPU.
+        scored: scores and box deltas of these, on the CPU.
         seconds: of each of `STAGES`, once the network is prepared for the photo's size.
-        space_seconds: of the groupings of a colour space, one thread.
+        space_seconds: of the groupings of a color space, one thread.
     """
 
     image: Image
     detector: Detector
-    views: tuple[ImageView, ...]
+    views: tuple[ImageFeatures, ...]
     groupings: tuple[Grouping, ...]
     proposals: Proposals
     scored: RegionScores
@@ -162,8 +162,8 @@ def explain(detector: Detector, image: Image) -> Explanation:
     space_seconds = {}
     search = selective_search(detector.proposer)
     if search is not None:
-        used = search.colour_spaces
-        for space in (*used, *(space for space in get_args(ColourSpace) if space not in used)):
+        used = search.color_spaces
+        for space in (*used, *(space for space in get_args(ColorSpace) if space not in used)):
             found, space_seconds[space] = timed(lambda: _groupings(image.pixels, search, space))  # noqa: B023
             groupings += found
     return Explanation(
@@ -182,16 +182,16 @@ def selective_search(proposer: Proposer) -> SelectiveSearchConfig | None:
     """The settings of the Selective Search in a proposer; None if there is none in it."""
     if isinstance(proposer, SelectiveSearch):
         return proposer.config
-    if isinstance(proposer, Union):
+    if isinstance(proposer, UnionProposer):
         return next(filter(None, map(selective_search, proposer.proposers)), None)
     return None
 
 
-def _groupings(pixels: np.ndarray, config: SelectiveSearchConfig, space: ColourSpace) -> list[Grouping]:
-    """The groupings in one colour space, in the order of `SelectiveSearch.source_names`."""
-    hierarchies = SelectiveSearch(replace(config, colour_spaces=(space,))).hierarchies(pixels)
+def _groupings(pixels: np.ndarray, config: SelectiveSearchConfig, space: ColorSpace) -> list[Grouping]:
+    """The groupings in one color space, in the order of `SelectiveSearch.source_names`."""
+    hierarchies = SelectiveSearch(replace(config, color_spaces=(space,))).hierarchies(pixels)
     kinds = [(k, similarity) for k in config.ks for similarity in config.similarities]
-    used = space in config.colour_spaces
+    used = space in config.color_spaces
     return [
         # Histograms are most of a hierarchy's memory, and nothing here shows them.
         Grouping(space, similarity, k, used, replace(one, counts=np.empty((len(one), 0), np.int32)))

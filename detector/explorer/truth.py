@@ -54,7 +54,7 @@ class Objects:
 def trace(explanation: Explanation, objects: Objects, count: int) -> ObjectTraces:
     """What the first `count` proposals, and the scores of these regions, made of the objects."""
     scored = explanation.scored
-    first = RegionScores(scored.scores[:count], None if scored.offsets is None else scored.offsets[:count])
+    first = RegionScores(scored.scores[:count], None if scored.box_deltas is None else scored.box_deltas[:count])
     return trace_objects(explanation.proposals.top(count), first, objects.boxes, objects.labels)
 
 

@@ -26,7 +26,7 @@ def largest_difference(model: Model, path: Path, size: tuple[int, int] | None = 
     with torch.no_grad():
         expected = ImageGraph(model.network).eval()(image)[0]  # type: ignore[arg-type]
         if path.suffix == ".onnx":
-            found = OnnxEngine(model, path)(image).votes
+            found = OnnxEngine(model, path)(image).score_maps
         else:
             found = torch.export.load(path).module()(image)[0]
     return float((found - expected).abs().max() / (expected.max() - expected.min()))

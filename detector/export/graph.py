@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from detector.config import ModelConfig, to_plain
 from detector.errors import InputError
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, weights_hash
 from detector.ops.transforms import SIDE_MULTIPLE
 from detector.structures.rois import SAMPLES
@@ -32,19 +32,19 @@ _EXAMPLE = (2, 3, 384, 544)
 class ImageGraph(nn.Module):
     """(B, 3, H, W) RGB in 0..255 -> votes (B, h, w, bins * bins * (classes + 1 + 4)), features (B, C, h, w)."""
 
-    def __init__(self, network: RegionClassifier) -> None:
+    def __init__(self, network: RFCN) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         features = self.network.features(image)
-        return self.network.vote_maps(features).contiguous(), features
+        return self.network.score_maps(features).contiguous(), features
 
 
 def description(model: Model) -> dict[str, Any]:
     """All that a program needs beside the graph, in plain values."""
     network, config = model.network, model.config
-    assert isinstance(network, RegionClassifier)
+    assert isinstance(network, RFCN)
     assert isinstance(config, ModelConfig)
     return {
         "format": FORMAT,
@@ -58,22 +58,22 @@ def description(model: Model) -> dict[str, Any]:
             "multiple": SIDE_MULTIPLE,
         },
         "maps": {
-            "votes": "(B, h, w, bins * bins * (1 + classes + others + 4)): by bin row, bin column; background, "
-            "classes, others, offsets",
-            "others": network.others,
-            "stride": network.trunk.stride,
-            "offset": network.trunk.offset,
-            "cells": "cell i is centred at pixel offset + stride * i of the input",
+            "score_maps": "(B, h, w, bins * bins * (1 + classes + others + 4)): by bin row, bin column; background, "
+            "classes, others, box_deltas",
+            "extra_background_classes": network.extra_background_classes,
+            "stride": network.backbone.stride,
+            "offset": network.backbone.offset,
+            "cells": "cell i is centerd at pixel offset + stride * i of the input",
         },
         "regions": {
             "bins": network.bins,
             "samples": SAMPLES,
             "pooling": "bin (i, j) of a region is the mean of samples x samples bilinear samples, evenly in the bin, "
-            "of its own part (i, j) of the votes; a region's logits and offsets are the mean over its bins",
+            "of its own part (i, j) of the votes; a region's logits and box_deltas are the mean over its bins",
             "scores": "sigmoid(a * logit(softmax(logits)) + b) with (a, b) = calibration, without the background; the "
             "others, if there are any, belong to the background: its logit is the log of the sum of their exponentials",
             "calibration": list(config.postprocess.calibration),
-            "offsets": "whitened (dx, dy, log w, log h) from the region to the object",
+            "box_deltas": "whitened (dx, dy, log w, log h) from the region to the object",
             "offset_std": _offset_std(),
         },
         "postprocess": to_plain(config.postprocess),
@@ -81,9 +81,9 @@ def description(model: Model) -> dict[str, Any]:
 
 
 def _offset_std() -> list[float]:
-    from proposals.boxes import OFFSET_STD
+    from proposals.boxes import DELTA_STD
 
-    return [float(value) for value in OFFSET_STD]
+    return [float(value) for value in DELTA_STD]
 
 
 def export_onnx(model: Model, path: Path, size: tuple[int, int] | None = None) -> None:
@@ -100,7 +100,7 @@ def export_onnx(model: Model, path: Path, size: tuple[int, int] | None = None) -
     program = export_program(model, size)
     with _quiet():
         exported = torch.onnx.export(
-            program, dynamo=True, input_names=["image"], output_names=["votes", "features"], opset_version=OPSET,
+            program, dynamo=True, input_names=["image"], output_names=["score_maps", "features"], opset_version=OPSET,
             verbose=False,
         )  # fmt: skip
     assert exported is not None
@@ -129,7 +129,7 @@ def export_torch(model: Model, path: Path, size: tuple[int, int] | None = None) 
 
 def export_program(model: Model, size: tuple[int, int] | None = None) -> torch.export.ExportedProgram:
     """The graph as a program of torch.export; as `export_onnx`."""
-    if not isinstance(model.network, RegionClassifier):
+    if not isinstance(model.network, RFCN):
         raise InputError(f"a model for {model.kind} has no graph to export; give one for regions")
     width, height = size or (0, 0)
     if width % SIDE_MULTIPLE or height % SIDE_MULTIPLE:

@@ -47,13 +47,13 @@ class OnnxEngine:
         wanted = self.session.get_inputs()[0].shape
         if wanted[0] == 1 and len(images) > 1:  # exported for one image at a time
             parts = [self(one[None]) for one in images]
-            return ImageMaps(torch.cat([p.features for p in parts]), torch.cat([p.votes for p in parts]))
+            return ImageMaps(torch.cat([p.features for p in parts]), torch.cat([p.score_maps for p in parts]))
         if any(isinstance(side, int) and side != given for side, given in zip(wanted, images.shape, strict=True)):
             raise InputError(
                 f"the graph was exported for {wanted[3]}x{wanted[2]} pixels, this photo becomes {images.shape[3]}x"
                 f"{images.shape[2]}; export it with --dynamic"
             )
-        votes, features = self.session.run(["votes", "features"], {"image": images.float().numpy()})
+        votes, features = self.session.run(["score_maps", "features"], {"image": images.float().numpy()})
         return ImageMaps(torch.from_numpy(features), torch.from_numpy(votes))
 
     def _open(self, path: Path) -> Any:

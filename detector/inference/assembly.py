@@ -9,10 +9,10 @@ from detector.config import DetectorConfig, PostprocessConfig, RCNNConfig, Sourc
 from detector.errors import InputError
 from detector.inference.detector import Detector, first_with_multibox
 from detector.inference.proposers import SharedMultiBox, load_multibox
-from detector.inference.rfcn_scorer import RegionScorer, SharedScorer
+from detector.inference.rfcn_scorer import RegionScorer, RFCNScorer
 from detector.models.files import find_model, read_detector_config
 from detector.models.weights import load_model
-from proposals import Proposer, SelectiveSearch, Union
+from proposals import Proposer, SelectiveSearch, UnionProposer
 
 
 def load_detector(
@@ -92,16 +92,16 @@ def assemble(
         engine,
         precision,
     )
-    asked = config.short_sides is not None or config.mirrored
-    if asked and not any(isinstance(scorer, SharedScorer) for scorer in detector.scorers):
-        raise InputError(f"{path}: short_sides and mirrored are for models of one pass, and none of these is one")
+    asked = config.test_scales is not None or config.flip_test
+    if asked and not any(isinstance(scorer, RFCNScorer) for scorer in detector.scorers):
+        raise InputError(f"{path}: test_scales and flip_test are for models of one pass, and none of these is one")
     looks = [_looks(scorer, config) for scorer in detector.scorers]
     detector.scorers = tuple(scorer for own in looks for scorer in own)
     proposers: list[Proposer] = []
     source = config.multibox_model
     if config.multibox and source is not None and source not in config.models:
         proposers.append(load_multibox(located(source), config.multibox, detector.device))
-    elif config.multibox:  # on the trunk of a model that is here anyway
+    elif config.multibox:  # on the backbone of a model that is here anyway
         scorers = detector.scorers if source is None else looks[config.models.index(source)]
         try:
             proposers.append(SharedMultiBox(first_with_multibox(scorers), config.multibox))
@@ -109,13 +109,13 @@ def assemble(
             raise InputError(f"{path}: multibox: {error}, or name a multibox_model") from None
     if config.proposals is not None:
         proposers.append(SelectiveSearch(config.proposals, torch.get_num_threads()))
-    detector.proposer = proposers[0] if len(proposers) == 1 else Union(proposers)
+    detector.proposer = proposers[0] if len(proposers) == 1 else UnionProposer(proposers)
     return detector
 
 
 def _looks(scorer: RegionScorer, config: DetectorConfig) -> list[RegionScorer]:
     """A scorer for each input that a configuration wants a model to see; the first one is not mirrored."""
-    if not isinstance(scorer, SharedScorer):
+    if not isinstance(scorer, RFCNScorer):
         return [scorer]
-    sides = config.short_sides or (scorer.config.input.short_side,)
-    return [scorer.variant(side, mirrored) for mirrored in (False, True)[: 1 + config.mirrored] for side in sides]
+    sides = config.test_scales or (scorer.config.input.short_side,)
+    return [scorer.variant(side, flipped) for flipped in (False, True)[: 1 + config.flip_test] for side in sides]

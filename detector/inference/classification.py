@@ -71,7 +71,7 @@ class Classifier:
             if not isinstance(model.config, ClassifierConfig):
                 raise InputError(f"a model for {model.kind} cannot classify whole images; give one for classification")
             network = copy.deepcopy(model.network).eval().requires_grad_(False).to(self.device)
-            network.get_submodule("trunk").to(self.dtype).to(memory_format=torch.channels_last)
+            network.get_submodule("backbone").to(self.dtype).to(memory_format=torch.channels_last)
             self._members.append((network, model.config.size))
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""The detector: image -> proposals -> regions -> scores and offsets -> detections."""
+"""The detector: image -> proposals -> regions -> scores and box deltas -> detections."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from detector.config import SOURCES, ModelConfig, PostprocessConfig, RCNNConfig,
 from detector.errors import InputError
 from detector.inference.postprocess import postprocess
 from detector.inference.proposers import (
-    Known,
+    CachedProposals,
     SharedMultiBox,
     propose,
     propose_ahead,
     propose_batch,
     union,
 )
-from detector.inference.rfcn_scorer import ImageView, RegionScorer, SharedScorer, make_scorer
+from detector.inference.rfcn_scorer import ImageFeatures, RegionScorer, RFCNScorer, make_scorer
 from detector.models.weights import Model, weights_hash
 from detector.ops.devices import default_batch, resolve_device, upload
 from detector.ops.precision import number_format
@@ -44,7 +44,7 @@ class Prepared:
 
     image: Image
     inputs: tuple[np.ndarray, ...]
-    proposals: Known
+    proposals: CachedProposals
 
 
 class Detector:
@@ -119,8 +119,8 @@ class Detector:
         parts = [self.proposer.fingerprint, repr(self.postprocess), str(self.box_regression), str(self.dtype), engine]
         parts += [repr(self.class_names), repr(self.class_ids)]
         for scorer in self.scorers:
-            mirrored = isinstance(scorer, SharedScorer) and scorer.mirrored
-            parts += [weights_hash(scorer.network), repr(scorer.config), str(mirrored)]
+            flipped = isinstance(scorer, RFCNScorer) and scorer.flipped
+            parts += [weights_hash(scorer.network), repr(scorer.config), str(flipped)]
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
     @overload
@@ -164,7 +164,7 @@ class Detector:
         return self.detect(as_image(images, channels), score)
 
     def detect(self, image: Image, score: float = 0.5) -> Detections:
-        """Detections of one image: what the models see of it, proposals, then the judgement of these."""
+        """Detections of one image: what the models see of it, proposals, then the judgment of these."""
         check_score(score)
         views = self.look(image)
         proposals = self.propose(image, views)
@@ -200,20 +200,20 @@ class Detector:
         check_score(score)
         return self.suppress(proposals, self.score(self.look(image), proposals), score)
 
-    def look(self, image: Image) -> tuple[ImageView, ...]:
+    def look(self, image: Image) -> tuple[ImageFeatures, ...]:
         """The image as each model sees it."""
         return tuple(scorer.view(image) for scorer in self.scorers)
 
-    def propose(self, image: Image, views: Sequence[ImageView]) -> Proposals:
+    def propose(self, image: Image, views: Sequence[ImageFeatures]) -> Proposals:
         """Candidate boxes of an image and its views."""
         return propose(self.proposer, image, views)
 
-    def score(self, views: Sequence[ImageView], proposals: Proposals) -> RegionScores:
+    def score(self, views: Sequence[ImageFeatures], proposals: Proposals) -> RegionScores:
         """What the models together say of proposals, on the CPU."""
         return self._score([views], [proposals])[0]
 
     @torch.inference_mode()
-    def _score(self, views: Sequence[Sequence[ImageView]], proposals: Sequence[Proposals]) -> list[RegionScores]:
+    def _score(self, views: Sequence[Sequence[ImageFeatures]], proposals: Sequence[Proposals]) -> list[RegionScores]:
         boxes = [upload(torch.tensor(own.boxes), self.device) for own in proposals]
         members = [scorer.score([own[i] for own in views], boxes) for i, scorer in enumerate(self.scorers)]
         scored = [average_scores(own) for own in zip(*members, strict=True)]
@@ -248,13 +248,13 @@ def _make_proposer(
     return union(multibox, config.proposals, shared.union_boxes)
 
 
-def first_with_multibox(scorers: Sequence[RegionScorer]) -> SharedScorer:
+def first_with_multibox(scorers: Sequence[RegionScorer]) -> RFCNScorer:
     """The first scorer with a MultiBox head.
 
     Raises:
         InputError: there is none.
     """
     for scorer in scorers:
-        if isinstance(scorer, SharedScorer) and scorer.network.multibox is not None:
+        if isinstance(scorer, RFCNScorer) and scorer.network.multibox is not None:
             return scorer
     raise InputError("no model here has a MultiBox head; take boxes from selective_search")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detector.errors import InputError
-from detector.models.rfcn import ImageMaps, RegionClassifier
+from detector.models.rfcn import RFCN, ImageMaps
 from detector.models.weights import Model
 from detector.ops.devices import without_denormals
 from detector.ops.fused import freeze
@@ -33,7 +33,7 @@ class TorchEngine:
         dtype: what to compute in.
     """
 
-    def __init__(self, network: RegionClassifier, dtype: torch.dtype) -> None:
+    def __init__(self, network: RFCN, dtype: torch.dtype) -> None:
         self.network = network.to(dtype).to(memory_format=torch.channels_last)
         self.dtype = dtype
         freeze(self.network)
@@ -42,10 +42,10 @@ class TorchEngine:
     @without_denormals()
     def __call__(self, images: Tensor) -> ImageMaps:
         features = self.network.features(images.to(self.dtype))
-        return ImageMaps(features, self.network.vote_maps(features))
+        return ImageMaps(features, self.network.score_maps(features))
 
 
-def make_engine(engine: str, model: Model, network: RegionClassifier, dtype: torch.dtype) -> Engine:
+def make_engine(engine: str, model: Model, network: RFCN, dtype: torch.dtype) -> Engine:
     """The engine for a model.
 
     Args:

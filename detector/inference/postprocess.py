@@ -1,4 +1,4 @@
-"""From scores and offsets of regions to detections: box regression, NMS for each class, box voting."""
+"""From scores and box deltas of regions to detections: box regression, NMS for each class, box voting."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from detector.ops.box_voting import VOTING_SCORE, vote_boxes
 from detector.ops.nms import class_nms
 from detector.structures.detections import Detections
 from detector.structures.region_scores import RegionScores
-from proposals.boxes import decode_offsets
+from proposals.boxes import decode_boxes
 
 
 def postprocess(
@@ -26,19 +26,19 @@ def postprocess(
     """Detections of one image, best first.
 
     Args:
-        scored: scores and offsets of the image's R regions.
+        scored: scores and box deltas of the image's R regions.
         boxes: (R, 4) the regions in pixels of the upright image.
         image_size: (width, height) of the image.
         score: lowest score to keep.
         class_ids: as of `Detections`.
 
     Raises:
-        InputError: scores or offsets are not finite; says what and of which region.
+        InputError: scores or box_deltas are not finite; says what and of which region.
     """
     _check_finite("score", scored.scores)
-    _check_finite("box offset", scored.offsets)
+    _check_finite("box offset", scored.box_deltas)
     # Without box regression boxes stay as they are; otherwise those of a lower score vote too.
-    voting = config.voting_iou if scored.offsets is not None else None
+    voting = config.voting_iou if scored.box_deltas is not None else None
     lowest = score if voting is None else score * VOTING_SCORE
     regions, labels = (scored.scores >= lowest).nonzero(as_tuple=True)
     boxes = moved_boxes(scored, boxes, regions, labels, image_size)
@@ -76,8 +76,8 @@ def moved_boxes(
 ) -> Tensor:
     """Boxes (K, 4) of regions (K,) after box regression for the classes `labels` (K,), cut to the image."""
     moved = boxes[regions]
-    if scored.offsets is not None:
-        moved = decode_offsets(moved, scored.offsets.expand(-1, scored.scores.shape[1], 4)[regions, labels])
+    if scored.box_deltas is not None:
+        moved = decode_boxes(moved, scored.box_deltas.expand(-1, scored.scores.shape[1], 4)[regions, labels])
     return _cut(moved, image_size)
 
 

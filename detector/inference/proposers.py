@@ -1,4 +1,4 @@
-"""MultiBox as a detector's source of boxes: on the trunk of a region classifier, or a network of its own."""
+"""MultiBox as a detector's source of boxes: on the backbone of a region classifier, or a network of its own."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ import torch
 
 from detector.config import MultiBoxModelConfig
 from detector.errors import InputError
-from detector.inference.rfcn_scorer import ImageView, SharedScorer, SharedView, make_scorer
+from detector.inference.rfcn_scorer import ImageFeatures, RFCNFeatures, RFCNScorer, make_scorer
 from detector.models.files import find_model
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import load_model, weights_hash
 from detector.ops.devices import resolve_device
 from detector.ops.precision import fast_dtype
 from detector.structures.image import Image
-from proposals import Proposals, Proposer, SelectiveSearch, SelectiveSearchConfig, Union, merge
+from proposals import Proposals, Proposer, SelectiveSearch, SelectiveSearchConfig, UnionProposer, merge_proposals
 from proposals.images import checked_image
 from proposals.multibox.network import MultiBox
 from proposals.multibox.proposer import MultiBoxProposer
@@ -33,7 +33,7 @@ class SharedMultiBox:
         InputError: the model has no MultiBox head.
     """
 
-    def __init__(self, scorer: SharedScorer, limit: int) -> None:
+    def __init__(self, scorer: RFCNScorer, limit: int) -> None:
         if scorer.network.multibox is None:
             raise InputError("the model has no MultiBox head; use Selective Search")
         self.scorer, self.limit = scorer, limit
@@ -47,24 +47,27 @@ class SharedMultiBox:
         return self.scorer.view(Image(checked_image(image), "image")).propose(self.limit)
 
 
-Known = Mapping[int, Proposals]
+CachedProposals = Mapping[int, Proposals]
 """Proposals for an image that are known already, by the `id` of the proposer."""
 
 
-def propose(proposer: Proposer, image: Image, views: Sequence[ImageView]) -> Proposals:
-    """Proposals for an image that models have looked at already: a trunk that did its pass is not run again."""
+def propose(proposer: Proposer, image: Image, views: Sequence[ImageFeatures]) -> Proposals:
+    """Proposals for an image that models have looked at already: a backbone that did its pass is not run again."""
     return propose_batch(proposer, [image], [views], [{}])[0]
 
 
 def propose_batch(
-    proposer: Proposer, images: Sequence[Image], views: Sequence[Sequence[ImageView]], known: Sequence[Known]
+    proposer: Proposer,
+    images: Sequence[Image],
+    views: Sequence[Sequence[ImageFeatures]],
+    known: Sequence[CachedProposals],
 ) -> list[Proposals]:
     """The same for several images: their views, and what is known of their proposals (`propose_ahead`)."""
-    if isinstance(proposer, Union):
+    if isinstance(proposer, UnionProposer):
         found = [propose_batch(one, images, views, known) for one in proposer.proposers]
-        return [merge(own, proposer.limit, proposer.overlap) for own in zip(*found, strict=True)]
+        return [merge_proposals(own, proposer.limit, proposer.overlap) for own in zip(*found, strict=True)]
     if isinstance(proposer, SharedMultiBox):
-        own = [v for seen in views for v in seen if isinstance(v, SharedView) and v.scorer is proposer.scorer]
+        own = [v for seen in views for v in seen if isinstance(v, RFCNFeatures) and v.scorer is proposer.scorer]
         if len(own) == len(images):
             return proposer.scorer.propose(own, proposer.limit)
     if isinstance(proposer, MultiBoxProposer):
@@ -77,7 +80,7 @@ def propose_batch(
 
 def propose_ahead(proposer: Proposer, image: Image) -> dict[int, Proposals]:
     """The proposals of those sources that need no network, which may be made on other threads."""
-    if isinstance(proposer, Union):
+    if isinstance(proposer, UnionProposer):
         parts = [propose_ahead(one, image) for one in proposer.proposers]
         return {key: found for part in parts for key, found in part.items()}
     if isinstance(proposer, SharedMultiBox | MultiBoxProposer):
@@ -87,7 +90,7 @@ def propose_ahead(proposer: Proposer, image: Image) -> dict[int, Proposals]:
 
 def without_network(proposer: Proposer) -> Proposer | None:
     """The first of a proposer's sources that needs no network; None: all do."""
-    if isinstance(proposer, Union):
+    if isinstance(proposer, UnionProposer):
         return next((own for own in map(without_network, proposer.proposers) if own is not None), None)
     return None if isinstance(proposer, SharedMultiBox | MultiBoxProposer) else proposer
 
@@ -111,10 +114,10 @@ def multibox_proposer(
     return union(multibox, SelectiveSearchConfig.preset(preset, seed=seed))
 
 
-def union(multibox: Proposer, config: SelectiveSearchConfig, limit: int | None = None) -> Union:
+def union(multibox: Proposer, config: SelectiveSearchConfig, limit: int | None = None) -> UnionProposer:
     """MultiBox merged with Selective Search, whose superpixels are doubled; at most `limit` boxes."""
     doubled = replace(config, superpixel_scale=2 * config.superpixel_scale)
-    return Union([multibox, SelectiveSearch(doubled, torch.get_num_threads())], limit)
+    return UnionProposer([multibox, SelectiveSearch(doubled, torch.get_num_threads())], limit)
 
 
 def load_multibox(model: str | Path | None, limit: int, device: torch.device) -> Proposer:
@@ -132,9 +135,9 @@ def load_multibox(model: str | Path | None, limit: int, device: torch.device) ->
     dtype = fast_dtype(str(device))
     if isinstance(loaded.network, MultiBox) and isinstance(loaded.config, MultiBoxModelConfig):
         return MultiBoxProposer(loaded.network.to(device), loaded.config.size, limit, dtype)
-    assert isinstance(loaded.network, RegionClassifier)
+    assert isinstance(loaded.network, RFCN)
     if loaded.network.multibox is None:
         raise InputError(f"{find_model(model)}: the model has no MultiBox head; train one, or use Selective Search")
     scorer = make_scorer(loaded, device, dtype)
-    assert isinstance(scorer, SharedScorer)
+    assert isinstance(scorer, RFCNScorer)
     return SharedMultiBox(scorer, limit)

@@ -1,4 +1,4 @@
-"""From the boxes of an image to their class scores and offsets, by a model that sees each box as a crop of its own."""
+"""R-CNN: from the boxes of an image to class scores and box deltas, each box as a crop."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,31 +10,31 @@ import torch
 from torch import Tensor
 
 from detector.config import CropConfig, RCNNConfig, ScoringHead
-from detector.models.rcnn import CropClassifier, CropFeatures
+from detector.models.rcnn import RCNN, CropFeatures
 from detector.ops.crops import crop_windows, warp_windows
 from detector.ops.transforms import box_scale, resize
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores, calibrate
 
 
-class CropScorer:
+class RCNNScorer:
     """Judges boxes one by one: each is a crop that goes through the whole network (R-CNN)."""
 
-    def __init__(self, network: CropClassifier, config: RCNNConfig, dtype: torch.dtype) -> None:
+    def __init__(self, network: RCNN, config: RCNNConfig, dtype: torch.dtype) -> None:
         network.backbone.to(dtype).to(memory_format=torch.channels_last)
         self.network, self.config, self.dtype = network, config, dtype
 
-    def view(self, image: Image) -> "CropView":
-        return CropView(self, image)
+    def view(self, image: Image) -> "RCNNFeatures":
+        return RCNNFeatures(self, image)
 
     def prepare(self, image: Image) -> np.ndarray:
         """The image as it is: crops are made where the network runs."""
         return image.pixels
 
-    def look(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list["CropView"]:
-        return [CropView(self, image) for image in images]
+    def look(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list["RCNNFeatures"]:
+        return [RCNNFeatures(self, image) for image in images]
 
-    def score(self, views: Sequence["CropView"], boxes: Sequence[Tensor]) -> list[RegionScores]:
+    def score(self, views: Sequence["RCNNFeatures"], boxes: Sequence[Tensor]) -> list[RegionScores]:
         """Image by image: the crops of one fill batches by themselves."""
         return [view.score(own) for view, own in zip(views, boxes, strict=True)]
 
@@ -43,8 +43,8 @@ class CropScorer:
         """What the heads that `config` names say of crops."""
         heads: tuple[ScoringHead, ...] = get_args(ScoringHead) if config.head == "both" else (config.head,)
         scores = [calibrate(self.network.log_odds(features, h), getattr(config.calibration, h)) for h in heads]
-        offsets = self.network.offsets(features) if config.box_regression else None
-        return RegionScores(torch.stack(scores).mean(dim=0), offsets)
+        box_deltas = self.network.box_deltas(features) if config.box_regression else None
+        return RegionScores(torch.stack(scores).mean(dim=0), box_deltas)
 
     @torch.inference_mode()
     def features(self, image: Image, boxes: Tensor) -> CropFeatures:
@@ -58,18 +58,18 @@ class CropScorer:
         and (R,) which of the crops each box is."""
         config = self.config.crops
         pixels, scale = reduce_large(image.pixels, config.longest_side)
-        normalised = self.network.normalise(torch.from_numpy(pixels).permute(2, 0, 1).to(boxes.device))
+        normalized = self.network.normalize(torch.from_numpy(pixels).permute(2, 0, 1).to(boxes.device))
         windows = crop_windows(boxes * torch.from_numpy(scale).to(boxes), config)
         windows, which = torch.unique(windows, dim=0, return_inverse=True)
         some = windows.split(batch_size(config, boxes.device)) if len(windows) else (windows,)
-        return (warp_windows(normalised, part, config.size).to(self.dtype) for part in some), which
+        return (warp_windows(normalized, part, config.size).to(self.dtype) for part in some), which
 
 
 @dataclass(frozen=True)
-class CropView:
+class RCNNFeatures:
     """An image whose boxes are judged one by one: nothing is shared."""
 
-    scorer: CropScorer
+    scorer: RCNNScorer
     image: Image
 
     def score(self, boxes: Tensor) -> RegionScores:

@@ -1,4 +1,4 @@
-"""From the boxes of an image to their class scores and offsets, by a model of either kind."""
+"""From the boxes of an image to their class scores and box_deltas, by a model of either kind."""
 
 import copy
 from collections.abc import Hashable, Sequence
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from detector.config import InputConfig, ModelConfig, RCNNConfig
 from detector.errors import InputError
 from detector.inference.engines import Engine, make_engine
-from detector.inference.rcnn_scorer import CropScorer
-from detector.models.rcnn import CropClassifier
-from detector.models.rfcn import ImageMaps, RegionClassifier
+from detector.inference.rcnn_scorer import RCNNScorer
+from detector.models.rcnn import RCNN
+from detector.models.rfcn import RFCN, ImageMaps
 from detector.models.weights import Model
 from detector.ops.devices import upload
 from detector.ops.transforms import box_scale, input_size, resize
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores, calibrate
-from detector.structures.rois import Regions
+from detector.structures.rois import RoIs
 from proposals import Proposals
 from proposals.multibox.proposer import to_proposals
 
 
-class ImageView(Protocol):
+class ImageFeatures(Protocol):
     """An image as a model has seen it: what boxes share is computed once."""
 
     def score(self, boxes: Tensor) -> RegionScores:
@@ -42,7 +42,7 @@ class RegionScorer(Protocol):
     @property
     def config(self) -> ModelConfig | RCNNConfig: ...
 
-    def view(self, image: Image) -> ImageView:
+    def view(self, image: Image) -> ImageFeatures:
         """Looks at an image, before boxes of it are judged."""
         ...
 
@@ -55,7 +55,7 @@ class RegionScorer(Protocol):
         ...
 
     def score(self, views: Sequence[Any], boxes: Sequence[Tensor]) -> list[RegionScores]:
-        """Scores of boxes (R_i, 4) of each of the views, as `ImageView.score` gives them for one."""
+        """Scores of boxes (R_i, 4) of each of the views, as `ImageFeatures.score` gives them for one."""
         ...
 
 
@@ -69,47 +69,47 @@ def make_scorer(model: Model, device: torch.device, dtype: torch.dtype, engine: 
         InputError: the model cannot detect, or the engine cannot run it.
     """
     network, config = copy.deepcopy(model.network).eval().requires_grad_(False).to(device), model.config
-    if isinstance(network, RegionClassifier) and isinstance(config, ModelConfig):
-        return SharedScorer(network, config, make_engine(engine, model, network, dtype))
-    if isinstance(network, CropClassifier) and isinstance(config, RCNNConfig):
+    if isinstance(network, RFCN) and isinstance(config, ModelConfig):
+        return RFCNScorer(network, config, make_engine(engine, model, network, dtype))
+    if isinstance(network, RCNN) and isinstance(config, RCNNConfig):
         if config.head != "softmax" and not network.svm_weight.any():
             raise InputError("the model has no SVMs: its training did not come to its end; use head softmax")
         if engine != "torch":
             raise InputError(f"engine {engine} is for models for regions; this one sees crops, which torch runs")
-        return CropScorer(network, config, dtype)
+        return RCNNScorer(network, config, dtype)
     raise InputError(f"a model for {model.kind} cannot detect; give one for regions or crops")
 
 
-class SharedScorer:
+class RFCNScorer:
     """Judges boxes by one pass of the network over the whole image.
 
     Args:
         mirrored: whether the network sees images mirrored left to right.
     """
 
-    def __init__(self, network: RegionClassifier, config: ModelConfig, engine: Engine, mirrored: bool = False) -> None:
-        self.network, self.config, self.engine, self.mirrored = network, config, engine, mirrored
+    def __init__(self, network: RFCN, config: ModelConfig, engine: Engine, flipped: bool = False) -> None:
+        self.network, self.config, self.engine, self.flipped = network, config, engine, flipped
 
-    def variant(self, short_side: int, mirrored: bool) -> "SharedScorer":
+    def variant(self, short_side: int, flipped: bool) -> "RFCNScorer":
         """The same network with another input."""
         inputs = self.config.input
         long_side = round(inputs.long_side * short_side / inputs.short_side)
         changed = replace(self.config, input=InputConfig(short_side, long_side))
-        return SharedScorer(self.network, changed, self.engine, mirrored)
+        return RFCNScorer(self.network, changed, self.engine, flipped)
 
-    def view(self, image: Image) -> "SharedView":
-        """One pass of the trunk."""
+    def view(self, image: Image) -> "RFCNFeatures":
+        """One pass of the backbone."""
         return self.look([image], [self.prepare(image)])[0]
 
     def prepare(self, image: Image) -> np.ndarray:
         """The image in the network's input size."""
         wanted = input_size(image.width, image.height, self.config.input.short_side, self.config.input.long_side)
         pixels = resize(image.pixels, wanted)
-        return np.ascontiguousarray(pixels[:, ::-1] if self.mirrored else pixels)
+        return np.ascontiguousarray(pixels[:, ::-1] if self.flipped else pixels)
 
     @torch.inference_mode()
-    def look(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list["SharedView"]:
-        """One pass of the trunk for all images whose inputs have the same size."""
+    def look(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list["RFCNFeatures"]:
+        """One pass of the backbone for all images whose inputs have the same size."""
         device = self.network.mean.device
         views = {}
         for members in _alike([one.shape for one in inputs]):
@@ -118,35 +118,35 @@ class SharedScorer:
             for place, i in enumerate(members):
                 size = (images[i].width, images[i].height)
                 scale = torch.from_numpy(box_scale(size, (pixels.shape[2], pixels.shape[1])))
-                views[i] = SharedView(self, size, upload(scale, device), maps, place)
+                views[i] = RFCNFeatures(self, size, upload(scale, device), maps, place)
         return [views[i] for i in range(len(inputs))]
 
     @torch.inference_mode()
-    def score(self, views: Sequence["SharedView"], boxes: Sequence[Tensor]) -> list[RegionScores]:
+    def score(self, views: Sequence["RFCNFeatures"], boxes: Sequence[Tensor]) -> list[RegionScores]:
         """The boxes of all images of a pass are judged together."""
         scored: dict[int, RegionScores] = {}
         for members in _alike([id(view.batch) for view in views]):
             own = [self._mirror(boxes[i], views[i].image_size[0]) * views[i].scale for i in members]
-            regions = Regions.of_images(own, [views[i].place for i in members])
-            predictions = self.network.classify(views[members[0]].batch.votes, regions)
+            regions = RoIs.of_images(own, [views[i].place for i in members])
+            predictions = self.network.classify(views[members[0]].batch.score_maps, regions)
             log_odds = predictions.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
             scores = calibrate(log_odds, self.config.postprocess.calibration)
-            counts, offsets = [len(boxes[i]) for i in members], predictions.offsets[:, None]
-            if self.mirrored:
-                offsets = torch.cat((-offsets[..., :1], offsets[..., 1:]), dim=-1)
-            parts = zip(members, scores.split(counts), offsets.split(counts), strict=True)
-            scored |= {i: RegionScores(own, offsets) for i, own, offsets in parts}
+            counts, box_deltas = [len(boxes[i]) for i in members], predictions.box_deltas[:, None]
+            if self.flipped:
+                box_deltas = torch.cat((-box_deltas[..., :1], box_deltas[..., 1:]), dim=-1)
+            parts = zip(members, scores.split(counts), box_deltas.split(counts), strict=True)
+            scored |= {i: RegionScores(own, box_deltas) for i, own, box_deltas in parts}
         return [scored[i] for i in range(len(views))]
 
     def _mirror(self, boxes: Tensor, width: int) -> Tensor:
         """Boxes (R, 4) of an image of that width, as the network sees it."""
-        if not self.mirrored:
+        if not self.flipped:
             return boxes
         x1, y1, x2, y2 = boxes.unbind(1)
         return torch.stack((width - x2, y1, width - x1, y2), dim=1)
 
     @torch.inference_mode()
-    def propose(self, views: Sequence["SharedView"], limit: int) -> list[Proposals]:
+    def propose(self, views: Sequence["RFCNFeatures"], limit: int) -> list[Proposals]:
         """The most confident boxes of the model's MultiBox head for each view, at most `limit` an image.
 
         Raises:
@@ -159,7 +159,7 @@ class SharedScorer:
         for members in _alike([id(view.batch) for view in views]):
             found = head(views[members[0]].batch.features.to(head.reduce.weight.dtype))
             # (B, K, 5), brought to the CPU in one transfer
-            rows = torch.cat((head.boxes(found.offsets), found.logits[..., None]), dim=2).cpu()
+            rows = torch.cat((head.boxes(found.box_deltas), found.logits[..., None]), dim=2).cpu()
             for i in members:
                 own, size = rows[views[i].place], views[i].image_size
                 proposals[i] = to_proposals(own[:, :4], own[:, 4], size, head.config.nms_iou, limit)
@@ -167,8 +167,8 @@ class SharedScorer:
 
 
 @dataclass(frozen=True)
-class SharedView:
-    """An image after the trunk's pass.
+class RFCNFeatures:
+    """An image after the backbone's pass.
 
     Attributes:
         image_size: (width, height) in pixels.
@@ -177,7 +177,7 @@ class SharedView:
         place: of this image among them.
     """
 
-    scorer: SharedScorer
+    scorer: RFCNScorer
     image_size: tuple[int, int]
     scale: Tensor
     batch: ImageMaps
@@ -187,13 +187,13 @@ class SharedView:
     def maps(self) -> ImageMaps:
         """The maps for this one image."""
         own = slice(self.place, self.place + 1)
-        return ImageMaps(self.batch.features[own], self.batch.votes[own])
+        return ImageMaps(self.batch.features[own], self.batch.score_maps[own])
 
     def score(self, boxes: Tensor) -> RegionScores:
         return self.scorer.score([self], [boxes])[0]
 
     def propose(self, limit: int) -> Proposals:
-        """As `SharedScorer.propose`."""
+        """As `RFCNScorer.propose`."""
         return self.scorer.propose([self], limit)[0]
 
 

@@ -1,11 +1,11 @@
 """The crops of an image that are classified: 1, 10, or the 144 of the GoogLeNet paper (section 7).
 
-144: the image is resized to short sides of 256, 288, 320 and 352; of each the left, centre and right square are taken
-(top, centre and bottom of a portrait); of each square the four corners and the centre at 224 and the whole square
+144: the image is resized to short sides of 256, 288, 320 and 352; of each the left, center and right square are taken
+(top, center and bottom of a portrait); of each square the four corners and the center at 224 and the whole square
 resized to 224; each also mirrored: 4 x 3 x 6 x 2.
 
-10: four corners and centre of the centre square of short side 256, each also mirrored (Krizhevsky et al., 2012).
-1: the centre.
+10: four corners and center of the center square of short side 256, each also mirrored (Krizhevsky et al., 2012).
+1: the center.
 """
 
 from collections.abc import Iterator
@@ -41,9 +41,9 @@ def views(pixels: np.ndarray, crops: int, size: int = 224) -> Iterator[np.ndarra
         squares = _squares(image)
         for square in squares if crops == 144 else squares[1:2]:
             if crops == 1:
-                yield _centre(square, size)
+                yield _center(square, size)
                 continue
-            parts = [*_corners(square, size), _centre(square, size)]
+            parts = [*_corners(square, size), _center(square, size)]
             if crops == 144:
                 parts.append(resize(square, (size, size)))
             for part in parts:
@@ -59,14 +59,14 @@ def resize_short_side(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def _squares(image: np.ndarray) -> list[np.ndarray]:
-    """Left, centre and right square; top, centre and bottom of a portrait."""
+    """Left, center and right square; top, center and bottom of a portrait."""
     height, width = image.shape[:2]
     side, room = min(height, width), abs(height - width)
     starts = (0, room // 2, room)
     return [image[:, s : s + side] if width >= height else image[s : s + side] for s in starts]
 
 
-def _centre(square: np.ndarray, size: int) -> np.ndarray:
+def _center(square: np.ndarray, size: int) -> np.ndarray:
     start = (len(square) - size) // 2
     return square[start : start + size, start : start + size]
 

@@ -9,7 +9,7 @@ from torch.fx.proxy import TraceError
 
 from detector.errors import InputError
 from detector.models.backbone import Backbone
-from detector.models.googlenet import Trunk
+from detector.models.googlenet import GoogLeNetBackbone
 from proposals.names import unknown_name
 
 _OFFSETS = {"googlenet": 22.5, "vgg": 16.0, "convnext": 16.0, "swin": 16.0}
@@ -97,4 +97,4 @@ def make_backbone(name: str, dense: bool = False) -> Backbone:
         return TorchvisionBackbone(name, torchvision_network(name))
     if name not in ("googlenet", "googlenet_bn"):
         raise InputError(unknown_name("backbone", name, ("googlenet", "googlenet_bn", "torchvision/NAME")))
-    return Trunk(dense, batch_norm=name == "googlenet_bn")
+    return GoogLeNetBackbone(dense, batch_norm=name == "googlenet_bn")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from detector.errors import InputError
 from detector.models.caffemodel import read_caffemodel
 from detector.models.classifier import ImageClassifier
-from detector.models.googlenet import TABLE_1, Trunk
+from detector.models.googlenet import TABLE_1, GoogLeNetBackbone
 from proposals.files import atomic_write
 from proposals.npz import read_npz
 
@@ -27,15 +27,15 @@ _BRANCHES = {
     "5x5": "conv5x5",
     "pool_proj": "pool_proj",
 }
-TRUNK_LAYERS = {
+BACKBONE_LAYERS = {
     "conv1/7x7_s2": "conv1",
     "conv2/3x3_reduce": "conv2_reduce",
     "conv2/3x3": "conv2",
     **{f"inception_{m}/{b}": f"inception_{m}.{name}" for m in TABLE_1 for b, name in _BRANCHES.items()},
 }
-"""Caffe layer name -> module name in `Trunk`."""
+"""Caffe layer name -> module name in `GoogLeNetBackbone`."""
 
-CLASSIFIER_LAYERS = {caffe: f"trunk.{name}" for caffe, name in TRUNK_LAYERS.items()} | {
+CLASSIFIER_LAYERS = {caffe: f"backbone.{name}" for caffe, name in BACKBONE_LAYERS.items()} | {
     "loss3/classifier": "classifier"
 }
 """Caffe layer name -> module name in `ImageClassifier`."""
@@ -71,8 +71,8 @@ def read_caffe_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: not a readable .npz of Caffe weights ({reason})") from None
 
 
-def load_caffe_weights(network: Trunk | ImageClassifier, path: str | Path) -> None:
-    """Copies the weights in `path` into a trunk or a whole classifier, in place.
+def load_caffe_weights(network: GoogLeNetBackbone | ImageClassifier, path: str | Path) -> None:
+    """Copies the weights in `path` into a backbone or a whole classifier, in place.
 
     Auxiliary heads are filled where the network and the file have them.
 
@@ -81,7 +81,7 @@ def load_caffe_weights(network: Trunk | ImageClassifier, path: str | Path) -> No
             message names the file and the array.
     """
     arrays = read_caffe_arrays(path)
-    layers = dict(TRUNK_LAYERS)
+    layers = dict(BACKBONE_LAYERS)
     if isinstance(network, ImageClassifier):
         layers = dict(CLASSIFIER_LAYERS)
         if network.auxiliary_4a is not None and "loss1/conv.weight" in arrays:
@@ -111,9 +111,9 @@ def _copy(parameter: Tensor, arrays: Mapping[str, np.ndarray], name: str, path: 
         parameter.copy_(array)
 
 
-def to_caffe_arrays(network: Trunk | ImageClassifier) -> dict[str, np.ndarray]:
+def to_caffe_arrays(network: GoogLeNetBackbone | ImageClassifier) -> dict[str, np.ndarray]:
     """The weights of a network by Caffe layer name, float16; what `load_caffe_weights` reads."""
-    layers = dict(TRUNK_LAYERS)
+    layers = dict(BACKBONE_LAYERS)
     if isinstance(network, ImageClassifier):
         layers = CLASSIFIER_LAYERS | (AUXILIARY_LAYERS if network.auxiliary_4a is not None else {})
     arrays = {}
@@ -130,7 +130,7 @@ def to_caffe_arrays(network: Trunk | ImageClassifier) -> dict[str, np.ndarray]:
     return arrays
 
 
-def save_caffe_arrays(network: Trunk | ImageClassifier, path: str | Path) -> None:
+def save_caffe_arrays(network: GoogLeNetBackbone | ImageClassifier, path: str | Path) -> None:
     """Writes the weights as an `.npz` by Caffe layer name, beside `path` first and then renamed."""
     arrays = to_caffe_arrays(network)
     with atomic_write(Path(path)) as temporary, open(temporary, "wb") as file:

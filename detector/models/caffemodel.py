@@ -1,6 +1,6 @@
 """Caffe's binary model files, read without Caffe: a small reader of the part of the protobuf format that they use.
 
-A `.caffemodel` is a serialised NetParameter (caffe.proto): layers, each with a name and blobs of floats. Lengths are
+A `.caffemodel` is a serialized NetParameter (caffe.proto): layers, each with a name and blobs of floats. Lengths are
 checked against the file before anything is read by them.
 """
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from detector.errors import InputError
 from detector.models.backbone import Backbone
 from detector.models.backbones import make_backbone
-from detector.models.googlenet import TABLE_1, Conv, Trunk
+from detector.models.googlenet import TABLE_1, Conv, GoogLeNetBackbone
 from detector.ops.dropout import BatchDropout
 
 
@@ -55,27 +55,27 @@ class ImageClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.trunk = make_backbone(backbone) if isinstance(backbone, str) else backbone
+        self.backbone = make_backbone(backbone) if isinstance(backbone, str) else backbone
         self.dropout = BatchDropout(0.4)
-        self.classifier = nn.Linear(self.trunk.out_channels, num_classes)
+        self.classifier = nn.Linear(self.backbone.out_channels, num_classes)
         self.auxiliary_4a: AuxiliaryHead | None = None
         self.auxiliary_4d: AuxiliaryHead | None = None
         if auxiliary:
-            if not isinstance(self.trunk, Trunk):
+            if not isinstance(self.backbone, GoogLeNetBackbone):
                 raise InputError("auxiliary heads belong to GoogLeNet; for another backbone set auxiliary_weight to 0")
             self.auxiliary_4a = AuxiliaryHead(TABLE_1["4a"].out_channels, num_classes)
             self.auxiliary_4d = AuxiliaryHead(TABLE_1["4d"].out_channels, num_classes)
-        for name, colour in (("mean", self.trunk.mean), ("std", self.trunk.std)):
-            self.register_buffer(name, torch.tensor(colour).view(1, 3, 1, 1), persistent=False)
+        for name, color in (("mean", self.backbone.mean), ("std", self.backbone.std)):
+            self.register_buffer(name, torch.tensor(color).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        x = ((images - self.mean) / self.std).to(next(self.trunk.parameters()).dtype)
+        x = ((images - self.mean) / self.std).to(next(self.backbone.parameters()).dtype)
         x = x.contiguous(memory_format=torch.channels_last)
         if self.training and self.auxiliary_4a is not None and self.auxiliary_4d is not None:
-            assert isinstance(self.trunk, Trunk)
-            a, d, features = self.trunk.stage4_to_5(self.trunk.stage3(self.trunk.stem(x)))
+            assert isinstance(self.backbone, GoogLeNetBackbone)
+            a, d, features = self.backbone.stage4_to_5(self.backbone.stage3(self.backbone.stem(x)))
             return self._classify(features), self.auxiliary_4a(a), self.auxiliary_4d(d)
-        return self._classify(self.trunk(x))
+        return self._classify(self.backbone(x))
 
     def _classify(self, features: Tensor) -> Tensor:  # (B, C, h, w) -> (B, num_classes)
         return self.classifier(self.dropout(features.mean(dim=(2, 3)).to(self.classifier.weight.dtype)))

@@ -75,7 +75,7 @@ class Conv(nn.Conv2d):
         return conv_relu(self, x)
 
 
-class NormalisedConv(nn.Conv2d):
+class NormalizedConv(nn.Conv2d):
     """Convolution with batch norm (Ioffe and Szegedy, 2015) in place of the bias, and ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **geometry: int) -> None:
@@ -94,7 +94,7 @@ class Inception(nn.Module):
     """
 
     def __init__(
-        self, widths: InceptionWidths, dilation: int = 1, conv: type[Conv] | type[NormalisedConv] = Conv
+        self, widths: InceptionWidths, dilation: int = 1, conv: type[Conv] | type[NormalizedConv] = Conv
     ) -> None:
         super().__init__()
         w, d = widths, dilation
@@ -119,13 +119,13 @@ class Inception(nn.Module):
         )
 
 
-class Trunk(Backbone):
+class GoogLeNetBackbone(Backbone):
     """The convolutional part of GoogLeNet: mean-subtracted images to features.
 
     Args:
         dense: leave out the fourth stride (the pool before 5a becomes 3x3/1) and dilate 5a and 5b by 2, so that
             the features come at stride 16 instead of 32, each with the field of view it was trained with. Caffe's
-            unpadded pools put the centre of cell 0 at pixel 14.5 then, not at half a stride.
+            unpadded pools put the center of cell 0 at pixel 14.5 then, not at half a stride.
         batch_norm: batch norm in every convolution, and no LRN: not the paper's network, but easier to train from
             nothing.
     """
@@ -145,7 +145,7 @@ class Trunk(Backbone):
     def __init__(self, dense: bool = False, batch_norm: bool = False) -> None:
         super().__init__()
         self.dense = dense
-        conv = NormalisedConv if batch_norm else Conv
+        conv = NormalizedConv if batch_norm else Conv
         self.stride, self.offset = (16, 14.5) if dense else (32, 30.5)
         self.conv1 = conv(3, 64, 7, stride=2, padding=3)
         self.conv2_reduce = conv(64, 64, 1)

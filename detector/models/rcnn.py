@@ -32,8 +32,8 @@ class CropFeatures:
     parts: Tensor
 
 
-class CropClassifier(nn.Module):
-    """Scores and box offsets of crops.
+class RCNN(nn.Module):
+    """Scores and box deltas of crops.
 
     The SVMs and the box regression are fitted after the network is trained (`detector.training.rcnn_heads`); until
     then they are zero.
@@ -57,19 +57,19 @@ class CropClassifier(nn.Module):
         self.classifier = nn.Linear(channels, num_classes + 1)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
-        for name, colour in (("mean", self.backbone.mean), ("std", self.backbone.std)):
-            self.register_buffer(name, torch.tensor(colour).view(3, 1, 1), persistent=False)
+        for name, color in (("mean", self.backbone.mean), ("std", self.backbone.std)):
+            self.register_buffer(name, torch.tensor(color).view(3, 1, 1), persistent=False)
         self.register_buffer("svm_weight", torch.zeros(num_classes, channels))
         self.register_buffer("svm_bias", torch.zeros(num_classes))
         self.register_buffer("box_weight", torch.zeros(num_classes * 4, parts))
         self.register_buffer("box_bias", torch.zeros(num_classes * 4))
 
-    def normalise(self, image: Tensor) -> Tensor:
+    def normalize(self, image: Tensor) -> Tensor:
         """(3, H, W) RGB in 0..255 -> the same with the mean at zero, as `detector.ops.crops.warp_windows` wants it."""
         return (image.float() - self.mean) / self.std
 
     def features(self, crops: Tensor) -> CropFeatures:
-        """What is seen in crops (R, 3, size, size), normalised."""
+        """What is seen in crops (R, 3, size, size), normalized."""
         with without_denormals():
             maps = self.backbone(crops).float()
         pooled = maps.mean(dim=(2, 3))
@@ -85,6 +85,6 @@ class CropClassifier(nn.Module):
             return F.linear(features.pooled, self.svm_weight, self.svm_bias)
         return features.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
 
-    def offsets(self, features: CropFeatures) -> Tensor:
-        """(R, num_classes, 4) whitened offsets from the region to an object of each class (`proposals.boxes`)."""
+    def box_deltas(self, features: CropFeatures) -> Tensor:
+        """(R, num_classes, 4) whitened box_deltas from the region to an object of each class (`proposals.boxes`)."""
         return F.linear(features.parts, self.box_weight, self.box_bias).unflatten(1, (-1, 4))

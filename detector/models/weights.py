@@ -31,8 +31,8 @@ from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
 from detector.models.backbones import make_backbone
 from detector.models.classifier import ImageClassifier
 from detector.models.files import FORMAT, find_model, no_model
-from detector.models.rcnn import CropClassifier
-from detector.models.rfcn import RegionClassifier
+from detector.models.rcnn import RCNN
+from detector.models.rfcn import RFCN
 from detector.ops.devices import without_denormals
 from proposals.files import atomic_write
 from proposals.multibox.config import MultiBoxConfig
@@ -56,19 +56,19 @@ class Model:
     """A trained network with what is needed to use it.
 
     Attributes:
-        network: in evaluation mode, float32; a `RegionClassifier`, `CropClassifier`, `ImageClassifier` or `MultiBox`.
+        network: in evaluation mode, float32; a `RFCN`, `RCNN`, `ImageClassifier` or `MultiBox`.
         config: a `ModelConfig`, `RCNNConfig`, `ClassifierConfig` or `MultiBoxModelConfig`, as the network is.
         class_names: none for a MultiBox, which knows no classes.
-        facts: what is known of the training: `recipe` (hash), `steps`, `mAP` and how it was measured.
-        others: classes that a `RegionClassifier` knows and takes for background.
+        metadata: what is known of the training: `recipe` (hash), `steps`, `mAP` and how it was measured.
+        extra_background_classes: classes that a `RFCN` knows and takes for background.
         class_ids: the category ids of the labels that it was trained on; none where those had none.
     """
 
     network: nn.Module
     config: AnyModelConfig
     class_names: tuple[str, ...]
-    facts: dict[str, Any]
-    others: tuple[str, ...] = ()
+    metadata: dict[str, Any]
+    extra_background_classes: tuple[str, ...] = ()
     class_ids: tuple[int | str, ...] = ()
 
     @property
@@ -76,33 +76,33 @@ class Model:
         return next(kind for kind, config in CONFIGS.items() if isinstance(self.config, config))
 
 
-def make_network(config: AnyModelConfig, num_classes: int, others: int = 0) -> nn.Module:
-    """The network that a configuration describes, with random weights; `others` as in `RegionClassifier`."""
+def make_network(config: AnyModelConfig, num_classes: int, extra_background_classes: int = 0) -> nn.Module:
+    """The network that a configuration describes, with random weights; `extra_background_classes` as in `RFCN`."""
     if isinstance(config, RCNNConfig):
-        return CropClassifier(num_classes, config.network)
+        return RCNN(num_classes, config.network)
     if isinstance(config, ClassifierConfig):
         return ImageClassifier(num_classes, config.backbone)
     if isinstance(config, MultiBoxModelConfig):
         return MultiBox(make_backbone(config.backbone), config.head)
-    return RegionClassifier(num_classes, config.network, others)
+    return RFCN(num_classes, config.network, extra_background_classes)
 
 
 def save_model(model: Model, path: str | Path) -> None:
     """Writes a model file, beside `path` first and then renamed; auxiliary heads are left out."""
     state = {k: v for k, v in model.network.state_dict().items() if not k.startswith("auxiliary")}
     tensors = {k: (v.half() if _halved(k, v) else v).detach().contiguous().cpu() for k, v in state.items()}
-    metadata = {
+    header = {
         "format": FORMAT,
         "kind": model.kind,
         "classes": json.dumps(model.class_names),
         "config": json.dumps(to_plain(model.config)),
-        "facts": json.dumps(model.facts),
+        "metadata": json.dumps(model.metadata),
     }
-    for name, values in (("others", model.others), ("class_ids", model.class_ids)):
+    for name, values in (("extra_background_classes", model.extra_background_classes), ("class_ids", model.class_ids)):
         if values:
-            metadata[name] = json.dumps(values)
+            header[name] = json.dumps(values)
     with atomic_write(Path(path)) as temporary:
-        temporary.write_bytes(save(tensors, metadata))
+        temporary.write_bytes(save(tensors, header))
 
 
 def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTION) -> Model:
@@ -122,20 +122,24 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
         raise InputError(f"{path}: is a folder; give the model file (.safetensors) in it")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
                 raise InputError(f"{path}: a safetensors file, but not a model of this project")
-            kind = metadata.get("kind", "regions")
+            kind = header.get("kind", "regions")
             if kind not in kinds:
                 raise InputError(f"{path}: a model for {kind}; one for {' or '.join(kinds)} is needed here")
             tensors = {name: _wide(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-        classes = parse(tuple[str, ...], json.loads(metadata["classes"]), f"{path}: classes")
-        others = parse(tuple[str, ...], json.loads(metadata.get("others", "[]")), f"{path}: others")
-        class_ids = parse(tuple[int | str, ...], json.loads(metadata.get("class_ids", "[]")), f"{path}: class_ids")
+        classes = parse(tuple[str, ...], json.loads(header["classes"]), f"{path}: classes")
+        extra_background_classes = parse(
+            tuple[str, ...],
+            json.loads(header.get("extra_background_classes", "[]")),
+            f"{path}: extra_background_classes",
+        )
+        class_ids = parse(tuple[int | str, ...], json.loads(header.get("class_ids", "[]")), f"{path}: class_ids")
         if class_ids and not len(set(class_ids)) == len(class_ids) == len(classes):
             raise InputError(f"{path}: class_ids must all differ, one for each of {len(classes)} classes: {class_ids}")
-        config: AnyModelConfig = parse(CONFIGS[kind], json.loads(metadata["config"]), str(path))
-        facts = parse(dict[str, Any], json.loads(metadata["facts"]), f"{path}: facts")
+        config: AnyModelConfig = parse(CONFIGS[kind], json.loads(header["config"]), str(path))
+        metadata = parse(dict[str, Any], json.loads(header["metadata"]), f"{path}: metadata")
     except FileNotFoundError:
         raise no_model(path) from None
     except InputError:
@@ -145,17 +149,17 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
             raise InputError(f"{path}: {NOT_FETCHED}") from None
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable model file ({reason}); it may be truncated") from None
-    if _is_large(config, len(classes) + len(others)):
+    if _is_large(config, len(classes) + len(extra_background_classes)):
         with torch.device("meta"):  # no memory is taken before the file is known to hold as much
-            _check(make_network(config, len(classes), len(others)), tensors, path)
-    network = make_network(config, len(classes), len(others))
+            _check(make_network(config, len(classes), len(extra_background_classes)), tensors, path)
+    network = make_network(config, len(classes), len(extra_background_classes))
     _check(network, tensors, path)
     with without_denormals():  # PyTorch's threads, if they are made here, keep that
         for name, tensor in tensors.items():
             if not _is_finite(tensor):
                 raise InputError(f"{path}: tensor '{name}' holds numbers that are not finite; its training failed")
     network.load_state_dict(tensors)
-    return Model(network.eval(), config, classes, facts, others, class_ids)
+    return Model(network.eval(), config, classes, metadata, extra_background_classes, class_ids)
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:

@@ -1,6 +1,6 @@
 """Layers as a CPU runs them fastest when nothing is trained; elsewhere they are PyTorch's own.
 
-The results are those of PyTorch's layers to the bit, response normalisation aside, which is nearer to the formula: only
+The results are those of PyTorch's layers to the bit, response normalization aside, which is nearer to the formula: only
 passes over memory are saved.
 """
 
@@ -87,13 +87,13 @@ def max_pool_around(x: Tensor, dilation: int = 1) -> Tensor:
 
 
 def response_norm(x: Tensor, band: Tensor, one: Tensor) -> Tensor:
-    """Local response normalisation of `x` (B, C, H, W) over 5 channels, beta 0.75, k 1.
+    """Local response normalization of `x` (B, C, H, W) over 5 channels, beta 0.75, k 1.
 
-    The sum over neighbouring channels is a 1x1 convolution with a banded matrix: many more multiplications than five
+    The sum over neighboring channels is a 1x1 convolution with a banded matrix: many more multiplications than five
     shifted sums, but one pass over memory, and half the time.
 
     Args:
-        band: (C, C, 1, 1), alpha / 5 where the channels are neighbours; one: (C,) ones.
+        band: (C, C, 1, 1), alpha / 5 where the channels are neighbors; one: (C,) ones.
     """
     if _quick(x) and x.dtype == torch.bfloat16 and not torch.compiler.is_exporting():
         return kernels.response_norm(x, float(band[0, 0, 0, 0]))

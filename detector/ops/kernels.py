@@ -30,7 +30,7 @@ def max_pool(x: Tensor, stride: int, dilation: int, padding: int, size: tuple[in
 
 
 def response_norm(x: Tensor, strength: float) -> Tensor:
-    """x / (1 + strength * sum of the squares of 5 neighbouring channels)^0.75, for `x` (B, C, H, W) in bfloat16."""
+    """x / (1 + strength * sum of the squares of 5 neighboring channels)^0.75, for `x` (B, C, H, W) in bfloat16."""
     source = x.permute(0, 2, 3, 1).contiguous()
     found = torch.empty_like(source)
     bits, results = (one.view(torch.uint16).flatten(0, 2).numpy() for one in (source, found))
@@ -53,9 +53,9 @@ def _max_pool(x: np.ndarray, out: np.ndarray, stride: int, dilation: int, paddin
                     line[column, c] = max(above[column, c], middle[column, c], below[column, c])
             for column in range(columns):
                 z, zz, zzz = _places(column * stride - padding, dilation, width)
-                left, centre, right, target = line[z], line[zz], line[zzz], out[image, row, column]
+                left, center, right, target = line[z], line[zz], line[zzz], out[image, row, column]
                 for c in range(channels):
-                    target[c] = max(left[c], centre[c], right[c])
+                    target[c] = max(left[c], center[c], right[c])
 
 
 @compiled

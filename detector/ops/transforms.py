@@ -41,7 +41,7 @@ def to_input(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.require(resize(pixels, size), requirements=("C", "W"))).permute(2, 0, 1)
 
 
-def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(images - mean) / std, channels last, of (B, C, H, W) and (1, C, 1, 1)."""
     batch, channels, height, width = images.shape
     # Row by row, as they lie in memory: to spread three numbers over every pixel takes ten times as long.

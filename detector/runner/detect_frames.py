@@ -27,7 +27,7 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """What is found in a photo, and the picture of it."""
 
     image: Image
@@ -56,15 +56,15 @@ class Judge:
     batch: int
     draw: bool
 
-    def photos(self, sources: Iterable[Source]) -> Generator[Judgement | InputError, None, None]:
+    def photos(self, sources: Iterable[Source]) -> Generator[Judgment | InputError, None, None]:
         """What is found in each photo, or what is wrong with it."""
         if self.batch == 1:
             yield from in_order(self._photo, sources, self.workers)
             return
 
-        def made_of(source: Source, scored: "Scored") -> Judgement:
+        def made_of(source: Source, scored: "Scored") -> Judgment:
             found, seconds = self._selected(scored)
-            return Judgement(scored.image, found, seconds, found.draw(scored.image) if self.draw else None)
+            return Judgment(scored.image, found, seconds, found.draw(scored.image) if self.draw else None)
 
         with closing(self._in_batches(sources, Source.read, made_of, lambda source: source.name)) as judged:
             yield from judged
@@ -98,11 +98,11 @@ class Judge:
         if wrong:
             raise wrong[0]
 
-    def _photo(self, source: Source) -> Judgement | InputError:
+    def _photo(self, source: Source) -> Judgment | InputError:
         try:
             image = source.read()
             found, seconds = self._found(image, source.name)
-            return Judgement(image, found, seconds, found.draw(image) if self.draw else None)
+            return Judgment(image, found, seconds, found.draw(image) if self.draw else None)
         except InputError as error:
             return error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from detector.errors import InputError
-from detector.runner.detect_frames import Judge, Judgement
+from detector.runner.detect_frames import Judge, Judgment
 from detector.runner.results import LineFile, ResultFiles, frame_entry, photo_entry, save_crops, write_results
 from detector.runner.sources import Source
 from detector.runner.video import Frame, Video, VideoWriter
@@ -154,14 +154,14 @@ class DetectionRun:
         judged = self._judged(todo)
         try:
             unit = "source" if any(map(_is_video, todo)) else "photo"
-            for source, judgement in zip(self._reporter.progress(todo, unit), judged, strict=True):
+            for source, judgment in zip(self._reporter.progress(todo, unit), judged, strict=True):
                 try:
                     before = self.unwritten
                     if isinstance(source, Video):
                         self._watch(source)
                     else:
-                        assert judgement is not None
-                        self._tell(source, judgement)
+                        assert judgment is not None
+                        self._tell(source, judgment)
                     if self.unwritten == before:
                         self._journal.finish(source.name)
                 except OutputError:
@@ -198,16 +198,16 @@ class DetectionRun:
         """Of an interrupted run, those of sources that are no longer asked for are left out."""
         return (one for one in self._journal.entries() if source_of(one) in self._names)
 
-    def _judged(self, media: Sequence[Source | Video]) -> Generator[Judgement | InputError | None, None, None]:
+    def _judged(self, media: Sequence[Source | Video]) -> Generator[Judgment | InputError | None, None, None]:
         """What is found in each photo, or what is wrong with it. A video waits for its turn."""
         with closing(self._judge.photos(one for one in media if not isinstance(one, Video))) as judged:
             for source in media:
                 yield None if isinstance(source, Video) else next(judged)
 
-    def _tell(self, source: Source, judgement: Judgement | InputError) -> None:
-        if isinstance(judgement, InputError):
-            raise judgement
-        image, found, seconds = judgement.image, judgement.found, judgement.seconds
+    def _tell(self, source: Source, judgment: Judgment | InputError) -> None:
+        if isinstance(judgment, InputError):
+            raise judgment
+        image, found, seconds = judgment.image, judgment.found, judgment.seconds
         self._keep(photo_entry(image, source.name, found, seconds))
         for detection in found:
             self._reporter.result(f"{source.name}: {_described(detection)}")
@@ -217,8 +217,8 @@ class DetectionRun:
         except InputError as error:
             self._tell_unwritten([error])
         try:
-            if self._pictures is not None and judgement.picture is not None:
-                line += f" -> {self._pictures.save(source, judgement.picture)}"
+            if self._pictures is not None and judgment.picture is not None:
+                line += f" -> {self._pictures.save(source, judgment.picture)}"
         except InputError as error:
             self._tell_unwritten([error])
         self._reporter.result(line)

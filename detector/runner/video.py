@@ -168,7 +168,7 @@ class VideoWriter:
         cv2 = _opencv()
         height, width = pixels.shape[:2]
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-        if width % 2 or height % 2:  # the encoder halves the colours' resolution
+        if width % 2 or height % 2:  # the encoder halves the colors' resolution
             bgr = cv2.copyMakeBorder(bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         try:
             # OpenCV does not tell when the disk is full.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from detector.errors import InputError
-from detector.storage.run_lock import OnlyWriter
+from detector.storage.run_lock import RunLock
 
 
 class ResultStore:
@@ -32,7 +32,7 @@ class ResultStore:
         self._part = path.with_name(f"{path.name}.part-{process}")
         refusal = f"another evaluation is writing {path.name} there; wait for it, or give another file"
         try:
-            self._lock = OnlyWriter(path.with_name(f".{self._part.name}.lock"), refusal)
+            self._lock = RunLock(path.with_name(f".{self._part.name}.lock"), refusal)
             try:
                 self.entries = self.gather()
                 _drop_torn_line(self._part)

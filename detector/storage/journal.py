@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from detector.errors import InputError
-from detector.storage.run_lock import OnlyWriter
+from detector.storage.run_lock import RunLock
 from proposals.files import atomic_write
 
 
@@ -35,7 +35,7 @@ class Journal:
         self.finished: set[str] = set()
         made_by = json.loads(json.dumps(made_by))  # as it comes back from a file
         try:
-            self._lock = OnlyWriter(path.with_name(f".{path.name}.lock"), "another run is writing there; wait for it")
+            self._lock = RunLock(path.with_name(f".{path.name}.lock"), "another run is writing there; wait for it")
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
         try:

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from detector.errors import InputError
 
 
-class OnlyWriter:
+class RunLock:
     """No other process can have the same `path` until `close`, the end of the `with` block, or the end of this process,
     however it ends. On a file system without locks nobody is refused.
 
@@ -55,7 +55,7 @@ class OnlyWriter:
         self.close()
 
 
-def only_run_in(out: Path) -> OnlyWriter:
+def run_lock(out: Path) -> RunLock:
     """The lock of a run's folder, which is made.
 
     Raises:
@@ -63,6 +63,6 @@ def only_run_in(out: Path) -> OnlyWriter:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        return OnlyWriter(out / ".lock", "another run is writing there; wait for it, or choose another --out")
+        return RunLock(out / ".lock", "another run is writing there; wait for it, or choose another --out")
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error}); give another folder") from None

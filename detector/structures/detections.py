@@ -10,7 +10,7 @@ import numpy as np
 from detector.errors import InputError
 from detector.structures.class_names import default_class_ids
 from detector.structures.image import as_image
-from detector.visualization.boxes import Mark, class_colour, draw_marks
+from detector.visualization.boxes import Mark, class_color, draw_marks
 from proposals.extras import needs_extra
 from proposals.names import names_in, unknown_name
 from proposals.types import made_anew
@@ -203,7 +203,7 @@ class Detections:
     def marks(self) -> list[Mark]:
         """Each box with its label and score, best first, as `detector.visualization.boxes.draw_marks` takes them."""
         return [
-            Mark(one.box, f"{one.label} {one.score:.2f}", class_colour(label + 1))
+            Mark(one.box, f"{one.label} {one.score:.2f}", class_color(label + 1))
             for one, label in zip(self, self.labels.tolist(), strict=True)
         ]
 

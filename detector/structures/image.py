@@ -77,8 +77,8 @@ class Image:
 def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | None = None) -> Image:
     """Decode a photo from a path, from the bytes of a file, or from a stream opened in binary mode.
 
-    The EXIF orientation is applied; grey, palette and CMYK become RGB; transparent parts are laid on white;
-    16 bits a channel keep their upper 8; of an animation the first frame is taken. Embedded colour profiles
+    The EXIF orientation is applied; gray, palette and CMYK become RGB; transparent parts are laid on white;
+    16 bits a channel keep their upper 8; of an animation the first frame is taken. Embedded color profiles
     are ignored. `name` (default: the path, or the stream's name) is used in messages and results.
 
     Raises `InputError`, one line that starts with the name, if there is no readable photo of at most
@@ -103,7 +103,7 @@ def as_image(source: object, channels: str | None = None, name: str | None = Non
     """Whatever a caller has, as an `Image`.
 
     source: a path, bytes or binary stream (as `read_image`); a Pillow image (its EXIF orientation is applied
-        too); a numpy array (H, W, 3) uint8 with `channels`, or (H, W) uint8 grey; a torch tensor (3, H, W)
+        too); a numpy array (H, W, 3) uint8 with `channels`, or (H, W) uint8 gray; a torch tensor (3, H, W)
         RGB, uint8 or floating in 0..1; an `Image`, returned as it is. The pixels of a contiguous RGB array
         are shared, not copied.
     channels: "RGB" or "BGR" (OpenCV), the order in a numpy array; the other kinds know theirs.
@@ -226,11 +226,11 @@ def _orientation(photo: PillowImage.Image) -> int:
 
 def _to_rgb(photo: PillowImage.Image, name: str) -> PillowImage.Image:
     if photo.mode.startswith("I;16") or (photo.mode == "I" and photo.format == "PPM"):
-        # Pillow's own conversion clips at 255; of 16-bit colour it keeps the upper byte, as is done here.
-        grey = (np.asarray(photo).astype(np.uint16) >> 8).astype(np.uint8)
-        return PillowImage.fromarray(grey).convert("RGB")
+        # Pillow's own conversion clips at 255; of 16-bit color it keeps the upper byte, as is done here.
+        gray = (np.asarray(photo).astype(np.uint16) >> 8).astype(np.uint8)
+        return PillowImage.fromarray(gray).convert("RGB")
     if photo.mode in ("I", "F"):
-        raise InputError(f"{name}: has 32-bit grey of unknown range; convert it to 8 or 16 bits")
+        raise InputError(f"{name}: has 32-bit gray of unknown range; convert it to 8 or 16 bits")
     if not photo.has_transparency_data:
         return photo.convert("RGB")
     white = PillowImage.new("RGBA", photo.size, "white")
@@ -247,7 +247,7 @@ def _from_array(array: np.ndarray, channels: str | None, name: str) -> Image:
         return Image(np.repeat(array[:, :, None], 3, axis=2), name)
     if array.ndim != 3 or array.shape[2] != 3:
         hint = _shape_hint(array)
-        raise InputError(f"{name}: shape is {array.shape}; give (H, W, 3), or (H, W) for grey{hint}")
+        raise InputError(f"{name}: shape is {array.shape}; give (H, W, 3), or (H, W) for gray{hint}")
     if channels is None:
         raise InputError(f'{name}: give the order of its channels: channels="RGB", or "BGR" from OpenCV')
     return Image(np.ascontiguousarray(array if channels == "RGB" else array[:, :, ::-1]), name)
@@ -272,7 +272,7 @@ def _from_tensor(tensor: "torch.Tensor", name: str) -> Image:
     if tensor.is_floating_point():
         low, high = tensor.min().item(), tensor.max().item()
         if not (low >= 0 and high <= 1):  # also catches NaN
-            raise InputError(f"{name}: values from {low:g} to {high:g}; give 0 to 1, not normalised")
+            raise InputError(f"{name}: values from {low:g} to {high:g}; give 0 to 1, not normalized")
         pixels = (tensor.float() * 255).round().byte().numpy()
     elif str(tensor.dtype) == "torch.uint8":
         pixels = tensor.numpy()

@@ -1,7 +1,7 @@
-"""Regions of a batch of images, and what the network's maps say of each: position-sensitive RoIAlign (R-FCN).
+"""RoIs of a batch of images, and what the network's maps say of each: position-sensitive RoIAlign (R-FCN).
 
 Pooling is one `embedding_bag`: each output is a weighted sum of rows of the table of votes, four bilinear
-neighbours for each of 2x2 samples a bin. It equals torchvision's `ps_roi_align(sampling_ratio=2)`, averaged over
+neighbors for each of 2x2 samples a bin. It equals torchvision's `ps_roi_align(sampling_ratio=2)`, averaged over
 the bins, to rounding, but runs on all threads and takes about a seventh of its time on a CPU.
 """
 
@@ -17,8 +17,8 @@ SAMPLES = 2
 
 
 @dataclass(frozen=True)
-class Regions:
-    """Regions to classify.
+class RoIs:
+    """RoIs to classify.
 
     Attributes:
         boxes: (R, 4) float32 xyxy in pixels of the network's input image.
@@ -38,11 +38,11 @@ class Regions:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, selection: Tensor | slice) -> "Regions":
-        return Regions(self.boxes[selection], self.image_index[selection])
+    def __getitem__(self, selection: Tensor | slice) -> "RoIs":
+        return RoIs(self.boxes[selection], self.image_index[selection])
 
     @classmethod
-    def of_images(cls, boxes: Sequence[Tensor], places: Iterable[int] | None = None) -> "Regions":
+    def of_images(cls, boxes: Sequence[Tensor], places: Iterable[int] | None = None) -> "RoIs":
         """From one (R_i, 4) tensor of boxes an image.
 
         places: of the images in the batch; None: 0, 1, 2, ...
@@ -56,13 +56,13 @@ class Regions:
         return cls(torch.cat(list(boxes)), torch.cat(index))
 
 
-def pool_votes(maps: Tensor, regions: Regions, stride: float, offset: float, bins: int) -> Tensor:
+def ps_roi_pool(maps: Tensor, regions: RoIs, stride: float, offset: float, bins: int) -> Tensor:
     """Position-sensitive RoIAlign with R-FCN's vote: each bin of a region reads its own maps, and they are averaged.
 
     Args:
         maps: (B, H, W, bins * bins * C), the channels ordered (bin row, bin column, C).
         regions: R boxes in input pixels; samples further than one cell outside the maps count as zero.
-        stride, offset: cell i of the maps is centred at pixel `offset + stride * i` (0 = left edge of the image).
+        stride, offset: cell i of the maps is centerd at pixel `offset + stride * i` (0 = left edge of the image).
         bins: a region is divided into bins x bins.
 
     Returns:
@@ -87,7 +87,7 @@ def pool_votes(maps: Tensor, regions: Regions, stride: float, offset: float, bin
 def _axis_samples(low: Tensor, high: Tensor, size: int, bins: int) -> tuple[Tensor, Tensor]:
     """Cells and weights (R, bins, 2 * SAMPLES) of linear interpolation at the sampling points of one axis.
 
-    `low`, `high` (R,): ends of the regions in cells, 0 = centre of the first one.
+    `low`, `high` (R,): ends of the regions in cells, 0 = center of the first one.
     """
     count = bins * SAMPLES
     fractions = (torch.arange(count, device=low.device, dtype=low.dtype) + 0.5) / count

@@ -119,8 +119,8 @@ def proposed_splits(
     Raises:
         InputError: the data set or a split is missing.
     """
-    train, held_back = (VOCDataset(root, split) for split in (data.train_split, data.eval_split))
-    return ProposedImages(train, config, cache), ProposedImages(held_back, config, cache)
+    train, val = (VOCDataset(root, split) for split in (data.train_split, data.eval_split))
+    return ProposedImages(train, config, cache), ProposedImages(val, config, cache)
 
 
 def sample_index(seed: int, position: int, images: int) -> int:

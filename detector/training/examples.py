@@ -52,10 +52,10 @@ def make_example(
     """The example that a part of an image becomes, mirrored and distorted at random, at `size` (width, height)."""
     pixels, annotations, (width, height) = part.pixels, part.annotations, part.size
     factors = box_scale((width, height), size)
-    mirrored = rng.random() < 0.5
-    if augmentation.photometric > 0:
-        pixels = distort(pixels, augmentation.photometric, rng)
-    image = to_input(pixels[:, ::-1] if mirrored else pixels, size)
+    flipped = rng.random() < 0.5
+    if augmentation.color_jitter > 0:
+        pixels = distort(pixels, augmentation.color_jitter, rng)
+    image = to_input(pixels[:, ::-1] if flipped else pixels, size)
 
     jittered = jitter_boxes(annotations.boxes, augmentation.jittered_copies, rng)
     regions = np.concatenate((part.proposals, annotations.boxes, jittered)).astype(np.float32)
@@ -63,8 +63,8 @@ def make_example(
     regions = np.clip(regions, 0, limit)
     regions = regions[((regions[:, 2:] - regions[:, :2]) >= 1).all(axis=1)]
     objects = annotations.boxes
-    if mirrored:
-        regions, objects = mirror_boxes(regions, width), mirror_boxes(objects, width)
+    if flipped:
+        regions, objects = flip_boxes(regions, width), flip_boxes(objects, width)
     return Example(
         image=image,
         regions=torch.from_numpy(regions * factors),
@@ -74,7 +74,7 @@ def make_example(
     )
 
 
-def mirror_boxes(boxes: np.ndarray, width: int) -> np.ndarray:
+def flip_boxes(boxes: np.ndarray, width: int) -> np.ndarray:
     """(N, 4) boxes of an image `width` pixels wide, after it was mirrored left to right."""
     return np.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), axis=1)
 
@@ -83,9 +83,9 @@ def jitter_boxes(boxes: np.ndarray, copies: int, rng: np.random.Generator) -> np
     """(N * copies, 4) boxes, each moved by up to a fifth of its size and resized by up to a third."""
     repeated = np.repeat(boxes, copies, axis=0)
     size = repeated[:, 2:] - repeated[:, :2]
-    centre = (repeated[:, :2] + repeated[:, 2:]) / 2 + size * rng.uniform(-0.2, 0.2, size.shape)
+    center = (repeated[:, :2] + repeated[:, 2:]) / 2 + size * rng.uniform(-0.2, 0.2, size.shape)
     size = size * np.exp(rng.uniform(-0.3, 0.3, size.shape))
-    return np.concatenate((centre - size / 2, centre + size / 2), axis=1).astype(np.float32)
+    return np.concatenate((center - size / 2, center + size / 2), axis=1).astype(np.float32)
 
 
 def distort(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

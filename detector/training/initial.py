@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from detector.errors import InputError
 from detector.models.backbone import Backbone
 from detector.models.caffe import load_caffe_weights
-from detector.models.googlenet import Trunk
+from detector.models.googlenet import GoogLeNetBackbone
 from detector.models.weights import CONFIGS, load_model
 
 log = logging.getLogger(__name__)
 
 
-def initialise_backbone(network: nn.Module, backbone: Backbone, init: Path | None) -> None:
+def initialize_backbone(network: nn.Module, backbone: Backbone, init: Path | None) -> None:
     """Fills a network from `init`: a model file of any kind gives all tensors that fit, BVLC's weights the backbone.
 
     Raises:
@@ -24,13 +24,13 @@ def initialise_backbone(network: nn.Module, backbone: Backbone, init: Path | Non
     if init is None:
         raise InputError("a new run needs weights to start from: give --init with the BVLC weights or a model file")
     if init.suffix != ".safetensors":
-        if not isinstance(backbone, Trunk):
+        if not isinstance(backbone, GoogLeNetBackbone):
             raise InputError(f"{init}: weights of the BVLC GoogLeNet; the recipe's backbone is another network")
         load_caffe_weights(backbone, init)
         return
     place = next(name for name, child in network.named_children() if child is backbone)
     loaded: dict[str, Tensor] = load_model(init, tuple(CONFIGS)).network.state_dict()
-    source = {re.sub(r"^(trunk|backbone)\.", f"{place}.", name): tensor for name, tensor in loaded.items()}
+    source = {re.sub(r"^(backbone|backbone)\.", f"{place}.", name): tensor for name, tensor in loaded.items()}
     own = network.state_dict()
     matching = {k: v for k, v in source.items() if k in own and own[k].shape == v.shape}
     missing = next((k for k in own if k.startswith(f"{place}.") and k not in matching), None)

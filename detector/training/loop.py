@@ -56,7 +56,7 @@ class Task(ABC, Generic[Example]):
     Attributes:
         recipe: of the whole run.
         network: what is trained; its parameters that need no gradient stay as they are.
-        head: names of the network's children that start from nothing (`OptimizerConfig.head_rate`).
+        head: names of the network's children that start from nothing (`OptimizerConfig.head_lr_mult`).
         several_processes: whether `example` gives each process its part of the batch.
         workers: whether `example` may run in processes of its own, which do not see what another one remembers, and
             which have no GPU.
@@ -69,7 +69,7 @@ class Task(ABC, Generic[Example]):
     workers: bool = False
 
     @abstractmethod
-    def initialise(self, init: Path | None) -> None:
+    def initialize(self, init: Path | None) -> None:
         """Weights to start from; called for a new run only."""
 
     def prepare(self) -> None:
@@ -90,11 +90,11 @@ class Task(ABC, Generic[Example]):
         """
 
     @abstractmethod
-    def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
+    def evaluate(self, network: nn.Module, metadata: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Judges the averaged network, writes the model file into `out`, returns numbers to log.
 
         Args:
-            facts: what is known of the training, for the model file.
+            metadata: what is known of the training, for the model file.
             last: whether the training ends here.
         """
 
@@ -146,7 +146,7 @@ class TrainingLoop(Generic[Example]):
         self.lead, self.stride = 0.0, 1.0  # how far the schedule is before the steps; how far in it a step goes
         resumed = self.checkpoint.exists()
         if not resumed:
-            task.initialise(init)
+            task.initialize(init)
         self.ema = ExponentialAverage(self.network, self.config.ema_decay)
         if resumed:
             self._restore(load_checkpoint(self.checkpoint, self.recipe_hash))
@@ -261,9 +261,9 @@ class TrainingLoop(Generic[Example]):
 
     def train_step(self, example: Example) -> Numbers:
         """One update; returns the task's numbers and the norm of the gradient."""
-        rate = learning_rate(self.config, self.position)
+        lr = learning_rate(self.config, self.position)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+            group["lr"] = lr * group["factor"]
         self.network.train()
         torch.manual_seed(self.task.recipe.seed * 1_000_003 + self.step)  # dropout goes on alike after a resume
         self.optimizer.zero_grad(set_to_none=True)
@@ -292,7 +292,7 @@ class TrainingLoop(Generic[Example]):
         for step, numbers in enumerate(window, self.step - len(window)):
             for name in ("loss", "gradient"):
                 if not math.isfinite(value := float(numbers[name])):
-                    message = f"step {step}: the {name} is {value}; lower the rate or look at the data"
+                    message = f"step {step}: the {name} is {value}; lower the lr or look at the data"
                     raise InputError(message)
 
     def save(self) -> None:
@@ -327,8 +327,8 @@ class TrainingLoop(Generic[Example]):
     def _evaluate(self, board: SummaryWriter | None) -> None:
         started = time.perf_counter()
         if board is not None:
-            facts = {"recipe": self.recipe_hash, "steps": self.step, "hours": round(self.seconds / 3600, 2)}
-            numbers = self.task.evaluate(self.ema.module.eval(), facts, self.out, self.position == self.config.steps)
+            metadata = {"recipe": self.recipe_hash, "steps": self.step, "hours": round(self.seconds / 3600, 2)}
+            numbers = self.task.evaluate(self.ema.module.eval(), metadata, self.out, self.position == self.config.steps)
             log.info("step %d: %s", self.step, ", ".join(f"{name} {_shown(value)}" for name, value in numbers.items()))
             for name, value in numbers.items():
                 board.add_scalar(name, value, self.step)
@@ -340,13 +340,13 @@ class TrainingLoop(Generic[Example]):
         if board is None:
             return
         mean = {name: sum(float(numbers[name]) for numbers in window) / len(window) for name in window[0]}
-        rate = learning_rate(self.config, self.position - self.stride)
+        lr = learning_rate(self.config, self.position - self.stride)
         minutes = seconds * (self.steps - self.step) / 60
         to_go = f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
         values = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
-        state = (self.step, self.steps, values, rate, seconds, to_go)
-        log.info("step %d/%d  %s  rate %.5f  %.3f s a step, %s to go", *state)
-        for name, value in {**mean, "rate": rate}.items():
+        state = (self.step, self.steps, values, lr, seconds, to_go)
+        log.info("step %d/%d  %s  lr %.5f  %.3f s a step, %s to go", *state)
+        for name, value in {**mean, "lr": lr}.items():
             board.add_scalar(name, value, self.step)
 
 

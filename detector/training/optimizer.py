@@ -1,4 +1,4 @@
-"""The optimiser of a run, and its rate over the steps."""
+"""The optimizer of a run, and its rate over the steps."""
 
 import math
 
@@ -13,8 +13,8 @@ def learning_rate(config: OptimizerConfig, step: float) -> float:
     decay by a factor."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     if config.decay is not None:
-        return config.rate * warm * config.decay ** (step // config.decay_every)
-    return config.rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+        return config.lr * warm * config.decay ** (step // config.decay_every)
+    return config.lr * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
 
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig, head: tuple[str, ...]) -> torch.optim.SGD:
@@ -28,12 +28,12 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig, head: tuple[str,
             {
                 "params": parameters,
                 "weight_decay": config.weight_decay if is_weight else 0.0,
-                "factor": config.head_rate if in_head else 1.0,
+                "factor": config.head_lr_mult if in_head else 1.0,
                 "head": in_head,
             }
             for (in_head, is_weight), parameters in groups.items()
         ],
-        lr=config.rate,
+        lr=config.lr,
         momentum=config.momentum,
         fused=True,
     )

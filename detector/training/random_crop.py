@@ -8,7 +8,7 @@ import numpy as np
 
 from detector.data.annotations import Annotations
 from detector.ops.transforms import box_scale, resize
-from detector.training.recipes import PartConfig
+from detector.training.recipes import RandomCropConfig
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ Window = tuple[int, int, int, int]
 """x1, y1, x2, y2 in pixels of an image, right and bottom exclusive."""
 
 
-def random_part(width: int, height: int, config: PartConfig, rng: np.random.Generator) -> Window:
+def random_part(width: int, height: int, config: RandomCropConfig, rng: np.random.Generator) -> Window:
     """A part of an image of that size, or all of it."""
     if rng.random() >= config.probability:
         return 0, 0, width, height

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from detector.data.annotations import Annotations
 from detector.errors import InputError
-from detector.inference.rcnn_scorer import CropScorer
+from detector.inference.rcnn_scorer import RCNNScorer
 from detector.structures.image import Image
 from detector.training.data import ProposedImages
 from detector.training.recipes import HeadsConfig
-from proposals.boxes import encode_offsets
+from proposals.boxes import encode_boxes
 from proposals.files import atomic_write
 from proposals.npz import read_npz
 
@@ -43,8 +43,8 @@ class RegionFeatures:
         near_index: (M,) rows of the regions that `parts` (M, P) belong to.
         overlaps: (N, num_classes) float16, highest IoU with an object of each class.
         object_class: (N,) int16, class of the object that the region itself is (ground truth), -1 otherwise.
-        offsets: (N, 4) float32, whitened offsets to the nearest object that is not difficult; nearest_class (N,) int16
-            is its class, -1 if the image has none, and nearest_iou (N,) float32.
+        box_deltas: (N, 4) float32, to the nearest object that is not difficult; nearest_class (N,) int16 is its class,
+            -1 if the image has none, and nearest_iou (N,) float32.
     """
 
     pooled: np.ndarray
@@ -52,13 +52,13 @@ class RegionFeatures:
     near_index: np.ndarray
     overlaps: np.ndarray
     object_class: np.ndarray
-    offsets: np.ndarray
+    box_deltas: np.ndarray
     nearest_class: np.ndarray
     nearest_iou: np.ndarray
 
 
 def collect_features(
-    scorer: CropScorer, images: ProposedImages, config: HeadsConfig, seed: int, cache: Path
+    scorer: RCNNScorer, images: ProposedImages, config: HeadsConfig, seed: int, cache: Path
 ) -> RegionFeatures:
     """Features of objects, of boxes near them and of boxes off them, image by image.
 
@@ -86,7 +86,7 @@ def collect_features(
 
 
 def _image_features(
-    scorer: CropScorer,
+    scorer: RCNNScorer,
     images: ProposedImages,
     index: int,
     config: HeadsConfig,
@@ -109,7 +109,7 @@ def _image_features(
 
 
 def describe_regions(
-    scorer: CropScorer,
+    scorer: RCNNScorer,
     image: Image,
     boxes: np.ndarray,
     objects: int,
@@ -129,12 +129,12 @@ def describe_regions(
     clear = ~annotations.difficult
     object_class[:objects] = annotations.labels[clear]
     nearest_class, nearest_iou = np.full(len(boxes), -1, np.int16), np.zeros(len(boxes), np.float32)
-    offsets = np.zeros((len(boxes), 4), np.float32)
+    box_deltas = np.zeros((len(boxes), 4), np.float32)
     if clear.any():
         nearest = overlap[:, clear].argmax(axis=1)
         nearest_iou = overlap[:, clear].max(axis=1).astype(np.float32)
         nearest_class = annotations.labels[clear][nearest].astype(np.int16)
-        offsets = encode_offsets(regions, truth[torch.from_numpy(clear)][torch.from_numpy(nearest)]).numpy()
+        box_deltas = encode_boxes(regions, truth[torch.from_numpy(clear)][torch.from_numpy(nearest)]).numpy()
     near_index = np.flatnonzero(nearest_iou > config.box_iou)
     return RegionFeatures(
         pooled=features.pooled.cpu().numpy().astype(np.float16),
@@ -142,7 +142,7 @@ def describe_regions(
         near_index=near_index,
         overlaps=overlaps,
         object_class=object_class,
-        offsets=offsets,
+        box_deltas=box_deltas,
         nearest_class=nearest_class,
         nearest_iou=nearest_iou,
     )
@@ -203,9 +203,9 @@ def _svm(positive: np.ndarray, negative: np.ndarray, config: HeadsConfig) -> tup
 
 
 def fit_boxes(features: RegionFeatures, config: HeadsConfig, class_names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-    """Ridge regression of the offsets for each class: weights (num_classes * 4, P) and biases (num_classes * 4,).
+    """Ridge regression of the box_deltas for each class: weights (num_classes * 4, P) and biases (num_classes * 4,).
 
-    Features are brought to the same mean norm as for the SVMs. The targets of a class are centred and whitened
+    Features are brought to the same mean norm as for the SVMs. The targets of a class are centerd and whitened
     (decorrelated) for the fit, as in R-CNN's code. A class without regions near its objects leaves boxes as they are.
     """
     width = features.parts.shape[1]
@@ -216,7 +216,7 @@ def fit_boxes(features: RegionFeatures, config: HeadsConfig, class_names: tuple[
         if len(rows) < 2:
             log.warning("class %s has %d regions near objects: its boxes stay as they are", name, len(rows))
             continue
-        targets = features.offsets[features.near_index[rows]].astype(np.float64)
+        targets = features.box_deltas[features.near_index[rows]].astype(np.float64)
         weight, bias = ridge_whitened(scale * features.parts[rows].astype(np.float32), targets, config.box_lambda)
         weights[label * 4 : label * 4 + 4], biases[label * 4 : label * 4 + 4] = scale * weight, bias
         log.info("box regression %s: %d regions", name, len(rows))
@@ -225,13 +225,13 @@ def fit_boxes(features: RegionFeatures, config: HeadsConfig, class_names: tuple[
 
 def ridge_whitened(x: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
     """Weights (4, P) and biases (4,) of the ridge regression from x (N, P) to targets (N, 4), fitted to the targets
-    after these were centred and whitened.
+    after these were centerd and whitened.
 
     With one penalty for all four, whitening leaves the predictions as they are; it is R-CNN's, and keeps the fit well
     conditioned."""
     mean = targets.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(targets.T, bias=True))
     deviation = np.sqrt(values + 1e-3)  # R-CNN's code has the same safeguard against a flat direction
-    whiten, colour = vectors / deviation @ vectors.T, vectors * deviation @ vectors.T
+    whiten, color = vectors / deviation @ vectors.T, vectors * deviation @ vectors.T
     fit = Ridge(alpha=penalty).fit(x, ((targets - mean) @ whiten).astype(x.dtype))
-    return (colour @ fit.coef_).astype(np.float32), (colour @ fit.intercept_ + mean).astype(np.float32)
+    return (color @ fit.coef_).astype(np.float32), (color @ fit.intercept_ + mean).astype(np.float32)

@@ -36,7 +36,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class PartConfig:
+class RandomCropConfig:
     """Random parts of a training image, in place of the whole.
 
     Attributes:
@@ -63,20 +63,20 @@ class AugmentationConfig:
 
     Attributes:
         scale: factors (least, most) on the input's short side.
-        parts: parts of the image in place of the whole.
+        random_crop: parts of the image in place of the whole.
         mosaic: how often four images are put together to one (Bochkovskiy et al., 2020).
         mixup: how often another image is laid over it at a random mixing ratio (Zhang et al., 2019).
         jittered_copies: extra regions a ground-truth box, moved and resized at random.
-        photometric: strength of brightness, contrast and saturation changes; 0 turns them off.
+        color_jitter: strength of brightness, contrast and saturation changes; 0 turns them off.
     """
 
     __pydantic_config__ = _FORBID
     scale: tuple[Positive, Positive] = (0.85, 1.2)
-    parts: PartConfig = field(default_factory=lambda: PartConfig(probability=0.0))
+    random_crop: RandomCropConfig = field(default_factory=lambda: RandomCropConfig(probability=0.0))
     mosaic: Fraction = 0.0
     mixup: Fraction = 0.0
     jittered_copies: Annotated[int, Field(ge=0)] = 8
-    photometric: Fraction = 0.3
+    color_jitter: Fraction = 0.3
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1]:
@@ -90,12 +90,12 @@ class OptimizerConfig:
     Attributes:
         decay: None: half a cosine down to zero at the last step. Otherwise the factor on the rate every `decay_every`
             steps (GoogLeNet: 0.96 every 8 epochs).
-        head_rate: factor on the rate of layers that start from nothing (R-CNN: 10).
+        head_lr_mult: factor on the rate of layers that start from nothing (R-CNN: 10).
     """
 
     __pydantic_config__ = _FORBID
     steps: Count = 20_000
-    rate: Positive = 0.003
+    lr: Positive = 0.003
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 200
@@ -103,23 +103,23 @@ class OptimizerConfig:
     ema_decay: Fraction = 0.999
     decay: Fraction | None = None
     decay_every: Count = 1
-    head_rate: Positive = 1.0
+    head_lr_mult: Positive = 1.0
 
 
 @dataclass(frozen=True)
 class SharedMultiBoxConfig:
-    """How a MultiBox head on the trunk of a region classifier is trained with it.
+    """How a MultiBox head on the backbone of a region classifier is trained with it.
 
     Attributes:
         loss: of MultiBox.
         weight: of that loss against the region classifier's.
-        trunk: whether its gradients reach the trunk; otherwise the trunk is the region classifier's alone.
+        backbone: whether its gradients reach the backbone; otherwise the backbone is the region classifier's alone.
     """
 
     __pydantic_config__ = _FORBID
     loss: MultiBoxLossConfig = field(default_factory=MultiBoxLossConfig)
     weight: Positive = 1.0
-    trunk: bool = False
+    backbone: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Recipe:
 
     Attributes:
         batch: images a step, all of one size and mostly of one orientation. The rate is that of a batch.
-        hard_regions: of an image's regions, that many of highest loss are trained (online hard example mining).
+        ohem_rois: of an image's regions, that many of highest loss are trained (online hard example mining).
         multibox: if the network has a MultiBox head.
     """
 
@@ -140,7 +140,7 @@ class Recipe:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     multibox: SharedMultiBoxConfig = field(default_factory=SharedMultiBoxConfig)
     batch: Count = 1
-    hard_regions: Count = 128
+    ohem_rois: Count = 128
     seed: Annotated[int, Field(ge=0)] = 0
     eval_every: Count = 2000
     checkpoint_every: Count = 500
@@ -154,7 +154,7 @@ class CropBatchConfig:
         images: that the crops are drawn from, the same number of each.
         crops, foreground: how many in all, and how many of them overlap an object by IoU 0.5 or more.
         without_context: part of the crops that are taken without context, so that one model serves with and without.
-        photometric: strength of brightness, contrast and saturation changes; R-CNN had none.
+        color_jitter: strength of brightness, contrast and saturation changes; R-CNN had none.
         micro_batch: crops that go through the network at once.
     """
 
@@ -163,7 +163,7 @@ class CropBatchConfig:
     crops: Count = 128
     foreground: Annotated[int, Field(ge=0)] = 32
     without_context: Fraction = 0.0
-    photometric: Fraction = 0.0
+    color_jitter: Fraction = 0.0
     micro_batch: Count = 32
 
     def __post_init__(self) -> None:
@@ -214,19 +214,19 @@ class CropRecipe:
 
 
 @dataclass(frozen=True)
-class PatchConfig:
+class RandomResizedCropConfig:
     """Random patches of a training image (GoogLeNet, section 6).
 
     Attributes:
         area, aspect: least and most of the patch's part of the image's area, and of its width over its height.
-        photometric: strength of brightness, contrast and saturation changes (after Howard, 2013).
+        color_jitter: strength of brightness, contrast and saturation changes (after Howard, 2013).
         interpolations: of which one is drawn for each patch.
     """
 
     __pydantic_config__ = _FORBID
     area: tuple[Positive, Positive] = (0.08, 1.0)
     aspect: tuple[Positive, Positive] = (0.75, 4 / 3)
-    photometric: Fraction = 0.4
+    color_jitter: Fraction = 0.4
     interpolations: tuple[Literal["bilinear", "area", "nearest", "cubic"], ...] = (
         "bilinear", "area", "nearest", "cubic",
     )  # fmt: skip
@@ -240,7 +240,7 @@ class PatchConfig:
 class ClassificationOptimizerConfig(OptimizerConfig):
     """The same with GoogLeNet's decay, and Caffe's numbers where the paper has none."""
 
-    rate: Positive = 0.01
+    lr: Positive = 0.01
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     decay: Fraction | None = 0.96
@@ -263,7 +263,7 @@ class ClassificationRecipe:
     train: str = "train"
     val: str = "val"
     model: ClassifierConfig = field(default_factory=ClassifierConfig)
-    patches: PatchConfig = field(default_factory=PatchConfig)
+    random_resized_crop: RandomResizedCropConfig = field(default_factory=RandomResizedCropConfig)
     auxiliary_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
     epochs: Count = 60
     batch: Count = 32
@@ -279,8 +279,8 @@ class MultiBoxRecipe:
     """Training of a MultiBox network of its own.
 
     Attributes:
-        parts: parts of an image in place of the whole.
-        photometric: strength of brightness, contrast and saturation changes; 0 turns them off.
+        random_crop: parts of an image in place of the whole.
+        color_jitter: strength of brightness, contrast and saturation changes; 0 turns them off.
         batch: images a step.
     """
 
@@ -289,8 +289,8 @@ class MultiBoxRecipe:
     data: DataConfig
     model: MultiBoxModelConfig = field(default_factory=MultiBoxModelConfig)
     loss: MultiBoxLossConfig = field(default_factory=MultiBoxLossConfig)
-    parts: PartConfig = field(default_factory=PartConfig)
-    photometric: Fraction = 0.3
+    random_crop: RandomCropConfig = field(default_factory=RandomCropConfig)
+    color_jitter: Fraction = 0.3
     batch: Count = 16
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     seed: Annotated[int, Field(ge=0)] = 0

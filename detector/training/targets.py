@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from detector.models.rfcn import RegionPredictions
-from proposals.boxes import encode_offsets
+from proposals.boxes import encode_boxes
 
 FOREGROUND_IOU = 0.5
 IGNORED = -1
@@ -21,14 +21,14 @@ class RegionTargets:
 
     Attributes:
         labels: (R,) int64; 0 background, 1..num_classes, `IGNORED` for regions on difficult objects.
-        offsets: (R, 4) float32, whitened offsets to the matched object; meaningful where labels > 0.
+        box_deltas: (R, 4) float32, whitened box_deltas to the matched object; meaningful where labels > 0.
     """
 
     labels: Tensor
-    offsets: Tensor
+    box_deltas: Tensor
 
     def __getitem__(self, selection: Tensor) -> "RegionTargets":
-        return RegionTargets(self.labels[selection], self.offsets[selection])
+        return RegionTargets(self.labels[selection], self.box_deltas[selection])
 
 
 def match_regions(boxes: Tensor, objects: Tensor, labels: Tensor, difficult: Tensor) -> RegionTargets:
@@ -45,24 +45,24 @@ def match_regions(boxes: Tensor, objects: Tensor, labels: Tensor, difficult: Ten
     overlap, matched = box_iou(boxes, objects).max(dim=1)
     target = torch.where(difficult[matched], IGNORED, labels[matched] + 1)
     target = torch.where(overlap >= FOREGROUND_IOU, target, 0)
-    return RegionTargets(target, encode_offsets(boxes, objects[matched]))
+    return RegionTargets(target, encode_boxes(boxes, objects[matched]))
 
 
 @dataclass(frozen=True)
 class RegionLosses:
-    """Loss of each of R regions: (R,) cross entropy and (R,) smooth L1 of the offsets (0 off the foreground)."""
+    """Loss of each of R regions: (R,) cross entropy and (R,) smooth L1 of the box_deltas (0 off the foreground)."""
 
     classification: Tensor
-    offsets: Tensor
+    box_deltas: Tensor
 
     @property
     def total(self) -> Tensor:
-        return self.classification + self.offsets
+        return self.classification + self.box_deltas
 
 
 def region_losses(predictions: RegionPredictions, targets: RegionTargets) -> RegionLosses:
     classification = F.cross_entropy(predictions.class_logits, targets.labels, ignore_index=IGNORED, reduction="none")
-    moved = F.smooth_l1_loss(predictions.offsets, targets.offsets, reduction="none").sum(dim=1)
+    moved = F.smooth_l1_loss(predictions.box_deltas, targets.box_deltas, reduction="none").sum(dim=1)
     return RegionLosses(classification, torch.where(targets.labels > 0, moved, 0.0))
 
 

@@ -14,7 +14,7 @@ PALETTE = (
     *("#332288", "#882255", "#DDDDDD", "#999933"),
 )
 """The first seven are Okabe and Ito's (jfly.uni-koeln.de/color), the others from Paul Tol's "muted" scheme: both are
-made for colour-blind readers too."""
+made for color-blind readers too."""
 
 _SMALLEST_FONT = 10
 # Labels get smaller where all together would cover more of the photo than this,
@@ -33,19 +33,19 @@ class _Label:
     text: str
     font: _Font
     place: _Rectangle
-    colour: str
+    color: str
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A box to draw, (x1, y1, x2, y2) in pixels, right and bottom exclusive; its label, and its colour "#RRGGBB".
+    """A box to draw, (x1, y1, x2, y2) in pixels, right and bottom exclusive; its label, and its color "#RRGGBB".
 
     Where there is no room for the whole label, its last word is told: of "cat 0.97" the score.
     """
 
     box: tuple[float, float, float, float]
     text: str
-    colour: str
+    color: str
 
 
 def draw_marks(pixels: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
@@ -55,66 +55,66 @@ def draw_marks(pixels: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
     as they can. The first marks choose first; where there is no room, a label gets smaller, tells its last word alone,
     or is left out.
     """
-    picture = PillowImage.fromarray(draw_boxes(pixels, [m.box for m in marks], [m.colour for m in marks]))
+    picture = PillowImage.fromarray(draw_boxes(pixels, [m.box for m in marks], [m.color for m in marks]))
     draw = ImageDraw.Draw(picture)
     unit = (picture.width * picture.height) ** 0.5
     for label in _labels(marks, max(11, round(unit / 30)), picture.size):
         x1, y1, x2, y2 = label.place
-        draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=label.colour)
-        draw.text(((x1 + x2) / 2, (y1 + y2) / 2), label.text, _contrast(label.colour), label.font, anchor="mm")
+        draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=label.color)
+        draw.text(((x1 + x2) / 2, (y1 + y2) / 2), label.text, _contrast(label.color), label.font, anchor="mm")
     return np.array(picture)
 
 
-def draw_boxes(pixels: np.ndarray, boxes: Iterable[Sequence[float]], colours: Iterable[str]) -> np.ndarray:
+def draw_boxes(pixels: np.ndarray, boxes: Iterable[Sequence[float]], colors: Iterable[str]) -> np.ndarray:
     """A copy of `pixels`, (H, W, 3) uint8 RGB, with the frames of boxes (xyxy pixels), the first on top, each in its
-    colour, "#RRGGBB"."""
+    color, "#RRGGBB"."""
     picture = PillowImage.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
     unit = (picture.width * picture.height) ** 0.5
     line = max(1 if unit < 150 else 2, round(unit / 200))
-    for box, colour in reversed(list(zip(boxes, colours, strict=True))):
-        _draw_box(draw, box, colour, line)
+    for box, color in reversed(list(zip(boxes, colors, strict=True))):
+        _draw_box(draw, box, color, line)
     return np.array(picture)
 
 
-def class_colour(number: int) -> str:
-    """The colour of a class by its place among all, from 1 on, the same in every picture: "#E69F00".
+def class_color(number: int) -> str:
+    """The color of a class by its place among all, from 1 on, the same in every picture: "#E69F00".
 
     After the palette's 11 come darker and lighter shades of them: first towards black or white, whichever is further
     away, then towards the other, and so on by ever more.
 
-    >>> class_colour(1), class_colour(12), class_colour(23)
+    >>> class_color(1), class_color(12), class_color(23)
     ('#E69F00', '#674800', '#EEBC4D')
     """
     turn, index = divmod(number - 1, len(PALETTE))
-    colour = PALETTE[index]
+    color = PALETTE[index]
     if not turn:
-        return colour
-    to_black = (_contrast(colour) == "black") == bool(turn % 2)
+        return color
+    to_black = (_contrast(color) == "black") == bool(turn % 2)
     share = 1 - (0.45 if turn % 2 else 0.7) ** ((turn + 1) // 2)
     end = 0 if to_black else 255
-    return "#" + "".join(f"{round(value + (end - value) * share):02X}" for value in _parts(colour))
+    return "#" + "".join(f"{round(value + (end - value) * share):02X}" for value in _parts(color))
 
 
-def _parts(colour: str) -> tuple[int, int, int]:
-    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+def _parts(color: str) -> tuple[int, int, int]:
+    red, green, blue = (int(color[start : start + 2], 16) for start in (1, 3, 5))
     return red, green, blue
 
 
-def _contrast(colour: str) -> str:
-    red, green, blue = _parts(colour)
+def _contrast(color: str) -> str:
+    red, green, blue = _parts(color)
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "white"
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, box: Sequence[float], colour: str, line: int) -> None:
+def _draw_box(draw: ImageDraw.ImageDraw, box: Sequence[float], color: str, line: int) -> None:
     """The frame lies on the inner edge of the box; thin lines of contrast show it on any background."""
     x1, y1, x2, y2 = round(box[0]), round(box[1]), round(box[2]) - 1, round(box[3]) - 1
     x2, y2 = max(x1, x2), max(y1, y2)
-    draw.rectangle((x1, y1, x2, y2), outline=colour, width=line)
+    draw.rectangle((x1, y1, x2, y2), outline=color, width=line)
     if min(x2 - x1, y2 - y1) > max(16, 4 * line):
         edge = max(1, line // 3)
         inner = (x1 + line, y1 + line, x2 - line, y2 - line)
-        draw.rectangle(inner, outline=_contrast(colour), width=edge)
+        draw.rectangle(inner, outline=_contrast(color), width=edge)
 
 
 def _labels(marks: Sequence[Mark], font_size: int, photo: tuple[int, int]) -> list[_Label]:
@@ -144,7 +144,7 @@ def _labels(marks: Sequence[Mark], font_size: int, photo: tuple[int, int]) -> li
             place = _place(index, boxes, (width, height), photo, taken)
             if place is not None:
                 room -= width * height
-                labels.append(_Label(written, font, place, mark.colour))
+                labels.append(_Label(written, font, place, mark.color))
                 taken = np.concatenate([taken, [place]])
                 break
     return labels
@@ -185,7 +185,7 @@ def _place(
     corners = [(x, y) for y, x in itertools.product(rows, columns)]
     corners += [(x, y) for x, y in itertools.product((x2, x1 - width), (y1, y2 - height))]
     places = np.array([_moved_inside(x, y, size, photo) for x, y in corners])
-    apart = taken + np.array([-1, -1, 1, 1])  # a gap, by which labels of one colour are told apart
+    apart = taken + np.array([-1, -1, 1, 1])  # a gap, by which labels of one color are told apart
     free = places[~(_overlaps(places, apart) > 0).any(axis=1)]
     if not len(free):
         return None

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 from proposals.names import check_name
 
 Form = Literal["global", "grid"]
-Coordinates = Literal["corners", "centre_size"]
+Coordinates = Literal["corners", "center_size"]
 Matching = Literal["priors", "predictions"]
 
 
@@ -25,7 +25,7 @@ class MultiBoxConfig:
         shapes: priors a cell; the second paper's 11 and grids of 8, 6, 4, 3, 2 and 1 make 1,420.
         channels: the backbone's features are reduced to.
         coordinates: in which a box differs from its prior: "corners", in units of the image's sides (the papers), or
-            "centre_size", in units of the prior's sides (R-CNN's offsets), which weighs small boxes like large ones.
+            "center_size", in units of the prior's sides (R-CNN's box_deltas), which weighs small boxes like large ones.
         nms_iou: of boxes that overlap by more, the more confident one stays.
 
     Raises ValueError naming the field if a value is out of range or a name is unknown.
@@ -38,7 +38,7 @@ class MultiBoxConfig:
     grids: tuple[int, ...] = (8, 6, 4, 3, 2, 1)
     shapes: int = 11
     channels: int = 128
-    coordinates: Coordinates = "centre_size"
+    coordinates: Coordinates = "center_size"
     nms_iou: float = 0.7
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from proposals.boxes import box_iou, encode_offsets
+from proposals.boxes import box_iou, encode_boxes
 from proposals.multibox.config import MultiBoxLossConfig
 from proposals.multibox.matching import match_objects
 from proposals.multibox.network import MultiBoxHead, MultiBoxPredictions
@@ -47,7 +47,7 @@ class MultiBoxTargets:
 
     Attributes:
         image, prior: (M,) int64, the predictions that were given an object.
-        offsets: (M, 4) float32 that lead from those priors to their objects.
+        box_deltas: (M, 4) float32 that lead from those priors to their objects.
         difficult: (B, D, 4) boxes of difficult objects in parts of the images' sides; images that have fewer are filled
             up with boxes without area.
         counts: number of the other objects of each image.
@@ -55,14 +55,14 @@ class MultiBoxTargets:
 
     image: Tensor
     prior: Tensor
-    offsets: Tensor
+    box_deltas: Tensor
     difficult: Tensor
     counts: tuple[int, ...]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "MultiBoxTargets":
         """The same with every tensor changed, such as moved to a device."""
-        image, prior, offsets, difficult = map(change, (self.image, self.prior, self.offsets, self.difficult))
-        return MultiBoxTargets(image, prior, offsets, difficult, self.counts)
+        image, prior, box_deltas, difficult = map(change, (self.image, self.prior, self.box_deltas, self.difficult))
+        return MultiBoxTargets(image, prior, box_deltas, difficult, self.counts)
 
 
 def multibox_targets(
@@ -81,25 +81,25 @@ def multibox_targets(
     """
     if config.matching == "predictions" and predictions is None:
         raise ValueError("matching by predictions needs predictions")
-    images, priors, offsets, counts = [], [], [], []
+    images, priors, box_deltas, counts = [], [], [], []
     for index, truth in enumerate(objects):
         clear = truth.boxes[~truth.difficult]
-        wanted = target_offsets(head, clear)  # (K, G, 4)
+        wanted = target_deltas(head, clear)  # (K, G, 4)
         if config.matching == "priors" or predictions is None:
             costs = 0.5 * wanted.square().sum(dim=2)
         else:  # what the loss would become: -log c + log(1 - c) is the negative logit
-            found, logits = predictions.offsets[index].detach(), predictions.logits[index].detach()
+            found, logits = predictions.box_deltas[index].detach(), predictions.logits[index].detach()
             costs = config.alpha * 0.5 * (found[:, None] - wanted).square().sum(dim=2) - logits[:, None]
         chosen, matched = match_objects(costs)
         images.append(torch.full_like(chosen, index))
         priors.append(chosen)
-        offsets.append(wanted[chosen, matched])
+        box_deltas.append(wanted[chosen, matched])
         counts.append(len(clear))
     difficult = [truth.boxes[truth.difficult] for truth in objects]
     return MultiBoxTargets(
         torch.cat(images),
         torch.cat(priors),
-        torch.cat(offsets),
+        torch.cat(box_deltas),
         pad_sequence(difficult, batch_first=True),
         tuple(counts),
     )
@@ -119,9 +119,9 @@ def multibox_loss(
             a half: half the number that the batch has, or half.
     """
     logits, where = predictions.logits, (targets.image, targets.prior)
-    moved = predictions.offsets[where] - targets.offsets
+    moved = predictions.box_deltas[where] - targets.box_deltas
     positive = torch.zeros_like(logits).index_put(where, torch.ones_like(moved[:, 0], dtype=logits.dtype))
-    negative = (1 - positive) * ~_on_difficult(head.boxes(predictions.offsets.detach()), targets.difficult)
+    negative = (1 - positive) * ~_on_difficult(head.boxes(predictions.box_deltas.detach()), targets.difficult)
     losses = F.binary_cross_entropy_with_logits(logits, positive, reduction="none")
     wrong = losses * negative
     if config.negatives is not None:
@@ -135,14 +135,14 @@ def multibox_loss(
     return MultiBoxLoss(boxes_loss, confidence_loss, config.alpha * boxes_loss + confidence_loss)
 
 
-def target_offsets(head: MultiBoxHead, objects: Tensor) -> Tensor:
-    """(K, G, 4): the offsets that would move every prior onto every object (G, 4)."""
+def target_deltas(head: MultiBoxHead, objects: Tensor) -> Tensor:
+    """(K, G, 4): the box_deltas that would move every prior onto every object (G, 4)."""
     priors = head.priors.to(objects)
     shape = (len(priors), len(objects), 4)
     first, second = priors[:, None].expand(shape), objects[None].expand(shape)
     if head.config.coordinates == "corners":
         return second - first
-    return encode_offsets(first.reshape(-1, 4), second.reshape(-1, 4)).view(shape)
+    return encode_boxes(first.reshape(-1, 4), second.reshape(-1, 4)).view(shape)
 
 
 def _on_difficult(predicted: Tensor, difficult: Tensor) -> Tensor:

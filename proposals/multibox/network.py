@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from proposals.boxes import decode_offsets
+from proposals.boxes import decode_boxes
 from proposals.multibox.config import MultiBoxConfig
 
 _CELLS = 7
@@ -21,10 +21,10 @@ _INITIAL_CONFIDENCE = 0.01
 
 @dataclass(frozen=True)
 class MultiBoxPredictions:
-    """What the head says of B images: offsets (B, K, 4) of each box from its prior, and logits (B, K) of the
+    """What the head says of B images: box_deltas (B, K, 4) of each box from its prior, and logits (B, K) of the
     confidence that the box holds an object; float32."""
 
-    offsets: Tensor
+    box_deltas: Tensor
     logits: Tensor
 
 
@@ -102,19 +102,19 @@ class MultiBoxHead(nn.Module):
         found = found.float()
         return MultiBoxPredictions(found[..., :4], found[..., 4])
 
-    def boxes(self, offsets: Tensor) -> Tensor:
-        """Boxes (B, K, 4), xyxy in parts of the image's sides, of offsets (B, K, 4); they may leave the image."""
-        priors = self.priors.to(offsets).expand_as(offsets)
+    def boxes(self, box_deltas: Tensor) -> Tensor:
+        """Boxes (B, K, 4), xyxy in parts of the image's sides, of box_deltas (B, K, 4); they may leave the image."""
+        priors = self.priors.to(box_deltas).expand_as(box_deltas)
         if self.config.coordinates == "corners":
-            return priors + offsets
-        return decode_offsets(priors.reshape(-1, 4), offsets.reshape(-1, 4)).view_as(offsets)
+            return priors + box_deltas
+        return decode_boxes(priors.reshape(-1, 4), box_deltas.reshape(-1, 4)).view_as(box_deltas)
 
 
 class MultiBox(nn.Module):
     """A network of its own: images of any size, squeezed to one, to boxes.
 
     Args:
-        backbone: a module from normalised images (B, 3, H, W) to features, with the attributes `out_channels`, and
+        backbone: a module from normalized images (B, 3, H, W) to features, with the attributes `out_channels`, and
             `mean` and `std` (RGB, in 0..255).
     """
 
@@ -126,8 +126,8 @@ class MultiBox(nn.Module):
         self.backbone = backbone
         self.head = MultiBoxHead(backbone.out_channels, config)  # type: ignore[arg-type]
         for name in ("mean", "std"):
-            colour = torch.tensor(getattr(backbone, name)).view(1, 3, 1, 1)
-            self.register_buffer(name, colour, persistent=False)
+            color = torch.tensor(getattr(backbone, name)).view(1, 3, 1, 1)
+            self.register_buffer(name, color, persistent=False)
 
     def forward(self, images: Tensor) -> MultiBoxPredictions:
         """From images (B, 3, H, W) RGB in 0..255."""

@@ -1,4 +1,4 @@
-"""Prior boxes: k-means centres of ground-truth boxes."""
+"""Prior boxes: k-means centers of ground-truth boxes."""
 
 import warnings
 
@@ -15,8 +15,8 @@ _SMALLEST, _LARGEST = 0.5, 2.0
 def make_priors(boxes: np.ndarray, config: MultiBoxConfig, seed: int = 0) -> np.ndarray:
     """The priors (K, 4) of a configuration, xyxy in parts of the image's sides, in the order of the network's outputs.
 
-    Global form: the centres of the boxes themselves. Grid form: for each grid the centres of the sizes of those boxes
-    that a cell is about as large as (of all boxes if those are too few), put at the centre of each cell; the grid of
+    Global form: the centers of the boxes themselves. Grid form: for each grid the centers of the sizes of those boxes
+    that a cell is about as large as (of all boxes if those are too few), put at the center of each cell; the grid of
     one cell has the mean of all boxes.
     The order of the grid form is grid, row, column, shape.
 
@@ -32,7 +32,7 @@ def make_priors(boxes: np.ndarray, config: MultiBoxConfig, seed: int = 0) -> np.
         first = int(np.flatnonzero(wrong)[0])
         raise ValueError(f"box {first} {boxes[first].tolist()} has no area or leaves the image")
     if config.form == "global":
-        return _centres(boxes, config.priors, seed, "boxes")
+        return _centers(boxes, config.priors, seed, "boxes")
     sizes = boxes[:, 2:] - boxes[:, :2]
     parts = []
     for grid in config.grids:
@@ -42,21 +42,21 @@ def make_priors(boxes: np.ndarray, config: MultiBoxConfig, seed: int = 0) -> np.
         cells = np.sqrt(sizes.prod(axis=1)) * grid
         near = sizes[(cells >= _SMALLEST) & (cells <= _LARGEST)]
         enough = len(np.unique(near, axis=0)) >= config.shapes
-        shapes = _centres(near if enough else sizes, config.shapes, seed, f"sizes for the grid of {grid}")
-        centres = (np.arange(grid) + 0.5) / grid
-        y, x = np.meshgrid(centres, centres, indexing="ij")
+        shapes = _centers(near if enough else sizes, config.shapes, seed, f"sizes for the grid of {grid}")
+        centers = (np.arange(grid) + 0.5) / grid
+        y, x = np.meshgrid(centers, centers, indexing="ij")
         middle = np.stack((x, y), axis=-1)[:, :, None]
         parts.append(np.concatenate((middle - shapes / 2, middle + shapes / 2), axis=-1).reshape(-1, 4))
     return np.concatenate(parts).astype(np.float32)
 
 
-def _centres(points: np.ndarray, count: int, seed: int, what: str) -> np.ndarray:
-    """k-means centres (count, D), by growing area, so that the order is the same on every machine."""
+def _centers(points: np.ndarray, count: int, seed: int, what: str) -> np.ndarray:
+    """k-means centers (count, D), by growing area, so that the order is the same on every machine."""
     different = len(np.unique(points, axis=0))
     if different < count:
         raise ValueError(f"{count} priors need as many different {what}, and there are {different}; ask for fewer")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        centres = KMeans(count, n_init=3, random_state=seed).fit(points).cluster_centers_
-    size = centres[:, -2:] - centres[:, :-2] if points.shape[1] == 4 else centres
-    return centres[np.argsort(size.prod(axis=1), kind="stable")].astype(np.float32)
+        centers = KMeans(count, n_init=3, random_state=seed).fit(points).cluster_centers_
+    size = centers[:, -2:] - centers[:, :-2] if points.shape[1] == 4 else centers
+    return centers[np.argsort(size.prod(axis=1), kind="stable")].astype(np.float32)

@@ -74,7 +74,7 @@ class MultiBoxProposer:
         batch = torch.from_numpy(square).permute(0, 3, 1, 2).to(self.network.mean.device, self.dtype)
         predictions = self.network(batch)
         head = self.network.head
-        boxes = head.boxes(predictions.offsets)
+        boxes = head.boxes(predictions.box_deltas)
         return [
             to_proposals(b, logits, (i.shape[1], i.shape[0]), head.config.nms_iou, self.limit)
             for b, logits, i in zip(boxes, predictions.logits, images, strict=True)

@@ -26,7 +26,7 @@ class TinyBackbone(Backbone):
 
 @pytest.fixture
 def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> type[TinyBackbone]:
-    """The backbone of every `CropClassifier` that the test makes or loads, in place of GoogLeNet."""
+    """The backbone of every `RCNN` that the test makes or loads, in place of GoogLeNet."""
     monkeypatch.setattr("detector.models.rcnn.make_backbone", lambda name: TinyBackbone())
     torch.manual_seed(0)
     return TinyBackbone

@@ -26,7 +26,7 @@ def test_plain_values_come_back_as_the_same_configuration():
 
 def test_hash_depends_on_every_value():
     recipe = parse(Recipe, {"data": DATA}, "r.yaml")
-    other = parse(Recipe, {"data": DATA, "optimizer": {"rate": 0.0031}}, "r.yaml")
+    other = parse(Recipe, {"data": DATA, "optimizer": {"lr": 0.0031}}, "r.yaml")
     assert config_hash(recipe) == config_hash(parse(Recipe, {"data": DATA}, "s.yaml")) != config_hash(other)
 
 
@@ -34,11 +34,14 @@ def test_hash_depends_on_every_value():
     ("values", "message"),
     [
         ({"data": DATA, "modle": {}}, r"r\.yaml: key 'modle' is unknown; do you mean 'model'\? Known are data, task"),
-        ({"data": DATA, "optimizer": {"lr": 1}}, r"optimizer: key 'lr' is unknown; known are steps, rate, momentum"),
+        (
+            {"data": DATA, "optimizer": {"speed": 1}},
+            r"optimizer: key 'speed' is unknown; known are steps, lr, momentum",
+        ),
         ({"data": DATA, "model": {"proposals": {"kk": 1}}}, r"model\.proposals: key 'kk' is unknown; known .*seed"),
         ({"data": DATA, "model": {"source": "multbox"}}, r"model\.source 'multbox' .* do you mean 'multibox'"),
         ({"data": DATA, "optimizer": {"steps": 0}}, r"optimizer\.steps: input should be greater than or equal to 1"),
-        ({"data": DATA, "optimizer": {"rate": "fast"}}, r"optimizer\.rate: input should be a valid number"),
+        ({"data": DATA, "optimizer": {"lr": "fast"}}, r"optimizer\.lr: input should be a valid number"),
         ({"data": {"train_split": "train"}}, r"data\.eval_split: field required"),
         ([1, 2], r"r\.yaml: the top level: "),
         (None, r"r\.yaml: the top level: "),
@@ -97,9 +100,9 @@ def test_the_papers_system_is_as_published():
 
 
 def test_an_optimizer_given_in_part_keeps_the_papers_decay():
-    values = {"task": "classification", "optimizer": {"rate": 0.02}}
+    values = {"task": "classification", "optimizer": {"lr": 0.02}}
     optimizer = parse(ClassificationRecipe, values, "r.yaml").optimizer
-    assert (optimizer.rate, optimizer.decay, optimizer.weight_decay, optimizer.warmup_steps) == (0.02, 0.96, 2e-4, 0)
+    assert (optimizer.lr, optimizer.decay, optimizer.weight_decay, optimizer.warmup_steps) == (0.02, 0.96, 2e-4, 0)
 
 
 @pytest.mark.parametrize("task", [["crops"], {"a": 1}])

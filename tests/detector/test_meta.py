@@ -13,14 +13,14 @@ from torch import nn
 from detector.config import CropNetworkConfig, InputConfig, ModelConfig, NetworkConfig, PostprocessConfig
 from detector.inference.engines import TorchEngine
 from detector.inference.postprocess import postprocess
-from detector.inference.rfcn_scorer import SharedScorer
-from detector.models.rcnn import CropClassifier
-from detector.models.rfcn import RegionClassifier
+from detector.inference.rfcn_scorer import RFCNScorer
+from detector.models.rcnn import RCNN
+from detector.models.rfcn import RFCN
 from detector.ops.devices import upload
 from detector.ops.nms import class_nms
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores, average_scores
-from detector.structures.rois import Regions, pool_votes
+from detector.structures.rois import RoIs, ps_roi_pool
 from proposals.multibox.config import MultiBoxConfig
 from proposals.multibox.network import MultiBoxHead
 
@@ -33,25 +33,25 @@ def meta(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def network() -> RegionClassifier:
-    return RegionClassifier(20, CONFIG.network, others=3).eval().to(META)
+def network() -> RFCN:
+    return RFCN(20, CONFIG.network, others=3).eval().to(META)
 
 
 @pytest.mark.parametrize("inference", [True, False])
-def test_the_region_classifier(network: RegionClassifier, inference: bool):
-    regions = Regions.of_images([meta(5, 4), meta(0, 4), meta(2, 4)])
+def test_the_region_classifier(network: RFCN, inference: bool):
+    regions = RoIs.of_images([meta(5, 4), meta(0, 4), meta(2, 4)])
     with torch.inference_mode(inference):
         found = network(meta(3, 3, 96, 128, dtype=torch.uint8), regions)
     assert found.class_logits.shape == (7, 21)
-    assert found.offsets.shape == (7, 4)
-    assert found.offsets.device == META
+    assert found.box_deltas.shape == (7, 4)
+    assert found.box_deltas.device == META
     assert found.class_logits.requires_grad != inference
 
 
 def test_pooling():
-    regions = Regions.of_images([meta(6, 4), meta(1, 4)], [1, 0])
+    regions = RoIs.of_images([meta(6, 4), meta(1, 4)], [1, 0])
     assert regions.image_index.device == META
-    assert pool_votes(meta(2, 8, 9, 9 * 5), regions, 16, 14.5, 3).shape == (7, 5)
+    assert ps_roi_pool(meta(2, 8, 9, 9 * 5), regions, 16, 14.5, 3).shape == (7, 5)
 
 
 @pytest.mark.parametrize("form", ["grid", "global"])
@@ -60,28 +60,28 @@ def test_the_multibox_head(form: str):
     head = MultiBoxHead(16, config).to(META)
     found = head(meta(2, 16, 6, 8))
     assert found.logits.shape == (2, config.boxes)
-    assert head.boxes(found.offsets).shape == (2, config.boxes, 4)
+    assert head.boxes(found.box_deltas).shape == (2, config.boxes, 4)
 
 
 def test_the_crop_classifier():
-    network = CropClassifier(20, CropNetworkConfig()).eval().to(META)
+    network = RCNN(20, CropNetworkConfig()).eval().to(META)
     found = network.features(meta(3, 3, 224, 224))
     assert network.log_odds(found, "svm").shape == network.log_odds(found, "softmax").shape == (3, 20)
-    assert network.offsets(found).shape == (3, 20, 4)
+    assert network.box_deltas(found).shape == (3, 20, 4)
 
 
 def test_from_the_images_of_a_batch_to_the_scores_of_its_regions():
     """All that `Detector.judge` does before it fetches the scores."""
-    network = RegionClassifier(20, CONFIG.network).eval().to(META)
+    network = RFCN(20, CONFIG.network).eval().to(META)
     nn.Module.requires_grad_(network, False)
-    scorer = SharedScorer(network, CONFIG, TorchEngine(network, torch.bfloat16))
+    scorer = RFCNScorer(network, CONFIG, TorchEngine(network, torch.bfloat16))
     images = [Image(np.zeros((h, w, 3), np.uint8), "black") for w, h in ((90, 60), (60, 90), (96, 64))]
     views = scorer.look(images, [scorer.prepare(image) for image in images])
-    assert [view.maps.votes.shape[:3] for view in views] == [(1, 4, 6), (1, 6, 4), (1, 4, 6)]
+    assert [view.maps.score_maps.shape[:3] for view in views] == [(1, 4, 6), (1, 6, 4), (1, 4, 6)]
     boxes = [upload(torch.rand(count, 4), META) for count in (5, 3, 0)]
     scored = [average_scores([one, one]) for one in scorer.score(views, boxes)]
     assert [tuple(one.scores.shape) for one in scored] == [(5, 20), (3, 20), (0, 20)]
-    assert [tuple(one.offsets.shape) for one in scored if one.offsets is not None] == [
+    assert [tuple(one.box_deltas.shape) for one in scored if one.box_deltas is not None] == [
         (5, 20, 4),
         (3, 20, 4),
         (0, 20, 4),
@@ -105,13 +105,13 @@ def test_all_on_one_gpu():
 
     with FakeTensorMode(), torch.inference_mode():
         with torch.device("cuda"):
-            network = RegionClassifier(20, CONFIG.network).eval()
+            network = RFCN(20, CONFIG.network).eval()
             images, boxes = torch.empty(2, 3, 96, 128), [torch.empty(5, 4), torch.empty(3, 4)]
         features = network.features(images)
-        found = network.classify(network.vote_maps(features), Regions.of_images(boxes, [1, 0]))
+        found = network.classify(network.score_maps(features), RoIs.of_images(boxes, [1, 0]))
         assert (found.class_logits.shape, found.class_logits.device.type) == ((8, 21), "cuda")
         assert network.multibox is not None
         proposed = network.multibox(features)
-        assert network.multibox.boxes(proposed.offsets).device.type == "cuda"
+        assert network.multibox.boxes(proposed.box_deltas).device.type == "cuda"
         with pytest.raises(RuntimeError, match="devices"):
-            network.classify(network.vote_maps(features), Regions.of_images([torch.empty(5, 4)]))
+            network.classify(network.score_maps(features), RoIs.of_images([torch.empty(5, 4)]))

@@ -19,9 +19,9 @@ from detector.evaluation.tracing import detect_traced
 from detector.inference.assembly import load_detector
 from detector.inference.batching import in_batches
 from detector.inference.detector import Detector
-from detector.inference.rfcn_scorer import SharedScorer, make_scorer
-from detector.models.rcnn import CropClassifier
-from detector.models.rfcn import RegionClassifier
+from detector.inference.rfcn_scorer import RFCNScorer, make_scorer
+from detector.models.rcnn import RCNN
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model
 from detector.ops.devices import upload
 from detector.structures.detections import Detections
@@ -139,7 +139,7 @@ def test_scores_of_the_same_regions_in_float32(make, images: list[Image]):
     assert scored[1].scores.device.type == "cpu"
     assert scored[1].scores.shape == scored[0].scores.shape
     torch.testing.assert_close(scored[1].scores, scored[0].scores, rtol=0, atol=5e-3)
-    torch.testing.assert_close(scored[1].offsets, scored[0].offsets, rtol=0, atol=2e-2)
+    torch.testing.assert_close(scored[1].box_deltas, scored[0].box_deltas, rtol=0, atol=2e-2)
 
 
 @pytest.mark.parametrize(("dtype", "iou", "score"), [(torch.float32, 0.97, 5e-3), (torch.bfloat16, 0.7, 0.1)])
@@ -194,7 +194,7 @@ def test_one_look_for_two_sources(images: list[Image]):
         head = detector.scorers[0].network.multibox
         with torch.inference_mode():
             found = head(view.maps.features)  # type: ignore[operator, union-attr, attr-defined]
-            heads.append((found.logits.cpu(), head.boxes(found.offsets).cpu()))  # type: ignore[operator, union-attr]
+            heads.append((found.logits.cpu(), head.boxes(found.box_deltas).cpu()))  # type: ignore[operator, union-attr]
     for own, other in zip(*heads, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-2, atol=1e-2)
     detector = Detector(model, DEVICE, source="both")
@@ -215,7 +215,7 @@ def with_multibox() -> Model:
         network=NetworkConfig(multibox=head),
         proposals=SelectiveSearchConfig.preset("single"),
     )
-    network = RegionClassifier(2, config.network).eval()
+    network = RFCN(2, config.network).eval()
     assert network.multibox is not None
     corners = torch.rand(head.boxes, 2) * 0.5
     network.multibox.set_priors(torch.cat((corners, corners + 0.1 + 0.4 * torch.rand(head.boxes, 2)), dim=1))
@@ -226,7 +226,7 @@ def test_crops_and_an_ensemble(images: list[Image]):
     """A model that sees crops, alone and averaged with a shared pass: the scores are the CPU's."""
     torch.manual_seed(1)
     config = RCNNConfig(crops=CropConfig(size=64, context=4), network=CropNetworkConfig(box_bins=2))
-    network = CropClassifier(2, config.network).eval().requires_grad_(False)
+    network = RCNN(2, config.network).eval().requires_grad_(False)
     nn.init.normal_(network.box_weight, std=0.01)
     crops, shared = Model(network, config, ("cat", "dog"), {}), with_multibox()
     proposals = Detector(shared, "cpu", source="selective_search").propose(images[0], ()).top(100)
@@ -237,8 +237,8 @@ def test_crops_and_an_ensemble(images: list[Image]):
             detector.scorers = tuple(make_scorer(one, detector.device, torch.float32) for one in models)
             scores.append(detector.score(detector.look(images[0]), proposals))
         torch.testing.assert_close(scores[1].scores, scores[0].scores, rtol=0, atol=5e-3)
-        assert scores[1].offsets is not None
-        assert scores[1].offsets.shape == (100, 2, 4)
+        assert scores[1].box_deltas is not None
+        assert scores[1].box_deltas.shape == (100, 2, 4)
     found = Detector((shared, crops), DEVICE).detect_batch(images[:2], 0.0)
     assert all(len(one) > 0 for one in found)
 
@@ -295,8 +295,8 @@ def test_mirrored_looks_at_other_sizes_wait_no_more(model: Model, images: list[I
     """Nothing between the first look and the one fetching of all scores."""
     detector = Detector(model, DEVICE, source="selective_search")  # MultiBox's boxes are waited for
     (scorer,) = detector.scorers
-    assert isinstance(scorer, SharedScorer)
-    detector.scorers = (scorer, scorer.variant(400, mirrored=True))
+    assert isinstance(scorer, RFCNScorer)
+    detector.scorers = (scorer, scorer.variant(400, flipped=True))
     prepared = [detector.prepare(image) for image in images]
     detector.judge(prepared)
     with waiting("warn"), warnings.catch_warnings(record=True) as caught:
@@ -307,8 +307,8 @@ def test_mirrored_looks_at_other_sizes_wait_no_more(model: Model, images: list[I
     found = [detector.suppress(proposals, scored, 0.15) for proposals, scored in judged]
     cpu = Detector(model, "cpu", source="selective_search")
     (own,) = cpu.scorers
-    assert isinstance(own, SharedScorer)
-    cpu.scorers = (own, own.variant(400, mirrored=True))
+    assert isinstance(own, RFCNScorer)
+    cpu.scorers = (own, own.variant(400, flipped=True))
     assert_agree(found, [cpu.detect(image, 0.15) for image in images], iou=0.7, score=0.1)
 
 
@@ -324,7 +324,7 @@ def test_memory_is_given_back(model: Model, images: list[Image]):
     def use() -> int:
         torch.cuda.reset_peak_memory_stats()
         detector = Detector(model, DEVICE)
-        assert isinstance(detector.scorers[0], SharedScorer)
+        assert isinstance(detector.scorers[0], RFCNScorer)
         detector.detect_batch(images[:4])
         held = torch.cuda.memory_allocated()
         del detector

@@ -26,10 +26,10 @@ RECIPE = parse(
     {
         "data": {"train_split": "val", "eval_split": "val"},
         "model": {"input": {"short_side": 160}, "network": {"multibox": {"grids": [3, 1], "shapes": 2, "channels": 8}}},
-        "augmentation": {"scale": [1.0, 1.0], "mosaic": 0.3, "photometric": 0.2},
+        "augmentation": {"scale": [1.0, 1.0], "mosaic": 0.3, "color_jitter": 0.2},
         "multibox": {"weight": 0.2},
         "batch": 4,
-        "optimizer": {"steps": 6, "warmup_steps": 2, "rate": 0.002},
+        "optimizer": {"steps": 6, "warmup_steps": 2, "lr": 0.002},
         "eval_every": 6,
         "checkpoint_every": 3,
     },
@@ -70,7 +70,7 @@ def test_a_run_ends_with_a_model_and_resumes(root: Path, tmp_path: Path):
     loop = make_loop(RECIPE, root, tmp_path / "run", find_model("voc07"), root / "proposals", "cuda", workers=2)
     loop.run()
     model = load_model(tmp_path / "run/model.safetensors")
-    assert model.facts["steps"] == 6
+    assert model.metadata["steps"] == 6
     again = make_loop(RECIPE, root, tmp_path / "run", None, root / "proposals", "cuda")
     assert again.step == 6
     for name, tensor in again.network.state_dict().items():

@@ -4,13 +4,13 @@ import pytest
 import torch
 import torchvision.ops
 
-from proposals.boxes import MAX_LOG_SIZE, box_iou, decode_offsets, encode_offsets
+from proposals.boxes import MAX_LOG_SIZE, box_iou, decode_boxes, encode_boxes
 
 
 def test_offsets_by_hand():
     """Region 10 x 20 at (0, 0), object 20 x 20 at (5, 10): dx = 1, dy = .5, log 2, log 1, over (.1, .1, .2, .2)."""
-    offsets = encode_offsets(torch.tensor([[0.0, 0, 10, 20]]), torch.tensor([[5.0, 10, 25, 30]]))
-    torch.testing.assert_close(offsets, torch.tensor([[10.0, 5.0, math.log(2) / 0.2, 0.0]]))
+    box_deltas = encode_boxes(torch.tensor([[0.0, 0, 10, 20]]), torch.tensor([[5.0, 10, 25, 30]]))
+    torch.testing.assert_close(box_deltas, torch.tensor([[10.0, 5.0, math.log(2) / 0.2, 0.0]]))
 
 
 def test_decoding_inverts_encoding():
@@ -18,12 +18,12 @@ def test_decoding_inverts_encoding():
     corner, size = torch.rand(50, 2) * 300, torch.rand(50, 2) * 200 + 1
     regions = torch.cat((corner, corner + size), dim=1)
     targets = regions[torch.randperm(50)]
-    torch.testing.assert_close(decode_offsets(regions, encode_offsets(regions, targets)), targets, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(decode_boxes(regions, encode_boxes(regions, targets)), targets, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("size_offset", [50.0, 1e6])
 def test_large_log_sizes_are_clamped(size_offset: float):
-    box = decode_offsets(torch.tensor([[0.0, 0, 16, 16]]), torch.tensor([[0.0, 0, size_offset, 0]]))
+    box = decode_boxes(torch.tensor([[0.0, 0, 16, 16]]), torch.tensor([[0.0, 0, size_offset, 0]]))
     assert box[0, 2] - box[0, 0] == pytest.approx(16 * math.exp(MAX_LOG_SIZE), rel=1e-5)
 
 

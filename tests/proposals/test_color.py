@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.color import rgb2hsv, rgb2lab
 
-from proposals.color import colour_planes
-from proposals.config import COLOUR_SPACES, ColourSpace
+from proposals.color import color_planes
+from proposals.config import COLOR_SPACES, ColorSpace
 
-CHANNELS: dict[ColourSpace, int] = {"RGB": 3, "I": 1, "Lab": 3, "rgI": 3, "HSV": 3, "rgb": 3, "C": 2, "H": 1}
+CHANNELS: dict[ColorSpace, int] = {"RGB": 3, "I": 1, "Lab": 3, "rgI": 3, "HSV": 3, "rgb": 3, "C": 2, "H": 1}
 EVERY_SPACE = pytest.mark.parametrize("space", CHANNELS)
 
 
@@ -29,7 +29,7 @@ def shares(image: np.ndarray) -> np.ndarray:
     return np.divide(image, total, out=np.full(image.shape, 1 / 3), where=total > 0)
 
 
-def by_hand(image: np.ndarray, space: ColourSpace) -> np.ndarray:
+def by_hand(image: np.ndarray, space: ColorSpace) -> np.ndarray:
     """(H, W, channels) floats of 0..255."""
     if space == "RGB":
         return image.astype(float)
@@ -49,7 +49,7 @@ def by_hand(image: np.ndarray, space: ColourSpace) -> np.ndarray:
     return 255 * np.dstack([(r - g + 1) / 2, (r + g - 2 * b + 2) / 3])
 
 
-def distance(planes: np.ndarray, expected: np.ndarray, space: ColourSpace) -> np.ndarray:
+def distance(planes: np.ndarray, expected: np.ndarray, space: ColorSpace) -> np.ndarray:
     """(channels,) greatest difference; hue 255 lies next to hue 0."""
     difference = np.abs(planes.transpose(1, 2, 0) - expected)
     if space in ("HSV", "H"):
@@ -58,14 +58,14 @@ def distance(planes: np.ndarray, expected: np.ndarray, space: ColourSpace) -> np
 
 
 @pytest.fixture(scope="module")
-def many_colours() -> np.ndarray:
-    """Every colour whose channels are multiples of five, 140,608 in all."""
+def many_colors() -> np.ndarray:
+    """Every color whose channels are multiples of five, 140,608 in all."""
     steps = np.arange(0, 256, 5, dtype=np.uint8)
     return np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=3).reshape(52 * 26, -1, 3)
 
 
 def test_all_spaces_are_tested_here() -> None:
-    assert tuple(CHANNELS) == COLOUR_SPACES
+    assert tuple(CHANNELS) == COLOR_SPACES
 
 
 @pytest.mark.parametrize(
@@ -81,34 +81,34 @@ def test_all_spaces_are_tested_here() -> None:
         ("Lab", 2.2),  # OpenCV looks up rounded values of the cube root
     ],
 )
-def test_the_conversion_equals_the_formula(many_colours: np.ndarray, space: ColourSpace, rounding: float) -> None:
-    planes = colour_planes(many_colours, space)
-    assert distance(planes, by_hand(many_colours, space), space).max() <= rounding + 1e-6
+def test_the_conversion_equals_the_formula(many_colors: np.ndarray, space: ColorSpace, rounding: float) -> None:
+    planes = color_planes(many_colors, space)
+    assert distance(planes, by_hand(many_colors, space), space).max() <= rounding + 1e-6
 
 
-def test_lab_is_hardly_ever_off_by_more_than_rounding(many_colours: np.ndarray) -> None:
-    difference = np.abs(colour_planes(many_colours, "Lab").transpose(1, 2, 0) - by_hand(many_colours, "Lab"))
+def test_lab_is_hardly_ever_off_by_more_than_rounding(many_colors: np.ndarray) -> None:
+    difference = np.abs(color_planes(many_colors, "Lab").transpose(1, 2, 0) - by_hand(many_colors, "Lab"))
     assert (difference > 1).mean() < 0.01
 
 
 @EVERY_SPACE
-def test_every_channel_uses_the_range_of_bytes(many_colours: np.ndarray, space: ColourSpace) -> None:
-    planes = colour_planes(many_colours, space)
+def test_every_channel_uses_the_range_of_bytes(many_colors: np.ndarray, space: ColorSpace) -> None:
+    planes = color_planes(many_colors, space)
     for lowest, highest in zip(planes.min(axis=(1, 2)), planes.max(axis=(1, 2)), strict=True):
-        # The a and b of Lab do not reach the ends for colours of sRGB.
+        # The a and b of Lab do not reach the ends for colors of sRGB.
         assert (lowest <= 45 and highest >= 220) if space == "Lab" else (lowest == 0 and highest >= 254)
 
 
 @EVERY_SPACE
 @settings(max_examples=25, deadline=None)
 @given(image=images())
-def test_planes_are_channels_of_bytes(space: ColourSpace, image: np.ndarray) -> None:
-    planes = colour_planes(image, space)
+def test_planes_are_channels_of_bytes(space: ColorSpace, image: np.ndarray) -> None:
+    planes = color_planes(image, space)
     assert planes.shape == (CHANNELS[space], *image.shape[:2])
     assert planes.dtype == np.uint8
     assert planes.flags.c_contiguous
     # Each pixel is converted by itself.
-    pixel = colour_planes(image[-1:, -1:], space)
+    pixel = color_planes(image[-1:, -1:], space)
     np.testing.assert_array_equal(pixel[:, 0, 0], planes[:, -1, -1])
 
 
@@ -126,19 +126,19 @@ def test_planes_are_channels_of_bytes(space: ColourSpace, image: np.ndarray) -> 
     ids=["upside_down", "mirrored", "sliced", "transposed", "fortran", "bgr"],
 )
 def test_strides_and_write_protection_do_not_matter(
-    photo: np.ndarray, space: ColourSpace, view: Callable[[np.ndarray], np.ndarray]
+    photo: np.ndarray, space: ColorSpace, view: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     image = photo[:40, :60].copy()
-    expected = colour_planes(np.ascontiguousarray(view(image)), space)
+    expected = color_planes(np.ascontiguousarray(view(image)), space)
     image.setflags(write=False)
-    np.testing.assert_array_equal(colour_planes(view(image), space), expected)
+    np.testing.assert_array_equal(color_planes(view(image), space), expected)
 
 
 @EVERY_SPACE
-def test_the_planes_are_a_copy(space: ColourSpace) -> None:
+def test_the_planes_are_a_copy(space: ColorSpace) -> None:
     image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     before = image.copy()
-    colour_planes(image, space)[:] = 0
+    color_planes(image, space)[:] = 0
     np.testing.assert_array_equal(image, before)
 
 
@@ -154,40 +154,40 @@ def test_the_planes_are_a_copy(space: ColourSpace) -> None:
         ("H", lambda v: (0,)),
     ],
 )
-def test_grey_and_black_have_no_colour(space: ColourSpace, expected: Callable[[int], tuple[int, ...]]) -> None:
-    greys = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    found = colour_planes(greys, space).reshape(CHANNELS[space], 256)
+def test_gray_and_black_have_no_color(space: ColorSpace, expected: Callable[[int], tuple[int, ...]]) -> None:
+    grays = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    found = color_planes(grays, space).reshape(CHANNELS[space], 256)
     assert found.T.tolist() == [list(expected(value)) for value in range(256)]
 
 
-def test_grey_in_lab_has_lightness_only() -> None:
-    greys = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    lightness, a, b = colour_planes(greys, "Lab")
+def test_gray_in_lab_has_lightness_only() -> None:
+    grays = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    lightness, a, b = color_planes(grays, "Lab")
     assert (a == 128).all()
     assert (b == 128).all()
     assert (np.diff(lightness.ravel().astype(int)) >= 0).all()
     assert lightness.ravel()[[0, 255]].tolist() == [0, 255]
 
 
-def test_pure_colours_are_where_they_belong() -> None:
-    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]]], np.uint8)
-    hsv = colour_planes(colours, "HSV")
+def test_pure_colors_are_where_they_belong() -> None:
+    colors = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]]], np.uint8)
+    hsv = color_planes(colors, "HSV")
     assert hsv[0, 0, :3].tolist() == [0, 85, 171]  # 0, 120 and 240 degrees of 256 steps
     assert hsv[1, 0].tolist() == [255, 255, 255, 0, 0]
     assert hsv[2, 0].tolist() == [255, 255, 255, 255, 0]
-    lab = colour_planes(colours, "Lab")
+    lab = color_planes(colors, "Lab")
     # CIE L*a*b* of sRGB red is (53.2, 80.1, 67.2).
     assert lab[:, 0, 0].tolist() == [136, 208, 195]
     assert lab[:, 0, 3].tolist() == [255, 128, 128]
-    assert colour_planes(colours, "rgb")[:, 0, :3].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
-    assert colour_planes(colours, "C")[:, 0, :3].tolist() == [[255, 0, 128], [255, 255, 0]]
+    assert color_planes(colors, "rgb")[:, 0, :3].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    assert color_planes(colors, "C")[:, 0, :3].tolist() == [[255, 0, 128], [255, 255, 0]]
 
 
 @pytest.mark.parametrize("space", ["rgb", "C", "H"])
 @settings(max_examples=30, deadline=None)
 @given(image=images(63), factor=st.integers(2, 4))
-def test_more_light_changes_nothing(space: ColourSpace, image: np.ndarray, factor: int) -> None:
-    dark, bright = colour_planes(image, space), colour_planes(image * np.uint8(factor), space)
+def test_more_light_changes_nothing(space: ColorSpace, image: np.ndarray, factor: int) -> None:
+    dark, bright = color_planes(image, space), color_planes(image * np.uint8(factor), space)
     if space == "H":
         assert distance(bright, dark.transpose(1, 2, 0).astype(float), space) <= 1
     else:
@@ -195,6 +195,6 @@ def test_more_light_changes_nothing(space: ColourSpace, image: np.ndarray, facto
 
 
 @pytest.mark.parametrize("space", ["RGB", "I", "Lab", "rgI", "HSV"])
-def test_the_other_spaces_see_the_light(space: ColourSpace) -> None:
+def test_the_other_spaces_see_the_light(space: ColorSpace) -> None:
     image = np.full((2, 2, 3), (60, 90, 40), np.uint8)
-    assert (np.abs(colour_planes(image, space) - colour_planes(image * 2, space).astype(int)).max(axis=0) > 50).all()
+    assert (np.abs(color_planes(image, space) - color_planes(image * 2, space).astype(int)).max(axis=0) > 50).all()

@@ -15,10 +15,10 @@ PACKAGE = Path(proposals.__file__).parents[1]
 SCRIPT = """
 import numpy as np
 from proposals.compilation import is_compiled
-from proposals import colour
+from proposals import color
 before = is_compiled()
-colour._normalised(np.zeros((3, 2, 2), np.uint8))
-print(before, colour._normalised.stats.cache_path, len(colour._normalised.signatures))
+color._normalized(np.zeros((3, 2, 2), np.uint8))
+print(before, color._normalized.stats.cache_path, len(color._normalized.signatures))
 """
 
 # What the kernels have been compiled or loaded for, after warming up and after images of all kinds.
@@ -26,13 +26,13 @@ EVERY_KIND = """
 import numpy as np
 from proposals import SelectiveSearch, SelectiveSearchConfig, warm_up
 from proposals.compilation import _kernels
-from proposals.config import COLOUR_SPACES, SIMILARITIES
+from proposals.config import COLOR_SPACES, SIMILARITIES
 warm_up()
 before = [len(kernel.signatures) for kernel in _kernels]
 assert sum(before) >= 10
 noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 noise.setflags(write=False)
-every = SelectiveSearchConfig(COLOUR_SPACES, SIMILARITIES, (5, 50), sigma=0, minimum_size=3, working_width=50)
+every = SelectiveSearchConfig(COLOR_SPACES, SIMILARITIES, (5, 50), sigma=0, minimum_size=3, working_width=50)
 for image in (noise, noise[::-1, ::2], noise[:, :, 0], noise[:1], noise[:, :1], noise[:1, :1]):
     SelectiveSearch(every)(image)
     SelectiveSearch(threads=2)(image)
@@ -76,4 +76,4 @@ def test_compiled_code_is_found_by_the_next_process(tmp_path: Path) -> None:
     assert before == "False"
     assert signatures == "1"
     assert Path(folder).is_relative_to(tmp_path)
-    assert list(Path(folder).glob("colour._normalised-*.nbi"))
+    assert list(Path(folder).glob("color._normalized-*.nbi"))

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from proposals.color import colour_planes
-from proposals.config import COLOUR_SPACES, ColourSpace
-from proposals.features import COLOUR_BINS, ORIENTATIONS, STORED_BINS, TEXTURE_BINS, feature_bins
+from proposals.color import color_planes
+from proposals.config import COLOR_SPACES, ColorSpace
+from proposals.features import COLOR_BINS, ORIENTATIONS, STORED_BINS, TEXTURE_BINS, feature_bins
 
 AXES = ORIENTATIONS // 2
 OPPOSITE = AXES * TEXTURE_BINS
@@ -45,13 +45,13 @@ def planes_of(seed: int, channels: int, height: int, width: int) -> np.ndarray:
         lambda shape: arrays(np.uint8, shape)
     )
 )
-def test_colour_bins_divide_the_range_evenly(planes: np.ndarray) -> None:
+def test_color_bins_divide_the_range_evenly(planes: np.ndarray) -> None:
     channels = len(planes)
     bins = feature_bins(planes)
     assert bins.shape == (STORED_BINS * channels, *planes.shape[1:])
     assert bins.dtype == np.uint8
     for channel in range(channels):
-        expected = channel * COLOUR_BINS + planes[channel].astype(int) * COLOUR_BINS // 256
+        expected = channel * COLOR_BINS + planes[channel].astype(int) * COLOR_BINS // 256
         np.testing.assert_array_equal(bins[channel], expected)
 
 
@@ -85,7 +85,7 @@ def test_stored_texture_bins_are_one_of_nineteen() -> None:
 def test_a_flat_image_has_no_texture(value: int) -> None:
     bins = feature_bins(np.full((2, 9, 7), value, np.uint8))
     assert not bins[2:].any()
-    assert (bins[:2] == np.array([0, COLOUR_BINS])[:, None, None] + value * COLOUR_BINS // 256).all()
+    assert (bins[:2] == np.array([0, COLOR_BINS])[:, None, None] + value * COLOR_BINS // 256).all()
 
 
 def test_a_step_responds_most_across_itself() -> None:
@@ -118,14 +118,14 @@ def test_a_turned_image_has_turned_textures(move: Callable[[np.ndarray], np.ndar
     assert found.any()
 
 
-@pytest.mark.parametrize("space", COLOUR_SPACES)
-def test_every_colour_space_has_colours_and_textures(photo: np.ndarray, space: ColourSpace) -> None:
-    planes = colour_planes(photo, space)
+@pytest.mark.parametrize("space", COLOR_SPACES)
+def test_every_color_space_has_colors_and_textures(photo: np.ndarray, space: ColorSpace) -> None:
+    planes = color_planes(photo, space)
     bins = feature_bins(planes)
     for channel in range(len(planes)):
         used = np.unique(bins[channel])
-        assert used.min() >= channel * COLOUR_BINS
-        assert used.max() < (channel + 1) * COLOUR_BINS
+        assert used.min() >= channel * COLOR_BINS
+        assert used.max() < (channel + 1) * COLOR_BINS
         assert len(used) >= 5
-    # A fixed range of responses: the weak colours of this photo have hardly any texture.
+    # A fixed range of responses: the weak colors of this photo have hardly any texture.
     assert bins[len(planes) :].any(axis=0).mean() > 0.005

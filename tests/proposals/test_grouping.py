@@ -7,21 +7,21 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import proposals.grouping as grouping
-from proposals.color import colour_planes
+from proposals.color import color_planes
 from proposals.config import SIMILARITIES
-from proposals.features import COLOUR_BINS, ORIENTATIONS, feature_bins
+from proposals.features import COLOR_BINS, ORIENTATIONS, feature_bins
 from proposals.grouping import group
 from proposals.hierarchy import Hierarchy
-from proposals.regions import Regions, measure_regions
+from proposals.regions import RoIs, measure_regions
 from proposals.segmentation import segment, sorted_edges
 
 SIZE = (160, 120)
 
 
 @pytest.fixture(scope="module")
-def superpixels(photo: np.ndarray) -> tuple[np.ndarray, Regions]:
+def superpixels(photo: np.ndarray) -> tuple[np.ndarray, RoIs]:
     """Bins and measured superpixels of a piece of a photo."""
-    planes = colour_planes(np.ascontiguousarray(photo[90:210, 150:310]), "Lab")
+    planes = color_planes(np.ascontiguousarray(photo[90:210, 150:310]), "Lab")
     labels, count = segment(sorted_edges(planes, 0.8), SIZE, 20, 20)
     assert count > 60
     bins = feature_bins(planes)
@@ -36,7 +36,7 @@ def leaves(hierarchy: Hierarchy) -> list[set[int]]:
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_every_union_joins_two_living_neighbours(superpixels: tuple[np.ndarray, Regions], similarity: str) -> None:
+def test_every_union_joins_two_living_neighbors(superpixels: tuple[np.ndarray, RoIs], similarity: str) -> None:
     _, base = superpixels
     n = len(base.sizes)
     hierarchy = group(base, similarity)
@@ -49,13 +49,13 @@ def test_every_union_joins_two_living_neighbours(superpixels: tuple[np.ndarray, 
     assert hierarchy.boxes[-1].tolist() == [0, 0, *SIZE]
     assert hierarchy.sizes[-1] == SIZE[0] * SIZE[1]
 
-    touching = {frozenset(pair) for pair in base.neighbours.tolist()}
+    touching = {frozenset(pair) for pair in base.neighbors.tolist()}
     members = leaves(hierarchy)
     for a, b in hierarchy.merges.tolist():
         assert any(frozenset((i, j)) in touching for i in members[a] for j in members[b])
 
 
-def test_features_handed_on_equal_features_from_pixels(superpixels: tuple[np.ndarray, Regions]) -> None:
+def test_features_handed_on_equal_features_from_pixels(superpixels: tuple[np.ndarray, RoIs]) -> None:
     bins, base = superpixels
     hierarchy = group(base, "CTSF")
     for region, members in enumerate(leaves(hierarchy)):
@@ -66,9 +66,9 @@ def test_features_handed_on_equal_features_from_pixels(superpixels: tuple[np.nda
         np.testing.assert_array_equal(hierarchy.counts[region], whole.counts[0])
 
 
-def test_the_regions_are_left_as_they_were(superpixels: tuple[np.ndarray, Regions]) -> None:
+def test_the_regions_are_left_as_they_were(superpixels: tuple[np.ndarray, RoIs]) -> None:
     _, base = superpixels
-    names = ("labels", "counts", "sizes", "boxes", "neighbours")
+    names = ("labels", "counts", "sizes", "boxes", "neighbors")
     before = {name: getattr(base, name).copy() for name in names}
     hierarchy = group(base, "CTSF")
     for array in (hierarchy.counts, hierarchy.sizes, hierarchy.boxes):
@@ -79,7 +79,7 @@ def test_the_regions_are_left_as_they_were(superpixels: tuple[np.ndarray, Region
 
 def similarity_by_hand(hierarchy: Hierarchy, counts: np.ndarray, a: int, b: int, letters: str) -> float:
     """Equations 2 to 6 of the paper in plain numbers, with the histograms `counts` of three channels."""
-    sizes, split, total = hierarchy.sizes, 3 * COLOUR_BINS, hierarchy.labels.size
+    sizes, split, total = hierarchy.sizes, 3 * COLOR_BINS, hierarchy.labels.size
     value = 0.0
     for letter, part in (("C", slice(0, split)), ("T", slice(split, None))):
         if letter in letters:
@@ -95,36 +95,36 @@ def similarity_by_hand(hierarchy: Hierarchy, counts: np.ndarray, a: int, b: int,
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_the_most_similar_neighbours_are_joined(superpixels: tuple[np.ndarray, Regions], similarity: str) -> None:
+def test_the_most_similar_neighbors_are_joined(superpixels: tuple[np.ndarray, RoIs], similarity: str) -> None:
     _, base = superpixels
     n = len(base.sizes)
     hierarchy = group(base, similarity)
     # Fractions are rounded down to 1/65535: 315 of them may lose 0.005 in all, hardly ever 0.002.
     tolerance = 0.002 if set("CT") & set(similarity) else 1e-6
-    neighbours: dict[int, set[int]] = {region: set() for region in range(n)}
-    for a, b in base.neighbours.tolist():
-        neighbours[a].add(b)
-        neighbours[b].add(a)
+    neighbors: dict[int, set[int]] = {region: set() for region in range(n)}
+    for a, b in base.neighbors.tolist():
+        neighbors[a].add(b)
+        neighbors[b].add(a)
 
     def value(a: int, b: int) -> float:
         return similarity_by_hand(hierarchy, hierarchy.counts, a, b, similarity)
 
-    values = {(a, b): value(a, b) for a, b in base.neighbours.tolist()}
+    values = {(a, b): value(a, b) for a, b in base.neighbors.tolist()}
     for i, (a, b) in enumerate(hierarchy.merges.tolist()):
         assert values[a, b] >= max(values.values()) - tolerance
         assert hierarchy.similarities[i] == pytest.approx(values[a, b], abs=tolerance)
         union = n + i
-        neighbours[union] = (neighbours.pop(a) | neighbours.pop(b)) - {a, b}
+        neighbors[union] = (neighbors.pop(a) | neighbors.pop(b)) - {a, b}
         values = {pair: value for pair, value in values.items() if a not in pair and b not in pair}
-        for other in neighbours[union]:
-            neighbours[other] -= {a, b}
-            neighbours[other].add(union)
+        for other in neighbors[union]:
+            neighbors[other] -= {a, b}
+            neighbors[other].add(union)
             values[other, union] = value(other, union)
 
 
-def whole_similarity(base: Regions, counts: np.ndarray, size: np.ndarray, boxes: np.ndarray, letters: str) -> int:
+def whole_similarity(base: RoIs, counts: np.ndarray, size: np.ndarray, boxes: np.ndarray, letters: str) -> int:
     """Similarity of two regions, rows of the arrays, in the whole numbers that decide which pair comes first."""
-    pixels, split = base.labels.size, base.channels * COLOUR_BINS
+    pixels, split = base.labels.size, base.channels * COLOR_BINS
     shares = np.floor(counts * (65535 / size)[:, None])
     common, union = np.minimum(*shares), int(size.sum())
     value = 0.0
@@ -140,7 +140,7 @@ def whole_similarity(base: Regions, counts: np.ndarray, size: np.ndarray, boxes:
     return int(value * 2**28)
 
 
-def merges_by_hand(base: Regions, letters: str) -> list[tuple[int, int]]:
+def merges_by_hand(base: RoIs, letters: str) -> list[tuple[int, int]]:
     """The algorithm of the paper: all pairs are looked through for every union."""
     n = len(base.sizes)
     counts, sizes, boxes = list(base.counts), list(base.sizes), list(base.boxes)
@@ -150,7 +150,7 @@ def merges_by_hand(base: Regions, letters: str) -> list[tuple[int, int]]:
         arrays = [np.array([field[one], field[other]]) for field in (counts, sizes, boxes)]
         return whole_similarity(base, *arrays, letters)
 
-    values = {pair: value(pair) for pair in map(tuple, base.neighbours.tolist())}
+    values = {pair: value(pair) for pair in map(tuple, base.neighbors.tolist())}
     merges = []
     for union in range(n, 2 * n - 1):
         a, b = max(values, key=lambda pair: (values[pair], -pair[0], -pair[1]))
@@ -165,7 +165,7 @@ def merges_by_hand(base: Regions, letters: str) -> list[tuple[int, int]]:
 
 
 @st.composite
-def measured(draw: st.DrawFn) -> Regions:
+def measured(draw: st.DrawFn) -> RoIs:
     """Superpixels of any form, in small numbers so that many pairs are equally similar."""
     shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
     field = draw(arrays(np.int64, shape, elements=st.integers(0, 11)))
@@ -176,11 +176,11 @@ def measured(draw: st.DrawFn) -> Regions:
 
 @settings(max_examples=40, deadline=None)
 @given(base=measured(), similarity=st.sampled_from(SIMILARITIES))
-def test_it_equals_the_algorithm_done_by_hand(base: Regions, similarity: str) -> None:
+def test_it_equals_the_algorithm_done_by_hand(base: RoIs, similarity: str) -> None:
     assert group(base, similarity).merges.tolist() == [list(pair) for pair in merges_by_hand(base, similarity)]
 
 
-def row_of(n: int, size: tuple[int, int] | None = None, **changes: Any) -> Regions:
+def row_of(n: int, size: tuple[int, int] | None = None, **changes: Any) -> RoIs:
     """`n` alike regions of one pixel in a row, in an image of `size` (width, height)."""
     width, height = size or (n, 1)
     labels = np.full(width * height, n - 1, np.int32)
@@ -190,14 +190,14 @@ def row_of(n: int, size: tuple[int, int] | None = None, **changes: Any) -> Regio
         "counts": np.tile(np.eye(1, 315, dtype=np.int32), (n, 1)),
         "sizes": np.ones(n, np.int32),
         "boxes": np.array([(i, 0, i + 1, 1) for i in range(n)], np.int32),
-        "neighbours": np.array([(i, i + 1) for i in range(n - 1)], np.int32).reshape(-1, 2),
+        "neighbors": np.array([(i, i + 1) for i in range(n - 1)], np.int32).reshape(-1, 2),
         "channels": 3,
     }
-    return Regions(**(fields | changes))
+    return RoIs(**(fields | changes))
 
 
 def test_equal_pairs_are_joined_in_order_of_age() -> None:
-    # Colour alone: all pairs are alike for ever.
+    # Color alone: all pairs are alike for ever.
     # The unions are 5 = 0 1, 6 = 2 3, 7 = 4 6.
     assert group(row_of(5), "C").merges.tolist() == [[0, 1], [2, 3], [4, 6], [5, 7]]
 
@@ -225,15 +225,15 @@ def test_one_region_needs_no_grouping() -> None:
     assert hierarchy.boxes.tolist() == [[0, 0, 1, 1]]
 
 
-def test_a_region_with_many_neighbours_overflows_the_heap() -> None:
+def test_a_region_with_many_neighbors_overflows_the_heap() -> None:
     # A star: each union meets all the others again, far more pairs than the heap starts with.
     n = 400
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 50, (n, 315)).astype(np.int32)
-    star = row_of(n, counts=counts, neighbours=np.array([(0, i) for i in range(1, n)], np.int32))
+    star = row_of(n, counts=counts, neighbors=np.array([(0, i) for i in range(1, n)], np.int32))
     hierarchy = group(star, "CTSF")
     assert sorted(hierarchy.merges.ravel().tolist()) == list(range(2 * n - 2))
-    # The centre takes part in every union: afterwards it is the union made last.
+    # The center takes part in every union: afterwards it is the union made last.
     assert hierarchy.merges[:, 1].tolist()[1:] == list(range(n, 2 * n - 2))
     np.testing.assert_array_equal(hierarchy.counts[-1], counts.sum(axis=0))
 

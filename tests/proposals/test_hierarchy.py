@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from proposals import Hierarchy, SelectiveSearch, SelectiveSearchConfig
 from proposals.config import SIMILARITIES
-from proposals.features import COLOUR_BINS, ORIENTATIONS, TEXTURE_BINS, feature_bins
+from proposals.features import COLOR_BINS, ORIENTATIONS, TEXTURE_BINS, feature_bins
 from proposals.grouping import group
 from proposals.regions import measure_regions
 
@@ -111,14 +111,14 @@ def test_every_cut_is_a_partition_that_refines_the_cuts_above(case: tuple[Hierar
 
 @pytest.mark.parametrize("region", [-1, -100, 1])
 def test_a_region_that_is_not_there_is_refused(region: int) -> None:
-    hierarchy = of_one_colour()
+    hierarchy = of_one_color()
     with pytest.raises(ValueError, match=rf"^region {region}: the hierarchy has the regions 0 to 0$"):
         hierarchy.mask(region)
 
 
 @pytest.mark.parametrize("count", [0, -1, 2])
 def test_a_cut_that_is_not_possible_is_refused(count: int) -> None:
-    hierarchy = of_one_colour()
+    hierarchy = of_one_color()
     with pytest.raises(ValueError, match=rf"^the hierarchy can be cut into 1 to 1 regions, not {count}$"):
         hierarchy.segmentation(count)
 
@@ -132,12 +132,12 @@ def test_the_bounds_are_those_of_the_photo(of_photo: Hierarchy) -> None:
         of_photo.segmentation(n + 1)
 
 
-def of_one_colour() -> Hierarchy:
+def of_one_color() -> Hierarchy:
     return SelectiveSearch(SelectiveSearchConfig.preset("single")).hierarchies(np.full((4, 6, 3), 9, np.uint8))[0]
 
 
 def test_one_superpixel_is_the_whole_hierarchy() -> None:
-    hierarchy = of_one_colour()
+    hierarchy = of_one_color()
     assert (len(hierarchy), hierarchy.superpixels) == (1, 1)
     assert hierarchy.merges.shape == (0, 2)
     assert hierarchy.similarities.shape == (0,)
@@ -150,9 +150,9 @@ def test_one_superpixel_is_the_whole_hierarchy() -> None:
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_histograms_are_kept_only_where_they_are_needed(photo: np.ndarray, similarity: str) -> None:
-    config = SelectiveSearchConfig(colour_spaces=("rgI",), similarities=(similarity,), ks=(20,))
+    config = SelectiveSearchConfig(color_spaces=("rgI",), similarities=(similarity,), ks=(20,))
     hierarchy = SelectiveSearch(config).hierarchies(photo[:100, :150])[0]
-    bins = 3 * (COLOUR_BINS + ORIENTATIONS * TEXTURE_BINS) if set("CT") & set(similarity) else 0
+    bins = 3 * (COLOR_BINS + ORIENTATIONS * TEXTURE_BINS) if set("CT") & set(similarity) else 0
     assert hierarchy.counts.shape == (len(hierarchy), bins)
     assert hierarchy.similarities.shape == (hierarchy.superpixels - 1,)
     assert hierarchy.similarities.dtype == np.float64

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from proposals import SelectiveSearch, SelectiveSearchConfig
-from proposals.config import COLOUR_SPACES, SIMILARITIES
+from proposals.config import COLOR_SPACES, SIMILARITIES
 
 
-def test_a_grey_image_is_taken_as_three_equal_channels(photo: np.ndarray, assert_equal: Callable) -> None:
-    grey = np.ascontiguousarray(photo[:, :, 1])
+def test_a_gray_image_is_taken_as_three_equal_channels(photo: np.ndarray, assert_equal: Callable) -> None:
+    gray = np.ascontiguousarray(photo[:, :, 1])
     search = SelectiveSearch(SelectiveSearchConfig(("HSV", "I"), ks=(80,)))
-    expected = search(np.dstack([grey, grey, grey]))
+    expected = search(np.dstack([gray, gray, gray]))
     assert len(expected) > 100
-    assert_equal(search(grey), expected)
-    assert_equal(search(grey[:, :, None]), expected)
+    assert_equal(search(gray), expected)
+    assert_equal(search(gray[:, :, None]), expected)
     assert_equal(search(photo[:, :, 1]), expected)
-    assert [one.superpixels for one in search.hierarchies(grey)] == [
-        one.superpixels for one in search.hierarchies(np.dstack([grey] * 3))
+    assert [one.superpixels for one in search.hierarchies(gray)] == [
+        one.superpixels for one in search.hierarchies(np.dstack([gray] * 3))
     ]
 
 
@@ -38,7 +38,7 @@ def test_a_grey_image_is_taken_as_three_equal_channels(photo: np.ndarray, assert
         lambda image: image[::-1, ::-2, 1],
         lambda image: np.broadcast_to(image[:1], image.shape),
     ],
-    ids=["upside_down", "mirrored", "bgr", "cut_out", "transposed", "fortran", "grey", "broadcast"],
+    ids=["upside_down", "mirrored", "bgr", "cut_out", "transposed", "fortran", "gray", "broadcast"],
 )
 def test_strides_and_write_protection_do_not_matter(
     photo: np.ndarray, view: Callable[[np.ndarray], np.ndarray], assert_equal: Callable
@@ -55,11 +55,11 @@ def test_strides_and_write_protection_do_not_matter(
 @pytest.mark.parametrize("working_width", [None, 100, 900])
 def test_the_image_is_left_as_it_was(photo: np.ndarray, working_width: int | None) -> None:
     image = photo.copy()
-    SelectiveSearch(SelectiveSearchConfig(COLOUR_SPACES, ("S",), (100,), working_width=working_width))(image)
+    SelectiveSearch(SelectiveSearchConfig(COLOR_SPACES, ("S",), (100,), working_width=working_width))(image)
     np.testing.assert_array_equal(image, photo)
 
 
-NOT_AN_IMAGE = r"must be an \(H, W, 3\) RGB or \(H, W\) grey uint8 array, not "
+NOT_AN_IMAGE = r"must be an \(H, W, 3\) RGB or \(H, W\) gray uint8 array, not "
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ SIDES = st.one_of(st.sampled_from([1, 2]), st.integers(1, 70))
     height=SIDES,
     seed=st.integers(0, 2**32 - 1),
     levels=st.sampled_from([1, 2, 3, 256]),
-    grey=st.booleans(),
+    gray=st.booleans(),
     side=st.integers(1, 20),
     working_width=st.sampled_from([None, 16, 50, 90]),
     enlarge=st.booleans(),
-    space=st.sampled_from(COLOUR_SPACES),
+    space=st.sampled_from(COLOR_SPACES),
     similarity=st.sampled_from(SIMILARITIES),
     k=st.sampled_from([5, 50, 500]),
 )
@@ -129,7 +129,7 @@ def test_boxes_of_any_image_are_valid(
     height: int,
     seed: int,
     levels: int,
-    grey: bool,
+    gray: bool,
     side: int,
     working_width: int | None,
     enlarge: bool,
@@ -138,7 +138,7 @@ def test_boxes_of_any_image_are_valid(
     k: float,
     assert_equal: Callable,
 ) -> None:
-    shape = (height, width) if grey else (height, width, 3)
+    shape = (height, width) if gray else (height, width, 3)
     values = np.random.default_rng(seed).integers(0, levels, shape)
     image = (values * (255 // max(levels - 1, 1))).astype(np.uint8)
     config = SelectiveSearchConfig(

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from proposals.color import colour_planes
-from proposals.config import COLOUR_SPACES, ColourSpace
-from proposals.features import COLOUR_BINS, ORIENTATIONS, STORED_BINS, TEXTURE_BINS, feature_bins
-from proposals.regions import Regions, measure_regions
+from proposals.color import color_planes
+from proposals.config import COLOR_SPACES, ColorSpace
+from proposals.features import COLOR_BINS, ORIENTATIONS, STORED_BINS, TEXTURE_BINS, feature_bins
+from proposals.regions import RoIs, measure_regions
 from proposals.segmentation import segment, sorted_edges
 
 
@@ -21,8 +21,8 @@ def numbered(values: np.ndarray) -> tuple[np.ndarray, int]:
     return labels.reshape(values.shape).astype(np.int32), len(names)
 
 
-def pairs(regions: Regions) -> list[tuple[int, ...]]:
-    return sorted(map(tuple, regions.neighbours.tolist()))
+def pairs(regions: RoIs) -> list[tuple[int, ...]]:
+    return sorted(map(tuple, regions.neighbors.tolist()))
 
 
 def flat_bins(height: int, width: int) -> np.ndarray:
@@ -42,14 +42,14 @@ def histograms_of_bins(bins: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The histograms of the pixels in `mask`, from what `feature_bins` stores."""
     channels = len(bins) // STORED_BINS
     axes = ORIENTATIONS // 2
-    colour = np.bincount(bins[:channels, mask].ravel(), minlength=channels * COLOUR_BINS)
+    color = np.bincount(bins[:channels, mask].ravel(), minlength=channels * COLOR_BINS)
     texture = []
     for channel in range(channels):
         stored = bins[channels + axes * channel :][:axes, mask].astype(int)
         ahead = np.where(stored < axes * TEXTURE_BINS, stored, 0)
         back = np.where(stored >= axes * TEXTURE_BINS, stored - axes * TEXTURE_BINS, 0)
         texture += [np.bincount(row, minlength=TEXTURE_BINS) for row in (*ahead, *back)]
-    return np.concatenate([colour, *texture])
+    return np.concatenate([color, *texture])
 
 
 @st.composite
@@ -62,7 +62,7 @@ def segmented(draw: st.DrawFn) -> tuple[list[tuple[np.ndarray, int]], np.ndarray
     return [numbered(field) for field in fields], feature_bins(planes)
 
 
-def assert_same(found: Sequence[Regions], expected: Sequence[Regions]) -> None:
+def assert_same(found: Sequence[RoIs], expected: Sequence[RoIs]) -> None:
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         for name in ("labels", "counts", "sizes", "boxes"):
@@ -80,7 +80,7 @@ def test_measuring_together_equals_measuring_alone(case: tuple[list[tuple[np.nda
 
 
 def test_measuring_together_equals_measuring_alone_on_a_photo(photo: np.ndarray) -> None:
-    planes = colour_planes(photo, "HSV")
+    planes = color_planes(photo, "HSV")
     edges, bins = sorted_edges(planes, 0.8), feature_bins(planes)
     size = (photo.shape[1], photo.shape[0])
     segmentations = [segment(edges, size, k, k) for k in (20, 50, 100, 150, 300)]
@@ -106,7 +106,7 @@ def test_every_measure_equals_that_of_the_pixels(case: tuple[list[tuple[np.ndarr
     for (labels, count), measured in zip(segmentations, measure_regions(segmentations, bins), strict=True):
         assert measured.labels is labels
         assert measured.channels == channels
-        assert measured.counts.shape == (count, channels * (COLOUR_BINS + ORIENTATIONS * TEXTURE_BINS))
+        assert measured.counts.shape == (count, channels * (COLOR_BINS + ORIENTATIONS * TEXTURE_BINS))
         assert measured.sizes.tolist() == np.bincount(labels.ravel()).tolist()
         assert pairs(measured) == pairs_by_hand(labels)
         for region in range(count):
@@ -118,7 +118,7 @@ def test_every_measure_equals_that_of_the_pixels(case: tuple[list[tuple[np.ndarr
         for array, width in ((measured.counts, None), (measured.sizes, None), (measured.boxes, 4)):
             assert array.dtype == np.int32
             assert width is None or array.shape == (count, width)
-        assert measured.neighbours.dtype == np.int32
+        assert measured.neighbors.dtype == np.int32
 
 
 @settings(max_examples=20, deadline=None)
@@ -126,20 +126,20 @@ def test_every_measure_equals_that_of_the_pixels(case: tuple[list[tuple[np.ndarr
 def test_every_histogram_counts_every_pixel_once(case: tuple[list[tuple[np.ndarray, int]], np.ndarray]) -> None:
     segmentations, bins = case
     for measured in measure_regions(segmentations, bins):
-        split = measured.channels * COLOUR_BINS
-        for part, length in ((measured.counts[:, :split], COLOUR_BINS), (measured.counts[:, split:], TEXTURE_BINS)):
+        split = measured.channels * COLOR_BINS
+        for part, length in ((measured.counts[:, :split], COLOR_BINS), (measured.counts[:, split:], TEXTURE_BINS)):
             sums = part.reshape(len(part), -1, length).sum(axis=2)
             np.testing.assert_array_equal(sums, np.broadcast_to(measured.sizes[:, None], sums.shape))
         assert (measured.counts >= 0).all()
 
 
 def histograms_by_hand(planes: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colour (C, 25) and texture (C, 8, 10) histograms of the pixels in `mask`."""
-    colour, texture = [], []
+    """Color (C, 25) and texture (C, 8, 10) histograms of the pixels in `mask`."""
+    color, texture = [], []
     x = np.arange(-4, 5)
     smooth = np.exp(-(x**2) / 2) / np.exp(-(x**2) / 2).sum()
     for plane in planes:
-        colour.append(np.bincount(plane[mask].astype(int) * COLOUR_BINS // 256, minlength=COLOUR_BINS))
+        color.append(np.bincount(plane[mask].astype(int) * COLOR_BINS // 256, minlength=COLOR_BINS))
         dx = cv2.sepFilter2D(plane, cv2.CV_64F, x * smooth, smooth, borderType=cv2.BORDER_REPLICATE)
         dy = cv2.sepFilter2D(plane, cv2.CV_64F, smooth, x * smooth, borderType=cv2.BORDER_REPLICATE)
         for orientation in range(ORIENTATIONS):
@@ -147,20 +147,20 @@ def histograms_by_hand(planes: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray
             response = np.maximum(np.cos(angle) * dx + np.sin(angle) * dy, 0)[mask]
             bins = np.minimum(response * TEXTURE_BINS / 92, TEXTURE_BINS - 1).astype(int)
             texture.append(np.bincount(bins, minlength=TEXTURE_BINS))
-    return np.array(colour), np.array(texture).reshape(len(planes), ORIENTATIONS, TEXTURE_BINS)
+    return np.array(color), np.array(texture).reshape(len(planes), ORIENTATIONS, TEXTURE_BINS)
 
 
-@pytest.mark.parametrize("space", COLOUR_SPACES)
-def test_histograms_equal_those_of_the_picture(photo: np.ndarray, space: ColourSpace) -> None:
-    planes = colour_planes(photo[100:200, 150:300], space)
+@pytest.mark.parametrize("space", COLOR_SPACES)
+def test_histograms_equal_those_of_the_picture(photo: np.ndarray, space: ColorSpace) -> None:
+    planes = color_planes(photo[100:200, 150:300], space)
     labels = np.arange(100)[:, None] // 50 * 3 + np.arange(150) // 50
     measured = measure_regions([(labels.astype(np.int32), 6)], feature_bins(planes))[0]
-    split = len(planes) * COLOUR_BINS
+    split = len(planes) * COLOR_BINS
     texture_mass = 0
     for region in range(6):
-        colour, texture = histograms_by_hand(planes, labels == region)
+        color, texture = histograms_by_hand(planes, labels == region)
         counts = measured.counts[region]
-        np.testing.assert_array_equal(counts[:split], colour.ravel())
+        np.testing.assert_array_equal(counts[:split], color.ravel())
         # A response next to the border of two bins may fall on either side of it.
         assert np.abs(counts[split:] - texture.ravel()).sum() <= 0.005 * texture.sum()
         texture_mass += texture[:, :, 1:].sum()
@@ -188,24 +188,22 @@ def test_regions_are_measured() -> None:
         ([[0], [1], [2]], [(0, 1), (1, 2)]),
     ],
 )
-def test_regions_that_touch_at_a_corner_are_neighbours(
-    labels: list[list[int]], expected: list[tuple[int, int]]
-) -> None:
+def test_regions_that_touch_at_a_corner_are_neighbors(labels: list[list[int]], expected: list[tuple[int, int]]) -> None:
     field = np.array(labels, np.int32)
     measured = measure_regions([(field, int(field.max()) + 1)], flat_bins(*field.shape))[0]
     assert pairs(measured) == expected
 
 
 @pytest.mark.parametrize(("count", "shape"), [(30, (12, 17)), (200, (40, 50))])
-def test_many_neighbours(count: int, shape: tuple[int, int]) -> None:
-    # Each region has almost all the others, or dozens of them, as neighbours.
+def test_many_neighbors(count: int, shape: tuple[int, int]) -> None:
+    # Each region has almost all the others, or dozens of them, as neighbors.
     labels = np.random.default_rng(0).integers(0, count, shape).astype(np.int32)
     measured = measure_regions([(labels, count)], flat_bins(*shape))[0]
     assert pairs(measured) == pairs_by_hand(labels)
-    assert len(measured.neighbours) > 10 * count
+    assert len(measured.neighbors) > 10 * count
 
 
-def test_a_region_with_very_many_neighbours() -> None:
+def test_a_region_with_very_many_neighbors() -> None:
     labels = np.zeros((60, 80), np.int32)
     labels[1::2, 1::2] = np.arange(1, 30 * 40 + 1).reshape(30, 40)
     halves = np.repeat(np.arange(2, dtype=np.int32), [40, 40])[None].repeat(60, axis=0)

@@ -77,7 +77,7 @@ def opencv(monkeypatch: pytest.MonkeyPatch) -> list[Search]:
     return made
 
 
-def coloured(width: int = 60, height: int = 40) -> np.ndarray:
+def colored(width: int = 60, height: int = 40) -> np.ndarray:
     image = np.zeros((height, width, 3), np.uint8)
     image[:] = (250, 120, 10)
     image[5:20, 10:30] = (10, 30, 200)
@@ -86,7 +86,7 @@ def coloured(width: int = 60, height: int = 40) -> np.ndarray:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_opencv_is_asked_in_its_own_manner(opencv: list[Search], preset: str) -> None:
-    image = coloured()
+    image = colored()
     make_proposer("opencv", preset)(image)
     (search,) = opencv
     assert search.strategies == [preset]
@@ -95,7 +95,7 @@ def test_opencv_is_asked_in_its_own_manner(opencv: list[Search], preset: str) ->
 
 
 def test_boxes_of_opencv_are_unique_inside_and_in_its_order(opencv: list[Search]) -> None:
-    proposals = make_proposer("opencv", "fast")(coloured())
+    proposals = make_proposer("opencv", "fast")(colored())
     assert proposals.boxes.tolist() == [[10, 5, 30, 20], [0, 0, 60, 40], [50, 30, 60, 40]]
     assert (np.diff(proposals.scores) < 0).all()
     assert proposals.sources.tolist() == [0, 0, 0]
@@ -106,7 +106,7 @@ def test_boxes_of_opencv_are_unique_inside_and_in_its_order(opencv: list[Search]
 @pytest.mark.parametrize("rects", [(), np.empty((0, 4), np.int32)])
 def test_opencv_may_find_nothing(opencv: list[Search], monkeypatch: pytest.MonkeyPatch, rects: object) -> None:
     monkeypatch.setattr(Search, "rects", rects)
-    assert len(make_proposer("opencv")(coloured())) == 0
+    assert len(make_proposer("opencv")(colored())) == 0
 
 
 @pytest.mark.parametrize("image", WRONG_IMAGES)
@@ -159,15 +159,13 @@ def test_the_package_selectivesearch_on_a_photo(package: PackageSelectiveSearch,
 
 def test_the_box_of_a_drawn_object(package: PackageSelectiveSearch) -> None:
     """Not a pixel more or less than the object has."""
-    assert [10, 5, 30, 20] in PackageSelectiveSearch(scale=50, sigma=0.1)(coloured()).boxes.tolist()
+    assert [10, 5, 30, 20] in PackageSelectiveSearch(scale=50, sigma=0.1)(colored()).boxes.tolist()
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("size", [(60, 40), (1, 1), (3, 50), (2, 2)])
 @pytest.mark.parametrize("value", [0, 255])
-def test_the_package_on_images_of_one_colour(
-    package: PackageSelectiveSearch, size: tuple[int, int], value: int
-) -> None:
+def test_the_package_on_images_of_one_color(package: PackageSelectiveSearch, size: tuple[int, int], value: int) -> None:
     """Boxes or a ValueError, but no other error and no warning."""
     width, height = size
     try:
@@ -189,7 +187,7 @@ def test_errors_of_the_package_are_of_one_kind(
 
     monkeypatch.setattr(selectivesearch, "selective_search", fail)
     with pytest.raises(ValueError, match=f"cannot process this image .{type(error).__name__}"):
-        make_proposer("selectivesearch")(coloured())
+        make_proposer("selectivesearch")(colored())
 
 
 @pytest.mark.parametrize("image", WRONG_IMAGES)
@@ -229,4 +227,4 @@ def test_proposers_go_to_other_processes(opencv: list[Search], package: PackageS
     proposer = make_proposer(method, "single")
     copy = pickle.loads(pickle.dumps(proposer))
     assert copy.fingerprint == proposer.fingerprint
-    np.testing.assert_array_equal(copy(coloured()).boxes, proposer(coloured()).boxes)
+    np.testing.assert_array_equal(copy(colored()).boxes, proposer(colored()).boxes)

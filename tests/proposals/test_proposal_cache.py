@@ -32,9 +32,9 @@ class Counting:
         )
 
 
-def picture(colour: int = 0, size: tuple[int, int] = (30, 20)) -> bytes:
+def picture(color: int = 0, size: tuple[int, int] = (30, 20)) -> bytes:
     stream = io.BytesIO()
-    Image.new("RGB", size, (colour, colour, colour)).save(stream, "PNG")
+    Image.new("RGB", size, (color, color, color)).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -66,7 +66,7 @@ def test_the_second_time_nothing_is_computed(tmp_path: Path, scale: float) -> No
 
 
 def test_a_real_result_comes_back_exactly(tmp_path: Path, photo: np.ndarray) -> None:
-    search = SelectiveSearch(SelectiveSearchConfig(colour_spaces=("Lab",)))
+    search = SelectiveSearch(SelectiveSearchConfig(color_spaces=("Lab",)))
     cache = ProposalCache(tmp_path, search)
     assert_equal(cache.get(b"photo", lambda: cache.proposer(photo)), search(photo))
     assert_equal(cache.get(b"photo", never), search(photo))

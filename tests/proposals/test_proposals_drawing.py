@@ -17,7 +17,7 @@ def make(boxes: Any, sources: Any = None, size: tuple[int, int] = (60, 40)) -> P
     return Proposals(np.array(boxes, np.float32).reshape(-1, 4), scores, sources, tuple("abcdefghijklmnop"), size)
 
 
-def grey(width: int = 60, height: int = 40) -> np.ndarray:
+def gray(width: int = 60, height: int = 40) -> np.ndarray:
     return np.full((height, width, 3), 128, np.uint8)
 
 
@@ -43,7 +43,7 @@ def outline(boxes: list[tuple[int, int, int, int]], line: int = 1, size: tuple[i
     ],
 )
 def test_only_outlines_change_and_only_in_the_copy(boxes: list[tuple[int, int, int, int]]) -> None:
-    pixels = grey()
+    pixels = gray()
     drawn = draw_proposals(pixels, make(boxes))
     assert (pixels == 128).all()
     assert (drawn.shape, drawn.dtype) == (pixels.shape, pixels.dtype)
@@ -53,33 +53,33 @@ def test_only_outlines_change_and_only_in_the_copy(boxes: list[tuple[int, int, i
 
 def test_lines_are_thicker_in_large_images() -> None:
     box = (100, 200, 700, 800)
-    drawn = draw_proposals(grey(1200, 1200), make([box], size=(1200, 1200)))
+    drawn = draw_proposals(gray(1200, 1200), make([box], size=(1200, 1200)))
     changed = (drawn != 128).any(axis=2)
     np.testing.assert_array_equal(changed, outline([box], line=4, size=(1200, 1200)))
 
 
 def test_a_read_only_image_can_be_drawn_on() -> None:
-    pixels = grey()
+    pixels = gray()
     pixels.flags.writeable = False
     assert (draw_proposals(pixels, make([(10, 5, 30, 25)])) != 128).any()
 
 
 @pytest.mark.parametrize("box", [(10.2, 5.2, 10.5, 5.4), (10.6, 5.6, 30.4, 6.1), (59.7, 0, 60, 40)])
 def test_boxes_in_fractions_of_a_pixel(box: tuple[float, ...]) -> None:
-    changed = (draw_proposals(grey(), make([box])) != 128).any(axis=2)
+    changed = (draw_proposals(gray(), make([box])) != 128).any(axis=2)
     y, x = np.nonzero(changed)
     assert changed.any()
     assert box[0] - 1 <= x.min() <= x.max() <= box[2] + 1
     assert box[1] - 1 <= y.min() <= y.max() <= box[3] + 1
 
 
-def test_sources_have_colours_of_their_own_and_the_best_is_on_top() -> None:
+def test_sources_have_colors_of_their_own_and_the_best_is_on_top() -> None:
     box = (10, 5, 30, 25)
-    colours = [draw_proposals(grey(), make([box], [source]))[5, 10].tolist() for source in range(14)]
-    assert len(set(map(tuple, colours[:12]))) == 12
-    assert colours[12:] == colours[:2], "with more sources the colours come again"
-    drawn = draw_proposals(grey(), make([box, box], [3, 1]))
-    assert drawn[5, 10].tolist() == colours[3]
+    colors = [draw_proposals(gray(), make([box], [source]))[5, 10].tolist() for source in range(14)]
+    assert len(set(map(tuple, colors[:12]))) == 12
+    assert colors[12:] == colors[:2], "with more sources the colors come again"
+    drawn = draw_proposals(gray(), make([box, box], [3, 1]))
+    assert drawn[5, 10].tolist() == colors[3]
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_levels_are_panels_in_rows_of_three(photo: np.ndarray, hierarchy: Hierar
     assert drawn == [True] * panels + [False] * (rows * columns - panels)
 
 
-def test_a_region_has_its_mean_colour_and_a_white_border(photo: np.ndarray, hierarchy: Hierarchy) -> None:
+def test_a_region_has_its_mean_color_and_a_white_border(photo: np.ndarray, hierarchy: Hierarchy) -> None:
     """From the superpixels in the first panel to two regions in the last."""
     height, width = hierarchy.labels.shape
     sheet = draw_levels(photo, hierarchy, 2)
@@ -166,8 +166,8 @@ def test_the_plot_is_a_picture(tmp_path: Path, curve: list[dict[str, Any]]) -> N
         assert picture.format == "PNG"
         pixels = np.asarray(picture.convert("RGB"))
     assert pixels.shape[1] > 2 * pixels.shape[0], "three plots side by side"
-    for colour in ((0x44, 0x77, 0xAA), (0xEE, 0x66, 0x77)):
-        assert (pixels == colour).all(axis=2).sum() > 100, "each method has its line"
+    for color in ((0x44, 0x77, 0xAA), (0xEE, 0x66, 0x77)):
+        assert (pixels == color).all(axis=2).sum() > 100, "each method has its line"
     assert [file.name for file in tmp_path.iterdir()] == ["recall.png"]
 
 

@@ -144,7 +144,7 @@ DOT = [[0, 0, 0], [0, 200, 0], [0, 0, 0]]
 HALVES = [[50, 50, 60, 60]] * 2
 RAMP = [[0, 20, 40, 60]] * 3
 CHECKS = [[0, 255, 0, 255], [255, 0, 255, 0]]
-# A thin line between two areas of the same grey, which touch nowhere.
+# A thin line between two areas of the same gray, which touch nowhere.
 LINE = [[90, 90, 0, 90, 90]] * 3
 
 
@@ -166,7 +166,7 @@ LINE = [[90, 90, 0, 90, 90]] * 3
         (RAMP, 1, 1, [[0, 1, 2, 3]] * 3),
         (RAMP, 59.9, 1, [[0, 1, 2, 3]] * 3),
         (RAMP, 60, 1, [[0, 0, 0, 0]] * 3),
-        # Fields of one colour touch at their corners.
+        # Fields of one color touch at their corners.
         (CHECKS, 100, 1, [[0, 1, 0, 1], [1, 0, 1, 0]]),
         (LINE, 100, 1, [[0, 0, 1, 2, 2]] * 3),
         (LINE, 100, 4, [[0, 0, 0, 1, 1]] * 3),
@@ -200,11 +200,11 @@ def test_superpixels_are_connected_and_large_enough(
 @given(planes=st.sampled_from([2, 3]).flatmap(of_levels))
 def test_a_tiny_k_joins_equal_pixels_and_no_others(planes: np.ndarray) -> None:
     labels = segmented(planes, 0.001)
-    colours, of_pixel = np.unique(planes.reshape(len(planes), -1).T, axis=0, return_inverse=True)
+    colors, of_pixel = np.unique(planes.reshape(len(planes), -1).T, axis=0, return_inverse=True)
     of_pixel = of_pixel.reshape(labels.shape)
     parts = 0
-    for colour in range(len(colours)):
-        number, components = cv2.connectedComponents((of_pixel == colour).astype(np.uint8), connectivity=8)
+    for color in range(len(colors)):
+        number, components = cv2.connectedComponents((of_pixel == color).astype(np.uint8), connectivity=8)
         parts += number - 1
         for part in range(1, number):
             assert len(np.unique(labels[components == part])) == 1

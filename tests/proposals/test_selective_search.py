@@ -14,7 +14,7 @@ from PIL import Image
 
 import proposals
 from proposals import Proposals, SelectiveSearch, SelectiveSearchConfig
-from proposals.config import COLOUR_SPACES, SIMILARITIES, ColourSpace
+from proposals.config import COLOR_SPACES, SIMILARITIES, ColorSpace
 from proposals.selective_search import ALGORITHM_VERSION
 
 Boxes = np.ndarray
@@ -30,7 +30,7 @@ print(hashlib.sha256(found.boxes.tobytes() + found.scores.tobytes() + found.sour
 
 
 def strategy(space: str = "HSV", similarity: str = "CTSF", k: float = 100, **changes: Any) -> SelectiveSearchConfig:
-    return SelectiveSearchConfig(colour_spaces=(space,), similarities=(similarity,), ks=(k,), **changes)  # type: ignore[arg-type]
+    return SelectiveSearchConfig(color_spaces=(space,), similarities=(similarity,), ks=(k,), **changes)  # type: ignore[arg-type]
 
 
 def as_set(found: Proposals) -> set[tuple[float, ...]]:
@@ -68,7 +68,7 @@ def test_boxes_change_only_with_the_version() -> None:
     # Caches know proposals by their fingerprint, of which the version is part: raise it if this fails on purpose.
     y, x = np.indices((90, 130))
     image = np.dstack([(x * x + 3 * y) // 40 % 256, x * y // 50 % 256, (x // 30 * 90 + y // 25 * 40) % 256])
-    config = SelectiveSearchConfig(COLOUR_SPACES, ("CTSF", "S"), (30, 60), working_width=100, minimum_box_side=5)
+    config = SelectiveSearchConfig(COLOR_SPACES, ("CTSF", "S"), (30, 60), working_width=100, minimum_box_side=5)
     found = SelectiveSearch(config)(image.astype(np.uint8))
     content = found.boxes.tobytes() + found.scores.tobytes() + found.sources.tobytes()
     assert (ALGORITHM_VERSION, hashlib.sha256(content).hexdigest()[:16]) == (4, "819b98a1351f6a07")
@@ -94,7 +94,7 @@ def test_the_boxes_are_those_of_all_strategies(photo: np.ndarray) -> None:
     config = SelectiveSearchConfig(("rgI", "C"), ("TS", "F"), (30, 80), minimum_box_side=5)
     alone = [
         as_set(SelectiveSearch(strategy(space, similarity, k, minimum_box_side=5))(image))
-        for space in config.colour_spaces
+        for space in config.color_spaces
         for k in config.ks
         for similarity in config.similarities
     ]
@@ -108,18 +108,18 @@ def as_set_of(boxes: Boxes) -> set[tuple[float, ...]]:
     return set(map(tuple, boxes.tolist()))
 
 
-@pytest.mark.parametrize("space", COLOUR_SPACES)
-def test_every_colour_space_finds_drawn_objects(scene: tuple[np.ndarray, Boxes], iou: IoU, space: ColourSpace) -> None:
+@pytest.mark.parametrize("space", COLOR_SPACES)
+def test_every_color_space_finds_drawn_objects(scene: tuple[np.ndarray, Boxes], iou: IoU, space: ColorSpace) -> None:
     image, objects = scene
-    found = SelectiveSearch(SelectiveSearchConfig(colour_spaces=(space,)))(image)
+    found = SelectiveSearch(SelectiveSearchConfig(color_spaces=(space,)))(image)
     assert found.source_names[0] == f"selective_search/{space}/CTSF/50"
     assert [0, 0, 400, 300] in found.boxes.tolist()
     # Some of the objects differ from the background by their hue, others by their lightness alone.
     assert (iou(objects, found.boxes).max(axis=1) > 0.7).sum() >= (4 if space in ("I", "rgI") else 5)
 
 
-def test_every_colour_space_has_boxes_of_its_own(photo: np.ndarray) -> None:
-    sets = {space: as_set(SelectiveSearch(strategy(space))(photo)) for space in COLOUR_SPACES}
+def test_every_color_space_has_boxes_of_its_own(photo: np.ndarray) -> None:
+    sets = {space: as_set(SelectiveSearch(strategy(space))(photo)) for space in COLOR_SPACES}
     for space, boxes in sets.items():
         others = set().union(*(sets[other] for other in sets if other != space))
         assert len(boxes - others) > 10, space
@@ -131,7 +131,7 @@ def test_every_similarity_finds_drawn_objects(scene: tuple[np.ndarray, Boxes], i
     found = SelectiveSearch(SelectiveSearchConfig(similarities=(similarity,)))(image)
     assert len(found.source_names) == 4
     assert set(found.sources.tolist()) == set(range(4))
-    # Without colour and texture nothing tells the stripes of an object from the ground beside it.
+    # Without color and texture nothing tells the stripes of an object from the ground beside it.
     found_objects = (iou(objects, found.boxes).max(axis=1) >= 0.8).sum()
     assert found_objects >= (5 if set("CT") & set(similarity) else 4)
 
@@ -214,8 +214,8 @@ def test_a_turned_image_gives_turned_boxes(
 ) -> None:
     found = SelectiveSearch()(photo).boxes
     turned = SelectiveSearch()(moved(photo)).boxes
-    offsets = [size if factor < 0 else 0 for size, factor in zip((451, 300), factors, strict=True)]
-    back = turned[:, corners] * (*factors, *factors) + (*offsets, *offsets)
+    box_deltas = [size if factor < 0 else 0 for size, factor in zip((451, 300), factors, strict=True)]
+    back = turned[:, corners] * (*factors, *factors) + (*box_deltas, *box_deltas)
     # Only ties can fall differently.
     assert len(back) == pytest.approx(len(found), rel=0.02)
     assert (iou(found, back).max(axis=1) > 0.9).mean() > 0.95
@@ -281,7 +281,7 @@ def test_images_without_room_for_a_box_give_the_whole_image(size: tuple[int, int
         assert found.image_size == size
 
 
-def test_an_image_of_one_colour_gives_the_whole_image() -> None:
+def test_an_image_of_one_color_gives_the_whole_image() -> None:
     found = SelectiveSearch()(np.full((80, 120, 3), 77, np.uint8))
     assert found.boxes.tolist() == [[0, 0, 120, 80]]
     assert len(found.scores) == 1

@@ -7,7 +7,7 @@ import pydantic
 import pytest
 
 from proposals import PRESETS, SelectiveSearch, SelectiveSearchConfig
-from proposals.config import COLOUR_SPACES, SIMILARITIES
+from proposals.config import COLOR_SPACES, SIMILARITIES
 
 
 def test_the_default_is_the_fast_preset_of_the_paper() -> None:
@@ -49,7 +49,7 @@ def test_presets_differ_in_their_strategies_alone() -> None:
     assert SelectiveSearchConfig.preset("fast") == SelectiveSearchConfig()
     assert len({SelectiveSearch(config).fingerprint for config in PRESETS.values()}) == 3
     default = SelectiveSearchConfig()
-    strategies = {name: getattr(default, name) for name in ("colour_spaces", "similarities", "ks")}
+    strategies = {name: getattr(default, name) for name in ("color_spaces", "similarities", "ks")}
     for config in PRESETS.values():
         assert replace(config, **strategies) == default
 
@@ -57,15 +57,15 @@ def test_presets_differ_in_their_strategies_alone() -> None:
 def test_a_preset_can_be_changed() -> None:
     config = SelectiveSearchConfig.preset("single", superpixel_scale=2, ks=[50, 150], seed=4)
     assert config == SelectiveSearchConfig(
-        colour_spaces=("HSV",), similarities=("CTSF",), ks=(50, 150), superpixel_scale=2, seed=4
+        color_spaces=("HSV",), similarities=("CTSF",), ks=(50, 150), superpixel_scale=2, seed=4
     )
     assert config.ks == (50.0, 150.0)
     # The preset itself stays as it is.
     assert SelectiveSearchConfig.preset("single").seed == 0
     with pytest.raises(ValueError, match=r"^seed must be a whole number"):
         SelectiveSearchConfig.preset("quality", seed=-3)
-    with pytest.raises(TypeError, match="colours"):
-        SelectiveSearchConfig.preset("single", colours=("HSV",))
+    with pytest.raises(TypeError, match="colors"):
+        SelectiveSearchConfig.preset("single", colors=("HSV",))
 
 
 @pytest.mark.parametrize("name", ["slow", "Fast", "", "selective_search"])
@@ -74,38 +74,38 @@ def test_an_unknown_preset_names_the_known(name: str) -> None:
         SelectiveSearchConfig.preset(name)
 
 
-def test_there_are_eight_colour_spaces_and_fifteen_similarities() -> None:
-    assert COLOUR_SPACES == ("RGB", "I", "Lab", "rgI", "HSV", "rgb", "C", "H")
+def test_there_are_eight_color_spaces_and_fifteen_similarities() -> None:
+    assert COLOR_SPACES == ("RGB", "I", "Lab", "rgI", "HSV", "rgb", "C", "H")
     assert " ".join(SIMILARITIES) == "CTSF CTS CTF CSF TSF CT CS CF TS TF SF C T S F"
-    every = SelectiveSearch(SelectiveSearchConfig(colour_spaces=COLOUR_SPACES, similarities=SIMILARITIES))
+    every = SelectiveSearch(SelectiveSearchConfig(color_spaces=COLOR_SPACES, similarities=SIMILARITIES))
     assert len(set(every.source_names)) == 8 * 15 * 2
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:
     with pytest.raises(FrozenInstanceError):
         SelectiveSearchConfig().seed = 3  # type: ignore[misc]
-    with pytest.raises(TypeError, match="colours"):
-        SelectiveSearchConfig(colours=("HSV",))  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="colors"):
+        SelectiveSearchConfig(colors=("HSV",))  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
-            {"colour_spaces": ("HSV", "lab")},
-            "colour_spaces: 'lab' is unknown; do you mean 'Lab'\\? Known are RGB, I, Lab, rgI, HSV, rgb, C, H$",
+            {"color_spaces": ("HSV", "lab")},
+            "color_spaces: 'lab' is unknown; do you mean 'Lab'\\? Known are RGB, I, Lab, rgI, HSV, rgb, C, H$",
         ),
-        ({"colour_spaces": ("hsv", "BGR")}, "colour_spaces: 'hsv' is unknown"),
+        ({"color_spaces": ("hsv", "BGR")}, "color_spaces: 'hsv' is unknown"),
         ({"similarities": ("FC",)}, "similarities: 'FC' is unknown; .* CTSF, .*TSF.*, C, T, S, F$"),
         ({"similarities": ("ctsf",)}, "similarities: 'ctsf' is unknown; do you mean 'CTSF'"),
         ({"similarities": ("CTSF", "S", "CTSF")}, "similarities must not hold the same value twice: CTSF, S, CTSF"),
         ({"similarities": ("",)}, "similarities: '' is unknown"),
-        ({"colour_spaces": "HSV"}, "colour_spaces must be a list, not 'HSV'"),
+        ({"color_spaces": "HSV"}, "color_spaces must be a list, not 'HSV'"),
         ({"ks": ()}, "ks must not be empty"),
         ({"ks": ("50",)}, r"ks must be a list of numbers, not \('50',\)"),
         ({"ks": (True,)}, "ks must be a list of numbers"),
         ({"ks": [[50]]}, "ks must be a list of numbers"),
-        ({"colour_spaces": (1,)}, "colour_spaces must be a list of names"),
+        ({"color_spaces": (1,)}, "color_spaces must be a list of names"),
         ({"similarities": [["C", "T"]]}, "similarities must be a list of names"),
         ({"ks": (50, 50.0)}, "ks must not hold the same value twice"),
         ({"ks": (0,)}, "ks must be a number above 0"),
@@ -133,7 +133,7 @@ def test_wrong_settings_are_refused(changes: dict[str, Any], message: str) -> No
 
 
 CHANGES: tuple[dict[str, Any], ...] = (
-    {"colour_spaces": ("HSV",)},
+    {"color_spaces": ("HSV",)},
     {"similarities": ("CTSF",)},
     {"ks": (50, 150)},
     {"minimum_size": 100},
@@ -159,7 +159,7 @@ def test_every_setting_changes_the_fingerprint(changes: dict[str, Any]) -> None:
 
 
 def test_whole_numbers_and_lists_make_the_same_configuration() -> None:
-    written: Any = {"colour_spaces": ["HSV", "Lab"], "ks": [50, 100], "superpixel_scale": 1}
+    written: Any = {"color_spaces": ["HSV", "Lab"], "ks": [50, 100], "superpixel_scale": 1}
     config = SelectiveSearchConfig(**written)
     assert config == SelectiveSearchConfig()
     assert hash(config) == hash(SelectiveSearchConfig())

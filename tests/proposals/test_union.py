@@ -8,7 +8,7 @@ import torchvision.ops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proposals import Proposals, Union, merge
+from proposals import Proposals, UnionProposer, merge_proposals
 from proposals.suppression import first_kept
 
 
@@ -25,7 +25,7 @@ def row(start: int, count: int) -> list[tuple[float, ...]]:
 
 def test_the_best_of_each_in_turn():
     first, second, third = row(0, 2), row(10, 4), row(20, 1)
-    merged = merge([found(first), found(second, "b"), found(third, "c")])
+    merged = merge_proposals([found(first), found(second, "b"), found(third, "c")])
     expected = [first[0], second[0], third[0], first[1], second[1], second[2], second[3]]
     assert [tuple(box) for box in merged.boxes.tolist()] == expected
     assert [merged.source_names[i] for i in merged.sources] == ["a", "b", "c", "a", "b", "b", "b"]
@@ -34,9 +34,9 @@ def test_the_best_of_each_in_turn():
 
 def test_of_boxes_that_say_the_same_the_first_stays():
     first, second = [(0, 0, 50, 50), (0, 60, 20, 80)], [(0, 0, 50, 49), (60, 0, 80, 20)]
-    merged = merge([found(first), found(second, "b")])
+    merged = merge_proposals([found(first), found(second, "b")])
     assert [tuple(box) for box in merged.boxes.tolist()] == [first[0], first[1], second[1]]
-    assert len(merge([found(first), found(second, "b")], overlap=0.99)) == 4
+    assert len(merge_proposals([found(first), found(second, "b")], overlap=0.99)) == 4
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5, 0.7, 0.9, 1.0])
@@ -59,26 +59,26 @@ import numpy as np
 import proposals
 from proposals import *
 fast = SelectiveSearch(SelectiveSearchConfig.preset("single"))
-union = Union([fast, SelectiveSearch(SelectiveSearchConfig.preset("single", seed=1))])
+union = UnionProposer([fast, SelectiveSearch(SelectiveSearchConfig.preset("single", seed=1))])
 image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
-assert len(union(image)) >= len(merge([fast(image)])) > 0
+assert len(union(image)) >= len(merge_proposals([fast(image)])) > 0
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_one_source_stays_as_it_is():
     one = found([(0, 0, 50, 50), (0, 0, 50, 49)])
-    assert merge([one]) is one
-    assert len(merge([one], limit=1)) == 1
+    assert merge_proposals([one]) is one
+    assert len(merge_proposals([one], limit=1)) == 1
 
 
 def test_wrong_sources():
     with pytest.raises(ValueError, match="at least one source"):
-        merge([])
+        merge_proposals([])
     with pytest.raises(ValueError, match="at least one source"):
-        Union([])
+        UnionProposer([])
     with pytest.raises(ValueError, match="of one image, not of images of 100x100, 50x40 pixels"):
-        merge([found(row(0, 1)), found(row(0, 1), size=(50, 40))])
+        merge_proposals([found(row(0, 1)), found(row(0, 1), size=(50, 40))])
 
 
 boxes = st.lists(
@@ -100,9 +100,9 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 @given(st.lists(boxes, min_size=2, max_size=3), st.integers(1, 40), st.sampled_from([0.5, 0.7, 0.9]))
 def test_budget_order_provenance_and_no_repeats(lists: list[list[tuple[float, ...]]], limit: int, overlap: float):
     sources = [found(one, name) for one, name in zip(lists, "abc", strict=False)]
-    merged = merge(sources, limit, overlap)
+    merged = merge_proposals(sources, limit, overlap)
     assert len(merged) <= limit
-    everything = merge(sources, None, overlap)
+    everything = merge_proposals(sources, None, overlap)
     assert np.array_equal(merged.boxes, everything.boxes[:limit])  # the first N are meaningful at every N
     for source, one in enumerate(sources):
         own = everything.boxes[everything.sources == source]
@@ -126,7 +126,7 @@ class Fixed:
 
 def test_a_union_is_a_proposer():
     first, second = Fixed(row(0, 2), "x"), Fixed(row(10, 3), "y")
-    merged = Union([first, second], limit=3)(np.zeros((100, 100, 3), np.uint8))
+    merged = UnionProposer([first, second], limit=3)(np.zeros((100, 100, 3), np.uint8))
     assert [merged.source_names[i] for i in merged.sources] == ["x", "y", "x"]
-    prints = {Union(s, limit).fingerprint for s in ([first, second], [second, first]) for limit in (None, 3)}
+    prints = {UnionProposer(s, limit).fingerprint for s in ([first, second], [second, first]) for limit in (None, 3)}
     assert len(prints) == 4

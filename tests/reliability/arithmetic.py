@@ -98,7 +98,7 @@ def activations() -> Row:
 
     row = Row("overflow in activations")
     image = read_image(ROOT / "tests/photos/cat.jpg")
-    for part in ("trunk.inception_5b.conv1x1", "trunk.inception_5b.conv3x3", "maps"):
+    for part in ("backbone.inception_5b.conv1x1", "backbone.inception_5b.conv3x3", "maps"):
         model = load_model(MODEL)
         with torch.no_grad():
             model.network.get_submodule(part).weight.fill_(3e38)
@@ -289,7 +289,7 @@ def denormals() -> Row:
 
         model = load_model(MODEL)
         with torch.no_grad():
-            for parameter in model.network.get_submodule("trunk").parameters():
+            for parameter in model.network.get_submodule("backbone").parameters():
                 parameter.mul_(factor)
         detector = Detector(model, "cpu")
         detector.dtype = dtype

@@ -36,7 +36,7 @@ class Target:
 
 
 def all_targets() -> list[Target]:
-    annotated = [voc(), voc_archives(), coco(), yolo(), ilsvrc(), own_data(), detections()]
+    annotated = [voc(), voc_archives(), coco(), yolo(), ilsvrc(), custom_dataset(), detections()]
     weights = [model_files(), caffemodels(), npz_weights(), checkpoints()]
     return [images(), *weights, proposal_cache(), *annotated, configurations(), photo_zips(), unfinished_runs()]
 
@@ -56,7 +56,7 @@ def images() -> Target:
 
     exif = Image.Exif()
     exif[0x0112] = 6
-    grey = _photo().convert("L")
+    gray = _photo().convert("L")
     files = {
         "a.jpg": _saved("JPEG", exif=exif),
         "progressive.jpg": _saved("JPEG", progressive=True),
@@ -64,7 +64,7 @@ def images() -> Target:
         "a.png": _saved("PNG"),
         "palette.png": _saved("PNG", _photo().quantize(16), transparency=3),
         "deep.png": _saved("PNG", Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40))),
-        "a.gif": _saved("GIF", save_all=True, append_images=[grey.convert("P")]),
+        "a.gif": _saved("GIF", save_all=True, append_images=[gray.convert("P")]),
         "a.bmp": _saved("BMP"),
         "a.tif": _saved("TIFF", compression="tiff_lzw"),
         "plain.tif": _saved("TIFF"),
@@ -325,8 +325,8 @@ def photo_zips() -> Target:
     return Target("zips and lists of photos", files, read)
 
 
-def own_data() -> Target:
-    from detector.data.custom_dataset import read_own_data
+def custom_dataset() -> Target:
+    from detector.data.custom_dataset import read_custom_dataset
 
     files = {name: _saved("JPEG") for name in ("coco/a.jpg", "voc/b.jpg", "yolo/c.jpg")} | {
         "coco/a.json": _coco(),
@@ -337,7 +337,7 @@ def own_data() -> Target:
     }
 
     def read(folder: Path, changed: Path) -> None:
-        read_own_data(changed.parent)
+        read_custom_dataset(changed.parent)
 
     return Target("own data", files, read)
 

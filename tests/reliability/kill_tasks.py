@@ -145,8 +145,8 @@ class Train(Task):
         (folder / "recipe.yaml").write_text(
             "data: {train_split: val, eval_split: val}\n"
             "model: {input: {short_side: 64}}\n"
-            f"optimizer: {{steps: {self.steps}, warmup_steps: 2, rate: 0.0001}}\n"
-            f"hard_regions: 16\neval_every: {self.steps}\ncheckpoint_every: 2\n"
+            f"optimizer: {{steps: {self.steps}, warmup_steps: 2, lr: 0.0001}}\n"
+            f"ohem_rois: 16\neval_every: {self.steps}\ncheckpoint_every: 2\n"
         )
 
     def arguments(self) -> list[str]:

@@ -38,9 +38,9 @@ def drawn() -> Callable[[tuple[int, int]], Image.Image]:
     def draw(size: tuple[int, int]) -> Image.Image:
         photo = Image.new("RGB", size, (40, 90, 160))
         draw = ImageDraw.Draw(photo)
-        for left, colour in ((5, (220, 60, 30)), (size[0] // 2, (240, 230, 60))):
-            draw.rectangle((left, 6, left + 29, 35), fill=colour)
-            draw.rectangle((left + 3, 9, left + 24, 30), fill=tuple(value // 2 for value in colour))
+        for left, color in ((5, (220, 60, 30)), (size[0] // 2, (240, 230, 60))):
+            draw.rectangle((left, 6, left + 29, 35), fill=color)
+            draw.rectangle((left + 3, 9, left + 24, 30), fill=tuple(value // 2 for value in color))
         return photo
 
     return draw

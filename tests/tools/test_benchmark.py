@@ -17,13 +17,13 @@ from detector.benchmark.timing import Timing
 from detector.cli import main
 from detector.config import InputConfig, ModelConfig
 from detector.inference.detector import Detector
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 from proposals import Proposals, SelectiveSearchConfig
 
-NAMES = ["detect: trunk", "detect: proposals", "detect: regions", "detect: post-processing"]
+NAMES = ["detect: backbone", "detect: proposals", "detect: regions", "detect: post-processing"]
 
 
 class FakeClock:
@@ -106,7 +106,7 @@ def model() -> Model:
     torch.manual_seed(0)
     proposals = SelectiveSearchConfig(working_width=None)
     config = ModelConfig(input=InputConfig(short_side=64), proposals=proposals)
-    return Model(RegionClassifier(2, config.network).eval(), config, ("cat", "dog"), {})
+    return Model(RFCN(2, config.network).eval(), config, ("cat", "dog"), {})
 
 
 def test_stages_of_a_detection(clock: FakeClock, image: Image) -> None:

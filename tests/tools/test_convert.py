@@ -51,7 +51,7 @@ def test_there_and_back(run: Run, source: Path):
     model = load_model("m.safetensors", ("classification",))
     assert model.class_names[:2] == ("tench", "goldfish")
     assert model.config == ClassifierConfig()
-    assert model.facts == {"weights": "w.npz"}
+    assert model.metadata == {"weights": "w.npz"}
 
     code, out, err = run("m.safetensors", "back/w.npz")
     assert (code, out, err) == (0, "back/w.npz: 1000 classes, 14.0 MB\n", "")
@@ -78,7 +78,7 @@ def test_safetensors_to_safetensors_changes_nothing(run: Run):
     ours, theirs = load_file("a.safetensors"), load_file("b.safetensors")
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert load_model("b.safetensors", ("classification",)).facts == {"top1": 0.5}
+    assert load_model("b.safetensors", ("classification",)).metadata == {"top1": 0.5}
 
 
 @pytest.mark.parametrize("backbone", ["googlenet_bn", "torchvision/resnet18"])

@@ -1,4 +1,4 @@
-"""The command `evaluate` on labelled photos (`--dataset imagenet`)."""
+"""The command `evaluate` on labeled photos (`--dataset imagenet`)."""
 
 import json
 from collections.abc import Callable

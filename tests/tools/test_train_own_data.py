@@ -12,9 +12,9 @@ from PIL import Image
 
 from detector.cli import main
 from detector.config import InputConfig, ModelConfig
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
-from detector.storage.run_lock import only_run_in
+from detector.storage.run_lock import run_lock
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def leave_this_process_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 def init(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     config = ModelConfig(input=InputConfig(short_side=64))
-    save_model(Model(RegionClassifier(1, config.network), config, ("cat",), {}), tmp_path / "start.safetensors")
+    save_model(Model(RFCN(1, config.network), config, ("cat",), {}), tmp_path / "start.safetensors")
     return tmp_path / "start.safetensors"
 
 
@@ -102,7 +102,7 @@ def test_bad_labels(photos: Path, train: Callable[..., tuple[int, str, str]], tm
 def test_wrong_uses(photos: Path, train: Callable[..., tuple[int, str, str]], tmp_path: Path):
     out = tmp_path / "run"
     data = ("--data", photos, "--out", out)
-    with only_run_in(out):
+    with run_lock(out):
         code, output, error = train(*data)
         assert (code, output) == (2, "")
         assert error == f"error: {out}: another run is writing there; wait for it, or choose another --out\n"

@@ -15,7 +15,7 @@ from proposals.files import atomic_write, temporary_folder
 #: Lines read at a time.
 BATCH = 20_000
 
-#: Bytes by which a format is recognised.
+#: Bytes by which a format is recognized.
 _HEAD = 1 << 16
 
 

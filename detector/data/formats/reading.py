@@ -13,7 +13,7 @@ from detector.data.formats.files import begun
 from detector.data.formats.ilsvrc import read_ilsvrc, write_ilsvrc
 from detector.data.formats.native import read_own, write_own
 from detector.data.formats.places import Key
-from detector.data.formats.recognition import Format, check_format, recognise
+from detector.data.formats.recognition import Format, check_format, recognize
 from detector.data.formats.voc import read_voc, write_voc
 from detector.data.formats.yolo import read_yolo, write_yolo
 from detector.data.ground_truth import GroundTruth
@@ -105,7 +105,7 @@ def read_detections(
     Args:
         path: a file, a pipe or a folder.
         truth: whose images and classes the detections are of.
-        format: one of `FORMATS`; recognised from the content by default.
+        format: one of `FORMATS`; recognized from the content by default.
         ignore_unknown_classes: leave out and count detections of classes that `truth` does not have.
         keep_empty_boxes: keep and count boxes without width or height. A negative size is a fault in any case, and
             the project's own format has no such boxes.
@@ -119,7 +119,7 @@ def read_detections(
     path = Path(path)
     given = None if format is None else check_format(format)
     with begun(path) as (head, content):
-        chosen = given or recognise(path, head, truth)
+        chosen = given or recognize(path, head, truth)
         if chosen == "own":
             return _read_own(path, truth, content, ignore_unknown_classes)
         into = Collector(truth, keep_empty_boxes)

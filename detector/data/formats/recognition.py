@@ -22,7 +22,7 @@ def check_format(name: str) -> Format:
     return name
 
 
-def recognise(path: Path, head: bytes, truth: GroundTruth) -> Format:
+def recognize(path: Path, head: bytes, truth: GroundTruth) -> Format:
     """The format of a file or folder, from the beginning of its content and the names of its files.
 
     Raises:

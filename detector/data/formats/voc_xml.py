@@ -1,4 +1,4 @@
-"""Detections as VOC's annotations, an XML file an image, for labelling programs to open and people to correct.
+"""Detections as VOC's annotations, an XML file an image, for labeling programs to open and people to correct.
 
 Boxes are whole pixels, counted from 1, xmax and ymax the object's last ones; `confidence`, which VOC's results of the
 layout task have too, is the score.

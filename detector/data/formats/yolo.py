@@ -1,6 +1,6 @@
 """YOLO's results: a folder with a text file an image and a line a detection, class cx cy width height confidence.
 
-Source: Ultralytics' `save_txt=True save_conf=True` and YOLOv5's detect.py. Centre and size are fractions of the
+Source: Ultralytics' `save_txt=True save_conf=True` and YOLOv5's detect.py. Center and size are fractions of the
 image's width and height, the class is a number from 0, which the folder's `data.yaml` names; without that it is the
 place among the data set's class names. Images without a file have no detections.
 """
@@ -33,7 +33,7 @@ _NAMES = "data.yaml"
 
 _FIELDS = ("cx", "cy", "width", "height", "confidence")
 _COLUMNS = "class cx cy width height confidence"
-# No box of an image is centred or as large as this in its widths and heights: these are pixels.
+# No box of an image is centerd or as large as this in its widths and heights: these are pixels.
 _NO_FRACTION = 2.0
 _PIXELS = (
     lambda values: (np.abs(values[:, :4]) > _NO_FRACTION).any(axis=1),
@@ -73,9 +73,9 @@ def read_yolo(path: Path, into: Collector, content: BinaryIO | None = None) -> N
                     fields.append(row[1:])
 
             def convert(values: Array, size: Array = size) -> tuple[Array, Array]:
-                centre, half = values[:, :2], values[:, 2:4] / 2
+                center, half = values[:, :2], values[:, 2:4] / 2
                 with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are faults
-                    return np.concatenate([(centre - half) * size, (centre + half) * size], axis=1), values[:, 4]
+                    return np.concatenate([(center - half) * size, (center + half) * size], axis=1), values[:, 4]
 
             add_rows(into, file, numbers, [image] * len(numbers), classes, fields, _FIELDS, convert, _PIXELS)
 

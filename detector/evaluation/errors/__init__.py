@@ -9,7 +9,7 @@ from detector.data.traces import ObjectTraces
 from detector.evaluation.errors.confusion import Confusion, confusion_matrix
 from detector.evaluation.errors.errors import ErrorAnalysis, ErrorKind, error_kinds
 from detector.evaluation.errors.images import ImageErrors, image_errors
-from detector.evaluation.errors.misses import Fate, Fates, object_fates
+from detector.evaluation.errors.misses import MissReason, MissReasons, object_fates
 from detector.evaluation.errors.reliability import Reliability, reliability
 from detector.evaluation.errors.shared import Judged
 from detector.evaluation.errors.slices import Slice, by_aspect, by_size
@@ -22,10 +22,10 @@ __all__ = [
     "Diagnosis",
     "ErrorAnalysis",
     "ErrorKind",
-    "Fate",
-    "Fates",
     "ImageErrors",
     "Judged",
+    "MissReason",
+    "MissReasons",
     "Reliability",
     "Slice",
     "confusion_matrix",
@@ -42,7 +42,7 @@ class Diagnosis:
 
     Attributes:
         score: from which detections are shown; confusion, images and the slices' hits are about these.
-        fates, shown_fates: of the objects at any score and at `score`; None without traces.
+        miss_reasons, shown_miss_reasons: of the objects at any score and at `score`; None without traces.
         reliability: None if the scores are not probabilities.
     """
 
@@ -52,8 +52,8 @@ class Diagnosis:
     sizes: tuple[Slice, ...]
     aspects: tuple[Slice, ...]
     reliability: Reliability | None
-    fates: Fates | None
-    shown_fates: Fates | None
+    miss_reasons: MissReasons | None
+    shown_miss_reasons: MissReasons | None
     traces: ObjectTraces | None
     images: ImageErrors
     score: float
@@ -95,8 +95,8 @@ def diagnose(
         sizes=by_size(truth, detections, matches, metric, score),
         aspects=by_aspect(truth, detections, matches, metric, score),
         reliability=reliability(detections, judged),
-        fates=at_lowest,
-        shown_fates=at_shown,
+        miss_reasons=at_lowest,
+        shown_miss_reasons=at_shown,
         traces=traces,
         images=image_errors(truth, detections, judged, score),
         score=score,

@@ -41,7 +41,7 @@ class ErrorKind(IntEnum):
         DUPLICATE: IoU of at least t with an object of its class, which a surer detection found.
         BACKGROUND: IoU of at most 0.1 with every object.
         BOTH: the others; they lie near an object of another class.
-        MISSED: an object that is neither found nor the aim of a localisation or classification error.
+        MISSED: an object that is neither found nor the aim of a localization or classification error.
     """
 
     LOCALISATION = 0
@@ -58,7 +58,7 @@ class ErrorAnalysis:
 
     Attributes:
         kinds: (D,) int64 `ErrorKind` of a false positive; -1 for detections that are right or left out.
-        targets: (D,) int64, the object that a localisation, classification or duplicate error is about, -1 for others.
+        targets: (D,) int64, the object that a localization, classification or duplicate error is about, -1 for others.
         repaired: (D,) bool, errors that become true positives if their kind is mended. Of the errors about one object
             this is the surest alone, and none if the object is found; all others are removed.
         missed: (N,) bool, the objects of the kind MISSED.

@@ -12,7 +12,7 @@ from detector.errors import InputError
 from detector.evaluation.errors.shared import IntArray, Judged, at_least, counted_objects
 
 
-class Fate(IntEnum):
+class MissReason(IntEnum):
     """Of an object, tested in this order; s is the lowest score of the detections that are looked at.
 
     FOUND: a detection of at least s found it.
@@ -29,42 +29,42 @@ class Fate(IntEnum):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Fates:
-    """The fate of every object.
+class MissReasons:
+    """The miss_reason of every object.
 
     Attributes:
-        fates: (N,) int64 `Fate`; -1 for objects that do not count.
+        miss_reasons: (N,) int64 `MissReason`; -1 for objects that do not count.
         score: lowest score of the detections that are looked at.
     """
 
-    fates: IntArray
+    miss_reasons: IntArray
     score: float
 
     def count(self, groups: IntArray | None = None, number: int = 1) -> IntArray:
-        """(number, 4) objects by group and fate; `groups` (N,) int64 in 0..number - 1, all in one by default."""
-        counted = self.fates >= 0
-        group = np.zeros(len(self.fates), np.int64) if groups is None else groups
-        cells = group[counted] * len(Fate) + self.fates[counted]
-        return np.bincount(cells, minlength=number * len(Fate)).reshape(number, len(Fate))
+        """(number, 4) objects by group and miss_reason; `groups` (N,) int64 in 0..number - 1, all in one by default."""
+        counted = self.miss_reasons >= 0
+        group = np.zeros(len(self.miss_reasons), np.int64) if groups is None else groups
+        cells = group[counted] * len(MissReason) + self.miss_reasons[counted]
+        return np.bincount(cells, minlength=number * len(MissReason)).reshape(number, len(MissReason))
 
 
 def object_fates(
     truth: GroundTruth, detections: DetectionTable, judged: Judged, traces: ObjectTraces, score: float
-) -> Fates:
-    """See `Fate`.
+) -> MissReasons:
+    """See `MissReason`.
 
     Raises:
         InputError: the traces are those of other objects.
     """
     if len(traces) != len(truth):
         raise InputError(f"traces of {len(traces)} objects, but the ground truth has {len(truth)}; trace the same data")
-    fates = np.select(
+    miss_reasons = np.select(
         [
             judged.found(detections, score),
             (traces.region_scores > 0) & at_least(traces.region_scores, score),
             traces.proposal_overlaps >= COVERED,
         ],
-        [Fate.FOUND, Fate.SUPPRESSED, Fate.MISCLASSIFIED],
-        Fate.NOT_PROPOSED,
+        [MissReason.FOUND, MissReason.SUPPRESSED, MissReason.MISCLASSIFIED],
+        MissReason.NOT_PROPOSED,
     )
-    return Fates(fates=np.where(counted_objects(truth), fates, -1), score=score)
+    return MissReasons(miss_reasons=np.where(counted_objects(truth), miss_reasons, -1), score=score)

@@ -1,4 +1,4 @@
-"""COCO's metric by hotcoco, a reimplementation of pycocotools in Rust (MIT licence) with the same numbers.
+"""COCO's metric by hotcoco, a reimplementation of pycocotools in Rust (MIT license) with the same numbers.
 
 Given the same arrays, its precision and recall are those of pycocotools and of faster-coco-eval to the last bits, in a
 small part of their time. Two traps of pycocotools are avoided by what it is given: an annotation with the id 0 counts

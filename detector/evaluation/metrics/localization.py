@@ -1,4 +1,4 @@
-"""The error of the ILSVRC classification and localisation task (CLS-LOC): five guesses an image.
+"""The error of the ILSVRC classification and localization task (CLS-LOC): five guesses an image.
 
 The rules are those of the development kit's eval_clsloc.m and of Russakovsky et al., ImageNet Large Scale Visual
 Recognition Challenge, IJCV 2015, sections 4.1 and 4.2.
@@ -27,44 +27,44 @@ GUESSES = 5
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class LocalisationResult:
+class LocalizationResult:
     """Errors with 1, 2, ... guesses, fractions of the images; NaN without images.
 
     Attributes:
         classification: (G,) float64, images whose class is not among the first 1, 2, ... G guesses.
-        localisation: (G,) float64, images without a guess of the right class whose box has enough IoU; of the images
+        localization: (G,) float64, images without a guess of the right class whose box has enough IoU; of the images
             that are not left out.
         images: number of images.
-        localised_images: number of those that are not left out.
+        localized_images: number of those that are not left out.
         iou_threshold: IoU that is enough.
     """
 
     classification: npt.NDArray[np.float64]
-    localisation: npt.NDArray[np.float64]
+    localization: npt.NDArray[np.float64]
     images: int
-    localised_images: int
+    localized_images: int
     iou_threshold: float
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the errors' places in their lists are the number of guesses less one."""
         return {
-            "metric": "ilsvrc_localisation",
+            "metric": "ilsvrc_localization",
             "iou_threshold": self.iou_threshold,
             "images": self.images,
-            "localised_images": self.localised_images,
+            "localized_images": self.localized_images,
             "classification_error": [number(value) for value in self.classification],
-            "localisation_error": [number(value) for value in self.localisation],
+            "localization_error": [number(value) for value in self.localization],
         }
 
 
-def localisation_error(
+def localization_error(
     truth: GroundTruth,
     detections: DetectionTable,
     guesses: int = GUESSES,
     iou_threshold: float = 0.5,
     left_out: Sequence[int] = (),
-) -> LocalisationResult:
-    """Top-1 to top-5 error of classification and localisation.
+) -> LocalizationResult:
+    """Top-1 to top-5 error of classification and localization.
 
     The guesses of an image are its detections of highest score, of whatever classes (in the order of the table where
     scores are equal); more than `guesses` are not looked at. A guess is right if its class is that of the image and
@@ -73,7 +73,7 @@ def localisation_error(
 
     Args:
         truth: the images, each with at least one object.
-        left_out: images (indices) that the error of localisation leaves out: the task's blacklist.
+        left_out: images (indices) that the error of localization leaves out: the task's blacklist.
 
     Raises:
         InputError: `guesses` is below 1, a number of `left_out` is no image, an image has no object and so no class,
@@ -89,7 +89,7 @@ def localisation_error(
     per_image = np.bincount(wanted_images, minlength=len(truth.image_ids))
     if not per_image.all():
         image = truth.image_ids[int(np.argmin(per_image))]
-        raise InputError(f"image {image!r} has no object; the localisation task needs a class and a box of every image")
+        raise InputError(f"image {image!r} has no object; the localization task needs a class and a box of every image")
     judged = np.ones(len(per_image), dtype=bool)
     for image in left_out:
         if not 0 <= image < len(judged):
@@ -103,18 +103,18 @@ def localisation_error(
     _, overlaps = best_of_pairs(pairs_of_a_class(truth, first), len(first))
     keys = first.images * classes + first.labels
     weights = 1 / per_image[wanted_images]
-    classification, localisation = np.empty(guesses), np.empty(guesses)
+    classification, localization = np.empty(guesses), np.empty(guesses)
     for count in range(guesses):
         tried = place <= count
         missed = ~np.isin(wanted, keys[tried])
         not_located = ~np.isin(wanted, keys[tried & (overlaps >= iou_threshold)]) & judged[wanted_images]
         classification[count] = _share((weights * missed).sum(), len(judged))
-        localisation[count] = _share((weights * not_located).sum(), int(judged.sum()))
-    return LocalisationResult(
+        localization[count] = _share((weights * not_located).sum(), int(judged.sum()))
+    return LocalizationResult(
         classification=classification,
-        localisation=localisation,
+        localization=localization,
         images=len(judged),
-        localised_images=int(judged.sum()),
+        localized_images=int(judged.sum()),
         iou_threshold=iou_threshold,
     )
 

@@ -31,7 +31,7 @@ class Plot:
         return round(self.height - self.bottom - value * (self.height - self.top - self.bottom), 1)
 
     def path(self, xs: npt.ArrayLike, ys: npt.ArrayLike) -> str:
-        """The `d` of a line through the points; points on a straight line between their neighbours are left out."""
+        """The `d` of a line through the points; points on a straight line between their neighbors are left out."""
         places = [(self.x(x), self.y(y)) for x, y in zip(np.asarray(xs), np.asarray(ys), strict=True)]
         kept = [
             place

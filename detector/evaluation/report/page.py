@@ -8,7 +8,7 @@ import numpy as np
 from detector.data.detection_table import DetectionTable, check_same_data
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.errors import Diagnosis, Fate
+from detector.evaluation.errors import Diagnosis, MissReason
 from detector.evaluation.metrics.intervals import Intervals
 from detector.evaluation.report import charts, sections, text
 from detector.evaluation.report.about import About
@@ -88,8 +88,8 @@ def render_report(
             absent=[name for name, result in diagnosis.result.classes.items() if not result.objects],
             classes=sections.class_rows(diagnosis, intervals),
             errors=sections.error_rows(diagnosis),
-            fate_names=[text.FATES[fate][0] for fate in Fate],
-            fates=sections.fate_tables(truth, diagnosis),
+            fate_names=[text.FATES[miss_reason][0] for miss_reason in MissReason],
+            miss_reasons=sections.miss_reason_tables(truth, diagnosis),
             overlap_plot=histogram,
             overlaps=overlaps,
             objects=objects,

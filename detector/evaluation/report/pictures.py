@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.errors import Diagnosis, ErrorKind, Fate
+from detector.evaluation.errors import Diagnosis, ErrorKind, MissReason
 from detector.evaluation.metrics.voc_matching import paired_iou
 from detector.evaluation.report.text import FATES
 from detector.structures.image import EXTENSIONS, read_image
@@ -146,12 +146,12 @@ def _box(kind: str, box: np.ndarray, number: int | None, scale: float, size: tup
 
 def _missed_words(truth: GroundTruth, diagnosis: Diagnosis, row: int) -> str:
     name = truth.class_names[truth.labels[row]]
-    if diagnosis.traces is None or diagnosis.shown_fates is None:
+    if diagnosis.traces is None or diagnosis.shown_miss_reasons is None:
         return name
     traces = diagnosis.traces
     source = traces.sources[row]
     by = f" of {traces.source_names[source]}" if source >= 0 else ""
-    reason = FATES[Fate(diagnosis.shown_fates.fates[row])][0]
+    reason = FATES[MissReason(diagnosis.shown_miss_reasons.miss_reasons[row])][0]
     best = traces.region_scores[row]
     score = f"scored {best:.2f} at best" if best > 0 else "no region covers it"
     return f"{name}: {reason}, {score}; best proposal{by} overlaps it by {traces.proposal_overlaps[row]:.2f}"

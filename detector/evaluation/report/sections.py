@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors import Diagnosis, ErrorKind, Fate
+from detector.evaluation.errors import Diagnosis, ErrorKind, MissReason
 from detector.evaluation.metrics.intervals import Interval, Intervals
 from detector.evaluation.metrics.sizes import sizes_of
 from detector.evaluation.report.charts import Bar, Curve, Plot, class_curve, overlap_bars
@@ -79,8 +79,8 @@ def error_rows(diagnosis: Diagnosis) -> list[ErrorRow]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FateRow:
-    """A group of objects and how many of them met which `Fate`."""
+class MissReasonRow:
+    """A group of objects and how many of them met which `MissReason`."""
 
     name: str
     counts: tuple[int, ...]
@@ -91,10 +91,10 @@ class FateRow:
         return sum(self.counts)
 
 
-def fate_tables(truth: GroundTruth, diagnosis: Diagnosis) -> Mapping[str, list[FateRow]]:
-    """Fates of all objects at both scores, and at the lowest one by class, size and source; empty without traces."""
-    fates, shown, traces = diagnosis.fates, diagnosis.shown_fates, diagnosis.traces
-    if fates is None or shown is None or traces is None:
+def miss_reason_tables(truth: GroundTruth, diagnosis: Diagnosis) -> Mapping[str, list[MissReasonRow]]:
+    """Miss reasons at both scores, and at the lowest one by class, size and source; empty without traces."""
+    miss_reasons, shown, traces = diagnosis.miss_reasons, diagnosis.shown_miss_reasons, diagnosis.traces
+    if miss_reasons is None or shown is None or traces is None:
         return {}
     sources = (*traces.source_names, "no proposals at all")
     groups = {
@@ -103,16 +103,16 @@ def fate_tables(truth: GroundTruth, diagnosis: Diagnosis) -> Mapping[str, list[F
         "Source": (traces.sources % len(sources), sources),
     }
     every = [
-        FateRow(name="at any score", counts=tuple(fates.count()[0].tolist())),
-        FateRow(name=f"from {diagnosis.score:g} up", counts=tuple(shown.count()[0].tolist())),
+        MissReasonRow(name="at any score", counts=tuple(miss_reasons.count()[0].tolist())),
+        MissReasonRow(name=f"from {diagnosis.score:g} up", counts=tuple(shown.count()[0].tolist())),
     ]
     tables = {"All objects": every}
     for title, (group, names) in groups.items():
-        counts = fates.count(group, len(names)).tolist()
-        rows = [FateRow(name=name, counts=tuple(row)) for name, row in zip(names, counts, strict=True)]
+        counts = miss_reasons.count(group, len(names)).tolist()
+        rows = [MissReasonRow(name=name, counts=tuple(row)) for name, row in zip(names, counts, strict=True)]
         tables[title] = [row for row in rows if row.total]
     rows = [
-        FateRow(name=name, counts=tuple(fates.count(objects.astype(np.int64), 2)[1].tolist()))
+        MissReasonRow(name=name, counts=tuple(miss_reasons.count(objects.astype(np.int64), 2)[1].tolist()))
         for name, objects in sizes_of(truth.areas).items()
     ]
     tables["Size"] = [row for row in rows if row.total]
@@ -131,11 +131,11 @@ class OverlapChart:
 
 def overlap_charts(diagnosis: Diagnosis) -> tuple[Plot, list[OverlapChart]]:
     """Of the hits and of the misses at the lowest score; none without traces."""
-    if diagnosis.fates is None or diagnosis.traces is None:
+    if diagnosis.miss_reasons is None or diagnosis.traces is None:
         return _HISTOGRAM, []
-    fates, traces = diagnosis.fates.fates, diagnosis.traces
+    miss_reasons, traces = diagnosis.miss_reasons.miss_reasons, diagnosis.traces
     charts = []
-    for title, chosen in (("Hits", fates == Fate.FOUND), ("Misses", fates > Fate.FOUND)):
+    for title, chosen in (("Hits", miss_reasons == MissReason.FOUND), ("Misses", miss_reasons > MissReason.FOUND)):
         overlaps = traces.proposal_overlaps[chosen]
         bins = np.bincount(np.minimum((overlaps * 10).astype(np.int64), 9), minlength=10)
         most = max(int(bins.max()), 1)
@@ -156,26 +156,26 @@ class ObjectRow:
     image: str
     name: str
     size: str
-    fate: str
+    miss_reason: str
     source: str
     overlap: float
     score: float
 
 
 def object_rows(truth: GroundTruth, diagnosis: Diagnosis) -> tuple[list[ObjectRow], int]:
-    """Objects by fate, missed ones first, as many as are listed; and the number of all. None without traces."""
-    if diagnosis.fates is None or diagnosis.traces is None:
+    """Objects by miss_reason, missed ones first, as many as are listed; and the number of all. None without traces."""
+    if diagnosis.miss_reasons is None or diagnosis.traces is None:
         return [], 0
-    fates, traces = diagnosis.fates.fates, diagnosis.traces
-    counted = np.flatnonzero(fates >= 0)
-    order = counted[np.lexsort((truth.images[counted], truth.labels[counted], -fates[counted]))]
+    miss_reasons, traces = diagnosis.miss_reasons.miss_reasons, diagnosis.traces
+    counted = np.flatnonzero(miss_reasons >= 0)
+    order = counted[np.lexsort((truth.images[counted], truth.labels[counted], -miss_reasons[counted]))]
     sizes = sizes_of(truth.areas)
     rows = [
         ObjectRow(
             image=str(truth.image_ids[truth.images[i]]),
             name=truth.class_names[truth.labels[i]],
             size=" and ".join(name for name, objects in sizes.items() if objects[i]),
-            fate=FATES[Fate(fates[i])][0],
+            miss_reason=FATES[MissReason(miss_reasons[i])][0],
             source=traces.source_names[traces.sources[i]] if traces.sources[i] >= 0 else "–",
             overlap=float(traces.proposal_overlaps[i]),
             score=float(traces.region_scores[i]),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from detector.evaluation.errors import Diagnosis, Fate
+from detector.evaluation.errors import Diagnosis, MissReason
 from detector.evaluation.report.text import FATES, KINDS, count, listed, percent, points
 
 #: Differences below this, in mAP or AP, are not worth a sentence: half a point.
@@ -35,14 +35,17 @@ def _losses(diagnosis: Diagnosis) -> str:
 
 
 def _misses(diagnosis: Diagnosis) -> str:
-    if diagnosis.fates is None:
+    if diagnosis.miss_reasons is None:
         return ""
-    counts = diagnosis.fates.count()[0]
-    missed = int(counts[Fate.SUPPRESSED :].sum())
+    counts = diagnosis.miss_reasons.count()[0]
+    missed = int(counts[MissReason.SUPPRESSED :].sum())
     if not missed:
         return "Every object is found by some detection, if often by one of a low score."
-    reasons = sorted((fate for fate in Fate if fate and counts[fate]), key=lambda fate: -counts[fate])
-    parts = [f"{counts[fate]:,} {FATES[fate][1]}" for fate in reasons]
+    reasons = sorted(
+        (miss_reason for miss_reason in MissReason if miss_reason and counts[miss_reason]),
+        key=lambda miss_reason: -counts[miss_reason],
+    )
+    parts = [f"{counts[miss_reason]:,} {FATES[miss_reason][1]}" for miss_reason in reasons]
     return f"Of the {count(missed, 'object')} that no detection found at any score, {listed(parts)}."
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from detector.evaluation.errors import ErrorKind, Fate
+from detector.evaluation.errors import ErrorKind, MissReason
 
 #: Name of an error kind in a sentence, and what it is.
 KINDS = {
@@ -15,12 +15,12 @@ KINDS = {
     ErrorKind.MISSED: ("missed objects", "an object without any box near it that could be mended"),
 }
 
-#: Name of a fate in a table and in a sentence.
+#: Name of a miss_reason in a table and in a sentence.
 FATES = {
-    Fate.FOUND: ("found", "found"),
-    Fate.SUPPRESSED: ("suppressed", "scored well enough but fell to non-maximum suppression"),
-    Fate.MISCLASSIFIED: ("classified wrong", "had a proposal but no sufficient score for their class"),
-    Fate.NOT_PROPOSED: ("no proposal", "had no proposal"),
+    MissReason.FOUND: ("found", "found"),
+    MissReason.SUPPRESSED: ("suppressed", "scored well enough but fell to non-maximum suppression"),
+    MissReason.MISCLASSIFIED: ("classified wrong", "had a proposal but no sufficient score for their class"),
+    MissReason.NOT_PROPOSED: ("no proposal", "had no proposal"),
 }
 
 

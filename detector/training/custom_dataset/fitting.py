@@ -17,9 +17,9 @@ from PIL import Image as PillowImage
 from torchvision.ops import box_iou
 
 from detector.config import ModelConfig
-from detector.data.custom_dataset import OwnData, read_own_data
+from detector.data.custom_dataset import CustomDataset, read_custom_dataset
 from detector.data.faults import Fault
-from detector.data.layouts import OwnLayout
+from detector.data.layouts import Layout
 from detector.errors import InputError
 from detector.evaluation.calibration import fit_calibration
 from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
@@ -29,14 +29,14 @@ from detector.inference.detector import Detector
 from detector.models.weights import Model, load_model, save_model, weights_hash
 from detector.ops.devices import resolve_device
 from detector.ops.precision import fast_dtype
-from detector.storage.run_lock import only_run_in
+from detector.storage.run_lock import run_lock
 from detector.structures.image import read_image
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, remove_checkpoints
 from detector.training.custom_dataset.plan import PLAN, Machine, check_length, make_plan, too_short
 from detector.training.custom_dataset.split import PhotoSet, Split, listed, split_data
 from detector.training.custom_dataset.survey import survey_data
-from detector.training.custom_dataset.task import HISTORY, MODEL, OwnDataTask
+from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
 from detector.training.custom_dataset.transfer import transfer_weights
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
@@ -92,8 +92,8 @@ class Fitted:
     def __str__(self) -> str:
         width = max(len(name) for name in self.result.classes)
         judged = {name: one for name, one in self.result.classes.items() if one.objects}
-        photos, held_back = self.judged
-        cut = f", {photos} of {held_back} for lack of time" if photos < held_back else ""
+        photos, val = self.judged
+        cut = f", {photos} of {val} for lack of time" if photos < val else ""
         mean_ap = f"{100 * self.result.mean_ap:.1f}"
         lines = [
             f"  {name:{width}}  AP {100 * one.ap:5.1f}, {one.objects} object{'s' * (one.objects != 1)}"
@@ -123,10 +123,10 @@ class Fitted:
 
 
 def fit(
-    data: str | Path | OwnData,
+    data: str | Path | CustomDataset,
     out: str | Path,
     *,
-    layout: OwnLayout | None = None,
+    layout: Layout | None = None,
     classes: str | Iterable[str] | None = None,
     skip_bad_labels: bool = False,
     epochs: int | None = None,
@@ -135,7 +135,7 @@ def fit(
     cache: str | Path | None = None,
     device: str = "auto",
     seed: int = 0,
-    tell: Callable[[str], None] = log.info,
+    log: Callable[[str], None] = log.info,
 ) -> Fitted:
     """Trains a detector of the classes in `data`, starting from a trained one. Called again, it goes on.
 
@@ -145,13 +145,13 @@ def fit(
     A training that has ended leaves no checkpoints, only the model; called again, that is judged again.
 
     Args:
-        data: as `detector.data.custom_dataset.read_own_data` takes it, with `layout`, `classes` and
+        data: as `detector.data.custom_dataset.read_custom_dataset` takes it, with `layout`, `classes` and
             `skip_bad_labels`; or what that gave.
         out: folder for the model and all else that the training writes; no other run may be writing there.
         epochs, minutes: see `detector.training.custom_dataset.plan.make_plan`.
         init: model file to start from; by default the one that comes with the package.
         cache: folder of cached proposals; by default `out / "proposals"`.
-        tell: is called with what was found and what is planned, several lines of text at a time.
+        log: is called with what was found and what is planned, several lines of text at a time.
 
     Raises:
         InputError: the data, the starting model or `out` cannot be used.
@@ -161,12 +161,12 @@ def fit(
     check_length(epochs, minutes)
     out = Path(out)
     start = load_model(init, ("regions",))
-    if not isinstance(data, OwnData):
-        data = read_own_data(data, layout, classes, skip_bad_labels=skip_bad_labels)
+    if not isinstance(data, CustomDataset):
+        data = read_custom_dataset(data, layout, classes, skip_bad_labels=skip_bad_labels)
     if data.path.is_dir() and out.resolve().is_relative_to(data.path.resolve()):
         raise InputError(f"{out}: lies in the data's own folder {data.path}; choose an --out outside of it")
-    with only_run_in(out):
-        tell(str(survey_data(data)))
+    with run_lock(out):
+        log(str(survey_data(data)))
         assert isinstance(start.config, ModelConfig)
         folder = out / "proposals" if cache is None else Path(cache)
         known = len(data.faults)
@@ -175,25 +175,25 @@ def fit(
         if minutes is None:  # proposals come on top of what is taken by default
             began = time.perf_counter()
         for fault in data.faults[known:]:
-            tell(f"left out     {fault}")
+            log(f"left out     {fault}")
         split = split_data(data, seed=seed)
-        tell(f"proposals    cover {100 * covered:.0f} % of the objects (IoU {_COVERED}); the others cannot be found")
+        log(f"proposals    cover {100 * covered:.0f} % of the objects (IoU {_COVERED}); the others cannot be found")
         for note in split.notes:
-            tell(f"note         {note}")
-        parts = [ProposedImages(part, start.config.proposals, folder) for part in (split.train, split.held_back)]
+            log(f"note         {note}")
+        parts = [ProposedImages(part, start.config.proposals, folder) for part in (split.train, split.val)]
         asked = {"data": split.digest, "start": weights_hash(start.network), "epochs": epochs, "minutes": minutes,
                  "seed": seed}  # fmt: skip
         machine = _machine(out, asked, lambda: _measure(split, start, parts, seed, device))
         plan = make_plan(split, start, machine, epochs, minutes, seed, began)
-        tell(str(plan))
+        log(str(plan))
         finished = _finished(out)
         left_out = data.faults
         budget = plan.budget
         if finished is not None:
-            tell(f"finished     after {finished[0]:.1f} minutes; the model is judged again")
+            log(f"finished     after {finished[0]:.1f} minutes; the model is judged again")
             budget = Budget()
         else:
-            task = OwnDataTask(plan.recipe, start, parts[0], parts[1], budget)
+            task = CustomDatasetTask(plan.recipe, start, parts[0], parts[1], budget)
             loop = TrainingLoop(task, out, None, device, budget=budget)
             loop.run()
             _calibrate(task, out, str(loop.device))
@@ -206,7 +206,7 @@ def fit(
         return _judge(out, parts[1], left_out, finished[0], warning, budget, device)
 
 
-def _propose(data: OwnData, config: ModelConfig, cache: Path, deadline: float) -> tuple[OwnData, float]:
+def _propose(data: CustomDataset, config: ModelConfig, cache: Path, deadline: float) -> tuple[CustomDataset, float]:
     """Makes all proposals; the data without the photos that cannot be read, and the part of the objects that a
     proposal covers.
 
@@ -273,7 +273,7 @@ def _measure(split: Split, start: Model, parts: Sequence[ProposedImages[PhotoSet
     """Takes some steps of the training without learning from them."""
     resolved = resolve_device(device)
     recipe = make_plan(split, start, Machine(str(resolved), 1, 1.0), epochs=1, seed=seed).recipe
-    task = OwnDataTask(recipe, start, parts[0], parts[1], Budget())
+    task = CustomDatasetTask(recipe, start, parts[0], parts[1], Budget())
     transfer_weights(task.network, split.train.class_names, start)
     network = task.network.to(resolved).to(memory_format=torch.channels_last).train()
     dtype = fast_dtype(str(resolved))
@@ -302,7 +302,7 @@ def _finished(out: Path) -> tuple[float, int] | None:
     return (minutes, steps) if (out / MODEL).is_file() else None
 
 
-def _calibrate(task: OwnDataTask, out: Path, device: str) -> None:
+def _calibrate(task: CustomDatasetTask, out: Path, device: str) -> None:
     """Calibrates the model by what it finds on all held-back photos, or on those that there is time for."""
     model = load_model(out / MODEL)
     assert isinstance(model.config, ModelConfig)
@@ -310,7 +310,7 @@ def _calibrate(task: OwnDataTask, out: Path, device: str) -> None:
     plain = dataclasses.replace(model, config=task.recipe.model)
     now, end = time.perf_counter(), task.budget.deadline(closing=False)
     result = voc_average_precision(
-        *detect_proposed(Detector(plain, device), task.held_back, len(task.held_back), now + (end - now) / 2)
+        *detect_proposed(Detector(plain, device), task.val, len(task.val), now + (end - now) / 2)
     )
     hits = np.concatenate([one.true_positive for one in result.classes.values()])
     right, wrong = int(hits.sum()), int((~hits).sum())
@@ -320,15 +320,15 @@ def _calibrate(task: OwnDataTask, out: Path, device: str) -> None:
     told = f"calibrated by {right} right and {wrong} wrong detections"
     if not calibrated:
         told = f"not calibrated: {right} right and {wrong} wrong detections, {_CALIBRATING} of each are needed"
-    elif all(len(sample.annotations) for sample in task.held_back.dataset.samples):
+    elif all(len(sample.annotations) for sample in task.val.dataset.samples):
         told += ", all in photos with objects: in others they are too high"
     config = dataclasses.replace(task.recipe.model, postprocess=post)
-    save_model(dataclasses.replace(model, config=config, facts={**model.facts, "calibration": told}), out / MODEL)
+    save_model(dataclasses.replace(model, config=config, metadata={**model.metadata, "calibration": told}), out / MODEL)
 
 
 def _judge(
     out: Path,
-    held_back: ProposedImages[PhotoSet],
+    val: ProposedImages[PhotoSet],
     left_out: tuple[Fault, ...],
     minutes: float,
     warning: str,
@@ -339,19 +339,19 @@ def _judge(
     for; draws the sheet."""
     model = load_model(out / MODEL)
     deadline = budget.deadline(closing=False)
-    truth, table = detect_proposed(Detector(model, device), held_back, len(held_back), deadline)
+    truth, table = detect_proposed(Detector(model, device), val, len(val), deadline)
     result = voc_average_precision(truth, table)
     best = result.best_score()
     score = None if math.isnan(best) else math.floor(1000 * best) / 1000
-    facts = {**model.facts, "mAP": round(result.mean_ap, 4), "images": len(truth.image_ids), "score": score}
-    if facts != model.facts:
-        save_model(dataclasses.replace(model, facts=facts), out / MODEL)
+    metadata = {**model.metadata, "mAP": round(result.mean_ap, 4), "images": len(truth.image_ids), "score": score}
+    if metadata != model.metadata:
+        save_model(dataclasses.replace(model, metadata=metadata), out / MODEL)
     sheet = draw_sheet(
-        truth, table, lambda index: read_image(held_back.dataset.image_path(index)).pixels, score or DEFAULT_SCORE
+        truth, table, lambda index: read_image(val.dataset.image_path(index)).pixels, score or DEFAULT_SCORE
     )
     with atomic_write(out / SHEET) as temporary:
         PillowImage.fromarray(sheet).save(temporary, "JPEG", quality=90)
-    photo = held_back.dataset.image_path(next(i for i, s in enumerate(held_back.dataset.samples) if len(s.annotations)))
-    calibration = facts["calibration"]
-    judged = len(truth.image_ids), len(held_back)
+    photo = val.dataset.image_path(next(i for i, s in enumerate(val.dataset.samples) if len(s.annotations)))
+    calibration = metadata["calibration"]
+    judged = len(truth.image_ids), len(val)
     return Fitted(out / MODEL, out / SHEET, result, judged, score, calibration, photo, left_out, minutes, warning)

@@ -55,7 +55,7 @@ class TrainingPlan:
     Attributes:
         recipe: of the training loop.
         transfer: what is known of the classes before.
-        photos, held_back: numbers of photos to train on and to judge by.
+        photos, val: numbers of photos to train on and to judge by.
         steps: that are expected; the recipe's are the rule's, or those that were asked for.
         minutes: expected time, evaluations included.
         budget: the time that may be taken.
@@ -65,7 +65,7 @@ class TrainingPlan:
     recipe: Recipe
     transfer: Transfer
     photos: int
-    held_back: int
+    val: int
     steps: int
     minutes: float
     budget: Budget
@@ -97,14 +97,14 @@ def make_plan(
         InputError: epochs or minutes are not positive, or are both given.
     """
     check_length(epochs, minutes)
-    photos, held_back = len(split.train), len(split.held_back)
+    photos, val = len(split.train), len(split.val)
     step = machine.step_seconds
     wanted = _wanted_steps(photos)
     limit = minutes if minutes is not None else _BUDGET[0] + _BUDGET[1] * max(0, photos - _FEW)
     seconds = 60 * limit - min(_MARGIN[0], _MARGIN[1] * 60 * limit) if epochs is None else math.inf
-    judged = min(held_back, _JUDGED)
+    judged = min(val, _JUDGED)
     evaluation = judged * _DETECTING
-    budget = Budget(seconds, step, evaluation, 2 * held_back / judged)
+    budget = Budget(seconds, step, evaluation, 2 * val / judged)
     if began is not None:
         budget.began = began
     steps = wanted if epochs is None else epochs * photos
@@ -123,14 +123,14 @@ def make_plan(
     recipe = _recipe(split, model, steps, step, judged, seed)
     transfer = match_classes(split.train.class_names, model)
     reasons = (
-        f"held back    {held_back} photo{'s' * (held_back != 1)} to judge by, {photos} to learn from",
+        f"held back    {val} photo{'s' * (val != 1)} to judge by, {photos} to learn from",
         *_told_transfer(transfer),
         f"steps        {told}",
         *_told_recipe(recipe),
         f"time         about {_minutes(total)}: {step:.2f} s a step on {_described(machine)}",
         *([f"warning      {warning}"] if (warning := too_short(recipe, expected, total)) else []),
     )
-    return TrainingPlan(recipe, transfer, photos, held_back, expected, total, budget, reasons)
+    return TrainingPlan(recipe, transfer, photos, val, expected, total, budget, reasons)
 
 
 def too_short(recipe: Recipe, steps: int, minutes: float) -> str:
@@ -146,7 +146,7 @@ def too_short(recipe: Recipe, steps: int, minutes: float) -> str:
 
 
 def _recipe(split: Split, model: Model, steps: int, step_seconds: float, judged: int, seed: int) -> Recipe:
-    """All else follows from the number of steps. Regions are those of Selective Search: a MultiBox head would have to
+    """All else follows from the number of steps. RoIs are those of Selective Search: a MultiBox head would have to
     be trained as well, and few photos do not suffice for it."""
     assert isinstance(model.config, ModelConfig)
     network = dataclasses.replace(model.config.network, multibox=None)
@@ -156,7 +156,7 @@ def _recipe(split: Split, model: Model, steps: int, step_seconds: float, judged:
         augmentation=AugmentationConfig(scale=_SCALE),
         optimizer=OptimizerConfig(
             steps=steps,
-            rate=RATE,
+            lr=RATE,
             warmup_steps=min(200, steps // 10),
             # an average over the last tenth of the steps
             ema_decay=round(min(0.999, 1 - 10 / (steps + 10)), 6),
@@ -192,8 +192,10 @@ def _told_transfer(transfer: Transfer) -> list[str]:
         lines.append(f"known        {listed(known)}: from what the starting model knows")
     if transfer.new:
         lines.append(f"new          {listed(transfer.new)}: from the mean of the starting model's classes")
-    if transfer.others:
-        lines.append(f"background   {listed(transfer.others)}: kept as what the new model is not to show")
+    if transfer.extra_background_classes:
+        lines.append(
+            f"background   {listed(transfer.extra_background_classes)}: kept as what the new model is not to show"
+        )
     return lines
 
 
@@ -203,7 +205,7 @@ def _told_recipe(recipe: Recipe) -> list[str]:
     judged = recipe.data.eval_limit
     photos = f"{judged} held-back photo{'s' * (judged != 1)}"
     return [
-        f"rate         {recipe.optimizer.rate}, warmed up over {warm} steps, then down to 0 by half a cosine",
+        f"lr           {recipe.optimizer.lr}, warmed up over {warm} steps, then down to 0 by half a cosine",
         f"input        short side {side} pixels, in training {least} to {most}; mirrored, brighter, darker at random",
         f"judged       every {recipe.eval_every} steps by {photos}; the last weights are kept, or clearly better ones",
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.data.annotations import Annotations, Sample
-from detector.data.custom_dataset import OwnData
+from detector.data.custom_dataset import CustomDataset
 from detector.errors import InputError
 from detector.structures.class_names import same_classes
 
@@ -56,14 +56,14 @@ class Split:
     """
 
     train: PhotoSet
-    held_back: PhotoSet
+    val: PhotoSet
     notes: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """Twelve hex digits that change with the classes, the photos of either part and their objects."""
         digest = hashlib.sha256(repr((*self.train.class_names, *self.train.class_ids)).encode())
-        for part in (self.train, self.held_back):
+        for part in (self.train, self.val):
             for sample in part.samples:
                 one = sample.annotations
                 digest.update(f"\n{sample.id} {one.image_size} {sample.image_path.stat().st_size}".encode())
@@ -73,7 +73,7 @@ class Split:
         return digest.hexdigest()[:12]
 
 
-def split_data(data: OwnData, share: float = SHARE, seed: int = 0) -> Split:
+def split_data(data: CustomDataset, share: float = SHARE, seed: int = 0) -> Split:
     """Holds back a part of the photos: the data set's own if it has one, otherwise a share of each class.
 
     Classes without an object to learn from are left out, with a note. Each class of at least two photos has one on
@@ -84,7 +84,7 @@ def split_data(data: OwnData, share: float = SHARE, seed: int = 0) -> Split:
             one to the evaluation.
     """
     shown = np.array([_shown(sample, len(data.class_names)) > 0 for sample in data.samples])
-    own = np.array([sample.id in data.held_back for sample in data.samples])
+    own = np.array([sample.id in data.val for sample in data.samples])
     chosen = own if own.any() else _choose(shown, share, np.random.default_rng(seed))
     order = np.random.default_rng((seed, 1)).permutation(len(chosen))
     learned = shown[~chosen].any(axis=0)
@@ -101,8 +101,8 @@ def split_data(data: OwnData, share: float = SHARE, seed: int = 0) -> Split:
     _check_names(data.path, names)
     kept = data.of_classes(names)
     train = PhotoSet(tuple(kept.samples[i] for i in order if not chosen[i]), names, kept.class_ids)
-    held_back = PhotoSet(tuple(kept.samples[i] for i in order if chosen[i]), names, kept.class_ids)
-    return Split(train, held_back, tuple(_notes(data, names, train, held_back)))
+    val = PhotoSet(tuple(kept.samples[i] for i in order if chosen[i]), names, kept.class_ids)
+    return Split(train, val, tuple(_notes(data, names, train, val)))
 
 
 def listed(names: Sequence[str]) -> str:
@@ -137,13 +137,13 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
             raise InputError(f"{path}: the classes '{other}' and '{name}' mean the same; give them one name")
 
 
-def _notes(data: OwnData, names: Sequence[str], train: PhotoSet, held_back: PhotoSet) -> list[str]:
+def _notes(data: CustomDataset, names: Sequence[str], train: PhotoSet, val: PhotoSet) -> list[str]:
     notes = []
     if unseen := [name for name in data.class_names if name not in names]:
         notes.append(f"without an example to learn from, and left out of the model: {listed(unseen)}")
     if all(len(sample.annotations) for sample in data.samples):
         notes.append("every photo shows an object: what the model finds on others is not judged; add some without")
-    judged = held_back.boxes()
+    judged = val.boxes()
     if unjudged := [name for name, count in zip(names, judged, strict=True) if count == 0]:
         notes.append(f"no photo could be held back for {listed(unjudged)}: learned, but not judged")
     if few := [f"{name} ({count})" for name, count in zip(names, train.boxes(), strict=True) if count < 20]:

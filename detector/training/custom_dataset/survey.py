@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.data.custom_dataset import OwnData
+from detector.data.custom_dataset import CustomDataset
 from detector.data.faults import Fault
-from detector.data.layouts import OwnLayout
+from detector.data.layouts import Layout
 
 _SHOWN_FAULTS = 20
-_NAMES: dict[OwnLayout, str] = {"voc": "VOC's XML", "coco": "COCO's JSON", "yolo": "YOLO's text files"}
+_NAMES: dict[Layout, str] = {"voc": "VOC's XML", "coco": "COCO's JSON", "yolo": "YOLO's text files"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Survey:
     """
 
     name: str
-    layout: OwnLayout
+    layout: Layout
     photos: int
     empty: int
     boxes: dict[str, int]
@@ -62,7 +62,7 @@ class Survey:
         return "\n".join(lines)
 
 
-def survey_data(data: OwnData) -> Survey:
+def survey_data(data: CustomDataset) -> Survey:
     """Counts what there is."""
     all_objects = [sample.annotations for sample in data.samples]
     labels = [one.labels[~one.difficult] for one in all_objects]

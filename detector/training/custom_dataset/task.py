@@ -20,7 +20,7 @@ from detector.evaluation.metrics.bootstrap import compare_average_precision
 from detector.evaluation.metrics.by_name import judge
 from detector.evaluation.metrics.voc import voc_average_precision
 from detector.inference.detector import Detector
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model, save_model
 from detector.training.budget import Budget
 from detector.training.custom_dataset.split import PhotoSet
@@ -37,13 +37,13 @@ MODEL = "model.safetensors"
 HISTORY = "history.json"
 
 
-class OwnDataTask(RegionTask):
+class CustomDatasetTask(RegionTask):
     """Trains a copy of a model on other classes.
 
     Args:
         recipe: of the plan.
         start: the model to start from.
-        data, held_back: photos whose proposals are in the cache.
+        data, val: photos whose proposals are in the cache.
         budget: of the training.
     """
 
@@ -55,24 +55,24 @@ class OwnDataTask(RegionTask):
         recipe: Recipe,
         start: Model,
         data: ProposedImages[PhotoSet],
-        held_back: ProposedImages[PhotoSet],
+        val: ProposedImages[PhotoSet],
         budget: Budget,
     ) -> None:
         self.start, self.budget = start, budget
-        self.others = match_classes(data.dataset.class_names, start).others
-        super().__init__(recipe, data, held_back, len(self.others))
+        self.extra_background_classes = match_classes(data.dataset.class_names, start).extra_background_classes
+        super().__init__(recipe, data, val, len(self.extra_background_classes))
         kept = len(data.dataset.class_names) + 1
-        for parameter in self.network.maps.parameters():
+        for parameter in self.network.score_conv.parameters():
             parameter.register_hook(lambda gradient: self._without_others(gradient, kept))
         self.failed: dict[Path, str] = {}  # photos that could be read before the training, and then not
 
     def _without_others(self, gradient: Tensor, kept: int) -> Tensor:
         """The other classes stay as they are: photos that show none of them can only unteach them."""
         votes = gradient.view(self.network.bins**2, -1, *gradient.shape[1:]).clone()
-        votes[:, kept : kept + len(self.others)] = 0
+        votes[:, kept : kept + len(self.extra_background_classes)] = 0
         return votes.view_as(gradient)
 
-    def initialise(self, init: Path | None) -> None:
+    def initialize(self, init: Path | None) -> None:
         transfer_weights(self.network, self.data.dataset.class_names, self.start)
 
     def prepare(self) -> None:
@@ -91,12 +91,14 @@ class OwnDataTask(RegionTask):
                 self.failed[path] = str(error)
         raise InputError("no photo can be read any more")
 
-    def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
+    def evaluate(self, network: nn.Module, metadata: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Judges by held-back photos, always the same. On the way the best weights become the model, at the end the
         last ones, unless those that are there are clearly better."""
-        assert isinstance(network, RegionClassifier)
+        assert isinstance(network, RFCN)
         labels = self.data.dataset
-        model = Model(network, self.recipe.model, labels.class_names, {}, self.others, labels.class_ids)
+        model = Model(
+            network, self.recipe.model, labels.class_names, {}, self.extra_background_classes, labels.class_ids
+        )
         truth, table = found = self._detect(model)
         result = voc_average_precision(*found)
         # of few photos the 11 points see nothing beyond the tenth best; the area tells more
@@ -104,13 +106,13 @@ class OwnDataTask(RegionTask):
             0.0 if math.isnan(one.mean_ap) else one.mean_ap for one in (voc_average_precision(*found, "voc10"), result)
         )
         history = read_history(out)
-        before = max((value for step, value in history.items() if step != facts["steps"]), default=-1.0)
+        before = max((value for step, value in history.items() if step != metadata["steps"]), default=-1.0)
         # of equal ones the later, which has seen more
         if score >= before or (last and not self._is_clearly_better(load_model(out / MODEL), truth, table)):
             count = len(truth.image_ids)
-            facts |= {"mAP": round(mean_ap, 4), "metric": result.metric, "split": "held back", "images": count}
-            save_model(dataclasses.replace(model, facts=facts), out / MODEL)
-        history[facts["steps"]] = score
+            metadata |= {"mAP": round(mean_ap, 4), "metric": result.metric, "split": "held back", "images": count}
+            save_model(dataclasses.replace(model, metadata=metadata), out / MODEL)
+        history[metadata["steps"]] = score
         with atomic_write(out / HISTORY) as temporary:
             temporary.write_text(json.dumps(history))
         precision, recall = result.at_score(0.5)
@@ -119,8 +121,8 @@ class OwnDataTask(RegionTask):
 
     def _detect(self, model: Model) -> tuple[GroundTruth, DetectionTable]:
         detector = Detector(model, str(next(self.network.parameters()).device))
-        count = min(len(self.held_back), self.recipe.data.eval_limit)
-        return detect_proposed(detector, self.held_back, count, self.budget.deadline(closing=True))
+        count = min(len(self.val), self.recipe.data.eval_limit)
+        return detect_proposed(detector, self.val, count, self.budget.deadline(closing=True))
 
     def _is_clearly_better(self, kept: Model, truth: GroundTruth, table: DetectionTable) -> bool:
         """Whether a model is better than what gave `table` beyond what other photos, or one more object found, could

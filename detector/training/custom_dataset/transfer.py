@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model
 from detector.structures.class_names import same_classes
 
@@ -25,7 +25,7 @@ class Transfer:
     """
 
     sources: dict[str, str | None]
-    others: tuple[str, ...]
+    extra_background_classes: tuple[str, ...]
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -38,39 +38,45 @@ class Transfer:
 
 def match_classes(class_names: Sequence[str], model: Model) -> Transfer:
     """Which of a model's classes each of `class_names` is, by name (`detector.structures.class_names.same_classes`)."""
-    every = (*model.class_names, *model.others)
+    every = (*model.class_names, *model.extra_background_classes)
     same = same_classes(class_names, every)
-    others = tuple(name for name in every if name not in same.values())
-    return Transfer({name: same.get(name) for name in class_names}, others)
+    extra_background_classes = tuple(name for name in every if name not in same.values())
+    return Transfer({name: same.get(name) for name in class_names}, extra_background_classes)
 
 
-def transfer_weights(network: RegionClassifier, class_names: Sequence[str], model: Model) -> None:
+def transfer_weights(network: RFCN, class_names: Sequence[str], model: Model) -> None:
     """Fills a network of `class_names`, and of the others that `match_classes` finds, from a model of other classes.
 
-    The trunk, the background and the box offsets, which all classes share, are the model's. So are the maps of a class
-    that the model knows; a new one starts as the mean of all the model's classes (something that is no background) with
-    a little noise, drawn from torch's generator.
+    The backbone, the background and the box deltas, which all classes share, are the model's. So are the maps of a
+    class that the model knows; a new one starts as the mean of all the model's classes with a little noise, drawn
+    from torch's generator.
 
     Raises:
-        RuntimeError: the model has another trunk or number of bins.
+        RuntimeError: the model has another backbone or number of bins.
     """
     source = model.network
-    assert isinstance(source, RegionClassifier)
-    network.trunk.load_state_dict(source.trunk.state_dict())
+    assert isinstance(source, RFCN)
+    network.backbone.load_state_dict(source.backbone.state_dict())
     transfer = match_classes(class_names, model)
-    place = {name: row for row, name in enumerate((*model.class_names, *model.others), start=1)}
-    rows = [None if name is None else place[name] for name in (*transfer.sources.values(), *transfer.others)]
+    place = {name: row for row, name in enumerate((*model.class_names, *model.extra_background_classes), start=1)}
+    rows = [
+        None if name is None else place[name]
+        for name in (*transfer.sources.values(), *transfer.extra_background_classes)
+    ]
     with torch.no_grad():
-        for own, other in ((network.maps.weight, source.maps.weight), (network.maps.bias, source.maps.bias)):
+        for own, other in (
+            (network.score_conv.weight, source.score_conv.weight),
+            (network.score_conv.bias, source.score_conv.bias),
+        ):
             assert own is not None
             assert other is not None
             own.copy_(_rows(other, len(place), network.bins**2, rows).to(own))
 
 
 def _rows(values: Tensor, classes: int, bins: int, rows: Sequence[int | None]) -> Tensor:
-    """Weights or biases of the maps for other classes; channels are ordered (bin, background, classes, 4 offsets)."""
+    """Weights or biases of the maps for other classes; channels are ordered (bin, background, classes, 4 deltas)."""
     votes = values.detach().float().view(bins, classes + 5, *values.shape[1:])
     mean = votes[:, 1 : classes + 1].mean(dim=1)
     new = [mean + _NOISE * torch.randn_like(mean) if row is None else votes[:, row] for row in rows]
-    offsets = votes[:, classes + 1 :].unbind(1)
-    return torch.stack((votes[:, 0], *new, *offsets), dim=1).flatten(0, 1)
+    box_deltas = votes[:, classes + 1 :].unbind(1)
+    return torch.stack((votes[:, 0], *new, *box_deltas), dim=1).flatten(0, 1)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detector.data.image_folder import class_folders, labelled_photos
+from detector.data.image_folder import class_folders, labeled_photos
 from detector.errors import InputError
 from detector.evaluation.classification import evaluate_classifier
 from detector.inference.classification import Classifier
@@ -24,7 +24,7 @@ from detector.models.weights import Model, save_model
 from detector.ops.distributed import rank, world_size
 from detector.structures.image import read_image
 from detector.training.data import sample_index
-from detector.training.initial import initialise_backbone
+from detector.training.initial import initialize_backbone
 from detector.training.loop import Task
 from detector.training.random_resized_crop import make_patch
 from detector.training.recipes import ClassificationRecipe
@@ -58,8 +58,8 @@ class ClassificationTask(Task[PatchBatch]):
         if recipe.batch % world_size():
             raise InputError(f"batch is {recipe.batch}: no multiple of the {world_size()} processes")
         self.class_names = class_folders(root / recipe.train)
-        self.data = labelled_photos(root / recipe.train, self.class_names)
-        self.held_back = labelled_photos(root / recipe.val, self.class_names)
+        self.data = labeled_photos(root / recipe.train, self.class_names)
+        self.val = labeled_photos(root / recipe.val, self.class_names)
         trained = {photo.label for photo in self.data}
         for label, name in enumerate(self.class_names):
             if label not in trained:
@@ -71,12 +71,12 @@ class ClassificationTask(Task[PatchBatch]):
         auxiliary = recipe.auxiliary_weight > 0
         self.network = ImageClassifier(len(self.class_names), recipe.model.backbone, auxiliary)
 
-    def initialise(self, init: Path | None) -> None:
+    def initialize(self, init: Path | None) -> None:
         """From a file, or from nothing as Caffe did: the paper does not say how."""
         if init is None:
             _fill_like_caffe(self.network)
         else:
-            initialise_backbone(self.network, self.network.trunk, init)
+            initialize_backbone(self.network, self.network.backbone, init)
 
     def example(self, step: int) -> PatchBatch:
         batch, seed = self.recipe.batch, self.recipe.seed
@@ -85,7 +85,7 @@ class ClassificationTask(Task[PatchBatch]):
             photo = self.data[sample_index(seed, slot, len(self.data))]
             pixels = read_image(photo.path).pixels
             rng = np.random.default_rng((seed, slot, 6))
-            patches.append(make_patch(pixels, self.recipe.model.size, self.recipe.patches, rng))
+            patches.append(make_patch(pixels, self.recipe.model.size, self.recipe.random_resized_crop, rng))
             labels.append(photo.label)
         return PatchBatch(torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2), torch.tensor(labels))
 
@@ -103,12 +103,12 @@ class ClassificationTask(Task[PatchBatch]):
         total.backward()
         return {"loss": total.detach(), "main loss": loss.detach(), "accuracy": accuracy}
 
-    def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
-        """Top-1 and top-5 of one centre crop of the held-back photos."""
-        model = Model(network, self.recipe.model, self.class_names, facts)
-        result = evaluate_classifier(Classifier(model, 1, str(self.network.mean.device)), self.held_back)
+    def evaluate(self, network: nn.Module, metadata: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
+        """Top-1 and top-5 of one center crop of the held-back photos."""
+        model = Model(network, self.recipe.model, self.class_names, metadata)
+        result = evaluate_classifier(Classifier(model, 1, str(self.network.mean.device)), self.val)
         numbers = {"top1": result.top1 / result.images, "top5": result.top5 / result.images}
-        facts |= {**{name: round(value, 4) for name, value in numbers.items()}, "images": result.images}
+        metadata |= {**{name: round(value, 4) for name, value in numbers.items()}, "images": result.images}
         save_model(model, out / "model.safetensors")
         return numbers
 

@@ -19,8 +19,8 @@ from detector.evaluation.coverage import evaluate_proposals
 from detector.models.weights import Model, make_network, save_model
 from detector.ops.precision import fast_dtype
 from detector.training.data import read_sample, sample_index
-from detector.training.examples import distort, mirror_boxes
-from detector.training.initial import initialise_backbone
+from detector.training.examples import distort, flip_boxes
+from detector.training.initial import initialize_backbone
 from detector.training.loop import Task
 from detector.training.objects import BUDGETS, recall_at_budgets, relative_objects, set_priors
 from detector.training.random_crop import cut_part, random_part
@@ -71,15 +71,15 @@ class MultiBoxTask(Task[MultiBoxBatch]):
 
     def __init__(self, recipe: MultiBoxRecipe, root: Path) -> None:
         self.recipe: MultiBoxRecipe = recipe
-        self.data, self.held_back = (VOCDataset(root, s) for s in (recipe.data.train_split, recipe.data.eval_split))
+        self.data, self.val = (VOCDataset(root, s) for s in (recipe.data.train_split, recipe.data.eval_split))
         torch.manual_seed(recipe.seed)
         network = make_network(recipe.model, 0)
         assert isinstance(network, MultiBox)
         self.network = network
         self.network.backbone.freeze_stem()  # type: ignore[operator]
 
-    def initialise(self, init: Path | None) -> None:
-        initialise_backbone(self.network, self.network.backbone, init)  # type: ignore[arg-type]
+    def initialize(self, init: Path | None) -> None:
+        initialize_backbone(self.network, self.network.backbone, init)  # type: ignore[arg-type]
         set_priors(self.network.head, self.data, self.recipe.seed)
 
     def prepare(self) -> None:
@@ -104,13 +104,13 @@ class MultiBoxTask(Task[MultiBoxBatch]):
         self, pixels: np.ndarray, annotations: Annotations, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pixels, boxes of objects and which are difficult, of an image changed at random."""
-        if self.recipe.photometric > 0:
-            pixels = distort(pixels, self.recipe.photometric, rng)
-        window = random_part(pixels.shape[1], pixels.shape[0], self.recipe.parts, rng)
-        pixels, truth = cut_part(pixels, annotations, window, self.recipe.parts.overlap)
+        if self.recipe.color_jitter > 0:
+            pixels = distort(pixels, self.recipe.color_jitter, rng)
+        window = random_part(pixels.shape[1], pixels.shape[0], self.recipe.random_crop, rng)
+        pixels, truth = cut_part(pixels, annotations, window, self.recipe.random_crop.overlap)
         boxes, difficult = np.array(truth.boxes), np.array(truth.difficult)
         if rng.random() < 0.5:
-            pixels, boxes = np.ascontiguousarray(pixels[:, ::-1]), mirror_boxes(boxes, pixels.shape[1])
+            pixels, boxes = np.ascontiguousarray(pixels[:, ::-1]), flip_boxes(boxes, pixels.shape[1])
         return pixels, boxes, difficult
 
     def backward(
@@ -122,7 +122,7 @@ class MultiBoxTask(Task[MultiBoxBatch]):
             predictions = model(batch.images)
         targets = batch.targets
         if targets is None:
-            on_cpu = MultiBoxPredictions(predictions.offsets.detach().cpu(), predictions.logits.detach().cpu())
+            on_cpu = MultiBoxPredictions(predictions.box_deltas.detach().cpu(), predictions.logits.detach().cpu())
             targets = multibox_targets(self._head, batch.objects, self.recipe.loss, on_cpu)
             targets = targets.map(lambda tensor: tensor.to(device))
         loss = multibox_loss(self.network.head, predictions, targets, self.recipe.loss)
@@ -138,18 +138,18 @@ class MultiBoxTask(Task[MultiBoxBatch]):
         """A copy of the head that is matched with on the CPU: its priors stay as they are."""
         return copy.deepcopy(self.network.head).cpu()
 
-    def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
+    def evaluate(self, network: nn.Module, metadata: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Recall on the first held-back images, after the last step on all; writes the model."""
         assert isinstance(network, MultiBox)
-        count = len(self.held_back) if last else min(len(self.held_back), self.recipe.data.eval_limit)
+        count = len(self.val) if last else min(len(self.val), self.recipe.data.eval_limit)
         model = Model(network, self.recipe.model, (), {})
         dtype = fast_dtype(str(network.mean.device))
         copy = make_network(self.recipe.model, 0)
         copy.load_state_dict(network.state_dict())
         assert isinstance(copy, MultiBox)
         proposer = MultiBoxProposer(copy.eval().to(network.mean.device), self.recipe.model.size, max(BUDGETS), dtype)
-        numbers = recall_at_budgets(evaluate_proposals(proposer, self.held_back.first(count)))
-        facts |= {"split": self.recipe.data.eval_split, "images": count}
-        facts |= {name: round(value, 4) for name, value in numbers.items()}
-        save_model(replace(model, facts=facts), out / "model.safetensors")
+        numbers = recall_at_budgets(evaluate_proposals(proposer, self.val.first(count)))
+        metadata |= {"split": self.recipe.data.eval_split, "images": count}
+        metadata |= {name: round(value, 4) for name, value in numbers.items()}
+        save_model(replace(model, metadata=metadata), out / "model.safetensors")
         return numbers

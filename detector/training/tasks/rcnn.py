@@ -20,14 +20,14 @@ from tqdm import tqdm
 from detector.config import Calibration, RCNNConfig, config_hash
 from detector.evaluation.ablation import ablate
 from detector.evaluation.calibration import fit_calibration
-from detector.inference.rcnn_scorer import CropScorer
-from detector.models.rcnn import CropClassifier
+from detector.inference.rcnn_scorer import RCNNScorer
+from detector.models.rcnn import RCNN
 from detector.models.weights import Model, save_model, weights_hash
 from detector.ops.crops import crop_windows, warp_windows
 from detector.ops.precision import fast_dtype
 from detector.training.data import ProposedImages, proposed_splits, sample_index
 from detector.training.examples import distort
-from detector.training.initial import initialise_backbone
+from detector.training.initial import initialize_backbone
 from detector.training.loop import Task
 from detector.training.rcnn_heads import collect_features, fit_boxes, fit_svms
 from detector.training.recipes import CropRecipe
@@ -35,13 +35,13 @@ from detector.training.targets import match_regions
 
 log = logging.getLogger(__name__)
 
-_HELD_BACK_CROPS = 512
+_VAL_CROPS = 512
 """Crops of held-back images on which loss and accuracy are followed during the training."""
 
 
 @dataclass(frozen=True)
 class CropBatch:
-    """Crops (N, 3, size, size), normalised, and their classes (N,) int64, 0 = background."""
+    """Crops (N, 3, size, size), normalized, and their classes (N,) int64, 0 = background."""
 
     crops: Tensor
     labels: Tensor
@@ -62,18 +62,18 @@ class CropTask(Task[CropBatch]):
         InputError: the data cannot be used.
     """
 
-    network: CropClassifier
+    network: RCNN
     head = ("classifier",)
 
     def __init__(self, recipe: CropRecipe, root: Path, cache: Path) -> None:
         self.recipe: CropRecipe = recipe
-        self.data, self.held_back = proposed_splits(recipe.data, recipe.model.proposals, root, cache)
+        self.data, self.val = proposed_splits(recipe.data, recipe.model.proposals, root, cache)
         torch.manual_seed(recipe.seed)
-        self.network = CropClassifier(len(self.data.dataset.class_names), recipe.model.network)
+        self.network = RCNN(len(self.data.dataset.class_names), recipe.model.network)
         self.network.backbone.freeze_stem()
 
-    def initialise(self, init: Path | None) -> None:
-        initialise_backbone(self.network, self.network.backbone, init)
+    def initialize(self, init: Path | None) -> None:
+        initialize_backbone(self.network, self.network.backbone, init)
 
     def prepare(self) -> None:
         self.data.fill()
@@ -90,7 +90,7 @@ class CropTask(Task[CropBatch]):
         """This image's part of a batch; none if it has no region, or only such as belong to difficult objects."""
         config = self.recipe.batch
         image, proposals, annotations = images[index]
-        pixels = distort(image.pixels, config.photometric, rng) if config.photometric > 0 else image.pixels
+        pixels = distort(image.pixels, config.color_jitter, rng) if config.color_jitter > 0 else image.pixels
         boxes = torch.from_numpy(np.concatenate((annotations.boxes, proposals.boxes)))
         objects = torch.from_numpy(np.array(annotations.boxes))
         labels, difficult = torch.tensor(annotations.labels), torch.tensor(annotations.difficult)
@@ -111,10 +111,10 @@ class CropTask(Task[CropBatch]):
         windows = torch.where(
             drop[:, None], crop_windows(boxes[selection], plain), crop_windows(boxes[selection], crops)
         )
-        normalised = self.network.normalise(torch.tensor(pixels, device=self._device).permute(2, 0, 1))
-        cut = warp_windows(normalised, windows, crops.size)
-        mirrored = torch.from_numpy(rng.random(len(selection)) < 0.5)
-        cut[mirrored] = cut[mirrored].flip(3)
+        normalized = self.network.normalize(torch.tensor(pixels, device=self._device).permute(2, 0, 1))
+        cut = warp_windows(normalized, windows, crops.size)
+        flipped = torch.from_numpy(rng.random(len(selection)) < 0.5)
+        cut[flipped] = cut[flipped].flip(3)
         return CropBatch(cut, targets[selection])
 
     def backward(
@@ -134,28 +134,28 @@ class CropTask(Task[CropBatch]):
             right += int((logits.argmax(1) == labels[part]).sum())
         return {"loss": loss, "accuracy": right / max(1, len(example))}
 
-    def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
+    def evaluate(self, network: nn.Module, metadata: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Loss and accuracy on crops of held-back images; after the last step the other heads and mAP."""
-        assert isinstance(network, CropClassifier)
+        assert isinstance(network, RCNN)
         numbers = self._judge_crops(network)
         config = self.recipe.model
         if last:
             cache = out / f"features_{config_hash(self.recipe)}_{weights_hash(network)}"
             found, config = self._fit_heads(network, cache)
             numbers |= found
-            images = min(len(self.held_back), self.recipe.data.eval_limit)
-            facts |= {"metric": "voc07", "split": self.recipe.data.eval_split, "images": images}
-        facts |= {name: round(value, 4) for name, value in numbers.items()}
-        save_model(Model(network, config, self.data.dataset.class_names, facts), out / "model.safetensors")
+            images = min(len(self.val), self.recipe.data.eval_limit)
+            metadata |= {"metric": "voc07", "split": self.recipe.data.eval_split, "images": images}
+        metadata |= {name: round(value, 4) for name, value in numbers.items()}
+        save_model(Model(network, config, self.data.dataset.class_names, metadata), out / "model.safetensors")
         return numbers
 
     @torch.inference_mode()
-    def _judge_crops(self, network: CropClassifier) -> dict[str, float]:
+    def _judge_crops(self, network: RCNN) -> dict[str, float]:
         batch = self.recipe.batch
-        count = min(len(self.held_back), _HELD_BACK_CROPS // (batch.crops // batch.images))
+        count = min(len(self.val), _VAL_CROPS // (batch.crops // batch.images))
         losses, right, dtype = [], [], fast_dtype(self._device.type)
         for index in range(count):
-            some = self._crops(self.held_back, index, np.random.default_rng((index, 5)))
+            some = self._crops(self.val, index, np.random.default_rng((index, 5)))
             with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
                 logits = network(some.crops).float()
             labels = some.labels.to(self._device)
@@ -165,17 +165,17 @@ class CropTask(Task[CropBatch]):
             return {}
         return {"held-back loss": torch.cat(losses).mean().item(), "held-back accuracy": torch.cat(right).mean().item()}
 
-    def _fit_heads(self, network: CropClassifier, cache: Path) -> tuple[dict[str, float], RCNNConfig]:
+    def _fit_heads(self, network: RCNN, cache: Path) -> tuple[dict[str, float], RCNNConfig]:
         """Fits SVMs and box regression into the network; mAP of every combination, and the calibrated config."""
         names = self.data.dataset.class_names
-        scorer = CropScorer(copy.deepcopy(network).eval(), self.recipe.model, fast_dtype(self._device.type))
+        scorer = RCNNScorer(copy.deepcopy(network).eval(), self.recipe.model, fast_dtype(self._device.type))
         features = collect_features(scorer, self.data, self.recipe.heads, self.recipe.seed, cache)
         fitted = (*fit_svms(features, self.recipe.heads, names), *fit_boxes(features, self.recipe.heads, names))
         for module in (network, scorer.network):
             for buffer, values in zip(("svm_weight", "svm_bias", "box_weight", "box_bias"), fitted, strict=True):
                 getattr(module, buffer).copy_(torch.from_numpy(values))
-        count = min(len(self.held_back), self.recipe.data.eval_limit)
-        images = (self.held_back[index] for index in tqdm(range(count), desc="mAP", unit="image", disable=None))
+        count = min(len(self.val), self.recipe.data.eval_limit)
+        images = (self.val[index] for index in tqdm(range(count), desc="mAP", unit="image", disable=None))
         results = ablate(scorer, images, names, self.recipe.model.postprocess)
         moved = " + box regression" if self.recipe.model.box_regression else ""
         calibration = Calibration(*(fit_calibration(results[f"{head}{moved}"]) for head in ("softmax", "svm")))

@@ -26,13 +26,13 @@ from detector.evaluation.coverage import evaluate_proposals
 from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
 from detector.inference.detector import Detector, first_with_multibox
 from detector.inference.proposers import SharedMultiBox
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 from detector.ops.distributed import rank, sum_over_processes, wait_for_all, world_size
-from detector.structures.rois import Regions
+from detector.structures.rois import RoIs
 from detector.training.data import BatchOrder, ProposedImages
 from detector.training.examples import Example, common_size, make_example
-from detector.training.initial import initialise_backbone
+from detector.training.initial import initialize_backbone
 from detector.training.loop import Task
 from detector.training.objects import BUDGETS, recall_at_budgets, relative_objects, set_priors
 from detector.training.random_crop import Part, mixup, mosaic, random_part
@@ -56,7 +56,7 @@ class RegionBatch:
     """
 
     images: Tensor
-    regions: Regions
+    regions: RoIs
     targets: RegionTargets
     counts: tuple[int, ...]
     multibox: MultiBoxTargets | None
@@ -66,8 +66,8 @@ class RegionBatch:
         """The same with every tensor that the network needs changed, such as moved to a device."""
         return RegionBatch(
             change(self.images),
-            Regions(change(self.regions.boxes), change(self.regions.image_index)),
-            RegionTargets(change(self.targets.labels), change(self.targets.offsets)),
+            RoIs(change(self.regions.boxes), change(self.regions.image_index)),
+            RegionTargets(change(self.targets.labels), change(self.targets.box_deltas)),
             self.counts,
             None if self.multibox is None else self.multibox.map(change),
             self.objects,
@@ -83,32 +83,32 @@ class RegionTask(Task[RegionBatch]):
 
     Args:
         recipe: what to do.
-        data, held_back: the images to train on, and those to judge by.
-        others: number of further classes that count as background (`RegionClassifier`).
+        data, val: the images to train on, and those to judge by.
+        others: number of further classes that count as background (`RFCN`).
 
     Raises:
         InputError: the batch cannot be shared by the processes.
     """
 
-    network: RegionClassifier
+    network: RFCN
     head = ("multibox",)
     several_processes = True
     workers = True
 
     def __init__(
-        self, recipe: Recipe, data: ProposedImages[Any], held_back: ProposedImages[Any], others: int = 0
+        self, recipe: Recipe, data: ProposedImages[Any], val: ProposedImages[Any], extra_background_classes: int = 0
     ) -> None:
         if recipe.batch % world_size():
             raise InputError(f"batch is {recipe.batch}: no multiple of the {world_size()} processes")
         self.recipe: Recipe = recipe
         self.places = range(rank(), recipe.batch, world_size())  # of a batch, those of this process
-        self.data, self.held_back = data, held_back
+        self.data, self.val = data, val
         torch.manual_seed(recipe.seed)
-        self.network = RegionClassifier(len(self.data.dataset.class_names), recipe.model.network, others)
-        self.network.trunk.freeze_stem()
+        self.network = RFCN(len(self.data.dataset.class_names), recipe.model.network, extra_background_classes)
+        self.network.backbone.freeze_stem()
 
-    def initialise(self, init: Path | None) -> None:
-        initialise_backbone(self.network, self.network.trunk, init)
+    def initialize(self, init: Path | None) -> None:
+        initialize_backbone(self.network, self.network.backbone, init)
         if self.network.multibox is not None:
             set_priors(self.network.multibox, self.data.dataset, self.recipe.seed)
 
@@ -126,8 +126,8 @@ class RegionTask(Task[RegionBatch]):
             multibox = multibox_targets(self._head, objects, self.recipe.multibox.loss)
         return RegionBatch(
             torch.stack([e.image.permute(1, 2, 0) for e in examples]).permute(0, 3, 1, 2),
-            Regions.of_images([e.regions for e in examples]),
-            RegionTargets(torch.cat([m.labels for m in matched]), torch.cat([m.offsets for m in matched])),
+            RoIs.of_images([e.regions for e in examples]),
+            RegionTargets(torch.cat([m.labels for m in matched]), torch.cat([m.box_deltas for m in matched])),
             tuple(len(e.regions) for e in examples),
             multibox,
             () if self._head is None or multibox is not None else objects,
@@ -156,7 +156,7 @@ class RegionTask(Task[RegionBatch]):
 
     def _part(self, index: int, rng: np.random.Generator) -> Part:
         """What is shown of an image, perhaps with others."""
-        augmentation, parts = self.recipe.augmentation, self.recipe.augmentation.parts
+        augmentation, parts = self.recipe.augmentation, self.recipe.augmentation.random_crop
         shown = self.read(index)
         if augmentation.mosaic > 0 and rng.random() < augmentation.mosaic:
             others = [self.read(int(other)) for other in rng.integers(0, len(self.data), 3)]
@@ -172,8 +172,8 @@ class RegionTask(Task[RegionBatch]):
         augmentation, (width, height) = self.recipe.augmentation, self._sizes[index]
         if augmentation.mosaic > 0 and rng.random() < augmentation.mosaic:
             return width, height
-        if augmentation.parts.probability > 0:
-            x1, y1, x2, y2 = random_part(width, height, augmentation.parts, rng)
+        if augmentation.random_crop.probability > 0:
+            x1, y1, x2, y2 = random_part(width, height, augmentation.random_crop, rng)
             return x2 - x1, y2 - y1
         return width, height
 
@@ -206,30 +206,30 @@ class RegionTask(Task[RegionBatch]):
     def backward(
         self, model: nn.Module, example: RegionBatch, autocast: AbstractContextManager[None]
     ) -> dict[str, Tensor]:
-        count = self.recipe.hard_regions
+        count = self.recipe.ohem_rois
         device = self.network.mean.device
         batch = example.map(lambda tensor: tensor.to(device, non_blocking=True))
         regions, targets = batch.regions, batch.targets
         with autocast:
             features = self.network.features(batch.images)
-            maps = self.network.vote_maps(features)
+            maps = self.network.score_maps(features)
             with torch.no_grad():  # score every region, train only the hardest
                 losses = region_losses(self.network.classify(maps, regions), targets)
             chosen = hardest(losses.total, batch.counts, count)
             predictions = self.network.classify(maps, regions[chosen])
         losses = region_losses(predictions, targets[chosen])
         number = count * len(batch.images)
-        classification, offsets = losses.classification.sum() / number, losses.offsets.sum() / number
-        loss = classification + offsets
-        numbers = {"classes": classification.detach(), "offsets": offsets.detach()}
+        classification, box_deltas = losses.classification.sum() / number, losses.box_deltas.sum() / number
+        loss = classification + box_deltas
+        numbers = {"classes": classification.detach(), "box_deltas": box_deltas.detach()}
         if self.network.multibox is not None:
             config = self.recipe.multibox
             with autocast:
-                found = self.network.multibox(features if config.trunk else features.detach())
+                found = self.network.multibox(features if config.backbone else features.detach())
             wanted = batch.multibox
             if wanted is None:
                 assert self._head is not None
-                on_cpu = MultiBoxPredictions(found.offsets.detach().cpu(), found.logits.detach().cpu())
+                on_cpu = MultiBoxPredictions(found.box_deltas.detach().cpu(), found.logits.detach().cpu())
                 wanted = multibox_targets(self._head, batch.objects, config.loss, on_cpu)
                 wanted = wanted.map(lambda tensor: tensor.to(device))
             objects = None  # those of this batch, of which all processes have a part
@@ -241,16 +241,16 @@ class RegionTask(Task[RegionBatch]):
         loss.backward()
         return {"loss": loss.detach(), **numbers}
 
-    def evaluate(self, network: nn.Module, facts: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
+    def evaluate(self, network: nn.Module, metadata: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Evaluates on the first held-back images, after the last step on all; writes the calibrated model."""
-        assert isinstance(network, RegionClassifier)
-        count = len(self.held_back) if last else min(len(self.held_back), self.recipe.data.eval_limit)
+        assert isinstance(network, RFCN)
+        count = len(self.val) if last else min(len(self.val), self.recipe.data.eval_limit)
         model = Model(network, self.recipe.model, self.data.dataset.class_names, {})
         detector = Detector(model, str(network.mean.device))
-        result = evaluate_proposed(detector, self.held_back, count)
-        recalls = {} if network.multibox is None else multibox_recall(detector, self.held_back.dataset.first(count))
+        result = evaluate_proposed(detector, self.val, count)
+        recalls = {} if network.multibox is None else multibox_recall(detector, self.val.dataset.first(count))
         precision, recall = result.at_score(0.5)
-        facts |= {
+        metadata |= {
             "mAP": round(result.mean_ap, 4),
             "metric": result.metric,
             "split": self.recipe.data.eval_split,
@@ -260,7 +260,7 @@ class RegionTask(Task[RegionBatch]):
         post = self.recipe.model.postprocess
         post = dataclasses.replace(post, calibration=fit_calibration(result, post.calibration))
         config = dataclasses.replace(self.recipe.model, postprocess=post)
-        save_model(dataclasses.replace(model, config=config, facts=facts), out / "model.safetensors")
+        save_model(dataclasses.replace(model, config=config, metadata=metadata), out / "model.safetensors")
         judged = {"mAP": result.mean_ap, "precision at 0.5": precision, "recall at 0.5": recall}
         return {**judged, **recalls, "images": count}
 

@@ -24,7 +24,7 @@ def measured() -> Profile:
 
 
 def test_every_stage_is_there(measured: Profile) -> None:
-    names = ["decoding", "trunk", "proposals", "regions", "NMS and voting", "drawing"]
+    names = ["decoding", "backbone", "proposals", "regions", "NMS and voting", "drawing"]
     assert [stage.name for stage in measured.stages] == names
     assert all(stage.seconds > 0 for stage in measured.stages)
     assert measured.image_size == (120, 90)
@@ -32,9 +32,11 @@ def test_every_stage_is_there(measured: Profile) -> None:
 
 def test_the_trunks_work_is_counted(measured: Profile) -> None:
     # At 640x480 it is GoogLeNet's with 5a and 5b at four times the cells: 2 * 1.58 G at 224x224, and more.
-    assert measured.trunk["gflop"] == pytest.approx(23.8, abs=0.1)
-    assert measured.trunk["gflop_per_second"] == pytest.approx(measured.trunk["gflop"] / measured.trunk["seconds"])
-    assert measured.trunk["gemm_gflop_per_second"] > 0
+    assert measured.backbone["gflop"] == pytest.approx(23.8, abs=0.1)
+    assert measured.backbone["gflop_per_second"] == pytest.approx(
+        measured.backbone["gflop"] / measured.backbone["seconds"]
+    )
+    assert measured.backbone["gemm_gflop_per_second"] > 0
     seconds = list(measured.operators.values())
     assert seconds == sorted(seconds, reverse=True)
     assert any("conv" in name for name in list(measured.operators)[:3])
@@ -57,7 +59,7 @@ def test_it_is_told_as_text_and_as_json(measured: Profile) -> None:
 
 def test_memory_that_the_system_does_not_tell_is_left_out(measured: Profile) -> None:
     lines = Profile(
-        measured.environment, (1, 1), "float32", (Stage("decoding", 1.0, None),), {}, measured.trunk, {}
+        measured.environment, (1, 1), "float32", (Stage("decoding", 1.0, None),), {}, measured.backbone, {}
     ).table()  # fmt: skip
     assert "decoding             1000.0    100% \n" in lines
 

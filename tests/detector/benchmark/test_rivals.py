@@ -48,7 +48,7 @@ FASTER_RCNN = next(rival for rival in RIVALS if rival.name.endswith("320_fpn"))
 
 def test_the_rivals() -> None:
     against = [(rival.against, rival.slow) for rival in RIVALS]
-    assert against[:3] == [("detect: proposals", True), ("detect: proposals", True), ("detect: trunk", False)]
+    assert against[:3] == [("detect: proposals", True), ("detect: proposals", True), ("detect: backbone", False)]
     assert against[3:] == [("detect", True)] * 2 + [("detect", False)] * 3
     assert len({rival.name for rival in RIVALS}) == len(RIVALS)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.data.custom_dataset import OwnData, read_own_data
+from detector.data.custom_dataset import CustomDataset, read_custom_dataset
 from detector.data.faults import FaultyDataError
 from detector.errors import InputError
 from detector.training.custom_dataset.split import split_data
@@ -24,7 +24,7 @@ NAMES = ("cup", "mug")
 
 def photo(path: Path, size: tuple[int, int] = SIZE) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, "grey").save(path)
+    Image.new("RGB", size, "gray").save(path)
 
 
 def xml(path: Path, objects: list[tuple[str, tuple[int, int, int, int]]], size: tuple[int, int] = SIZE) -> None:
@@ -101,7 +101,7 @@ def yolo(root: Path) -> Path:
     return root
 
 
-def seen(data: OwnData) -> dict[str, list[tuple[str, tuple[float, ...]]]]:
+def seen(data: CustomDataset) -> dict[str, list[tuple[str, tuple[float, ...]]]]:
     return {
         sample.image_path.stem: [
             (data.class_names[label], tuple(box))
@@ -120,19 +120,19 @@ LAYOUTS = [
 
 @pytest.mark.parametrize(("make", "layout"), LAYOUTS, ids=lambda one: getattr(one, "__name__", one))
 def test_every_layout_is_found_out(tmp_path: Path, make: Callable[[Path], Path], layout: str):
-    data = read_own_data(make(tmp_path / "data"))
+    data = read_custom_dataset(make(tmp_path / "data"))
     assert data.layout == layout
     assert seen(data) == {image: [(n, tuple(map(float, b))) for n, b in found] for image, found in OBJECTS.items()}
     assert data.class_names == NAMES
-    assert (data.faults, data.held_back) == ((), frozenset())
+    assert (data.faults, data.val) == ((), frozenset())
 
 
 @pytest.mark.parametrize("make", [flat_voc, coco_folder, yolo])
 def test_classes_can_be_chosen(tmp_path: Path, make: Callable[[Path], Path]):
-    data = read_own_data(make(tmp_path / "data"), classes=["mug"])
+    data = read_custom_dataset(make(tmp_path / "data"), classes=["mug"])
     assert seen(data) == {"a": [("mug", (10.0, 10.0, 60.0, 50.0))], "b": [], "c": []}
     with pytest.raises(InputError, match="class 'tea' is unknown; known are cup, mug"):
-        read_own_data(tmp_path / "data", classes=["tea"])
+        read_custom_dataset(tmp_path / "data", classes=["tea"])
 
 
 @pytest.mark.parametrize("make", [flat_voc, coco_folder, yolo])
@@ -140,7 +140,7 @@ def test_photos_that_cannot_be_used_are_left_out_and_told(tmp_path: Path, make: 
     root = make(tmp_path / "data")
     broken = next(root.rglob("b.*g"))
     broken.write_bytes(b"no photo")
-    data = read_own_data(root)
+    data = read_custom_dataset(root)
     assert set(seen(data)) == {"a", "c"}
     assert len(data.faults) == 1
     assert str(data.faults[0]).startswith(str(broken))
@@ -152,7 +152,7 @@ def test_a_missing_photo_and_one_of_another_size(tmp_path: Path, make: Callable[
     root = make(tmp_path / "data")
     next(root.rglob("b.*g")).unlink()
     photo(next(root.rglob("c.*g")), (50, 50))
-    data = read_own_data(root)
+    data = read_custom_dataset(root)
     assert set(seen(data)) == {"a"}
     missing, resized = map(str, data.faults)
     assert "b.jpg: no such photo" in missing
@@ -168,9 +168,9 @@ def test_parts_of_the_data_set_are_respected(tmp_path: Path):
                 xml(tmp_path / layout / part / f"{image}.xml", OBJECTS["b"])
             else:
                 coco(tmp_path / layout / part / "_annotations.coco.json", {image: OBJECTS["b"]})
-        data = read_own_data(tmp_path / layout)
+        data = read_custom_dataset(tmp_path / layout)
         assert [sample.id for sample in data.samples] == ["train/a.jpg", "valid/b.jpg"]
-        assert data.held_back == {"valid/b.jpg"}
+        assert data.val == {"valid/b.jpg"}
         assert data.notes == ()
 
 
@@ -181,9 +181,9 @@ def test_yolo_holds_back_its_val(tmp_path: Path):
             (root / kind / part).mkdir(exist_ok=True)
             (root / kind / f"{image}.{suffix}").rename(root / kind / part / f"{image}.{suffix}")
     (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cup, mug]\n")
-    assert read_own_data(root).held_back == {"images/val/b.jpg"}
+    assert read_custom_dataset(root).val == {"images/val/b.jpg"}
     (root / "data.yaml").write_text("train: images/train\nval: images/gone\nnames: [cup, mug]\n")
-    assert read_own_data(root).held_back == frozenset()
+    assert read_custom_dataset(root).val == frozenset()
 
 
 def test_difficult_objects_and_crowds_stay_marked(tmp_path: Path):
@@ -192,7 +192,7 @@ def test_difficult_objects_and_crowds_stay_marked(tmp_path: Path):
     content = json.loads(path.read_text())
     content["annotations"][0]["iscrowd"] = 1
     path.write_text(json.dumps(content))
-    assert np.concatenate([s.annotations.difficult for s in read_own_data(root).samples]).tolist() == [
+    assert np.concatenate([s.annotations.difficult for s in read_custom_dataset(root).samples]).tolist() == [
         True,
         False,
         False,
@@ -207,9 +207,9 @@ def test_boxes_are_cut_at_the_border_and_refused_far_outside(tmp_path: Path):
         InputError,
         match=r"coco\.json: annotations\[1\] \(id 1\): box \(50, 10, 160, 80\) is outside the photo b\.jpg of 100x80",
     ):
-        read_own_data(tmp_path)
+        read_custom_dataset(tmp_path)
     coco(tmp_path / "coco.json", {"a": [("cup", (-1, 10, 101, 80))]})
-    data = read_own_data(tmp_path)
+    data = read_custom_dataset(tmp_path)
     assert data.samples[0].annotations.boxes.tolist() == [[0, 10, 100, 80]]
     assert data.notes == (f"1 photo has no labels and is left out: {tmp_path / 'b.jpg'}",)
 
@@ -255,7 +255,7 @@ def test_all_faults_of_all_files_are_named_at_once_with_their_real_paths(tmp_pat
         ]),
     ):  # fmt: skip
         with pytest.raises(FaultyDataError) as caught:
-            read_own_data(path)
+            read_custom_dataset(path)
         named = str(caught.value).splitlines()
         assert len(named) == len(expected), named
         for line, start in zip(named, expected, strict=True):
@@ -288,9 +288,9 @@ def test_bad_labels_are_left_out_and_counted_on_demand(tmp_path: Path, make: Cal
     """A photo whose labels cannot be read is left out with them: it may show objects."""
     root = make(tmp_path / "data")
     with pytest.raises(FaultyDataError) as caught:
-        read_own_data(root)
+        read_custom_dataset(root)
     assert len(caught.value.faults) == 2 + len(lost)
-    data = read_own_data(root, skip_bad_labels=True)
+    data = read_custom_dataset(root, skip_bad_labels=True)
     right = {image: [(n, tuple(map(float, b))) for n, b in found] for image, found in OBJECTS.items()}
     assert seen(data) == {image: found for image, found in right.items() if image not in lost}
     counted = [note for note in data.notes if note.startswith(f"{2 + len(lost)} labels are wrong and left out")]
@@ -304,7 +304,7 @@ def test_what_stops_a_reader_is_raised_all_the_same(tmp_path: Path):
     content["categories"][0]["name"] = ""
     path.write_text(json.dumps(content))
     with pytest.raises(FaultyDataError, match=r"categories\[0\]"):
-        read_own_data(tmp_path, skip_bad_labels=True)
+        read_custom_dataset(tmp_path, skip_bad_labels=True)
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
@@ -317,11 +317,11 @@ def test_pointers_in_place_of_photos_are_named_as_such(tmp_path: Path, make: Cal
         path.write_bytes(POINTER)
         if number == 0:
             first = str(path)
-            (fault,) = map(str, read_own_data(root).faults)
+            (fault,) = map(str, read_custom_dataset(root).faults)
             assert fault.startswith(first)
             assert "is a Git LFS pointer" in fault
     with pytest.raises(InputError, match="is a Git LFS pointer") as caught:
-        read_own_data(root)
+        read_custom_dataset(root)
     assert first in str(caught.value)
 
 
@@ -330,14 +330,14 @@ def test_pointers_in_place_of_labels_are_named_as_such(tmp_path: Path, make: Cal
     path = make(tmp_path / "data") / labels
     path.write_bytes(POINTER)
     with pytest.raises(InputError, match=f"^{path}: is a Git LFS pointer"):
-        read_own_data(path if path.suffix == ".json" else tmp_path / "data")
+        read_custom_dataset(path if path.suffix == ".json" else tmp_path / "data")
 
 
 def test_many_faults_are_counted(tmp_path: Path):
     coco(tmp_path / "coco.json", {"a": 15 * [("tea", (1, 1, 9, 9))] + 10 * [("cup", (50, 10, 160, 80))]})
     photo(tmp_path / "a.jpg")
     with pytest.raises(FaultyDataError) as caught:
-        read_own_data(tmp_path)
+        read_custom_dataset(tmp_path)
     named = str(caught.value).splitlines()
     assert len(named) == 21
     assert named[-1] == "... and 5 more"
@@ -347,14 +347,14 @@ def test_unknown_classes_are_named(tmp_path: Path):
     voc = flat_voc(tmp_path / "voc")
     (voc / "classes.txt").write_text("cup\nglass\n")
     with pytest.raises(InputError, match=r"a\.xml: object 1: unknown class 'mug', known are cup, glass"):
-        read_own_data(voc)
+        read_custom_dataset(voc)
     labels = yolo(tmp_path / "yolo") / "labels/b.txt"
     labels.write_text("2 0.5 0.5 0.5 0.5")
     with pytest.raises(InputError, match=r"b\.txt: line 1: field class is 2, expected a whole number in 0\.\.1"):
-        read_own_data(tmp_path / "yolo")
+        read_custom_dataset(tmp_path / "yolo")
     coco(tmp_path / "coco.json", {"a": [("tea", (1, 1, 9, 9))]})
     with pytest.raises(InputError, match="category_id is 9, which no record in categories has"):
-        read_own_data(tmp_path / "coco.json")
+        read_custom_dataset(tmp_path / "coco.json")
 
 
 def test_what_is_no_data_is_refused_in_one_line(tmp_path: Path):
@@ -372,17 +372,17 @@ def test_what_is_no_data_is_refused_in_one_line(tmp_path: Path):
         (empty, "holds no photos"),
         (bare, r"holds photos, but no labels of VOC \(\.xml\), COCO"),
         (lone, "no photo can be used, of 1 that have labels; the first: a.jpg: no such photo"),
-        (blank, "1 photos, but not one labelled object"),
+        (blank, "1 photos, but not one labeled object"),
         (both, "labels of several layouts, voc, coco; name one with --format"),
         (tmp_path / "a.csv", "give a folder, COCO's JSON"),
     ):
         with pytest.raises(InputError, match=message) as caught:
-            read_own_data(path)
+            read_custom_dataset(path)
         assert "\n" not in str(caught.value)
     (bare / "a.txt").write_text("0 0.5 0.5 0.5 0.5")
     with pytest.raises(InputError, match=r"add a data\.yaml"):
-        read_own_data(bare)
-    assert read_own_data(both, "voc").layout == "voc"
+        read_custom_dataset(bare)
+    assert read_custom_dataset(both, "voc").layout == "voc"
 
 
 def test_two_files_of_coco_are_not_guessed_between(tmp_path: Path):
@@ -390,7 +390,7 @@ def test_two_files_of_coco_are_not_guessed_between(tmp_path: Path):
         coco(tmp_path / f"{name}.json", OBJECTS)
     photo(tmp_path / "a.jpg")
     with pytest.raises(InputError, match=r"one\.json and .*two\.json may both hold the labels"):
-        read_own_data(tmp_path)
+        read_custom_dataset(tmp_path)
 
 
 def test_a_list_of_classes_that_is_no_text(tmp_path: Path):
@@ -398,14 +398,14 @@ def test_a_list_of_classes_that_is_no_text(tmp_path: Path):
     (tmp_path / "a.xml").write_text("<annotation><size><width>40</width><height>30</height></size></annotation>")
     (tmp_path / "classes.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"classes\.txt: is not UTF-8 text"):
-        read_own_data(tmp_path)
+        read_custom_dataset(tmp_path)
 
 
 def test_a_byte_order_mark_before_a_list_of_classes(tmp_path: Path):
     path = flat_voc(tmp_path)
-    names = read_own_data(path).class_names
+    names = read_custom_dataset(path).class_names
     (path / "classes.txt").write_text("\n".join(names), encoding="utf-8-sig")
-    assert read_own_data(path).class_names == names
+    assert read_custom_dataset(path).class_names == names
 
 
 def test_cocos_category_ids_are_kept(tmp_path: Path):
@@ -413,20 +413,20 @@ def test_cocos_category_ids_are_kept(tmp_path: Path):
         coco(tmp_path / f"{part}/labels.json", OBJECTS)
         for image in OBJECTS:
             photo(tmp_path / f"{part}/{image}.jpg")
-    data = read_own_data(tmp_path)
+    data = read_custom_dataset(tmp_path)
     assert (data.class_names, data.class_ids) == (NAMES, (0, 1))
     assert data.of_classes(["mug"]).class_ids == (1,)
-    assert split_data(data).train.class_ids == split_data(data).held_back.class_ids == (0, 1)
+    assert split_data(data).train.class_ids == split_data(data).val.class_ids == (0, 1)
     content = json.loads((tmp_path / "val/labels.json").read_text())
     content["categories"].append({"id": 2, "name": "tea"})
     (tmp_path / "val/labels.json").write_text(json.dumps(content))
-    assert read_own_data(tmp_path).class_ids == (0, 1, 2), "the parts complete each other"
+    assert read_custom_dataset(tmp_path).class_ids == (0, 1, 2), "the parts complete each other"
     content["categories"] = [{"id": 0, "name": "mug"}, {"id": 1, "name": "cup"}]
     (tmp_path / "val/labels.json").write_text(json.dumps(content))
-    data = read_own_data(tmp_path)
+    data = read_custom_dataset(tmp_path)
     assert data.class_ids == ()
     assert "different category ids" in data.notes[-1]
 
 
 def test_labels_of_other_layouts_have_no_category_ids(tmp_path: Path):
-    assert read_own_data(flat_voc(tmp_path)).class_ids == ()
+    assert read_custom_dataset(flat_voc(tmp_path)).class_ids == ()

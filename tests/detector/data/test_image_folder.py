@@ -1,10 +1,10 @@
-"""Photos labelled by the names of their folders or files."""
+"""Photos labeled by the names of their folders or files."""
 
 from pathlib import Path
 
 import pytest
 
-from detector.data.image_folder import class_folders, labelled_photos
+from detector.data.image_folder import class_folders, labeled_photos
 from detector.errors import InputError
 from detector.inference.classification import imagenet_classes
 
@@ -23,7 +23,7 @@ def make(root: Path, *names: str) -> None:
 
 
 def labels(root: Path, classes: tuple[str, ...] = CLASSES) -> dict[str, int]:
-    return {str(p.path.relative_to(root)): p.label for p in labelled_photos(root, classes)}
+    return {str(p.path.relative_to(root)): p.label for p in labeled_photos(root, classes)}
 
 
 @pytest.mark.parametrize(
@@ -97,19 +97,19 @@ def test_the_longest_name_counts(root: Path):
 def test_unknown_class(root: Path, name: str):
     make(root, "cat/1.jpg", name)
     with pytest.raises(InputError, match=r"is none of the model's 5 classes, such as 'n01440764 tench, Ti") as caught:
-        labelled_photos(root, CLASSES)
+        labeled_photos(root, CLASSES)
     assert str(caught.value).startswith(f"{root / name}: '")
     assert "\n" not in str(caught.value)
 
 
 def test_folders_without_photos(root: Path):
     with pytest.raises(InputError, match=r"photos: no such folder of photos"):
-        labelled_photos(root, CLASSES)
+        labeled_photos(root, CLASSES)
     make(root, "cat/readme.txt")
     with pytest.raises(InputError, match=r"photos: holds no photos; name them CLASS/photo\.jpg or CLASS_photo\.jpg"):
-        labelled_photos(root, CLASSES)
+        labeled_photos(root, CLASSES)
     with pytest.raises(InputError, match=r"readme\.txt: no such folder"):
-        labelled_photos(root / "cat/readme.txt", CLASSES)
+        labeled_photos(root / "cat/readme.txt", CLASSES)
 
 
 def test_class_folders(root: Path):

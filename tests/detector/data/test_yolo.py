@@ -19,7 +19,7 @@ def add_image(root: Path, name: str, size: tuple[int, int] = (200, 100), labels:
     """Adds `images/<name>` and, if there are labels, their file."""
     path = root / "images" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, "grey").save(path)
+    Image.new("RGB", size, "gray").save(path)
     if labels is not None:
         label_file = (root / "labels" / name).with_suffix(".txt")
         label_file.parent.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,9 @@ from detector.errors import InputError
 from detector.evaluation.ablation import ablate_dataset
 from detector.inference.detector import Detector, first_with_multibox
 from detector.inference.proposers import SharedMultiBox
-from detector.inference.rcnn_scorer import CropScorer
-from detector.models.rcnn import CropClassifier
-from detector.models.rfcn import RegionClassifier
+from detector.inference.rcnn_scorer import RCNNScorer
+from detector.models.rcnn import RCNN
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model
 from detector.structures.image import read_image
 from proposals import Proposals
@@ -52,7 +52,7 @@ def dataset(make_voc: Callable[..., Path]) -> VOCDataset:
 def model(**changes: object) -> Model:
     """SVMs that take red for a cat, a softmax that is surer of blue, boxes that are moved half of their width."""
     config = RCNNConfig(CropConfig(size=32, context=0), network=CropNetworkConfig(box_bins=1), **changes)
-    network = CropClassifier(2, config.network).eval().requires_grad_(False)
+    network = RCNN(2, config.network).eval().requires_grad_(False)
     for parameter in network.parameters():
         parameter.zero_()
     network.backbone.conv.weight[0, 0] = network.backbone.conv.weight[1, 2] = 1 / 64  # redness, blueness
@@ -87,19 +87,19 @@ def test_an_ensemble_is_judged_part_by_part(dataset: VOCDataset):
     results = {name: result.mean_ap for name, result in ablate_dataset(detector, dataset).items()}
     assert len(results) == 6 + 3
     assert results["model 2"] == results["average"] == 1
-    assert results["average + box regression"] == 0  # the offsets of those that have any
+    assert results["average + box regression"] == 0  # the box_deltas of those that have any
 
 
 def test_boxes_of_a_models_multibox_are_judged(dataset: VOCDataset):
-    """An ensemble may take its boxes from the trunk of its second model."""
+    """An ensemble may take its boxes from the backbone of its second model."""
     head = MultiBoxConfig(grids=(2,), shapes=1, channels=8)
-    network = RegionClassifier(2, NetworkConfig(bins=1, multibox=head)).eval()
+    network = RFCN(2, NetworkConfig(bins=1, multibox=head)).eval()
     assert network.multibox is not None
     network.multibox.set_priors(torch.tensor([[0, 0, 0.5, 1], [0.5, 0, 1, 1], [0, 0, 1, 0.5], [0, 0.5, 1, 1]]))
     detector, seen = Detector([model(), Model(network, ModelConfig(), CLASSES, {})], "cpu", Halves()), []
     detector.proposer = SharedMultiBox(first_with_multibox(detector.scorers), 4)
     crops = detector.scorers[0]
-    assert isinstance(crops, CropScorer)
+    assert isinstance(crops, RCNNScorer)
     crops.network.backbone.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     assert len(ablate_dataset(detector, dataset)) == 6 + 3
     images = [read_image(dataset.image_path(index)) for index in range(2)]
@@ -109,14 +109,14 @@ def test_boxes_of_a_models_multibox_are_judged(dataset: VOCDataset):
 def test_each_crop_goes_through_the_network_once(dataset: VOCDataset):
     detector, seen = Detector(model(), "cpu", Halves()), []
     scorer = detector.scorers[0]
-    assert isinstance(scorer, CropScorer)
+    assert isinstance(scorer, RCNNScorer)
     scorer.network.backbone.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     ablate_dataset(detector, dataset)
     assert sum(seen) == 2 * 2
 
 
 def test_a_model_without_crops_is_refused(dataset: VOCDataset):
-    network = RegionClassifier(2, NetworkConfig(bins=1)).eval()
+    network = RFCN(2, NetworkConfig(bins=1)).eval()
     detector = Detector(Model(network, ModelConfig(), CLASSES, {}), "cpu", Halves())
     with pytest.raises(InputError, match="an ablation needs a model that classifies crops"):
         ablate_dataset(detector, dataset)

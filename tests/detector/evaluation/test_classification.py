@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.data.image_folder import LabelledPhoto
+from detector.data.image_folder import LabeledPhoto
 from detector.evaluation.classification import evaluate_classifier
 from detector.inference.classification import Classification
 from detector.structures.image import read_image
@@ -15,7 +15,7 @@ CLASSES = tuple("abcdefgh")
 
 
 def ranked(path: Path) -> Classification:
-    """Takes the classes in the order that the photo's grey value says: the best is `grey`, then one after another."""
+    """Takes the classes in the order that the photo's gray value says: the best is `gray`, then one after another."""
     best = int(read_image(path).pixels[0, 0, 0])
     order = (np.arange(len(CLASSES)) - best) % len(CLASSES)
     return Classification(((len(CLASSES) - order) / 36).astype(np.float32), CLASSES)
@@ -23,9 +23,9 @@ def ranked(path: Path) -> Classification:
 
 @pytest.fixture
 def photo(tmp_path: Path):
-    def make(name: str, grey: int, label: int) -> LabelledPhoto:
-        Image.new("RGB", (4, 4), (grey,) * 3).save(tmp_path / name)
-        return LabelledPhoto(tmp_path / name, label)
+    def make(name: str, gray: int, label: int) -> LabeledPhoto:
+        Image.new("RGB", (4, 4), (gray,) * 3).save(tmp_path / name)
+        return LabeledPhoto(tmp_path / name, label)
 
     return make
 
@@ -66,7 +66,7 @@ def test_fewer_classes_than_five(photo):
 
 
 def test_a_photo_that_cannot_be_read_is_a_miss_and_is_reported(photo, tmp_path: Path, capsys: pytest.CaptureFixture):
-    photos = [photo("0.png", 1, 1), LabelledPhoto(tmp_path / "broken.jpg", 1), photo("2.png", 2, 2)]
+    photos = [photo("0.png", 1, 1), LabeledPhoto(tmp_path / "broken.jpg", 1), photo("2.png", 2, 2)]
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     result = evaluate_classifier(ranked, photos, progress=True)
     assert (result.images, result.top1, result.top5) == (3, 2, 2)
@@ -78,7 +78,7 @@ def test_a_photo_that_cannot_be_read_is_a_miss_and_is_reported(photo, tmp_path: 
 
 
 def test_without_progress_nothing_is_printed(photo, tmp_path: Path, capsys: pytest.CaptureFixture):
-    evaluate_classifier(ranked, [photo("0.png", 1, 1), LabelledPhoto(tmp_path / "none.jpg", 1)])
+    evaluate_classifier(ranked, [photo("0.png", 1, 1), LabeledPhoto(tmp_path / "none.jpg", 1)])
     assert capsys.readouterr() == ("", "")
 
 

@@ -1,11 +1,11 @@
-"""The sheet of hits and misses: each kind is counted, coloured and drawn where it is."""
+"""The sheet of hits and misses: each kind is counted, colored and drawn where it is."""
 
 import numpy as np
 from PIL import ImageColor
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.sheet import COLOURS, draw_sheet, mark_hits
+from detector.evaluation.sheet import COLORS, draw_sheet, mark_hits
 
 TRUTH = GroundTruth(
     image_ids=("a", "b", "c"),
@@ -28,8 +28,8 @@ FOUND = DetectionTable(
 def test_hits_errors_and_misses_are_told_apart():
     marks, counts = mark_hits(TRUTH, FOUND, 0.5)
     assert counts == {"found": 2, "wrong": 1, "missed": 1}
-    kinds = {colour: kind for kind, colour in COLOURS.items()}
-    assert [[(kinds[m.colour], m.text, m.box) for m in one] for one in marks] == [
+    kinds = {color: kind for kind, color in COLORS.items()}
+    assert [[(kinds[m.color], m.text, m.box) for m in one] for one in marks] == [
         [
             ("found", "cup 0.90", (0, 0, 50, 48)),
             ("wrong", "cup 0.80", (0, 50, 40, 90)),
@@ -49,10 +49,10 @@ def test_the_sheet_shows_the_photos_that_have_something():
 
     sheet = draw_sheet(TRUTH, FOUND, photo)
     assert read == [0, 1]
-    for kind in COLOURS:
-        colour = np.array(ImageColor.getrgb(COLOURS[kind]))
+    for kind in COLORS:
+        color = np.array(ImageColor.getrgb(COLORS[kind]))
         below = sheet[60:]
-        assert ((below == colour).all(axis=2)).sum() > 300, kind
+        assert ((below == color).all(axis=2)).sum() > 300, kind
     assert draw_sheet(TRUTH, FOUND, photo, photos=1).shape == sheet.shape
 
 

@@ -11,7 +11,7 @@ from detector.inference.assembly import load_detector
 from detector.structures.image import read_image
 from detector.structures.region_scores import RegionScores
 from proposals import Proposals
-from proposals.boxes import encode_offsets
+from proposals.boxes import encode_boxes
 
 SIZE = (100, 100)
 SOURCES = ("selective_search/HSV/F/50", "selective_search/Lab/F/50", "multibox")
@@ -43,8 +43,8 @@ def test_the_best_proposal_its_source_and_the_best_covering_region() -> None:
 def test_regions_count_where_box_regression_moves_them() -> None:
     proposals = proposed((0, 0, 40, 40))
     target = torch.tensor([[50.0, 50, 90, 90]])
-    offsets = encode_offsets(torch.from_numpy(proposals.boxes.copy()), target)[:, None]
-    scored = RegionScores(torch.tensor([[0.8]]), offsets)
+    box_deltas = encode_boxes(torch.from_numpy(proposals.boxes.copy()), target)[:, None]
+    scored = RegionScores(torch.tensor([[0.8]]), box_deltas)
     objects = np.array([[0, 0, 40, 40], [50, 50, 90, 90]], float)
     traces = trace_objects(proposals, scored, objects, np.array([0, 0]))
     assert traces.proposal_overlaps.tolist() == [1, 0]

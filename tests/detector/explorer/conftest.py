@@ -7,13 +7,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from detector.explorer.image_cache import ImageCache
 from fastapi import FastAPI
 from PIL import Image as PillowImage
 
 from detector.explorer import Explanation, explain
 from detector.explorer.page import UPLOAD_TYPE, make_page
 from detector.explorer.server import LOCAL_NAMES
-from detector.explorer.shelf import Shelf
 from detector.inference.assembly import load_detector
 from detector.inference.detector import Detector
 from detector.structures.image import read_image
@@ -31,10 +31,10 @@ def explanation(detector: Detector, photos: Path) -> Explanation:
 
 
 @pytest.fixture(scope="session")
-def shelf(detector: Detector) -> Iterator[Shelf]:
-    shelf = Shelf(detector)
-    yield shelf
-    shelf.close()
+def image_cache(detector: Detector) -> Iterator[ImageCache]:
+    image_cache = ImageCache(detector)
+    yield image_cache
+    image_cache.close()
 
 
 class Client:
@@ -58,9 +58,9 @@ class Client:
 
 
 @pytest.fixture(scope="session")
-def client(shelf: Shelf) -> Client:
+def client(image_cache: ImageCache) -> Client:
     """The page; uploads of at most 3 megabytes."""
-    return Client(make_page(shelf, megabytes=3, hosts=LOCAL_NAMES))
+    return Client(make_page(image_cache, megabytes=3, hosts=LOCAL_NAMES))
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
+from detector.explorer.image_cache import ImageCache
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from detector.explorer import Explanation
 from detector.explorer.page import make_page
 from detector.explorer.regions import region_at
 from detector.explorer.server import listen
-from detector.explorer.shelf import Shelf
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -27,10 +27,10 @@ PANELS = ("segmentation", "levels", "proposals", "region", "regression", "suppre
 
 
 @pytest.fixture(scope="module")
-def address(shelf: Shelf) -> Iterator[str]:
+def address(image_cache: ImageCache) -> Iterator[str]:
     listening = listen("127.0.0.1", 0)
-    page = make_page(shelf, megabytes=1, hosts=("127.0.0.1",))
-    # The lifespan would close the shelf, which other tests use.
+    page = make_page(image_cache, megabytes=1, hosts=("127.0.0.1",))
+    # The lifespan would close the image_cache, which other tests use.
     server = uvicorn.Server(uvicorn.Config(page, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
     thread.start()

@@ -9,13 +9,13 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from detector.explorer.image_cache import BusyError, ImageCache, Session
 from PIL import ExifTags
 from PIL import Image as PillowImage
 
 from detector.data import VOCDataset
 from detector.explorer import Explanation
 from detector.explorer.page import make_page
-from detector.explorer.shelf import BusyError, Exhibit, Shelf
 from detector.inference.detector import Detector
 
 STATIC = Path(__file__).parents[3] / "detector/explorer/static"
@@ -152,7 +152,7 @@ def _turned() -> PillowImage.Exif:
 
 
 def _animation() -> bytes:
-    frames = [PillowImage.new("RGB", (32, 24), colour) for colour in ("red", "green", "blue")]
+    frames = [PillowImage.new("RGB", (32, 24), color) for color in ("red", "green", "blue")]
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     return file.getvalue()
@@ -243,15 +243,15 @@ def test_examples(client):
 
 
 def test_the_photo_that_was_not_looked_at_for_longest_goes_first(detector: Detector, noise: Noise, client_of):
-    shelf = Shelf(detector, kept=2)
-    client = client_of(make_page(shelf))
+    image_cache = ImageCache(detector, kept=2)
+    client = client_of(make_page(image_cache))
     first, second = (key_of(client.open("/photos", noise(20, 20)).text) for _ in range(2))
     assert first != second
     assert client.get(f"/photos/{first}/detections?score=0.5").status_code == 200
     third = key_of(client.open("/photos", noise(20, 20)).text)
     codes = [client.get(f"/photos/{key}/detections?score=0.5").status_code for key in (first, second, third)]
     assert codes == [200, 410, 200]
-    shelf.close()
+    image_cache.close()
 
 
 def test_visitors_wait_for_their_turn_and_not_without_end(
@@ -264,21 +264,21 @@ def test_visitors_wait_for_their_turn_and_not_without_end(
         order.append(image.name)
         return image
 
-    monkeypatch.setattr("detector.explorer.shelf.explain", slow)
-    shelf = Shelf(detector, waiting=3)
-    futures: list[Future[Exhibit]] = [shelf.add_upload(noise(9, 9), name) for name in "abc"]
+    monkeypatch.setattr("detector.explorer.image_cache.explain", slow)
+    image_cache = ImageCache(detector, waiting=3)
+    futures: list[Future[Session]] = [image_cache.add_upload(noise(9, 9), name) for name in "abc"]
     with pytest.raises(BusyError):
-        shelf.add_upload(noise(9, 9), "d")
+        image_cache.add_upload(noise(9, 9), "d")
     done.set()
     assert [future.result(10).name for future in futures] == order == ["a", "b", "c"]
-    assert shelf.add_upload(noise(9, 9), "d").result(10).name == "d"
-    shelf.close()
+    assert image_cache.add_upload(noise(9, 9), "d").result(10).name == "d"
+    image_cache.close()
 
 
 def test_an_image_of_a_data_set_has_its_objects(detector: Detector, make_voc, client_of):
     root = make_voc({"a": [("cat", (1, 1, 50, 40), 0), ("dog", (60, 50, 90, 70), 1)], "b": []})
-    shelf = Shelf(detector, VOCDataset(root, "val"))
-    client = client_of(make_page(shelf))
+    image_cache = ImageCache(detector, VOCDataset(root, "val"))
+    client = client_of(make_page(image_cache))
     assert '<option value="b">' in client.get("/").text
     stages = client.open("/samples/a").text
     values = Forms(stages).panels["truth"]
@@ -290,4 +290,4 @@ def test_an_image_of_a_data_set_has_its_objects(detector: Detector, make_voc, cl
     assert "No object counts." in client.get(f"/photos/{key_of(stages)}/truth", params=values).text
     answer = client.open("/samples/..%2fa")
     assert (answer.status_code, client.open("/samples/c").text) == (404, "c: no such image in val, which begins with a")
-    shelf.close()
+    image_cache.close()

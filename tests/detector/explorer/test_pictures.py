@@ -10,7 +10,7 @@ from detector.explorer import Explanation, panels, pictures
 from detector.explorer.panels import Panel
 from detector.explorer.truth import Objects
 from detector.structures.image import Image
-from detector.visualization.boxes import class_colour
+from detector.visualization.boxes import class_color
 
 Show = Callable[[Explanation], Panel]
 
@@ -66,15 +66,15 @@ def test_frames_lie_on_their_boxes(explanation: Explanation):
     picture = pictures.picture_candidates(explanation.image, found, moved=False)
     _, scale = pictures.fitted(explanation.image)
     x1, y1, x2, y2 = np.rint(found.proposed[0] * scale).astype(int)
-    colour = class_colour(int(found.labels[0]) + 1)
-    expected = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    color = class_color(int(found.labels[0]) + 1)
+    expected = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
     assert picture[(y1 + y2) // 2, x1 + 1].tolist() == expected
     assert picture[y1 + 1, (x1 + x2) // 2].tolist() == expected
 
 
 def test_votes_for_are_red_and_votes_against_are_blue():
-    grey = np.full((2, 2, 3), 128, np.uint8)
-    tinted = pictures.tinted(grey, np.array([[4.0, -4.0], [0.0, 1.0]]), 4.0).astype(int)
+    gray = np.full((2, 2, 3), 128, np.uint8)
+    tinted = pictures.tinted(gray, np.array([[4.0, -4.0], [0.0, 1.0]]), 4.0).astype(int)
     assert tinted[0, 0, 0] > 180 > 80 > tinted[0, 0, 2]
     assert tinted[0, 1, 2] > 180 > 80 > tinted[0, 1, 0]
     assert tinted[1, 0].tolist() == [128, 128, 128]

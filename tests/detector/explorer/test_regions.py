@@ -10,7 +10,7 @@ from detector.explorer.regions import notable_regions, region_at, report_region,
 from detector.inference.detector import Detector
 from detector.models.weights import load_model
 from detector.structures.image import Image
-from detector.structures.rois import Regions
+from detector.structures.rois import RoIs
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def test_the_mean_vote_is_the_networks_answer(explanation: Explanation, surest: 
     assert view is not None
     network = view.scorer.network
     with torch.inference_mode():
-        regions = Regions.of_images([explanation.boxes[[surest]] * view.scale])
-        logits = network.classify(view.maps.votes, regions).class_logits[0]
+        regions = RoIs.of_images([explanation.boxes[[surest]] * view.scale])
+        logits = network.classify(view.maps.score_maps, regions).class_logits[0]
     for label in (surest % 20, 7):
         report = report_region(explanation, surest, label)
         assert report.votes is not None
@@ -38,15 +38,15 @@ def test_each_vote_is_read_from_its_own_map_at_its_own_place(explanation: Explan
     assert view is not None
     assert maps is not None
     assert votes is not None
-    trunk = view.scorer.network.trunk
-    x1, y1, x2, y2 = ((explanation.boxes[surest] * view.scale - trunk.offset) / trunk.stride).tolist()
+    backbone = view.scorer.network.backbone
+    x1, y1, x2, y2 = ((explanation.boxes[surest] * view.scale - backbone.offset) / backbone.stride).tolist()
     places = (np.arange(7) + 0.5) / 7
     rows, columns = (
         np.clip(np.rint(low + (high - low) * places), 0, size - 1).astype(int)
         for low, high, size in ((y1, y2, maps.shape[2]), (x1, x2, maps.shape[3]))
     )
-    at_centres = np.array([[maps[i, j, rows[i], columns[j]] for j in range(7)] for i in range(7)])
-    assert np.abs(votes - at_centres).mean() < 0.25 * np.abs(votes - at_centres.T).mean()
+    at_centers = np.array([[maps[i, j, rows[i], columns[j]] for j in range(7)] for i in range(7)])
+    assert np.abs(votes - at_centers).mean() < 0.25 * np.abs(votes - at_centers.T).mean()
 
 
 def test_the_surest_region_is_of_the_cat(explanation: Explanation, surest: int):

@@ -12,9 +12,9 @@ from detector.explorer import Explanation, explain
 from detector.explorer.stages import STAGES, selective_search
 from detector.inference.detector import Detector
 from detector.structures.image import Image, read_image
-from proposals import SelectiveSearch, SelectiveSearchConfig, Union
+from proposals import SelectiveSearch, SelectiveSearchConfig, UnionProposer
 from proposals.boxes import box_iou
-from proposals.config import COLOUR_SPACES
+from proposals.config import COLOR_SPACES
 
 
 @pytest.mark.parametrize("score", [0.05, 0.5, 0.999])
@@ -52,15 +52,15 @@ def test_candidates_without_suppression_are_the_detections(explanation: Explanat
     np.testing.assert_array_equal(best.scores, found.scores[:3])
 
 
-def test_every_stage_and_colour_space_has_a_time(explanation: Explanation):
+def test_every_stage_and_color_space_has_a_time(explanation: Explanation):
     assert tuple(explanation.seconds) == STAGES
-    assert set(explanation.space_seconds) == set(COLOUR_SPACES)
+    assert set(explanation.space_seconds) == set(COLOR_SPACES)
     assert all(value > 0 for value in (*explanation.seconds.values(), *explanation.space_seconds.values()))
 
 
 def test_the_boxes_come_from_the_groupings_that_are_used(explanation: Explanation):
     used = [one for one in explanation.groupings if one.used]
-    assert {one.space for one in explanation.groupings} == set(COLOUR_SPACES)
+    assert {one.space for one in explanation.groupings} == set(COLOR_SPACES)
     names = tuple(f"selective_search/{one.space}/{one.similarity}/{one.k:g}" for one in used)
     assert sorted(("multibox", *names)) == sorted(explanation.proposals.source_names)
     # The cat is narrower than the working width, so that hierarchies are in pixels of the photo.
@@ -99,8 +99,8 @@ def test_selective_search_is_found_in_a_union():
         fingerprint = "other"
 
     assert selective_search(SelectiveSearch(config)) == config
-    assert selective_search(Union([Other(), SelectiveSearch(config)])) == config
-    assert selective_search(Union([Other()])) is None
+    assert selective_search(UnionProposer([Other(), SelectiveSearch(config)])) == config
+    assert selective_search(UnionProposer([Other()])) is None
 
 
 def test_what_is_left_overlaps_less_than_the_threshold(explanation: Explanation):

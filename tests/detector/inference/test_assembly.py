@@ -14,10 +14,10 @@ from detector.config import CropConfig, CropNetworkConfig, DetectorConfig, Postp
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.inference.assembly import assemble, load_detector
-from detector.inference.rcnn_scorer import CropScorer
-from detector.inference.rfcn_scorer import SharedScorer
+from detector.inference.rcnn_scorer import RCNNScorer
+from detector.inference.rfcn_scorer import RFCNScorer
 from detector.models.files import DEFAULT_MODEL
-from detector.models.rcnn import CropClassifier
+from detector.models.rcnn import RCNN
 from detector.models.weights import Model, save_model
 from detector.structures.image import Image
 from proposals import Proposals, SelectiveSearch, SelectiveSearchConfig
@@ -31,7 +31,7 @@ def crop_model(path: Path, seed: int = 0, classes: tuple[str, ...] = ("cat", "do
     """A model file of random weights."""
     torch.manual_seed(seed)
     config = RCNNConfig(CropConfig(size=32, context=8), network=CropNetworkConfig(box_bins=1), **changes)
-    network = CropClassifier(len(classes), config.network).requires_grad_(False)
+    network = RCNN(len(classes), config.network).requires_grad_(False)
     nn.init.normal_(network.classifier.weight)
     for name in ("svm_weight", "svm_bias", "box_weight", "box_bias"):
         getattr(network, name).normal_(0, 0.5)
@@ -74,7 +74,7 @@ def test_models_are_relative_to_the_file(folder: Path, monkeypatch: pytest.Monke
     for given in (path, str(path), Path("../detector.yaml")):
         detector = load_detector(config=given, device="cpu")
         assert detector.class_names == ("cat", "dog")
-        assert isinstance(detector.scorers[0], CropScorer)
+        assert isinstance(detector.scorers[0], RCNNScorer)
 
 
 def test_a_path_from_the_root_is_taken_as_it_is(folder: Path, tmp_path_factory: pytest.TempPathFactory):
@@ -85,7 +85,7 @@ def test_a_path_from_the_root_is_taken_as_it_is(folder: Path, tmp_path_factory: 
 def test_an_installed_model_by_name_beside_a_file(folder: Path):
     crop_model(folder / "twenty.safetensors", classes=VOC_CLASSES)
     detector = load_detector(config=written(folder, "models: [voc07, twenty.safetensors]\ncontext: 2"), device="cpu")
-    assert [type(scorer) for scorer in detector.scorers] == [SharedScorer, CropScorer]
+    assert [type(scorer) for scorer in detector.scorers] == [RFCNScorer, RCNNScorer]
     assert detector.class_names == VOC_CLASSES
     assert detector.scorers[1].config.crops.context == 2
     detector.proposer = Given()
@@ -172,7 +172,7 @@ def test_models_are_averaged(folder: Path):
     [
         ("models: [models/a.safetensors]\nmultibox: 200", "multibox: no model here has a MultiBox head"),
         ("models: [models/a.safetensors]\nmodel: x", "key 'model' is unknown; do you mean 'models'"),
-        ("models: [models/a.safetensors]\nproposals: {k: 1}", r"proposals: key 'k' is unknown; .* colour_spaces"),
+        ("models: [models/a.safetensors]\nproposals: {k: 1}", r"proposals: key 'k' is unknown; .* color_spaces"),
         ("models: [models/a.safetensors]\nproposals: null", "without proposals of Selective Search, multibox must be"),
         ("models: [voc07]\nhead: svm", "head and context are for models that see crops, and none of these does"),
         ("models: [voc07]\ncontext: 0", "head and context are for models that see crops, and none of these does"),

@@ -21,14 +21,14 @@ from detector.errors import InputError
 from detector.inference.batching import Scored, in_batches
 from detector.inference.detector import Detector
 from detector.inference.rfcn_scorer import make_scorer
-from detector.models.rcnn import CropClassifier
-from detector.models.rfcn import RegionClassifier
+from detector.models.rcnn import RCNN
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, make_network
 from detector.ops.devices import default_batch, uses_gpu
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores, fetch
-from proposals import Proposals, Union
+from proposals import Proposals, UnionProposer
 from proposals.multibox.config import MultiBoxConfig
 from proposals.multibox.network import MultiBoxHead
 from proposals.multibox.proposer import MultiBoxProposer
@@ -49,8 +49,8 @@ def fill(head: MultiBoxHead) -> None:
 def shared_model(seed: int = 0, short_side: int = 64) -> Model:
     torch.manual_seed(seed)
     config = ModelConfig(input=InputConfig(short_side=short_side), network=NetworkConfig(multibox=HEAD))
-    network = RegionClassifier(2, config.network).eval()
-    nn.init.normal_(network.maps.weight, std=0.5)
+    network = RFCN(2, config.network).eval()
+    nn.init.normal_(network.score_conv.weight, std=0.5)
     assert network.multibox is not None
     fill(network.multibox)
     return Model(network, config, NAMES, {})
@@ -70,7 +70,7 @@ def other() -> Model:
 def crops() -> Model:
     torch.manual_seed(2)
     config = RCNNConfig(crops=CropConfig(size=64, context=4), network=CropNetworkConfig(box_bins=2))
-    network = CropClassifier(2, config.network).eval().requires_grad_(False)
+    network = RCNN(2, config.network).eval().requires_grad_(False)
     nn.init.normal_(network.classifier.weight, std=0.5)
     return Model(network, config, NAMES, {})
 
@@ -136,13 +136,9 @@ def test_nothing_gives_nothing(model: Model):
 
 def test_images_of_one_input_size_pass_together(model: Model, monkeypatch: pytest.MonkeyPatch):
     passes, judged = [], []
-    features, classify = RegionClassifier.features, RegionClassifier.classify
-    monkeypatch.setattr(
-        RegionClassifier, "features", lambda self, x: passes.append(tuple(x.shape)) or features(self, x)
-    )
-    monkeypatch.setattr(
-        RegionClassifier, "classify", lambda self, maps, r: judged.append(len(r)) or classify(self, maps, r)
-    )
+    features, classify = RFCN.features, RFCN.classify
+    monkeypatch.setattr(RFCN, "features", lambda self, x: passes.append(tuple(x.shape)) or features(self, x))
+    monkeypatch.setattr(RFCN, "classify", lambda self, maps, r: judged.append(len(r)) or classify(self, maps, r))
     Detector(model, "cpu", RandomBoxes()).detect_batch(images())
     assert passes == [(3, 3, 64, 96), (2, 3, 96, 64), (1, 3, 64, 288)]
     assert judged == [40 + 40 + 40, 30 + 2, 40]
@@ -160,7 +156,7 @@ def test_ensembles(model: Model, other: Model, crops: Model, box_regression: boo
 def test_mirrored_looks_at_other_sizes(model: Model):
     detector = in_float32(Detector(model, "cpu", RandomBoxes(64)), model)
     (scorer,) = detector.scorers
-    detector.scorers = (scorer, scorer.variant(96, mirrored=True))  # type: ignore[attr-defined]
+    detector.scorers = (scorer, scorer.variant(96, flipped=True))  # type: ignore[attr-defined]
     expected = [detector.detect(image, 0.05) for image in images()]
     assert sum(map(len, expected)) > 0
     assert_same(detector.detect_batch(images(), 0.05), expected)
@@ -193,7 +189,7 @@ def test_a_view_of_a_batch_proposes_and_scores_its_own_image(model: Model):
     boxes = torch.tensor([[3.0, 4.0, 50.0, 40.0], [20.0, 10.0, 80.0, 55.0]])
     for photo, view in zip(photos, views, strict=True):
         alone = scorer.view(photo)
-        torch.testing.assert_close(view.maps.votes, alone.maps.votes, rtol=0, atol=0)  # type: ignore[attr-defined]
+        torch.testing.assert_close(view.maps.score_maps, alone.maps.score_maps, rtol=0, atol=0)  # type: ignore[attr-defined]
         torch.testing.assert_close(view.score(boxes).scores, alone.score(boxes).scores, rtol=0, atol=0)
         np.testing.assert_array_equal(view.propose(9).boxes, alone.propose(9).boxes)  # type: ignore[attr-defined]
 
@@ -203,7 +199,7 @@ def test_a_multibox_network_of_its_own_sees_a_batch(model: Model, monkeypatch: p
     network = make_network(MultiBoxModelConfig(size=64, head=HEAD), 0)
     fill(network.head)  # type: ignore[arg-type]
     proposer = MultiBoxProposer(network.eval(), 64, 15)  # type: ignore[arg-type]
-    detector = Detector(model, "cpu", Union([RandomBoxes(), proposer]))
+    detector = Detector(model, "cpu", UnionProposer([RandomBoxes(), proposer]))
     expected = [detector.detect(image, 0.05) for image in images()]
     asked = []
     propose = proposer.propose
@@ -233,16 +229,16 @@ def test_scores_come_from_a_device_in_one_piece(monkeypatch: pytest.MonkeyPatch)
     """What a GPU's tensors go through, shown on the meta device up to the transfer, and on made-up rows after it."""
     scored = [RegionScores(torch.rand(n, 3), torch.rand(n, 1, 4)) for n in (5, 0, 2)]
     assert fetch(scored) == scored, "on the CPU they stay what they are"
-    away = [RegionScores(one.scores.to("meta"), one.offsets.to("meta")) for one in scored]  # type: ignore[union-attr]
-    rows = torch.cat([torch.cat((one.scores, one.offsets.flatten(1)), 1) for one in scored])  # type: ignore[union-attr]
+    away = [RegionScores(one.scores.to("meta"), one.box_deltas.to("meta")) for one in scored]  # type: ignore[union-attr]
+    rows = torch.cat([torch.cat((one.scores, one.box_deltas.flatten(1)), 1) for one in scored])  # type: ignore[union-attr]
     transfers = []
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: transfers.append(tuple(tensor.shape)) or rows)
     for found, expected in zip(fetch(away), scored, strict=True):
         assert torch.equal(found.scores, expected.scores)
-        assert torch.equal(found.offsets, expected.offsets)  # type: ignore[arg-type]
+        assert torch.equal(found.box_deltas, expected.box_deltas)  # type: ignore[arg-type]
     assert transfers == [(7, 7)]
     unmoved = fetch([RegionScores(one.scores, None) for one in away])
-    assert [one.offsets for one in unmoved] == [None] * 3
+    assert [one.box_deltas for one in unmoved] == [None] * 3
 
 
 def test_batches_are_for_gpus(monkeypatch: pytest.MonkeyPatch):

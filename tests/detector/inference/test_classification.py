@@ -32,24 +32,24 @@ def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detector.inference.classification.fast_dtype", lambda device: torch.float32)
 
 
-class Colours(nn.Module):
-    """Logits from the mean colour and from the centre pixel, so that every crop gives others."""
+class Colors(nn.Module):
+    """Logits from the mean color and from the center pixel, so that every crop gives others."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
-        self.trunk = nn.Conv2d(3, 3, 1)
-        nn.init.dirac_(self.trunk.weight)
-        nn.init.zeros_(self.trunk.bias)
+        self.backbone = nn.Conv2d(3, 3, 1)
+        nn.init.dirac_(self.backbone.weight)
+        nn.init.zeros_(self.backbone.bias)
         self.factor = factor
 
     def forward(self, images: Tensor) -> Tensor:
         assert images.dtype == torch.float32
-        x = self.trunk(images)
+        x = self.backbone(images)
         return self.factor * (x.mean(dim=(2, 3)) + x[:, :, x.shape[2] // 2, x.shape[3] // 2]) / 100
 
 
 def model(factor: float = 1.0, size: int = 32, classes: tuple[str, ...] = CLASSES) -> Model:
-    return Model(Colours(factor), ClassifierConfig(size=size), classes, {})
+    return Model(Colors(factor), ClassifierConfig(size=size), classes, {})
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

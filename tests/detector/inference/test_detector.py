@@ -11,7 +11,7 @@ from detector.config import InputConfig, ModelConfig
 from detector.errors import InputError
 from detector.inference.detector import Detector
 from detector.inference.rfcn_scorer import make_scorer
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model
 from detector.ops.devices import resolve_device
 from detector.ops.precision import fast_dtype
@@ -23,7 +23,7 @@ from proposals import Proposals
 def model() -> Model:
     torch.manual_seed(0)
     config = ModelConfig(input=InputConfig(short_side=64))
-    return Model(RegionClassifier(2, config.network), config, ("cat", "dog"), {})
+    return Model(RFCN(2, config.network), config, ("cat", "dog"), {})
 
 
 class TwoBoxes:
@@ -57,12 +57,12 @@ def test_a_list_gives_a_list_in_order(model: Model):
 
 
 def test_the_given_model_is_left_as_it_is(model: Model):
-    before = model.network.maps.weight.clone()
+    before = model.network.score_conv.weight.clone()
     detector = Detector(model, "cpu", TwoBoxes())
     with torch.no_grad():
-        detector.scorers[0].network.maps.weight.zero_()
-    assert torch.equal(model.network.maps.weight, before)
-    assert model.network.maps.weight.dtype == torch.float32
+        detector.scorers[0].network.score_conv.weight.zero_()
+    assert torch.equal(model.network.score_conv.weight, before)
+    assert model.network.score_conv.weight.dtype == torch.float32
 
 
 def test_number_format_changes_scores_only_a_little(model: Model):

@@ -21,7 +21,7 @@ from detector.inference.engines import TorchEngine, make_engine
 from detector.inference.rfcn_scorer import make_scorer
 from detector.models.backbones import make_backbone
 from detector.models.googlenet import Conv, LocalResponseNorm
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, weights_hash
 from detector.ops.fused import max_pool, max_pool_around
 from detector.structures.image import Image
@@ -31,7 +31,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 
-class SmallTrunk(nn.Module):
+class SmallBackbone(nn.Module):
     """Every kind of layer of GoogLeNet, few channels."""
 
     out_channels, stride, offset, mean, std = 12, 16, 14.5, (120.0, 110.0, 100.0), (1.0, 1.0, 1.0)
@@ -51,10 +51,10 @@ class SmallTrunk(nn.Module):
 def model() -> Model:
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("detector.models.rfcn.make_backbone", lambda name, dense: SmallTrunk())
+        patch.setattr("detector.models.rfcn.make_backbone", lambda name, dense: SmallBackbone())
         config = ModelConfig(input=InputConfig(short_side=96, long_side=192), network=NetworkConfig(bins=3))
-        network = RegionClassifier(2, config.network).eval()
-    nn.init.normal_(network.maps.weight, std=0.5)
+        network = RFCN(2, config.network).eval()
+    nn.init.normal_(network.score_conv.weight, std=0.5)
     return Model(network, config, ("cat", "dog"), {})
 
 
@@ -76,9 +76,9 @@ def test_a_graph_gives_the_maps_of_the_network(model: Model, graph: Path, shape:
     found = OnnxEngine(model, graph)(images)
     with torch.no_grad():
         features = model.network.features(images.float())  # type: ignore[operator]
-        votes = model.network.vote_maps(features)  # type: ignore[operator]
+        votes = model.network.score_maps(features)  # type: ignore[operator]
     torch.testing.assert_close(found.features, features, rtol=1e-3, atol=1e-2)
-    torch.testing.assert_close(found.votes, votes, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(found.score_maps, votes, rtol=1e-3, atol=1e-2)
 
 
 def test_the_file_says_all_that_a_program_needs(model: Model, graph: Path) -> None:
@@ -102,7 +102,7 @@ def test_regions_are_judged_as_by_pytorch(model: Model, graph: Path) -> None:
         scored.append(detector.score(views, proposals))
         assert detector.suppress(proposals, scored[-1], 0.0).boxes.shape[0] > 0
     torch.testing.assert_close(scored[1].scores, scored[0].scores, rtol=0, atol=1e-3)
-    torch.testing.assert_close(scored[1].offsets, scored[0].offsets, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(scored[1].box_deltas, scored[0].box_deltas, rtol=1e-3, atol=1e-2)
 
 
 def test_engines_have_fingerprints_of_their_own(model: Model, graph: Path, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_int8_stays_near(model: Model, tmp_path: Path) -> None:
 
 def test_what_cannot_be_used_is_refused(model: Model, graph: Path, tmp_path: Path) -> None:
     network = model.network
-    assert isinstance(network, RegionClassifier)
+    assert isinstance(network, RFCN)
     with pytest.raises(InputError, match=r"engine 'tensorrt' is unknown; .* torch, onnx"):
         make_engine("tensorrt", model, network, torch.float32)
     with pytest.raises(InputError, match=r"missing\.onnx: no such file"):
@@ -171,7 +171,7 @@ def test_what_cannot_be_used_is_refused(model: Model, graph: Path, tmp_path: Pat
         OnnxEngine(model, tmp_path / "stranger.onnx")
     other = copy.deepcopy(network)
     with torch.no_grad():
-        other.maps.weight += 1
+        other.score_conv.weight += 1
     with pytest.raises(InputError, match=r"the graph of another model \(2 classes\); export it again"):
         OnnxEngine(Model(other, model.config, model.class_names, {}), graph)
 
@@ -185,17 +185,17 @@ def test_without_the_package_it_says_how_to_get_it(model: Model, monkeypatch: py
 def test_the_torch_engine_takes_whole_numbers(model: Model) -> None:
     images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     network = copy.deepcopy(model.network)
-    assert isinstance(network, RegionClassifier)
+    assert isinstance(network, RFCN)
     found = TorchEngine(network, torch.float32)(images)
     torch.testing.assert_close(found.features, model.network.features(images.float()))  # type: ignore[operator]
 
 
 def test_googlenet_itself_is_exported(tmp_path: Path) -> None:
-    """Its ceil-mode and dilated pools, LRN and the dense trunk: 400 nodes, some seconds."""
+    """Its ceil-mode and dilated pools, LRN and the dense backbone: 400 nodes, some seconds."""
     torch.manual_seed(0)
     config = ModelConfig(input=InputConfig(short_side=64), network=NetworkConfig(bins=2))
-    network = RegionClassifier(2, config.network).eval()
-    assert type(network.trunk) is type(make_backbone("googlenet", dense=True))
+    network = RFCN(2, config.network).eval()
+    assert type(network.backbone) is type(make_backbone("googlenet", dense=True))
     model = Model(network, config, ("cat", "dog"), {})
     export_onnx(model, tmp_path / "googlenet.onnx", (96, 64))
     assert largest_difference(model, tmp_path / "googlenet.onnx", (96, 64)) < 1e-3

@@ -5,7 +5,7 @@ from detector.config import PostprocessConfig
 from detector.errors import InputError
 from detector.inference.postprocess import postprocess
 from detector.structures.region_scores import RegionScores
-from proposals.boxes import encode_offsets
+from proposals.boxes import encode_boxes
 
 CLASSES = ("cat", "dog")
 
@@ -40,7 +40,7 @@ def test_suppressed_boxes_vote_by_score_and_overlap():
         assert off.boxes.tolist() == [[2, 0, 42, 40]]
 
 
-@pytest.mark.parametrize(("loser", "votes"), [(0.21, True), (0.19, False)])
+@pytest.mark.parametrize(("loser", "score_maps"), [(0.21, True), (0.19, False)])
 def test_votes_do_not_depend_on_the_lowest_score(loser: float, votes: bool):
     given = scores([[loser, 0.0], [0.8, 0.0], [0.0, 0.0]])
     low, high = run(given, score=0.001), run(given, score=0.5)
@@ -64,14 +64,14 @@ def test_boxes_are_clipped_to_the_image():
 
 def test_offsets_are_applied():
     target = torch.tensor([[10.0, 10, 60, 70]])
-    given = RegionScores(torch.tensor([[0.9, 0.0]]), encode_offsets(BOXES[:1], target)[:, None])
+    given = RegionScores(torch.tensor([[0.9, 0.0]]), encode_boxes(BOXES[:1], target)[:, None])
     assert run(given, BOXES[:1]).boxes[0].tolist() == pytest.approx(target[0].tolist(), rel=1e-4)
 
 
 def test_every_class_has_its_own_offsets():
     targets = torch.tensor([[10.0, 10, 60, 70], [0, 0, 20, 30]])
-    offsets = encode_offsets(BOXES[:1].expand(2, 4), targets)[None]
-    found = run(RegionScores(torch.tensor([[0.9, 0.8]]), offsets), BOXES[:1])
+    box_deltas = encode_boxes(BOXES[:1].expand(2, 4), targets)[None]
+    found = run(RegionScores(torch.tensor([[0.9, 0.8]]), box_deltas), BOXES[:1])
     assert [d.label for d in found] == ["cat", "dog"]
     torch.testing.assert_close(torch.from_numpy(found.boxes.copy()), targets, rtol=1e-4, atol=1e-3)
 
@@ -99,10 +99,10 @@ def test_no_detections():
 def test_numbers_that_overflowed_are_named(bad: float):
     """NaN is in no comparison the larger one: the object would only be missing."""
     boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 8, 8]])
-    scores, offsets = torch.tensor([[0.5], [0.6]]), torch.zeros(2, 1, 4)
-    for what, which in (("score", scores), ("box offset", offsets)):
+    scores, box_deltas = torch.tensor([[0.5], [0.6]]), torch.zeros(2, 1, 4)
+    for what, which in (("score", scores), ("box offset", box_deltas)):
         changed = which.clone()
         changed[1, 0] = bad
-        scored = RegionScores(changed if which is scores else scores, changed if which is offsets else offsets)
+        scored = RegionScores(changed if which is scores else scores, changed if which is box_deltas else box_deltas)
         with pytest.raises(InputError, match=f"the network's {what} of region 1 is not finite"):
             postprocess(scored, boxes, (9, 9), ("cat",), PostprocessConfig(), 0.1)

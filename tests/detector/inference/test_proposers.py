@@ -13,10 +13,10 @@ from detector.inference.assembly import load_detector
 from detector.inference.detector import Detector
 from detector.inference.proposers import SharedMultiBox, load_multibox, multibox_proposer, propose
 from detector.inference.rfcn_scorer import make_scorer
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model, make_network, save_model
 from detector.structures.image import Image
-from proposals import PRESETS, SelectiveSearch, Union
+from proposals import PRESETS, SelectiveSearch, UnionProposer
 from proposals.multibox.config import MultiBoxConfig
 from proposals.multibox.network import MultiBoxHead
 from proposals.multibox.proposer import MultiBoxProposer, to_proposals
@@ -38,7 +38,7 @@ def fill(head: MultiBoxHead) -> None:
 @pytest.fixture(scope="module")
 def model() -> Model:
     torch.manual_seed(0)
-    network = RegionClassifier(2, CONFIG.network)
+    network = RFCN(2, CONFIG.network)
     assert network.multibox is not None
     fill(network.multibox)
     return Model(network.eval(), CONFIG, ("cat", "dog"), {})
@@ -62,33 +62,35 @@ def noise(width: int = 90, height: int = 60, seed: int = 0) -> Image:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one at every pass of a trunk."""
+    """Grows by one at every pass of a backbone."""
     seen: list[int] = []
-    features = RegionClassifier.features
+    features = RFCN.features
 
-    def counted(self: RegionClassifier, images: torch.Tensor) -> torch.Tensor:
+    def counted(self: RFCN, images: torch.Tensor) -> torch.Tensor:
         seen.append(len(images))
         return features(self, images)
 
-    monkeypatch.setattr(RegionClassifier, "features", counted)
+    monkeypatch.setattr(RFCN, "features", counted)
     return seen
 
 
 @pytest.mark.parametrize("source", ["multibox", "both"])
-def test_the_trunk_runs_once_for_proposals_and_regions(model: Model, passes: list[int], source: str):
+def test_the_backbone_runs_once_for_proposals_and_regions(model: Model, passes: list[int], source: str):
     detector = Detector(model, "cpu", source=source)  # type: ignore[arg-type]
     detector(noise(), score=0.0)
     assert passes == [1]
 
 
-def test_shared_boxes_are_those_of_the_head_on_the_trunk(model: Model):
+def test_shared_boxes_are_those_of_the_head_on_the_backbone(model: Model):
     detector, image = Detector(model, "cpu"), noise()
     assert isinstance(detector.proposer, SharedMultiBox)
     (view,) = detector.look(image)
     network = detector.scorers[0].network
     with torch.inference_mode():
         found = network.multibox(view.maps.features)
-        expected = to_proposals(network.multibox.boxes(found.offsets)[0], found.logits[0], (90, 60), HEAD.nms_iou, 20)
+        expected = to_proposals(
+            network.multibox.boxes(found.box_deltas)[0], found.logits[0], (90, 60), HEAD.nms_iou, 20
+        )
     for proposals in (detector.propose(image, (view,)), detector.proposer(image.pixels)):
         assert np.array_equal(proposals.boxes, expected.boxes)
         assert np.array_equal(proposals.scores, expected.scores)
@@ -99,7 +101,7 @@ def test_shared_and_own_network_agree_when_the_weights_do(model: Model):
     """On the same features: the head is the same."""
     own = make_network(MultiBoxModelConfig(size=64, head=HEAD), 0)
     own.head.load_state_dict(model.network.multibox.state_dict())  # type: ignore[union-attr]
-    own.backbone = model.network.trunk
+    own.backbone = model.network.backbone
     image = noise(64, 64)
     alone = MultiBoxProposer(own.eval(), 64, 20)(image.pixels)  # type: ignore[arg-type]
     shared = make_scorer(model, CPU, torch.float32).view(image).propose(20)  # type: ignore[attr-defined]
@@ -109,7 +111,7 @@ def test_shared_and_own_network_agree_when_the_weights_do(model: Model):
 
 def test_both_is_multibox_and_selective_search_with_doubled_superpixels(model: Model):
     detector = Detector(model, "cpu", source="both")
-    assert isinstance(detector.proposer, Union)
+    assert isinstance(detector.proposer, UnionProposer)
     first, second = detector.proposer.proposers
     assert isinstance(first, SharedMultiBox)
     assert isinstance(second, SelectiveSearch)
@@ -138,7 +140,7 @@ def test_boxes_that_all_lie_outside_the_image(model: Model, source: str):
     head.load_state_dict(model.network.multibox.state_dict())  # type: ignore[union-attr]
     head.set_priors(torch.tensor([[0.0, 0, 1e-6, 1e-6]]).expand(HEAD.boxes, 4).clone())  # type: ignore[union-attr]
     detector, image = Detector(outside, "cpu", source=source), noise()  # type: ignore[arg-type]
-    multibox = detector.proposer.proposers[0] if isinstance(detector.proposer, Union) else detector.proposer
+    multibox = detector.proposer.proposers[0] if isinstance(detector.proposer, UnionProposer) else detector.proposer
     assert len(multibox(image.pixels)) == 0
     detections = detector(image, score=0.0)
     assert len(detections) == 0 if source == "multibox" else len(detections) > 0
@@ -157,7 +159,7 @@ def test_files_keep_head_and_priors(model: Model, tmp_path: Path, own: Path):
     assert loaded.config == CONFIG
     assert torch.equal(loaded.network.multibox.priors, model.network.multibox.priors)  # type: ignore[union-attr]
     alone = load_model(own, ("multibox",))
-    assert (alone.class_names, alone.facts) == ((), {"steps": 3})
+    assert (alone.class_names, alone.metadata) == ((), {"steps": 3})
     with pytest.raises(InputError, match="a model for multibox; one for regions or crops is needed here"):
         load_model(own)
 
@@ -182,7 +184,7 @@ def test_multibox_of_either_kind_of_file(model: Model, own: Path, tmp_path: Path
 
 def test_a_union_of_a_preset(own: Path):
     union = multibox_proposer(own, 5, "single", seed=3, device="cpu")
-    assert isinstance(union, Union)
+    assert isinstance(union, UnionProposer)
     second = union.proposers[1]
     assert isinstance(second, SelectiveSearch)
     assert second.config == replace(PRESETS["single"], superpixel_scale=2, seed=3)

@@ -23,7 +23,7 @@ def config(tmp_path: Path, text: str) -> Path:
 
 
 def test_a_mirrored_look_at_a_mirrored_image_is_the_look_at_the_image(tmp_path: Path):
-    detector = load_detector(device="cpu", config=config(tmp_path, "mirrored: true\n"))
+    detector = load_detector(device="cpu", config=config(tmp_path, "flip_test: true\n"))
     plain, mirrored = detector.scorers
     image = read_image(CAT)
     swapped = dataclasses.replace(image, pixels=np.ascontiguousarray(image.pixels[:, ::-1]))
@@ -31,13 +31,13 @@ def test_a_mirrored_look_at_a_mirrored_image_is_the_look_at_the_image(tmp_path: 
     flipped = torch.stack((image.width - boxes[:, 2], boxes[:, 1], image.width - boxes[:, 0], boxes[:, 3]), dim=1)
     one, other = plain.view(image).score(boxes), mirrored.view(swapped).score(flipped)
     torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=0.02)  # resizing is not quite symmetric
-    torch.testing.assert_close(one.offsets[..., 1:], other.offsets[..., 1:], rtol=0, atol=0.2)
-    torch.testing.assert_close(one.offsets[..., 0], -other.offsets[..., 0], rtol=0, atol=0.2)
+    torch.testing.assert_close(one.box_deltas[..., 1:], other.box_deltas[..., 1:], rtol=0, atol=0.2)
+    torch.testing.assert_close(one.box_deltas[..., 0], -other.box_deltas[..., 0], rtol=0, atol=0.2)
 
 
 def test_several_looks_are_averaged(tmp_path: Path):
-    detector = load_detector(device="cpu", config=config(tmp_path, "short_sides: [256, 320]\nmirrored: true\n"))
-    assert [(s.config.input.short_side, s.mirrored) for s in detector.scorers] == [
+    detector = load_detector(device="cpu", config=config(tmp_path, "test_scales: [256, 320]\nflip_test: true\n"))
+    assert [(s.config.input.short_side, s.flipped) for s in detector.scorers] == [
         (256, False),
         (320, False),
         (256, True),
@@ -55,10 +55,10 @@ def test_several_looks_are_averaged(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("short_sides: []\n", "short_sides must name at least one, and each once"),
-        ("short_sides: [480, 480]\n", "short_sides must name at least one, and each once"),
-        ("short_sides: [100000]\n", "short_sides.0: input should be less than or equal to 2048"),
-        ("mirrored: true\nmodels: [voc07_crops]\n", "short_sides and mirrored are for models of one pass"),
+        ("test_scales: []\n", "test_scales must name at least one, and each once"),
+        ("test_scales: [480, 480]\n", "test_scales must name at least one, and each once"),
+        ("test_scales: [100000]\n", "test_scales.0: input should be less than or equal to 2048"),
+        ("flip_test: true\nmodels: [voc07_crops]\n", "test_scales and flip_test are for models of one pass"),
     ],
 )
 def test_errors(tmp_path: Path, text: str, message: str):

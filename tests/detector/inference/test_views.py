@@ -80,20 +80,20 @@ def test_the_papers_144(shape: tuple[int, int]):
     image = picture(*shape)
     crops, places = [*views(image, 144)], [*paper_crops(*shape)]
     assert (len(crops), len(places)) == (144, 72)
-    for crop, mirrored, place in zip(crops[::2], crops[1::2], places, strict=True):
+    for crop, flipped, place in zip(crops[::2], crops[1::2], places, strict=True):
         assert_shows(crop, image, *place)
-        np.testing.assert_array_equal(mirrored, crop[:, ::-1])
+        np.testing.assert_array_equal(flipped, crop[:, ::-1])
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_ten_and_one(shape: tuple[int, int]):
-    """Those of the centre square of the first scale: corners and centre, each mirrored; the centre alone."""
+    """Those of the center square of the first scale: corners and center, each mirrored; the center alone."""
     image = picture(*shape)
     crops, places = [*views(image, 10)], [*paper_crops(*shape)][6:11]
     assert len(crops) == 10
-    for crop, mirrored, place in zip(crops[::2], crops[1::2], places, strict=True):
+    for crop, flipped, place in zip(crops[::2], crops[1::2], places, strict=True):
         assert_shows(crop, image, *place)
-        np.testing.assert_array_equal(mirrored, crop[:, ::-1])
+        np.testing.assert_array_equal(flipped, crop[:, ::-1])
     (one,) = views(image, 1)
     np.testing.assert_array_equal(one, crops[8])
 

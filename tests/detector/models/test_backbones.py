@@ -13,10 +13,10 @@ from detector.errors import InputError
 from detector.models.backbone import Backbone
 from detector.models.backbones import TorchvisionBackbone, make_backbone, torchvision_network
 from detector.models.classifier import ImageClassifier
-from detector.models.googlenet import IMAGENET_MEAN, LocalResponseNorm, Trunk
-from detector.models.rcnn import CropClassifier
-from detector.models.rfcn import RegionClassifier
-from detector.structures.rois import Regions
+from detector.models.googlenet import IMAGENET_MEAN, GoogLeNetBackbone, LocalResponseNorm
+from detector.models.rcnn import RCNN
+from detector.models.rfcn import RFCN
+from detector.structures.rois import RoIs
 
 NAMES = ("googlenet", "googlenet_bn", "torchvision/googlenet", "torchvision/resnet18")
 
@@ -44,7 +44,7 @@ def average_pool(
     return F.conv2d(x, kernel, stride=stride, dilation=dilation, groups=x.shape[1])
 
 
-def centre_of_view(backbone: Backbone, cell: int) -> list[float]:
+def center_of_view(backbone: Backbone, cell: int) -> list[float]:
     """x and y of the middle of the pixels that a cell sees: the mean of their places, weighted by the gradient."""
     x = torch.ones(1, 3, 480, 480, requires_grad=True)
     backbone(x)[0, :, cell, cell].sum().backward()
@@ -55,33 +55,33 @@ def centre_of_view(backbone: Backbone, cell: int) -> list[float]:
 
 
 def test_offset_and_stride_are_those_of_the_fields_of_view(backbone: Backbone, monkeypatch: pytest.MonkeyPatch):
-    """With even weights and pools that average, a cell sees the pixels around its centre symmetrically."""
+    """With even weights and pools that average, a cell sees the pixels around its center symmetrically."""
     monkeypatch.setattr(F, "max_pool2d", average_pool)
     for name, parameter in backbone.named_parameters():
         nn.init.constant_(parameter, 1 if "norm" in name or "bn" in name else 1e-3)
-    if isinstance(backbone, Trunk):
+    if isinstance(backbone, GoogLeNetBackbone):
         backbone.norm1 = backbone.norm2 = nn.Identity()
     for cell in (224 // backbone.stride, 256 // backbone.stride):
-        centre = backbone.offset + backbone.stride * cell
-        assert centre_of_view(backbone, cell) == pytest.approx([centre, centre], abs=0.1)
+        center = backbone.offset + backbone.stride * cell
+        assert center_of_view(backbone, cell) == pytest.approx([center, center], abs=0.1)
 
 
 @pytest.mark.parametrize(
     ("name", "offset"), [("vgg11", 16.0), ("convnext_tiny", 16.0), ("swin_t", 16.0), ("mobilenet_v3_small", 0.5)]
 )
 def test_offset_of_other_families(name: str, offset: float):
-    """The centre of the energy of the gradient of random networks: less exact, but it tells half a cell."""
+    """The center of the energy of the gradient of random networks: less exact, but it tells half a cell."""
     torch.manual_seed(0)
     backbone, place = make_backbone(f"torchvision/{name}").eval(), torch.arange(224) + 0.5
     x = torch.randn(1, 3, 224, 224, requires_grad=True)
     backbone(x)[0, :, 3, 3].square().sum().backward()
     energy = x.grad[0].square().sum(dim=0)
-    centre = [float((energy.sum(dim=axis) * place).sum() / energy.sum()) - 3 * 32 for axis in (0, 1)]
+    center = [float((energy.sum(dim=axis) * place).sum() / energy.sum()) - 3 * 32 for axis in (0, 1)]
     assert backbone.offset == offset
-    assert centre == pytest.approx([offset, offset], abs=7)
+    assert center == pytest.approx([offset, offset], abs=7)
 
 
-def test_colours():
+def test_colors():
     """Caffe's mean; torchvision's own in 0..255, and for its GoogLeNet pixels / 127.5 - 1."""
     assert (make_backbone("googlenet").mean, make_backbone("googlenet").std) == (IMAGENET_MEAN, (1, 1, 1))
     resnet = make_backbone("torchvision/resnet18")
@@ -118,7 +118,9 @@ def test_the_stem_of_googlenet_can_be_frozen():
         backbone = make_backbone(name)
         backbone.freeze_stem()
         frozen = {n.split(".")[0] for n, p in backbone.named_parameters() if not p.requires_grad}
-        assert frozen == ({"conv1", "conv2_reduce", "conv2"} if isinstance(backbone, Trunk) else set()), name
+        assert frozen == ({"conv1", "conv2_reduce", "conv2"} if isinstance(backbone, GoogLeNetBackbone) else set()), (
+            name
+        )
 
 
 def test_batch_norm_takes_the_place_of_biases_and_lrn():
@@ -162,10 +164,10 @@ def test_weights_that_cannot_be_downloaded(error: Exception, monkeypatch: pytest
 @pytest.mark.parametrize("name", ["googlenet_bn", "torchvision/resnet18"])
 @torch.inference_mode()
 def test_detection_networks_stand_on_any_backbone(name: str):
-    regions = Regions.of_images([torch.tensor([[0.0, 0, 100, 90]]), torch.tensor([[20.0, 30, 60, 100]])])
-    found = RegionClassifier(3, NetworkConfig(backbone=name, bins=3)).eval()(torch.rand(2, 3, 128, 160) * 255, regions)
-    assert (found.class_logits.shape, found.offsets.shape) == ((2, 4), (2, 4))
-    crops = CropClassifier(3, CropNetworkConfig(backbone=name)).eval()
+    regions = RoIs.of_images([torch.tensor([[0.0, 0, 100, 90]]), torch.tensor([[20.0, 30, 60, 100]])])
+    found = RFCN(3, NetworkConfig(backbone=name, bins=3)).eval()(torch.rand(2, 3, 128, 160) * 255, regions)
+    assert (found.class_logits.shape, found.box_deltas.shape) == ((2, 4), (2, 4))
+    crops = RCNN(3, CropNetworkConfig(backbone=name)).eval()
     assert crops(torch.rand(2, 3, 64, 64)).shape == (2, 4)
     whole = ImageClassifier(3, name).eval()
     logits = whole(torch.rand(2, 3, 64, 64) * 255)

@@ -7,28 +7,28 @@ import numpy as np
 import pytest
 import torch
 
-from detector.data.image_folder import labelled_photos
+from detector.data.image_folder import labeled_photos
 from detector.errors import InputError
 from detector.evaluation.classification import evaluate_classifier
 from detector.inference.classification import load_classifier
 from detector.models.caffe import (
     AUXILIARY_LAYERS,
+    BACKBONE_LAYERS,
     CLASSIFIER_LAYERS,
-    TRUNK_LAYERS,
     load_caffe_weights,
     read_caffe_arrays,
     save_caffe_arrays,
     to_caffe_arrays,
 )
 from detector.models.classifier import ImageClassifier
-from detector.models.googlenet import Trunk
+from detector.models.googlenet import GoogLeNetBackbone
 
 
 def npz(path: Path, network: ImageClassifier, skip: str = "", **change: np.ndarray) -> Path:
     """Written here without the code under test: OIHW, the first convolution's input channels BGR."""
     arrays = {}
-    for caffe, name in {**TRUNK_LAYERS, "loss3/classifier": "classifier"}.items():
-        module = network.get_submodule(name if name == "classifier" else f"trunk.{name}")
+    for caffe, name in {**BACKBONE_LAYERS, "loss3/classifier": "classifier"}.items():
+        module = network.get_submodule(name if name == "classifier" else f"backbone.{name}")
         weight = module.weight.detach()
         arrays[f"{caffe}.weight"] = (weight.flip(1) if caffe == "conv1/7x7_s2" else weight).half().numpy()
         arrays[f"{caffe}.bias"] = module.bias.detach().half().numpy()
@@ -41,17 +41,17 @@ def half(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.half().float()
 
 
-def test_weights_load_with_colours_in_order(tmp_path: Path):
+def test_weights_load_with_colors_in_order(tmp_path: Path):
     source, target = ImageClassifier(), ImageClassifier()
     load_caffe_weights(target, npz(tmp_path / "w.npz", source))
     for (name, a), b in zip(source.named_parameters(), target.parameters(), strict=True):
         torch.testing.assert_close(half(a), b, rtol=0, atol=0, msg=name)
 
 
-def test_a_trunk_takes_its_part(tmp_path: Path):
-    source, trunk = ImageClassifier(), Trunk(dense=True)
-    load_caffe_weights(trunk, npz(tmp_path / "w.npz", source))
-    for (name, a), b in zip(source.trunk.named_parameters(), trunk.parameters(), strict=True):
+def test_a_backbone_takes_its_part(tmp_path: Path):
+    source, backbone = ImageClassifier(), GoogLeNetBackbone(dense=True)
+    load_caffe_weights(backbone, npz(tmp_path / "w.npz", source))
+    for (name, a), b in zip(source.backbone.named_parameters(), backbone.parameters(), strict=True):
         torch.testing.assert_close(half(a), b, rtol=0, atol=0, msg=name)
 
 
@@ -93,13 +93,13 @@ def test_batch_norm_has_no_place_in_the_layout(tmp_path: Path):
 
 def test_errors_name_file_and_array(tmp_path: Path):
     with pytest.raises(InputError, match=r"none\.npz: no such"):
-        load_caffe_weights(Trunk(), tmp_path / "none.npz")
+        load_caffe_weights(GoogLeNetBackbone(), tmp_path / "none.npz")
     path = npz(tmp_path / "w.npz", ImageClassifier(), skip="inception_4c/5x5.bias")
     with pytest.raises(InputError, match=r"w\.npz: array 'inception_4c/5x5\.bias' is missing"):
-        load_caffe_weights(Trunk(), path)
+        load_caffe_weights(GoogLeNetBackbone(), path)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(InputError, match=r"w\.npz: not a readable"):
-        load_caffe_weights(Trunk(), path)
+        load_caffe_weights(GoogLeNetBackbone(), path)
     other = npz(tmp_path / "other.npz", ImageClassifier(num_classes=5))
     with pytest.raises(InputError, match=r"loss3/classifier\.weight' has shape \(5, 1024\), not \(1000, 1024\)"):
         load_caffe_weights(ImageClassifier(), other)
@@ -142,9 +142,9 @@ def test_damaged_archives_are_input_errors(tmp_path: Path, save):
     reason="needs IMAGENET_SAMPLES, a folder of photos, and BVLC_WEIGHTS, the .npz",
 )
 def test_reference_weights_give_the_known_hits(monkeypatch: pytest.MonkeyPatch):
-    """BVLC's weights: 155 top-1 and 186 top-5 hits on the 200 sample photos (centre crop 224)."""
+    """BVLC's weights: 155 top-1 and 186 top-5 hits on the 200 sample photos (center crop 224)."""
     monkeypatch.setattr("detector.inference.classification.fast_dtype", lambda device: torch.float32)
     classifier = load_classifier([os.environ["BVLC_WEIGHTS"]], crops=1, device="cpu")
-    photos = labelled_photos(Path(os.environ["IMAGENET_SAMPLES"]), classifier.class_names)
+    photos = labeled_photos(Path(os.environ["IMAGENET_SAMPLES"]), classifier.class_names)
     result = evaluate_classifier(classifier, photos)
     assert (result.images, result.top1, result.top5, result.failed) == (200, 155, 186, {})

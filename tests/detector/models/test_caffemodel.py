@@ -209,7 +209,7 @@ def test_logits_are_those_of_the_npz(folder: Path, source: ImageClassifier):
     assert logits[0].std() > 0
 
 
-def test_colours_of_the_first_convolution(folder: Path, source: ImageClassifier):
+def test_colors_of_the_first_convolution(folder: Path, source: ImageClassifier):
     """Caffe's channel 0 is blue, which is channel 2 here; nothing else is turned."""
     arrays = caffe_arrays(source, auxiliary=False)
     arrays["conv1/7x7_s2.weight"] = np.zeros((64, 3, 7, 7), np.float32)
@@ -217,8 +217,8 @@ def test_colours_of_the_first_convolution(folder: Path, source: ImageClassifier)
     target = ImageClassifier()
     (folder / "g.caffemodel").write_bytes(model(arrays))
     load_caffe_weights(target, folder / "g.caffemodel")
-    assert target.trunk.conv1.weight.sum(dim=(0, 2, 3)).tolist() == [0, 0, 64 * 49]
-    torch.testing.assert_close(target.trunk.conv2.weight, source.trunk.conv2.weight, rtol=0, atol=0)
+    assert target.backbone.conv1.weight.sum(dim=(0, 2, 3)).tolist() == [0, 0, 64 * 49]
+    torch.testing.assert_close(target.backbone.conv2.weight, source.backbone.conv2.weight, rtol=0, atol=0)
 
 
 def test_another_network(folder: Path):

@@ -46,21 +46,21 @@ def test_training_gives_three_outputs_and_testing_one():
 
 
 @pytest.mark.parametrize("backbone", ["googlenet", "torchvision/resnet18"])
-def test_input_is_normalised_as_the_backbone_wants_it(backbone: str):
+def test_input_is_normalized_as_the_backbone_wants_it(backbone: str):
     """RGB in 0..255: the network subtracts the mean itself, then divides by the deviation."""
     torch.manual_seed(0)
     network = ImageClassifier(5, backbone).eval()
     images = torch.rand(2, 3, 64, 64) * 255
-    mean, std = (torch.tensor(c).view(3, 1, 1) for c in (network.trunk.mean, network.trunk.std))
+    mean, std = (torch.tensor(c).view(3, 1, 1) for c in (network.backbone.mean, network.backbone.std))
     with torch.inference_mode():
-        features = network.trunk((images - mean) / std)
+        features = network.backbone((images - mean) / std)
         expected = features.mean(dim=(2, 3)) @ network.classifier.weight.T + network.classifier.bias
         torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_backbone_can_be_given_itself():
     backbone = make_backbone("googlenet_bn")
-    assert ImageClassifier(5, backbone).trunk is backbone
+    assert ImageClassifier(5, backbone).backbone is backbone
 
 
 def test_dropout_of_the_paper():

@@ -9,7 +9,7 @@ import pytest
 from detector.config import InputConfig, ModelConfig
 from detector.errors import InputError
 from detector.models.files import DEFAULT_MODEL, classes_of_model, find_model
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model, save_model
 
 ROOT = Path(__file__).parents[3]
@@ -19,7 +19,7 @@ def test_the_classes_of_a_model_are_those_that_it_is_loaded_with(tmp_path: Path)
     assert classes_of_model() == classes_of_model("voc07") == load_model().class_names
     config = ModelConfig(input=InputConfig(short_side=64))
     path = tmp_path / "own.safetensors"
-    save_model(Model(RegionClassifier(2, config.network), config, ("cone", "mug"), {}), path)
+    save_model(Model(RFCN(2, config.network), config, ("cone", "mug"), {}), path)
     assert classes_of_model(path) == ("cone", "mug")
     (tmp_path / "c.yaml").write_text("models: [own.safetensors]\nproposals: {}\n")
     assert classes_of_model(config=tmp_path / "c.yaml") == ("cone", "mug")

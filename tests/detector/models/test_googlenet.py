@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from detector.models.googlenet import TABLE_1, LocalResponseNorm, Trunk
+from detector.models.googlenet import TABLE_1, GoogLeNetBackbone, LocalResponseNorm
 from detector.ops.fused import max_pool
 
 
@@ -14,13 +14,13 @@ def test_module_outputs_follow_table_1():
 
 
 def test_stages_have_the_papers_sizes():
-    trunk = Trunk()
+    backbone = GoogLeNetBackbone()
     x = torch.zeros(1, 3, 224, 224)
-    stem = trunk.stem(x)
+    stem = backbone.stem(x)
     assert stem.shape == (1, 192, 28, 28)
-    stage3 = trunk.stage3(stem)
+    stage3 = backbone.stage3(stem)
     assert stage3.shape == (1, 480, 14, 14)
-    a, d, features = trunk.stage4_to_5(stage3)
+    a, d, features = backbone.stage4_to_5(stage3)
     assert (a.shape[1:], d.shape[1:], features.shape[1:]) == ((512, 14, 14), (528, 14, 14), (1024, 7, 7))
 
 
@@ -41,15 +41,15 @@ def test_max_pool_is_caffes(size: int, expected: int):
     assert pooled[0, 0, 0, 0] == x[0, 0, :3, :3].max()
 
 
-def test_dense_trunk_contains_the_strided_one():
+def test_dense_backbone_contains_the_strided_one():
     """Dilation in 5a and 5b makes the stride-16 features equal the stride-32 ones wherever both exist.
 
     Only cells whose field of view stays inside can agree exactly: at the border Caffe's ceil-mode pool and the
     padded 3x3/1 pool see different things. The pooled maps are aligned by one cell: output i of the 3x3/2 pool
-    is centred where output 2 i + 1 of the 3x3/1 pool is.
+    is centerd where output 2 i + 1 of the 3x3/1 pool is.
     """
     torch.manual_seed(0)
-    strided, dense = Trunk().eval(), Trunk(dense=True).eval()
+    strided, dense = GoogLeNetBackbone().eval(), GoogLeNetBackbone(dense=True).eval()
     for p in strided.parameters():
         nn.init.normal_(p, std=0.05)
     dense.load_state_dict(strided.state_dict())

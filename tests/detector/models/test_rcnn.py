@@ -22,15 +22,15 @@ from detector.config import (
 from detector.errors import InputError
 from detector.inference import rcnn_scorer as crop_scorer
 from detector.inference.detector import Detector
-from detector.inference.rcnn_scorer import CropScorer, batch_size, reduce_large
+from detector.inference.rcnn_scorer import RCNNScorer, batch_size, reduce_large
 from detector.inference.rfcn_scorer import make_scorer
-from detector.models.rcnn import CropClassifier, CropFeatures
+from detector.models.rcnn import RCNN, CropFeatures
 from detector.models.weights import Model, load_model, save_model
 from detector.ops.crops import crop_windows, warp_windows
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores, average_scores, calibrate
 from proposals import Proposals
-from proposals.boxes import decode_offsets
+from proposals.boxes import decode_boxes
 
 CPU = torch.device("cpu")
 CONFIG = RCNNConfig(crops=CropConfig(size=32, context=4), network=CropNetworkConfig(box_bins=2))
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("tiny_backbone")
 def crop_model(seed: int = 0, config: RCNNConfig = CONFIG, classes: tuple[str, ...] = ("cat", "dog")) -> Model:
     """A model whose every head says something."""
     torch.manual_seed(seed)
-    network = CropClassifier(len(classes), config.network).eval().requires_grad_(False)
+    network = RCNN(len(classes), config.network).eval().requires_grad_(False)
     nn.init.normal_(network.classifier.bias)
     for name in ("svm_weight", "svm_bias", "box_weight", "box_bias"):
         getattr(network, name).normal_(0, 0.5)
@@ -60,12 +60,12 @@ def proposals(boxes: torch.Tensor, size: tuple[int, int]) -> Proposals:
 
 
 @pytest.fixture
-def scorer() -> CropScorer:
+def scorer() -> RCNNScorer:
     return make_scorer(crop_model(), CPU, torch.float32)
 
 
 @pytest.fixture
-def crops_seen(scorer: CropScorer) -> list[int]:
+def crops_seen(scorer: RCNNScorer) -> list[int]:
     """How many crops went through the scorer's network, pass by pass."""
     seen: list[int] = []
     scorer.network.backbone.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
@@ -94,8 +94,8 @@ def test_features_and_heads_by_numpy():
     softmax, svm = (network.log_odds(found, head).numpy() for head in ("softmax", "svm"))
     np.testing.assert_allclose(softmax, np.log(part / (1 - part)), atol=1e-4)
     np.testing.assert_allclose(svm, pooled @ network.svm_weight.numpy().T + network.svm_bias.numpy(), atol=1e-4)
-    offsets = parts @ network.box_weight.numpy().T + network.box_bias.numpy()
-    np.testing.assert_allclose(network.offsets(found).numpy(), offsets.reshape(5, 2, 4), rtol=1e-4, atol=1e-4)
+    box_deltas = parts @ network.box_weight.numpy().T + network.box_bias.numpy()
+    np.testing.assert_allclose(network.box_deltas(found).numpy(), box_deltas.reshape(5, 2, 4), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("bins", [1, 3, 6])
@@ -105,7 +105,7 @@ def test_any_number_of_box_bins(bins: int):
     network = crop_model(config=config).network
     found = network.features(torch.randn(2, 3, 32, 32))
     assert found.parts.shape == (2, 6 * bins**2)
-    assert network.offsets(found).shape == (2, 2, 4)
+    assert network.box_deltas(found).shape == (2, 2, 4)
     if bins == 1:
         torch.testing.assert_close(found.parts, found.pooled)
 
@@ -118,10 +118,10 @@ def test_training_sees_the_same_logits_but_for_the_dropout():
 
 
 def test_heads_that_are_not_fitted_say_nothing():
-    network = CropClassifier(3, CONFIG.network).eval().requires_grad_(False)
+    network = RCNN(3, CONFIG.network).eval().requires_grad_(False)
     found = network.features(torch.randn(2, 3, 32, 32))
     assert network.log_odds(found, "svm").eq(0).all()
-    assert network.offsets(found).eq(0).all()
+    assert network.box_deltas(found).eq(0).all()
 
 
 def test_certainty_stays_finite():
@@ -130,9 +130,9 @@ def test_certainty_stays_finite():
     assert torch.isfinite(found).all()
 
 
-def test_normalise():
+def test_normalize():
     image = torch.tensor([120, 135, 20], dtype=torch.uint8).view(3, 1, 1)
-    assert crop_model().network.normalise(image).flatten().tolist() == pytest.approx([0, 0.5, -2])
+    assert crop_model().network.normalize(image).flatten().tolist() == pytest.approx([0, 0.5, -2])
 
 
 def test_the_heads_travel_in_the_model_file(tmp_path):
@@ -146,14 +146,14 @@ def test_the_heads_travel_in_the_model_file(tmp_path):
     assert {"svm_weight", "svm_bias", "box_weight", "box_bias"} <= again.network.state_dict().keys()
 
 
-def test_scorer_features_are_those_of_the_crops(scorer: CropScorer):
+def test_scorer_features_are_those_of_the_crops(scorer: RCNNScorer):
     image = noise()
-    normalised = scorer.network.normalise(torch.from_numpy(image.pixels).permute(2, 0, 1))
-    crops = warp_windows(normalised, crop_windows(BOXES, CONFIG.crops), CONFIG.crops.size)
+    normalized = scorer.network.normalize(torch.from_numpy(image.pixels).permute(2, 0, 1))
+    crops = warp_windows(normalized, crop_windows(BOXES, CONFIG.crops), CONFIG.crops.size)
     assert_same(scorer.features(image, BOXES), scorer.network.features(crops))
 
 
-def test_equal_windows_are_computed_once(scorer: CropScorer, crops_seen: list[int]):
+def test_equal_windows_are_computed_once(scorer: RCNNScorer, crops_seen: list[int]):
     nearly = BOXES[[0, 2]] + 0.01  # the same whole pixels
     found = scorer.features(noise(), torch.cat((BOXES, BOXES[:2], nearly)))
     assert sum(crops_seen) == len(BOXES)
@@ -163,7 +163,7 @@ def test_equal_windows_are_computed_once(scorer: CropScorer, crops_seen: list[in
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])
-def test_batches_give_the_same(scorer: CropScorer, crops_seen: list[int], size: int, monkeypatch: pytest.MonkeyPatch):
+def test_batches_give_the_same(scorer: RCNNScorer, crops_seen: list[int], size: int, monkeypatch: pytest.MonkeyPatch):
     expected = scorer.features(noise(), BOXES)
     crops_seen.clear()
     monkeypatch.setattr(crop_scorer, "batch_size", lambda crops, device: size)
@@ -172,18 +172,18 @@ def test_batches_give_the_same(scorer: CropScorer, crops_seen: list[int], size: 
     assert sum(crops_seen) == len(BOXES)
 
 
-def test_a_box_does_not_depend_on_the_others(scorer: CropScorer):
+def test_a_box_does_not_depend_on_the_others(scorer: RCNNScorer):
     together = scorer.view(noise()).score(BOXES)
     for index in range(len(BOXES)):
         alone = scorer.view(noise()).score(BOXES[index : index + 1])
         torch.testing.assert_close(alone.scores[0], together.scores[index])
-        torch.testing.assert_close(alone.offsets[0], together.offsets[index])
+        torch.testing.assert_close(alone.box_deltas[0], together.box_deltas[index])
 
 
-def test_no_boxes(scorer: CropScorer):
+def test_no_boxes(scorer: RCNNScorer):
     found = scorer.view(noise()).score(torch.zeros(0, 4))
     assert found.scores.shape == (0, 2)
-    assert found.offsets.shape == (0, 2, 4)
+    assert found.box_deltas.shape == (0, 2, 4)
     model = crop_model()
     assert len(Detector(model, "cpu").detect_proposals(noise(), proposals(torch.zeros(0, 4), (60, 45)), 0.0)) == 0
 
@@ -209,7 +209,7 @@ def test_reduce_large(size: tuple[int, int], longest: int, reduced: tuple[int, i
         assert np.array_equal(pixels, image.pixels)
 
 
-def test_boxes_follow_a_reduced_image(scorer: CropScorer):
+def test_boxes_follow_a_reduced_image(scorer: RCNNScorer):
     image = noise(120, 90)
     small = Image(cv2.resize(image.pixels, (60, 45), interpolation=cv2.INTER_AREA), "small")
     expected = scorer.features(small, BOXES)
@@ -246,9 +246,9 @@ def test_box_regression_is_asked_for(wanted: bool):
     scorer = make_scorer(crop_model(config=dataclasses.replace(CONFIG, box_regression=wanted)), CPU, torch.float32)
     found = scorer.view(noise()).score(BOXES)
     if wanted:
-        torch.testing.assert_close(found.offsets, scorer.network.offsets(scorer.features(noise(), BOXES)))
+        torch.testing.assert_close(found.box_deltas, scorer.network.box_deltas(scorer.features(noise(), BOXES)))
     else:
-        assert found.offsets is None
+        assert found.box_deltas is None
 
 
 def test_the_given_model_is_left_as_it_is():
@@ -286,8 +286,8 @@ def test_average_of_offsets_for_all_classes_and_for_each():
     ]
     found = average_scores(members)
     torch.testing.assert_close(found.scores, torch.full((3, 2), 0.4))
-    torch.testing.assert_close(found.offsets, (agnostic.repeat(1, 2, 1) + each) / 2)
-    assert average_scores(members[1:2] * 2).offsets is None
+    torch.testing.assert_close(found.box_deltas, (agnostic.repeat(1, 2, 1) + each) / 2)
+    assert average_scores(members[1:2] * 2).box_deltas is None
 
 
 @pytest.mark.parametrize(("crops_that_fit", "expected"), [(0, 1), (0.9, 1), (1.1, 1), (5.5, 5), (16, 16), (1000, 16)])
@@ -349,10 +349,10 @@ def test_an_ensemble_is_the_mean_of_its_models(moved: bool):
     members = [scorer.view(image).score(boxes) for scorer in detector.scorers]
     assert not torch.allclose(members[0].scores, members[1].scores, atol=0.01)
     scores = (members[0].scores + members[1].scores) / 2
-    offsets = (members[0].offsets + members[1].offsets) / 2
+    box_deltas = (members[0].box_deltas + members[1].box_deltas) / 2
     expected = []
     for label in range(2):
-        placed = decode_offsets(boxes, offsets[:, label]) if moved else boxes
+        placed = decode_boxes(boxes, box_deltas[:, label]) if moved else boxes
         low, high = placed[:, :2].clamp(min=0), torch.minimum(placed[:, 2:], torch.tensor([60.0, 45]))
         for score, box in zip(scores[:, label].tolist(), torch.cat((low, high), dim=1).tolist(), strict=True):
             if box[2] - box[0] >= 1 and box[3] - box[1] >= 1:

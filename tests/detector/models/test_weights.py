@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from detector.config import InputConfig, ModelConfig
 from detector.errors import InputError
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model, save_model
 
 
@@ -16,7 +16,7 @@ from detector.models.weights import Model, load_model, save_model
 def model() -> Model:
     torch.manual_seed(0)
     config = ModelConfig(input=InputConfig(short_side=123))
-    return Model(RegionClassifier(2, config.network).eval(), config, ("gr\u00fcn", "blue"), {"mAP": 0.5})
+    return Model(RFCN(2, config.network).eval(), config, ("gr\u00fcn", "blue"), {"mAP": 0.5})
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def edit(path: Path, change: dict[str, torch.Tensor | None], metadata: dict[str,
 
 def test_round_trip(model: Model, path: Path):
     loaded = load_model(path)
-    assert (loaded.config, loaded.class_names, loaded.facts) == (model.config, model.class_names, model.facts)
+    assert (loaded.config, loaded.class_names, loaded.metadata) == (model.config, model.class_names, model.metadata)
     assert not loaded.network.training
     for (name, ours), theirs in zip(
         model.network.state_dict().items(), loaded.network.state_dict().values(), strict=True
@@ -84,10 +84,13 @@ def test_safetensors_of_another_kind(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"trunk.conv1.bias": None}, r"tensor 'trunk\.conv1\.bias' is missing"),
-        ({"trunk.conv1.bias": torch.zeros(3)}, r"tensor 'trunk\.conv1\.bias' has shape \(3,\), not \(64,\)"),
+        ({"backbone.conv1.bias": None}, r"tensor 'backbone\.conv1\.bias' is missing"),
+        ({"backbone.conv1.bias": torch.zeros(3)}, r"tensor 'backbone\.conv1\.bias' has shape \(3,\), not \(64,\)"),
         ({"extra": torch.zeros(3)}, "unknown tensor 'extra'"),
-        ({"trunk.conv1.bias": torch.full((64,), torch.nan)}, "'trunk.conv1.bias' holds numbers that are not finite"),
+        (
+            {"backbone.conv1.bias": torch.full((64,), torch.nan)},
+            "'backbone.conv1.bias' holds numbers that are not finite",
+        ),
     ],
 )
 def test_wrong_tensors(path: Path, change: dict[str, torch.Tensor | None], message: str):

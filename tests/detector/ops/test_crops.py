@@ -75,7 +75,7 @@ def test_the_region_fills_the_crop_between_the_contexts(boxes: list[tuple[float,
 
 
 def slow_warp(image: np.ndarray, window: tuple[float, ...], size: int) -> np.ndarray:
-    """A crop pixel by pixel: bilinear at the pixels' centres; beyond the outermost centres their value, further than a
+    """A crop pixel by pixel: bilinear at the pixels' centers; beyond the outermost centers their value, further than a
     pixel beyond them zero."""
     channels, height, width = image.shape
     crop = np.zeros((channels, size, size))

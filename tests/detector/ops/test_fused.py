@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detector.models.googlenet import Conv, Trunk
+from detector.models.googlenet import Conv, GoogLeNetBackbone
 from detector.ops.fused import conv_relu, freeze, max_pool, max_pool_around
 
 FORMATS = [torch.float32, torch.bfloat16, torch.float16]
@@ -84,13 +84,13 @@ def test_gradients_flow_through_what_is_trained() -> None:
     assert x.grad.abs().sum() > 0
 
 
-def test_a_frozen_trunk_gives_the_same_features() -> None:
+def test_a_frozen_backbone_gives_the_same_features() -> None:
     torch.manual_seed(0)
-    trunk = Trunk(dense=True).eval().to(memory_format=torch.channels_last)
+    backbone = GoogLeNetBackbone(dense=True).eval().to(memory_format=torch.channels_last)
     x = torch.randn(1, 3, 64, 96).contiguous(memory_format=torch.channels_last) * 50
     with torch.no_grad():
-        expected = trunk(x)
-    freeze(trunk)
+        expected = backbone(x)
+    freeze(backbone)
     with torch.inference_mode():
-        torch.testing.assert_close(trunk(x), expected)
-        torch.testing.assert_close(trunk(x), expected)
+        torch.testing.assert_close(backbone(x), expected)
+        torch.testing.assert_close(backbone(x), expected)

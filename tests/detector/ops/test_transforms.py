@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from detector.ops.transforms import SIDE_MULTIPLE, box_scale, input_size, normalise, to_input
+from detector.ops.transforms import SIDE_MULTIPLE, box_scale, input_size, normalize, to_input
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,9 @@ def test_channels_come_first_and_a_mirrored_view_is_taken():
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_normalise_takes_the_mean_off_every_pixel(layout: torch.memory_format) -> None:
+def test_normalize_takes_the_mean_off_every_pixel(layout: torch.memory_format) -> None:
     images = torch.rand(2, 3, 5, 7).contiguous(memory_format=layout) * 255
     mean, std = torch.tensor([1.0, 20.0, 100.0]).view(1, 3, 1, 1), torch.tensor([2.0, 3.0, 4.0]).view(1, 3, 1, 1)
-    found = normalise(images, mean, std)
+    found = normalize(images, mean, std)
     torch.testing.assert_close(found, (images - mean) / std)
     assert found.is_contiguous(memory_format=torch.channels_last)

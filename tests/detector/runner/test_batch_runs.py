@@ -18,7 +18,7 @@ from detector.data.predictions import joined_traces
 from detector.errors import InputError
 from detector.evaluation.predicting import predict
 from detector.inference.detector import Detector
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 from detector.runner.results import ResultFiles
 from detector.runner.run import JOURNAL
@@ -36,8 +36,8 @@ LOW = Selection(score=0.05)
 def model() -> Model:
     torch.manual_seed(0)
     config = ModelConfig(input=InputConfig(short_side=64), proposals=SelectiveSearchConfig.preset("single"))
-    network = RegionClassifier(len(VOC_CLASSES), config.network).eval()
-    nn.init.normal_(network.maps.weight, std=0.5)
+    network = RFCN(len(VOC_CLASSES), config.network).eval()
+    nn.init.normal_(network.score_conv.weight, std=0.5)
     return Model(network, config, VOC_CLASSES, {})
 
 

@@ -13,19 +13,19 @@ import pytest
 from detector.errors import InputError
 from detector.runner.video import Frame, Video, VideoReader, VideoWriter
 
-GREYS = [20 + 4 * index for index in range(40)]
+GRAYS = [20 + 4 * index for index in range(40)]
 
 
 @pytest.fixture
 def make_video(tmp_path: Path) -> Callable[..., Path]:
-    """A video of 64x48 pixels, 10 frames a second; frame `i` is of the grey GREYS[i], with noise in a corner."""
+    """A video of 64x48 pixels, 10 frames a second; frame `i` is of the gray GRAYS[i], with noise in a corner."""
 
     def make(name: str = "clip.avi", code: str = "MJPG", frames: int = 40) -> Path:
         path = tmp_path / name
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 10, (64, 48))
         noise = np.random.default_rng(3)
-        for grey in GREYS[:frames]:
-            pixels = np.full((48, 64, 3), grey, np.uint8)
+        for gray in GRAYS[:frames]:
+            pixels = np.full((48, 64, 3), gray, np.uint8)
             pixels[:16, :16] = noise.integers(0, 255, (16, 16, 3))
             writer.write(pixels)
         writer.release()
@@ -34,7 +34,7 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def greys(reader: VideoReader, step: int = 1) -> list[int]:
+def grays(reader: VideoReader, step: int = 1) -> list[int]:
     return [round(float(frame.image.pixels[24:, 24:].mean())) for frame in reader.frames(step)]
 
 
@@ -46,7 +46,7 @@ def test_frames_in_order_with_their_times(make_video, name, code):
         frames = list(reader.frames())
     assert [frame.index for frame in frames] == list(range(40))
     assert [frame.time for frame in frames] == pytest.approx([index / 10 for index in range(40)], abs=0.01)
-    assert [frame.image.pixels[24:, 24:].mean() for frame in frames] == pytest.approx(GREYS, abs=5)
+    assert [frame.image.pixels[24:, 24:].mean() for frame in frames] == pytest.approx(GRAYS, abs=5)
     assert frames[7].image.name == f"{path}#7"
 
 
@@ -55,11 +55,11 @@ def test_a_step_takes_every_nth_frame(make_video):
         frames = list(reader.frames(15))
     assert [frame.index for frame in frames] == [0, 15, 30]
     assert [frame.image.pixels[24:, 24:].mean() for frame in frames] == pytest.approx(
-        [GREYS[0], GREYS[15], GREYS[30]], abs=5
+        [GRAYS[0], GRAYS[15], GRAYS[30]], abs=5
     )
 
 
-def test_colours_are_rgb(tmp_path):
+def test_colors_are_rgb(tmp_path):
     with VideoWriter(tmp_path / "red.mp4", 5) as writer:
         for _ in range(3):
             writer.write(np.full((48, 64, 3), (200, 30, 60), np.uint8))
@@ -164,28 +164,28 @@ def test_a_camera_that_is_unplugged(make_video, monkeypatch):
 def test_written_and_read_again(tmp_path, size):
     """Encoders want even sizes: a row or column is repeated."""
     with VideoWriter(tmp_path / "out.mp4", 12.5) as writer:
-        for grey in GREYS[:10]:
-            writer.write(np.full((size[1], size[0], 3), grey, np.uint8))
+        for gray in GRAYS[:10]:
+            writer.write(np.full((size[1], size[0], 3), gray, np.uint8))
     with Video(tmp_path / "out.mp4").open() as reader:
         assert (reader.frame_rate, reader.frame_count) == (12.5, 10)
         frames = list(reader.frames())
     assert frames[0].image.pixels.shape == (48, size[0] + size[0] % 2, 3)
-    assert [frame.image.pixels.mean() for frame in frames] == pytest.approx(GREYS[:10], abs=5)
+    assert [frame.image.pixels.mean() for frame in frames] == pytest.approx(GRAYS[:10], abs=5)
     assert os.listdir(tmp_path) == ["out.mp4"]
 
 
 def test_whatever_ends_the_work_what_was_written_can_be_played(tmp_path):
     def work() -> None:
         with VideoWriter(tmp_path / "out.mp4", 10) as writer:
-            for grey in GREYS:
-                writer.write(np.full((48, 64, 3), grey, np.uint8))
+            for gray in GRAYS:
+                writer.write(np.full((48, 64, 3), gray, np.uint8))
                 if writer.frames == 7:
                     raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         work()
     with Video(tmp_path / "out.mp4").open() as reader:
-        assert len(greys(reader)) == 7
+        assert len(grays(reader)) == 7
     assert os.listdir(tmp_path) == ["out.mp4"]
 
 
@@ -206,7 +206,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
         writer.write(pixels)
     writer.close()
     with Video(tmp_path / "out.mp4").open() as reader:
-        assert len(greys(reader)) == 3
+        assert len(grays(reader)) == 3
 
 
 def test_a_folder_that_is_gone(tmp_path):
@@ -225,8 +225,8 @@ def test_a_cameras_pace_is_kept(tmp_path):
     """Frames that came late are repeated, so that a second takes a second."""
     with VideoWriter(tmp_path / "out.mp4", 10) as writer:
         for index, time in enumerate((0, 0.02, 0.5, 1.9)):
-            writer.write(np.full((48, 64, 3), GREYS[10 * index], np.uint8), until=time)
+            writer.write(np.full((48, 64, 3), GRAYS[10 * index], np.uint8), until=time)
     with Video(tmp_path / "out.mp4").open() as reader:
-        found = greys(reader)
+        found = grays(reader)
     assert len(found) == 20
-    assert found == pytest.approx([GREYS[0]] + [GREYS[20]] * 5 + [GREYS[30]] * 14, abs=5)
+    assert found == pytest.approx([GRAYS[0]] + [GRAYS[20]] * 5 + [GRAYS[30]] * 14, abs=5)

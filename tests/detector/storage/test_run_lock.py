@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from detector.errors import InputError
-from detector.storage.run_lock import OnlyWriter, only_run_in
+from detector.storage.run_lock import RunLock, run_lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from detector.storage.run_lock import only_run_in
-with only_run_in(Path(sys.argv[1])):
+from detector.storage.run_lock import run_lock
+with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -22,12 +22,12 @@ TAKE_TURNS = """
 import sys, time
 from pathlib import Path
 from detector.errors import InputError
-from detector.storage.run_lock import OnlyWriter
+from detector.storage.run_lock import RunLock
 folder = Path(sys.argv[1])
 turns = 0
 while turns < 40:
     try:
-        lock = OnlyWriter(folder / "lock", "busy")
+        lock = RunLock(folder / "lock", "busy")
     except InputError:
         continue
     (folder / "inside").touch(exist_ok=False)
@@ -43,29 +43,29 @@ def test_a_second_run_is_refused_until_the_first_ends(tmp_path: Path):
     with subprocess.Popen([sys.executable, "-c", HOLD, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match=f"{out}: another run is writing there"), only_run_in(out):
+        with pytest.raises(InputError, match=f"{out}: another run is writing there"), run_lock(out):
             pass
-        with only_run_in(tmp_path / "other"):
+        with run_lock(tmp_path / "other"):
             pass
         first.kill()
         first.wait()
-        with only_run_in(out):
+        with run_lock(out):
             pass
-    with only_run_in(out):
+    with run_lock(out):
         pass
     assert list(out.iterdir()) == []
 
 
 def test_two_in_one_process(tmp_path: Path):
-    lock = OnlyWriter(tmp_path / "lock", "wait for it")
+    lock = RunLock(tmp_path / "lock", "wait for it")
     with pytest.raises(InputError, match=f"^{tmp_path}: wait for it$"):
-        OnlyWriter(tmp_path / "lock", "wait for it")
+        RunLock(tmp_path / "lock", "wait for it")
     assert (tmp_path / "lock").exists()
     lock.close()
-    with OnlyWriter(tmp_path / "lock", "wait for it"):
+    with RunLock(tmp_path / "lock", "wait for it"):
         lock.close()  # once more, which must not let a third one in
         with pytest.raises(InputError):
-            OnlyWriter(tmp_path / "lock", "wait for it")
+            RunLock(tmp_path / "lock", "wait for it")
 
 
 def test_processes_take_turns(tmp_path: Path):
@@ -82,7 +82,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(number, "no locks")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    with only_run_in(tmp_path), only_run_in(tmp_path):
+    with run_lock(tmp_path), run_lock(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -90,4 +90,4 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_folder_that_cannot_be_made(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=rf"^{tmp_path / 'file'}: cannot be written \("):
-        only_run_in(tmp_path / "file")
+        run_lock(tmp_path / "file")

@@ -18,8 +18,8 @@ from detector.errors import InputError
 from detector.structures import image as images
 from detector.structures.image import Image, as_image, read_image
 
-# Four fields of clear colours that no rotation or flip maps to itself; wide enough for JPEG's colour blocks.
-RED, GREEN, BLUE, GREY = (200, 30, 20), (20, 180, 30), (30, 40, 190), (120, 120, 120)
+# Four fields of clear colors that no rotation or flip maps to itself; wide enough for JPEG's color blocks.
+RED, GREEN, BLUE, GRAY = (200, 30, 20), (20, 180, 30), (30, 40, 190), (120, 120, 120)
 
 FINE_JPEG: dict[str, object] = {"quality": 95, "subsampling": 0}
 
@@ -29,7 +29,7 @@ def quadrants(width: int = 64, height: int = 32) -> np.ndarray:
     pixels[: height // 2, : width // 2] = RED
     pixels[: height // 2, width // 2 :] = GREEN
     pixels[height // 2 :, : width // 2] = BLUE
-    pixels[height // 2 :, width // 2 :] = GREY
+    pixels[height // 2 :, width // 2 :] = GRAY
     return pixels
 
 
@@ -39,7 +39,7 @@ def encoded(photo: PillowImage.Image, format_: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def png(colour_type: int, depth: int, width: int, height: int, rows: bytes, extra: bytes = b"") -> bytes:
+def png(color_type: int, depth: int, width: int, height: int, rows: bytes, extra: bytes = b"") -> bytes:
     """A PNG file from raw rows (unfiltered), for the kinds that Pillow does not write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -47,7 +47,7 @@ def png(colour_type: int, depth: int, width: int, height: int, rows: bytes, extr
 
     stride = len(rows) // height
     body = b"".join(b"\0" + rows[row * stride : (row + 1) * stride] for row in range(height))
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
@@ -122,18 +122,18 @@ def test_broken_exif_is_taken_as_upright(broken, format_):
     assert_close(read_image(stored), quadrants(), 6)
 
 
-def test_grey_palette_and_cmyk_become_rgb():
+def test_gray_palette_and_cmyk_become_rgb():
     photo = PillowImage.fromarray(quadrants())
-    grey = photo.convert("L")
-    assert_close(read_image(encoded(grey, "PNG")), np.repeat(np.asarray(grey)[:, :, None], 3, axis=2))
+    gray = photo.convert("L")
+    assert_close(read_image(encoded(gray, "PNG")), np.repeat(np.asarray(gray)[:, :, None], 3, axis=2))
     assert_close(read_image(encoded(photo.quantize(4), "PNG")), quadrants())
     assert_close(read_image(encoded(photo.convert("CMYK"), "TIFF")), quadrants(), 1)
     assert_close(read_image(encoded(photo.convert("CMYK"), "JPEG", **FINE_JPEG)), quadrants(), 6)
-    black_and_white = grey.point(lambda value: 255 * (value > 100), mode="1")
+    black_and_white = gray.point(lambda value: 255 * (value > 100), mode="1")
     assert set(np.unique(read_image(encoded(black_and_white, "PNG")).pixels)) == {0, 255}
 
 
-def test_16_bit_grey_is_scaled_not_clipped():
+def test_16_bit_gray_is_scaled_not_clipped():
     values = np.array([[0, 255, 256, 0x1234], [0x7FFF, 0x8000, 0xABCD, 0xFFFF]], np.uint16)
     expected = np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
     assert_close(read_image(encoded(PillowImage.fromarray(values), "PNG")), expected)
@@ -142,16 +142,16 @@ def test_16_bit_grey_is_scaled_not_clipped():
     assert_close(read_image(pgm), expected)
 
 
-def test_16_bit_colour_is_scaled_not_clipped():
+def test_16_bit_color_is_scaled_not_clipped():
     values = (np.arange(2 * 4 * 3, dtype=np.uint16) * 2800).reshape(2, 4, 3)
     stored = png(2, 16, 4, 2, values.astype(">u2").tobytes())
     assert_close(read_image(stored), (values >> 8).astype(np.uint8))
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_32_bit_grey_has_no_known_range(dtype):
+def test_32_bit_gray_has_no_known_range(dtype):
     stored = encoded(PillowImage.fromarray(np.full((4, 5), 70_000, dtype)), "TIFF")
-    assert error_of(stored, name="depth.tif").startswith("depth.tif: has 32-bit grey of unknown range")
+    assert error_of(stored, name="depth.tif").startswith("depth.tif: has 32-bit gray of unknown range")
 
 
 def test_transparency_is_laid_on_white():
@@ -159,8 +159,8 @@ def test_transparency_is_laid_on_white():
     pixels[0, :, 3] = (0, 51, 255)
     expected = np.array([[[255] * 3, [204] * 3, [0] * 3]], np.uint8)
     assert_close(read_image(encoded(PillowImage.fromarray(pixels), "PNG")), expected)
-    grey_and_alpha = PillowImage.fromarray(pixels).convert("LA")
-    assert_close(read_image(encoded(grey_and_alpha, "PNG")), expected)
+    gray_and_alpha = PillowImage.fromarray(pixels).convert("LA")
+    assert_close(read_image(encoded(gray_and_alpha, "PNG")), expected)
     palette = PillowImage.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
     palette.putpalette([9, 9, 9, 7, 7, 7])
     expected = np.array([[[255] * 3, [7] * 3]], np.uint8)
@@ -335,7 +335,7 @@ def test_pillow_images():
     assert_close(as_image(photo.convert("RGBA")), quadrants())
     cut = PillowImage.open(io.BytesIO(encoded(photo, "PNG")[:-40]))
     assert "damaged or cut short" in error_of(cut)
-    assert "32-bit grey of unknown range" in error_of(PillowImage.new("F", (4, 4)))
+    assert "32-bit gray of unknown range" in error_of(PillowImage.new("F", (4, 4)))
     assert "pixels are uint8 (5, 0, 3)" in error_of(PillowImage.new("RGB", (0, 5)))
 
 
@@ -361,7 +361,7 @@ def test_tensors():
     assert_close(as_image(tensor.to(torch.bfloat16) / 255), quadrants(), 1)
     for bad, words in [
         (tensor.float(), "values from 20 to 200; give 0 to 1"),
-        (tensor.float() / 255 - 0.5, "not normalised"),
+        (tensor.float() / 255 - 0.5, "not normalized"),
         (torch.full((3, 4, 5), torch.nan), "values from nan"),
         (tensor.int(), "dtype is torch.int32"),
         (tensor[None], "list of tensors"),

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from detector.models.caffe import TRUNK_LAYERS
-from detector.models.googlenet import Trunk
+from detector.models.caffe import BACKBONE_LAYERS
+from detector.models.googlenet import GoogLeNetBackbone
 from detector.training.loop import TrainingLoop
 
-COLOURS = {"bus": (220, 30, 30), "sofa": (30, 60, 220)}
+COLORS = {"bus": (220, 30, 30), "sofa": (30, 60, 220)}
 IMAGES = {
     "a": [("bus", (11, 11, 70, 60), 0)],
     "b": [("sofa", (31, 21, 90, 70), 0)],
@@ -23,7 +23,7 @@ IMAGES = {
 
 @pytest.fixture
 def draw(make_voc: Callable[..., Path]) -> Callable[..., Path]:
-    """Makes a data set of grey images with a red rectangle for each bus and a blue one for each sofa."""
+    """Makes a data set of gray images with a red rectangle for each bus and a blue one for each sofa."""
 
     def make(images: Mapping[str, Sequence[Any]] = IMAGES) -> Path:
         root = make_voc(images)
@@ -31,7 +31,7 @@ def draw(make_voc: Callable[..., Path]) -> Callable[..., Path]:
             path = root / f"JPEGImages/{image_id}.jpg"
             pixels = np.array(Image.open(path))
             for name, (x1, y1, x2, y2), _ in objects:
-                pixels[y1 - 1 : y2, x1 - 1 : x2] = COLOURS[name]
+                pixels[y1 - 1 : y2, x1 - 1 : x2] = COLORS[name]
             Image.fromarray(pixels).save(path, quality=95)
         return root
 
@@ -90,11 +90,11 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="session")
 def init(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trunk of random weights in place of the trained one, as a Caffe-named .npz."""
+    """A backbone of random weights in place of the trained one, as a Caffe-named .npz."""
     torch.manual_seed(0)
-    trunk, arrays = Trunk(), {}
-    for caffe, name in TRUNK_LAYERS.items():
-        conv = trunk.get_submodule(name)
+    backbone, arrays = GoogLeNetBackbone(), {}
+    for caffe, name in BACKBONE_LAYERS.items():
+        conv = backbone.get_submodule(name)
         torch.nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         if name == "conv1":
             conv.weight.data *= 0.01  # for pixels in 0..255

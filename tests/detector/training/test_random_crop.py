@@ -8,7 +8,7 @@ from detector.config import InputConfig
 from detector.data.annotations import Annotations
 from detector.training.examples import common_size, make_example
 from detector.training.random_crop import FAINT, Part, cut_part, cut_proposals, mixup, mosaic, random_part
-from detector.training.recipes import AugmentationConfig, PartConfig
+from detector.training.recipes import AugmentationConfig, RandomCropConfig
 
 
 def annotations(*boxes: tuple[float, ...]) -> Annotations:
@@ -22,7 +22,7 @@ def test_parts_of_an_image_keep_their_objects():
     boxes = ((10.0, 10.0, 40.0, 50.0), (50.0, 20.0, 95.0, 70.0))
     for value, (x1, y1, x2, y2) in zip((200, 250), boxes, strict=True):
         pixels[int(y1) : int(y2), int(x1) : int(x2)] = value
-    config = PartConfig(probability=1.0, area=(0.1, 0.6))
+    config = RandomCropConfig(probability=1.0, area=(0.1, 0.6))
     seen = {"whole": 0, "cut": 0, "difficult": 0, "sizes": set(), "left": set()}
     for seed in range(200):
         window = random_part(100, 80, config, np.random.default_rng(seed))
@@ -44,8 +44,8 @@ def test_parts_of_an_image_keep_their_objects():
 
 def test_the_whole_image_without_parts():
     rng = np.random.default_rng(0)
-    assert {random_part(100, 80, PartConfig(probability=0.0), rng) for _ in range(50)} == {(0, 0, 100, 80)}
-    some = [random_part(100, 80, PartConfig(probability=0.5, area=(0.2, 0.5)), rng) for _ in range(200)]
+    assert {random_part(100, 80, RandomCropConfig(probability=0.0), rng) for _ in range(50)} == {(0, 0, 100, 80)}
+    some = [random_part(100, 80, RandomCropConfig(probability=0.5, area=(0.2, 0.5)), rng) for _ in range(200)]
     assert 60 < some.count((0, 0, 100, 80)) < 140
 
 
@@ -57,17 +57,17 @@ def test_proposals_of_a_part_by_hand():
 
 
 def test_proposals_go_with_the_part():
-    """A region on the object stays on it: its pixels have the object's colour."""
+    """A region on the object stays on it: its pixels have the object's color."""
     pixels = np.full((80, 100, 3), 90, np.uint8)
     pixels[10:50, 10:40] = 200
     proposals = np.array([[10, 10, 40, 50], [60, 60, 90, 79]], np.float32)
-    augmentation = AugmentationConfig(scale=(1.0, 1.0), parts=PartConfig(1.0, (0.3, 0.8)), photometric=0.0)
+    augmentation = AugmentationConfig(scale=(1.0, 1.0), random_crop=RandomCropConfig(1.0, (0.3, 0.8)), color_jitter=0.0)
     inputs = InputConfig(short_side=128)
     parts = 0
     whole = Part(pixels, proposals, annotations((10.0, 10.0, 40.0, 50.0)))
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        part = whole.cut(random_part(100, 80, augmentation.parts, rng), augmentation.parts.overlap)
+        part = whole.cut(random_part(100, 80, augmentation.random_crop, rng), augmentation.random_crop.overlap)
         example = make_example(part, common_size([part.size], inputs, 1.0), augmentation, rng)
         height, width = example.image.shape[1:]
         assert (example.regions >= 0).all()

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.training.random_resized_crop import INTERPOLATIONS, draw_patch, make_patch
-from detector.training.recipes import PatchConfig
+from detector.training.recipes import RandomResizedCropConfig
 
-PLAIN = PatchConfig(photometric=0)
+PLAIN = RandomResizedCropConfig(color_jitter=0)
 SIDES = st.integers(1, 3000)
 
 
-def draws(width: int, height: int, count: int, config: PatchConfig = PLAIN) -> np.ndarray:
+def draws(width: int, height: int, count: int, config: RandomResizedCropConfig = PLAIN) -> np.ndarray:
     rng = np.random.default_rng(0)
     return np.array([draw_patch(width, height, config, rng) for _ in range(count)])
 
@@ -21,7 +21,7 @@ def draws(width: int, height: int, count: int, config: PatchConfig = PLAIN) -> n
 @given(SIDES, SIDES, st.integers(0, 2**32))
 @settings(deadline=None)
 def test_it_lies_inside_and_keeps_to_its_bounds(width: int, height: int, seed: int):
-    """Area 8 to 100 % and aspect 3/4 to 4/3, up to the rounding of its sides; or the largest centred square."""
+    """Area 8 to 100 % and aspect 3/4 to 4/3, up to the rounding of its sides; or the largest centerd square."""
     x, y, w, h = draw_patch(width, height, PLAIN, np.random.default_rng(seed))
     assert 0 <= x <= x + w <= width
     assert 0 <= y <= y + h <= height
@@ -50,22 +50,24 @@ def test_all_of_both_ranges_and_every_place_are_drawn(size: tuple[int, int]):
 
 
 @pytest.mark.parametrize(("size", "square"), [((2000, 20), (990, 0, 20, 20)), ((9, 1000), (0, 495, 9, 9))])
-def test_elongated_images_give_their_centred_square(size: tuple[int, int], square: tuple[int, ...]):
+def test_elongated_images_give_their_centerd_square(size: tuple[int, int], square: tuple[int, ...]):
     assert {tuple(patch) for patch in draws(*size, 50)} == {square}
 
 
 def test_own_bounds():
-    patches = draws(400, 400, 300, PatchConfig(area=(0.25, 0.25), aspect=(1.0, 1.0)))
+    patches = draws(400, 400, 300, RandomResizedCropConfig(area=(0.25, 0.25), aspect=(1.0, 1.0)))
     assert (patches[:, 2:] == 200).all()
-    assert (draws(400, 300, 20, PatchConfig(area=(1.0, 1.0), aspect=(4 / 3, 4 / 3))) == [0, 0, 400, 300]).all()
+    assert (
+        draws(400, 300, 20, RandomResizedCropConfig(area=(1.0, 1.0), aspect=(4 / 3, 4 / 3))) == [0, 0, 400, 300]
+    ).all()
 
 
 def noise(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(256, size=(90, 120, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("config", [PLAIN, PatchConfig()], ids=["plain", "distorted"])
-def test_the_random_numbers_decide(config: PatchConfig):
+@pytest.mark.parametrize("config", [PLAIN, RandomResizedCropConfig()], ids=["plain", "distorted"])
+def test_the_random_numbers_decide(config: RandomResizedCropConfig):
     first, again, other = (make_patch(noise(), 32, config, np.random.default_rng((7, s))) for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -94,7 +96,9 @@ def test_all_interpolations_are_used_and_half_are_mirrored(size: int):
 
 
 def test_one_interpolation_can_be_chosen():
-    config = PatchConfig(area=(1.0, 1.0), aspect=(4 / 3, 4 / 3), photometric=0, interpolations=("nearest",))
+    config = RandomResizedCropConfig(
+        area=(1.0, 1.0), aspect=(4 / 3, 4 / 3), color_jitter=0, interpolations=("nearest",)
+    )
     image = noise()
     small = cv2.resize(image, (40, 40), interpolation=cv2.INTER_NEAREST)
     for seed in range(10):
@@ -102,18 +106,18 @@ def test_one_interpolation_can_be_chosen():
         assert np.array_equal(patch, small) or np.array_equal(patch, small[:, ::-1])
 
 
-def test_colours_change_in_place():
-    """The same patch, brighter or darker, with more or less contrast and colour."""
+def test_colors_change_in_place():
+    """The same patch, brighter or darker, with more or less contrast and color."""
     image = np.full((50, 60, 3), (180, 100, 40), np.uint8)
-    colours = []
+    colors = []
     for seed in range(50):
-        patch = make_patch(image, 8, PatchConfig(photometric=0.4), np.random.default_rng(seed))
+        patch = make_patch(image, 8, RandomResizedCropConfig(color_jitter=0.4), np.random.default_rng(seed))
         assert (patch == patch[0, 0]).all()
-        colours.append(patch[0, 0].astype(int))
-    colours = np.array(colours)
-    assert (colours.argmax(axis=1) == 0).all()
-    assert colours.mean(axis=1).min() < 90 < 125 < colours.mean(axis=1).max()
-    spread = colours[:, 0] - colours[:, 2]
+        colors.append(patch[0, 0].astype(int))
+    colors = np.array(colors)
+    assert (colors.argmax(axis=1) == 0).all()
+    assert colors.mean(axis=1).min() < 90 < 125 < colors.mean(axis=1).max()
+    spread = colors[:, 0] - colors[:, 2]
     assert spread.max() > 1.3 * spread.min()
 
 
@@ -122,4 +126,4 @@ def test_colours_change_in_place():
 )
 def test_wrong_settings(values: dict):
     with pytest.raises(ValueError, match="area and aspect are"):
-        PatchConfig(**values)
+        RandomResizedCropConfig(**values)

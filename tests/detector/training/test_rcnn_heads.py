@@ -12,8 +12,8 @@ from sklearn.svm import LinearSVC
 
 from detector.config import CropConfig, CropNetworkConfig, RCNNConfig
 from detector.data.annotations import Annotations
-from detector.inference.rcnn_scorer import CropScorer
-from detector.models.rcnn import CropClassifier
+from detector.inference.rcnn_scorer import RCNNScorer
+from detector.models.rcnn import RCNN
 from detector.structures.image import Image
 from detector.training import rcnn_heads
 from detector.training.rcnn_heads import (
@@ -27,7 +27,7 @@ from detector.training.rcnn_heads import (
 )
 from detector.training.recipes import HeadsConfig
 from proposals import Proposals
-from proposals.boxes import decode_offsets
+from proposals.boxes import decode_boxes
 
 CONFIG = HeadsConfig()
 NAMES = ("cat", "dog", "cow")
@@ -41,7 +41,7 @@ def region_features(count: int, channels: int = 5, classes: int = 3, **columns: 
         "near_index": np.zeros(0, np.int64),
         "overlaps": np.zeros((count, classes), np.float16),
         "object_class": np.full(count, -1, np.int16),
-        "offsets": np.zeros((count, 4), np.float32),
+        "box_deltas": np.zeros((count, 4), np.float32),
         "nearest_class": np.full(count, -1, np.int16),
         "nearest_iou": np.zeros(count, np.float32),
     }
@@ -136,8 +136,8 @@ def test_fewer_negatives_than_the_first_are_all_trained_on():
 def test_svms_separate_their_classes_and_take_features_as_they_are(caplog: pytest.LogCaptureFixture):
     rng = np.random.default_rng(0)
     kind = np.repeat([0, 1, -1], 40).astype(np.int16)
-    centres = np.array([(6, 0, 0, 0, 0), (0, 6, 0, 0, 0), (0, 0, 6, 0, 0)], np.float32)
-    pooled = (centres[kind] + rng.normal(0, 0.5, (120, 5))).astype(np.float16)
+    centers = np.array([(6, 0, 0, 0, 0), (0, 6, 0, 0, 0), (0, 0, 6, 0, 0)], np.float32)
+    pooled = (centers[kind] + rng.normal(0, 0.5, (120, 5))).astype(np.float16)
     overlaps = np.eye(3, dtype=np.float16)[kind] * (kind >= 0)[:, None]
     found = region_features(120, pooled=pooled, object_class=kind, overlaps=overlaps)
     config = HeadsConfig(svm_c=0.1)
@@ -197,11 +197,11 @@ def test_boxes_of_each_class_are_regressed_by_its_regions(caplog: pytest.LogCapt
     near_index = rng.permutation(200)[:121]
     parts = rng.normal(size=(121, 6)).astype(np.float16)
     kind = [*[0] * 60, *[1] * 60, 2]
-    offsets, nearest = rng.normal(size=(200, 4)).astype(np.float32), rng.integers(0, 3, 200).astype(np.int16)
+    box_deltas, nearest = rng.normal(size=(200, 4)).astype(np.float32), rng.integers(0, 3, 200).astype(np.int16)
     nearest[near_index] = kind
     for row, label, part in zip(near_index[:-1], kind, parts[:-1].astype(np.float64), strict=False):
-        offsets[row] = maps[label] @ part + shifts[label]
-    found = region_features(200, parts=parts, near_index=near_index, offsets=offsets, nearest_class=nearest)
+        box_deltas[row] = maps[label] @ part + shifts[label]
+    found = region_features(200, parts=parts, near_index=near_index, box_deltas=box_deltas, nearest_class=nearest)
     with caplog.at_level(logging.WARNING):
         weights, biases = fit_boxes(found, HeadsConfig(box_lambda=1e-6), NAMES)
     assert weights.shape == (12, 6)
@@ -215,17 +215,17 @@ def test_boxes_of_each_class_are_regressed_by_its_regions(caplog: pytest.LogCapt
 @pytest.mark.parametrize("count", [2, 3])
 def test_two_regions_suffice_for_a_regression(count: int):
     parts, index = np.eye(count, 4, dtype=np.float16), np.arange(count)
-    offsets = np.arange(count * 4, dtype=np.float32).reshape(count, 4)
+    box_deltas = np.arange(count * 4, dtype=np.float32).reshape(count, 4)
     nearest = np.zeros(count, np.int16)
-    found = region_features(count, parts=parts, near_index=index, offsets=offsets, nearest_class=nearest)
+    found = region_features(count, parts=parts, near_index=index, box_deltas=box_deltas, nearest_class=nearest)
     weights, biases = fit_boxes(found, HeadsConfig(box_lambda=1e-6), NAMES)
-    np.testing.assert_allclose(parts @ weights[:4].T + biases[:4], offsets, atol=1e-2)
+    np.testing.assert_allclose(parts @ weights[:4].T + biases[:4], box_deltas, atol=1e-2)
 
 
 @pytest.fixture
-def scorer(tiny_backbone: type) -> CropScorer:
+def scorer(tiny_backbone: type) -> RCNNScorer:
     config = RCNNConfig(crops=CropConfig(size=32, context=4), network=CropNetworkConfig(box_bins=2))
-    return CropScorer(CropClassifier(3, config.network).eval().requires_grad_(False), config, torch.float32)
+    return RCNNScorer(RCNN(3, config.network).eval().requires_grad_(False), config, torch.float32)
 
 
 def picture(seed: int = 0) -> Image:
@@ -250,7 +250,7 @@ REGIONS = np.array(
 )
 
 
-def test_describe_regions(scorer: CropScorer):
+def test_describe_regions(scorer: RCNNScorer):
     found = describe_regions(scorer, picture(), REGIONS, 2, OBJECTS, 3, CONFIG)
     cat, dog = [1, 0, 0.75, 0, 0, 0], [0, 1, 0, 0.5, 1, 0]  # a difficult object is no negative of its class
     np.testing.assert_allclose(found.overlaps, np.stack((cat, dog, np.zeros(6)), axis=1), atol=5e-4)
@@ -258,7 +258,7 @@ def test_describe_regions(scorer: CropScorer):
     np.testing.assert_allclose(found.nearest_iou, [1, 1, 0.75, 0.5, 0, 0], atol=1e-6)
     assert found.nearest_class.tolist()[:4] == [0, 1, 0, 1]
     assert found.near_index.tolist() == [0, 1, 2]
-    moved = decode_offsets(torch.from_numpy(REGIONS[:4]), torch.from_numpy(found.offsets[:4]))
+    moved = decode_boxes(torch.from_numpy(REGIONS[:4]), torch.from_numpy(found.box_deltas[:4]))
     np.testing.assert_allclose(moved, OBJECTS.boxes[[0, 1, 0, 1]], atol=1e-3)
 
     expected = scorer.features(picture(), torch.from_numpy(REGIONS))
@@ -268,7 +268,7 @@ def test_describe_regions(scorer: CropScorer):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_regions_are_described_by_a_network_on_a_gpu(scorer: CropScorer):
+def test_regions_are_described_by_a_network_on_a_gpu(scorer: RCNNScorer):
     expected = describe_regions(scorer, picture(), REGIONS, 2, OBJECTS, 3, CONFIG)
     scorer.network.cuda()
     found = describe_regions(scorer, picture(), REGIONS, 2, OBJECTS, 3, CONFIG)
@@ -284,11 +284,11 @@ def test_regions_are_described_by_a_network_on_a_gpu(scorer: CropScorer):
     ],
     ids=["no objects", "a difficult one"],
 )
-def test_without_clear_objects_all_regions_are_of_no_class(scorer: CropScorer, annotations: Annotations):
+def test_without_clear_objects_all_regions_are_of_no_class(scorer: RCNNScorer, annotations: Annotations):
     found = describe_regions(scorer, picture(), REGIONS, 0, annotations, 3, CONFIG)
     assert found.object_class.tolist() == found.nearest_class.tolist() == [-1] * 6
     assert not found.nearest_iou.any()
-    assert not found.offsets.any()
+    assert not found.box_deltas.any()
     assert found.parts.shape == (0, 24)
     assert found.overlaps.max() == (1 if len(annotations) else 0)
 
@@ -311,13 +311,13 @@ class Pictures:
 
 def described(found: RegionFeatures) -> dict[str, int]:
     objects = int((found.object_class >= 0).sum())
-    return {"objects": objects, "others": len(found.pooled) - objects}
+    return {"objects": objects, "extra_background_classes": len(found.pooled) - objects}
 
 
-def test_features_of_all_images(scorer: CropScorer, tmp_path: Path):
+def test_features_of_all_images(scorer: RCNNScorer, tmp_path: Path):
     found = collect_features(scorer, Pictures(), CONFIG, 0, tmp_path / "cache")
     # a: the objects as proposals and the one of IoU 0.75 are near, the difficult one and the empty one off; b: all off
-    assert described(found) == {"objects": 4, "others": 3 + 2 + 6}
+    assert described(found) == {"objects": 4, "extra_background_classes": 3 + 2 + 6}
     assert len(found.parts) == len(found.near_index) == 2 + 3 + 2
     assert (found.nearest_iou[found.near_index] > CONFIG.box_iou).all()
     assert (np.delete(found.nearest_iou, found.near_index) <= CONFIG.box_iou).all()
@@ -326,7 +326,7 @@ def test_features_of_all_images(scorer: CropScorer, tmp_path: Path):
     np.testing.assert_allclose(parts, found.pooled[found.near_index], rtol=0.01, atol=2e-3)
 
 
-def test_of_images_beyond_the_limit_only_the_objects(scorer: CropScorer, tmp_path: Path):
+def test_of_images_beyond_the_limit_only_the_objects(scorer: RCNNScorer, tmp_path: Path):
     """The seed says which one of the images is used whole."""
     config, found = replace(CONFIG, images=1), []
     for seed in range(8):
@@ -335,12 +335,12 @@ def test_of_images_beyond_the_limit_only_the_objects(scorer: CropScorer, tmp_pat
     assert {counts["others"] for counts in found} == {5, 6, 0}
 
 
-def test_at_most_so_many_regions_an_image(scorer: CropScorer, tmp_path: Path):
+def test_at_most_so_many_regions_an_image(scorer: RCNNScorer, tmp_path: Path):
     found = collect_features(scorer, Pictures(), replace(CONFIG, near=1, negatives=2), 0, tmp_path)
-    assert described(found) == {"objects": 4, "others": (1 + 2) + 2}
+    assert described(found) == {"objects": 4, "extra_background_classes": (1 + 2) + 2}
 
 
-def test_what_the_cache_holds_is_not_computed_again(scorer: CropScorer, tmp_path: Path):
+def test_what_the_cache_holds_is_not_computed_again(scorer: RCNNScorer, tmp_path: Path):
     whole = collect_features(scorer, Pictures(), CONFIG, 0, tmp_path / "whole")
     compute, calls = scorer.features, []
 

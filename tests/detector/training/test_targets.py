@@ -26,7 +26,7 @@ def test_labels(box: list[float], label: int):
 
 def test_offsets_lead_to_the_matched_object():
     targets = match_regions(torch.tensor([[22.0, 0, 42, 10]]), OBJECTS, LABELS, DIFFICULT)
-    torch.testing.assert_close(targets.offsets, torch.tensor([[-1.0, 0, 0, 0]]))  # -2 px of 20, over 0.1
+    torch.testing.assert_close(targets.box_deltas, torch.tensor([[-1.0, 0, 0, 0]]))  # -2 px of 20, over 0.1
 
 
 def test_an_image_without_objects_is_all_background():
@@ -41,8 +41,8 @@ def test_losses_by_hand():
     losses = region_losses(predictions, targets)
     log3 = torch.tensor(3.0).log()
     torch.testing.assert_close(losses.classification, torch.stack((log3, log3, log3 * 0)))
-    torch.testing.assert_close(losses.offsets, torch.tensor([0.0, 1.625, 0.0]))
-    torch.testing.assert_close(losses.total, losses.classification + losses.offsets)
+    torch.testing.assert_close(losses.box_deltas, torch.tensor([0.0, 1.625, 0.0]))
+    torch.testing.assert_close(losses.total, losses.classification + losses.box_deltas)
 
 
 def test_hardest_takes_the_highest_losses_of_each_image():

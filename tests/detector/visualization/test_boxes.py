@@ -9,7 +9,7 @@ from skimage.color import rgb2lab
 
 from detector.structures.detections import Detections
 from detector.visualization import boxes as drawing
-from detector.visualization.boxes import PALETTE, class_colour, draw_marks
+from detector.visualization.boxes import PALETTE, class_color, draw_marks
 
 CLASSES = tuple(f"class{index}" for index in range(20))
 BACKGROUND = (10, 90, 60)
@@ -24,17 +24,17 @@ def detections(boxes: list, size: tuple[int, int], labels: list[int] | None = No
     return Detections(boxes, scores, labels or [0] * len(boxes), CLASSES, size)
 
 
-def colour(label: int) -> tuple[int, ...]:
-    return ImageColor.getrgb(class_colour(label + 1))
+def color(label: int) -> tuple[int, ...]:
+    return ImageColor.getrgb(class_color(label + 1))
 
 
-def is_colour(drawn: np.ndarray, label: int) -> np.ndarray:
-    return (drawn == colour(label)).all(axis=2)
+def is_color(drawn: np.ndarray, label: int) -> np.ndarray:
+    return (drawn == color(label)).all(axis=2)
 
 
 def test_the_frame_lies_on_the_inner_edge_of_the_box():
     drawn = draw_marks(photo(400, 300), detections([[100, 150, 300, 250]], (400, 300), [1]).marks())
-    frame = is_colour(drawn, 1)
+    frame = is_color(drawn, 1)
     assert frame[150:250, 100].all()
     assert frame[150:250, 299].all()
     assert frame[249, 100:300].all()
@@ -65,7 +65,7 @@ def test_any_size_of_photo(size):
 
 def test_boxes_smaller_than_a_pixel():
     drawn = draw_marks(photo(200, 100), detections([[50.2, 60.1, 50.4, 60.3]], (200, 100), [5]).marks())
-    assert is_colour(drawn, 5)[60, 50]
+    assert is_color(drawn, 5)[60, 50]
 
 
 def test_lines_and_letters_grow_with_the_photo():
@@ -76,7 +76,7 @@ def test_lines_and_letters_grow_with_the_photo():
         box = [100 * factor, 150 * factor, 500 * factor, 380 * factor]
         drawn = draw_marks(photo(*size), detections([box], size).marks())
         label_pixels.append((drawn[: box[1]] != BACKGROUND).any(axis=2).sum())
-        widths.append(is_colour(drawn, 0)[300 * factor, : 300 * factor].sum())
+        widths.append(is_color(drawn, 0)[300 * factor, : 300 * factor].sum())
     assert widths[1] / widths[0] == pytest.approx(2, rel=0.3)
     assert widths[2] / widths[0] == pytest.approx(8, rel=0.3)
     assert label_pixels[1] / label_pixels[0] == pytest.approx(4, rel=0.2)
@@ -146,7 +146,7 @@ def test_long_class_names_are_written_smaller(width):
     """The label fills the width of the photo, and its right margin is there: no letter was cut off."""
     name = "a class of a name that is too long"
     found = Detections([[0, 60, width, 120]], [0.5], [0], (name,), (width, 150))
-    label = is_colour(draw_marks(photo(width, 150), found.marks())[:60], 0)
+    label = is_color(draw_marks(photo(width, 150), found.marks())[:60], 0)
     columns = np.flatnonzero(label.any(axis=0))
     assert columns[-1] > 0.85 * width
     rows = np.flatnonzero(label.any(axis=1))
@@ -163,21 +163,21 @@ def test_text_contrasts_with_its_label(label):
         ]
         return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
 
-    text = luminance(ImageColor.getrgb(drawing._contrast(class_colour(label + 1))))
-    ground = luminance(colour(label))
+    text = luminance(ImageColor.getrgb(drawing._contrast(class_color(label + 1))))
+    ground = luminance(color(label))
     assert (max(text, ground) + 0.05) / (min(text, ground) + 0.05) >= 3
 
 
-def test_colours_are_fixed_by_class():
-    """Alone or among others, a class has its colour; classes of one photo that are near in order differ."""
+def test_colors_are_fixed_by_class():
+    """Alone or among others, a class has its color; classes of one photo that are near in order differ."""
     size = (400, 300)
     boxes = [[10, 100, 190, 290], [210, 100, 390, 290]]
     both = draw_marks(photo(*size), detections(boxes, size, [4, 7]).marks())
     alone = draw_marks(photo(*size), detections(boxes[1:], size, [7]).marks())
     np.testing.assert_array_equal(both[100:, 200:], alone[100:, 200:])
-    assert is_colour(both, 4)[120:280, 10].all()
-    assert [class_colour(number) for number in range(1, 12)] == list(PALETTE)
-    assert len({class_colour(number) for number in range(1, 81)}) == 80, "COCO's classes"
+    assert is_color(both, 4)[120:280, 10].all()
+    assert [class_color(number) for number in range(1, 12)] == list(PALETTE)
+    assert len({class_color(number) for number in range(1, 81)}) == 80, "COCO's classes"
 
 
 MACHADO = {
@@ -188,9 +188,9 @@ MACHADO = {
 }
 
 
-def test_colours_of_voc_classes_are_told_apart_by_colour_blind_readers():
+def test_colors_of_voc_classes_are_told_apart_by_color_blind_readers():
     """Also as those see them who lack the red, green or blue cones (Machado et al., 2009): no two are alike."""
-    linear = np.array([ImageColor.getrgb(class_colour(number)) for number in range(1, 21)]) / 255
+    linear = np.array([ImageColor.getrgb(class_color(number)) for number in range(1, 21)]) / 255
     linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
     for name, matrix in MACHADO.items():
         seen = np.clip(linear @ np.transpose(matrix), 0, 1)

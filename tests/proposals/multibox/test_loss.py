@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from proposals.boxes import encode_offsets
+from proposals.boxes import encode_boxes
 from proposals.multibox.config import MultiBoxConfig, MultiBoxLossConfig
 from proposals.multibox.loss import MultiBoxLoss, MultiBoxObjects, multibox_loss, multibox_targets
 from proposals.multibox.network import MultiBoxHead, MultiBoxPredictions
@@ -19,8 +19,8 @@ def head(coordinates: str = "corners") -> MultiBoxHead:
     return made
 
 
-def predictions(offsets: torch.Tensor, logits: list[list[float]]) -> MultiBoxPredictions:
-    return MultiBoxPredictions(offsets, torch.tensor(logits))
+def predictions(box_deltas: torch.Tensor, logits: list[list[float]]) -> MultiBoxPredictions:
+    return MultiBoxPredictions(box_deltas, torch.tensor(logits))
 
 
 def objects(*boxes: tuple[float, ...], difficult: tuple[bool, ...] | None = None) -> MultiBoxObjects:
@@ -40,10 +40,12 @@ def softplus(x: float) -> float:
 
 def test_by_hand():
     """One object on the second prior, 0.1 off in x2 from its prediction."""
-    offsets = torch.zeros(1, 3, 4)
-    offsets[0, 1] = torch.tensor([0.0, 0.0, 0.1, 0.0])
+    box_deltas = torch.zeros(1, 3, 4)
+    box_deltas[0, 1] = torch.tensor([0.0, 0.0, 0.1, 0.0])
     logits = [[1.0, 2.0, -1.0]]
-    found = loss(head(), predictions(offsets, logits), [objects((0.5, 0.5, 1.0, 1.0))], MultiBoxLossConfig(alpha=0.3))
+    found = loss(
+        head(), predictions(box_deltas, logits), [objects((0.5, 0.5, 1.0, 1.0))], MultiBoxLossConfig(alpha=0.3)
+    )
     confidences = softplus(-2.0) + softplus(1.0) + softplus(-1.0)  # -log c of the match, -log(1 - c) of the others
     assert found.boxes.item() == pytest.approx(0.5 * 0.1**2)
     assert found.confidences.item() == pytest.approx(confidences)
@@ -67,12 +69,12 @@ def test_a_batch_is_divided_by_its_objects():
 def test_what_is_matched(matching: str):
     """The first prior is nearest to the object, the third predicts it."""
     truth = objects((0.0, 0.0, 0.5, 0.6))
-    offsets = torch.zeros(1, 3, 4)
-    offsets[0, 2] = truth.boxes[0] - PRIORS[2]
-    offsets[0, 0] = 5.0
+    box_deltas = torch.zeros(1, 3, 4)
+    box_deltas[0, 2] = truth.boxes[0] - PRIORS[2]
+    box_deltas[0, 0] = 5.0
     found = loss(
         head(),
-        predictions(offsets, [[0.0] * 3]),
+        predictions(box_deltas, [[0.0] * 3]),
         [truth],
         MultiBoxLossConfig(matching=matching),  # type: ignore
     )
@@ -81,16 +83,18 @@ def test_what_is_matched(matching: str):
 
 def test_confidence_decides_between_equal_predictions():
     truth = objects((0.1, 0.1, 0.4, 0.4))
-    offsets = (truth.boxes[0] - PRIORS)[None]
-    found = loss(head(), predictions(offsets, [[0.0, 3.0, 0.0]]), [truth], MultiBoxLossConfig(matching="predictions"))
+    box_deltas = (truth.boxes[0] - PRIORS)[None]
+    found = loss(
+        head(), predictions(box_deltas, [[0.0, 3.0, 0.0]]), [truth], MultiBoxLossConfig(matching="predictions")
+    )
     assert found.confidences.item() == pytest.approx(softplus(-3.0) + 2 * math.log(2))
 
 
 def test_offsets_in_units_of_the_prior():
     truth = objects((0.1, 0.1, 0.4, 0.4))
-    wanted = encode_offsets(PRIORS[:1], truth.boxes)
+    wanted = encode_boxes(PRIORS[:1], truth.boxes)
     off = torch.tensor([0.5, 0.0, 0.0, 0.25])
-    made = head("centre_size")
+    made = head("center_size")
     found = loss(made, predictions((wanted + off).expand(1, 3, 4), [[0.0] * 3]), [truth], MultiBoxLossConfig())
     assert found.boxes.item() == pytest.approx(0.5 * (0.5**2 + 0.25**2), rel=1e-5)
     torch.testing.assert_close(made.boxes(wanted.expand(1, 3, 4))[0, 0], truth.boxes[0])
@@ -121,9 +125,9 @@ def test_difficult_objects_are_neutral():
 def test_finite_whatever_the_number_of_objects(count: int):
     corners = torch.rand(count, 2, generator=torch.Generator().manual_seed(0)) * 0.5
     truth = MultiBoxObjects(torch.cat((corners, corners + 0.3), dim=1), torch.zeros(count, dtype=torch.bool))
-    offsets = torch.zeros(1, 3, 4, requires_grad=True)
+    box_deltas = torch.zeros(1, 3, 4, requires_grad=True)
     logits = torch.zeros(1, 3, requires_grad=True)
-    found = loss(head(), MultiBoxPredictions(offsets, logits), [truth], MultiBoxLossConfig())
+    found = loss(head(), MultiBoxPredictions(box_deltas, logits), [truth], MultiBoxLossConfig())
     found.total.backward()
     assert found.total.isfinite()
     assert logits.grad is not None
@@ -133,20 +137,20 @@ def test_finite_whatever_the_number_of_objects(count: int):
     assert (logits.grad.sign().sum().item() == -3) == (expected == -1.0)
 
 
-@pytest.mark.parametrize("coordinates", ["corners", "centre_size"])
+@pytest.mark.parametrize("coordinates", ["corners", "center_size"])
 def test_gradients_are_those_of_differences(coordinates: str):
     made = head(coordinates).double()
     truth = [objects((0.1, 0.0, 0.5, 0.6)), objects((0.3, 0.5, 0.9, 0.9), (0.0, 0.1, 0.4, 0.4))]
     generator = torch.Generator().manual_seed(1)
-    offsets = (0.05 * torch.randn(2, 3, 4, generator=generator)).double().requires_grad_()
+    box_deltas = (0.05 * torch.randn(2, 3, 4, generator=generator)).double().requires_grad_()
     logits = torch.randn(2, 3, generator=generator).double().requires_grad_()
     config = MultiBoxLossConfig(alpha=0.7, negatives=1)
     doubled = [MultiBoxObjects(o.boxes.double(), o.difficult) for o in truth]
 
-    def total(offsets: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        return loss(made, MultiBoxPredictions(offsets, logits), doubled, config).total
+    def total(box_deltas: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        return loss(made, MultiBoxPredictions(box_deltas, logits), doubled, config).total
 
-    assert torch.autograd.gradcheck(total, (offsets, logits), atol=1e-4)
+    assert torch.autograd.gradcheck(total, (box_deltas, logits), atol=1e-4)
 
 
 @pytest.mark.parametrize("box", [(0.1, 0.1, 0.1, 0.2), (0.2, 0.3, 0.4, 0.1), (0.0, 0.0, math.nan, 0.2)])

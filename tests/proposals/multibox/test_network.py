@@ -26,9 +26,9 @@ def head(config: MultiBoxConfig, seed: int = 0) -> MultiBoxHead:
 @pytest.mark.parametrize("size", [(7, 7), (13, 9), (25, 34), (2, 3), (1, 1)])
 def test_as_many_boxes_as_priors_from_features_of_any_size(config: MultiBoxConfig, size: tuple[int, int]):
     found = head(config)(torch.randn(2, 5, *size))
-    assert found.offsets.shape == (2, config.boxes, 4)
+    assert found.box_deltas.shape == (2, config.boxes, 4)
     assert found.logits.shape == (2, config.boxes)
-    assert found.offsets.isfinite().all()
+    assert found.box_deltas.isfinite().all()
     assert found.logits.isfinite().all()
 
 
@@ -36,7 +36,7 @@ def test_a_new_head_gives_its_priors_with_little_confidence():
     for config in FORMS:
         made = head(config)
         found = made(torch.zeros(1, 5, 8, 8))  # all biases of hidden layers are zero
-        torch.testing.assert_close(made.boxes(found.offsets)[0], made.priors, atol=1e-5, rtol=0)
+        torch.testing.assert_close(made.boxes(found.box_deltas)[0], made.priors, atol=1e-5, rtol=0)
         assert found.logits.sigmoid().allclose(torch.tensor(0.01), atol=1e-6)
 
 
@@ -60,9 +60,9 @@ def test_offsets_of_both_coordinates_by_hand():
     prior, offset = torch.tensor([[0.2, 0.2, 0.6, 0.4]]), torch.tensor([[[0.1, 0.0, 0.2, -0.1]]])
     for coordinates, expected in (
         ("corners", [0.3, 0.2, 0.8, 0.3]),
-        # centre (0.4, 0.3), sides 0.4 and 0.2: moved by 0.1 * 0.1 of the width, log sizes by 0.2 * 0.2 and 0.2 * -0.1
+        # center (0.4, 0.3), sides 0.4 and 0.2: moved by 0.1 * 0.1 of the width, log sizes by 0.2 * 0.2 and 0.2 * -0.1
         (
-            "centre_size",
+            "center_size",
             [
                 0.404 - 0.2 * math.exp(0.04),
                 0.3 - 0.1 * math.exp(-0.02),
@@ -83,7 +83,7 @@ def test_priors_stay_exact_in_other_number_formats():
     assert torch.equal(made.priors, before)
     assert made.reduce.weight.dtype == torch.bfloat16
     found = made(torch.randn(1, 5, 6, 6).bfloat16())
-    assert found.offsets.dtype == found.logits.dtype == torch.float32
+    assert found.box_deltas.dtype == found.logits.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_a_network_of_its_own_is_its_head_on_its_backbone():
     torch.manual_seed(0)
     network = MultiBox(Tiny(), FORMS[0])
     images = torch.randint(0, 255, (2, 3, 64, 48), dtype=torch.uint8)
-    colours = [torch.tensor(c).view(3, 1, 1) for c in (Tiny.mean, Tiny.std)]
-    expected = network.head(network.backbone((images.float() - colours[0]) / colours[1]))
+    colors = [torch.tensor(c).view(3, 1, 1) for c in (Tiny.mean, Tiny.std)]
+    expected = network.head(network.backbone((images.float() - colors[0]) / colors[1]))
     found = network(images)
-    torch.testing.assert_close(found.offsets, expected.offsets)
+    torch.testing.assert_close(found.box_deltas, expected.box_deltas)
     torch.testing.assert_close(found.logits, expected.logits)

@@ -5,9 +5,9 @@ from proposals.multibox.config import MultiBoxConfig
 from proposals.multibox.priors import make_priors
 
 
-def scattered(centres: np.ndarray, each: int = 40) -> np.ndarray:
+def scattered(centers: np.ndarray, each: int = 40) -> np.ndarray:
     rng = np.random.default_rng(0)
-    return np.clip(np.repeat(centres, each, axis=0) + rng.normal(0, 0.005, (len(centres) * each, 4)), 0, 1)
+    return np.clip(np.repeat(centers, each, axis=0) + rng.normal(0, 0.005, (len(centers) * each, 4)), 0, 1)
 
 
 PLANTED = np.array([[0.1, 0.1, 0.2, 0.25], [0.6, 0.2, 0.9, 0.5], [0.05, 0.1, 0.9, 0.95]])

@@ -1,4 +1,4 @@
-"""What is written is read again, in every format, and recognised."""
+"""What is written is read again, in every format, and recognized."""
 
 import tempfile
 from pathlib import Path
@@ -121,7 +121,7 @@ def test_any_float_is_written_with_all_its_digits(format_: Format, truth: Ground
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_the_format_is_recognised(format_: Format, truth: GroundTruth, tmp_path: Path) -> None:
+def test_the_format_is_recognized(format_: Format, truth: GroundTruth, tmp_path: Path) -> None:
     table = table_of(truth, [(1, 1), (0, 0)], [[0, 0, 9, 9], [3, 4, 50, 60]], [0.5, 0.25])
     write_detections(tmp_path / "found", table, truth, format_)
     read = read_detections(tmp_path / "found", truth)

@@ -215,7 +215,7 @@ def test_a_name_of_two_images_is_refused(tmp_path: Path) -> None:
         ("folder/f.xml", "x", "holds no .txt files"),
     ],
 )
-def test_what_is_not_recognised(truth: GroundTruth, tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_what_is_not_recognized(truth: GroundTruth, tmp_path: Path, name: str, content: str, message: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)

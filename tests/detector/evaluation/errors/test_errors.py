@@ -123,7 +123,7 @@ def test_nothing_at_all() -> None:
 
 
 # What tidecv 1.0.1 gives for `random_data(seed)` where its AP is replaced by `voc.average_precision`, in points:
-# localisation, classification, duplicate, background, both, missed; then without false positives, without misses.
+# localization, classification, duplicate, background, both, missed; then without false positives, without misses.
 TIDE = {
     0: {
         "counts": [40, 30, 23, 75, 13, 37],

@@ -1,4 +1,4 @@
-"""Confusion, sizes and shapes, calibration, fates and worst images: by hand, and what must hold of all data."""
+"""Confusion, sizes and shapes, calibration, miss_reasons and worst images: by hand, and what must hold of all data."""
 
 import dataclasses
 import time
@@ -14,7 +14,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.evaluation.errors import Diagnosis, Fate, Judged, diagnose
+from detector.evaluation.errors import Diagnosis, Judged, MissReason, diagnose
 from detector.evaluation.errors.reliability import reliability
 from detector.evaluation.errors.slices import aspect_groups
 from detector.evaluation.metrics.sizes import sizes_of
@@ -135,7 +135,7 @@ def test_scores_that_are_no_probabilities_have_no_calibration() -> None:
     assert np.isnan(nothing.expected_error)
 
 
-# Fates
+# MissReasons
 
 
 def test_fates_by_hand() -> None:
@@ -149,13 +149,13 @@ def test_fates_by_hand() -> None:
         region_scores=np.array([0.3, 0.4, 0.0005, 0, 0.2, 0]),
     )
     result = diagnose(truth, detections, traces=traces, score=0.35)
-    found, suppressed, misclassified, not_proposed = Fate
-    assert result.fates.fates.tolist() == [found, suppressed, misclassified, not_proposed, suppressed, -1]
-    assert result.shown_fates.fates[:5].tolist() == [
+    found, suppressed, misclassified, not_proposed = MissReason
+    assert result.miss_reasons.miss_reasons.tolist() == [found, suppressed, misclassified, not_proposed, suppressed, -1]
+    assert result.shown_miss_reasons.miss_reasons[:5].tolist() == [
         not_proposed, suppressed, misclassified, not_proposed, not_proposed,
     ]  # fmt: skip
-    assert result.fates.count().tolist() == [[1, 2, 1, 1]]
-    assert result.fates.count(np.array([0, 1, 0, 1, 0, 0]), 3).tolist() == [[1, 1, 1, 0], [0, 1, 0, 1], [0] * 4]
+    assert result.miss_reasons.count().tolist() == [[1, 2, 1, 1]]
+    assert result.miss_reasons.count(np.array([0, 1, 0, 1, 0, 0]), 3).tolist() == [[1, 1, 1, 0], [0, 1, 0, 1], [0] * 4]
     other = truth_of((0, 0, BOX))
     with pytest.raises(InputError, match="traces of 6 objects, but the ground truth has 1"):
         diagnose(other, table_of(other), traces=traces)
@@ -194,8 +194,8 @@ def sums_agree(truth: GroundTruth, detections: DetectionTable, result: Diagnosis
         assert sum(part.found for part in parts) == hits
     assert result.images.missed.sum() == counted.sum() - hits
     assert result.images.errors.sum() == counted.sum() - hits + sum(shown) - hits
-    assert result.fates.count().sum() == counted.sum()
-    assert result.shown_fates.count()[0, Fate.FOUND] == hits
+    assert result.miss_reasons.count().sum() == counted.sum()
+    assert result.shown_miss_reasons.count()[0, MissReason.FOUND] == hits
 
 
 @settings(max_examples=60, deadline=None)
@@ -219,7 +219,7 @@ def test_no_images_with_anything() -> None:
     assert np.isnan(result.result.mean_ap)
     assert result.confusion.matrix.sum() == 0
     assert result.images.worst(5).tolist() == []
-    assert result.fates is None
+    assert result.miss_reasons is None
 
 
 def test_forty_thousand_detections_take_well_below_a_second() -> None:

@@ -17,7 +17,7 @@ from detector.evaluation.metrics.bootstrap import Curve, bootstrap_average_preci
 from detector.evaluation.metrics.coco import coco_average_precision
 from detector.evaluation.metrics.coco_matching import judge_coco
 from detector.evaluation.metrics.ilsvrc import ilsvrc_average_precision, judge_ilsvrc
-from detector.evaluation.metrics.match import Judgement, judgement
+from detector.evaluation.metrics.match import Judgment, judgment
 from detector.evaluation.metrics.voc import VOC_METRICS, VOCMetric, class_results, voc_average_precision
 from detector.evaluation.metrics.voc_matching import match_detections
 from tests.detector.evaluation.coco_data import random_data
@@ -31,8 +31,8 @@ def tables(seed: int, images: int = 10, **sizes: int) -> tuple[GroundTruth, Dete
     return data.truth(), dataclasses.replace(table, scores=scores)
 
 
-def voc_judgement(truth: GroundTruth, table: DetectionTable) -> Judgement:
-    return judgement(truth, table, match_detections(truth, table))
+def voc_judgment(truth: GroundTruth, table: DetectionTable) -> Judgment:
+    return judgment(truth, table, match_detections(truth, table))
 
 
 def drawn_anew(truth: GroundTruth, table: DetectionTable, images: np.ndarray) -> tuple[GroundTruth, DetectionTable]:
@@ -68,7 +68,7 @@ def test_weights_are_data_sets_drawn_anew(seed: int) -> None:
     drawn = np.random.default_rng(seed).integers(0, 10, (5, 10))
     weights = np.array([np.bincount(row, minlength=10) for row in drawn], np.int32)
     for curve in VOC_METRICS:
-        values = bootstrap._average_precision([bootstrap._curves(voc_judgement(truth, table))], weights, curve)
+        values = bootstrap._average_precision([bootstrap._curves(voc_judgment(truth, table))], weights, curve)
         for row, images in zip(values, drawn, strict=True):
             expected = voc_average_precision(*drawn_anew(truth, table, images), curve)
             assert row.tolist() == pytest.approx(list(expected.ap.values()), abs=1e-12, nan_ok=True)
@@ -94,7 +94,7 @@ def test_boxes_without_width_find_nothing_by_coco() -> None:
 @pytest.mark.parametrize("metric", VOC_METRICS)
 def test_the_value_is_that_of_the_metric(metric: VOCMetric) -> None:
     truth, table = tables(1)
-    result = bootstrap_average_precision([voc_judgement(truth, table)], metric, resamples=20)
+    result = bootstrap_average_precision([voc_judgment(truth, table)], metric, resamples=20)
     expected = voc_average_precision(truth, table, metric)
     assert result.ap.tolist() == pytest.approx(list(expected.ap.values()), abs=1e-12, nan_ok=True)
     assert result.mean_ap == pytest.approx(expected.mean_ap)
@@ -149,7 +149,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
         found = rng.random(60) < 0.6
         scores = np.where(found, 1 + rng.random(60), rng.random(60))
         order = np.argsort(-scores)
-        judged = Judgement(
+        judged = Judgment(
             class_names=("cat",),
             image_count=60,
             images=order,
@@ -166,7 +166,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 
 def test_the_same_detector_does_not_differ_and_a_better_one_does() -> None:
     truth, table = tables(2, images=40, objects=120, detections=200)
-    judged = voc_judgement(truth, table)
+    judged = voc_judgment(truth, table)
     same = compare_average_precision([judged], [judged], "voc10", resamples=50)
     assert same.difference.mean_ap == same.difference.mean_low == same.difference.mean_high == 0
     right = judged.true_positive
@@ -189,7 +189,7 @@ def test_the_same_detector_does_not_differ_and_a_better_one_does() -> None:
 
 @pytest.mark.parametrize("curve", ["voc07", "voc10", "coco"])
 def test_the_pieces_in_memory_change_nothing(curve: Curve, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged = [voc_judgement(*tables(3))]
+    judged = [voc_judgment(*tables(3))]
     whole = bootstrap_average_precision(judged, curve, resamples=100, seed=5)
     monkeypatch.setattr(bootstrap, "_CHUNK", 700)
     pieces = bootstrap_average_precision(judged, curve, resamples=100, seed=5)
@@ -199,7 +199,7 @@ def test_the_pieces_in_memory_change_nothing(curve: Curve, monkeypatch: pytest.M
 
 def test_classes_without_objects_and_rare_ones() -> None:
     truth, table = tables(4)
-    result = bootstrap_average_precision([voc_judgement(truth, table)], "voc07", resamples=50)
+    result = bootstrap_average_precision([voc_judgment(truth, table)], "voc07", resamples=50)
     assert np.isnan([result.ap[2], result.low[2], result.high[2]]).all()
     assert 0 <= result.mean_low <= result.mean_high <= 1
     # An object in one image of three: a third of the resamples lacks it, and they say nothing of the class.
@@ -207,15 +207,15 @@ def test_classes_without_objects_and_rare_ones() -> None:
     table = DetectionTable(
         image_ids=(0, 1, 2), class_names=("a", "b"), images=[0], labels=[0], boxes=[[0, 0, 9, 9]], scores=[1]
     )
-    result = bootstrap_average_precision([voc_judgement(truth, table)], "voc10", resamples=50)
+    result = bootstrap_average_precision([voc_judgment(truth, table)], "voc10", resamples=50)
     assert (result.low[0], result.ap[0], result.mean_high) == (1, 1, 1)
-    nothing = voc_judgement(truth.first(0), dataclasses.replace(table[:0], image_ids=()))
+    nothing = voc_judgment(truth.first(0), dataclasses.replace(table[:0], image_ids=()))
     assert math.isnan(bootstrap_average_precision([nothing], "voc10", resamples=5).mean_ap)
 
 
 def test_classes_mean_and_json() -> None:
     truth, table = tables(4)
-    judged = voc_judgement(truth, table)
+    judged = voc_judgment(truth, table)
     result = bootstrap_average_precision([judged], "voc10", resamples=50, confidence=0.9)
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert content["mAP"] == {"value": result.mean_ap, "low": result.mean_low, "high": result.mean_high}
@@ -235,15 +235,15 @@ def test_classes_mean_and_json() -> None:
         ({"resamples": 0}, "resamples is 0"),
         ({"confidence": 1}, "confidence is 1"),
         ({"curve": "voc12"}, "curve 'voc12' is unknown; do you mean 'voc10'"),
-        ({"judgements": []}, "at one IoU threshold at least"),
+        ({"judgments": []}, "at one IoU threshold at least"),
     ],
 )
 def test_wrong_arguments(wrong: dict, message: str) -> None:
-    arguments = {"judgements": [voc_judgement(*tables(0))], "curve": "voc10"}
+    arguments = {"judgments": [voc_judgment(*tables(0))], "curve": "voc10"}
     with pytest.raises(InputError, match=message):
         bootstrap_average_precision(**(arguments | wrong))
 
 
 def test_detectors_judged_by_other_objects_are_not_compared() -> None:
     with pytest.raises(InputError, match="different images, classes or objects"):
-        compare_average_precision([voc_judgement(*tables(0))], [voc_judgement(*tables(1))], "voc10", resamples=5)
+        compare_average_precision([voc_judgment(*tables(0))], [voc_judgment(*tables(1))], "voc10", resamples=5)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.metrics.localization import localisation_error
+from detector.evaluation.metrics.localization import localization_error
 
 NAMES = ("cat", "dog", "cow", "owl", "ant", "bee")
 BOX, HALF, FAR = (0, 0, 100, 100), (0, 0, 50, 100), (200, 200, 300, 300)
@@ -38,51 +38,51 @@ def test_errors_by_number_of_guesses() -> None:
         (2, 2, 0.5, FAR),  # any object of the class will do
         *[(3, label, 1 - place / 10, BOX) for place, label in enumerate([0, 1, 2, 4, 5, 3])],  # the sixth guess
     )
-    result = localisation_error(truth, table)
+    result = localization_error(truth, table)
     assert result.classification.tolist() == [0.5, 0.25, 0.25, 0.25, 0.25]
-    assert result.localisation.tolist() == [0.5, 0.5, 0.25, 0.25, 0.25]
-    assert localisation_error(truth, table, guesses=6).localisation[-1] == 0
-    assert localisation_error(truth, table, iou_threshold=0.6).localisation.tolist() == [0.5] * 5
-    assert localisation_error(truth, table[:0]).classification.tolist() == [1] * 5
-    assert result.to_dict()["localisation_error"] == [0.5, 0.5, 0.25, 0.25, 0.25]
+    assert result.localization.tolist() == [0.5, 0.5, 0.25, 0.25, 0.25]
+    assert localization_error(truth, table, guesses=6).localization[-1] == 0
+    assert localization_error(truth, table, iou_threshold=0.6).localization.tolist() == [0.5] * 5
+    assert localization_error(truth, table[:0]).classification.tolist() == [1] * 5
+    assert result.to_dict()["localization_error"] == [0.5, 0.5, 0.25, 0.25, 0.25]
 
 
 def test_images_left_out_count_for_classification_only() -> None:
     truth = truth_of((0, 0, BOX), (1, 1, BOX), images=2)
-    result = localisation_error(truth, table_of(truth, (0, 0, 0.9, BOX)), left_out=[1])
+    result = localization_error(truth, table_of(truth, (0, 0, 0.9, BOX)), left_out=[1])
     assert result.classification.tolist() == [0.5] * 5
-    assert result.localisation.tolist() == [0] * 5
-    assert (result.images, result.localised_images) == (2, 1)
-    nothing = localisation_error(truth, table_of(truth), left_out=[0, 1])
-    assert np.isnan(nothing.localisation).all()
-    assert nothing.to_dict()["localisation_error"] == [None] * 5
+    assert result.localization.tolist() == [0] * 5
+    assert (result.images, result.localized_images) == (2, 1)
+    nothing = localization_error(truth, table_of(truth), left_out=[0, 1])
+    assert np.isnan(nothing.localization).all()
+    assert nothing.to_dict()["localization_error"] == [None] * 5
 
 
 def test_an_image_of_two_classes_counts_by_halves() -> None:
     truth = truth_of((0, 0, BOX), (0, 1, FAR), images=1)
-    result = localisation_error(truth, table_of(truth, (0, 0, 0.9, BOX), (0, 1, 0.8, BOX)))
+    result = localization_error(truth, table_of(truth, (0, 0, 0.9, BOX), (0, 1, 0.8, BOX)))
     assert result.classification.tolist() == [0.5, 0, 0, 0, 0]
-    assert result.localisation.tolist() == [0.5] * 5
+    assert result.localization.tolist() == [0.5] * 5
 
 
 def test_no_images() -> None:
     truth = truth_of(images=0)
-    assert all(map(math.isnan, localisation_error(truth, table_of(truth)).classification))
+    assert all(map(math.isnan, localization_error(truth, table_of(truth)).classification))
 
 
 def test_wrong_arguments() -> None:
     truth = truth_of((0, 0, BOX), images=2)
     table = table_of(truth)
     with pytest.raises(InputError, match="image 1 has no object"):
-        localisation_error(truth, table)
+        localization_error(truth, table)
     truth = truth_of((0, 0, BOX), images=1)
     table = table_of(truth)
     with pytest.raises(InputError, match="guesses is 0"):
-        localisation_error(truth, table, guesses=0)
+        localization_error(truth, table, guesses=0)
     with pytest.raises(InputError, match=r"left_out: image 1 is not in 0\.\.0"):
-        localisation_error(truth, table, left_out=[1])
+        localization_error(truth, table, left_out=[1])
     with pytest.raises(InputError, match="IoU threshold"):
-        localisation_error(truth, table, iou_threshold=2)
+        localization_error(truth, table, iou_threshold=2)
 
 
 @settings(max_examples=30, deadline=None)
@@ -96,7 +96,7 @@ def test_the_loops_of_the_development_kit_agree(seed: int) -> None:
         (int(rng.integers(8)), int(rng.integers(3)), round(float(rng.random()), 1), (0, 0, *rng.integers(20, 60, 2)))
         for _ in range(40)
     ]
-    result = localisation_error(truth, table_of(truth, *guesses))
+    result = localization_error(truth, table_of(truth, *guesses))
     for count in range(1, 6):
         wrong_class = wrong_box = 0
         for image in range(8):
@@ -112,4 +112,4 @@ def test_the_loops_of_the_development_kit_agree(seed: int) -> None:
             wrong_class += min(class_errors)
             wrong_box += min(box_errors)
         assert result.classification[count - 1] == pytest.approx(wrong_class / 8)
-        assert result.localisation[count - 1] == pytest.approx(wrong_box / 8)
+        assert result.localization[count - 1] == pytest.approx(wrong_box / 8)

@@ -16,7 +16,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.evaluation.errors import Fate, diagnose
+from detector.evaluation.errors import MissReason, diagnose
 from detector.evaluation.explanation import explain
 from detector.evaluation.metrics.by_name import Metric
 from detector.evaluation.metrics.intervals import Intervals
@@ -113,7 +113,7 @@ def test_everything_is_in_it_in_order(full: tuple, photos: Path) -> None:
     assert f"mAP, % {100 * diagnosis.result.mean_ap:.1f} 95 % interval 20.0 to 30.0" in page.text
     for line in summary(diagnosis):
         assert line in page.text
-    counts = diagnosis.fates.count()[0]
+    counts = diagnosis.miss_reasons.count()[0]
     assert f"at any score {counts[0]} {counts[1]} {counts[2]} {counts[3]}" in page.text
     assert f"{counts.sum()} objects, those that were not found first" in page.text
     assert "PASCAL VOC 2007, average precision at 11 points, IoU of at least 0.5" in page.text
@@ -208,8 +208,8 @@ def test_the_lowest_score_is_that_of_the_detections(full: tuple, lowest: float) 
     )
     found = match_detections(truth, detections, 0.5)
     hits = np.count_nonzero(found.true_positive)
-    assert diagnosis.fates is not None
-    assert diagnosis.fates.count()[0, Fate.FOUND] == hits > 0
+    assert diagnosis.miss_reasons is not None
+    assert diagnosis.miss_reasons.count()[0, MissReason.FOUND] == hits > 0
 
 
 @pytest.mark.parametrize(

@@ -8,23 +8,23 @@ from PIL import Image
 
 from detector.config import InputConfig, ModelConfig
 from detector.data.annotations import Annotations, Sample
-from detector.data.custom_dataset import OwnData
-from detector.models.rfcn import RegionClassifier
+from detector.data.custom_dataset import CustomDataset
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 
 Objects = Sequence[tuple[int, tuple[int, int, int, int]]]
 
 
 @pytest.fixture
-def own_data(tmp_path: Path) -> Callable[..., OwnData]:
+def custom_dataset(tmp_path: Path) -> Callable[..., CustomDataset]:
     """Makes data of 120x90 pixels from the objects of each photo; class 0 is red, class 1 blue, class 2 green.
 
-    The photos are grey with noise, each as a PNG.
+    The photos are gray with noise, each as a PNG.
     """
 
     def make(
-        photos: Sequence[Objects], names: Sequence[str] = ("bus", "robot"), held_back: Sequence[str] = ()
-    ) -> OwnData:
+        photos: Sequence[Objects], names: Sequence[str] = ("bus", "robot"), val: Sequence[str] = ()
+    ) -> CustomDataset:
         folder = tmp_path / "photos"
         folder.mkdir(exist_ok=True)
         samples = []
@@ -37,7 +37,7 @@ def own_data(tmp_path: Path) -> Callable[..., OwnData]:
             boxes = np.array([box for _, box in objects], np.float32)
             found = Annotations(boxes, [label for label, _ in objects], [False] * len(objects), (120, 90))
             samples.append(Sample(path.name, path, found))
-        return OwnData(folder, "voc", tuple(names), tuple(samples), frozenset(held_back))
+        return CustomDataset(folder, "voc", tuple(names), tuple(samples), frozenset(val))
 
     return make
 
@@ -47,11 +47,11 @@ def start() -> Model:
     """A model of random weights that knows a bus and a sofa."""
     torch.manual_seed(0)
     config = ModelConfig(input=InputConfig(short_side=96))
-    network = RegionClassifier(2, config.network)
-    for module in network.trunk.modules():
+    network = RFCN(2, config.network)
+    for module in network.backbone.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    torch.nn.init.normal_(network.maps.bias)
+    torch.nn.init.normal_(network.score_conv.bias)
     return Model(network.eval(), config, ("bus", "sofa"), {})
 
 

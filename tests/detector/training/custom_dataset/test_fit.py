@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detector.data.custom_dataset import OwnData
+from detector.data.custom_dataset import CustomDataset
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
@@ -25,7 +25,7 @@ from detector.models.weights import Model, load_model, save_model
 from detector.training.budget import Budget
 from detector.training.custom_dataset import Fitted, Machine, fit, fitting
 from detector.training.custom_dataset.split import PhotoSet
-from detector.training.custom_dataset.task import OwnDataTask, read_history
+from detector.training.custom_dataset.task import CustomDatasetTask, read_history
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
 from detector.training.recipes import DataConfig, Recipe
@@ -37,24 +37,24 @@ PHOTOS = [[BUS], [ROBOT], [BUS, ROBOT], [], [ROBOT], [BUS]]
 
 
 @pytest.fixture
-def data(own_data: Callable[..., OwnData]) -> OwnData:
-    return own_data(PHOTOS)
+def data(custom_dataset: Callable[..., CustomDataset]) -> CustomDataset:
+    return custom_dataset(PHOTOS)
 
 
 @pytest.fixture
 def train(start_file: Path, tmp_path: Path) -> Callable[..., object]:
     """Fits data in a folder of `tmp_path`, two passes over the photos unless told."""
 
-    def run(data: OwnData, out: str = "run", **options: object):
+    def run(data: CustomDataset, out: str = "run", **options: object):
         given = {"epochs": 2, "init": start_file, "cache": tmp_path / "cache", "device": "cpu", **options}
         return fit(data, tmp_path / out, **given)  # type: ignore[arg-type]
 
     return run
 
 
-def test_from_photos_to_a_model(data: OwnData, train, tmp_path: Path):
+def test_from_photos_to_a_model(data: CustomDataset, train, tmp_path: Path):
     told: list[str] = []
-    fitted = train(dataclasses.replace(data, class_ids=(6, 90)), tell=told.append)
+    fitted = train(dataclasses.replace(data, class_ids=(6, 90)), log=told.append)
     text = "\n".join(told)
     for line in (
         "photos       6, 1 of them without objects",
@@ -63,16 +63,16 @@ def test_from_photos_to_a_model(data: OwnData, train, tmp_path: Path):
     ):
         assert line in text
     model = load_model(fitted.model)
-    assert (model.class_names, model.others) == (("bus", "robot"), ("sofa",))
+    assert (model.class_names, model.extra_background_classes) == (("bus", "robot"), ("sofa",))
     assert model.class_ids == (6, 90)
-    assert model.facts["mAP"] == round(fitted.result.mean_ap, 4)
-    assert model.facts["images"] == 2
+    assert model.metadata["mAP"] == round(fitted.result.mean_ap, 4)
+    assert model.metadata["images"] == 2
     assert set(fitted.result.classes) == {"bus", "robot"}
     history = read_history(tmp_path / "run")
     assert sorted(history) == [2, 4, 6, 8]
-    assert model.facts["steps"] in history
-    assert model.facts["calibration"].startswith("not calibrated: ")
-    assert model.facts["score"] == fitted.score
+    assert model.metadata["steps"] in history
+    assert model.metadata["calibration"].startswith("not calibrated: ")
+    assert model.metadata["score"] == fitted.score
     sheet = Image.open(fitted.sheet)
     assert sheet.width > 360
     found = load_detector(fitted.model, "cpu")(fitted.photo, score=0.0)
@@ -82,21 +82,21 @@ def test_from_photos_to_a_model(data: OwnData, train, tmp_path: Path):
 
 
 def test_a_training_that_has_ended_is_judged_again_and_not_trained(
-    data: OwnData, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     fitted = train(data)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")}
     (tmp_path / "run/sheet.jpg").unlink()
     monkeypatch.setattr(TrainingLoop, "run", lambda self: pytest.fail("trained again"))
     told: list[str] = []
-    again = train(data, tell=told.append)
+    again = train(data, log=told.append)
     assert told[-1] == f"finished     after {fitted.minutes:.1f} minutes; the model is judged again"
     assert str(again) == str(fitted)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")} == before
     assert again.sheet.exists()
 
 
-def test_a_training_whose_model_was_removed_starts_anew(data: OwnData, train):
+def test_a_training_whose_model_was_removed_starts_anew(data: CustomDataset, train):
     first = train(data, epochs=1)
     weights = load_model(first.model).network.state_dict()
     first.model.unlink()
@@ -105,20 +105,20 @@ def test_a_training_whose_model_was_removed_starts_anew(data: OwnData, train):
         torch.testing.assert_close(again[name], weights[name], rtol=0, atol=0)
 
 
-def test_without_its_plan_a_training_that_has_ended_starts_anew(data: OwnData, train, tmp_path: Path):
+def test_without_its_plan_a_training_that_has_ended_starts_anew(data: CustomDataset, train, tmp_path: Path):
     """Neither the minutes nor the scores of the one before count, nor is its model judged by other photos."""
     run = tmp_path / "run"
     train(data, epochs=1)
     (run / "history.json").write_text('{"1000": 1.0}')
     (run / "plan.json").unlink()
     told: list[str] = []
-    again = train(data.of_classes(["robot"]), epochs=1, tell=told.append)
+    again = train(data.of_classes(["robot"]), epochs=1, log=told.append)
     assert not any(line.startswith("finished") for line in told)
     assert load_model(again.model).class_names == ("robot",)
     assert 1000 not in read_history(run)
 
 
-def test_a_checkpoint_of_another_training_stays(data: OwnData, train, tmp_path: Path):
+def test_a_checkpoint_of_another_training_stays(data: CustomDataset, train, tmp_path: Path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/checkpoint.pt").write_bytes(b"of weeks")
     with pytest.raises(InputError, match=r"checkpoint\.pt: is of another training; choose another --out"):
@@ -150,47 +150,51 @@ def test_without_detections_there_is_no_precision(tmp_path: Path):
     assert "nan" not in text
 
 
-def test_a_new_class_is_learned(own_data: Callable[..., OwnData], train, monkeypatch: pytest.MonkeyPatch):
-    """From ten photos, by a network of random weights, which has to learn faster: a red square on grey."""
+def test_a_new_class_is_learned(custom_dataset: Callable[..., CustomDataset], train, monkeypatch: pytest.MonkeyPatch):
+    """From ten photos, by a network of random weights, which has to learn faster: a red square on gray."""
     monkeypatch.setattr("detector.training.custom_dataset.plan.RATE", 0.003)
     rng = np.random.default_rng(5)
     photos = []
     for _ in range(10):
         x, y, side = rng.integers(0, 60), rng.integers(0, 40), rng.integers(30, 50)
         photos.append([(0, (int(x), int(y), int(x + side), int(y + side)))])
-    fitted = train(own_data(photos, ["square"]), epochs=12)
+    fitted = train(custom_dataset(photos, ["square"]), epochs=12)
     assert fitted.result.mean_ap > 0.4
 
 
-def test_other_classes_stay_as_they_were(own_data: Callable[..., OwnData], start: Model, tmp_path: Path):
-    """A step changes background, classes and offsets, and not what the model knows besides."""
-    images = ProposedImages(PhotoSet(own_data([[BUS]]).samples, ("bus", "robot")), start.config.proposals, tmp_path)
-    task = OwnDataTask(Recipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
-    task.initialise(None)
+def test_other_classes_stay_as_they_were(custom_dataset: Callable[..., CustomDataset], start: Model, tmp_path: Path):
+    """A step changes background, classes and box_deltas, and not what the model knows besides."""
+    images = ProposedImages(
+        PhotoSet(custom_dataset([[BUS]]).samples, ("bus", "robot")), start.config.proposals, tmp_path
+    )
+    task = CustomDatasetTask(Recipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
+    task.initialize(None)
     task.backward(task.network, task.example(0), nullcontext())
-    weight, bias = task.network.maps.weight.grad, task.network.maps.bias.grad
+    weight, bias = task.network.score_conv.weight.grad, task.network.score_conv.bias.grad
     assert weight is not None
     assert bias is not None
     for gradient in (weight, bias):
-        moved = gradient.view(49, 8, -1).abs().amax(dim=(0, 2)) > 0  # background, bus, robot; sofa; four offsets
+        moved = gradient.view(49, 8, -1).abs().amax(dim=(0, 2)) > 0  # background, bus, robot; sofa; four box_deltas
         assert moved.tolist() == [True, True, True, False, True, True, True, True]
 
 
 @pytest.fixture
-def task(own_data: Callable[..., OwnData], start: Model, tmp_path: Path) -> Callable[..., OwnDataTask]:
+def task(
+    custom_dataset: Callable[..., CustomDataset], start: Model, tmp_path: Path
+) -> Callable[..., CustomDatasetTask]:
     """Makes the task of photos that all show a bus, and of some without."""
 
-    def make(photos: int, without: int = 0) -> OwnDataTask:
-        shown = PhotoSet(own_data([[BUS]] * photos + [[]] * without, ["bus"]).samples, ("bus",))
+    def make(photos: int, without: int = 0) -> CustomDatasetTask:
+        shown = PhotoSet(custom_dataset([[BUS]] * photos + [[]] * without, ["bus"]).samples, ("bus",))
         images = ProposedImages(shown, start.config.proposals, tmp_path)
-        return OwnDataTask(Recipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
+        return CustomDatasetTask(Recipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
 
     return make
 
 
-def found_in(task: OwnDataTask, found: Sequence[bool]) -> tuple[GroundTruth, DetectionTable]:
+def found_in(task: CustomDatasetTask, found: Sequence[bool]) -> tuple[GroundTruth, DetectionTable]:
     """What `detect_proposed` gives where a bus is found or not, by photo; beside each bus is a wrong detection."""
-    photos = task.held_back.dataset
+    photos = task.val.dataset
     truth = GroundTruth.from_annotations(photos.ids, [one.annotations for one in photos.samples], photos.class_names)
     hits = np.flatnonzero(found)
     boxes, wrong = truth.boxes[hits], np.tile([0.0, 0, 5, 5], (len(truth), 1))
@@ -207,7 +211,7 @@ def found_in(task: OwnDataTask, found: Sequence[bool]) -> tuple[GroundTruth, Det
     ("photos", "without", "told"),
     [(12, 0, "in others they are too high"), (12, 1, "12 wrong detections"), (9, 1, "10 of each are needed")],
 )
-def test_scores_are_calibrated_by_the_held_back_photos(
+def test_scores_are_calibrated_by_the_val_photos(
     task, start: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: int, without: int, told: str
 ):
     """Also where all of these show an object; the starting model's calibration is that of its own classes."""
@@ -217,8 +221,10 @@ def test_scores_are_calibrated_by_the_held_back_photos(
     fitting._calibrate(made, tmp_path, "cpu")
     model = load_model(tmp_path / "model.safetensors")
     assert (model.config.postprocess.calibration != (1.0, 0.0)) is (photos > 9)
-    assert model.facts["calibration"].endswith(told)
-    assert model.facts["calibration"].startswith("calibrated by 12 right" if photos > 9 else "not calibrated: 9 right")
+    assert model.metadata["calibration"].endswith(told)
+    assert model.metadata["calibration"].startswith(
+        "calibrated by 12 right" if photos > 9 else "not calibrated: 9 right"
+    )
 
 
 def test_the_score_of_the_best_f1(task):
@@ -246,15 +252,15 @@ def test_the_last_weights_are_kept_unless_others_are_clearly_better(
     monkeypatch.setattr("detector.training.custom_dataset.task.detect_proposed", lambda *_: found_in(made, next(found)))
     made.evaluate(made.network, {"steps": 1}, tmp_path, False)
     made.evaluate(made.network, {"steps": 2}, tmp_path, True)
-    assert load_model(tmp_path / "model.safetensors").facts["steps"] == {"best": 1, "last": 2}[kept]
+    assert load_model(tmp_path / "model.safetensors").metadata["steps"] == {"best": 1, "last": 2}[kept]
     assert list(read_history(tmp_path)) == [1, 2]
 
 
 def test_minutes_bound_the_training_on_a_machine_that_slows_down(
-    data: OwnData, train, clock, monkeypatch: pytest.MonkeyPatch
+    data: CustomDataset, train, clock, monkeypatch: pytest.MonkeyPatch
 ):
     """Each step takes longer than the one measured; the rate still falls to zero, and the same call goes on."""
-    for module in ("budget", "loop", "regions", "own_data.fitting"):
+    for module in ("budget", "loop", "regions", "custom_dataset.fitting"):
         monkeypatch.setattr(f"detector.training.{module}.time", clock)
     monkeypatch.setattr(fitting, "_measure", lambda *_: Machine("cpu", 1, 0.1))
     step, detect, rates = TrainingLoop.train_step, Detector.detect_proposals, []
@@ -281,12 +287,12 @@ def test_minutes_bound_the_training_on_a_machine_that_slows_down(
     assert fitted.minutes <= 5
     assert len(rates) > 15
     assert rates[-1] < 0.2 * max(rates)
-    assert load_model(fitted.model).facts["steps"] == len(rates)
+    assert load_model(fitted.model).metadata["steps"] == len(rates)
     assert f"{len(rates)} steps are less than a third of the 300" in fitted.warning
     assert fitted.warning in str(train(data, epochs=None, minutes=5))
 
 
-def test_with_time_to_spare_a_stop_changes_nothing(data: OwnData, train, monkeypatch: pytest.MonkeyPatch):
+def test_with_time_to_spare_a_stop_changes_nothing(data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("detector.training.custom_dataset.plan._LEAST_STEPS", 8)
     monkeypatch.setattr("detector.training.custom_dataset.plan._EPOCHS", (1, 1))
     monkeypatch.setattr("detector.training.custom_dataset.fitting._measure", lambda *_: Machine("cpu", 1, 0.2))
@@ -296,13 +302,13 @@ def test_with_time_to_spare_a_stop_changes_nothing(data: OwnData, train, monkeyp
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def test_minutes_that_go_by_with_proposals(data: OwnData, train):
+def test_minutes_that_go_by_with_proposals(data: CustomDataset, train):
     with pytest.raises(InputError, match=r"proposals for 0 of 6 photos.*the same command goes on"):
         train(data, epochs=None, minutes=1e-6)
 
 
 def test_interrupted_it_goes_on_to_the_same_model(
-    data: OwnData, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setattr("detector.training.custom_dataset.fitting._measure", lambda *_: Machine("cpu", 1, 0.2))
     whole = train(data, "whole")
@@ -328,7 +334,7 @@ def test_interrupted_it_goes_on_to_the_same_model(
     assert str(whole.result.ap) == str(parts.result.ap)
 
 
-def test_a_damaged_photo_in_the_middle(data: OwnData, train, tmp_path: Path):
+def test_a_damaged_photo_in_the_middle(data: CustomDataset, train, tmp_path: Path):
     broken = data.samples[2].image_path
     broken.write_bytes(broken.read_bytes()[:2000])
     fitted = train(data)
@@ -338,15 +344,15 @@ def test_a_damaged_photo_in_the_middle(data: OwnData, train, tmp_path: Path):
 
 
 def test_a_photo_that_is_damaged_during_the_training(
-    data: OwnData, train, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    prepare = OwnDataTask.prepare
+    prepare = CustomDatasetTask.prepare
 
-    def damage(task: OwnDataTask) -> None:
+    def damage(task: CustomDatasetTask) -> None:
         prepare(task)
         task.data.dataset.image_path(0).write_bytes(b"")
 
-    monkeypatch.setattr(OwnDataTask, "prepare", damage)
+    monkeypatch.setattr(CustomDatasetTask, "prepare", damage)
     with caplog.at_level(logging.WARNING):
         fitted = train(data)
     assert fitted.model.exists()
@@ -354,13 +360,15 @@ def test_a_photo_that_is_damaged_during_the_training(
     assert caplog.text.count("the file is empty; get it again from where it came; another photo takes its place") == 1
 
 
-def test_a_folder_of_another_training_is_refused(data: OwnData, own_data, train, start_file: Path, tmp_path: Path):
+def test_a_folder_of_another_training_is_refused(
+    data: CustomDataset, custom_dataset, train, start_file: Path, tmp_path: Path
+):
     train(data, epochs=1)
     before = (tmp_path / "run/model.safetensors").read_bytes()
     for changed, message in (
         (lambda: train(data, epochs=3), "holds a training with epochs 1, not 3; choose another --out"),
         (lambda: train(data, epochs=None), "with epochs 1, not auto"),
-        (lambda: train(own_data(PHOTOS[:5]), epochs=1), "holds a training on other data"),
+        (lambda: train(custom_dataset(PHOTOS[:5]), epochs=1), "holds a training on other data"),
         (lambda: train(data, epochs=1, init="voc07"), "holds a training from another model"),
     ):
         with pytest.raises(InputError, match=message) as caught:
@@ -372,12 +380,12 @@ def test_a_folder_of_another_training_is_refused(data: OwnData, own_data, train,
         train(data, epochs=1)
 
 
-def test_a_folder_inside_the_data_is_refused(data: OwnData, start_file: Path):
+def test_a_folder_inside_the_data_is_refused(data: CustomDataset, start_file: Path):
     with pytest.raises(InputError, match="lies in the data's own folder"):
         fit(data, data.path / "run", init=start_file)
 
 
-def test_the_plan_is_measured_once(data: OwnData, train, tmp_path: Path):
+def test_the_plan_is_measured_once(data: CustomDataset, train, tmp_path: Path):
     train(data, epochs=1)
     kept = json.loads((tmp_path / "run/plan.json").read_text())
     assert kept["machine"]["step_seconds"] > 0

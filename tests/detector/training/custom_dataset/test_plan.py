@@ -22,9 +22,9 @@ def split(tmp_path: Path) -> Callable[..., Split]:
     path = tmp_path / "a.png"
     path.write_bytes(b"")
 
-    def make(photos: int, held_back: int, names: tuple[str, ...] = ("robot",)) -> Split:
+    def make(photos: int, val: int, names: tuple[str, ...] = ("robot",)) -> Split:
         objects = Annotations([[0, 0, 9, 9]], [0], [False], (20, 20))
-        samples = tuple(Sample(str(i), path, objects) for i in range(photos + held_back))
+        samples = tuple(Sample(str(i), path, objects) for i in range(photos + val))
         return Split(PhotoSet(samples[:photos], names), PhotoSet(samples[photos:], names))
 
     return make
@@ -34,7 +34,7 @@ def split(tmp_path: Path) -> Callable[..., Split]:
 def test_steps_by_the_number_of_photos(split: Callable[..., Split], start: Model, photos: int, steps: int):
     plan = make_plan(split(photos, photos // 4), start, TWO_CORES)
     assert plan.recipe.optimizer.steps == plan.steps == steps
-    assert (plan.photos, plan.held_back) == (photos, photos // 4)
+    assert (plan.photos, plan.val) == (photos, photos // 4)
     assert plan.recipe.eval_every * 5 >= steps > plan.recipe.eval_every * 4
     assert plan.recipe.optimizer.warmup_steps <= steps / 10
 

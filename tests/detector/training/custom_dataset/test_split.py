@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from detector.data.custom_dataset import OwnData
+from detector.data.custom_dataset import CustomDataset
 from detector.errors import InputError
 from detector.training.custom_dataset.split import split_data
 
@@ -12,63 +12,65 @@ BUS = (0, (10, 10, 60, 60))
 ROBOT = (1, (60, 30, 110, 80))
 
 
-def test_a_fifth_of_each_kind_is_held_back(own_data: Callable[..., OwnData]):
-    data = own_data([[BUS]] * 20 + [[ROBOT]] * 10 + [[]] * 5)
+def test_a_fifth_of_each_kind_is_val(custom_dataset: Callable[..., CustomDataset]):
+    data = custom_dataset([[BUS]] * 20 + [[ROBOT]] * 10 + [[]] * 5)
     split = split_data(data)
-    kinds = [[tuple(sample.annotations.labels) for sample in part.samples] for part in (split.train, split.held_back)]
+    kinds = [[tuple(sample.annotations.labels) for sample in part.samples] for part in (split.train, split.val)]
     assert [kinds[1].count(kind) for kind in ((0,), (1,), ())] == [4, 2, 1]
-    assert sorted(split.train.ids + split.held_back.ids) == [sample.id for sample in data.samples]
-    assert split_data(data).held_back.ids == split.held_back.ids
-    assert set(split_data(data, seed=1).held_back.ids) != set(split.held_back.ids)
-    assert split_data(data, share=0.5).held_back.boxes().tolist() == [10, 5]
+    assert sorted(split.train.ids + split.val.ids) == [sample.id for sample in data.samples]
+    assert split_data(data).val.ids == split.val.ids
+    assert set(split_data(data, seed=1).val.ids) != set(split.val.ids)
+    assert split_data(data, share=0.5).val.boxes().tolist() == [10, 5]
 
 
 @pytest.mark.parametrize("photos", [2, 5])
-def test_few_photos(own_data: Callable[..., OwnData], photos: int):
-    split = split_data(own_data([[BUS]] * photos, ["bus"]))
-    assert (len(split.train), len(split.held_back)) == (photos - 1, 1)
+def test_few_photos(custom_dataset: Callable[..., CustomDataset], photos: int):
+    split = split_data(custom_dataset([[BUS]] * photos, ["bus"]))
+    assert (len(split.train), len(split.val)) == (photos - 1, 1)
     assert any("fewer than 20 objects" in note for note in split.notes)
 
 
-def test_a_rare_class_is_on_both_sides(own_data: Callable[..., OwnData]):
-    split = split_data(own_data([[BUS]] * 20 + [[BUS, ROBOT]] * 2))
-    assert split.train.boxes()[1] == split.held_back.boxes()[1] == 1
+def test_a_rare_class_is_on_both_sides(custom_dataset: Callable[..., CustomDataset]):
+    split = split_data(custom_dataset([[BUS]] * 20 + [[BUS, ROBOT]] * 2))
+    assert split.train.boxes()[1] == split.val.boxes()[1] == 1
 
 
-def test_a_class_of_one_photo_is_learned_and_not_judged(own_data: Callable[..., OwnData]):
-    split = split_data(own_data([[BUS]] * 10 + [[ROBOT]]))
+def test_a_class_of_one_photo_is_learned_and_not_judged(custom_dataset: Callable[..., CustomDataset]):
+    split = split_data(custom_dataset([[BUS]] * 10 + [[ROBOT]]))
     assert split.train.boxes()[1] == 1
     assert "no photo could be held back for robot: learned, but not judged" in split.notes
 
 
-def test_a_class_without_examples_is_left_out(own_data: Callable[..., OwnData]):
-    split = split_data(own_data([[BUS, (2, (0, 0, 9, 9))]] * 5, ["bus", "robot", "tea"]))
-    assert split.train.class_names == split.held_back.class_names == ("bus", "tea")
+def test_a_class_without_examples_is_left_out(custom_dataset: Callable[..., CustomDataset]):
+    split = split_data(custom_dataset([[BUS, (2, (0, 0, 9, 9))]] * 5, ["bus", "robot", "tea"]))
+    assert split.train.class_names == split.val.class_names == ("bus", "tea")
     assert set(split.train.samples[0].annotations.labels) == {0, 1}
     assert "without an example to learn from, and left out of the model: robot" in split.notes
 
 
-def test_photos_without_objects_are_asked_for(own_data: Callable[..., OwnData]):
-    asked = ["add some without" in " ".join(split_data(own_data([[BUS]] * 4 + more)).notes) for more in ([], [[]])]
+def test_photos_without_objects_are_asked_for(custom_dataset: Callable[..., CustomDataset]):
+    asked = [
+        "add some without" in " ".join(split_data(custom_dataset([[BUS]] * 4 + more)).notes) for more in ([], [[]])
+    ]
     assert asked == [True, False]
 
 
-def test_the_own_part_of_the_data_is_held_back(own_data: Callable[..., OwnData]):
-    split = split_data(own_data([[BUS]] * 6, ["bus"], held_back=["001.png", "004.png", "005.png"]))
-    assert set(split.held_back.ids) == {"001.png", "004.png", "005.png"}
+def test_the_own_part_of_the_data_is_val(custom_dataset: Callable[..., CustomDataset]):
+    split = split_data(custom_dataset([[BUS]] * 6, ["bus"], val=["001.png", "004.png", "005.png"]))
+    assert set(split.val.ids) == {"001.png", "004.png", "005.png"}
 
 
-def test_too_little_is_refused_in_one_line(own_data: Callable[..., OwnData]):
+def test_too_little_is_refused_in_one_line(custom_dataset: Callable[..., CustomDataset]):
     with pytest.raises(InputError, match="photos: 1 photo with objects; at least 2 are needed"):
-        split_data(own_data([[BUS], [], []], ["bus"]))
+        split_data(custom_dataset([[BUS], [], []], ["bus"]))
     with pytest.raises(InputError, match=r"the part held back .* shows no object"):
-        split_data(own_data([[BUS], [BUS], []], ["bus"], held_back=["002.png"]))
+        split_data(custom_dataset([[BUS], [BUS], []], ["bus"], val=["002.png"]))
     with pytest.raises(InputError, match="the classes 'Bus' and 'bus' mean the same"):
-        split_data(own_data([[BUS, ROBOT]] * 4, ["Bus", "bus"]))
+        split_data(custom_dataset([[BUS, ROBOT]] * 4, ["Bus", "bus"]))
 
 
-def test_the_digest_tells_data_apart(own_data: Callable[..., OwnData]):
-    first = split_data(own_data([[BUS]] * 5, ["bus"])).digest
-    assert split_data(own_data([[BUS]] * 5, ["bus"])).digest == first
-    assert split_data(own_data([[BUS]] * 5, ["coach"])).digest != first
-    assert split_data(own_data([[(0, (10, 10, 60, 61))]] * 5, ["bus"])).digest != first
+def test_the_digest_tells_data_apart(custom_dataset: Callable[..., CustomDataset]):
+    first = split_data(custom_dataset([[BUS]] * 5, ["bus"])).digest
+    assert split_data(custom_dataset([[BUS]] * 5, ["bus"])).digest == first
+    assert split_data(custom_dataset([[BUS]] * 5, ["coach"])).digest != first
+    assert split_data(custom_dataset([[(0, (10, 10, 60, 61))]] * 5, ["bus"])).digest != first

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from detector.data.annotations import Annotations
-from detector.data.custom_dataset import OwnData
+from detector.data.custom_dataset import CustomDataset
 from detector.data.faults import Fault
 from detector.training.custom_dataset.survey import survey_data
 
 
-def test_numbers_and_text(own_data: Callable[..., OwnData]):
-    data = own_data([[(0, (0, 0, 60, 45))], [(0, (0, 0, 12, 9)), (1, (0, 0, 120, 90))], []])
+def test_numbers_and_text(custom_dataset: Callable[..., CustomDataset]):
+    data = custom_dataset([[(0, (0, 0, 60, 45))], [(0, (0, 0, 12, 9)), (1, (0, 0, 120, 90))], []])
     hard = Annotations([[0, 0, 60, 45]], [0], [True], (120, 90))
     samples = (*data.samples, replace(data.samples[0], id="hard", annotations=hard))
     faults = tuple(Fault(f"{number}.jpg", "", "damaged") for number in range(23))

@@ -1,10 +1,10 @@
-"""The head of new classes: rows of known classes, background and offsets are the starting model's."""
+"""The head of new classes: rows of known classes, background and box_deltas are the starting model's."""
 
 import torch
 
-from detector.models.rfcn import RegionClassifier
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model
-from detector.structures.rois import Regions
+from detector.structures.rois import RoIs
 from detector.training.custom_dataset.transfer import match_classes, transfer_weights
 
 NAMES = ("couch", "robot", "Bus", "drone")
@@ -17,15 +17,15 @@ def test_classes_are_matched_by_name(start: Model):
 
 
 def test_known_classes_background_and_offsets_are_predicted_as_before(start: Model):
-    assert match_classes(NAMES, start).others == ()
-    network = RegionClassifier(len(NAMES), start.config.network).eval()
+    assert match_classes(NAMES, start).extra_background_classes == ()
+    network = RFCN(len(NAMES), start.config.network).eval()
     torch.manual_seed(1)
     transfer_weights(network, NAMES, start)
     image = torch.rand(1, 3, 96, 128) * 255
-    regions = Regions.of_images([torch.tensor([[0.0, 0.0, 60.0, 90.0], [20.0, 10.0, 120.0, 80.0]])])
+    regions = RoIs.of_images([torch.tensor([[0.0, 0.0, 60.0, 90.0], [20.0, 10.0, 120.0, 80.0]])])
     with torch.inference_mode():
         before, after = start.network(image, regions), network(image, regions)
-    torch.testing.assert_close(after.offsets, before.offsets)
+    torch.testing.assert_close(after.box_deltas, before.box_deltas)
     torch.testing.assert_close(after.class_logits[:, [0, 1, 3]], before.class_logits[:, [0, 2, 1]])
     # a new class scores as the classes do on average; a little tells two new ones apart
     mean = before.class_logits[:, 1:].mean(dim=1)
@@ -36,14 +36,14 @@ def test_known_classes_background_and_offsets_are_predicted_as_before(start: Mod
 
 def test_classes_that_are_not_wanted_become_background(start: Model):
     """Before any training the wanted class scores as it did, and the rest is background."""
-    assert match_classes(("Bus",), start).others == ("sofa",)
-    network = RegionClassifier(1, start.config.network, others=1).eval()
+    assert match_classes(("Bus",), start).extra_background_classes == ("sofa",)
+    network = RFCN(1, start.config.network, extra_background_classes=1).eval()
     transfer_weights(network, ("Bus",), start)
     image = torch.rand(1, 3, 96, 128) * 255
-    regions = Regions.of_images([torch.tensor([[0.0, 0.0, 60.0, 90.0], [20.0, 10.0, 120.0, 80.0]])])
+    regions = RoIs.of_images([torch.tensor([[0.0, 0.0, 60.0, 90.0], [20.0, 10.0, 120.0, 80.0]])])
     with torch.inference_mode():
         before, after = start.network(image, regions), network(image, regions)
-    torch.testing.assert_close(after.offsets, before.offsets)
+    torch.testing.assert_close(after.box_deltas, before.box_deltas)
     scores = before.class_logits.softmax(dim=1)
     torch.testing.assert_close(
         after.class_logits.softmax(dim=1), torch.stack((scores[:, 0] + scores[:, 2], scores[:, 1]), dim=1)
@@ -51,7 +51,7 @@ def test_classes_that_are_not_wanted_become_background(start: Model):
     # and such a model can be started from itself, with the kept class wanted again
     again = Model(network, start.config, ("Bus",), {}, ("sofa",))
     assert match_classes(("sofa", "robot"), again).sources == {"sofa": "sofa", "robot": None}
-    back = RegionClassifier(2, start.config.network).eval()
+    back = RFCN(2, start.config.network).eval()
     transfer_weights(back, ("bus", "sofa"), again)
     with torch.inference_mode():
         torch.testing.assert_close(back(image, regions).class_logits, before.class_logits)
@@ -60,8 +60,8 @@ def test_classes_that_are_not_wanted_become_background(start: Model):
 def test_it_is_repeatable(start: Model):
     weights = []
     for _ in range(2):
-        network = RegionClassifier(1, start.config.network, others=2)
+        network = RFCN(1, start.config.network, extra_background_classes=2)
         torch.manual_seed(3)
         transfer_weights(network, ("robot",), start)
-        weights.append(network.maps.weight)
+        weights.append(network.score_conv.weight)
     assert torch.equal(*weights)

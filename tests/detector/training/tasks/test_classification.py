@@ -1,4 +1,4 @@
-"""Training of a classifier for real, on small drawn photos of coloured shapes, alone and by two processes."""
+"""Training of a classifier for real, on small drawn photos of colored shapes, alone and by two processes."""
 
 import json
 import os
@@ -18,26 +18,26 @@ from safetensors.torch import load_file
 from torch import nn
 
 from detector.config import ClassifierConfig, CropNetworkConfig, NetworkConfig, parse, to_plain
-from detector.data.image_folder import labelled_photos
+from detector.data.image_folder import labeled_photos
 from detector.errors import InputError
 from detector.evaluation.classification import evaluate_classifier
 from detector.inference.classification import load_classifier
 from detector.models.caffe import save_caffe_arrays
 from detector.models.classifier import ImageClassifier
-from detector.models.rcnn import CropClassifier
-from detector.models.rfcn import RegionClassifier
+from detector.models.rcnn import RCNN
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model, save_model
 from detector.ops.precision import fast_dtype
-from detector.training.initial import initialise_backbone
+from detector.training.initial import initialize_backbone
 from detector.training.loop import TrainingLoop
 from detector.training.optimizer import learning_rate
-from detector.training.recipes import ClassificationRecipe, PatchConfig
+from detector.training.recipes import ClassificationRecipe, RandomResizedCropConfig
 from detector.training.start import make_loop
 from detector.training.tasks.classification import PatchBatch
 
 ROOT = Path(__file__).parents[4]
-COLOURS = {"blue circle": (30, 60, 220), "green square": (40, 190, 60), "red circle": (220, 40, 30)}
-CLASSES = tuple(COLOURS)
+COLORS = {"blue circle": (30, 60, 220), "green square": (40, 190, 60), "red circle": (220, 40, 30)}
+CLASSES = tuple(COLORS)
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders `train`, of 3 + 2 + 2 photos, and `val`, of 2 each."""
     root, rng = tmp_path_factory.mktemp("shapes"), np.random.default_rng(0)
     for split, counts in (("train", (3, 2, 2)), ("val", (2, 2, 2))):
-        for (name, colour), count in zip(COLOURS.items(), counts, strict=True):
+        for (name, color), count in zip(COLORS.items(), counts, strict=True):
             (root / split / name).mkdir(parents=True)
             for number in range(count):
                 photo = Image.new("RGB", (96, 72), (128, 128, 128))
                 x, y = rng.integers(0, 12, 2).tolist()
                 shape = ImageDraw.Draw(photo)
                 draw = shape.ellipse if "circle" in name else shape.rectangle
-                draw((x, y, x + 84, y + 60), fill=colour)
+                draw((x, y, x + 84, y + 60), fill=color)
                 photo.save(root / split / name / f"{number}.png")
     return root
 
@@ -64,7 +64,7 @@ def recipe(optimizer: Mapping[str, Any] = {}, **changes: Any) -> ClassificationR
         "auxiliary_weight": 0,
         "epochs": 2,
         "batch": 4,
-        "optimizer": {"rate": 0.01, "decay": 0.96, "warmup_steps": 0, "weight_decay": 2e-4, **optimizer},
+        "optimizer": {"lr": 0.01, "decay": 0.96, "warmup_steps": 0, "weight_decay": 2e-4, **optimizer},
         "checkpoint_every": 1,
     }
     return parse(ClassificationRecipe, values | changes, "test")
@@ -114,7 +114,7 @@ def test_other_decays(root: Path, tmp_path: Path):
 def test_the_exported_weights_are_the_exponential_average(root: Path, tmp_path: Path):
     """After k steps d^(k-1) w_1 + (1 - d) sum d^(k-i) w_i, from the weights after each step."""
     decay, steps = 0.8, 4
-    loop = trainer(root, tmp_path, recipe({"ema_decay": decay, "rate": 0.05}))
+    loop = trainer(root, tmp_path, recipe({"ema_decay": decay, "lr": 0.05}))
     seen = []
     for _ in range(steps):
         advance(loop, 1)
@@ -170,7 +170,7 @@ def test_without_heads_there_is_only_the_main_loss(root: Path, tmp_path: Path):
 
 
 def test_loss_falls(root: Path, tmp_path: Path):
-    quick = recipe({"rate": 0.03}, model={"size": 32, "backbone": "googlenet_bn"}, batch=7, epochs=20)
+    quick = recipe({"lr": 0.03}, model={"size": 32, "backbone": "googlenet_bn"}, batch=7, epochs=20)
     loop = trainer(root, tmp_path, quick)
     example, losses = loop.task.example(0), []
     for _ in range(20):
@@ -197,14 +197,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 
 
 def test_the_exported_model_classifies(root: Path, tmp_path: Path):
-    """Its facts say how often it was right on the held-back photos, and `load_classifier` takes it."""
+    """Its metadata say how often it was right on the held-back photos, and `load_classifier` takes it."""
     trainer(root, tmp_path, recipe(epochs=1)).run()
     model = load_model(tmp_path / "model.safetensors", ("classification",))
     assert (model.class_names, model.config) == (CLASSES, ClassifierConfig(size=64))
-    assert (model.facts["steps"], model.facts["images"]) == (2, 6)
+    assert (model.metadata["steps"], model.metadata["images"]) == (2, 6)
     classifier = load_classifier([tmp_path / "model.safetensors"], device="cpu")
-    result = evaluate_classifier(classifier, labelled_photos(root / "val", CLASSES))
-    assert (model.facts["top1"], model.facts["top5"]) == (pytest.approx(result.top1 / 6, abs=1e-4), 1)
+    result = evaluate_classifier(classifier, labeled_photos(root / "val", CLASSES))
+    assert (model.metadata["top1"], model.metadata["top5"]) == (pytest.approx(result.top1 / 6, abs=1e-4), 1)
     assert {p.name for p in tmp_path.iterdir()} >= {"checkpoint.pt", "model.safetensors"}
 
 
@@ -219,7 +219,7 @@ def test_a_new_run_starts_from_the_seed_alone(root: Path, tmp_path: Path):
         starts.append(copied(trainer(root, tmp_path, recipe(seed=seed)).network))
     for other in starts[1:4]:
         assert_same(starts[0], other, rtol=0, atol=0)
-    assert not torch.equal(starts[0]["trunk.conv2.weight"], starts[5]["trunk.conv2.weight"])
+    assert not torch.equal(starts[0]["backbone.conv2.weight"], starts[5]["backbone.conv2.weight"])
 
 
 def test_first_weights_are_caffes(root: Path, tmp_path: Path):
@@ -235,7 +235,7 @@ def test_first_weights_are_caffes(root: Path, tmp_path: Path):
 
 
 def test_examples_depend_on_seed_and_step_alone(root: Path, tmp_path: Path):
-    """Each epoch shows every photo once, the patch has its photo's colour, and its label."""
+    """Each epoch shows every photo once, the patch has its photo's color, and its label."""
     task, again = (trainer(root, tmp_path / name, recipe(epochs=7)).task for name in "ab")
     task.example(3)
     seen = []
@@ -245,9 +245,9 @@ def test_examples_depend_on_seed_and_step_alone(root: Path, tmp_path: Path):
         assert example.labels.tolist() == same.labels.tolist()
         assert (example.patches.shape, example.patches.dtype) == ((4, 3, 64, 64), torch.uint8)
         for patch, label in zip(example.patches.float(), example.labels.tolist(), strict=True):
-            coloured = patch[:, (patch.amax(0) - patch.amin(0)) > 40]
-            if coloured.shape[1] > 200:
-                assert coloured.mean(dim=1).argmax() == (2, 1, 0)[label]
+            colored = patch[:, (patch.amax(0) - patch.amin(0)) > 40]
+            if colored.shape[1] > 200:
+                assert colored.mean(dim=1).argmax() == (2, 1, 0)[label]
         seen += example.labels.tolist()
     for epoch in range(4):
         assert sorted(seen[7 * epoch : 7 * epoch + 7]) == [0, 0, 0, 1, 1, 2, 2]
@@ -257,7 +257,9 @@ def test_examples_depend_on_seed_and_step_alone(root: Path, tmp_path: Path):
 def test_every_patch_has_random_numbers_of_its_own(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn: list[float] = []
 
-    def plain_patch(pixels: np.ndarray, size: int, config: PatchConfig, rng: np.random.Generator) -> np.ndarray:
+    def plain_patch(
+        pixels: np.ndarray, size: int, config: RandomResizedCropConfig, rng: np.random.Generator
+    ) -> np.ndarray:
         drawn.append(rng.random())
         return np.zeros((size, size, 3), np.uint8)
 
@@ -283,24 +285,24 @@ def test_processes_share_the_batch_of_one(root: Path, tmp_path: Path, monkeypatc
 
 
 def test_weights_to_start_from(root: Path, tmp_path: Path):
-    """BVLC's give the trunk; a model that was trained here all that fits, in classification and in detection."""
+    """BVLC's give the backbone; a model that was trained here all that fits, in classification and in detection."""
     torch.manual_seed(3)
     source = ImageClassifier(3)
     source.requires_grad_(False).apply(lambda m: nn.init.normal_(m.bias) if isinstance(m, nn.Conv2d) else None)
     save_caffe_arrays(source, tmp_path / "w.npz")
     save_model(Model(source, ClassifierConfig(), CLASSES, {}), tmp_path / "m.safetensors")
-    trunk = {name: tensor.half().float() for name, tensor in source.trunk.state_dict().items()}
+    backbone = {name: tensor.half().float() for name, tensor in source.backbone.state_dict().items()}
     for init in ("w.npz", "m.safetensors"):
         network = trainer(root, tmp_path / "run", recipe(), tmp_path / init).network
-        assert_same(copied(network.trunk), trunk, rtol=0, atol=0)
+        assert_same(copied(network.backbone), backbone, rtol=0, atol=0)
         head = torch.equal(network.classifier.weight, source.classifier.weight.half().float())
         assert head == (init == "m.safetensors")
-        regions = RegionClassifier(20, NetworkConfig())
-        initialise_backbone(regions, regions.trunk, tmp_path / init)
-        assert_same(copied(regions.trunk), trunk, rtol=0, atol=0)
-        crops = CropClassifier(20, CropNetworkConfig())
-        initialise_backbone(crops, crops.backbone, tmp_path / init)
-        assert_same(copied(crops.backbone), trunk, rtol=0, atol=0)
+        regions = RFCN(20, NetworkConfig())
+        initialize_backbone(regions, regions.backbone, tmp_path / init)
+        assert_same(copied(regions.backbone), backbone, rtol=0, atol=0)
+        crops = RCNN(20, CropNetworkConfig())
+        initialize_backbone(crops, crops.backbone, tmp_path / init)
+        assert_same(copied(crops.backbone), backbone, rtol=0, atol=0)
 
 
 def test_weights_of_another_network(root: Path, tmp_path: Path):

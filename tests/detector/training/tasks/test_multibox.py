@@ -31,7 +31,7 @@ VALUES = {
     "model": {"size": 64, "head": {"grids": [4, 2], "shapes": 2, "channels": 16}},
     "loss": {"negatives": 10},
     "batch": 4,
-    "optimizer": {"steps": 5, "warmup_steps": 2, "rate": 0.002},
+    "optimizer": {"steps": 5, "warmup_steps": 2, "lr": 0.002},
     "eval_every": 5,
     "checkpoint_every": 2,
 }
@@ -74,7 +74,7 @@ class SmallBackbone(Backbone):
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small backbone of random weights in place of GoogLeNet's."""
     monkeypatch.setattr("detector.models.weights.make_backbone", lambda name: SmallBackbone())
-    monkeypatch.setattr(multibox_training, "initialise_backbone", lambda network, backbone, init: None)
+    monkeypatch.setattr(multibox_training, "initialize_backbone", lambda network, backbone, init: None)
 
 
 def trainer(root: Path, out: Path, recipe: MultiBoxRecipe = RECIPE) -> TrainingLoop[MultiBoxBatch]:
@@ -82,7 +82,7 @@ def trainer(root: Path, out: Path, recipe: MultiBoxRecipe = RECIPE) -> TrainingL
 
 
 def with_steps(steps: int, **changes: object) -> MultiBoxRecipe:
-    optimizer = {"steps": steps, "warmup_steps": 10, "rate": 0.01, "weight_decay": 0.0, "ema_decay": 0.9}
+    optimizer = {"steps": steps, "warmup_steps": 10, "lr": 0.01, "weight_decay": 0.0, "ema_decay": 0.9}
     return parse(MultiBoxRecipe, {**VALUES, "optimizer": optimizer, "eval_every": steps, **changes}, "test")
 
 
@@ -91,12 +91,14 @@ def test_eight_images_are_learned_by_heart(draw: Callable[..., Path], tmp_path: 
     """Every object is covered, by as many boxes as there are objects."""
     root = draw(EIGHT)
     head = {"form": form, "priors": 8, "grids": [4, 2], "shapes": 2, "channels": 16}
-    recipe = with_steps(150, batch=8, model={"size": 64, "head": head}, parts={"probability": 0.0}, photometric=0.0)
+    recipe = with_steps(
+        150, batch=8, model={"size": 64, "head": head}, random_crop={"probability": 0.0}, color_jitter=0.0
+    )
     trainer(root, tmp_path / "run", recipe).run()
     proposer = load_multibox(tmp_path / "run/model.safetensors", 2, torch.device("cpu"))
     found = evaluate_proposals(proposer, VOCDataset(root, "val")).evaluation.coverage()
     assert found.recall50 == 1.0
-    assert load_model(tmp_path / "run/model.safetensors", ("multibox",)).facts["recall50 at 100"] == 1.0
+    assert load_model(tmp_path / "run/model.safetensors", ("multibox",)).metadata["recall50 at 100"] == 1.0
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(draw: Callable[..., Path], tmp_path: Path, interrupt_and_resume):
@@ -111,7 +113,7 @@ def test_images_without_objects(draw: Callable[..., Path], tmp_path: Path):
     objects = [("bus", (1 + 4 * i, 5, 30 + 5 * i, 40 + 2 * i), 0) for i in range(8)]
     loop = trainer(draw({"a": objects, "b": [], "c": [], "d": []}), tmp_path / "run")
     loop.run()
-    assert load_model(tmp_path / "run/model.safetensors", ("multibox",)).facts["steps"] == 5
+    assert load_model(tmp_path / "run/model.safetensors", ("multibox",)).metadata["steps"] == 5
 
 
 def test_one_image_with_a_hundred_objects(draw: Callable[..., Path], tmp_path: Path):
@@ -139,7 +141,7 @@ def test_a_wrong_annotation_names_file_and_box(draw: Callable[..., Path], tmp_pa
 
 def test_half_of_the_images_are_mirrored(draw: Callable[..., Path]):
     """A bus in the left half of the image is red where its box says."""
-    recipe = with_steps(5, parts={"probability": 0.0}, photometric=0.0, loss={"matching": "predictions"})
+    recipe = with_steps(5, random_crop={"probability": 0.0}, color_jitter=0.0, loss={"matching": "predictions"})
     task = MultiBoxTask(recipe, draw({"a": [("bus", (1, 1, 50, 80), 0)]}))
     found = [task.example(step) for step in range(25)]
     sides = [objects.boxes[0, 0].item() for batch in found for objects in batch.objects]
@@ -175,7 +177,7 @@ def test_objects_are_matched_while_a_batch_is_prepared(draw: Callable[..., Path]
         expected = multibox_targets(task.network.head, unmatched.objects, RECIPE.loss)
         assert batch.targets is not None
         assert batch.targets.counts == expected.counts
-        for name in ("image", "prior", "offsets", "difficult"):
+        for name in ("image", "prior", "box_deltas", "difficult"):
             assert torch.equal(getattr(batch.targets, name), getattr(expected, name))
 
 

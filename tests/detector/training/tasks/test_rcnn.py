@@ -14,12 +14,12 @@ from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.evaluation.ablation import VARIANTS
 from detector.inference.assembly import load_detector
-from detector.inference.rcnn_scorer import CropScorer
+from detector.inference.rcnn_scorer import RCNNScorer
 from detector.models.weights import load_model
 from detector.ops.crops import crop_windows
 from detector.training import rcnn_heads
 from detector.training.data import ProposedImages, sample_index
-from detector.training.initial import initialise_backbone
+from detector.training.initial import initialize_backbone
 from detector.training.loop import TrainingLoop
 from detector.training.recipes import CropRecipe
 from detector.training.start import make_loop
@@ -36,7 +36,7 @@ RECIPE = parse(
         "model": {"crops": {"size": 32, "context": 4}, "network": {"box_bins": 2, "dropout": 0.3}},
         "batch": {"images": 2, "crops": 16, "foreground": 6, "micro_batch": 5},
         "heads": {"images": 3, "negatives": 10, "near": 4, "svm_c": 0.1, "box_lambda": 1.0},
-        "optimizer": {"steps": 5, "warmup_steps": 2, "rate": 0.002, "head_rate": 10},
+        "optimizer": {"steps": 5, "warmup_steps": 2, "lr": 0.002, "head_lr_mult": 10},
         "eval_every": 5,
         "checkpoint_every": 2,
     },
@@ -49,7 +49,7 @@ pytestmark = pytest.mark.usefixtures("tiny_backbone", "random_start")
 @pytest.fixture
 def random_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new run goes on from the random weights of its seed instead of a file."""
-    monkeypatch.setattr(crop_training, "initialise_backbone", lambda network, backbone, init: None)
+    monkeypatch.setattr(crop_training, "initialize_backbone", lambda network, backbone, init: None)
 
 
 def with_batch(**changes: object) -> CropRecipe:
@@ -113,14 +113,14 @@ def test_share_of_the_foreground(draw, foreground: int):
 
 def test_crops_show_their_objects(draw):
     """Whatever the context and the mirroring, a bus is red in the middle and a sofa blue."""
-    one = task(draw(), dataclasses.replace(RECIPE, batch=dataclasses.replace(RECIPE.batch, photometric=0.2)))
+    one = task(draw(), dataclasses.replace(RECIPE, batch=dataclasses.replace(RECIPE.batch, color_jitter=0.2)))
     seen = 0
     for step in range(8):
         batch = one.example(step)
         middle = batch.crops[:, :, 12:20, 12:20].mean(dim=(2, 3)) * one.network.std[:, 0, 0] + one.network.mean[:, 0, 0]
-        for colour, label in zip(middle, batch.labels.tolist(), strict=True):
+        for color, label in zip(middle, batch.labels.tolist(), strict=True):
             if label:
-                red, blue = colour[0], colour[2]
+                red, blue = color[0], color[2]
                 assert (red > 2 * blue) if label == BUS + 1 else (blue > 2 * red)
                 seen += 1
     assert seen > 20
@@ -143,17 +143,17 @@ class FixedProposals:
 
 
 def of_one_region(root: Path, **changes: object) -> CropTask:
-    """A task whose batch is one region of image a again and again, background of two colours."""
+    """A task whose batch is one region of image a again and again, background of two colors."""
     one = task(root, with_batch(images=1, crops=200, foreground=0, **changes))
     one.data = FixedProposals(one.data, [(0, 0, 100, 40)])
     return one
 
 
-TWO_COLOURS = {"a": [("bus", (1, 1, 30, 80), 0), ("sofa", (31, 1, 100, 80), 0)]}
+TWO_COLORS = {"a": [("bus", (1, 1, 30, 80), 0), ("sofa", (31, 1, 100, 80), 0)]}
 
 
 def test_half_of_the_crops_are_mirrored(draw):
-    crops = of_one_region(draw(TWO_COLOURS)).example(0).crops
+    crops = of_one_region(draw(TWO_COLORS)).example(0).crops
     counts = [int((crops == one).flatten(1).all(dim=1).sum()) for one in (crops[0], crops[0].flip(2))]
     assert sum(counts) == 200
     assert 60 < counts[0] < 140
@@ -161,7 +161,7 @@ def test_half_of_the_crops_are_mirrored(draw):
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_part_of_the_crops_is_without_context(draw, windows: list[torch.Tensor], share: float):
-    one = of_one_region(draw(TWO_COLOURS), without_context=share)
+    one = of_one_region(draw(TWO_COLORS), without_context=share)
     one.recipe = dataclasses.replace(one.recipe, model=RECIPE.model)  # with context
     one.example(0)
     plain = windows[0].eq(torch.tensor([0.0, 0, 100, 40])).all(dim=1)
@@ -172,7 +172,7 @@ def test_part_of_the_crops_is_without_context(draw, windows: list[torch.Tensor],
 
 def test_examples_depend_on_seed_and_step_alone(draw):
     root = draw()
-    recipe = with_batch(photometric=0.3, without_context=0.5)
+    recipe = with_batch(color_jitter=0.3, without_context=0.5)
     one, again, other = task(root, recipe), task(root, recipe), task(root, dataclasses.replace(recipe, seed=1))
     one.example(0), one.example(2)
     for step in (5, 1):
@@ -185,7 +185,7 @@ def test_examples_depend_on_seed_and_step_alone(draw):
 
 def test_the_seed_says_more_than_the_order_of_images(draw):
     """Of one image alone, other regions are drawn and distorted in another way."""
-    root, recipe = draw({"a": [("bus", (11, 11, 70, 60), 0)]}), with_batch(images=1, photometric=0.3)
+    root, recipe = draw({"a": [("bus", (11, 11, 70, 60), 0)]}), with_batch(images=1, color_jitter=0.3)
     one, other = task(root, recipe), task(root, dataclasses.replace(recipe, seed=1))
     assert not torch.equal(one.example(0).crops, other.example(0).crops)
 
@@ -257,7 +257,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(draw, tmp_path: Path, inte
     a, b = (load_model(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert_same_state(a.network, b.network)
     assert a.config == b.config
-    assert {**a.facts, "hours": 0} == {**b.facts, "hours": 0}
+    assert {**a.metadata, "hours": 0} == {**b.metadata, "hours": 0}
 
 
 def test_dropout_has_a_part_in_the_training(draw, tmp_path: Path):
@@ -274,20 +274,20 @@ def test_dropout_has_a_part_in_the_training(draw, tmp_path: Path):
 
 def test_run_ends_with_a_model_of_all_heads_that_detects(draw, tmp_path: Path):
     root = draw()
-    optimizer = dataclasses.replace(RECIPE.optimizer, steps=60, rate=0.01, ema_decay=0.8)
+    optimizer = dataclasses.replace(RECIPE.optimizer, steps=60, lr=0.01, ema_decay=0.8)
     longer = dataclasses.replace(RECIPE, optimizer=optimizer)
     trainer(root, tmp_path / "run", longer).run()
     path = tmp_path / "run/model.safetensors"
     model = load_model(path)
     assert model.kind == "crops"
     assert model.class_names == VOC_CLASSES
-    assert {"steps": 60, "metric": "voc07", "split": "val"}.items() <= model.facts.items()
-    results = {variant.name: model.facts[f"mAP {variant.name}"] for variant in VARIANTS}
+    assert {"steps": 60, "metric": "voc07", "split": "val"}.items() <= model.metadata.items()
+    results = {variant.name: model.metadata[f"mAP {variant.name}"] for variant in VARIANTS}
     assert len(results) == 6
     assert all(0 <= value <= 1 for value in results.values())
     assert results["softmax"] < results["softmax + box regression"] > 0.7
     assert results["svm"] < results["svm + box regression"] > 0.7
-    assert model.facts["held-back loss"] < 1  # ln 21 at first
+    assert model.metadata["held-back loss"] < 1  # ln 21 at first
     # the SVMs of the two classes that there are, and of no other
     assert model.network.svm_weight.any(dim=1).nonzero()[:, 0].tolist() == [BUS, SOFA]
     assert model.network.box_weight.view(20, -1).any(dim=1).nonzero()[:, 0].tolist() == [BUS, SOFA]
@@ -303,11 +303,11 @@ def test_run_ends_with_a_model_of_all_heads_that_detects(draw, tmp_path: Path):
 def test_models_on_the_way_have_no_other_heads_yet(draw, tmp_path: Path):
     recipe = dataclasses.replace(RECIPE, eval_every=3)
     run = trainer(draw(), tmp_path / "run", recipe)
-    facts = {"steps": 3}
-    numbers = run.task.evaluate(run.network.eval(), facts, tmp_path, last=False)
+    metadata = {"steps": 3}
+    numbers = run.task.evaluate(run.network.eval(), metadata, tmp_path, last=False)
     assert numbers.keys() == {"held-back loss", "held-back accuracy"}
     model = load_model(tmp_path / "model.safetensors")
-    assert model.facts.keys() == {"steps", "held-back loss", "held-back accuracy"}
+    assert model.metadata.keys() == {"steps", "held-back loss", "held-back accuracy"}
     assert not model.network.svm_weight.any()
 
 
@@ -317,7 +317,7 @@ def test_features_that_are_there_are_not_computed_again(draw, tmp_path: Path, mo
     whole.run()
     compute, calls = rcnn_heads._image_features, []
 
-    def interrupted(scorer: CropScorer, images: ProposedImages, index: int, *rest: object, **named: object):
+    def interrupted(scorer: RCNNScorer, images: ProposedImages, index: int, *rest: object, **named: object):
         calls.append(index)
         if len(calls) == 3:
             raise KeyboardInterrupt
@@ -338,14 +338,14 @@ def test_features_that_are_there_are_not_computed_again(draw, tmp_path: Path, mo
 @pytest.mark.parametrize("box", [(11, 11, 70, 60), (1, 1, 100, 80)], ids=["plain", "covered"])
 def test_one_image_is_enough(draw, tmp_path: Path, box: tuple[int, ...]):
     trainer(draw({"a": [("bus", box, 0)]}), tmp_path / "run").run()
-    assert load_model(tmp_path / "run/model.safetensors").facts["mAP svm"] >= 0
+    assert load_model(tmp_path / "run/model.safetensors").metadata["mAP svm"] >= 0
 
 
 def test_a_new_run_needs_weights_and_takes_those_of_a_model(draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root = draw()
     first = trainer(root, tmp_path / "first")
     first.run()
-    monkeypatch.setattr(crop_training, "initialise_backbone", initialise_backbone)
+    monkeypatch.setattr(crop_training, "initialize_backbone", initialize_backbone)
     with pytest.raises(InputError, match="give --init"):
         trainer(root, tmp_path / "second")
     second = make_loop(RECIPE, root, tmp_path / "second", tmp_path / "first/model.safetensors", root / "p", "cpu")

@@ -30,9 +30,9 @@ RECIPE = parse(
     {
         "data": {"train_split": "val", "eval_split": "val"},
         "model": {"input": {"short_side": 96}},
-        "augmentation": {"scale": [1.0, 1.0], "photometric": 0.2},
-        "optimizer": {"steps": 5, "warmup_steps": 2, "rate": 0.002},
-        "hard_regions": 32,
+        "augmentation": {"scale": [1.0, 1.0], "color_jitter": 0.2},
+        "optimizer": {"steps": 5, "warmup_steps": 2, "lr": 0.002},
+        "ohem_rois": 32,
         "eval_every": 5,
         "checkpoint_every": 2,
     },
@@ -50,7 +50,7 @@ def trainer(root: Path, out: Path, init: Path | None, recipe: Recipe = RECIPE) -
 
 
 def test_learning_rate_by_hand():
-    config = OptimizerConfig(steps=100, rate=1.0, warmup_steps=10)
+    config = OptimizerConfig(steps=100, lr=1.0, warmup_steps=10)
     assert learning_rate(config, 0) == pytest.approx(0.1)
     assert learning_rate(config, 50) == pytest.approx(0.5)
     assert learning_rate(config, 100) == pytest.approx(0.0)
@@ -90,9 +90,9 @@ def test_a_process_that_ends_is_one_line(root: Path, tmp_path: Path, init: Path)
 def test_run_exports_a_model_that_detects(root: Path, tmp_path: Path, init: Path):
     trainer(root, tmp_path / "run", init).run()
     model = load_model(tmp_path / "run/model.safetensors")
-    assert model.facts["steps"] == 5
-    assert model.facts["images"] == 4
-    assert 0 <= model.facts["mAP"] <= 1
+    assert model.metadata["steps"] == 5
+    assert model.metadata["images"] == 4
+    assert 0 <= model.metadata["mAP"] <= 1
     detections = load_detector(tmp_path / "run/model.safetensors", "cpu")(root / "JPEGImages/a.jpg", score=0.0)
     assert len(detections) > 0
     assert {p.name for p in (tmp_path / "run").iterdir()} >= {"checkpoint.pt", "model.safetensors"}
@@ -116,7 +116,7 @@ def test_every_epoch_visits_every_image(root: Path, tmp_path: Path, init: Path):
 
 def test_objects_and_pixels_move_together(root: Path, tmp_path: Path, init: Path):
     """Whatever the scale and the mirroring, the bus of image a is where its box says."""
-    varied = dataclasses.replace(RECIPE, augmentation=AugmentationConfig(scale=(0.7, 1.5), photometric=0.2))
+    varied = dataclasses.replace(RECIPE, augmentation=AugmentationConfig(scale=(0.7, 1.5), color_jitter=0.2))
     run = trainer(root, tmp_path / "run", init, varied)
     seen = 0
     for step in range(40):
@@ -143,31 +143,31 @@ def test_errors(root: Path, tmp_path: Path, init: Path):
         trainer(root, tmp_path / "run", init)
 
 
-def with_multibox(trunk: bool) -> Recipe:
+def with_multibox(backbone: bool) -> Recipe:
     head = {"grids": [3, 1], "shapes": 2, "channels": 8}
     model = {"input": {"short_side": 96}, "network": {"multibox": head}}
     return dataclasses.replace(
         RECIPE,
         model=parse(ModelConfig, model, "test"),
-        multibox=SharedMultiBoxConfig(MultiBoxLossConfig(negatives=5), weight=0.5, trunk=trunk),
+        multibox=SharedMultiBoxConfig(MultiBoxLossConfig(negatives=5), weight=0.5, backbone=backbone),
     )
 
 
-@pytest.mark.parametrize("trunk", [False, True])
-def test_a_multibox_head_leaves_the_trunk_alone_unless_told(root: Path, tmp_path: Path, init: Path, trunk: bool):
+@pytest.mark.parametrize("backbone", [False, True])
+def test_a_multibox_head_leaves_the_backbone_alone_unless_told(root: Path, tmp_path: Path, init: Path, backbone: bool):
     clipped = {"optimizer": dataclasses.replace(RECIPE.optimizer, gradient_clip=0.1)}
     plain, run = (
         trainer(root, tmp_path / name, init, dataclasses.replace(recipe, **clipped))
-        for name, recipe in (("plain", RECIPE), ("with", with_multibox(trunk)))
+        for name, recipe in (("plain", RECIPE), ("with", with_multibox(backbone)))
     )
     run.network.load_state_dict(plain.network.state_dict(), strict=False)  # the same votes in both
-    before = plain.network.trunk.inception_5b.conv1x1.weight.clone()
+    before = plain.network.backbone.inception_5b.conv1x1.weight.clone()
     steps = []
     for one in (plain, run):
         one.train_step(one.task.example(1))
-        steps.append(one.network.trunk.inception_5b.conv1x1.weight - before)
+        steps.append(one.network.backbone.inception_5b.conv1x1.weight - before)
     assert steps[0].abs().max() > 0
-    assert torch.allclose(*steps, rtol=1e-3, atol=1e-9) is not trunk
+    assert torch.allclose(*steps, rtol=1e-3, atol=1e-9) is not backbone
     assert run.network.multibox.reduce.weight.grad.abs().sum() > 0
 
 
@@ -233,8 +233,8 @@ def test_processes_make_the_same_examples_in_the_same_order(root: Path, tmp_path
             expected = run.task.example(step)
             assert torch.equal(example.images, expected.images)
             assert torch.equal(example.regions.boxes, expected.regions.boxes)
-            assert torch.equal(example.targets.offsets, expected.targets.offsets)
-            assert torch.equal(example.multibox.offsets, expected.multibox.offsets)
+            assert torch.equal(example.targets.box_deltas, expected.targets.box_deltas)
+            assert torch.equal(example.multibox.box_deltas, expected.multibox.box_deltas)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -263,7 +263,7 @@ def test_a_training_that_diverges_is_not_saved(root: Path, tmp_path: Path, init:
     run = trainer(root, tmp_path / "run", init, wild)
     step = run.train_step
     run.train_step = lambda example: {**step(example), **({"loss": float("nan")} if run.step == 3 else {})}
-    with pytest.raises(InputError, match="step 3: the loss is nan; lower the rate or look at the data"):
+    with pytest.raises(InputError, match="step 3: the loss is nan; lower the lr or look at the data"):
         run.run()
     assert not run.checkpoint.exists()
 

@@ -25,11 +25,11 @@ ROOT = Path(__file__).parents[4]
 RECIPE = {
     "data": {"train_split": "val", "eval_split": "val"},
     "model": {"input": {"short_side": 96}, "network": {"multibox": {"grids": [3, 1], "shapes": 2, "channels": 8}}},
-    "augmentation": {"scale": [0.8, 1.3], "photometric": 0.2, "parts": {"probability": 0.7}},
-    "multibox": {"weight": 0.5, "trunk": True, "loss": {"negatives": 5}},
-    "optimizer": {"steps": 5, "warmup_steps": 0, "rate": 0.002, "ema_decay": 0.5},
+    "augmentation": {"scale": [0.8, 1.3], "color_jitter": 0.2, "random_crop": {"probability": 0.7}},
+    "multibox": {"weight": 0.5, "backbone": True, "loss": {"negatives": 5}},
+    "optimizer": {"steps": 5, "warmup_steps": 0, "lr": 0.002, "ema_decay": 0.5},
     "batch": 4,
-    "hard_regions": 32,
+    "ohem_rois": 32,
     "eval_every": 5,
     "checkpoint_every": 2,
 }

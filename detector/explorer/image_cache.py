@@ -34,7 +34,7 @@ class BusyError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Exhibit:
+class Session:
     """An explained photo.
 
     Attributes:
@@ -51,7 +51,7 @@ class Exhibit:
     objects: Objects | None
 
 
-class Shelf:
+class ImageCache:
     """Explains photos in turn and keeps the last few.
 
     Args:
@@ -67,13 +67,13 @@ class Shelf:
         self.detector, self.dataset = detector, dataset
         self.examples = example_photos()
         self._kept = kept
-        self._exhibits: OrderedDict[str, Exhibit] = OrderedDict()
+        self._exhibits: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
         self._turns = threading.BoundedSemaphore(waiting)
         # One thread: photos are explained in the order in which they come, each with all cores.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="explain")
 
-    def add_upload(self, content: bytes, name: str) -> Future[Exhibit]:
+    def add_upload(self, content: bytes, name: str) -> Future[Session]:
         """Queues the bytes of a photo's file.
 
         Raises:
@@ -82,14 +82,14 @@ class Shelf:
         """
         return self._queue(lambda: self._explain(read_image(content, name), None))
 
-    def add_example(self, index: int) -> Future[Exhibit]:
+    def add_example(self, index: int) -> Future[Session]:
         """Queues an example photo; raises as `add_upload`, and InputError if there is no such example."""
         if not 0 <= index < len(self.examples):
             raise InputError(f"example {index}: there are {len(self.examples)}")
         path = self.examples[index]
         return self._queue(lambda: self._explain(read_image(path, path.name), None))
 
-    def add_sample(self, image_id: str) -> Future[Exhibit]:
+    def add_sample(self, image_id: str) -> Future[Session]:
         """Queues an image of the data set; raises as `add_upload`, and InputError if there is no such image."""
         dataset = self.dataset
         if dataset is None:
@@ -99,7 +99,7 @@ class Shelf:
         index = dataset.ids.index(image_id)
         return self._queue(lambda: self._explain(read_image(dataset.image_path(index), image_id), index))
 
-    def get(self, key: str) -> Exhibit | None:
+    def get(self, key: str) -> Session | None:
         """A photo that is still kept."""
         with self._lock:
             if key in self._exhibits:
@@ -110,14 +110,14 @@ class Shelf:
         """Waits for the photo in work and lets go of those that wait."""
         self._worker.shutdown(cancel_futures=True)
 
-    def _queue(self, work: Callable[[], Exhibit]) -> Future[Exhibit]:
+    def _queue(self, work: Callable[[], Session]) -> Future[Session]:
         if not self._turns.acquire(blocking=False):
             raise BusyError
         future = self._worker.submit(work)
         future.add_done_callback(lambda _: self._turns.release())
         return future
 
-    def _explain(self, image: Image, index: int | None) -> Exhibit:
+    def _explain(self, image: Image, index: int | None) -> Session:
         size = (image.width, image.height)
         pixels, scale = reduce_large(image.pixels, LONGEST_SIDE)
         objects = None
@@ -125,12 +125,12 @@ class Shelf:
             check_size(size, self.dataset.annotations(index).image_size)
             objects = Objects.of_dataset(self.dataset, index, self.detector.class_names, scale)
         explanation = explain(self.detector, Image(pixels, image.name))
-        exhibit = Exhibit(secrets.token_urlsafe(16), image.name, size, explanation, objects)
+        session = Session(secrets.token_urlsafe(16), image.name, size, explanation, objects)
         with self._lock:
-            self._exhibits[exhibit.key] = exhibit
+            self._exhibits[session.key] = session
             while len(self._exhibits) > self._kept:
                 self._exhibits.popitem(last=False)
-        return exhibit
+        return session
 
 
 def example_photos() -> tuple[Path, ...]:
