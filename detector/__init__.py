@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Detection", "Detections", "Detector", "Image", "InputError", "load_detector", "read_image"]
 
-_MODULES = {"Detector": "pipeline", "load_detector": "assembly"}
+_MODULES = {"Detector": "inference.detector", "load_detector": "inference.assembly"}
 
 
 def __getattr__(name: str) -> Any:

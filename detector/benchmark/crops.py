@@ -36,7 +36,7 @@ from detector.benchmark.processes import peak_memory
 from detector.structures.image import read_image
 from detector.ops.precision import fast_dtype
 image = read_image(sys.argv[1])
-random_scorer(fast_dtype("cpu")).view(image).score(random_boxes(image, int(sys.argv[2])))
+random_scorer(fast_dtype("cpu")).encode(image).score(random_boxes(image, int(sys.argv[2])))
 print(peak_memory())
 """
 

@@ -25,7 +25,7 @@ from detector.errors import InputError
 from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
 from detector.evaluation.metrics.coco import coco_average_precision
 from detector.evaluation.metrics.ilsvrc import ilsvrc_average_precision
-from detector.evaluation.metrics.match import judgment
+from detector.evaluation.metrics.ranked_matches import rank_matches
 from detector.evaluation.metrics.voc import voc_average_precision
 from detector.evaluation.metrics.voc_matching import match_detections
 
@@ -34,7 +34,7 @@ _COCO = "coco"
 
 
 def _intervals(truth: GroundTruth, detections: DetectionTable) -> object:
-    return bootstrap_average_precision([judgment(truth, detections, match_detections(truth, detections))], "voc10")
+    return bootstrap_average_precision([rank_matches(truth, detections, match_detections(truth, detections))], "voc10")
 
 
 EVALUATORS: Mapping[str, Callable[[GroundTruth, DetectionTable], object]] = {

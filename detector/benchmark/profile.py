@@ -153,13 +153,13 @@ def _stages(detector: Detector, image: Image, repeats: int) -> tuple[Stage, ...]
     file = io.BytesIO()
     PillowImage.fromarray(image.pixels).save(file, "JPEG", quality=90)
     content = file.getvalue()
-    views = detector.look(image)
+    views = detector.encode(image)
     proposals = detector.propose(image, views)
     scored = detector.score(views, proposals)
     found: Detections = detector.suppress(proposals, scored, 0.5)
     steps: dict[str, Callable[[], object]] = {
         "decoding": lambda: read_image(content, "photo"),
-        "backbone": lambda: detector.look(image),
+        "backbone": lambda: detector.encode(image),
         "proposals": lambda: detector.propose(image, views),
         "regions": lambda: detector.score(views, proposals),
         "NMS and voting": lambda: detector.suppress(proposals, scored, 0.5),
@@ -222,7 +222,7 @@ def _by_megapixels(detector: Detector, image: Image) -> dict[float, float]:
 
 
 def _by_regions(detector: Detector, image: Image, repeats: int) -> dict[float, float]:
-    views = detector.look(image)
+    views = detector.encode(image)
     proposals = detector.propose(image, views)
     seconds: dict[float, float] = {}
     for count in REGIONS:

@@ -92,7 +92,7 @@ def _onnx(pixels: np.ndarray) -> Callable[[], object]:
         detector = load_detector(device="cpu", engine="onnx")
     except InputError as error:
         raise ImportError(str(error)) from None
-    return lambda: detector.look(Image(pixels, "photo"))
+    return lambda: detector.encode(Image(pixels, "photo"))
 
 
 RIVALS = (

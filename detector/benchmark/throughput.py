@@ -225,8 +225,8 @@ def _ours(detector: Detector, image: Image, batch: int, workers: int) -> dict[st
         return None
 
     return {
-        _NETWORK: _Run(lambda: scorer.look([image] * batch, inputs), batch),
-        _REGIONS: _Run(lambda: detector.judge(prepared), batch),
+        _NETWORK: _Run(lambda: scorer.encode_batch([image] * batch, inputs), batch),
+        _REGIONS: _Run(lambda: detector.score_batch(prepared), batch),
         _WHOLE: _Run(whole, stream, slow=True),
     }
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from detector.bulk.listing import ImageList, Shard
 from detector.errors import FAULTS, InputError
-from detector.runner.detect_frames import no_detection
+from detector.runner.frame_detector import no_detection
 from detector.structures.image import read_image
 from proposals import Proposer
 

@@ -21,7 +21,7 @@ from detector.data.reading import DataSet, read_data_set
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.evaluation import Metric, explain
-from detector.evaluation import evaluate as judge
+from detector.evaluation import evaluate as evaluate_detections
 from detector.evaluation.running import remove_parts
 from detector.io.json import write_json
 from detector.runner.writers import check_writable_file
@@ -158,7 +158,7 @@ def evaluate(
             if ran is None:  # another of torchrun's processes tells the result
                 return
             data, found, model = ran
-        evaluation = judge(
+        evaluation = evaluate_detections(
             data.truth,
             found.table,
             chosen_metric,

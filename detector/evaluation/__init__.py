@@ -8,7 +8,7 @@ from detector.evaluation.comparison import Comparison, compare
 from detector.evaluation.errors import Diagnosis, diagnose
 from detector.evaluation.explanation import explain
 from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
-from detector.evaluation.metrics.by_name import METRICS, Metric, judge
+from detector.evaluation.metrics.by_name import METRICS, Metric, match_by_metric
 from detector.evaluation.metrics.coco import COCOResult, coco_average_precision
 from detector.evaluation.metrics.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_average_precision
 from detector.evaluation.metrics.localization import LocalizationResult, localization_error
@@ -42,8 +42,8 @@ __all__ = [
     "explain",
     "failures",
     "ilsvrc_average_precision",
-    "judge",
     "localization_error",
+    "match_by_metric",
     "mean_seconds",
     "predict",
     "run_detector",

@@ -88,12 +88,12 @@ def ablate(
         boxes = torch.tensor(proposals.boxes).to(scorer.network.get_buffer("mean").device)
         features = scorer.features(image, boxes)
         scored = {
-            variant.name: scorer.judge(
+            variant.name: scorer.score_features(
                 features, replace(scorer.config, head=variant.head, box_regression=variant.box_regression)
             )
             for variant in VARIANTS
         }
-        members = [other.view(image).score(boxes) for other in others]
+        members = [other.encode(image).score(boxes) for other in others]
         if members:
             together = average_scores([scored[Variant(scorer.config.head, True).name], *members])
             scored |= {f"model {place}": member for place, member in enumerate(members, start=2)}

@@ -13,7 +13,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.evaluation.errors.images import ImageErrors, image_errors
 from detector.evaluation.errors.shared import IntArray, Judged
 from detector.evaluation.metrics.bootstrap import compare_average_precision
-from detector.evaluation.metrics.by_name import Metric, judge, thresholds_of
+from detector.evaluation.metrics.by_name import Metric, match_by_metric, thresholds_of
 from detector.evaluation.metrics.formatting import number
 from detector.evaluation.metrics.intervals import Interval, Intervals
 from detector.evaluation.metrics.voc_matching import match_detections
@@ -146,7 +146,7 @@ def compare(
     Raises:
         InputError: metric or threshold is wrong, or `a` or `b` are detections in other images.
     """
-    judged = [judge(truth, detections, metric, iou_thresholds, blacklist) for detections in (a, b)]
+    judged = [match_by_metric(truth, detections, metric, iou_thresholds, blacklist) for detections in (a, b)]
     (first, curve), (second, _) = judged
     found = compare_average_precision(first, second, curve, resamples=resamples, seed=seed)
     objects = np.bincount(first[0].object_labels, minlength=len(truth.class_names)).tolist()

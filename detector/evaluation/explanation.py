@@ -9,7 +9,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.data.traces import ObjectTraces
 from detector.evaluation.errors import diagnose
 from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
-from detector.evaluation.metrics.by_name import IOU_THRESHOLD, judge
+from detector.evaluation.metrics.by_name import IOU_THRESHOLD, match_by_metric
 from detector.evaluation.metrics.coco import COCOResult
 from detector.evaluation.metrics.voc import VOCMetric, VOCResult
 from detector.evaluation.report import About, write_report
@@ -56,7 +56,7 @@ def explain(
     else:
         name = "ILSVRC"
         numbers = {"ILSVRC mAP": result.mean_ap}
-    judgments, curve = judge(truth, detections, metric, [threshold])
+    ranked, curve = match_by_metric(truth, detections, metric, [threshold])
     write_report(
         path,
         truth,
@@ -72,6 +72,6 @@ def explain(
             numbers=numbers,
             seconds_per_image=evaluation.seconds_per_image,
         ),
-        intervals=bootstrap_average_precision(judgments, curve),
+        intervals=bootstrap_average_precision(ranked, curve),
         photos=photos,
     )

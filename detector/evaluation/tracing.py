@@ -25,7 +25,7 @@ def detect_traced(
         score: lowest score to keep.
     """
     check_score(score)
-    views = detector.look(image)
+    views = detector.encode(image)
     proposals = detector.propose(image, views)
     scored = detector.score(views, proposals)
     return detector.suppress(proposals, scored, score), trace_objects(proposals, scored, boxes, labels)

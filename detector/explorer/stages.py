@@ -153,8 +153,8 @@ def explain(detector: Detector, image: Image) -> Explanation:
             torch.cuda.synchronize(detector.device)
         return result, time.perf_counter() - start
 
-    detector.look(image)  # a size that is new is prepared for, once, which takes longer than the pass itself
-    views, look = timed(lambda: detector.look(image))
+    detector.encode(image)  # a size that is new is prepared for, once, which takes longer than the pass itself
+    views, look = timed(lambda: detector.encode(image))
     proposals, propose = timed(lambda: detector.propose(image, views))
     scored, score = timed(lambda: detector.score(views, proposals))
     _, suppress = timed(lambda: detector.suppress(proposals, scored, 0.5))

@@ -105,7 +105,7 @@ def judge_each(detector: Detector, ready: Sequence[Ready]) -> list[Scored | Exce
     start = time.perf_counter()
     judged, fault = [], None
     try:
-        judged = detector.judge([one.prepared for one in ready])
+        judged = detector.score_batch([one.prepared for one in ready])
     except FAULTS as error:
         fault = error.with_traceback(None)  # which would hold what the pass had in memory
     if fault is not None:

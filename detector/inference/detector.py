@@ -166,31 +166,31 @@ class Detector:
     def detect(self, image: Image, score: float = 0.5) -> Detections:
         """Detections of one image: what the models see of it, proposals, then the judgment of these."""
         check_score(score)
-        views = self.look(image)
+        views = self.encode(image)
         proposals = self.propose(image, views)
         return self.suppress(proposals, self.score(views, proposals), score)
 
     def detect_batch(self, images: Sequence[Image], score: float = 0.5) -> list[Detections]:
         """Detections of several images: those whose input to a network has the same size pass it together."""
         check_score(score)
-        judged = self.judge([self.prepare(image, propose=False) for image in images])
+        judged = self.score_batch([self.prepare(image, propose=False) for image in images])
         return [self.suppress(proposals, scored, score) for proposals, scored in judged]
 
     def prepare(self, image: Image, propose: bool = True) -> "Prepared":
         """All that can be done for an image before a network sees it, on the CPU and from any thread.
 
-        propose: boxes of Selective Search too; otherwise `judge` looks for them while a GPU is at work.
+        propose: boxes of Selective Search too; otherwise `score_batch` looks for them while a GPU is at work.
         """
         inputs = tuple(scorer.prepare(image) for scorer in self.scorers)
         return Prepared(image, inputs, propose_ahead(self.proposer, image) if propose else {})
 
-    def judge(self, images: Sequence["Prepared"]) -> list[tuple[Proposals, RegionScores]]:
+    def score_batch(self, images: Sequence["Prepared"]) -> list[tuple[Proposals, RegionScores]]:
         """Proposals of several images, and what the models together say of them, on the CPU.
 
         From the images to the scores nothing waits for a GPU, except for MultiBox's boxes and crops.
         """
         photos = [one.image for one in images]
-        seen = [scorer.look(photos, [one.inputs[i] for one in images]) for i, scorer in enumerate(self.scorers)]
+        seen = [scorer.encode_batch(photos, [one.inputs[i] for one in images]) for i, scorer in enumerate(self.scorers)]
         views = list(zip(*seen, strict=True))
         proposals = propose_batch(self.proposer, photos, views, [one.proposals for one in images])
         return list(zip(proposals, self._score(views, proposals), strict=True))
@@ -198,11 +198,11 @@ class Detector:
     def detect_proposals(self, image: Image, proposals: Proposals, score: float = 0.5) -> Detections:
         """Detections of one image among given proposals (boxes in pixels of the image)."""
         check_score(score)
-        return self.suppress(proposals, self.score(self.look(image), proposals), score)
+        return self.suppress(proposals, self.score(self.encode(image), proposals), score)
 
-    def look(self, image: Image) -> tuple[ImageFeatures, ...]:
+    def encode(self, image: Image) -> tuple[ImageFeatures, ...]:
         """The image as each model sees it."""
-        return tuple(scorer.view(image) for scorer in self.scorers)
+        return tuple(scorer.encode(image) for scorer in self.scorers)
 
     def propose(self, image: Image, views: Sequence[ImageFeatures]) -> Proposals:
         """Candidate boxes of an image and its views."""

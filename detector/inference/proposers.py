@@ -44,7 +44,7 @@ class SharedMultiBox:
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def __call__(self, image: np.ndarray) -> Proposals:
-        return self.scorer.view(Image(checked_image(image), "image")).propose(self.limit)
+        return self.scorer.encode(Image(checked_image(image), "image")).propose(self.limit)
 
 
 CachedProposals = Mapping[int, Proposals]

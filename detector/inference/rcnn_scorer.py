@@ -24,14 +24,14 @@ class RCNNScorer:
         network.backbone.to(dtype).to(memory_format=torch.channels_last)
         self.network, self.config, self.dtype = network, config, dtype
 
-    def view(self, image: Image) -> "RCNNFeatures":
+    def encode(self, image: Image) -> "RCNNFeatures":
         return RCNNFeatures(self, image)
 
     def prepare(self, image: Image) -> np.ndarray:
         """The image as it is: crops are made where the network runs."""
         return image.pixels
 
-    def look(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list["RCNNFeatures"]:
+    def encode_batch(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list["RCNNFeatures"]:
         return [RCNNFeatures(self, image) for image in images]
 
     def score(self, views: Sequence["RCNNFeatures"], boxes: Sequence[Tensor]) -> list[RegionScores]:
@@ -39,7 +39,7 @@ class RCNNScorer:
         return [view.score(own) for view, own in zip(views, boxes, strict=True)]
 
     @torch.inference_mode()
-    def judge(self, features: CropFeatures, config: RCNNConfig) -> RegionScores:
+    def score_features(self, features: CropFeatures, config: RCNNConfig) -> RegionScores:
         """What the heads that `config` names say of crops."""
         heads: tuple[ScoringHead, ...] = get_args(ScoringHead) if config.head == "both" else (config.head,)
         scores = [calibrate(self.network.log_odds(features, h), getattr(config.calibration, h)) for h in heads]
@@ -73,7 +73,7 @@ class RCNNFeatures:
     image: Image
 
     def score(self, boxes: Tensor) -> RegionScores:
-        return self.scorer.judge(self.scorer.features(self.image, boxes), self.scorer.config)
+        return self.scorer.score_features(self.scorer.features(self.image, boxes), self.scorer.config)
 
 
 def reduce_large(pixels: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.ndarray]:

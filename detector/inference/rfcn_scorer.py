@@ -34,7 +34,7 @@ class ImageFeatures(Protocol):
 
 
 class RegionScorer(Protocol):
-    """A model, ready to judge boxes: of one image (`view`), or of several at once (`prepare`, `look`, `score`)."""
+    """A model, ready to score boxes: of one image (`encode`) or of several (`prepare`, `encode_batch`, `score`)."""
 
     @property
     def network(self) -> nn.Module: ...
@@ -42,7 +42,7 @@ class RegionScorer(Protocol):
     @property
     def config(self) -> ModelConfig | RCNNConfig: ...
 
-    def view(self, image: Image) -> ImageFeatures:
+    def encode(self, image: Image) -> ImageFeatures:
         """Looks at an image, before boxes of it are judged."""
         ...
 
@@ -50,7 +50,7 @@ class RegionScorer(Protocol):
         """(h, w, 3) uint8: the pixels that the network is given. Needs no network; any thread may do it."""
         ...
 
-    def look(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list[Any]:
+    def encode_batch(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list[Any]:
         """The views of images, of which `inputs` are prepared."""
         ...
 
@@ -97,9 +97,9 @@ class RFCNScorer:
         changed = replace(self.config, input=InputConfig(short_side, long_side))
         return RFCNScorer(self.network, changed, self.engine, flipped)
 
-    def view(self, image: Image) -> "RFCNFeatures":
+    def encode(self, image: Image) -> "RFCNFeatures":
         """One pass of the backbone."""
-        return self.look([image], [self.prepare(image)])[0]
+        return self.encode_batch([image], [self.prepare(image)])[0]
 
     def prepare(self, image: Image) -> np.ndarray:
         """The image in the network's input size."""
@@ -108,7 +108,7 @@ class RFCNScorer:
         return np.ascontiguousarray(pixels[:, ::-1] if self.flipped else pixels)
 
     @torch.inference_mode()
-    def look(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list["RFCNFeatures"]:
+    def encode_batch(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list["RFCNFeatures"]:
         """One pass of the backbone for all images whose inputs have the same size."""
         device = self.network.mean.device
         views = {}

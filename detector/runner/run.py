@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from detector.errors import InputError
-from detector.runner.detect_frames import Judge, Judgment
+from detector.runner.frame_detector import FrameDetector, ImageResult
 from detector.runner.results import LineFile, ResultFiles, frame_entry, photo_entry, save_crops, write_results
 from detector.runner.sources import Source
 from detector.runner.video import Frame, Video, VideoWriter
@@ -115,7 +115,7 @@ class DetectionRun:
     ) -> None:
         """frame_step: of videos, only every n-th frame is taken.
         workers: threads that share the detector, each with a photo.
-        batch: how many images the networks see at once (`detector.runner.detect_frames.Judge`).
+        batch: how many images the networks see at once (`detector.runner.frame_detector.FrameDetector`).
         made_by: what else the results depend on; another run cannot be gone on with.
 
         Raises `InputError` for a class that the detector does not know.
@@ -123,7 +123,7 @@ class DetectionRun:
         selection.check(detector.class_names)
         self.done = self.unwritten = 0
         self._detector, self._place, self._reporter, self._step = detector, place, reporter, frame_step
-        self._judge = Judge(detector, selection, workers, batch, place.draw)
+        self._frame_detector = FrameDetector(detector, selection, workers, batch, place.draw)
         self._made_by = {
             **(made_by or {}),
             "score": selection.score,
@@ -154,14 +154,14 @@ class DetectionRun:
         judged = self._judged(todo)
         try:
             unit = "source" if any(map(_is_video, todo)) else "photo"
-            for source, judgment in zip(self._reporter.progress(todo, unit), judged, strict=True):
+            for source, result in zip(self._reporter.progress(todo, unit), judged, strict=True):
                 try:
                     before = self.unwritten
                     if isinstance(source, Video):
                         self._watch(source)
                     else:
-                        assert judgment is not None
-                        self._tell(source, judgment)
+                        assert result is not None
+                        self._tell(source, result)
                     if self.unwritten == before:
                         self._journal.finish(source.name)
                 except OutputError:
@@ -198,16 +198,16 @@ class DetectionRun:
         """Of an interrupted run, those of sources that are no longer asked for are left out."""
         return (one for one in self._journal.entries() if source_of(one) in self._names)
 
-    def _judged(self, media: Sequence[Source | Video]) -> Generator[Judgment | InputError | None, None, None]:
+    def _judged(self, media: Sequence[Source | Video]) -> Generator[ImageResult | InputError | None, None, None]:
         """What is found in each photo, or what is wrong with it. A video waits for its turn."""
-        with closing(self._judge.photos(one for one in media if not isinstance(one, Video))) as judged:
+        with closing(self._frame_detector.photos(one for one in media if not isinstance(one, Video))) as judged:
             for source in media:
                 yield None if isinstance(source, Video) else next(judged)
 
-    def _tell(self, source: Source, judgment: Judgment | InputError) -> None:
-        if isinstance(judgment, InputError):
-            raise judgment
-        image, found, seconds = judgment.image, judgment.found, judgment.seconds
+    def _tell(self, source: Source, result: ImageResult | InputError) -> None:
+        if isinstance(result, InputError):
+            raise result
+        image, found, seconds = result.image, result.found, result.seconds
         self._keep(photo_entry(image, source.name, found, seconds))
         for detection in found:
             self._reporter.result(f"{source.name}: {_described(detection)}")
@@ -217,8 +217,8 @@ class DetectionRun:
         except InputError as error:
             self._tell_unwritten([error])
         try:
-            if self._pictures is not None and judgment.picture is not None:
-                line += f" -> {self._pictures.save(source, judgment.picture)}"
+            if self._pictures is not None and result.picture is not None:
+                line += f" -> {self._pictures.save(source, result.picture)}"
         except InputError as error:
             self._tell_unwritten([error])
         self._reporter.result(line)
@@ -233,7 +233,7 @@ class DetectionRun:
             try:
                 total = None if reader.frame_count is None else math.ceil(reader.frame_count / self._step)
                 frames = reader.frames(self._step)
-                with closing(self._judge.frames(frames, one_by_one=video.path is None)) as seen:
+                with closing(self._frame_detector.frames(frames, one_by_one=video.path is None)) as seen:
                     for frame, found, seconds in self._reporter.progress(seen, "frame", total):
                         self._see(video, frame, found, seconds, task)
             except KeyboardInterrupt:

@@ -76,7 +76,7 @@ def test_from_the_images_of_a_batch_to_the_scores_of_its_regions():
     nn.Module.requires_grad_(network, False)
     scorer = RFCNScorer(network, CONFIG, TorchEngine(network, torch.bfloat16))
     images = [Image(np.zeros((h, w, 3), np.uint8), "black") for w, h in ((90, 60), (60, 90), (96, 64))]
-    views = scorer.look(images, [scorer.prepare(image) for image in images])
+    views = scorer.encode_batch(images, [scorer.prepare(image) for image in images])
     assert [view.maps.score_maps.shape[:3] for view in views] == [(1, 4, 6), (1, 6, 4), (1, 4, 6)]
     boxes = [upload(torch.rand(count, 4), META) for count in (5, 3, 0)]
     scored = [average_scores([one, one]) for one in scorer.score(views, boxes)]

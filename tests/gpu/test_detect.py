@@ -135,7 +135,7 @@ def test_scores_of_the_same_regions_in_float32(make, images: list[Image]):
     """Before any threshold, for every region."""
     detectors = [make("cpu", torch.float32), make(DEVICE, torch.float32)]
     proposals = detectors[0].propose(images[0], ())
-    scored = [detector.score(detector.look(images[0]), proposals) for detector in detectors]
+    scored = [detector.score(detector.encode(images[0]), proposals) for detector in detectors]
     assert scored[1].scores.device.type == "cpu"
     assert scored[1].scores.shape == scored[0].scores.shape
     torch.testing.assert_close(scored[1].scores, scored[0].scores, rtol=0, atol=5e-3)
@@ -190,7 +190,7 @@ def test_one_look_for_two_sources(images: list[Image]):
         detector.scorers = (make_scorer(model, detector.device, torch.float32),)
     heads = []
     for detector in (first, second):
-        (view,) = detector.look(images[0])
+        (view,) = detector.encode(images[0])
         head = detector.scorers[0].network.multibox
         with torch.inference_mode():
             found = head(view.maps.features)  # type: ignore[operator, union-attr, attr-defined]
@@ -198,7 +198,7 @@ def test_one_look_for_two_sources(images: list[Image]):
     for own, other in zip(*heads, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-2, atol=1e-2)
     detector = Detector(model, DEVICE, source="both")
-    judged = detector.judge([detector.prepare(image) for image in images])
+    judged = detector.score_batch([detector.prepare(image) for image in images])
     for image, (proposals, scored) in zip(images, judged, strict=True):
         assert proposals.image_size == (image.width, image.height)
         assert {name.split("/")[0] for name in proposals.source_names} == {"multibox", "selective_search"}
@@ -235,7 +235,7 @@ def test_crops_and_an_ensemble(images: list[Image]):
         for device in ("cpu", DEVICE):
             detector = Detector(models, device)
             detector.scorers = tuple(make_scorer(one, detector.device, torch.float32) for one in models)
-            scores.append(detector.score(detector.look(images[0]), proposals))
+            scores.append(detector.score(detector.encode(images[0]), proposals))
         torch.testing.assert_close(scores[1].scores, scores[0].scores, rtol=0, atol=5e-3)
         assert scores[1].box_deltas is not None
         assert scores[1].box_deltas.shape == (100, 2, 4)
@@ -265,7 +265,7 @@ def test_nothing_waits_from_the_images_to_the_scores(make, images: list[Image]):
     inputs = [scorer.prepare(image) for image in images]
 
     def run():
-        views = scorer.look(images, inputs)
+        views = scorer.encode_batch(images, inputs)
         boxes = [upload(torch.from_numpy(np.ascontiguousarray(own.boxes)), detector.device) for own in proposals]
         return scorer.score(views, boxes)
 
@@ -298,10 +298,10 @@ def test_mirrored_looks_at_other_sizes_wait_no_more(model: Model, images: list[I
     assert isinstance(scorer, RFCNScorer)
     detector.scorers = (scorer, scorer.variant(400, flipped=True))
     prepared = [detector.prepare(image) for image in images]
-    detector.judge(prepared)
+    detector.score_batch(prepared)
     with waiting("warn"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        judged = detector.judge(prepared)
+        judged = detector.score_batch(prepared)
     waits = [one for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
     assert len(waits) == 1, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
     found = [detector.suppress(proposals, scored, 0.15) for proposals, scored in judged]

@@ -65,7 +65,7 @@ class FakeDetector:
         self.scorers = (None,)
         self.threads: list[int] = []
 
-    def look(self, image: Image) -> Image:
+    def encode(self, image: Image) -> Image:
         self.clock.wait(4)
         return image
 
@@ -84,7 +84,7 @@ class FakeDetector:
     def detect(self, image: Image, score: float = 0.5) -> Detections:
         self.threads.append(torch.get_num_threads())
         self.clock.wait(1)
-        views = self.look(image)
+        views = self.encode(image)
         proposals = self.propose(image, views)
         return self.suppress(proposals, self.score(views, proposals), score)
 

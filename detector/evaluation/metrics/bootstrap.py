@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from detector.errors import InputError
 from detector.evaluation.metrics.intervals import Difference, Intervals
-from detector.evaluation.metrics.match import Judgment
+from detector.evaluation.metrics.ranked_matches import RankedMatches
 from detector.evaluation.metrics.voc import VOC07_RECALL_LEVELS
 from proposals.names import unknown_name
 
@@ -35,7 +35,7 @@ _CHUNK = 1 << 22
 
 
 def bootstrap_average_precision(
-    judgments: Sequence[Judgment],
+    ranked: Sequence[RankedMatches],
     curve: Curve,
     *,
     resamples: int = 1000,
@@ -45,23 +45,23 @@ def bootstrap_average_precision(
     """Average precision by class and their mean, each with its interval.
 
     Args:
-        judgments: what counts, at one IoU threshold or at several, over which average precision is averaged:
-            `judgment.judgment` (VOC), `ilsvrc.judge_ilsvrc`, or `coco_matching.judge_coco` of the ten thresholds.
+        ranked: what counts, at one IoU threshold or at several, over which average precision is averaged:
+            `rank_matches` (VOC), `ilsvrc.judge_ilsvrc`, or `coco_matching.judge_coco` of the ten thresholds.
         curve: the metric's way of averaging.
         resamples: how often the images are drawn.
         confidence: share of the resamples within an interval.
         seed: of the random numbers.
 
     Raises:
-        InputError: no judgment, unequal data, or a number that is out of range.
+        InputError: no rank_matches, unequal data, or a number that is out of range.
     """
-    ((estimate, values),) = _resampled([judgments], curve, resamples, confidence, seed)
-    return Intervals.of(judgments[0], estimate, values, confidence)
+    ((estimate, values),) = _resampled([ranked], curve, resamples, confidence, seed)
+    return Intervals.of(ranked[0], estimate, values, confidence)
 
 
 def compare_average_precision(
-    first: Sequence[Judgment],
-    second: Sequence[Judgment],
+    first: Sequence[RankedMatches],
+    second: Sequence[RankedMatches],
     curve: Curve,
     *,
     resamples: int = 1000,
@@ -81,7 +81,7 @@ _FloatArray = npt.NDArray[np.float64]
 
 
 def _resampled(
-    detectors: Sequence[Sequence[Judgment]], curve: Curve, resamples: int, confidence: float, seed: int
+    detectors: Sequence[Sequence[RankedMatches]], curve: Curve, resamples: int, confidence: float, seed: int
 ) -> list[tuple[_FloatArray, _FloatArray]]:
     """For each detector average precision by class, (C,) of the images and (R, C) of the resamples."""
     if curve not in get_args(Curve):
@@ -92,24 +92,24 @@ def _resampled(
         raise InputError(f"confidence is {confidence}; give a share between 0 and 1")
     if not all(detectors):
         raise InputError("give what counts at one IoU threshold at least")
-    _check_same_objects([one for judgments in detectors for one in judgments])
+    _check_same_objects([one for ranked in detectors for one in ranked])
     images = detectors[0][0].image_count
-    prepared = [[_curves(one) for one in judgments] for judgments in detectors]
+    prepared = [[_curves(one) for one in ranked] for ranked in detectors]
     widest = max((len(c.images) for d in prepared for one in d for c in one), default=0)
     generator = np.random.default_rng(seed)
     parts: list[list[_FloatArray]] = [[] for _ in detectors]
     size = max(1, _CHUNK // max(images, widest, 1))
     for start in range(0, resamples, size):
         weights = _weights(generator, min(size, resamples - start), images)
-        for part, judgments in zip(parts, prepared, strict=True):
-            part.append(_average_precision(judgments, weights, curve))
+        for part, ranked in zip(parts, prepared, strict=True):
+            part.append(_average_precision(ranked, weights, curve))
     once = np.ones((1, images), dtype=np.int32)
     return [(_average_precision(d, once, curve)[0], np.concatenate(p)) for d, p in zip(prepared, parts, strict=True)]
 
 
-def _check_same_objects(judgments: Sequence[Judgment]) -> None:
-    first = judgments[0]
-    for other in judgments[1:]:
+def _check_same_objects(ranked: Sequence[RankedMatches]) -> None:
+    first = ranked[0]
+    for other in ranked[1:]:
         if (
             other.class_names != first.class_names
             or other.image_count != first.image_count
@@ -141,7 +141,7 @@ class _ClassCurve:
     object_images: npt.NDArray[np.int64]
 
 
-def _curves(judged: Judgment) -> list[_ClassCurve]:
+def _curves(judged: RankedMatches) -> list[_ClassCurve]:
     curves = []
     for label in range(len(judged.class_names)):
         rows = np.flatnonzero(judged.labels == label)
@@ -152,14 +152,14 @@ def _curves(judged: Judgment) -> list[_ClassCurve]:
 
 
 def _average_precision(
-    judgments: Sequence[Sequence[_ClassCurve]], weights: npt.NDArray[np.int32], curve: Curve
+    ranked: Sequence[Sequence[_ClassCurve]], weights: npt.NDArray[np.int32], curve: Curve
 ) -> _FloatArray:
-    """(R, C) the mean over the judgments."""
-    total = np.zeros((len(weights), len(judgments[0])))
-    for one in judgments:
+    """(R, C) the mean over the ranked."""
+    total = np.zeros((len(weights), len(ranked[0])))
+    for one in ranked:
         for label, of_class in enumerate(one):
             total[:, label] += _weighted(of_class, weights, curve)
-    return total / len(judgments)
+    return total / len(ranked)
 
 
 def _weighted(of_class: _ClassCurve, weights: npt.NDArray[np.int32], curve: Curve) -> _FloatArray:

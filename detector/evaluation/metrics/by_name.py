@@ -10,7 +10,7 @@ from detector.evaluation.metrics.bootstrap import Curve
 from detector.evaluation.metrics.coco import IOU_THRESHOLDS
 from detector.evaluation.metrics.coco_matching import judge_coco
 from detector.evaluation.metrics.ilsvrc import Blacklist, judge_ilsvrc
-from detector.evaluation.metrics.match import Judgment, judgment
+from detector.evaluation.metrics.ranked_matches import RankedMatches, rank_matches
 from detector.evaluation.metrics.sizes import ALL
 from detector.evaluation.metrics.voc_matching import match_each
 from proposals.names import unknown_name
@@ -42,13 +42,13 @@ def thresholds_of(metric: Metric, given: Sequence[float] | None) -> tuple[float,
     return tuple(dict.fromkeys(map(float, given)))
 
 
-def judge(
+def match_by_metric(
     truth: GroundTruth,
     detections: DetectionTable,
     metric: Metric,
     iou_thresholds: Sequence[float] | None = None,
     blacklist: Blacklist | None = None,
-) -> tuple[list[Judgment], Curve]:
+) -> tuple[list[RankedMatches], Curve]:
     """What a metric counts, at each IoU threshold, and how it averages precision: what a bootstrap needs.
 
     Raises:
@@ -61,4 +61,4 @@ def judge(
     if metric == "ilsvrc":
         return list(judge_ilsvrc(truth, detections, blacklist, thresholds, {ALL: None}).values()), "voc10"
     matches = match_each(truth, detections, thresholds, {ALL: None})
-    return [judgment(truth, detections, one) for one in matches.values()], metric
+    return [rank_matches(truth, detections, one) for one in matches.values()], metric

@@ -11,7 +11,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.evaluation.metrics.coco import IOU_THRESHOLDS, MAX_DETECTIONS
 from detector.evaluation.metrics.coco_engine import image_places
 from detector.evaluation.metrics.greedy_matching import FreeObjects
-from detector.evaluation.metrics.match import Judgment, judgment
+from detector.evaluation.metrics.ranked_matches import RankedMatches, rank_matches
 from detector.evaluation.metrics.sizes import ALL, AREA_RANGES, outside
 from detector.evaluation.metrics.voc_matching import (
     Matches,
@@ -27,7 +27,7 @@ def judge_coco(
     detections: DetectionTable,
     iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
     max_detections: int = MAX_DETECTIONS[-1],
-) -> dict[float, Judgment]:
+) -> dict[float, RankedMatches]:
     """What counts by COCO's rule (see `coco.coco_average_precision`) in objects of all sizes, by IoU threshold.
 
     A detection that finds no object which counts is left out if it reaches a difficult object that is still free, or
@@ -68,7 +68,7 @@ def judge_coco(
         hits = right.taken >= 0
         counts = hits | ((others.taken < 0) & ~not_judged)
         matches = Matches(order, np.where(hits, right.taken, others.taken), hits, counts)
-        judged[threshold] = judgment(truth, detections, matches, AREA_RANGES[ALL])
+        judged[threshold] = rank_matches(truth, detections, matches, AREA_RANGES[ALL])
     return judged
 
 

@@ -15,7 +15,7 @@ from detector.data.blacklist import Blacklist
 from detector.data.detection_table import DetectionTable, check_same_data
 from detector.data.ground_truth import GroundTruth, check_rows
 from detector.evaluation.metrics.greedy_matching import FreeObjects
-from detector.evaluation.metrics.match import Judgment, judgment
+from detector.evaluation.metrics.ranked_matches import RankedMatches, rank_matches
 from detector.evaluation.metrics.sizes import ALL, AreaRange
 from detector.evaluation.metrics.voc import ClassResult, OverClasses, class_results
 from detector.evaluation.metrics.voc_matching import Matches, by_area, check_threshold, pairs_of_a_class
@@ -84,11 +84,13 @@ def judge_ilsvrc(
     blacklist: Blacklist | None,
     iou_thresholds: Sequence[float],
     area_ranges: Mapping[str, AreaRange | None],
-) -> dict[tuple[float, str], Judgment]:
+) -> dict[tuple[float, str], RankedMatches]:
     """What counts, by IoU threshold and name of the area range."""
     matched = match_ilsvrc(truth, detections, blacklist, iou_thresholds, area_ranges)
     without = _blacklisted(truth, blacklist, truth.images, truth.labels)
-    return {key: judgment(truth, detections, matches, area_ranges[key[1]], without) for key, matches in matched.items()}
+    return {
+        key: rank_matches(truth, detections, matches, area_ranges[key[1]], without) for key, matches in matched.items()
+    }
 
 
 def object_thresholds(truth: GroundTruth, iou_threshold: float = 0.5) -> npt.NDArray[np.float64]:

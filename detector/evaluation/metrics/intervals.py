@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.evaluation.metrics.formatting import mean_of_known, number
-from detector.evaluation.metrics.match import Judgment
+from detector.evaluation.metrics.ranked_matches import RankedMatches
 
 _FloatArray = npt.NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class Intervals:
     confidence: float
 
     @classmethod
-    def of(cls, judged: Judgment, estimate: _FloatArray, values: _FloatArray, confidence: float) -> Self:
+    def of(cls, judged: RankedMatches, estimate: _FloatArray, values: _FloatArray, confidence: float) -> Self:
         """From the (C,) values of the images and the (R, C) values of the resamples."""
         low, high = _percentiles(values, confidence)
         means = np.array([mean_of_known(row) for row in values])[:, np.newaxis]

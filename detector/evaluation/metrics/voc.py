@@ -15,7 +15,7 @@ import numpy.typing as npt
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.metrics.match import Judgment, judgment
+from detector.evaluation.metrics.ranked_matches import RankedMatches, rank_matches
 from detector.evaluation.metrics.sizes import ALL, AreaRange
 from detector.evaluation.metrics.voc_matching import match_each
 from proposals.names import unknown_name
@@ -147,13 +147,13 @@ def voc_average_precisions(
         raise InputError(unknown_name("metric", metric, VOC_METRICS))
     return {
         (threshold, size): VOCResult(
-            metric, threshold, class_results(judgment(truth, detections, matches, area_ranges[size]), metric)
+            metric, threshold, class_results(rank_matches(truth, detections, matches, area_ranges[size]), metric)
         )
         for (threshold, size), matches in match_each(truth, detections, iou_thresholds, area_ranges).items()
     }
 
 
-def class_results(judged: Judgment, metric: VOCMetric) -> dict[str, ClassResult]:
+def class_results(judged: RankedMatches, metric: VOCMetric) -> dict[str, ClassResult]:
     """The result of each class, by its name."""
     count = len(judged.class_names)
     objects = np.bincount(judged.object_labels, minlength=count)

@@ -17,7 +17,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.metrics.bootstrap import compare_average_precision
-from detector.evaluation.metrics.by_name import judge
+from detector.evaluation.metrics.by_name import match_by_metric
 from detector.evaluation.metrics.voc import voc_average_precision
 from detector.inference.detector import Detector
 from detector.models.rfcn import RFCN
@@ -130,7 +130,7 @@ class CustomDatasetTask(RegionTask):
         same, found = self._detect(kept)
         if same.image_ids != truth.image_ids:
             return False
-        (old, curve), (new, _) = judge(same, found, "voc10"), judge(truth, table, "voc10")
+        (old, curve), (new, _) = match_by_metric(same, found, "voc10"), match_by_metric(truth, table, "voc10")
         objects = np.bincount(new[0].object_labels)
         objects = objects[objects > 0]
         if not len(objects):

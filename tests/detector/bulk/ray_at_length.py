@@ -89,14 +89,14 @@ class Deadly(DetectorSettings):
 
     def load(self, device: str | None = None) -> Any:
         detector = super().load(device)
-        judge = detector.judge
+        judge = detector.score_batch
 
         def deadly(images: Any) -> Any:
             if any(one.image.name.endswith("7.jpg") for one in images):
                 os._exit(9)
             return judge(images)
 
-        detector.judge = deadly  # type: ignore[method-assign]
+        detector.score_batch = deadly  # type: ignore[method-assign]
         return detector
 
 

@@ -108,7 +108,7 @@ def test_an_error_that_nobody_expects_keeps_its_reason(folder, tmp_path, monkeyp
     for row in Proposing(broken)(rows):
         assert json.loads(row["line"])["error"].endswith(".jpg: detection failed (KeyError: 'a mistake')")
     network = Network(DetectorSettings(device="cpu"))
-    monkeypatch.setattr(network._detector, "judge", broken)
+    monkeypatch.setattr(network._detector, "score_batch", broken)
     for row in network(rows):
         assert json.loads(row["line"])["error"].endswith(".jpg: detection failed (KeyError: 'a mistake')")
 
@@ -134,7 +134,7 @@ def test_a_gpu_that_is_lost_ends_its_process(folder, tmp_path, monkeypatch):
     network = Network(DetectorSettings(device="cpu"))
     ended: list[int] = []
     lost = RuntimeError("CUDA error: an illegal memory access was encountered")
-    monkeypatch.setattr(network._detector, "judge", lambda ready: (_ for _ in ()).throw(lost))
+    monkeypatch.setattr(network._detector, "score_batch", lambda ready: (_ for _ in ()).throw(lost))
     monkeypatch.setattr(network._detector, "device", torch.device("cuda"))
     monkeypatch.setattr(os, "_exit", ended.append)
     rows = read(folder, tmp_path, "0.jpg")

@@ -103,7 +103,7 @@ def test_boxes_of_a_models_multibox_are_judged(dataset: VOCDataset):
     crops.network.backbone.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     assert len(ablate_dataset(detector, dataset)) == 6 + 3
     images = [read_image(dataset.image_path(index)) for index in range(2)]
-    assert sum(seen) == sum(len(detector.propose(image, detector.look(image))) for image in images) > 0
+    assert sum(seen) == sum(len(detector.propose(image, detector.encode(image))) for image in images) > 0
 
 
 def test_each_crop_goes_through_the_network_once(dataset: VOCDataset):

@@ -125,10 +125,10 @@ def test_context_and_head_reach_every_scorer(folder: Path, context: int, head: s
         trained = load_detector(folder / plain, "cpu").scorers[0]
         changed = replace(trained.config, crops=replace(trained.config.crops, context=context), head=head)
         assert scorer.config == changed
-        before = trained.view(noise()).score(torch.from_numpy(BOXES)).scores
+        before = trained.encode(noise()).score(torch.from_numpy(BOXES)).scores
         trained.config = changed
-        after = trained.view(noise()).score(torch.from_numpy(BOXES)).scores
-        torch.testing.assert_close(scorer.view(noise()).score(torch.from_numpy(BOXES)).scores, after)
+        after = trained.encode(noise()).score(torch.from_numpy(BOXES)).scores
+        torch.testing.assert_close(scorer.encode(noise()).score(torch.from_numpy(BOXES)).scores, after)
         assert not torch.allclose(before, after)
 
 
@@ -160,7 +160,7 @@ def test_models_are_averaged(folder: Path):
     detector = load_detector(config=path, device="cpu")
     detector.proposer = Given()
     scorers = [load_detector(folder / name, "cpu").scorers[0] for name in names]
-    alone = [scorer.view(noise()).score(torch.from_numpy(BOXES)) for scorer in scorers]
+    alone = [scorer.encode(noise()).score(torch.from_numpy(BOXES)) for scorer in scorers]
     expected = (alone[0].scores + alone[1].scores) / 2
     assert detector(noise(), score=0.0).scores.tolist() == pytest.approx(
         expected.flatten().sort(descending=True).values.tolist(), abs=1e-5

@@ -185,10 +185,10 @@ def test_a_view_of_a_batch_proposes_and_scores_its_own_image(model: Model):
     detector = in_float32(Detector(model, "cpu", RandomBoxes()), model)
     (scorer,) = detector.scorers
     photos = images(((90, 60), (96, 64)))
-    views = scorer.look(photos, [scorer.prepare(photo) for photo in photos])
+    views = scorer.encode_batch(photos, [scorer.prepare(photo) for photo in photos])
     boxes = torch.tensor([[3.0, 4.0, 50.0, 40.0], [20.0, 10.0, 80.0, 55.0]])
     for photo, view in zip(photos, views, strict=True):
-        alone = scorer.view(photo)
+        alone = scorer.encode(photo)
         torch.testing.assert_close(view.maps.score_maps, alone.maps.score_maps, rtol=0, atol=0)  # type: ignore[attr-defined]
         torch.testing.assert_close(view.score(boxes).scores, alone.score(boxes).scores, rtol=0, atol=0)
         np.testing.assert_array_equal(view.propose(9).boxes, alone.propose(9).boxes)  # type: ignore[attr-defined]
@@ -275,8 +275,8 @@ def test_a_stream_keeps_the_order(detector: Detector, finish: Finish, batch: int
 
 def test_proposals_are_made_beside_the_networks(detector: Detector, finish: Finish):
     threads = []
-    judge = detector.judge
-    detector.judge = lambda some: threads.append(threading.current_thread().name) or judge(some)  # type: ignore
+    judge = detector.score_batch
+    detector.score_batch = lambda some: threads.append(threading.current_thread().name) or judge(some)  # type: ignore
     photos = images()
     list(in_batches(detector, range(6), photos.__getitem__, finish, 2, 2))
     assert len(threads) == 3
@@ -287,7 +287,7 @@ def test_proposals_are_made_beside_the_networks(detector: Detector, finish: Fini
 def test_what_fails_leaves_the_others_alone(detector: Detector, finish: Finish):
     """Reading, the networks (a batch that fails is tried one by one), or what comes after them."""
     photos, batches = images(), []
-    judge = detector.judge
+    judge = detector.score_batch
 
     def failing(some):
         batches.append([one.image.name for one in some])
@@ -306,7 +306,7 @@ def test_what_fails_leaves_the_others_alone(detector: Detector, finish: Finish):
         assert scored.seconds > 0
         return finish(index, scored)
 
-    detector.judge = failing  # type: ignore[method-assign]
+    detector.score_batch = failing  # type: ignore[method-assign]
     found = list(in_batches(detector, range(6), read, conclude, 4, 2))
     assert [str(one) if isinstance(one, Exception) else "" for one in found] == [
         "", "no photo", "", "out of memory", "", "no picture",

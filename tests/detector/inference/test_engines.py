@@ -97,7 +97,7 @@ def test_regions_are_judged_as_by_pytorch(model: Model, graph: Path) -> None:
     for engine in ("torch", str(graph)):
         detector = Detector(model, "cpu", engine=engine)
         detector.scorers = tuple(make_scorer(model, detector.device, torch.float32, engine) for _ in range(1))
-        views = detector.look(photo())
+        views = detector.encode(photo())
         proposals = detector.propose(photo(), views)
         scored.append(detector.score(views, proposals))
         assert detector.suppress(proposals, scored[-1], 0.0).boxes.shape[0] > 0

@@ -40,7 +40,7 @@ def test_suppressed_boxes_vote_by_score_and_overlap():
         assert off.boxes.tolist() == [[2, 0, 42, 40]]
 
 
-@pytest.mark.parametrize(("loser", "score_maps"), [(0.21, True), (0.19, False)])
+@pytest.mark.parametrize(("loser", "votes"), [(0.21, True), (0.19, False)])
 def test_votes_do_not_depend_on_the_lowest_score(loser: float, votes: bool):
     given = scores([[loser, 0.0], [0.8, 0.0], [0.0, 0.0]])
     low, high = run(given, score=0.001), run(given, score=0.5)

@@ -84,7 +84,7 @@ def test_the_backbone_runs_once_for_proposals_and_regions(model: Model, passes: 
 def test_shared_boxes_are_those_of_the_head_on_the_backbone(model: Model):
     detector, image = Detector(model, "cpu"), noise()
     assert isinstance(detector.proposer, SharedMultiBox)
-    (view,) = detector.look(image)
+    (view,) = detector.encode(image)
     network = detector.scorers[0].network
     with torch.inference_mode():
         found = network.multibox(view.maps.features)
@@ -104,7 +104,7 @@ def test_shared_and_own_network_agree_when_the_weights_do(model: Model):
     own.backbone = model.network.backbone
     image = noise(64, 64)
     alone = MultiBoxProposer(own.eval(), 64, 20)(image.pixels)  # type: ignore[arg-type]
-    shared = make_scorer(model, CPU, torch.float32).view(image).propose(20)  # type: ignore[attr-defined]
+    shared = make_scorer(model, CPU, torch.float32).encode(image).propose(20)  # type: ignore[attr-defined]
     np.testing.assert_allclose(alone.boxes, shared.boxes, atol=0.01)
     np.testing.assert_allclose(alone.scores, shared.scores, atol=1e-4)
 
@@ -117,14 +117,14 @@ def test_both_is_multibox_and_selective_search_with_doubled_superpixels(model: M
     assert isinstance(second, SelectiveSearch)
     assert second.config == replace(CONFIG.proposals, superpixel_scale=2)
     image = noise(200, 150)
-    found = detector.propose(image, detector.look(image))
+    found = detector.propose(image, detector.encode(image))
     assert np.array_equal(found.boxes, detector.proposer(image.pixels).boxes)
     names = {found.source_names[i] for i in found.sources}
     assert "multibox" in names
     assert len(names) > 1
     few = replace(model, config=replace(model.config, union_boxes=15))
     detector = Detector(few, "cpu", source="both")
-    limited = detector.propose(image, detector.look(image))
+    limited = detector.propose(image, detector.encode(image))
     assert np.array_equal(limited.boxes, found.boxes[:15])
 
 
@@ -195,7 +195,7 @@ def test_a_union_of_a_preset(own: Path):
 def test_a_foreign_view_is_not_taken_for_the_models_own(model: Model, passes: list[int]):
     first, second = (Detector(model, "cpu") for _ in range(2))
     image = noise()
-    views = second.look(image)
+    views = second.encode(image)
     propose(first.proposer, image, views)
     assert len(passes) == 2
 
@@ -208,7 +208,7 @@ def test_a_configuration_with_multibox(model: Model, own: Path, tmp_path: Path, 
     (tmp_path / "d.yaml").write_text(text)
     detector = load_detector(config=tmp_path / "d.yaml", device="cpu")
     image = noise()
-    found = detector.propose(image, detector.look(image))
+    found = detector.propose(image, detector.encode(image))
     names = [found.source_names[i] for i in found.sources]
     assert 0 < names.count("multibox") <= 6
     assert len(passes) == 1

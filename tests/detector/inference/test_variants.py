@@ -29,7 +29,7 @@ def test_a_mirrored_look_at_a_mirrored_image_is_the_look_at_the_image(tmp_path: 
     swapped = dataclasses.replace(image, pixels=np.ascontiguousarray(image.pixels[:, ::-1]))
     boxes = torch.tensor([[12.0, 8, 428, 296], [100, 50, 300, 200]])
     flipped = torch.stack((image.width - boxes[:, 2], boxes[:, 1], image.width - boxes[:, 0], boxes[:, 3]), dim=1)
-    one, other = plain.view(image).score(boxes), mirrored.view(swapped).score(flipped)
+    one, other = plain.encode(image).score(boxes), mirrored.encode(swapped).score(flipped)
     torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=0.02)  # resizing is not quite symmetric
     torch.testing.assert_close(one.box_deltas[..., 1:], other.box_deltas[..., 1:], rtol=0, atol=0.2)
     torch.testing.assert_close(one.box_deltas[..., 0], -other.box_deltas[..., 0], rtol=0, atol=0.2)
@@ -45,7 +45,7 @@ def test_several_looks_are_averaged(tmp_path: Path):
     ]
     assert detector.scorers[0].config.input.long_side == round(1071 * 256 / 480)
     image = read_image(CAT)
-    views = detector.look(image)
+    views = detector.encode(image)
     proposals = detector.propose(image, views)
     boxes = torch.from_numpy(np.array(proposals.boxes))
     expected = average_scores([view.score(boxes) for view in views])

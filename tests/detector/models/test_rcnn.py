@@ -173,15 +173,15 @@ def test_batches_give_the_same(scorer: RCNNScorer, crops_seen: list[int], size: 
 
 
 def test_a_box_does_not_depend_on_the_others(scorer: RCNNScorer):
-    together = scorer.view(noise()).score(BOXES)
+    together = scorer.encode(noise()).score(BOXES)
     for index in range(len(BOXES)):
-        alone = scorer.view(noise()).score(BOXES[index : index + 1])
+        alone = scorer.encode(noise()).score(BOXES[index : index + 1])
         torch.testing.assert_close(alone.scores[0], together.scores[index])
         torch.testing.assert_close(alone.box_deltas[0], together.box_deltas[index])
 
 
 def test_no_boxes(scorer: RCNNScorer):
-    found = scorer.view(noise()).score(torch.zeros(0, 4))
+    found = scorer.encode(noise()).score(torch.zeros(0, 4))
     assert found.scores.shape == (0, 2)
     assert found.box_deltas.shape == (0, 2, 4)
     model = crop_model()
@@ -223,7 +223,7 @@ def test_score_is_the_calibrated_head(head: str):
     scorer = make_scorer(crop_model(config=config), CPU, torch.float32)
     log_odds = scorer.network.log_odds(scorer.features(noise(), BOXES), head)
     slope, shift = {"softmax": (0.5, 1.0), "svm": (2.0, -0.3)}[head]
-    found = scorer.view(noise()).score(BOXES)
+    found = scorer.encode(noise()).score(BOXES)
     torch.testing.assert_close(found.scores, 1 / (1 + (-(slope * log_odds + shift)).exp()))
 
 
@@ -233,7 +233,7 @@ def test_both_heads_are_the_mean_of_their_calibrated_scores():
         head: make_scorer(
             crop_model(config=dataclasses.replace(CONFIG, head=head, calibration=calibration)), CPU, torch.float32
         )
-        .view(noise())
+        .encode(noise())
         .score(BOXES)
         .scores
         for head in ("softmax", "svm", "both")
@@ -244,7 +244,7 @@ def test_both_heads_are_the_mean_of_their_calibrated_scores():
 @pytest.mark.parametrize("wanted", [False, True])
 def test_box_regression_is_asked_for(wanted: bool):
     scorer = make_scorer(crop_model(config=dataclasses.replace(CONFIG, box_regression=wanted)), CPU, torch.float32)
-    found = scorer.view(noise()).score(BOXES)
+    found = scorer.encode(noise()).score(BOXES)
     if wanted:
         torch.testing.assert_close(found.box_deltas, scorer.network.box_deltas(scorer.features(noise(), BOXES)))
     else:
@@ -262,7 +262,7 @@ def test_the_given_model_is_left_as_it_is():
 
 def test_number_format_changes_scores_only_a_little():
     formats = (torch.float32, torch.bfloat16)
-    exact, coarse = (make_scorer(crop_model(), CPU, dtype).view(noise()).score(BOXES) for dtype in formats)
+    exact, coarse = (make_scorer(crop_model(), CPU, dtype).encode(noise()).score(BOXES) for dtype in formats)
     assert coarse.scores.dtype == torch.float32
     torch.testing.assert_close(coarse.scores, exact.scores, rtol=0, atol=0.02)
 
@@ -346,7 +346,7 @@ def test_an_ensemble_is_the_mean_of_its_models(moved: bool):
     detector.scorers = tuple(make_scorer(model, CPU, torch.float32) for model in models)
     found = detector.detect_proposals(image, proposals(boxes, (60, 45)), 0.0)
 
-    members = [scorer.view(image).score(boxes) for scorer in detector.scorers]
+    members = [scorer.encode(image).score(boxes) for scorer in detector.scorers]
     assert not torch.allclose(members[0].scores, members[1].scores, atol=0.01)
     scores = (members[0].scores + members[1].scores) / 2
     box_deltas = (members[0].box_deltas + members[1].box_deltas) / 2

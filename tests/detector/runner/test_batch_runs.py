@@ -96,14 +96,14 @@ def test_a_run_in_batches_gives_what_a_run_photo_by_photo_gives(runs, photos, de
 
 
 def test_a_batch_that_does_not_fit_is_judged_photo_by_photo(runs, photos, detector):
-    judge = detector.judge
+    judge = detector.score_batch
 
     def small_memory(some: Any) -> Any:
         if len(some) > 1 or some[0].image.name == "2.png":
             raise RuntimeError("CUDA out of memory.\nTried to")
         return judge(some)
 
-    detector.judge = small_memory  # type: ignore[method-assign]
+    detector.score_batch = small_memory  # type: ignore[method-assign]
     runs.detector = detector
     assert runs(*photos, files=ResultFiles(json=Path("f.json")), batch=4, workers=2) == 1
     assert runs.told.errors == ["error: 2.png: detection failed (CUDA out of memory. Tried to)"]
@@ -118,7 +118,7 @@ def test_an_interrupted_run_in_batches_goes_on(runs, photos, detector, workers: 
     assert runs(*photos, files=wanted, selection=LOW) == 0
     expected = entries()
     seen: list[str] = []
-    judge = detector.judge
+    judge = detector.score_batch
 
     def stopping(some: Any) -> Any:
         names = [one.image.name for one in some]
@@ -127,7 +127,7 @@ def test_an_interrupted_run_in_batches_goes_on(runs, photos, detector, workers: 
         seen.extend(names)
         return judge(some)
 
-    detector.judge = stopping  # type: ignore[method-assign]
+    detector.score_batch = stopping  # type: ignore[method-assign]
     options = {"files": ResultFiles(json=Path("g.json")), "selection": LOW, "out": "g", "batch": 2, "workers": workers}
     with pytest.raises(KeyboardInterrupt):
         runs(*photos, **options)
@@ -151,8 +151,8 @@ def test_frames_of_a_video_in_batches(runs, detector, workers: int):
     runs.detector = detector
     assert runs("cut.avi", "a/x.jpg", files=ResultFiles(json=Path("f.json")), selection=LOW, step=5) == 1
     expected, told, wrong = entries(), runs.told.results[0].split(" frames, ")[0], runs.told.errors
-    batches, judge = [], detector.judge
-    detector.judge = lambda some: batches.append(len(some)) or judge(some)  # type: ignore[method-assign]
+    batches, judge = [], detector.score_batch
+    detector.score_batch = lambda some: batches.append(len(some)) or judge(some)  # type: ignore[method-assign]
     options = {"selection": LOW, "step": 5, "batch": 4, "workers": workers}
     assert runs("cut.avi", "a/x.jpg", files=ResultFiles(json=Path("g.json")), out="g", **options) == 1
     assert_alike(entries("g.json"), expected)
@@ -171,7 +171,7 @@ def test_frames_of_a_video_in_batches(runs, detector, workers: int):
             raise RuntimeError("no memory")
         return judge(some)
 
-    detector.judge = failing  # type: ignore[method-assign]
+    detector.score_batch = failing  # type: ignore[method-assign]
     assert runs("cut.avi", files=ResultFiles(json=Path("h.json")), out="h", **options) == 1
     assert runs.told.errors == ["error: cut.avi#25: detection failed (no memory)"]
     assert [one["image"] for one in entries("h.json")] == [f"cut.avi#{5 * number}" for number in range(5)]
@@ -212,7 +212,7 @@ def test_predictions_in_batches(root: Path, detector: Detector, workers: int):
 def test_predictions_in_batches_go_on_from_what_is_kept(root: Path, detector: Detector, tmp_path: Path):
     truth = VOCDataset(root, "val", VOC_CLASSES).ground_truth()
     judged: list[str] = []
-    judge = detector.judge
+    judge = detector.score_batch
 
     def watched(some: Any) -> Any:
         if judged:
@@ -220,11 +220,11 @@ def test_predictions_in_batches_go_on_from_what_is_kept(root: Path, detector: De
         judged.extend(Path(one.image.name).stem for one in some)
         return judge(some)
 
-    detector.judge = watched  # type: ignore[method-assign]
+    detector.score_batch = watched  # type: ignore[method-assign]
     with ResultStore(tmp_path / "found.json", {}) as store, pytest.raises(KeyboardInterrupt):
         predict(detector, truth, root / "JPEGImages", store=store, batch=2)
     judged.clear()
-    detector.judge = lambda some: judged.extend(Path(one.image.name).stem for one in some) or judge(some)  # type: ignore
+    detector.score_batch = lambda some: judged.extend(Path(one.image.name).stem for one in some) or judge(some)  # type: ignore
     with ResultStore(tmp_path / "found.json", {}) as store:
         kept = set(store.entries)
         found = predict(detector, truth, root / "JPEGImages", store=store, batch=2)

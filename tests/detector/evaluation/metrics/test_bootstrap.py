@@ -17,7 +17,7 @@ from detector.evaluation.metrics.bootstrap import Curve, bootstrap_average_preci
 from detector.evaluation.metrics.coco import coco_average_precision
 from detector.evaluation.metrics.coco_matching import judge_coco
 from detector.evaluation.metrics.ilsvrc import ilsvrc_average_precision, judge_ilsvrc
-from detector.evaluation.metrics.match import Judgment, judgment
+from detector.evaluation.metrics.ranked_matches import RankedMatches, rank_matches
 from detector.evaluation.metrics.voc import VOC_METRICS, VOCMetric, class_results, voc_average_precision
 from detector.evaluation.metrics.voc_matching import match_detections
 from tests.detector.evaluation.coco_data import random_data
@@ -31,8 +31,8 @@ def tables(seed: int, images: int = 10, **sizes: int) -> tuple[GroundTruth, Dete
     return data.truth(), dataclasses.replace(table, scores=scores)
 
 
-def voc_judgment(truth: GroundTruth, table: DetectionTable) -> Judgment:
-    return judgment(truth, table, match_detections(truth, table))
+def voc_judgment(truth: GroundTruth, table: DetectionTable) -> RankedMatches:
+    return rank_matches(truth, table, match_detections(truth, table))
 
 
 def drawn_anew(truth: GroundTruth, table: DetectionTable, images: np.ndarray) -> tuple[GroundTruth, DetectionTable]:
@@ -149,7 +149,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
         found = rng.random(60) < 0.6
         scores = np.where(found, 1 + rng.random(60), rng.random(60))
         order = np.argsort(-scores)
-        judged = Judgment(
+        judged = RankedMatches(
             class_names=("cat",),
             image_count=60,
             images=order,
@@ -235,11 +235,11 @@ def test_classes_mean_and_json() -> None:
         ({"resamples": 0}, "resamples is 0"),
         ({"confidence": 1}, "confidence is 1"),
         ({"curve": "voc12"}, "curve 'voc12' is unknown; do you mean 'voc10'"),
-        ({"judgments": []}, "at one IoU threshold at least"),
+        ({"ranked": []}, "at one IoU threshold at least"),
     ],
 )
 def test_wrong_arguments(wrong: dict, message: str) -> None:
-    arguments = {"judgments": [voc_judgment(*tables(0))], "curve": "voc10"}
+    arguments = {"ranked": [voc_judgment(*tables(0))], "curve": "voc10"}
     with pytest.raises(InputError, match=message):
         bootstrap_average_precision(**(arguments | wrong))
 

@@ -10,7 +10,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.errors import diagnose
 from detector.evaluation.metrics import voc_matching as matching
-from detector.evaluation.metrics.by_name import METRICS, judge
+from detector.evaluation.metrics.by_name import METRICS, match_by_metric
 from detector.evaluation.result import evaluate
 from tests.detector.evaluation.coco_data import data_on_borders, random_data
 
@@ -32,7 +32,7 @@ def test_many_objects_and_detections_in_one_image(metric: str, apart: bool) -> N
     )
     tracemalloc.start()
     try:
-        (judged, *_), _ = judge(truth, table, metric)
+        (judged, *_), _ = match_by_metric(truth, table, metric)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -50,7 +50,9 @@ def test_the_pieces_do_not_change_the_result(pairs: int, make: object, monkeypat
     truth = dataclasses.replace(truth, difficult=np.random.default_rng(0).random(len(truth)) < 0.2)
 
     def numbers() -> list[object]:
-        verdicts = [one.true_positive.tolist() for metric in METRICS for one in judge(truth, table, metric)[0]]
+        verdicts = [
+            one.true_positive.tolist() for metric in METRICS for one in match_by_metric(truth, table, metric)[0]
+        ]
         found = diagnose(truth, table)
         return [*verdicts, found.errors.kinds.tolist(), found.errors.targets.tolist(), found.confusion.matrix.tolist()]
 
@@ -80,6 +82,6 @@ def test_an_evaluation_and_a_comparison_count_the_same_objects(metric: str) -> N
     truth, table = data.truth(), data.detections()
     result = evaluate(truth, table, metric).to_dict()
     objects = result["objects"] if metric != "coco" else {k: one["objects"] for k, one in result["classes"].items()}
-    (judged, *_), _ = judge(truth, table, metric)
+    (judged, *_), _ = match_by_metric(truth, table, metric)
     assert np.bincount(judged.object_labels).tolist() == list(objects.values())
     assert (sum(objects.values()) == np.count_nonzero(~truth.crowd)) == (metric != "coco")

@@ -27,7 +27,7 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
-class Judgment:
+class ImageResult:
     """What is found in a photo, and the picture of it."""
 
     image: Image
@@ -41,7 +41,7 @@ Seen = tuple[Frame, Detections, float]
 
 
 @dataclass(frozen=True)
-class Judge:
+class FrameDetector:
     """A detector with all that decides how a run uses it.
 
     Attributes:
@@ -56,15 +56,15 @@ class Judge:
     batch: int
     draw: bool
 
-    def photos(self, sources: Iterable[Source]) -> Generator[Judgment | InputError, None, None]:
+    def photos(self, sources: Iterable[Source]) -> Generator[ImageResult | InputError, None, None]:
         """What is found in each photo, or what is wrong with it."""
         if self.batch == 1:
             yield from in_order(self._photo, sources, self.workers)
             return
 
-        def made_of(source: Source, scored: "Scored") -> Judgment:
+        def made_of(source: Source, scored: "Scored") -> ImageResult:
             found, seconds = self._selected(scored)
-            return Judgment(scored.image, found, seconds, found.draw(scored.image) if self.draw else None)
+            return ImageResult(scored.image, found, seconds, found.draw(scored.image) if self.draw else None)
 
         with closing(self._in_batches(sources, Source.read, made_of, lambda source: source.name)) as judged:
             yield from judged
@@ -98,11 +98,11 @@ class Judge:
         if wrong:
             raise wrong[0]
 
-    def _photo(self, source: Source) -> Judgment | InputError:
+    def _photo(self, source: Source) -> ImageResult | InputError:
         try:
             image = source.read()
             found, seconds = self._found(image, source.name)
-            return Judgment(image, found, seconds, found.draw(image) if self.draw else None)
+            return ImageResult(image, found, seconds, found.draw(image) if self.draw else None)
         except InputError as error:
             return error
 

@@ -12,7 +12,7 @@ from detector.evaluation.metrics.voc_matching import Matches
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Judgment:
+class RankedMatches:
     """The detections and the objects that count.
 
     Attributes:
@@ -34,13 +34,13 @@ class Judgment:
     object_labels: npt.NDArray[np.int64]
 
 
-def judgment(
+def rank_matches(
     truth: GroundTruth,
     detections: DetectionTable,
     matches: Matches,
     area_range: AreaRange | None = None,
     without: npt.NDArray[np.bool_] | None = None,
-) -> Judgment:
+) -> RankedMatches:
     """What counts of `detections`, matched with the objects of `truth`.
 
     Args:
@@ -51,7 +51,7 @@ def judgment(
     if without is not None:
         objects &= ~without
     counted = matches.order[matches.counts]
-    return Judgment(
+    return RankedMatches(
         class_names=truth.class_names,
         image_count=len(truth.image_ids),
         images=detections.images[counted],
