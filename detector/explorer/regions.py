@@ -12,7 +12,8 @@ from detector.inference.postprocess import moved_boxes
 from detector.inference.rcnn_scorer import RCNNFeatures
 from detector.inference.rfcn_scorer import RFCNFeatures
 from detector.ops.nms import class_nms
-from detector.structures.rois import RoIs, ps_roi_pool
+from detector.ops.ps_roi_pool import ps_roi_pool
+from detector.structures.rois import RoIs
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,8 +19,8 @@ from detector.config import ModelConfig, to_plain
 from detector.errors import InputError
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, weights_hash
+from detector.ops.ps_roi_pool import SAMPLES
 from detector.ops.transforms import SIDE_MULTIPLE
-from detector.structures.rois import SAMPLES
 from proposals.extras import needs_extra
 from proposals.files import atomic_write
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from detector.config import NetworkConfig
 from detector.models.backbones import make_backbone
+from detector.ops.ps_roi_pool import ps_roi_pool
 from detector.ops.transforms import normalize
-from detector.structures.rois import RoIs, ps_roi_pool
+from detector.structures.rois import RoIs
 from proposals.multibox.network import MultiBoxHead
 
 

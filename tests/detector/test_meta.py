@@ -18,9 +18,10 @@ from detector.models.rcnn import RCNN
 from detector.models.rfcn import RFCN
 from detector.ops.devices import upload
 from detector.ops.nms import class_nms
+from detector.ops.ps_roi_pool import ps_roi_pool
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores, average_scores
-from detector.structures.rois import RoIs, ps_roi_pool
+from detector.structures.rois import RoIs
 from proposals.multibox.config import MultiBoxConfig
 from proposals.multibox.network import MultiBoxHead
 
@@ -34,7 +35,7 @@ def meta(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def network() -> RFCN:
-    return RFCN(20, CONFIG.network, others=3).eval().to(META)
+    return RFCN(20, CONFIG.network, extra_background_classes=3).eval().to(META)
 
 
 @pytest.mark.parametrize("inference", [True, False])
@@ -71,7 +72,7 @@ def test_the_crop_classifier():
 
 
 def test_from_the_images_of_a_batch_to_the_scores_of_its_regions():
-    """All that `Detector.judge` does before it fetches the scores."""
+    """All that `Detector.score_batch` does before it fetches the scores."""
     network = RFCN(20, CONFIG.network).eval().to(META)
     nn.Module.requires_grad_(network, False)
     scorer = RFCNScorer(network, CONFIG, TorchEngine(network, torch.bfloat16))
