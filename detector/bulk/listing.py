@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detector.errors import InputError
-from detector.io.text import without_mark
+from detector.io.text import strip_bom
 from detector.structures.image import EXTENSIONS, FOUND_EXTENSIONS
 from proposals.files import atomic_write
 
@@ -89,7 +89,7 @@ def _listed(path: str) -> Iterator[str | InputError]:
         with open(path, "rb") as file:
             for number, line in enumerate(file):
                 if number == 0:
-                    line = without_mark(line)
+                    line = strip_bom(line)
                 name = os.fsdecode(line.rstrip(b"\r\n"))  # as the system decodes names of files
                 if name.strip():
                     empty = False

@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct
 
 from detector.errors import InputError
 from detector.io.lfs import NOT_FETCHED, is_pointer
-from detector.io.text import without_mark
+from detector.io.text import strip_bom
 
 #: Bytes up to which a file with NaN in it, which is no JSON, is decoded by Python's slower and larger json module.
 _LENIENT_LIMIT = 2**28
@@ -70,7 +70,7 @@ def decode_coco(path: Path) -> CocoContent:
         InputError: it cannot be read, is not JSON, or no object such as COCO's annotations are.
     """
     try:
-        content = without_mark(path.read_bytes())
+        content = strip_bom(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     start = content[:4096].lstrip()

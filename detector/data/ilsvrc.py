@@ -18,7 +18,7 @@ from detector.data.faults import Faults, Gathered
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc_xml import Box, box_of, image_size, parse_xml, text_of
 from detector.errors import InputError
-from detector.io.text import opened
+from detector.io.text import open_text
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -208,7 +208,7 @@ def _is_number(text: str) -> bool:
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
     """How faults name each line that is not blank, and its fields."""
-    with opened(Path(path)) as file:
+    with open_text(Path(path)) as file:
         for number, line in enumerate(file, start=1):
             if fields := line.split():
                 yield f"line {number}", fields

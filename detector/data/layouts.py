@@ -13,7 +13,7 @@ from detector.data.voc_xml import parse_split, parse_xml
 from detector.data.yolo import read_yolo
 from detector.data.yolo_config import read_yolo_config
 from detector.errors import InputError
-from detector.io.text import opened
+from detector.io.text import open_text
 from detector.io.yaml import parse_yaml
 from detector.structures.image import EXTENSIONS
 
@@ -136,7 +136,7 @@ def _voc_classes(root: Path, folders: Iterable[Path], listed: Sequence[str] | No
     """The classes of a list beside the labels, or of the labels by name."""
     for file in (one / name for one in (root, *folders) for name in _CLASS_LISTS):
         if file.is_file():
-            with opened(file) as lines:
+            with open_text(file) as lines:
                 return tuple(dict.fromkeys(filter(None, map(str.strip, lines))))
     names = set()
     for folder in folders:

@@ -25,7 +25,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.data.yolo_config import YOLOConfig, read_yolo_config
 from detector.errors import InputError
 from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
-from detector.io.text import ENCODING, opened
+from detector.io.text import ENCODING, open_text
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
 
@@ -128,7 +128,7 @@ def _images(config: YOLOConfig, faults: Faults) -> Iterator[Path]:
         if os.path.isdir(source):
             found = [(path, "") for path in sorted(source.rglob("*")) if path.suffix.lower() in SUFFIXES]
         elif os.path.isfile(source) and source.suffix == ".txt":
-            with opened(source) as file:
+            with open_text(source) as file:
                 named = [(number, line.strip()) for number, line in enumerate(file, start=1) if line.strip()]
             found = [(source.parent / name, f"line {number}") for number, name in named]
         else:

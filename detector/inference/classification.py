@@ -13,7 +13,7 @@ from detector.config import ClassifierConfig, CropConfig
 from detector.errors import InputError
 from detector.inference.rcnn_scorer import batch_size
 from detector.inference.views import CROPS, views
-from detector.io.text import opened
+from detector.io.text import open_text
 from detector.models.backbones import TorchvisionBackbone, torchvision_network
 from detector.models.caffe import load_caffe_weights
 from detector.models.classifier import ImageClassifier
@@ -145,7 +145,7 @@ def imagenet_classes(labels: str | Path | None = None, beside: Path | None = Non
         from torchvision.models._meta import _IMAGENET_CATEGORIES
 
         return tuple(_IMAGENET_CATEGORIES)
-    with opened(Path(labels)) as file:
+    with open_text(Path(labels)) as file:
         names = tuple(filter(None, map(str.strip, file)))
     if len(names) != 1000:
         raise InputError(f"{labels}: holds {len(names)} class names, not 1000, one a line")

@@ -13,13 +13,13 @@ from detector.errors import InputError
 ENCODING = "utf-8-sig"
 
 
-def without_mark(content: bytes) -> bytes:
+def strip_bom(content: bytes) -> bytes:
     """The beginning of a file without its byte-order mark."""
     return content.removeprefix(BOM_UTF8)
 
 
 @contextmanager
-def opened(path: Path, newline: str | None = None, content: BinaryIO | None = None) -> Iterator[TextIO]:
+def open_text(path: Path, newline: str | None = None, content: BinaryIO | None = None) -> Iterator[TextIO]:
     """A text file to be read; InputError if that fails, also inside the block.
 
     Args:

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 
 from detector.data.photo_zip import PhotoZip
 from detector.errors import InputError
-from detector.io.text import without_mark
+from detector.io.text import strip_bom
 from detector.runner.video import VIDEO_EXTENSIONS, Video
-from detector.structures.image import EXTENSIONS, FOUND_EXTENSIONS, Image, not_there, read_image
+from detector.structures.image import EXTENSIONS, FOUND_EXTENSIONS, Image, missing_file, read_image
 
 STANDARD_INPUT = "-"
 
@@ -115,7 +115,7 @@ class _Finder:
         except OSError as error:
             raise InputError(f"{path}: the list cannot be read ({error.strerror or error})") from None
         # Decoded as the system decodes names of files, which need not be valid text.
-        lines = [line.removesuffix("\r") for line in os.fsdecode(without_mark(content)).split("\n")]
+        lines = [line.removesuffix("\r") for line in os.fsdecode(strip_bom(content)).split("\n")]
         if not any(line.strip() for line in lines):
             raise InputError(f"{path}: the list is empty; give a photo a line")
         for number, line in enumerate(lines, start=1):
@@ -138,7 +138,7 @@ class _Finder:
             if self._videos and argument.isascii() and argument.isdigit() and len(argument) < 4:
                 return [Video(None, int(argument))]
             if not glob.has_magic(argument):
-                raise not_there(argument, "file or folder") from None
+                raise missing_file(argument, "file or folder") from None
             return self._chosen(argument, map(Path, glob.iglob(argument, recursive=True)), "matches no")
         except OSError:
             pass  # reading the photo says what is wrong with it

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from detector.errors import InputError
-from detector.structures.image import MAX_PIXELS, Image, not_there
+from detector.structures.image import MAX_PIXELS, Image, missing_file
 
 VIDEO_EXTENSIONS = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts",
@@ -234,7 +234,7 @@ def _check_file(path: Path) -> None:
             if not file.read(1):
                 raise InputError(f"{path}: the file is empty; get it again from where it came")
     except FileNotFoundError:
-        raise not_there(path) from None
+        raise missing_file(path) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror or error}); check the path") from None
 

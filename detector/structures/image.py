@@ -131,7 +131,7 @@ def _read_file(path: Path, name: str) -> Image:
     try:
         file = _Bounded(path.open("rb", buffering=0))
     except FileNotFoundError:
-        raise not_there(name) from None
+        raise missing_file(name) from None
     except IsADirectoryError:
         raise InputError(f"{name}: is a folder; give a photo in it") from None
     except PermissionError:
@@ -142,7 +142,7 @@ def _read_file(path: Path, name: str) -> Image:
         return _decode(file if file.seekable() else io.BytesIO(file.read()), name)
 
 
-def not_there(name: str | Path, what: str = "file") -> InputError:
+def missing_file(name: str | Path, what: str = "file") -> InputError:
     """The error that there is no file, or whatever, of that name."""
     if re.match(r"[A-Za-z][\w+.-]+:/", str(name)):
         return InputError(f"{name}: is an address, and only files are read; save what is there to a file first")

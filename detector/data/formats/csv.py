@@ -17,7 +17,7 @@ from detector.data.formats.files import BATCH, text_file
 from detector.data.formats.places import image_names
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.io.text import opened
+from detector.io.text import open_text
 
 HEADER = ("image", "class", "score", "x1", "y1", "x2", "y2")
 
@@ -28,7 +28,7 @@ def read_csv(path: Path, into: Collector, content: BinaryIO | None = None) -> No
     Raises:
         InputError: the file cannot be read, a column is missing or comes twice, or there are too many faults.
     """
-    with opened(path, newline="", content=content) as file:
+    with open_text(path, newline="", content=content) as file:
         reader = csv.reader(file, strict=True)
         try:
             header = [name.strip().lower() for name in next(reader, [])]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from detector.errors import InputError
-from detector.io.text import opened
+from detector.io.text import open_text
 from proposals.files import atomic_write, temporary_folder
 
 #: Lines read at a time.
@@ -66,7 +66,7 @@ def read_lines(path: Path, content: BinaryIO | None = None) -> Iterator[tuple[li
     Raises:
         InputError: the file cannot be read or is not text.
     """
-    with opened(path, content=content) as file:
+    with open_text(path, content=content) as file:
         lines = enumerate(file, start=1)
         while batch := list(islice(lines, BATCH)):
             filled = [(number, text) for number, line in batch if (text := line.strip())]

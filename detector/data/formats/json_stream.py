@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 
 from detector.errors import InputError
-from detector.io.text import without_mark
+from detector.io.text import strip_bom
 
 #: Bytes read at a time.
 CHUNK = 1 << 22
@@ -60,7 +60,7 @@ def read_records(
 
 
 def _read(path: Path, file: BinaryIO, decoder: msgspec.json.Decoder[list[Any]], first_key: bytes) -> Iterator[Records]:
-    text = without_mark(file.read(CHUNK)).lstrip()
+    text = strip_bom(file.read(CHUNK)).lstrip()
     if text[:1] == b"{":
         raise InputError(f"{path}: holds no list; expected a JSON list")
     if text[:1] != b"[":

@@ -8,7 +8,7 @@ from detector.data.formats.places import UNKNOWN, image_places
 from detector.data.formats.voc import class_of_file
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.io.text import without_mark
+from detector.io.text import strip_bom
 from proposals.names import unknown_name
 
 Format = Literal["coco", "own", "voc", "ilsvrc", "yolo", "csv"]
@@ -30,7 +30,7 @@ def recognize(path: Path, head: bytes, truth: GroundTruth) -> Format:
     """
     if path.is_dir():
         return _of_folder(path, truth)
-    text = without_mark(head).lstrip()
+    text = strip_bom(head).lstrip()
     if text[:1] in (b"[", b"{") or path.suffix == ".json":
         return "own" if re.match(rb'\[\s*\{\s*"image"\s*:', text) or b'"detections"' in text else "coco"
     lines = text.decode("utf-8", "replace").splitlines()
