@@ -1,1 +1,1 @@
-"""Text, YAML and Git LFS pointers: what every reader of files does first."""
+"""Reading text and YAML, writing JSON, recognizing Git LFS pointers."""

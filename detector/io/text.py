@@ -1,4 +1,4 @@
-"""Text that others wrote, in UTF-8. The byte-order mark which some programs put before it is no part of it."""
+"""UTF-8 text with or without a byte-order mark, which some programs write first."""
 
 from codecs import BOM_UTF8
 from collections.abc import Iterator
@@ -9,23 +9,26 @@ from typing import BinaryIO, TextIO
 
 from detector.errors import InputError
 
-#: For `bytes.decode` and the like: UTF-8, with the mark or without.
 ENCODING = "utf-8-sig"
+"""For `bytes.decode` and the like: UTF-8, a byte-order mark skipped."""
 
 
 def strip_bom(content: bytes) -> bytes:
-    """The beginning of a file without its byte-order mark."""
+    """The start of a file without its byte-order mark."""
     return content.removeprefix(BOM_UTF8)
 
 
 @contextmanager
 def open_text(path: Path, newline: str | None = None, content: BinaryIO | None = None) -> Iterator[TextIO]:
-    """A text file to be read; InputError if that fails, also inside the block.
+    """Opens a text file for reading.
 
     Args:
         path: the file or pipe.
         newline: as for Python's `open`.
-        content: what is in it, if it is open already.
+        content: the binary stream, if it is open already; `path` then only names it.
+
+    Raises:
+        InputError: the file cannot be read or is not UTF-8, also while the block reads it.
     """
     try:
         with content or path.open("rb") as stream, TextIOWrapper(stream, ENCODING, newline=newline) as file:

@@ -1,1 +1,1 @@
-"""The typed objects that the stages hand on: images, RoIs, scores of regions, detections."""
+"""The typed objects that stages pass on: images, RoIs, region scores, detections."""

@@ -1,10 +1,10 @@
-"""Class names across data sets: one thing, several spellings; and the ids of those that are COCO's."""
+"""Class names across data sets, which spell the same class differently, and COCO's category ids."""
 
 import functools
 from collections.abc import Sequence
 
-# Of VOC's, COCO's and ImageNet's names those that mean the same objects.
-_SAME = (
+# Names in VOC, COCO and ImageNet for the same class.
+_SYNONYMS = (
     ("aeroplane", "airplane"),
     ("cat", "domestic cat"),
     ("cow", "cattle"),
@@ -15,7 +15,7 @@ _SAME = (
     ("tvmonitor", "tv", "tv or monitor"),
 )
 
-# COCO's categories in the order of their ids, some of which have no category.
+# COCO's categories by id, from 1 on; unused ids are None.
 _COCO = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
     "fire hydrant", None, "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
@@ -27,34 +27,33 @@ _COCO = (
     "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", None, "book", "clock", "vase",
     "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
-_COCO_IDS = {name: number for number, name in enumerate(_COCO, start=1) if name is not None}
+_COCO_IDS = {name: category_id for category_id, name in enumerate(_COCO, start=1) if name is not None}
 
 
-def same_classes(names: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """Which of the `known` classes each of `names` is; a class that is none of them is left out.
+def same_classes(names: Sequence[str], target_names: Sequence[str]) -> dict[str, str]:
+    """Maps each of `names` to the target class that it means; names without one are left out.
 
-    Case, underscores and hyphens make no difference, and the names that VOC, COCO and ImageNet have for the same
-    objects are one.
+    Case, underscores, hyphens and the synonyms of VOC, COCO and ImageNet make no difference.
 
     >>> same_classes(["Dog", "airplane", "kite"], ["aeroplane", "dog"])
     {'Dog': 'dog', 'airplane': 'aeroplane'}
     """
-    by_key = {_key(name): name for name in reversed(known)}
+    by_key = {_key(name): name for name in reversed(target_names)}
     return {name: by_key[_key(name)] for name in names if _key(name) in by_key}
 
 
-@functools.cache  # every image's detections ask
+@functools.cache  # called for every image's detections
 def default_class_ids(class_names: tuple[str, ...]) -> tuple[int | str, ...]:
-    """Category ids of classes that came without: COCO's if all are categories of COCO, otherwise 1, 2, 3, ...
+    """Category ids for classes without ids: COCO's if every class is one of COCO's, otherwise 1, 2, 3, ...
 
     >>> default_class_ids(("cat", "sofa")), default_class_ids(("cat", "raccoon"))
     ((17, 63), (1, 2))
     """
-    same = same_classes(class_names, tuple(_COCO_IDS))
-    ids = tuple(_COCO_IDS[same[name]] for name in class_names if name in same)
+    coco_names = same_classes(class_names, tuple(_COCO_IDS))
+    ids = tuple(_COCO_IDS[coco_names[name]] for name in class_names if name in coco_names)
     return ids if len(set(ids)) == len(class_names) else tuple(range(1, len(class_names) + 1))
 
 
 def _key(name: str) -> str:
     plain = " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
-    return next((group[0] for group in _SAME if plain in group), plain)
+    return next((group[0] for group in _SYNONYMS if plain in group), plain)

@@ -1,5 +1,6 @@
-"""What the detector found in one image."""
+"""The detections of one image."""
 
+import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Detection:
-    """One found object.
+    """One detected object.
 
-    `label` is the class name and `category_id` the id of the class; `score` is in 0..1; `box` is (x1, y1, x2, y2) in
-    pixels of the upright image, right and bottom exclusive.
+    Attributes:
+        label: class name.
+        category_id: id of the class.
+        score: in 0..1.
+        box: (x1, y1, x2, y2) in pixels of the upright image, right and bottom exclusive.
     """
 
     label: str
@@ -37,32 +41,35 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """The objects found in one image, best first. Immutable: the arrays are copied and made read-only.
+    """The objects detected in one image, best first. Immutable: the arrays are copied and made read-only.
 
-    boxes: (N, 4) float32, (x1, y1, x2, y2) in pixels of the upright image and inside it; right and bottom are
-        exclusive.
-    scores: (N,) float32 in 0..1, descending.
-    labels: (N,) int64, index into `class_names`.
-    image_size: (width, height) of the upright image in pixels.
-    class_ids: the category id of each class, all different. By default COCO's if all names are categories of COCO,
-        otherwise 1, 2, 3, ...
+    Attributes:
+        boxes: (N, 4) float32, (x1, y1, x2, y2) in pixels of the upright image and inside it, right and bottom
+            exclusive.
+        scores: (N,) float32 in 0..1, descending.
+        labels: (N,) int64, indices into `class_names`.
+        class_names: the detector's classes.
+        image_size: (width, height) of the upright image in pixels.
+        class_ids: the category id of each class, all different. By default COCO's if every class is one of COCO's,
+            otherwise 1, 2, 3, ...
 
-    Raises `InputError`, which names the first bad box, score or label.
+    Raises:
+        InputError: names the first bad box, score or label.
 
-    >>> found = Detections(
+    >>> detections = Detections(
     ...     boxes=[[10, 20, 110, 220], [0, 5, 50, 60]],
     ...     scores=[0.875, 0.5],
     ...     labels=[1, 0],
     ...     class_names=("cat", "dog"),
     ...     image_size=(320, 240),
     ... )
-    >>> len(found)
+    >>> len(detections)
     2
-    >>> found[0]
+    >>> detections[0]
     Detection(label='dog', category_id=18, score=0.875, box=(10.0, 20.0, 110.0, 220.0))
-    >>> [detection.label for detection in found]
+    >>> [detection.label for detection in detections]
     ['dog', 'cat']
-    >>> found[found.scores > 0.6].boxes
+    >>> detections[detections.scores > 0.6].boxes
     array([[ 10.,  20., 110., 220.]], dtype=float32)
     """
 
@@ -80,9 +87,6 @@ class Detections:
         ids = tuple(self.class_ids) or default_class_ids(names)
         if not len(set(ids)) == len(ids) == len(names):
             raise InputError(f"class ids must all differ, one for each of {len(names)} classes: {ids}")
-        width, height = self.image_size
-        if width < 1 or height < 1:
-            raise InputError(f"image size {width}x{height} is not positive")
         labels = np.asarray(self.labels)
         if labels.size and labels.dtype.kind not in "iu":
             raise InputError(f"labels are {labels.dtype}; give whole numbers, indices into the class names")
@@ -91,46 +95,39 @@ class Detections:
             ("scores", _read_only(self.scores, np.float32, (0,))),
             ("labels", _read_only(labels, np.int64, (0,))),
             ("class_names", names),
-            ("image_size", (int(width), int(height))),
+            ("image_size", (int(self.image_size[0]), int(self.image_size[1]))),
             ("class_ids", ids),
         ):
             object.__setattr__(self, field, value)
-        count = len(self.boxes)
-        if self.boxes.shape != (count, 4) or self.scores.shape != (count,) or self.labels.shape != (count,):
-            shapes = f"{self.boxes.shape}, {self.scores.shape}, {self.labels.shape}"
-            raise InputError(f"boxes, scores, labels have shapes {shapes}; give (N, 4), (N,), (N,)")
-        self._check_boxes()
-        self._check_scores_and_labels()
+        self._check()
 
-    def _check_boxes(self) -> None:
-        width, height = self.image_size
-        low, high = self.boxes[:, :2], self.boxes[:, 2:]
-        finite = np.isfinite(self.boxes).all(axis=1)
-        positive = (high > low).all(axis=1)
-        inside = (low >= 0).all(axis=1) & (high <= (width, height)).all(axis=1)
-        for good, fault in (
-            (finite, "is not finite"),
-            (positive, "has no positive area"),
-            (inside, f"is not inside the image of {width}x{height} pixels"),
+    def _check(self) -> None:
+        (width, height), boxes, scores, labels = self.image_size, self.boxes, self.scores, self.labels
+        if width < 1 or height < 1:
+            raise InputError(f"image size {width}x{height} is not positive")
+        if (boxes.shape, scores.shape, labels.shape) != ((len(boxes), 4), (len(boxes),), (len(boxes),)):
+            shapes = f"{boxes.shape}, {scores.shape}, {labels.shape}"
+            raise InputError(f"boxes, scores, labels have shapes {shapes}; give (N, 4), (N,), (N,)")
+        low, high = boxes[:, :2], boxes[:, 2:]
+        # Comparisons are written so that NaN fails too.
+        for field, values, good, fault in (
+            ("box", boxes, np.isfinite(boxes).all(axis=1), "is not finite"),
+            ("box", boxes, (high > low).all(axis=1), "has no positive area"),
+            (
+                *("box", boxes, (low >= 0).all(axis=1) & (high <= (width, height)).all(axis=1)),
+                f"is not inside the image of {width}x{height} pixels",
+            ),
+            ("score", scores, (scores >= 0) & (scores <= 1), "is not in 0..1"),
+            ("score", scores, np.append(True, scores[1:] <= scores[:-1]), "is above the one before; sort best first"),
+            (
+                *("label", labels, (labels >= 0) & (labels < len(self.class_names))),
+                f"is not in 0..{len(self.class_names) - 1}",
+            ),
         ):
             if not good.all():
                 index = int(np.argmin(good))
-                box = ", ".join(str(value) for value in self.boxes[index].tolist())
-                raise InputError(f"box {index} ({box}) {fault}")
-
-    def _check_scores_and_labels(self) -> None:
-        # Written so that NaN fails too.
-        good = (self.scores >= 0) & (self.scores <= 1)
-        if not good.all():
-            index = int(np.argmin(good))
-            raise InputError(f"score {index} ({self.scores[index]}) is not in 0..1")
-        if (rising := np.diff(self.scores) > 0).any():
-            index = int(np.argmax(rising)) + 1
-            raise InputError(f"score {index} ({self.scores[index]}) is above the one before; sort best first")
-        good = (self.labels >= 0) & (self.labels < len(self.class_names))
-        if not good.all():
-            index = int(np.argmin(good))
-            raise InputError(f"label {index} ({self.labels[index]}) is not in 0..{len(self.class_names) - 1}")
+                value = ", ".join(str(number) for number in values[index].ravel())
+                raise InputError(f"{field} {index} ({value}) {fault}")
 
     __reduce__ = made_anew
 
@@ -145,37 +142,39 @@ class Detections:
     @overload
     def __getitem__(self, item: slice | np.ndarray) -> Self: ...
     def __getitem__(self, item: int | slice | np.ndarray) -> Detection | Self:
-        """One detection by its index, or those that a slice, a mask or ascending indices choose."""
+        """One detection by index, or several by a slice, a mask or ascending indices."""
         if isinstance(item, int | np.integer):
             label = int(self.labels[item])
             x1, y1, x2, y2 = self.boxes[item].tolist()
-            name, class_id = self.class_names[label], self.class_ids[label]
-            return Detection(name, class_id, float(self.scores[item]), (x1, y1, x2, y2))
-        chosen = self.boxes[item], self.scores[item], self.labels[item]
-        return type(self)(*chosen, self.class_names, self.image_size, self.class_ids)
+            return Detection(self.class_names[label], self.class_ids[label], float(self.scores[item]), (x1, y1, x2, y2))
+        arrays = self.boxes[item], self.scores[item], self.labels[item]
+        return type(self)(*arrays, self.class_names, self.image_size, self.class_ids)
 
     def filter(
         self, score: float | Mapping[str, float] | None = None, classes: str | Iterable[str] | None = None
     ) -> Self:
-        """Those of at least `score` and of one of `classes` (a name, or several).
+        """Keeps detections of at least `score` and of the given classes.
 
-        score: one for all classes, or the scores of some by their names; of the others all are kept.
+        Args:
+            score: lowest score, for all classes or by class name; classes that a mapping leaves out are kept whole.
+            classes: one name or several; None for all.
 
-        Raises `InputError` for a class that the detector does not know, or a score that is none.
+        Raises:
+            InputError: the detector has no such class, or a score is not a number in 0..1.
 
-        >>> found = Detections([[0, 0, 9, 9]], [0.5], [0], ("cat", "dog"), (320, 240))
-        >>> len(found.filter(score=0.6)), len(found.filter(classes="cat"))
+        >>> detections = Detections([[0, 0, 9, 9]], [0.5], [0], ("cat", "dog"), (320, 240))
+        >>> len(detections.filter(score=0.6)), len(detections.filter(classes="cat"))
         (0, 1)
-        >>> len(found.filter(score={"cat": 0.4, "dog": 0.9}))
+        >>> len(detections.filter(score={"cat": 0.4, "dog": 0.9}))
         1
-        >>> found.filter(classes=["lion"])
+        >>> detections.filter(classes=["lion"])
         Traceback (most recent call last):
         detector.errors.InputError: class 'lion' is unknown; known are cat, dog
         """
         keep = np.ones(len(self), bool)
         if isinstance(score, Mapping):
-            for one in score.values():
-                check_score(one)
+            for class_score in score.values():
+                check_score(class_score)
             lowest = np.zeros(len(self.class_names), np.float32)
             lowest[class_indices(list(score), self.class_names)] = list(score.values())
             keep &= self.scores >= lowest[self.labels]
@@ -187,24 +186,31 @@ class Detections:
         return self[keep]
 
     def draw(self, image: object, channels: str | None = None) -> np.ndarray:
-        """`image` (anything that `detector.structures.image.as_image` takes) with the boxes and labels drawn on it.
+        """Draws the boxes and labels on a copy of an image.
 
-        Returns a new (H, W, 3) uint8 array, BGR if `channels` says so of an array, else RGB. Raises `InputError` if
-        the image is of another size.
+        Args:
+            image: anything that `detector.structures.image.as_image` takes.
+            channels: order of a numpy array, "RGB" or "BGR".
+
+        Returns:
+            (H, W, 3) uint8, BGR if `image` is a BGR array, otherwise RGB.
+
+        Raises:
+            InputError: the image has another size than the one that the detections are for.
         """
         photo = as_image(image, channels)
         if (photo.width, photo.height) != self.image_size:
-            own, other = f"{photo.width}x{photo.height}", "{}x{}".format(*self.image_size)
-            raise InputError(f"{photo.name}: is {own} pixels, the detections are for {other}")
+            sizes = f"is {photo.width}x{photo.height} pixels, the detections are for {'{}x{}'.format(*self.image_size)}"
+            raise InputError(f"{photo.name}: {sizes}")
         drawn = draw_marks(photo.pixels, self.marks())
         given_bgr = channels == "BGR" and isinstance(image, np.ndarray)
         return np.ascontiguousarray(drawn[:, :, ::-1]) if given_bgr else drawn
 
     def marks(self) -> list[Mark]:
-        """Each box with its label and score, best first, as `detector.visualization.boxes.draw_marks` takes them."""
+        """Each box with its label and score, best first, for `detector.visualization.boxes.draw_marks`."""
         return [
-            Mark(one.box, f"{one.label} {one.score:.2f}", class_color(label + 1))
-            for one, label in zip(self, self.labels.tolist(), strict=True)
+            Mark(detection.box, f"{detection.label} {detection.score:.2f}", class_color(label + 1))
+            for detection, label in zip(self, self.labels.tolist(), strict=True)
         ]
 
     def to_dict(self) -> list[dict[str, Any]]:
@@ -213,76 +219,60 @@ class Detections:
         >>> Detections([[0, 0, 9, 9]], [0.5], [0], ("cat", "dog"), (320, 240)).to_dict()
         [{'label': 'cat', 'category_id': 17, 'score': 0.5, 'box': [0.0, 0.0, 9.0, 9.0]}]
         """
-        return [
-            {"label": one.label, "category_id": one.category_id, "score": one.score, "box": list(one.box)}
-            for one in self
-        ]
+        return [{**vars(detection), "box": list(detection.box)} for detection in self]
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
-        """The detections as COCO's results, `bbox` is [x, y, width, height] to 0.01 pixel, scores have five digits;
-        lists of several images are joined.
+        """The detections in COCO's results format; concatenate the lists of several images.
+
+        `bbox` is [x, y, width, height] rounded to 0.01 pixel; scores are rounded to five digits.
 
         >>> Detections([[10, 20, 30, 60]], [0.5], [1], ("cat", "dog"), (320, 240)).to_coco(139)
         [{'image_id': 139, 'category_id': 18, 'bbox': [10.0, 20.0, 20.0, 40.0], 'score': 0.5}]
         """
-        return [
-            {
-                "image_id": image_id,
-                "category_id": one.category_id,
-                "bbox": [
-                    round(value, 2)
-                    for value in (one.box[0], one.box[1], one.box[2] - one.box[0], one.box[3] - one.box[1])
-                ],
-                "score": round(one.score, 5),
-            }
-            for one in self
-        ]
+        results = []
+        for detection in self:
+            x1, y1, x2, y2 = detection.box
+            bbox = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
+            score = round(detection.score, 5)
+            results.append({"image_id": image_id, "category_id": detection.category_id, "bbox": bbox, "score": score})
+        return results
 
     def to_supervision(self) -> "supervision.Detections":
-        """The detections for the library supervision, class names in `data["class_name"]`; `class_id` is from 0.
+        """The detections for the library supervision: 0-based `class_id`, class names in `data["class_name"]`.
 
-        Raises `InputError` if supervision is not installed.
+        Raises:
+            InputError: supervision is not installed.
         """
-        try:
-            import supervision
-        except ModuleNotFoundError as error:
-            raise _missing(error, "supervision", "to_supervision", "supervision") from None
-        names = np.array(self.class_names, str)[self.labels]
-        return supervision.Detections(
+        return _import("supervision", "to_supervision", "supervision").Detections(
             xyxy=self.boxes.copy(),
             confidence=self.scores.copy(),
             class_id=self.labels.copy(),
-            data={"class_name": names},
+            data={"class_name": np.array(self.class_names, str)[self.labels]},
         )
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The detections as a table with the columns label, category_id, score, x1, y1, x2, y2.
 
-        Raises `InputError` if pandas is not installed.
+        Raises:
+            InputError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ModuleNotFoundError as error:
-            raise _missing(error, "pandas", "to_pandas", "pandas") from None
         columns: dict[str, Any] = {
             "label": [self.class_names[label] for label in self.labels],
             "category_id": [self.class_ids[label] for label in self.labels],
             "score": self.scores,
         }
         columns |= {name: self.boxes[:, index] for index, name in enumerate(("x1", "y1", "x2", "y2"))}
-        return pandas.DataFrame(columns)
+        return _import("pandas", "to_pandas", "pandas").DataFrame(columns)
 
     def plot(self, image: object, channels: str | None = None, axes: "Axes | None" = None) -> "Axes":
-        """What `draw` gives, shown in matplotlib's `axes` (by default new ones): a notebook displays it.
+        """Shows the drawing of `draw` in matplotlib's `axes` (new ones by default), which a notebook displays.
 
-        Raises `InputError` if the image is of another size, or matplotlib is not installed.
+        Raises:
+            InputError: the image has another size, or matplotlib is not installed.
         """
         drawn = self.draw(as_image(image, channels))
         if axes is None:
-            try:
-                from matplotlib import pyplot
-            except ModuleNotFoundError as error:
-                raise _missing(error, "matplotlib", "plot", "report") from None
+            pyplot = _import("matplotlib.pyplot", "plot", "report")
             height, width = drawn.shape[:2]
             _, axes = pyplot.subplots(figsize=(8, max(0.5, 8 * height / width)), layout="tight")
         axes.imshow(drawn)
@@ -297,9 +287,10 @@ class Detections:
         image_size: tuple[int, int],
         class_ids: Sequence[int | str] = (),
     ) -> Self:
-        """Detections from what `to_dict` gave, in any order. The class goes by `label` alone.
+        """Detections from the output of `to_dict`, in any order; `label` determines the class.
 
-        Raises `InputError` for a missing field, an unknown class or a bad box.
+        Raises:
+            InputError: a field is missing, a class is unknown or a box is bad.
 
         >>> items = [{"label": "dog", "score": 0.5, "box": [0, 0, 9, 9]}]
         >>> Detections.from_dict(items, ("cat", "dog"), (320, 240)).labels
@@ -325,24 +316,32 @@ class Detections:
         )
 
 
-def _missing(error: ModuleNotFoundError, name: str, what: str, extra: str) -> Exception:
-    """What to raise where a library that is no requirement is wanted; a fault inside it stays what it is."""
-    return InputError(needs_extra(what, extra)) if error.name == name else error
-
-
 def class_indices(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
-    """The index of each name among `class_names`. Raises `InputError`, listing these, for an unknown name."""
-    places = {name: index for index, name in enumerate(class_names)}
+    """The index of each name in `class_names`.
+
+    Raises:
+        InputError: a name is not among them.
+    """
+    indices = {name: index for index, name in enumerate(class_names)}
     for name in names:
-        if name not in places:
+        if name not in indices:
             raise InputError(unknown_name("class", name, class_names))
-    return [places[name] for name in names]
+    return [indices[name] for name in names]
 
 
 def check_score(score: float) -> None:
-    """Raises `InputError` for a score that is none."""
-    if not isinstance(score, Real) or not 0 <= score <= 1:  # written so that NaN fails too
+    """Raises `InputError` unless the score is a number in 0..1."""
+    if not isinstance(score, Real) or not 0 <= score <= 1:  # NaN fails too
         raise InputError(f"score {score!r} is not a number in 0..1")
+
+
+def _import(module: str, feature: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:  # an import inside the library failed
+            raise
+        raise InputError(needs_extra(feature, extra)) from None
 
 
 def _are_numbers(values: Any, count: int) -> bool:

@@ -1,10 +1,12 @@
-"""Reading photos: every kind of input becomes an `Image` of upright 8-bit RGB pixels."""
+"""Reading images: every kind of input becomes an `Image` of upright 8-bit RGB pixels."""
 
 import io
 import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -20,21 +22,21 @@ if TYPE_CHECKING:
     import torch
 
 MAX_PIXELS = 150_000_000
-"""Photos of more pixels are refused, so that a small crafted file cannot fill the memory."""
+"""Larger photos are refused, so that a small crafted file cannot exhaust the memory."""
 
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA")
-"""Pillow's names of the formats read. Its other formats are not photos or start outside programs (EPS)."""
+"""Pillow's names of the supported formats. Its other formats are not photos or start external programs (EPS)."""
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
     *(".webp", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
 )
-"""File name extensions, in lower case, of the photos read."""
+"""File name extensions of the supported formats, in lower case."""
 
 FOUND_EXTENSIONS = (*EXTENSIONS, ".heic", ".heif")
-"""File name extensions by which photos are found in a folder: of phones' photos too, which are not read, so that an
-error names them."""
+"""Extensions by which a folder's photos are found. Phones' HEIC is unsupported but included, so that it is reported."""
 
+# What undoes each value of the EXIF orientation tag; 1 is upright.
 _UPRIGHT = {
     2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
     3: PillowImage.Transpose.ROTATE_180,
@@ -44,15 +46,20 @@ _UPRIGHT = {
     7: PillowImage.Transpose.TRANSVERSE,
     8: PillowImage.Transpose.ROTATE_90,
 }
-"""What undoes each value of the EXIF orientation tag; 1 is upright."""
+
+_LARGE_READ = 2**20
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A photo, upright.
+    """An upright photo.
 
-    `pixels` is (H, W, 3) uint8 RGB, contiguous; `name` is what messages and results call the photo. Raises
-    `InputError` for any other array: `as_image` converts.
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, C-contiguous.
+        name: identifies the photo in messages and results.
+
+    Raises:
+        InputError: the array is of another kind; `as_image` converts.
     """
 
     pixels: np.ndarray
@@ -75,14 +82,18 @@ class Image:
 
 
 def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | None = None) -> Image:
-    """Decode a photo from a path, from the bytes of a file, or from a stream opened in binary mode.
+    """Decodes a photo from a path, the bytes of a file, or a binary stream.
 
-    The EXIF orientation is applied; gray, palette and CMYK become RGB; transparent parts are laid on white;
-    16 bits a channel keep their upper 8; of an animation the first frame is taken. Embedded color profiles
-    are ignored. `name` (default: the path, or the stream's name) is used in messages and results.
+    The EXIF orientation is applied; gray, palette and CMYK images become RGB; transparent pixels are composited on
+    white; 16-bit channels keep their upper 8 bits; animations yield their first frame. Embedded color profiles are
+    ignored.
 
-    Raises `InputError`, one line that starts with the name, if there is no readable photo of at most
-    `MAX_PIXELS` pixels.
+    Args:
+        source: the path, bytes or stream.
+        name: for messages and results; by default the path or the stream's name.
+
+    Raises:
+        InputError: this is not a readable photo of at most `MAX_PIXELS` pixels; one line that starts with the name.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(io.BytesIO(source), name or "<bytes>")
@@ -93,22 +104,25 @@ def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | No
         raise InputError(f"cannot read a photo from {kind}; give a path, bytes or a binary stream")
     stream_name = getattr(source, "name", None)
     name = name or (stream_name if isinstance(stream_name, str) else "<stream>")
-    data = source.read()
-    if not isinstance(data, bytes):
+    content = source.read()
+    if not isinstance(content, bytes):
         raise InputError(f"{name}: the stream gives text; open it in binary mode ('rb')")
-    return _decode(io.BytesIO(data), name)
+    return _decode(io.BytesIO(content), name)
 
 
 def as_image(source: object, channels: str | None = None, name: str | None = None) -> Image:
-    """Whatever a caller has, as an `Image`.
+    """Converts any supported kind of image to an `Image`.
 
-    source: a path, bytes or binary stream (as `read_image`); a Pillow image (its EXIF orientation is applied
-        too); a numpy array (H, W, 3) uint8 with `channels`, or (H, W) uint8 gray; a torch tensor (3, H, W)
-        RGB, uint8 or floating in 0..1; an `Image`, returned as it is. The pixels of a contiguous RGB array
-        are shared, not copied.
-    channels: "RGB" or "BGR" (OpenCV), the order in a numpy array; the other kinds know theirs.
+    Args:
+        source: a path, bytes or binary stream (see `read_image`); a Pillow image, whose EXIF orientation is applied; a
+            numpy array (H, W, 3) uint8 with `channels`, or (H, W) uint8 gray; a torch tensor (3, H, W) RGB, uint8 or
+            floating point in 0..1; an `Image`, which is returned unchanged. A contiguous RGB array is shared, not
+            copied.
+        channels: order of a numpy array, "RGB" or "BGR" (OpenCV); ignored for the other kinds.
+        name: for messages and results.
 
-    Raises `InputError` for anything else.
+    Raises:
+        InputError: the source is of another kind or cannot be read.
     """
     if channels not in (None, "RGB", "BGR"):
         raise InputError(f'channels is {channels!r}; give "RGB" or "BGR"')
@@ -118,18 +132,34 @@ def as_image(source: object, channels: str | None = None, name: str | None = Non
         return _from_pillow(source, name or getattr(source, "filename", "") or "<Pillow image>")
     if isinstance(source, np.ndarray):
         return _from_array(source, channels, name or "<array>")
-    # A tensor exists only where torch has been imported; importing it here would cost every caller seconds.
+    # A tensor can only exist if torch has been imported; importing it here would cost every caller seconds.
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(source, torch.Tensor):
         if channels == "BGR":
             raise InputError("a torch tensor is taken as RGB; reverse its channels with tensor.flip(0)")
         return _from_tensor(source, name or "<tensor>")
-    return read_image(source, name)  # type: ignore[arg-type]  # which refuses what is none of its kinds
+    return read_image(source, name)  # type: ignore[arg-type]  # read_image refuses the rest
+
+
+def missing_file(name: str | Path, what: str = "file") -> InputError:
+    """The error for a path that does not exist."""
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(name)):
+        return InputError(f"{name}: is an address; download it first, only files are read")
+    return InputError(f"{name}: no such {what}; check the path")
+
+
+class _BoundedReader(io.BufferedReader):
+    """Caps each read at the file's size: Python allocates what a damaged header asks for before it reads."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _LARGE_READ and self.seekable():
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
 
 
 def _read_file(path: Path, name: str) -> Image:
     try:
-        file = _Bounded(path.open("rb", buffering=0))
+        file = _BoundedReader(path.open("rb", buffering=0))
     except FileNotFoundError:
         raise missing_file(name) from None
     except IsADirectoryError:
@@ -142,91 +172,64 @@ def _read_file(path: Path, name: str) -> Image:
         return _decode(file if file.seekable() else io.BytesIO(file.read()), name)
 
 
-def missing_file(name: str | Path, what: str = "file") -> InputError:
-    """The error that there is no file, or whatever, of that name."""
-    if re.match(r"[A-Za-z][\w+.-]+:/", str(name)):
-        return InputError(f"{name}: is an address, and only files are read; save what is there to a file first")
-    return InputError(f"{name}: no such {what}; check the path")
-
-
-class _Bounded(io.BufferedReader):
-    """A file of which no more is asked than it has: Python takes the memory for what a damaged header asks for before
-    it reads."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _OFTEN_READ and self.seekable():
-            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
-        return super().read(size)
-
-
-_OFTEN_READ = 2**20
-
-
-def _decode(file: BinaryIO, name: str) -> Image:
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turns whatever decoders raise on broken data, from OSError to zlib.error, into `InputError`."""
     try:
-        # The warnings are about sizes that are still allowed here and about metadata that is not used.
+        # Pillow warns about sizes that are still allowed here and about metadata that is not used.
         with warnings.catch_warnings(action="ignore"):
-            if not file.read(1):
-                raise InputError(f"{name}: the file is empty; get it again from where it came")
-            PillowImage.init()
-            formats = [format_ for format_ in FORMATS if format_ in PillowImage.OPEN]
-            with PillowImage.open(file, formats=formats) as photo:
-                return _from_pillow(photo, name)
+            yield
     except InputError:
         raise
     except MemoryError:
-        raise InputError(_too_much(name)) from None
+        raise InputError(f"{name}: not enough memory to decode it; make it smaller first") from None
     except PillowImage.DecompressionBombError:
-        raise InputError(_too_large(name)) from None
-    except UnidentifiedImageError:
-        file.seek(0)
-        if is_pointer(file.read(START_BYTES)):
-            raise InputError(f"{name}: {NOT_FETCHED}") from None
-        raise InputError(f"{name}: not a photo in a known format; convert it to JPEG or PNG") from None
-    except Exception as error:  # decoders raise nearly anything on broken data, from OSError to zlib.error
-        raise InputError(_damaged(name, error)) from None
+        limit = f"{MAX_PIXELS // 1_000_000} megapixels"
+        raise InputError(f"{name}: larger than the limit of {limit}; make it smaller first") from None
+    except Exception as error:
+        raise InputError(f"{name}: damaged or cut short ({_one_line(error)}); get an intact copy") from None
+
+
+def _decode(file: BinaryIO, name: str) -> Image:
+    with _decoding(name):
+        if not file.read(1):
+            raise InputError(f"{name}: the file is empty; get an intact copy")
+        PillowImage.init()
+        try:
+            photo = PillowImage.open(file, formats=[each for each in FORMATS if each in PillowImage.OPEN])
+        except UnidentifiedImageError:
+            file.seek(0)
+            if is_pointer(file.read(START_BYTES)):
+                raise InputError(f"{name}: {NOT_FETCHED}") from None
+            raise InputError(f"{name}: not a photo in a known format; convert it to JPEG or PNG") from None
+        with photo:
+            return _from_pillow(photo, name)
 
 
 def _from_pillow(photo: PillowImage.Image, name: str) -> Image:
-    if photo.width * photo.height > MAX_PIXELS:
-        raise InputError(_too_large(name))
-    try:
+    with _decoding(name):
+        if photo.width * photo.height > MAX_PIXELS:
+            raise PillowImage.DecompressionBombError
         photo.load()
-    except MemoryError:
-        raise InputError(_too_much(name)) from None
-    except Exception as error:  # as above; a Pillow image is decoded here for the first time
-        raise InputError(_damaged(name, error)) from None
-    turn = _UPRIGHT.get(_orientation(photo))
-    rgb = _to_rgb(photo, name)
-    return Image(np.array(rgb if turn is None else rgb.transpose(turn)), name)
-
-
-def _damaged(name: str, error: Exception) -> str:
-    return f"{name}: damaged or cut short ({_one_line(error)}); get it again from where it came"
+        transpose = _UPRIGHT.get(_orientation(photo))
+        rgb = _to_rgb(photo, name)
+        return Image(np.array(rgb if transpose is None else rgb.transpose(transpose)), name)
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
 
 
-def _too_much(name: str) -> str:
-    return f"{name}: not enough memory to decode it; make it smaller first"
-
-
-def _too_large(name: str) -> str:
-    return f"{name}: larger than the limit of {MAX_PIXELS // 1_000_000} megapixels; make it smaller first"
-
-
 def _orientation(photo: PillowImage.Image) -> int:
     try:
         return photo.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a photo with broken metadata is still a photo; it is taken as upright
+    except Exception:  # broken metadata: take the photo as upright
         return 1
 
 
 def _to_rgb(photo: PillowImage.Image, name: str) -> PillowImage.Image:
     if photo.mode.startswith("I;16") or (photo.mode == "I" and photo.format == "PPM"):
-        # Pillow's own conversion clips at 255; of 16-bit color it keeps the upper byte, as is done here.
+        # Pillow's conversion clips 16-bit gray at 255; keep the upper byte, as it does for 16-bit color.
         gray = (np.asarray(photo).astype(np.uint16) >> 8).astype(np.uint8)
         return PillowImage.fromarray(gray).convert("RGB")
     if photo.mode in ("I", "F"):
@@ -255,7 +258,7 @@ def _from_array(array: np.ndarray, channels: str | None, name: str) -> Image:
 
 def _shape_hint(array: np.ndarray) -> str:
     if array.ndim == 4:
-        return "; several photos are given as a list"
+        return "; give several photos as a list"
     if array.ndim == 3 and array.shape[2] == 4:
         return "; drop the transparency with array[:, :, :3]"
     if array.ndim == 3 and array.shape[0] == 3:
@@ -266,7 +269,7 @@ def _shape_hint(array: np.ndarray) -> str:
 def _from_tensor(tensor: "torch.Tensor", name: str) -> Image:
     shape = tuple(tensor.shape)
     if len(shape) != 3 or shape[0] != 3 or 0 in shape:
-        hint = "; several photos are given as a list of tensors" if len(shape) == 4 else ""
+        hint = "; give several photos as a list of tensors" if len(shape) == 4 else ""
         raise InputError(f"{name}: shape is {shape}; a torch tensor is (3, H, W) RGB{hint}")
     tensor = tensor.detach().cpu()
     if tensor.is_floating_point():

@@ -1,4 +1,4 @@
-"""What models say of the regions of an image, and of several models together."""
+"""Scores and box deltas of an image's regions, and their average over several models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RegionScores:
-    """What is known of R regions of an image.
+    """Scores and box deltas of R regions of an image.
 
     Attributes:
-        scores: (R, num_classes) float32, 0..1: how sure it is that the region is an object of the class.
-        box_deltas: (R, 1, 4) or (R, num_classes, 4) float32, whitened box_deltas from the region to the object
-            (`proposals.boxes`), for all classes or for each; None: boxes stay as they are.
+        scores: (R, num_classes) float32 in 0..1, the probability that the region is an object of the class.
+        box_deltas: (R, 1, 4) for all classes or (R, num_classes, 4) for each, float32: whitened box deltas from the
+            region to the object (`proposals.boxes`); None if boxes are not regressed.
     """
 
     scores: Tensor
@@ -22,33 +22,34 @@ class RegionScores:
 
 
 def average_scores(members: Sequence[RegionScores]) -> RegionScores:
-    """The ensemble of several models' scores of the same regions: the mean of the scores, as GoogLeNet's six networks
-    were averaged for each region, and of the box_deltas of those that have any."""
+    """The ensemble of several models' scores of the same regions, as GoogLeNet's six networks were averaged.
+
+    Returns:
+        The mean of the scores, and the mean of the box deltas over the members that have them.
+    """
     if len(members) == 1:
         return members[0]
-    scores = torch.stack([m.scores for m in members]).mean(dim=0)
-    classes = scores.shape[1]
-    moved = [m.box_deltas.expand(-1, classes, 4) for m in members if m.box_deltas is not None]
-    return RegionScores(scores, torch.stack(moved).mean(dim=0) if moved else None)
+    scores = torch.stack([member.scores for member in members]).mean(dim=0)
+    deltas = [m.box_deltas.expand(-1, scores.shape[1], 4) for m in members if m.box_deltas is not None]
+    return RegionScores(scores, torch.stack(deltas).mean(dim=0) if deltas else None)
 
 
-def fetch(scored: Sequence[RegionScores]) -> list[RegionScores]:
-    """The scores of several images on the CPU. A GPU is waited for once, whatever their number."""
-    if all(one.scores.device.type == "cpu" for one in scored):
-        return list(scored)
-    moved, classes = scored[0].box_deltas is not None, scored[0].scores.shape[1]
+def fetch(batch: Sequence[RegionScores]) -> list[RegionScores]:
+    """Moves the scores of several images to the CPU in one transfer, so that a GPU is synchronized with once."""
+    if all(image.scores.device.type == "cpu" for image in batch):
+        return list(batch)
+    classes, has_deltas = batch[0].scores.shape[1], batch[0].box_deltas is not None
     rows = [
-        one.scores if one.box_deltas is None else torch.cat((one.scores, one.box_deltas.flatten(1)), 1)
-        for one in scored
+        image.scores if image.box_deltas is None else torch.cat((image.scores, image.box_deltas.flatten(1)), 1)
+        for image in batch
     ]
-    counts = [len(own) for own in rows]
     return [
-        RegionScores(own[:, :classes], own[:, classes:].unflatten(1, (-1, 4)) if moved else None)
-        for own in torch.cat(rows).cpu().split(counts)
+        RegionScores(image[:, :classes], image[:, classes:].unflatten(1, (-1, 4)) if has_deltas else None)
+        for image in torch.cat(rows).cpu().split([len(image) for image in rows])
     ]
 
 
 def calibrate(log_odds: Tensor, calibration: tuple[float, float]) -> Tensor:
-    """Scores in 0..1 from log-odds or margins, by Platt scaling with (slope, offset)."""
-    slope, shift = calibration
-    return (slope * log_odds + shift).sigmoid()
+    """Scores in 0..1 from log-odds or SVM margins by Platt scaling with (slope, offset)."""
+    slope, offset = calibration
+    return (slope * log_odds + offset).sigmoid()

@@ -1,4 +1,4 @@
-"""Which of the found objects are wanted."""
+"""Filtering of detections by score, class and number, as commands offer it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,15 +12,16 @@ from proposals.names import names_in
 
 @dataclass(frozen=True)
 class Selection:
-    """Objects of at least a score, of some classes, and the best of them.
+    """The detections to keep.
 
     Attributes:
-        score: lowest score of classes that are not in `class_scores`.
-        class_scores: lowest score by the name of the class.
-        classes: names of the classes wanted; None for all.
-        max_detections: most objects an image; None for all.
+        score: lowest score of classes without one in `class_scores`.
+        class_scores: lowest score by class name.
+        classes: names of the classes to keep; None for all.
+        max_detections: most detections per image; None for no limit.
 
-    Raises `InputError` for a score that is no number from 0 to 1.
+    Raises:
+        InputError: a score is not a number in 0..1.
     """
 
     score: float = 0.5
@@ -30,42 +31,42 @@ class Selection:
 
     def __post_init__(self) -> None:
         for score in (self.score, *self.class_scores.values()):
-            if not isinstance(score, Real) or not 0 <= score <= 1:  # written so that NaN fails too
+            if not isinstance(score, Real) or not 0 <= score <= 1:  # NaN fails too
                 raise InputError(f"--score {score}: is outside 0 to 1")
         if self.classes is not None:
             object.__setattr__(self, "classes", names_in(self.classes))
 
     @classmethod
     def parse(cls, scores: Sequence[str], classes: tuple[str, ...] | None, max_detections: int | None) -> Self:
-        """From the texts of `--score`: "0.5" for all classes, "cat=0.7" for one.
+        """Parses the values of `--score`: "0.5" for all classes, "cat=0.7" for one.
 
         >>> Selection.parse(["0.4", "cat=0.7"], None, None)
         Selection(score=0.4, class_scores={'cat': 0.7}, classes=None, max_detections=None)
         """
-        general, of_class = cls.score, dict[str, float]()
+        general, class_scores = cls.score, dict[str, float]()
         for text in scores:
             name, _, number = text.rpartition("=")
             try:
                 value = float(number)
             except ValueError:
-                raise InputError(f"--score {text}: is no score; give such as 0.5, or cat=0.7 for a class") from None
+                raise InputError(f"--score {text}: not a score; give 0.5, or cat=0.7 for one class") from None
             if name:
-                of_class[name.strip()] = value
+                class_scores[name.strip()] = value
             else:
                 general = value
-        return cls(general, of_class, classes, max_detections)
+        return cls(general, class_scores, classes, max_detections)
 
     @property
     def lowest_score(self) -> float:
-        """No object of less is wanted."""
+        """The lowest score that a kept detection can have."""
         return min(self.score, *self.class_scores.values()) if self.class_scores else self.score
 
     def check(self, class_names: Sequence[str] | None) -> None:
-        """Raises `InputError` for a class that the detector does not know; None: they are not known yet."""
+        """Raises `InputError` for a class that is not among `class_names`; None skips the check."""
         if class_names is not None:
             class_indices([*(self.classes or ()), *self.class_scores], class_names)
 
-    def __call__(self, found: Detections) -> Detections:
-        """Those of the found objects that are wanted, best first."""
-        scores = {name: self.class_scores.get(name, self.score) for name in found.class_names}
-        return found.filter(score=scores, classes=self.classes)[: self.max_detections]
+    def __call__(self, detections: Detections) -> Detections:
+        """The detections to keep, best first."""
+        scores = {name: self.class_scores.get(name, self.score) for name in detections.class_names}
+        return detections.filter(score=scores, classes=self.classes)[: self.max_detections]

@@ -3,7 +3,7 @@ import pytest
 from detector.data import VOC_CLASSES
 from detector.structures.class_names import default_class_ids, same_classes
 
-# Twenty of COCO's eighty, in VOC's order.
+# VOC's classes under COCO's names, in VOC's order.
 COCO = (
     "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
     "horse", "motorcycle", "person", "potted plant", "sheep", "couch", "train", "tv",
@@ -16,7 +16,7 @@ def test_vocs_classes_are_in_coco() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "known", "same"),
+    ("name", "targets", "same"),
     [
         ("Traffic_Light", ["traffic light"], "traffic light"),
         ("traffic-light", ["TRAFFIC  LIGHT"], "TRAFFIC  LIGHT"),
@@ -25,8 +25,8 @@ def test_vocs_classes_are_in_coco() -> None:
         ("catfish", ["cat"], None),
     ],
 )
-def test_spellings(name: str, known: list[str], same: str | None) -> None:
-    assert same_classes([name], known).get(name) == same
+def test_spellings(name: str, targets: list[str], same: str | None) -> None:
+    assert same_classes([name], targets).get(name) == same
 
 
 @pytest.mark.parametrize(
@@ -38,5 +38,5 @@ def test_spellings(name: str, known: list[str], same: str | None) -> None:
         (("tv", "tvmonitor"), (1, 2)),
     ],
 )
-def test_classes_without_ids_have_cocos_if_all_are_cocos(names: tuple[str, ...], ids: tuple[int, ...]):
+def test_default_ids_are_cocos_if_all_classes_are(names: tuple[str, ...], ids: tuple[int, ...]):
     assert default_class_ids(names) == ids

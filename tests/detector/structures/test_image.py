@@ -1,4 +1,4 @@
-"""Every kind of photo becomes upright RGB, and everything else one line that says what is wrong."""
+"""Every kind of photo becomes upright RGB; anything else raises an error of one line."""
 
 import io
 import os
@@ -18,7 +18,7 @@ from detector.errors import InputError
 from detector.structures import image as images
 from detector.structures.image import Image, as_image, read_image
 
-# Four fields of clear colors that no rotation or flip maps to itself; wide enough for JPEG's color blocks.
+# Four quadrants of distinct colors, so that no rotation or flip maps the image to itself.
 RED, GREEN, BLUE, GRAY = (200, 30, 20), (20, 180, 30), (30, 40, 190), (120, 120, 120)
 
 FINE_JPEG: dict[str, object] = {"quality": 95, "subsampling": 0}
@@ -106,7 +106,7 @@ def test_exif_orientation_is_applied(orientation, format_):
 
 
 def test_orientation_6_turns_clockwise():
-    """The camera was held upright: what is stored at the left belongs to the top."""
+    """The camera was held upright: the left of the stored image is the top of the photo."""
     exif = PillowImage.Exif()
     exif[ExifTags.Base.Orientation] = 6
     image = read_image(encoded(PillowImage.fromarray(quadrants()), "PNG", exif=exif))
@@ -169,7 +169,7 @@ def test_transparency_is_laid_on_white():
 
 
 @pytest.mark.parametrize("format_", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_of_an_animation_the_first_frame_is_taken(format_):
+def test_an_animation_yields_its_first_frame(format_):
     first = PillowImage.fromarray(quadrants())
     second = PillowImage.new("RGB", first.size, "white")
     options = {"lossless": True} if format_ == "WEBP" else {}
@@ -199,7 +199,7 @@ def test_pillows_lower_limit_does_not_warn(recwarn, monkeypatch):
 
 @pytest.mark.parametrize("side", [13_000, 60_000])
 def test_decompression_bombs_are_refused(side):
-    """Refused by their header (the pixels need not even be there): just over the limit, and far over it."""
+    """Refused by their header, without decoding pixels: just over the limit, and far over it."""
     stored = png(0, 8, side, side, b"\0" * side)
     assert error_of(stored, name="bomb.png").startswith("bomb.png: larger than the limit of 150 megapixels")
 
@@ -249,7 +249,7 @@ def test_damaged_photos_never_raise_anything_else(photos):
     ],
     ids=["empty", "text", "zeros", "eps"],
 )
-def test_files_that_are_no_photo(content, words, tmp_path):
+def test_files_that_are_not_photos(content, words, tmp_path):
     path = tmp_path / "notes.jpg"
     path.write_bytes(content)
     assert error_of(str(path)).startswith(f"{path}: {words}")
@@ -321,7 +321,7 @@ def test_arrays_need_the_order_of_their_channels():
         (np.zeros((0, 5, 3), np.uint8), "the array is empty"),
         (np.zeros((4, 5, 4), np.uint8), "drop the transparency with array[:, :, :3]"),
         (np.zeros((3, 4, 5), np.uint8), "put the channels last with array.transpose(1, 2, 0)"),
-        (np.zeros((2, 4, 5, 3), np.uint8), "several photos are given as a list"),
+        (np.zeros((2, 4, 5, 3), np.uint8), "as a list"),
         (np.zeros(5, np.uint8), "shape is (5,)"),
     ],
 )
@@ -339,7 +339,7 @@ def test_pillow_images():
     assert "pixels are uint8 (5, 0, 3)" in error_of(PillowImage.new("RGB", (0, 5)))
 
 
-def test_an_image_stays_as_it_is():
+def test_an_image_is_returned_unchanged():
     image = as_image(quadrants(), "RGB", name="mine")
     assert as_image(image) is image
     assert image.name == "mine"
@@ -378,7 +378,7 @@ def test_torch_is_not_imported():
 
 
 def test_a_header_that_asks_for_more_than_the_file_has(tmp_path: Path):
-    """A box of JPEG 2000 with a length of 4 GB: nothing of that size is allocated."""
+    """A JPEG 2000 box with a length of 4 GB: the reader allocates nothing of that size."""
     path = tmp_path / "a.jp2"
     path.write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 \xff\0\0\x2djp2h" + bytes(3000))
     tracemalloc.start()
@@ -390,7 +390,7 @@ def test_a_header_that_asks_for_more_than_the_file_has(tmp_path: Path):
         tracemalloc.stop()
 
 
-def test_a_lack_of_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_running_out_of_memory_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(self: object) -> None:
         raise MemoryError
 

@@ -1,4 +1,4 @@
-"""What is read-only stays so, whatever way it is handed on."""
+"""Read-only arrays stay read-only through pickle and copies."""
 
 import copy
 import dataclasses
@@ -26,13 +26,13 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("hand_on", [lambda v: v, lambda v: pickle.loads(pickle.dumps(v)), copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("copy_of", [lambda v: v, lambda v: pickle.loads(pickle.dumps(v)), copy.copy, copy.deepcopy])
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
-def test_arrays_are_read_only(value: Any, hand_on: Callable[[Any], Any]):
-    other = hand_on(value)
-    assert type(other) is type(value)
+def test_arrays_are_read_only(value: Any, copy_of: Callable[[Any], Any]):
+    copied = copy_of(value)
+    assert type(copied) is type(value)
     for field in dataclasses.fields(value):
-        old, new = getattr(value, field.name), getattr(other, field.name)
+        old, new = getattr(value, field.name), getattr(copied, field.name)
         np.testing.assert_array_equal(new, old)
         if isinstance(old, np.ndarray):
             assert new.dtype == old.dtype

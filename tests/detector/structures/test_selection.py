@@ -1,5 +1,3 @@
-"""Which objects are wanted: scores of all and of single classes, classes, and the best of them."""
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,7 @@ from detector.structures.selection import Selection
 CLASSES = ("bird", "cat", "dog", "a=b")
 
 
-def found() -> Detections:
+def detections() -> Detections:
     scores = [0.9, 0.7, 0.6, 0.5, 0.3]
     return Detections(np.tile([0, 0, 5, 5], (5, 1)), scores, [1, 2, 1, 0, 0], CLASSES, (10, 10))
 
@@ -27,43 +25,35 @@ def found() -> Detections:
     ],
 )
 def test_scores(scores, kept):
-    chosen = Selection.parse(scores, None, None)(found())
-    assert chosen.scores.tolist() == found().scores[kept].tolist()
+    chosen = Selection.parse(scores, None, None)(detections())
+    assert chosen.scores.tolist() == detections().scores[kept].tolist()
 
 
 def test_a_class_whose_name_has_an_equals_sign():
     assert Selection.parse(["a=b=0.7"], None, None).class_scores == {"a=b": 0.7}
 
 
-def test_classes_and_the_best():
-    assert Selection(classes=("bird", "dog"))(found()).labels.tolist() == [2, 0]
-    assert Selection(classes=("bird", "dog"), max_detections=1)(found()).labels.tolist() == [2]
-    assert Selection(max_detections=9)(found()).labels.tolist() == [1, 2, 1, 0]
+def test_classes_and_max_detections():
+    assert Selection(classes=("bird", "dog"))(detections()).labels.tolist() == [2, 0]
+    assert Selection(classes=("bird", "dog"), max_detections=1)(detections()).labels.tolist() == [2]
+    assert Selection(max_detections=9)(detections()).labels.tolist() == [1, 2, 1, 0]
 
 
-def test_the_lowest_score_is_what_a_detector_is_asked_for():
+def test_lowest_score():
     assert Selection().lowest_score == 0.5
     assert Selection(0.6, {"cat": 0.4, "dog": 0.9}).lowest_score == 0.4
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("1.01", "--score 1.01: is outside 0 to 1"),
-        ("cat=-1", "--score -1.0: is outside 0 to 1"),
-        ("nan", "--score nan: is outside 0 to 1"),
-        ("cat", "--score cat: is no score; give such as 0.5, or cat=0.7 for a class"),
-        ("cat=high", "--score cat=high: is no score; give such as 0.5, or cat=0.7 for a class"),
-    ],
+    ("text", "value"), [("1.01", "1.01"), ("cat=-1", "-1.0"), ("nan", "nan"), ("cat", "cat"), ("cat=high", "cat=high")]
 )
-def test_what_is_no_score(text, message):
-    with pytest.raises(InputError) as caught:
+def test_values_that_are_not_scores(text, value):
+    with pytest.raises(InputError, match=f"^--score {value}: "):
         Selection.parse([text], None, None)
-    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("score", [None, "0.5", float("nan"), 1.5])
-def test_a_score_that_is_no_number_from_0_to_1(score):
+def test_scores_outside_0_to_1(score):
     for arguments in ({"score": score}, {"class_scores": {"cat": score}}):
         with pytest.raises(InputError, match=f"--score {score}"):
             Selection(**arguments)
@@ -78,5 +68,5 @@ def test_one_class_or_several(classes):
 
 @pytest.mark.parametrize("selection", [Selection(classes=("lion",)), Selection(class_scores={"lion": 0.5})])
 def test_unknown_classes(selection):
-    with pytest.raises(InputError, match="class 'lion' is unknown; known are bird, cat"):
+    with pytest.raises(InputError, match=r"'lion'.*bird, cat"):
         selection.check(CLASSES)

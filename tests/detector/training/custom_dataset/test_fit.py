@@ -357,7 +357,7 @@ def test_a_photo_that_is_damaged_during_the_training(
         fitted = train(data)
     assert fitted.model.exists()
     assert len(fitted.left_out) == 1
-    assert caplog.text.count("the file is empty; get it again from where it came; another photo takes its place") == 1
+    assert caplog.text.count("the file is empty; get an intact copy; another photo takes its place") == 1
 
 
 def test_a_folder_of_another_training_is_refused(
