@@ -1,1 +1,1 @@
-"""Boxes and labels drawn on pixels. Takes arrays and knows nothing of the other rooms."""
+"""Boxes and labels drawn on arrays of pixels."""

@@ -1,5 +1,3 @@
-"""Drawings: boxes where they belong, labels readable, inside the photo and apart."""
-
 import itertools
 
 import numpy as np
@@ -43,7 +41,7 @@ def test_the_frame_lies_on_the_inner_edge_of_the_box():
     assert not touched[:, :100].any()
     assert not touched[:, 300:].any()
     assert not touched[250:].any()
-    assert not touched[170:235, 120:280].any(), "the inside of the box stays as it is"
+    assert not touched[170:235, 120:280].any(), "the inside of the box is untouched"
 
 
 def test_without_detections_the_picture_is_a_copy():
@@ -56,9 +54,8 @@ def test_without_detections_the_picture_is_a_copy():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (12, 9), (60, 40)])
 def test_any_size_of_photo(size):
-    """A box of the whole photo: drawn, and nothing breaks where the label has no room."""
-    found = detections([[0, 0, *size]], size)
-    drawn = draw_marks(photo(*size), found.marks())
+    """A box of the whole photo is drawn, also where the label does not fit."""
+    drawn = draw_marks(photo(*size), detections([[0, 0, *size]], size).marks())
     assert drawn.shape == (size[1], size[0], 3)
     assert (drawn != BACKGROUND).any()
 
@@ -84,13 +81,13 @@ def test_lines_and_letters_grow_with_the_photo():
 
 
 def placed(size: tuple[int, int], boxes: list, font_size: int = 14) -> list[drawing._Label]:
-    """The labels that a drawing has, best first."""
-    found = detections(boxes, size, [index % len(CLASSES) for index in range(len(boxes))])
-    return drawing._labels(found.marks(), font_size, size)
+    """The labels that are drawn, best first."""
+    labels = [index % len(CLASSES) for index in range(len(boxes))]
+    return drawing._labels(detections(boxes, size, labels).marks(), font_size, size)
 
 
 def assert_apart(labels: list[drawing._Label]) -> None:
-    for a, b in itertools.combinations([label.place for label in labels], 2):
+    for a, b in itertools.combinations([label.box for label in labels], 2):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], f"labels {a} and {b} overlap"
 
 
@@ -100,7 +97,7 @@ def test_labels_stay_inside_the_photo():
     boxes = [[x1, y1, x2, y2] for (x1, x2), (y1, y2) in itertools.product(edges, edges)]
     labels = placed((300, 300), boxes)
     assert len(labels) == 9
-    for x1, y1, x2, y2 in (label.place for label in labels):
+    for x1, y1, x2, y2 in (label.box for label in labels):
         assert 0 <= x1 < x2 <= 300
         assert 0 <= y1 < y2 <= 300
 
@@ -113,27 +110,27 @@ def test_labels_of_nearly_equal_boxes_stay_apart():
 
 
 @pytest.mark.parametrize(("size", "fewest"), [((100, 75), 3), ((500, 375), 40), ((4000, 3000), 40)])
-def test_labels_of_a_crowd_never_overlap_and_leave_the_photo_to_be_seen(size, fewest):
+def test_labels_of_a_crowd_never_overlap_and_leave_most_of_the_photo_visible(size, fewest):
     random = np.random.default_rng(5)
     corner = random.uniform(0, 0.85, (60, 2))
     boxes = np.concatenate([corner, corner + random.uniform(0.05, 0.15, (60, 2))], axis=1) * np.tile(size, 2)
     labels = placed(size, boxes.tolist(), max(11, round((size[0] * size[1]) ** 0.5 / 30)))
     assert len(labels) >= fewest
     assert_apart(labels)
-    area = sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (label.place for label in labels))
+    area = sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (label.box for label in labels))
     assert area <= 0.3 * size[0] * size[1]
     assert labels[0].text == "class0 0.99"
 
 
-def test_a_label_hides_no_other_object_where_it_need_not():
+def test_a_label_avoids_other_objects():
     """Above the lower box is the upper one; below it there is room."""
     labels = placed((400, 400), [[100, 200, 300, 300], [100, 150, 300, 199]])
-    x1, y1, x2, _ = labels[0].place
+    x1, y1, x2, _ = labels[0].box
     assert y1 >= 300 or x1 >= 300 or x2 <= 100
 
 
-def test_the_best_label_is_there_however_little_room_there_is():
-    """Far more labels than room: that of the best detection is as if it were alone."""
+def test_the_best_label_is_always_drawn_in_full():
+    """Far more labels than fit."""
     boxes = [[5, 5, 55, 45]] * 12
     labels = placed((60, 50), boxes, 11)
     assert labels[0].text == "class0 0.99"
@@ -143,10 +140,10 @@ def test_the_best_label_is_there_however_little_room_there_is():
 
 @pytest.mark.parametrize("width", [150, 165, 185])
 def test_long_class_names_are_written_smaller(width):
-    """The label fills the width of the photo, and its right margin is there: no letter was cut off."""
-    name = "a class of a name that is too long"
-    found = Detections([[0, 60, width, 120]], [0.5], [0], (name,), (width, 150))
-    label = is_color(draw_marks(photo(width, 150), found.marks())[:60], 0)
+    """The label fills the width of the photo and ends with a margin: no letter is cut off."""
+    name = "a class whose name is much too long"
+    marks = Detections([[0, 60, width, 120]], [0.5], [0], (name,), (width, 150)).marks()
+    label = is_color(draw_marks(photo(width, 150), marks)[:60], 0)
     columns = np.flatnonzero(label.any(axis=0))
     assert columns[-1] > 0.85 * width
     rows = np.flatnonzero(label.any(axis=1))
@@ -169,7 +166,7 @@ def test_text_contrasts_with_its_label(label):
 
 
 def test_colors_are_fixed_by_class():
-    """Alone or among others, a class has its color; classes of one photo that are near in order differ."""
+    """A class keeps its color whatever else is in the photo, and COCO's 80 classes all differ."""
     size = (400, 300)
     boxes = [[10, 100, 190, 290], [210, 100, 390, 290]]
     both = draw_marks(photo(*size), detections(boxes, size, [4, 7]).marks())
@@ -188,13 +185,13 @@ MACHADO = {
 }
 
 
-def test_colors_of_voc_classes_are_told_apart_by_color_blind_readers():
-    """Also as those see them who lack the red, green or blue cones (Machado et al., 2009): no two are alike."""
+def test_color_blind_readers_can_distinguish_the_colors_of_vocs_classes():
+    """Also without red, green or blue cones, as simulated by Machado et al. (2009)."""
     linear = np.array([ImageColor.getrgb(class_color(number)) for number in range(1, 21)]) / 255
     linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
     for name, matrix in MACHADO.items():
-        seen = np.clip(linear @ np.transpose(matrix), 0, 1)
-        seen = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
-        lab = rgb2lab(seen[None])[0]
+        simulated = np.clip(linear @ np.transpose(matrix), 0, 1)
+        simulated = np.where(simulated <= 0.0031308, simulated * 12.92, 1.055 * simulated ** (1 / 2.4) - 0.055)
+        lab = rgb2lab(simulated[None])[0]
         distance = np.linalg.norm(lab[:, None] - lab[None], axis=2)[np.triu_indices(20, 1)]
-        assert distance.min() > 6, name  # 2.3 is the least difference that is noticed
+        assert distance.min() > 6, name  # 2.3 is the just noticeable difference
