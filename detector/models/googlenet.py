@@ -55,17 +55,17 @@ class LocalResponseNorm(nn.Module):
     """
 
     band: Tensor
-    one: Tensor
+    bias: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         index = torch.arange(channels)
         band = ((index[:, None] - index).abs() <= 2).float() * (1e-4 / 5)
         self.register_buffer("band", band[:, :, None, None], persistent=False)
-        self.register_buffer("one", torch.ones(channels), persistent=False)
+        self.register_buffer("bias", torch.ones(channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        return response_norm(x, self.band, self.one)
+        return response_norm(x, self.band, self.bias)
 
 
 class Conv(nn.Conv2d):

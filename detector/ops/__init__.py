@@ -1,1 +1,1 @@
-"""Operations on boxes, maps and pixels: NMS, box voting, position-sensitive RoI pooling, crops, devices."""
+"""Operations on boxes, score maps and pixels, CPU kernels, devices and precision."""

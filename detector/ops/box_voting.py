@@ -1,4 +1,4 @@
-"""Box voting: boxes that were suppressed still say where the object is.
+"""Box voting: suppressed boxes refine the position of the detection that suppressed them.
 
 Source: Gidaris and Komodakis, 'Object detection via a multi-region and semantic segmentation-aware CNN model', ICCV
 2015, section 4.3.
@@ -8,26 +8,31 @@ from torch import Tensor
 
 from proposals.boxes import box_iou
 
-#: A box votes if its score is at least this part of the winner's: how the winner moves does not depend on the lowest
-#: score that is asked for.
 VOTING_SCORE = 0.25
+"""A box votes if its score is at least this share of the winner's, so that the result does not depend on the lowest
+score that a caller asks for."""
 
 
 def vote_boxes(winners: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Tensor:
-    """Boxes (K, 4) of the winners of non-maximum suppression, each the mean of the boxes of its class around it.
+    """Replaces each box that NMS kept by the weighted mean of the boxes of its class around it.
 
     Args:
-        winners: (K,) indices into the boxes.
-        boxes: (N, 4) xyxy; scores: (N,); labels: (N,) int64.
-        iou: a box votes, weighted by its score and its squared IoU (by the score alone in the paper: boxes come out
-            looser, 0.8 mAP less at IoU 0.7 and as much at 0.5), if it overlaps the winner by at least this.
+        winners: (K,) indices of the kept boxes.
+        boxes: (N, 4) xyxy.
+        scores: (N,).
+        labels: (N,) int64.
+        iou: a box votes if its IoU with the winner is at least this. Votes are weighted by score times squared IoU. The
+            paper weights by score alone, which gives looser boxes: 0.8 mAP less at IoU 0.7 and the same at 0.5.
+
+    Returns:
+        (K, 4) boxes.
     """
     voted = boxes[winners].clone()
     for label in labels[winners].unique():
-        own = (labels[winners] == label).nonzero()[:, 0]
-        others = labels == label
-        weights = scores[others] * (scores[others] >= VOTING_SCORE * scores[winners[own], None])
-        overlaps = box_iou(voted[own], boxes[others])
+        rows = (labels[winners] == label).nonzero()[:, 0]
+        voters = labels == label
+        weights = scores[voters] * (scores[voters] >= VOTING_SCORE * scores[winners[rows], None])
+        overlaps = box_iou(voted[rows], boxes[voters])
         weights = weights * (overlaps >= iou) * overlaps**2
-        voted[own] = (weights @ boxes[others]) / weights.sum(dim=1, keepdim=True)
+        voted[rows] = (weights @ boxes[voters]) / weights.sum(dim=1, keepdim=True)
     return voted

@@ -1,8 +1,8 @@
-"""RoIs cut out of an image and warped to the network's input, as R-CNN does (Girshick et al., 2014, appendix A).
+"""Regions cropped from an image and warped to the network's input (R-CNN: Girshick et al., 2014, appendix A).
 
-A region grows until `context` pixels of the warped crop lie around it on every side, is rounded to whole pixels (as in
-R-CNN's code) and resized by bilinear interpolation without antialiasing. Where it leaves the image, the crop holds
-the mean. The sampling is torchvision's RoIAlign with one sample a pixel, the same on CPU and GPU.
+A region is enlarged so that `context` pixels of the warped crop surround it on each side, rounded to whole pixels (as
+in R-CNN's code) and resized by bilinear interpolation without antialiasing. Outside the image the crop holds the mean.
+The sampling is torchvision's RoIAlign with one sample a pixel, the same on CPU and GPU.
 """
 
 import torch
@@ -13,36 +13,37 @@ from detector.ops.operators import torchvision_operators
 
 
 def crop_windows(boxes: Tensor, config: CropConfig) -> Tensor:
-    """The windows of the image that are shown to the network for regions.
+    """The windows of the image that the crops of regions show.
 
     Args:
         boxes: (R, 4) xyxy in pixels of the image, right and bottom exclusive.
+        config: the context and shape of crops.
 
     Returns:
-        (R, 4) float32, whole pixels, each side at least one; they may reach outside the image.
+        (R, 4) float32, whole pixels, each side at least one; windows may extend beyond the image.
     """
     low, high = boxes[:, :2].double(), boxes[:, 2:].double()
     center, half = (low + high) / 2, (high - low) / 2
     if config.mode == "square":
         half = half.amax(dim=1, keepdim=True).expand_as(half)
     half = half * (config.size / (config.size - 2 * config.context))
-    # halves go up: torch's own rounding would take them to the even side, and squares would not stay square
+    # Round halves up: torch rounds them to even, which would make squares uneven.
     low = (center - half + 0.5).floor()
     high = torch.maximum((center + half + 0.5).floor(), low + 1)
     return torch.cat((low, high), dim=1).float()
 
 
 def warp_windows(image: Tensor, windows: Tensor, size: int) -> Tensor:
-    """Windows of one image, each resized to a square.
+    """Resizes windows of one image to squares.
 
     Args:
-        image: (3, H, W) floating, normalized, so that zero is the mean.
-        windows: (R, 4) xyxy in pixels of the image, as `crop_windows` gives them.
+        image: (3, H, W) floating point, normalized, so that zero is the mean.
+        windows: (R, 4) xyxy in pixels of the image, from `crop_windows`.
+        size: side of the squares in pixels.
 
     Returns:
-        (R, 3, size, size), channels last in memory; zero at points more than a pixel outside the outermost pixels'
-        centers.
+        (R, 3, size, size), channels last in memory; zero more than a pixel beyond the centers of the border pixels.
     """
-    regions = torch.cat((windows.new_zeros(len(windows), 1), windows), dim=1).to(image)  # image 0 of the batch
-    crops = torchvision_operators().roi_align(image[None], regions, 1.0, size, size, 1, True)
+    rois = torch.cat((windows.new_zeros(len(windows), 1), windows), dim=1).to(image)  # image 0 of the batch
+    crops = torchvision_operators().roi_align(image[None], rois, 1.0, size, size, 1, True)
     return crops.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Where a network runs."""
+"""Devices that a network runs on."""
 
 import re
 from collections.abc import Iterator
@@ -11,9 +11,10 @@ from detector.errors import InputError
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The torch device that a name stands for; "auto" is a GPU if there is one, else the CPU.
+    """The torch device for a name; "auto" is a GPU if there is one, otherwise the CPU.
 
-    Raises `InputError` for any other than a CPU or a CUDA GPU that is there.
+    Raises:
+        InputError: the name is not "auto", "cpu" or an available CUDA GPU.
     """
     device = str(device)
     if device == "auto":
@@ -28,18 +29,17 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def uses_gpu(device: str) -> bool:
-    """Whether a name that `resolve_device` takes stands for a GPU that is there."""
+    """Whether `resolve_device` would give a GPU for this name."""
     return device != "cpu" and torch.cuda.is_available()
 
 
 def default_batch(device: str) -> int:
-    """How many images a network sees at once unless a user says: a CPU gains nothing from several, a GPU has cores for
-    more than one."""
+    """Images per batch unless the user says otherwise: batches speed up a GPU but not a CPU."""
     return 8 if uses_gpu(device) else 1
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device. A GPU is not waited for: the copy is made from page-locked memory, in its own time."""
+    """Copies a tensor to a device; to a GPU from page-locked memory, without waiting for the copy."""
     if device.type == "cuda" and tensor.device.type == "cpu" and tensor.numel():
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
@@ -47,12 +47,11 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
 
 @contextmanager
 def without_denormals() -> Iterator[None]:
-    """Within the block numbers below 1e-38 count as zero: CPUs compute with them up to a hundred times slower.
+    """Flushes numbers below 1e-38 to zero within the block: CPUs are up to a hundred times slower on them.
 
-    It holds for the thread that enters the block, and for those that PyTorch makes in it.
+    Holds for the calling thread and for threads that PyTorch starts within the block.
     """
-    already = torch.tensor(1e-39).mul(1.0).item() == 0
-    if already:
+    if torch.tensor(1e-39).mul(1.0).item() == 0:  # an outer block restores the mode
         yield
         return
     torch.set_flush_denormal(True)

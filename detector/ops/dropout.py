@@ -1,20 +1,21 @@
-"""Dropout that is the same for one process and for several that share a batch."""
+"""Dropout that gives the same result whether one process or several share a batch."""
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
+
+from detector.ops.distributed import rank, world_size
 
 
 class BatchDropout(nn.Dropout):
-    """Dropout whose mask is drawn for the whole batch of all processes, of which each takes its own rows.
+    """Dropout that draws the mask for the whole batch of all processes; each process takes its own rows.
 
-    Sample i of the batch belongs to process i modulo their number. With the same torch seed in all of them, the masks
-    together are those that one process would draw for the batch.
+    Sample i of the batch belongs to process i modulo the number of processes. With the same torch seed everywhere, the
+    processes together use the mask that a single one would draw.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C) -> (B, C)
         if not self.training or self.p == 0:
             return x
-        together = distributed.is_available() and distributed.is_initialized()
-        rank, world = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
-        kept = torch.rand(len(x) * world, *x.shape[1:], device=x.device)[rank::world] >= self.p
+        world = world_size()
+        kept = torch.rand(len(x) * world, *x.shape[1:], device=x.device)[rank() :: world] >= self.p
         return x * kept / (1 - self.p)

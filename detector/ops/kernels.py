@@ -1,6 +1,6 @@
-"""Loops of inference on a CPU that PyTorch makes several passes over memory for, compiled with Numba.
+"""Numba loops for inference on a CPU, where PyTorch needs several passes over memory.
 
-Features are channels last. Each runs on one thread, where it is faster than PyTorch on up to four.
+Features are channels last. Each loop runs on one thread and is faster than PyTorch on up to four.
 """
 
 from typing import Any
@@ -14,53 +14,54 @@ from torch import Tensor
 from proposals.compilation import compiled
 
 INTEGERS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
-"""Number formats that are pooled. Numbers that are not negative have the order of their bits as whole numbers."""
+"""Formats that `max_pool` takes. Non-negative floats compare like their bits read as integers."""
 
 
 def max_pool(x: Tensor, stride: int, dilation: int, padding: int, size: tuple[int, int]) -> Tensor:
-    """3x3 max pool of `x` (B, C, H, W), which is never negative, to `size` (height, width).
+    """3x3 max pool of `x` (B, C, H, W), which must not be negative, to `size` (height, width).
 
-    Of a window that leaves the image the inner part counts, which must be some of its middle row and column or before.
+    A window that extends beyond the image uses the part inside, which must include part of its first two rows and
+    columns.
     """
     source = x.permute(0, 2, 3, 1).contiguous()
-    found = source.new_empty(len(x), *size, x.shape[1])
+    pooled = source.new_empty(len(x), *size, x.shape[1])
     integers = INTEGERS[x.dtype]
-    _max_pool(source.view(integers).numpy(), found.view(integers).numpy(), stride, dilation, padding)
-    return found.permute(0, 3, 1, 2)
+    _max_pool(source.view(integers).numpy(), pooled.view(integers).numpy(), stride, dilation, padding)
+    return pooled.permute(0, 3, 1, 2)
 
 
 def response_norm(x: Tensor, strength: float) -> Tensor:
     """x / (1 + strength * sum of the squares of 5 neighboring channels)^0.75, for `x` (B, C, H, W) in bfloat16."""
     source = x.permute(0, 2, 3, 1).contiguous()
-    found = torch.empty_like(source)
-    bits, results = (one.view(torch.uint16).flatten(0, 2).numpy() for one in (source, found))
+    normalized = torch.empty_like(source)
+    bits, results = (tensor.view(torch.uint16).flatten(0, 2).numpy() for tensor in (source, normalized))
     _response_norm(bits, results, np.float32(strength))
-    return found.permute(0, 3, 1, 2)
+    return normalized.permute(0, 3, 1, 2)
 
 
 @compiled
 def _max_pool(x: np.ndarray, out: np.ndarray, stride: int, dilation: int, padding: int) -> None:
-    """`x` (B, H, W, C) to `out` (B, h, w, C): the maxima of three rows, then of three columns of these."""
+    """From `x` (B, H, W, C) to `out` (B, h, w, C): maxima of three rows, then of three columns of the result."""
     count, rows, columns, channels = out.shape
     height, width = x.shape[1:3]
     line = np.empty((width, channels), x.dtype)
     for image in range(count):
         for row in range(rows):
-            y, yy, yyy = _places(row * stride - padding, dilation, height)
+            y, yy, yyy = _indices(row * stride - padding, dilation, height)
             above, middle, below = x[image, y], x[image, yy], x[image, yyy]
             for column in range(width):
                 for c in range(channels):
                     line[column, c] = max(above[column, c], middle[column, c], below[column, c])
             for column in range(columns):
-                z, zz, zzz = _places(column * stride - padding, dilation, width)
+                z, zz, zzz = _indices(column * stride - padding, dilation, width)
                 left, center, right, target = line[z], line[zz], line[zzz], out[image, row, column]
                 for c in range(channels):
                     target[c] = max(left[c], center[c], right[c])
 
 
 @compiled
-def _places(first: int, distance: int, size: int) -> tuple[int, int, int]:
-    """Three places from `first` on; one outside 0 to `size` is another of them."""
+def _indices(first: int, distance: int, size: int) -> tuple[int, int, int]:
+    """Three equidistant indices from `first` on; one outside 0 to `size` is replaced by another of the three."""
     second, third = first + distance, first + 2 * distance
     if first < 0:
         first = second
@@ -70,7 +71,7 @@ def _places(first: int, distance: int, size: int) -> tuple[int, int, int]:
 
 
 def _bits_as(source: Any, target: Any) -> Any:
-    """A function for compiled loops: the bits of a number of type `source` as one of type `target`."""
+    """A function for compiled loops that reinterprets the bits of a number of type `source` as type `target`."""
 
     @intrinsic
     def cast(_: Any, value: Any) -> Any:
@@ -88,7 +89,7 @@ _as_bits = _bits_as(types.float32, types.uint32)
 
 @compiled
 def _response_norm(x: np.ndarray, out: np.ndarray, strength: np.float32) -> None:
-    """Bits of bfloat16 in and out, (N, C) uint16; float32 between."""
+    """From `x` to `out`, both (N, C) uint16, the bits of bfloat16; computes in float32."""
     count, channels = x.shape
     squares = np.zeros(channels + 4, np.float32)
     for n in range(count):
@@ -99,7 +100,7 @@ def _response_norm(x: np.ndarray, out: np.ndarray, strength: np.float32) -> None
         for c in range(channels):
             near = squares[c] + squares[c + 1] + squares[c + 2] + squares[c + 3] + squares[c + 4]
             total = np.float32(1) + strength * near
-            # total^-0.75 to 5 %, as the bits of a number are about its logarithm, then Newton's steps to 0.01 %
+            # total^-0.75 to 5 % from the bits, which approximate a logarithm; then Newton's steps to 0.01 %
             bits = _as_bits(total)
             root = _as_float(np.uint32(0x6F144780) - (bits - (bits >> np.uint32(2))))
             cube = np.float32(0.25) * total * (total * total)
@@ -108,5 +109,5 @@ def _response_norm(x: np.ndarray, out: np.ndarray, strength: np.float32) -> None
             fourth = (root * root) * (root * root)
             root *= np.float32(1.25) - cube * fourth
             bits = _as_bits(_as_float(np.uint32(source[c]) << np.uint32(16)) * root)
-            half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))  # of two as near the even one
+            half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))  # ties round to even
             target[c] = np.uint16((bits + half) >> np.uint32(16))

@@ -1,7 +1,7 @@
-"""Which number format the network computes in: bfloat16 where it is faster, found by a measurement.
+"""The number format that a network computes in: bfloat16 where a measurement finds it faster.
 
-CPUs with AVX512_BF16 or AMX run bfloat16 convolutions at about twice the speed; others fall back to loops that are
-4 to 16 times slower (pytorch/pytorch#183815). So the two are timed once a process, on a layer like GoogLeNet's.
+CPUs with AVX512_BF16 or AMX run bfloat16 convolutions about twice as fast; others fall back to loops that are 4 to 16
+times slower (pytorch/pytorch#183815). So both formats are timed once per process, on a layer like GoogLeNet's.
 """
 
 import functools
@@ -15,13 +15,17 @@ from detector.ops.devices import without_denormals
 
 _FORMATS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
+# Far from both cases (half the time of float32, or at least four times), so that every run on a machine, even a busy
+# one, makes the same choice.
 _SLOW = 1.5
-"""Between the two cases (half the time of float32, or at least four times), far from both: the choice is then the same
-in every run on a machine, also on a busy one."""
 
 
 def number_format(name: str | None, device: str) -> torch.dtype:
-    """The format of that name; by default the faster one on a device. Raises `InputError` for another name."""
+    """The format of this name; None selects the faster one on the device.
+
+    Raises:
+        InputError: the name is unknown.
+    """
     if name is None:
         return fast_dtype(device)
     if name not in _FORMATS:
@@ -39,15 +43,15 @@ def fast_dtype(device: str) -> torch.dtype:
 
 
 def _convolution_seconds(device: str) -> dict[torch.dtype, float]:
-    """Best time of a convolution in each format; taken in turns, so that a busy moment meets both."""
+    """The best time of a convolution in each format, measured alternately so that load affects both."""
     runs = {}
     for dtype in (torch.float32, torch.bfloat16):
-        with torch.random.fork_rng(devices=[]):  # the weights do not matter, the caller's random numbers do
+        with torch.random.fork_rng(devices=[]):  # initializing weights must not advance the caller's random numbers
             conv = nn.Conv2d(96, 208, 3, padding=1, device=device, dtype=dtype).to(memory_format=torch.channels_last)
         x = torch.ones(1, 96, 25, 34, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
         runs[dtype] = (conv, x)
     best = dict.fromkeys(runs, float("inf"))
-    with torch.inference_mode(), without_denormals():  # PyTorch's threads, mostly made here, keep that
+    with torch.inference_mode(), without_denormals():  # PyTorch mostly starts its threads here; they keep the mode
         for _ in range(6):
             for dtype, (conv, x) in runs.items():
                 start = time.perf_counter()

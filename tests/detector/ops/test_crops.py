@@ -51,7 +51,7 @@ side = st.floats(1, 3000, width=32)
 
 @given(st.lists(st.tuples(coordinate, coordinate, side, side), min_size=1, max_size=5), st.data())
 def test_the_region_fills_the_crop_between_the_contexts(boxes: list[tuple[float, ...]], data: st.DataObject):
-    """The crop's points `context` and `size - context` are the region's ends, up to half a pixel of the image."""
+    """The crop shows the region between `context` and `size - context`, to half a pixel of the image."""
     size = data.draw(st.integers(1, 300), "size")
     context = data.draw(st.integers(0, (size - 1) // 2), "context")
     mode = data.draw(st.sampled_from(["warp", "square"]), "mode")
@@ -71,12 +71,11 @@ def test_the_region_fills_the_crop_between_the_contexts(boxes: list[tuple[float,
         assert ((start - corners[:, :2]).abs()[longest] <= within).all()
         assert ((end - corners[:, 2:]).abs()[longest] <= within).all()
         assert (((low + high) - (corners[:, :2] + corners[:, 2:])).abs() / 2 <= within).all()
-        assert ((high - low).diff(dim=1).abs() <= 2).all()  # a square but for the rounding of its four ends
+        assert ((high - low).diff(dim=1).abs() <= 2).all()  # a square, except for rounding
 
 
 def slow_warp(image: np.ndarray, window: tuple[float, ...], size: int) -> np.ndarray:
-    """A crop pixel by pixel: bilinear at the pixels' centers; beyond the outermost centers their value, further than a
-    pixel beyond them zero."""
+    """A crop pixel by pixel: bilinear between centers of pixels, clamped at the border, zero more than a pixel beyond."""
     channels, height, width = image.shape
     crop = np.zeros((channels, size, size))
     for row in range(size):
@@ -123,8 +122,8 @@ def test_a_window_of_the_crops_size_is_a_copy():
     assert crop.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_what_lies_off_the_image_is_zero():
-    """A box of 8 pixels in the corner, of a crop whose context is as wide: a quarter of the crop is off the image."""
+def test_crops_are_zero_outside_the_image():
+    """A box of 8 pixels in the corner with a context as wide: a third of each side lies outside."""
     windows = crop_windows(torch.tensor([[0.0, 0, 8, 8]]), CropConfig(size=24, context=8))
     crop = warp_windows(torch.ones(3, 40, 40), windows, 24)
     assert crop[0, :, :7].eq(0).all()
@@ -132,7 +131,7 @@ def test_what_lies_off_the_image_is_zero():
     assert crop[0, :, 8:, 8:].eq(1).all()
 
 
-def test_each_crop_has_its_own_window():
+def test_crops_are_independent():
     image, windows = torch.rand(3, 30, 40), torch.tensor([[0.0, 0, 10, 10], [5, 5, 35, 25], [-5, 2, 9, 40]])
     together = warp_windows(image, windows, 12)
     for crop, window in zip(together, windows, strict=True):
@@ -141,7 +140,7 @@ def test_each_crop_has_its_own_window():
 
 @pytest.mark.parametrize(("size", "context"), [(32, 16), (32, 40), (1, 1)])
 def test_context_that_leaves_nothing_is_refused(size: int, context: int):
-    message = f"context {context} on both sides leaves nothing of a crop of {size} pixels"
+    message = f"context {context}.*{size} pixels"
     with pytest.raises(ValueError, match=message):
         CropConfig(size=size, context=context)
     with pytest.raises(InputError, match=message):

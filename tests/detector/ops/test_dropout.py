@@ -1,5 +1,3 @@
-"""Dropout whose mask is that of the whole batch, also where several processes share it."""
-
 import pytest
 import torch
 
@@ -10,20 +8,20 @@ def train(p: float) -> BatchDropout:
     return BatchDropout(p).train()
 
 
-def test_it_keeps_the_expected_part_and_the_mean():
+def test_share_kept_and_mean():
     torch.manual_seed(0)
     y = train(0.7)(torch.ones(200, 1000))
     assert sorted(y.unique().tolist()) == pytest.approx([0, 1 / 0.3])
     assert float((y > 0).float().mean()) == pytest.approx(0.3, abs=0.01)
     assert float(y.mean()) == pytest.approx(1, abs=0.02)
-    assert (y > 0).float().mean(dim=0).std() > 0.02, "each sample has a mask of its own"
+    assert (y > 0).float().mean(dim=0).std() > 0.02, "samples have different masks"
 
 
 @pytest.mark.parametrize("layer", [BatchDropout(0.4).eval(), train(0.0)], ids=["evaluating", "p=0"])
-def test_nothing_is_dropped(layer: BatchDropout):
+def test_no_dropout_in_evaluation_or_at_p_0(layer: BatchDropout):
     x, state = torch.randn(4, 10), torch.get_rng_state()
     assert layer(x) is x
-    assert torch.equal(torch.get_rng_state(), state), "no random number is taken"
+    assert torch.equal(torch.get_rng_state(), state), "no random number is drawn"
 
 
 def test_the_seed_decides():
@@ -35,7 +33,7 @@ def test_the_seed_decides():
     assert not torch.equal(masks[0], masks[1])
 
 
-def test_gradient_goes_through_what_is_kept():
+def test_gradients_are_masked_too():
     torch.manual_seed(0)
     x = torch.randn(3, 50, requires_grad=True)
     y = train(0.4)(x)
@@ -44,13 +42,13 @@ def test_gradient_goes_through_what_is_kept():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_the_format_stays(dtype: torch.dtype):
+def test_dtype(dtype: torch.dtype):
     assert train(0.4)(torch.ones(2, 3, dtype=dtype)).dtype == dtype
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_processes_together_draw_the_mask_of_one(world: int, monkeypatch: pytest.MonkeyPatch):
-    """Sample i belongs to process i modulo their number; afterwards all are at the same place in the random numbers."""
+    """Sample i belongs to process i modulo the number of processes, whose random states stay equal."""
     layer, x = train(0.4), torch.randn(6, 40)
     torch.manual_seed(5)
     expected, after = layer(x), torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""The compiled loops against the formulas; the pools are in `test_fused.py`."""
+"""The compiled loops against the formulas; `test_fused.py` tests the pools."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from detector.ops.kernels import response_norm
 
 @pytest.mark.parametrize("largest", [0.0, 1.0, 300.0, 30000.0, 1e6])
 @pytest.mark.parametrize("shape", [(1, 64, 6, 7), (2, 5, 3, 1), (1, 1, 2, 2)])
-def test_response_norm_is_the_formula_rounded_once(shape: tuple[int, ...], largest: float) -> None:
+def test_response_norm_equals_the_formula_rounded_once(shape: tuple[int, ...], largest: float) -> None:
     x = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) ** 4 * largest).bfloat16()
     expected = F.local_response_norm(x.double(), 5, 1e-4, 0.75, 1.0)
     with torch.inference_mode():
@@ -22,7 +22,7 @@ def test_response_norm_is_the_formula_rounded_once(shape: tuple[int, ...], large
             torch.testing.assert_close(found.double(), expected, rtol=2**-8 + 2e-4, atol=0)
 
 
-def test_response_norm_leaves_its_input_alone() -> None:
+def test_response_norm_does_not_change_its_input() -> None:
     x = torch.rand(1, 8, 4, 4).bfloat16()
     before = x.clone()
     with torch.inference_mode():
@@ -31,7 +31,7 @@ def test_response_norm_leaves_its_input_alone() -> None:
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
-def test_what_is_not_finite_stays_so(bad: float) -> None:
+def test_nan_and_infinity_do_not_spread(bad: float) -> None:
     x = torch.ones(1, 9, 1, 2).bfloat16()
     x[0, 4, 0, 0] = bad
     with torch.inference_mode():
@@ -41,14 +41,14 @@ def test_what_is_not_finite_stays_so(bad: float) -> None:
     assert found[..., 1].isfinite().all()
 
 
-def test_more_threads_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_threads_use_pytorch_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     x = (torch.rand(1, 16, 9, 8) * 100).bfloat16().contiguous(memory_format=torch.channels_last)
     norm = LocalResponseNorm(16).bfloat16()
     with torch.inference_mode():
         ours = [norm(x), max_pool(x), max_pool_around(x)]
         monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
         for name in ("max_pool", "response_norm"):
-            monkeypatch.setattr(f"detector.ops.kernels.{name}", lambda *_: pytest.fail("they have one thread"))
+            monkeypatch.setattr(f"detector.ops.kernels.{name}", lambda *_: pytest.fail("the loops run on one thread"))
         torchs = [norm(x), max_pool(x), max_pool_around(x)]
     torch.testing.assert_close(ours[0], torchs[0], rtol=0.02, atol=0)
     assert all(torch.equal(a, b) for a, b in zip(ours[1:], torchs[1:], strict=True))

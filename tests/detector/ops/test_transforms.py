@@ -12,8 +12,8 @@ def test_short_side_400_unless_the_long_side_passes_1000(width: int, height: int
     size = input_size(width, height, 400, 1000)
     exact = min(400 / min(width, height), 1000 / max(width, height))
     assert all(side % SIDE_MULTIPLE == 0 for side in size)
-    for side, native in zip(size, (width, height), strict=True):
-        assert abs(side - native * exact) <= SIDE_MULTIPLE / 2 or side == SIDE_MULTIPLE
+    for side, original in zip(size, (width, height), strict=True):
+        assert abs(side - original * exact) <= SIDE_MULTIPLE / 2 or side == SIDE_MULTIPLE
 
 
 def test_multiple_can_be_coarser():
@@ -30,7 +30,7 @@ def test_boxes_follow_the_image():
     assert abs(float((tensor[0] > 127).sum()) - (box[2] - box[0]) * (box[3] - box[1])) < 100
 
 
-def test_channels_come_first_and_a_mirrored_view_is_taken():
+def test_channels_come_first_also_of_a_flipped_view():
     pixels = np.arange(40 * 50 * 3, dtype=np.uint32).reshape(40, 50, 3).astype(np.uint8)
     tensor = to_input(pixels[:, ::-1], (50, 40))
     assert tensor.shape == (3, 40, 50)
@@ -38,7 +38,7 @@ def test_channels_come_first_and_a_mirrored_view_is_taken():
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_normalize_takes_the_mean_off_every_pixel(layout: torch.memory_format) -> None:
+def test_normalize(layout: torch.memory_format) -> None:
     images = torch.rand(2, 3, 5, 7).contiguous(memory_format=layout) * 255
     mean, std = torch.tensor([1.0, 20.0, 100.0]).view(1, 3, 1, 1), torch.tensor([2.0, 3.0, 4.0]).view(1, 3, 1, 1)
     found = normalize(images, mean, std)
