@@ -1,1 +1,1 @@
-"""Networks and their files: GoogLeNet, backbones, R-FCN, R-CNN, the classifier, weights."""
+"""Networks and model files: GoogLeNet, backbones, R-FCN, R-CNN, the classifier, weights, Caffe import."""

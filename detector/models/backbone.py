@@ -11,8 +11,8 @@ class Backbone(nn.Module):
     Attributes:
         out_channels: channels of the features.
         stride: pixels between the centers of neighboring cells of the features.
-        offset: position in pixels (0 = left edge of the image) of the center of cell 0.
-        mean, std: RGB, in 0..255; an image is normalized by (pixels - mean) / std.
+        offset: position in pixels of the center of cell 0 (0 is the left edge of the image).
+        mean, std: RGB in 0..255; images are normalized by (pixels - mean) / std.
     """
 
     out_channels: int
@@ -22,4 +22,4 @@ class Backbone(nn.Module):
     std: Color = (1.0, 1.0, 1.0)
 
     def freeze_stem(self) -> None:
-        """Takes the first convolutions out of training, whose edges and blobs serve any task; here it does nothing."""
+        """Excludes the first convolutions, whose edges and blobs suit any task, from training; by default none."""

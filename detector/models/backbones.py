@@ -1,4 +1,4 @@
-"""The backbones that there are, by name."""
+"""Backbones by name."""
 
 from typing import Any
 from urllib.error import URLError
@@ -12,8 +12,8 @@ from detector.models.backbone import Backbone
 from detector.models.googlenet import GoogLeNetBackbone
 from proposals.names import unknown_name
 
+# Center of cell 0 by family. Odd kernels with padding leave it at 0.5; unpadded pools and even kernels shift it.
 _OFFSETS = {"googlenet": 22.5, "vgg": 16.0, "convnext": 16.0, "swin": 16.0}
-"""Unpadded pools, or even kernels without padding, move the cells; odd kernels with padding leave cell 0 at 0.5."""
 
 
 def torchvision_network(name: str, pretrained: bool = False) -> nn.Module:
@@ -29,7 +29,7 @@ def torchvision_network(name: str, pretrained: bool = False) -> nn.Module:
     from torchvision.models import get_model
 
     special: dict[str, Any] = {}
-    if name == "googlenet":  # torchvision's weights come with auxiliary heads
+    if name == "googlenet":  # torchvision's weights include auxiliary heads
         special = {"transform_input": False, "aux_logits": pretrained}
         special |= {} if pretrained else {"init_weights": True}
     try:
@@ -42,17 +42,16 @@ def torchvision_network(name: str, pretrained: bool = False) -> nn.Module:
 
 
 class TorchvisionBackbone(Backbone):
-    """A classification network of torchvision without its last pooling and classifier, at stride 32.
+    """A classification network of torchvision without its last pool and classifier, at stride 32.
 
-    torchvision's `googlenet` is not the paper's network: 3x3 where the paper has 5x5, batch norm, no LRN, a 2x2 fourth
-    pool.
+    torchvision's `googlenet` differs from the paper's: 3x3 for 5x5 convolutions, batch norm, no LRN, a 2x2 fourth pool.
 
     Args:
-        name: of the network, which tells how its cells lie.
-        network: as `torchvision_network` gives it.
+        name: of the network; its family determines the offset of the features.
+        network: from `torchvision_network`.
 
     Raises:
-        InputError: it is no network that classifies photos at stride 32.
+        InputError: the network does not classify photos with features at stride 32.
     """
 
     stride = 32
@@ -64,12 +63,12 @@ class TorchvisionBackbone(Backbone):
         try:
             nodes = get_graph_node_names(network.eval())[1]
             if "avgpool" not in nodes[1:]:
-                raise InputError(f"backbone 'torchvision/{name}': has no last average pool to take the features before")
+                raise InputError(f"backbone 'torchvision/{name}': has no last average pool, which marks the features")
             self.body = create_feature_extractor(network, {nodes[nodes.index("avgpool") - 1]: "features"})
             with torch.inference_mode():
                 features = self.body(torch.zeros(1, 3, 224, 224))["features"]
         except (TraceError, TypeError, RuntimeError):
-            raise InputError(f"backbone 'torchvision/{name}': is no network that classifies photos") from None
+            raise InputError(f"backbone 'torchvision/{name}': does not classify photos") from None
         if features.shape[2:] != (7, 7):
             raise InputError(f"backbone 'torchvision/{name}': its features are not at stride 32")
         self.out_channels = features.shape[1]
@@ -83,14 +82,14 @@ class TorchvisionBackbone(Backbone):
 
 
 def make_backbone(name: str, dense: bool = False) -> Backbone:
-    """A backbone by name, with random weights.
+    """A backbone with random weights.
 
     Args:
-        name: `googlenet`, the paper's; `googlenet_bn`, the same with batch norm and without LRN; `torchvision/NAME`.
-        dense: features at stride 16 (the two GoogLeNets; torchvision's stay at 32).
+        name: `googlenet` (the paper's), `googlenet_bn` (with batch norm, without LRN) or `torchvision/NAME`.
+        dense: features at stride 16 for the two GoogLeNets; torchvision's networks stay at 32.
 
     Raises:
-        InputError: an unknown name; one line that gives the known ones.
+        InputError: the name is unknown; the message lists the known ones.
     """
     if name.startswith("torchvision/"):
         name = name.removeprefix("torchvision/")

@@ -1,39 +1,31 @@
-"""Caffe's binary model files, read without Caffe: a small reader of the part of the protobuf format that they use.
+"""Caffe's binary model files, read without Caffe or protobuf.
 
 A `.caffemodel` is a serialized NetParameter (caffe.proto): layers, each with a name and blobs of floats. Lengths are
-checked against the file before anything is read by them.
+checked against the file before they are used.
 """
 
-import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from detector.errors import InputError
 
 MAX_BYTES = 1 << 30
-"""Larger files are refused; BVLC's GoogLeNet has 53 MB, with the auxiliary heads."""
+"""Larger files are refused; BVLC's GoogLeNet has 53 MB with the auxiliary heads."""
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
-
-# field numbers in caffe.proto
-_NET_LAYER, _NET_V1_LAYER = 100, 2
-_LAYER_NAME, _LAYER_BLOBS = 1, 7
-_V1_NAME, _V1_BLOBS = 4, 6
-_BLOB_OLD_SHAPE, _BLOB_SHAPE = (1, 2, 3, 4), 7
-_BLOB_NUMBERS: dict[int, np.dtype[Any]] = {5: np.dtype("<f4"), 8: np.dtype("<f8")}  # data, double_data
-_SHAPE_DIM = 1
+# Field numbers in caffe.proto: (layer, its name, its blobs) in NetParameter, for LayerParameter and V1LayerParameter.
+_LAYERS = {100: (1, 7), 2: (4, 6)}
+_BLOB_OLD_SHAPE, _BLOB_DATA, _BLOB_SHAPE, _SHAPE_DIM = (1, 2, 3, 4), 5, 7, 1
 _MAX_DIMENSIONS = 8
 
 
 def read_caffemodel(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a model, float32, by name: `LAYER.weight` and `LAYER.bias`, for example `conv1/7x7_s2.weight`.
+    """Reads the arrays of a model, float32, as `LAYER.weight` and `LAYER.bias`, for example `conv1/7x7_s2.weight`.
 
     Raises:
-        InputError: the file is missing, too large, truncated or no Caffe model; names the file and what is wrong.
+        InputError: the file is missing, too large, truncated or not a Caffe model.
     """
     path = Path(path)
     try:
@@ -46,53 +38,45 @@ def read_caffemodel(path: str | Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     arrays: dict[str, np.ndarray] = {}
     try:
-        for number, value in _fields(memoryview(content)):
-            if number in (_NET_LAYER, _NET_V1_LAYER) and isinstance(value, memoryview):
-                fields = (_LAYER_NAME, _LAYER_BLOBS) if number == _NET_LAYER else (_V1_NAME, _V1_BLOBS)
-                name, blobs = _layer(value, *fields)
-                for kind, blob in zip(("weight", "bias"), blobs, strict=False):
-                    arrays[f"{name}.{kind}"] = blob
+        for number, layer in _fields(memoryview(content)):
+            if number in _LAYERS and isinstance(layer, memoryview):
+                name_field, blobs_field = _LAYERS[number]
+                fields = [(number, value) for number, value in _fields(layer) if isinstance(value, memoryview)]
+                # A UnicodeDecodeError is a ValueError.
+                name = next((bytes(value).decode() for number, value in fields if number == name_field), "")
+                blobs = [_blob(value) for number, value in fields if number == blobs_field]
+                arrays |= {f"{name}.{kind}": blob for kind, blob in zip(("weight", "bias"), blobs, strict=False)}
     except ValueError as error:
         raise InputError(f"{path}: not a readable .caffemodel ({error}); it may be truncated") from None
     if not arrays:
-        raise InputError(f"{path}: holds no layers with weights; it is no .caffemodel")
+        raise InputError(f"{path}: holds no layers with weights; this is not a .caffemodel")
     return arrays
 
 
-def _layer(message: memoryview, name_field: int, blobs_field: int) -> tuple[str, list[np.ndarray]]:
-    name, blobs = "", []
-    for number, value in _fields(message):
-        if number == name_field and isinstance(value, memoryview):
-            name = bytes(value).decode("utf-8")  # a UnicodeDecodeError is a ValueError
-        elif number == blobs_field and isinstance(value, memoryview):
-            blobs.append(_blob(value))
-    return name, blobs
-
-
 def _blob(message: memoryview) -> np.ndarray:
-    shape: list[int] | None = None
-    old_shape = dict.fromkeys(_BLOB_OLD_SHAPE, 1)
-    data = {number: bytearray() for number in _BLOB_NUMBERS}
+    old_shape, shape = dict.fromkeys(_BLOB_OLD_SHAPE, 1), None
+    data = bytearray()
     for number, value in _fields(message):
         if number in old_shape and isinstance(value, int):
             old_shape[number] = value
         elif number == _BLOB_SHAPE and isinstance(value, memoryview):
-            dims = (dim for field, dims in _fields(value) if field == _SHAPE_DIM for dim in _varints(dims))
-            shape = [*itertools.islice(dims, _MAX_DIMENSIONS + 1)]
-        elif number in data and isinstance(value, memoryview):
-            if len(value) % _BLOB_NUMBERS[number].itemsize:
-                raise ValueError(f"a blob of {len(value)} bytes is no row of numbers")
-            data[number] += value
-    with np.errstate(over="ignore"):  # doubles beyond float32 become infinite
-        values = np.concatenate([np.frombuffer(data[n], kind).astype(np.float32) for n, kind in _BLOB_NUMBERS.items()])
-    wanted = list(old_shape.values()) if shape is None else shape
-    if len(wanted) > _MAX_DIMENSIONS or math.prod(wanted) != values.size:
-        raise ValueError(f"a blob of {values.size} numbers cannot have the shape {wanted}")
-    return values.reshape(wanted)
+            shape = [dim for field, dims in _fields(value) if field == _SHAPE_DIM for dim in _varints(dims)]
+        elif number == _BLOB_DATA and isinstance(value, memoryview):
+            if len(value) % 4:
+                raise ValueError(f"a blob of {len(value)} bytes does not hold 32-bit floats")
+            data += value
+    values = np.frombuffer(data, "<f4").astype(np.float32)
+    shape = list(old_shape.values()) if shape is None else shape
+    if len(shape) > _MAX_DIMENSIONS or math.prod(shape) != values.size:
+        raise ValueError(f"a blob of {values.size} numbers cannot have the shape {shape[: _MAX_DIMENSIONS + 1]}")
+    return values.reshape(shape)
+
+
+# The wire format of protobuf
 
 
 def _varints(value: "int | memoryview") -> Iterator[int]:
-    """The numbers of a repeated field: one, or many packed together."""
+    """The numbers of a repeated field: one, or several packed together."""
     if isinstance(value, int):
         yield value
         return
@@ -103,23 +87,22 @@ def _varints(value: "int | memoryview") -> Iterator[int]:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, "int | memoryview"]]:
-    """Number and value of each field of a message; the values of fixed length are given as bytes."""
+    """Number and value of each field of a message; 32-bit and 64-bit values as bytes."""
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)
-        number, wire = tag >> 3, tag & 7
+        number, wire_type = tag >> 3, tag & 7
         if number == 0:
             raise ValueError("a field has the number 0")
-        if wire == _VARINT:
-            value, position = _varint(message, position)
-            yield number, value
-            continue
-        if wire == _BYTES:
+        if wire_type not in (0, 1, 2, 5):
+            raise ValueError(f"a field has the unknown wire type {wire_type}")
+        if wire_type in (0, 2):
             length, position = _varint(message, position)
-        elif wire in (_FIXED32, _FIXED64):
-            length = 4 if wire == _FIXED32 else 8
+            if wire_type == 0:
+                yield number, length
+                continue
         else:
-            raise ValueError(f"a field has the unknown wire type {wire}")
+            length = 8 if wire_type == 1 else 4
         if length > len(message) - position:
             raise ValueError(f"a field of {length} bytes, where {len(message) - position} are left")
         yield number, message[position : position + length]
@@ -127,14 +110,14 @@ def _fields(message: memoryview) -> Iterator[tuple[int, "int | memoryview"]]:
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A number of 7 bits a byte from a position on, and the position behind it."""
-    result = 0
+    """The number at a position, 7 bits a byte, and the position after it."""
+    number = 0
     for shift in range(0, 70, 7):
         if position >= len(message):
             raise ValueError("it ends inside a number")
         byte = message[position]
         position += 1
-        result |= (byte & 0x7F) << shift
+        number |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return result, position
+            return number, position
     raise ValueError("a number has more than 10 bytes")

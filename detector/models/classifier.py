@@ -1,4 +1,4 @@
-"""Networks that classify whole images: GoogLeNet as in the paper, or a classifier on another backbone."""
+"""Classification of whole images: GoogLeNet as in the paper, or a classifier on another backbone."""
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from detector.ops.dropout import BatchDropout
 
 
 class AuxiliaryHead(nn.Module):
-    """Section 5's side classifier on 4a and 4d: 5x5/3 average pool, 1x1 convolution, two linear layers."""
+    """Section 5's auxiliary classifier on 4a and 4d: 5x5/3 average pool, 1x1 convolution, two linear layers."""
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class AuxiliaryHead(nn.Module):
         x = F.avg_pool2d(x, 5, stride=3)
         if x.shape[2:] != (4, 4):
             raise InputError(
-                "the auxiliary heads are made for inputs of 224 pixels: set model.size to 224, or auxiliary_weight to 0"
+                "auxiliary heads need inputs of 224 pixels: set model.size to 224, or auxiliary_weight to 0"
             )
         x = self.conv(x)
         x = F.relu(self.fc(x.flatten(1)))
@@ -35,16 +35,17 @@ class AuxiliaryHead(nn.Module):
 class ImageClassifier(nn.Module):
     """A backbone, average pooling, 40 % dropout and one linear layer (GoogLeNet, Table 1).
 
-    With GoogLeNet's backbone and 1,000 classes it has 6,998,552 parameters, 13,378,280 with the auxiliary heads. Input
-    (B, 3, 224, 224), RGB in 0..255; output (B, num_classes) logits, while training with `auxiliary` a tuple (main,
-    head on 4a, head on 4d).
+    With GoogLeNet's backbone and 1,000 classes it has 6,998,552 parameters, 13,378,280 with the auxiliary heads. Takes
+    (B, 3, 224, 224) RGB in 0..255 and gives (B, num_classes) logits, in training with `auxiliary` a tuple (main, head
+    on 4a, head on 4d).
 
     Args:
-        backbone: its name for `detector.models.backbones.make_backbone`, or the backbone itself.
-        auxiliary: GoogLeNet's side classifiers, which only training uses.
+        num_classes: the number of classes.
+        backbone: a name for `detector.models.backbones.make_backbone`, or the backbone itself.
+        auxiliary: add GoogLeNet's auxiliary classifiers, which only training uses.
 
     Raises:
-        InputError: there is no such backbone, or it has no place for auxiliary heads.
+        InputError: the backbone is unknown, or is not GoogLeNet and `auxiliary` is set.
     """
 
     mean: Tensor

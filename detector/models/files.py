@@ -1,24 +1,110 @@
-"""Where model files are, and what their header says: all that is known of a model before PyTorch is loaded."""
+"""Where model files are and what their headers say, without loading PyTorch."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, Self
 
 from safetensors import SafetensorError, safe_open
 
-from detector.config import DetectorConfig, parse, read_yaml
+from detector.config import (
+    AnyModelConfig,
+    ClassifierConfig,
+    DetectorConfig,
+    ModelConfig,
+    MultiBoxModelConfig,
+    RCNNConfig,
+    parse,
+    read_yaml,
+    to_plain,
+)
 from detector.errors import InputError
 
 FORMAT = "inception-rcnn-1"
 MODELS = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = MODELS / "voc07.safetensors"
-CONFIGURATIONS = "configurations are in configs/"
-"""The hint where a configuration is not there."""
+
+Kind = Literal["regions", "crops", "classification", "multibox"]
+CONFIGS: dict[Kind, type[AnyModelConfig]] = {
+    "regions": ModelConfig,
+    "crops": RCNNConfig,
+    "classification": ClassifierConfig,
+    "multibox": MultiBoxModelConfig,
+}
+"""Configuration of each kind of model: R-FCN, R-CNN, classifier of whole images, separate MultiBox network."""
+
+DETECTION: tuple[Kind, ...] = ("regions", "crops")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of a model file: safetensors metadata with `format`, `kind` and these fields as JSON text.
+
+    Attributes:
+        config: configuration of the model, whose type determines `kind`.
+        classes: class names; empty for a MultiBox, which has no classes.
+        metadata: about the training: `recipe` (hash), `steps`, `mAP` and how it was measured.
+        extra_background_classes: classes that an R-FCN distinguishes and counts as background.
+        class_ids: category ids of the labels that the model was trained on; empty if they had none.
+    """
+
+    config: AnyModelConfig
+    classes: tuple[str, ...]
+    metadata: dict[str, Any]
+    extra_background_classes: tuple[str, ...] = ()
+    class_ids: tuple[int | str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        return next(kind for kind, config in CONFIGS.items() if isinstance(self.config, config))
+
+    def to_text(self) -> dict[str, str]:
+        """The safetensors metadata; `from_text` is the inverse."""
+        fields = {
+            "classes": self.classes,
+            "config": to_plain(self.config),
+            "metadata": self.metadata,
+            **{name: ids for name in ("extra_background_classes", "class_ids") if (ids := getattr(self, name))},
+        }
+        return {"format": FORMAT, "kind": self.kind} | {name: json.dumps(value) for name, value in fields.items()}
+
+    @classmethod
+    def from_text(cls, text: Mapping[str, str], path: Path, kinds: tuple[Kind, ...] = tuple(CONFIGS)) -> Self:
+        """Parses the metadata of the file at `path`.
+
+        Raises:
+            InputError: this is not a model of this project, is of another kind than `kinds`, or a field is wrong.
+            KeyError, ValueError, TypeError, RecursionError: the header is damaged.
+        """
+        if text.get("format") != FORMAT:
+            raise InputError(f"{path}: a safetensors file, but not a model of this project")
+        kind = next((kind for kind in kinds if kind == text["kind"]), None)
+        if kind is None:
+            raise InputError(f"{path}: a model for {text['kind']}; one for {' or '.join(kinds)} is needed here")
+
+        def field(name: str, field_type: Any, default: str = "") -> Any:
+            return parse(field_type, json.loads(text.get(name, default)), f"{path}: {name}")
+
+        header = cls(
+            config=parse(CONFIGS[kind], json.loads(text["config"]), str(path)),
+            classes=field("classes", tuple[str, ...]),
+            metadata=field("metadata", dict[str, Any]),
+            extra_background_classes=field("extra_background_classes", tuple[str, ...], "[]"),
+            class_ids=field("class_ids", tuple[int | str, ...], "[]"),
+        )
+        ids, count = header.class_ids, len(header.classes)
+        if ids and not len(set(ids)) == len(ids) == count:
+            raise InputError(f"{path}: class_ids must all differ, one for each of {count} classes: {ids}")
+        return header
 
 
 def find_model(path: str | Path | None, beside: Path | None = None) -> Path:
-    """The file of a model: the default one, one that comes with the package by its bare name, or the path itself.
+    """The file of a model.
 
-    beside: the folder to which a path is relative, by default the working directory.
+    Args:
+        path: None for the default model, the bare name of a model that ships with the package, or a path.
+        beside: the folder that a relative path starts from; by default the working directory.
     """
     if path is None:
         return DEFAULT_MODEL
@@ -28,56 +114,54 @@ def find_model(path: str | Path | None, beside: Path | None = None) -> Path:
     return Path(path) if beside is None else beside / path
 
 
-def no_model(path: Path) -> InputError:
-    """The error that a model file is not there."""
+def missing_model(path: Path) -> InputError:
+    """The error for a model file that does not exist."""
     installed = ", ".join(sorted(file.stem for file in MODELS.glob("*.safetensors")))
     return InputError(f"{path}: no such model file; give a path, or an installed model: {installed}")
 
 
 def read_detector_config(path: Path) -> DetectorConfig:
-    """The configuration of a detector.
+    """Reads the configuration of a detector.
 
     Raises:
-        InputError: it is missing or wrong, or something else of this project.
+        InputError: the file is missing, wrong, or another kind of file of this project.
     """
     if path.suffix == ".safetensors":
-        raise InputError(f"{path}: a model file, no configuration; give it with --model, or as model=")
-    values = read_yaml(path, CONFIGURATIONS)
+        raise InputError(f"{path}: a model file, not a configuration; give it with --model, or as model=")
+    values = read_yaml(path, "configurations are in configs/")
     if isinstance(values, dict) and "optimizer" in values and "models" not in values:
-        raise InputError(f"{path}: a recipe for training, no detector; give the model that it trained with --model")
+        raise InputError(f"{path}: a recipe for training, not a detector; give the model that it trained with --model")
     return parse(DetectorConfig, values, str(path))
 
 
 def model_files(model: str | Path | None = None, config: str | Path | None = None) -> list[Path]:
-    """The files of the models that `load_detector` would load.
+    """The model files that `load_detector` would load.
 
     Raises:
-        InputError: one is missing, or the configuration is wrong.
+        InputError: a file is missing, or the configuration is wrong.
     """
     if config is None:
         files = [find_model(model)]
     else:
-        path = Path(config)
-        files = [find_model(name, path.parent) for name in read_detector_config(path).models]
+        files = [find_model(name, Path(config).parent) for name in read_detector_config(Path(config)).models]
     for file in files:
         if not file.exists():
-            raise no_model(file)
+            raise missing_model(file)
     return files
 
 
 def classes_of_model(model: str | Path | None = None, config: str | Path | None = None) -> tuple[str, ...] | None:
-    """The classes of the detector that `load_detector` would make, in a few milliseconds.
+    """The classes of the detector that `load_detector` would load, in a few milliseconds.
 
-    None if the file does not say; to load it will tell why.
+    Returns:
+        None if the file cannot be read; loading it reports why.
 
     Raises:
         InputError: a file is missing, or the configuration is wrong.
     """
     first = model_files(model, config)[0]
     try:
-        with safe_open(first, framework="numpy") as opened:
-            names = json.loads((opened.metadata() or {})["classes"])
-    except (SafetensorError, OSError, KeyError, ValueError, RecursionError):
+        with safe_open(first, framework="numpy") as file:
+            return Header.from_text(file.metadata() or {}, first).classes
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError):
         return None
-    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return tuple(names) if known else None

@@ -1,8 +1,7 @@
-"""GoogLeNet, row by row after Table 1 of 'Going deeper with convolutions' (arXiv 1409.4842).
+"""GoogLeNet, following Table 1 of 'Going deeper with convolutions' (arXiv 1409.4842).
 
-Every convolution has a bias and is followed by ReLU, the reductions and projections included; there is no batch
-norm. Max pools are Caffe's: ceil mode, no padding. Module and parameter names follow the BVLC Caffe model, so that
-`inception_3a/3x3_reduce` there is `inception_3a.conv3x3_reduce` here (see `detector/models/caffe.py`).
+Every convolution, including reductions and projections, has a bias and is followed by ReLU; there is no batch norm. Max pools are Caffe's: ceil mode, no padding. Module and parameter names follow the BVLC Caffe model, so that
+its `inception_3a/3x3_reduce` is `inception_3a.conv3x3_reduce` here (`detector.models.caffe`).
 """
 
 from dataclasses import dataclass
@@ -49,10 +48,7 @@ TABLE_1 = {
 
 
 class LocalResponseNorm(nn.Module):
-    """Across-channel LRN with the paper's size 5, alpha 1e-4, beta 0.75, k 1.
-
-    The same function as `nn.LocalResponseNorm(5)`.
-    """
+    """LRN across channels with the paper's size 5, alpha 1e-4, beta 0.75, k 1; equals `nn.LocalResponseNorm(5)`."""
 
     band: Tensor
     bias: Tensor
@@ -89,8 +85,8 @@ class NormalizedConv(nn.Conv2d):
 class Inception(nn.Module):
     """The four parallel branches of Figure 2(b), concatenated over channels.
 
-    `dilation` > 1 spreads the 3x3 and 5x5 convolutions and the pool of a module that is run at a finer stride than
-    it was trained at, so that its filters meet the same spacing of features.
+    `dilation` > 1 spreads the 3x3 and 5x5 convolutions and the pool of a module that runs at a finer stride than it was
+    trained at, so that its filters see features at the same spacing.
     """
 
     def __init__(
@@ -107,7 +103,7 @@ class Inception(nn.Module):
         self.pool_proj = conv(w.in_channels, w.pool_proj, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = max_pool_around(x, self.dilation)  # never negative: ReLU, LRN and pools keep it so
+        pooled = max_pool_around(x, self.dilation)  # x is not negative after ReLU, LRN and pools
         return torch.cat(
             (
                 self.conv1x1(x),
@@ -123,11 +119,11 @@ class GoogLeNetBackbone(Backbone):
     """The convolutional part of GoogLeNet: mean-subtracted images to features.
 
     Args:
-        dense: leave out the fourth stride (the pool before 5a becomes 3x3/1) and dilate 5a and 5b by 2, so that
-            the features come at stride 16 instead of 32, each with the field of view it was trained with. Caffe's
-            unpadded pools put the center of cell 0 at pixel 14.5 then, not at half a stride.
-        batch_norm: batch norm in every convolution, and no LRN: not the paper's network, but easier to train from
-            nothing.
+        dense: drop the fourth stride (the pool before 5a becomes 3x3/1) and dilate 5a and 5b by 2, for features at stride
+            16 instead of 32, each with the receptive field it was trained with. Caffe's unpadded pools then put the
+            center of cell 0 at pixel 14.5, not at half a stride.
+        batch_norm: batch norm in every convolution and no LRN: not the paper's network, but easier to train from
+            scratch.
     """
 
     out_channels = 1024
@@ -157,7 +153,7 @@ class GoogLeNetBackbone(Backbone):
             self.add_module(f"inception_{name}", Inception(widths, dilation, conv))
 
     def freeze_stem(self) -> None:
-        """Takes the convolutions before the inception modules out of training."""
+        """Excludes the convolutions before the inception modules from training."""
         for conv in (self.conv1, self.conv2_reduce, self.conv2):
             conv.requires_grad_(False)
 
@@ -169,7 +165,7 @@ class GoogLeNetBackbone(Backbone):
         return max_pool(self.inception_3b(self.inception_3a(x)))
 
     def stage4_to_5(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 480, H/16, W/16) -> 4a (512 channels), 4d (528) and the features (1024)."""
+        """(B, 480, H/16, W/16) -> outputs of 4a (512 channels) and 4d (528), and the features (1024)."""
         a = self.inception_4a(x)
         d = self.inception_4d(self.inception_4c(self.inception_4b(a)))
         e = self.inception_4e(d)

@@ -1,8 +1,7 @@
-"""R-CNN's region classifier: every region is a crop of its own, and goes through the whole network.
+"""R-CNN (Girshick et al., 2014): each region is cropped and passed through the whole network.
 
-The crop network gives, of each crop, features for three kinds of heads (Girshick et al., 2014): softmax over the
-classes and the background, fine-tuned with the network; a linear SVM for each class; ridge regression of the box for
-each class.
+The features of a crop feed three kinds of heads: softmax over the background and the classes, fine-tuned with the
+network; a linear SVM per class; ridge regression of the box per class.
 """
 
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from detector.ops.dropout import BatchDropout
 
 @dataclass(frozen=True)
 class CropFeatures:
-    """What the network says of R crops, before SVM and box regression.
+    """Features and logits of R crops, the input of the SVMs and the box regression.
 
     Attributes:
         class_logits: (R, num_classes + 1); column 0 is the background.
@@ -35,8 +34,7 @@ class CropFeatures:
 class RCNN(nn.Module):
     """Scores and box deltas of crops.
 
-    The SVMs and the box regression are fitted after the network is trained (`detector.training.rcnn_heads`); until
-    then they are zero.
+    SVMs and box regression are fitted after the network is trained (`detector.training.rcnn_heads`), zero until then.
     """
 
     mean: Tensor
@@ -65,18 +63,18 @@ class RCNN(nn.Module):
         self.register_buffer("box_bias", torch.zeros(num_classes * 4))
 
     def normalize(self, image: Tensor) -> Tensor:
-        """(3, H, W) RGB in 0..255 -> the same with the mean at zero, as `detector.ops.crops.warp_windows` wants it."""
+        """(3, H, W) RGB in 0..255 -> normalized, as `detector.ops.crops.warp_windows` expects it."""
         return (image.float() - self.mean) / self.std
 
     def features(self, crops: Tensor) -> CropFeatures:
-        """What is seen in crops (R, 3, size, size), normalized."""
+        """Features and logits of normalized crops (R, 3, size, size)."""
         with without_denormals():
             maps = self.backbone(crops).float()
         pooled = maps.mean(dim=(2, 3))
         return CropFeatures(self.classifier(pooled), pooled, F.adaptive_avg_pool2d(maps, self.bins).flatten(1))
 
     def forward(self, crops: Tensor) -> Tensor:
-        """(R, 3, size, size) -> (R, num_classes + 1) logits; what training needs."""
+        """(R, 3, size, size) -> (R, num_classes + 1) logits, for training."""
         return self.classifier(self.dropout(self.backbone(crops).mean(dim=(2, 3))))
 
     def log_odds(self, features: CropFeatures, head: ScoringHead) -> Tensor:
@@ -86,5 +84,5 @@ class RCNN(nn.Module):
         return features.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
 
     def box_deltas(self, features: CropFeatures) -> Tensor:
-        """(R, num_classes, 4) whitened box_deltas from the region to an object of each class (`proposals.boxes`)."""
+        """(R, num_classes, 4) whitened box deltas from the region to an object of each class (`proposals.boxes`)."""
         return F.linear(features.parts, self.box_weight, self.box_bias).unflatten(1, (-1, 4))

@@ -1,7 +1,7 @@
-"""The region classifier: one pass of GoogLeNet over the whole image, then position-sensitive votes for each region.
+"""R-FCN (Dai et al., 2016) on GoogLeNet: one pass over the image, then position-sensitive RoI pooling.
 
-R-FCN (Dai et al., 2016) on GoogLeNet: one 1x1 convolution on the dense features gives, for each of bins x bins parts
-of a region, a map of every class score and every box offset; a region's prediction is the average of its parts.
+A 1x1 convolution on the dense features gives a score map of every class and every box delta for each of bins x bins
+parts of a region; a region's prediction is the mean over its parts.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from proposals.multibox.network import MultiBoxHead
 
 @dataclass(frozen=True)
 class RegionPredictions:
-    """What the network says of R regions.
+    """Predictions for R regions.
 
     Attributes:
         class_logits: (R, num_classes + 1) float32; column 0 is the background.
-        box_deltas: (R, 4) float32, whitened box_deltas from the region to the object (`proposals.boxes`).
+        box_deltas: (R, 4) float32, whitened box deltas from the region to the object (`proposals.boxes`).
     """
 
     class_logits: Tensor
@@ -32,11 +32,11 @@ class RegionPredictions:
 
 @dataclass(frozen=True)
 class ImageMaps:
-    """What the pass gives for B images.
+    """The output of one pass over B images.
 
     Attributes:
-        features: (B, C, h, w) of the backbone, from which a MultiBox head proposes.
-        score_maps: (B, h, w, bins * bins * (classes + 1 + 4)), from which regions are scored.
+        features: (B, C, h, w) of the backbone, the input of a MultiBox head.
+        score_maps: (B, h, w, bins * bins * (1 + classes + extra background classes + 4)), the input of RoI pooling.
     """
 
     features: Tensor
@@ -46,11 +46,13 @@ class ImageMaps:
 class RFCN(nn.Module):
     """Scores and box deltas for any number of regions of an image from one pass of the backbone.
 
-    `multibox`, if the configuration has one, proposes boxes from the same features.
+    `multibox`, if configured, proposes boxes from the same features.
 
     Args:
-        extra_background_classes: number of further classes that the head tells apart and that count as background, such
-            as those that a model knew before it was trained on new ones.
+        num_classes: the number of classes without the background.
+        config: backbone, bins and MultiBox head.
+        extra_background_classes: number of further classes that the head distinguishes and that count as background,
+            such as the former classes of a model that is trained on new ones.
     """
 
     mean: Tensor
@@ -79,14 +81,14 @@ class RFCN(nn.Module):
         """(B, C, h, w) -> (B, h, w, bins * bins * outputs)."""
         return self.score_conv(features).permute(0, 2, 3, 1)
 
-    def classify(self, maps: Tensor, regions: RoIs) -> RegionPredictions:
-        """Predictions for regions of the images whose maps these are."""
-        pooled = ps_roi_pool(maps, regions, self.backbone.stride, self.backbone.offset, self.bins)
+    def classify(self, maps: Tensor, rois: RoIs) -> RegionPredictions:
+        """Predictions for RoIs from the score maps (B, h, w, bins * bins * outputs) of their images."""
+        pooled = ps_roi_pool(maps, rois, self.backbone.stride, self.backbone.offset, self.bins)
         logits, extra, box_deltas = pooled.split((self.num_classes + 1, self.extra_background_classes, 4), dim=1)
         if self.extra_background_classes:
             background = torch.cat((logits[:, :1], extra), dim=1).logsumexp(dim=1, keepdim=True)
             logits = torch.cat((background, logits[:, 1:]), dim=1)
         return RegionPredictions(logits, box_deltas)
 
-    def forward(self, images: Tensor, regions: RoIs) -> RegionPredictions:
-        return self.classify(self.score_maps(self.features(images)), regions)
+    def forward(self, images: Tensor, rois: RoIs) -> RegionPredictions:
+        return self.classify(self.score_maps(self.features(images)), rois)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from detector.errors import InputError
 from detector.models.backbone import Backbone
 from detector.models.caffe import load_caffe_weights
+from detector.models.files import CONFIGS
 from detector.models.googlenet import GoogLeNetBackbone
-from detector.models.weights import CONFIGS, load_model
+from detector.models.weights import load_model
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""BVLC's weights by Caffe layer name, from an .npz and back."""
+"""BVLC's weights by Caffe layer name, to and from an .npz."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ from detector.models.googlenet import GoogLeNetBackbone
 
 
 def npz(path: Path, network: ImageClassifier, skip: str = "", **change: np.ndarray) -> Path:
-    """Written here without the code under test: OIHW, the first convolution's input channels BGR."""
+    """Written without the code under test: OIHW, input channels of the first convolution BGR."""
     arrays = {}
     for caffe, name in {**BACKBONE_LAYERS, "loss3/classifier": "classifier"}.items():
         module = network.get_submodule(name if name == "classifier" else f"backbone.{name}")
@@ -41,14 +41,14 @@ def half(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.half().float()
 
 
-def test_weights_load_with_colors_in_order(tmp_path: Path):
+def test_weights_load_with_channels_in_order(tmp_path: Path):
     source, target = ImageClassifier(), ImageClassifier()
     load_caffe_weights(target, npz(tmp_path / "w.npz", source))
     for (name, a), b in zip(source.named_parameters(), target.parameters(), strict=True):
         torch.testing.assert_close(half(a), b, rtol=0, atol=0, msg=name)
 
 
-def test_a_backbone_takes_its_part(tmp_path: Path):
+def test_a_backbone_loads_its_layers(tmp_path: Path):
     source, backbone = ImageClassifier(), GoogLeNetBackbone(dense=True)
     load_caffe_weights(backbone, npz(tmp_path / "w.npz", source))
     for (name, a), b in zip(source.backbone.named_parameters(), backbone.parameters(), strict=True):
@@ -65,7 +65,7 @@ def test_round_trip(tmp_path: Path, auxiliary: bool):
         torch.testing.assert_close(half(a), b, rtol=0, atol=0, msg=name)
 
 
-def test_what_is_written_is_bvlcs_layout(tmp_path: Path):
+def test_the_layout_is_bvlcs(tmp_path: Path):
     network = ImageClassifier(auxiliary=True)
     ours, theirs = to_caffe_arrays(network), np.load(npz(tmp_path / "w.npz", network))
     layers = [*CLASSIFIER_LAYERS, *AUXILIARY_LAYERS]
@@ -75,16 +75,16 @@ def test_what_is_written_is_bvlcs_layout(tmp_path: Path):
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
-def test_a_file_without_auxiliary_heads_leaves_them_as_they_are(tmp_path: Path):
+def test_a_file_without_auxiliary_heads_does_not_change_them(tmp_path: Path):
     target = ImageClassifier(auxiliary=True)
     before = target.auxiliary_4a.fc.weight.clone()
     load_caffe_weights(target, npz(tmp_path / "w.npz", ImageClassifier()))
     torch.testing.assert_close(target.auxiliary_4a.fc.weight, before, rtol=0, atol=0)
 
 
-def test_batch_norm_has_no_place_in_the_layout(tmp_path: Path):
+def test_batch_norm_is_refused(tmp_path: Path):
     path = npz(tmp_path / "w.npz", ImageClassifier())
-    with pytest.raises(InputError, match=r"w\.npz: weights of the BVLC GoogLeNet, which has no batch norm"):
+    with pytest.raises(InputError, match=r"w\.npz: .*batch norm"):
         load_caffe_weights(ImageClassifier(backbone="googlenet_bn"), path)
     with pytest.raises(InputError, match="batch norm"):
         save_caffe_arrays(ImageClassifier(backbone="googlenet_bn"), tmp_path / "bn.npz")
@@ -108,7 +108,7 @@ def test_errors_name_file_and_array(tmp_path: Path):
         load_caffe_weights(ImageClassifier(), damaged)
 
 
-def test_arrays_that_are_no_numbers(tmp_path: Path):
+def test_arrays_that_are_not_numbers(tmp_path: Path):
     for name, array in (("text", np.array(["a"])), ("objects", np.array([{}]))):
         np.savez(tmp_path / f"{name}.npz", array)
         with pytest.raises(InputError, match=rf"{name}\.npz: not a readable \.npz"):
@@ -121,7 +121,7 @@ def test_arrays_that_are_no_numbers(tmp_path: Path):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_damaged_archives_are_input_errors(tmp_path: Path, save):
-    """Any byte changed: the arrays, or one line that names the file."""
+    """With any byte changed: arrays, or an error of one line that names the file."""
     path = tmp_path / "w.npz"
     save(path, **{"a.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "a.bias": np.zeros(3, np.float16)})
     good = path.read_bytes()
@@ -141,7 +141,7 @@ def test_damaged_archives_are_input_errors(tmp_path: Path, save):
     not {"IMAGENET_SAMPLES", "BVLC_WEIGHTS"} <= os.environ.keys(),
     reason="needs IMAGENET_SAMPLES, a folder of photos, and BVLC_WEIGHTS, the .npz",
 )
-def test_reference_weights_give_the_known_hits(monkeypatch: pytest.MonkeyPatch):
+def test_reference_weights(monkeypatch: pytest.MonkeyPatch):
     """BVLC's weights: 155 top-1 and 186 top-5 hits on the 200 sample photos (center crop 224)."""
     monkeypatch.setattr("detector.inference.classification.fast_dtype", lambda device: torch.float32)
     classifier = load_classifier([os.environ["BVLC_WEIGHTS"]], crops=1, device="cpu")

@@ -1,4 +1,4 @@
-"""GoogLeNet as a classifier of whole images: the sizes that the paper and BVLC's model give."""
+"""GoogLeNet as a classifier of whole images, against the sizes of the paper and BVLC's model."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_multiply_adds():
     assert round(counted / 1e9, 2) == 1.58
 
 
-def test_training_gives_three_outputs_and_testing_one():
+def test_three_outputs_in_training_and_one_in_testing():
     network = ImageClassifier(num_classes=7, auxiliary=True)
     x = torch.zeros(2, 3, 224, 224)
     assert [tuple(y.shape) for y in network.train()(x)] == [(2, 7)] * 3
@@ -46,8 +46,8 @@ def test_training_gives_three_outputs_and_testing_one():
 
 
 @pytest.mark.parametrize("backbone", ["googlenet", "torchvision/resnet18"])
-def test_input_is_normalized_as_the_backbone_wants_it(backbone: str):
-    """RGB in 0..255: the network subtracts the mean itself, then divides by the deviation."""
+def test_input_is_normalized_for_the_backbone(backbone: str):
+    """The network normalizes RGB in 0..255 itself."""
     torch.manual_seed(0)
     network = ImageClassifier(5, backbone).eval()
     images = torch.rand(2, 3, 64, 64) * 255

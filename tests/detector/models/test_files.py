@@ -1,5 +1,3 @@
-"""What is known of a model before it is loaded."""
-
 import subprocess
 import sys
 from pathlib import Path
@@ -15,35 +13,35 @@ from detector.models.weights import Model, load_model, save_model
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_classes_of_a_model_are_those_that_it_is_loaded_with(tmp_path: Path):
+def test_classes_of_model(tmp_path: Path):
     assert classes_of_model() == classes_of_model("voc07") == load_model().class_names
     config = ModelConfig(input=InputConfig(short_side=64))
-    path = tmp_path / "own.safetensors"
+    path = tmp_path / "custom.safetensors"
     save_model(Model(RFCN(2, config.network), config, ("cone", "mug"), {}), path)
     assert classes_of_model(path) == ("cone", "mug")
-    (tmp_path / "c.yaml").write_text("models: [own.safetensors]\nproposals: {}\n")
+    (tmp_path / "c.yaml").write_text("models: [custom.safetensors]\nproposals: {}\n")
     assert classes_of_model(config=tmp_path / "c.yaml") == ("cone", "mug")
 
 
-def test_what_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(InputError, match="nope: no such model file; give a path, or an installed model: voc07"):
+def test_missing_files_are_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"nope: .*voc07"):
         classes_of_model("nope")
     (tmp_path / "c.yaml").write_text("models: [nope]\nproposals: {}\n")
-    with pytest.raises(InputError, match=r"/nope: no such model file"):
+    with pytest.raises(InputError, match=r"/nope: "):
         classes_of_model(config=tmp_path / "c.yaml")
-    with pytest.raises(InputError, match=r"no\.yaml: no such file; configurations are in configs/"):
+    with pytest.raises(InputError, match=r"no\.yaml: .*configs/"):
         classes_of_model(config=tmp_path / "no.yaml")
 
 
-def test_what_is_something_else_is_named(tmp_path: Path):
-    with pytest.raises(InputError, match="is a folder"):
+def test_other_kinds_of_files_are_named(tmp_path: Path):
+    with pytest.raises(InputError, match=str(tmp_path)):
         load_model(tmp_path)
-    for config, what in ((ROOT / "configs/voc07.yaml", "a recipe for training"), (DEFAULT_MODEL, "a model file")):
-        with pytest.raises(InputError, match=f"{config.name}: {what}.*--model"):
+    for config, what in ((ROOT / "configs/voc07.yaml", "recipe"), (DEFAULT_MODEL, "model file")):
+        with pytest.raises(InputError, match=f"{config.name}: .*{what}.*--model"):
             classes_of_model(config=config)
 
 
-def test_what_cannot_be_read_is_left_to_the_loading(tmp_path: Path):
+def test_damaged_files_have_no_classes(tmp_path: Path):
     for name, content in (("a", b""), ("b", b"\xff" * 100), ("c", DEFAULT_MODEL.read_bytes()[:5000])):
         (tmp_path / name).write_bytes(content)
         assert classes_of_model(tmp_path / name) is None
@@ -59,7 +57,7 @@ def test_a_file_is_found_by_its_path_or_its_bare_name(tmp_path: Path):
 
 
 @pytest.mark.parametrize("options", [("--model", "nope"), ("--classes", "kat"), ("--config", "nope.yaml")])
-def test_a_wrong_option_is_told_without_loading_torch(options: tuple[str, str]):
+def test_a_wrong_option_is_reported_without_loading_torch(options: tuple[str, str]):
     code = (
         "import sys; sys.modules['torch'] = None; from detector.cli import main; "
         f"main(['detect', 'tests/photos/cat.jpg', *{options!r}])"

@@ -32,8 +32,8 @@ def test_lrn_equals_torchs(dtype: torch.dtype):
 
 
 @pytest.mark.parametrize(("size", "expected"), [(4, 2), (5, 2), (6, 3), (112, 56), (113, 56)])
-def test_max_pool_is_caffes(size: int, expected: int):
-    """ceil((size - 3) / 2) + 1 outputs; the last window may hang over the edge."""
+def test_max_pool_equals_caffes(size: int, expected: int):
+    """ceil((size - 3) / 2) + 1 outputs; the last window may extend beyond the edge."""
     x = torch.arange(size * size, dtype=torch.float32).view(1, 1, size, size)
     pooled = max_pool(x)
     assert pooled.shape[-1] == expected
@@ -44,9 +44,9 @@ def test_max_pool_is_caffes(size: int, expected: int):
 def test_dense_backbone_contains_the_strided_one():
     """Dilation in 5a and 5b makes the stride-16 features equal the stride-32 ones wherever both exist.
 
-    Only cells whose field of view stays inside can agree exactly: at the border Caffe's ceil-mode pool and the
-    padded 3x3/1 pool see different things. The pooled maps are aligned by one cell: output i of the 3x3/2 pool
-    is centerd where output 2 i + 1 of the 3x3/1 pool is.
+    Only cells whose receptive field stays inside can agree exactly: at the border Caffe's ceil-mode pool and the padded
+    3x3/1 pool read different values. The pooled maps are offset by one cell: output i of the 3x3/2 pool is centered at
+    output 2 i + 1 of the 3x3/1 pool.
     """
     torch.manual_seed(0)
     strided, dense = GoogLeNetBackbone().eval(), GoogLeNetBackbone(dense=True).eval()

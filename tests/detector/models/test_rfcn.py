@@ -13,13 +13,13 @@ def network() -> RFCN:
     return RFCN(3, NetworkConfig(bins=3)).eval()
 
 
-def regions(*boxes: tuple[float, float, float, float], image: int = 0) -> RoIs:
+def rois(*boxes: tuple[float, float, float, float], image: int = 0) -> RoIs:
     return RoIs(torch.tensor(boxes), torch.full((len(boxes),), image))
 
 
 @torch.inference_mode()
 def test_shapes(network: RFCN):
-    predictions = network(torch.rand(2, 3, 96, 128) * 255, regions((0, 0, 50, 60), (10, 5, 90, 90), image=1))
+    predictions = network(torch.rand(2, 3, 96, 128) * 255, rois((0, 0, 50, 60), (10, 5, 90, 90), image=1))
     assert predictions.class_logits.shape == (2, 4)
     assert predictions.box_deltas.shape == (2, 4)
     assert predictions.class_logits.dtype == torch.float32
@@ -30,21 +30,21 @@ def test_a_region_does_not_depend_on_the_others(network: RFCN):
     images = torch.rand(2, 3, 128, 128) * 255
     boxes = [(0.0, 0.0, 50.0, 60.0), (10.0, 5.0, 90.0, 90.0)]
     together = network(images, RoIs.of_images([torch.tensor(boxes), torch.tensor(boxes[:1])]))
-    alone = network(images[1:], regions(boxes[0]))
+    alone = network(images[1:], rois(boxes[0]))
     torch.testing.assert_close(together.class_logits[2:], alone.class_logits)
     assert not torch.allclose(together.class_logits[0], together.class_logits[1])
 
 
 @torch.inference_mode()
-def test_the_mean_color_is_zero_to_the_backbone(network: RFCN):
-    """An image of the mean color gives what a backbone gives for zeros: nothing else is subtracted or scaled."""
+def test_the_mean_color_is_normalized_to_zero(network: RFCN):
+    """An image of the mean color gives the same features as zeros passed to the backbone."""
     mean = network.mean.expand(1, 3, 64, 64)
     torch.testing.assert_close(network.features(mean), network.backbone(torch.zeros(1, 3, 64, 64)))
 
 
-def test_frozen_stem_gets_no_gradient_and_the_rest_does(network: RFCN):
+def test_only_the_frozen_stem_has_no_gradient(network: RFCN):
     network.backbone.freeze_stem()
-    predictions = network(torch.rand(1, 3, 96, 96) * 255, regions((0, 0, 50, 60)))
+    predictions = network(torch.rand(1, 3, 96, 96) * 255, rois((0, 0, 50, 60)))
     (predictions.class_logits.square().sum() + predictions.box_deltas.square().sum()).backward()
     frozen = {name for name, p in network.named_parameters() if p.grad is None}
     convs = ("conv1", "conv2_reduce", "conv2")
@@ -55,11 +55,11 @@ def test_frozen_stem_gets_no_gradient_and_the_rest_does(network: RFCN):
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (32, 1000)])
 @torch.inference_mode()
 def test_any_size_from_32_pixels(network: RFCN, size: tuple[int, int]):
-    predictions = network(torch.zeros(1, 3, *size), regions((0, 0, size[1], size[0])))
+    predictions = network(torch.zeros(1, 3, *size), rois((0, 0, size[1], size[0])))
     assert torch.isfinite(predictions.class_logits).all()
 
 
-def test_no_layer_is_normalized_or_without_bias(network: RFCN):
+def test_every_convolution_has_a_bias(network: RFCN):
     convs = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     assert len(convs) == 3 + 9 * 6 + 1
     assert all(conv.bias is not None for conv in convs)

@@ -48,7 +48,7 @@ def test_file_is_half_precision_and_below_20_megabytes(path: Path):
     assert path.stat().st_size < 20e6
 
 
-def test_saving_leaves_nothing_beside(path: Path):
+def test_saving_leaves_no_temporary_file(path: Path):
     assert [p.name for p in path.parent.iterdir()] == ["m.safetensors"]
 
 
@@ -57,8 +57,8 @@ def test_missing_file(tmp_path: Path):
         load_model(tmp_path / "none.safetensors")
 
 
-def test_a_configuration_is_no_model_file():
-    with pytest.raises(InputError, match=r"best\.yaml: a configuration, no model file; give it with --config"):
+def test_a_configuration_is_refused():
+    with pytest.raises(InputError, match=r"best\.yaml: .*--config"):
         load_model(Path(__file__).parents[3] / "configs/best.yaml")
 
 
@@ -70,7 +70,7 @@ def test_truncated_file(path: Path, size: int):
     assert "\n" not in str(caught.value)
 
 
-def test_a_photo_is_no_model():
+def test_a_photo_is_refused():
     with pytest.raises(InputError, match=r"cat\.jpg: not a readable model file"):
         load_model(Path(__file__).parents[2] / "photos" / "cat.jpg")
 
@@ -89,7 +89,7 @@ def test_safetensors_of_another_kind(tmp_path: Path):
         ({"extra": torch.zeros(3)}, "unknown tensor 'extra'"),
         (
             {"backbone.conv1.bias": torch.full((64,), torch.nan)},
-            "'backbone.conv1.bias' holds numbers that are not finite",
+            "'backbone.conv1.bias'.*finite",
         ),
     ],
 )
@@ -117,7 +117,21 @@ def test_category_ids_are_kept(model: Model, path: Path):
     assert load_model(path).class_ids == (17, "b")
 
 
+@pytest.mark.parametrize(
+    ("metadata", "field"),
+    [
+        ({"metadata": "[1]"}, "metadata"),
+        ({"classes": "7"}, "classes"),
+        ({"kind": "crops"}, "key"),
+        ({"kind": "x"}, "x"),
+    ],
+)
+def test_wrong_header_fields_are_named(path: Path, metadata: dict[str, str], field: str):
+    with pytest.raises(InputError, match=rf"m\.safetensors: .*{field}"):
+        load_model(edit(path, {}, metadata))
+
+
 @pytest.mark.parametrize("ids", ["[17]", "[17, 17]", "[1.5, 2]", "7"])
-def test_category_ids_that_are_none(path: Path, ids: str):
+def test_bad_category_ids(path: Path, ids: str):
     with pytest.raises(InputError, match="class_ids"):
         load_model(edit(path, {}, {"class_ids": ids}))
