@@ -1,7 +1,7 @@
-"""Configurations: frozen dataclasses, read from YAML and validated; an unknown key is an error that lists the known.
+"""Configurations: frozen dataclasses, read from YAML and validated; errors for unknown keys list the known ones.
 
-`ModelConfig` and `RCNNConfig` are all that detecting needs and travel inside the weights files; the recipes of
-`detector.training.recipes` add what training needs.
+`ModelConfig` and `RCNNConfig` hold everything that detection needs and are stored in the model files; the recipes of
+`detector.training.recipes` add the settings of training.
 """
 
 import dataclasses
@@ -25,19 +25,23 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=1, le=10_000)]
-"""Of a network's input in pixels: what a model file asks for must not fill the memory."""
+"""Of a network's input in pixels, bounded so that a model file cannot exhaust the memory."""
 Bins = Annotated[int, Field(ge=1, le=31)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ScoringHead = Literal["softmax", "svm"]
 CropMode = Literal["warp", "square"]
 Head = Literal[ScoringHead, "both"]
-"""What scores a crop; "both": the mean of the two, each calibrated."""
+"""What scores a crop; "both" is the mean of the two, each calibrated."""
 
 
 @dataclass(frozen=True)
 class InputConfig:
-    """How a photo becomes the network's input: resized so that its short side is `short_side` pixels, unless the
-    long side then passed `long_side`, both rounded to a multiple of 32 (`detector.ops.transforms`)."""
+    """How a photo is resized for the network (`detector.ops.transforms.input_size`).
+
+    Attributes:
+        short_side: pixels of the short side, rounded to a multiple of 32.
+        long_side: most pixels of the long side; longer photos are reduced further.
+    """
 
     __pydantic_config__ = _FORBID
     short_side: Side = 400
@@ -46,12 +50,12 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The network that is shared by all regions (`detector.models.rfcn`).
+    """An R-FCN (`detector.models.rfcn`).
 
     Attributes:
-        backbone: as in `detector.models.backbones.make_backbone`.
-        bins: a region is divided into bins x bins (R-FCN: 7).
-        multibox: a head that proposes boxes from the same features; None: there is none.
+        backbone: a name for `detector.models.backbones.make_backbone`.
+        bins: bins along each side of a region (R-FCN: 7).
+        multibox: a head that proposes boxes from the same features; None for no such head.
     """
 
     __pydantic_config__ = _FORBID
@@ -62,13 +66,15 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class PostprocessConfig:
-    """From scores and boxes to detections: NMS for each class (R-CNN: 0.3), then the best of an image.
+    """From scores and boxes to detections.
 
     Attributes:
-        voting_iou: boxes that overlap a detection by at least this vote on where it is (`voting.vote_boxes`); None: no
-            voting. Without box regression there is none.
-        calibration: slope and offset that the log-odds of a score are put through (Platt scaling), fitted after the
-            training so that a score says how often such a detection is right; the order of detections stays.
+        nms_iou: NMS within a class suppresses boxes that overlap a better one by more than this (R-CNN: 0.3).
+        max_detections: most detections per image.
+        calibration: slope and offset of Platt scaling of the log-odds of scores. Fitted after training, so that a score
+            is the share of such detections that are right; does not change the order of detections.
+        voting_iou: boxes that overlap a detection by at least this vote on its position
+            (`detector.ops.box_voting.vote_boxes`); None for no voting. Voting requires box regression.
     """
 
     __pydantic_config__ = _FORBID
@@ -79,20 +85,23 @@ class PostprocessConfig:
 
 
 Source = Literal["selective_search", "multibox", "both"]
-"""Where a detector's regions come from."""
+"""What proposes a detector's regions."""
 SOURCES: tuple[Source, ...] = get_args(Source)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model that shares one pass of the network between all regions.
+    """An R-FCN model: all regions share one pass of the network.
 
     Attributes:
-        source: of the regions, unless a user names another. "both": MultiBox and Selective Search with doubled
-            superpixels, merged (`proposals.merge_proposals`), as in GoogLeNet's section 8.
+        input: resizing of photos.
+        source: what proposes regions, unless the user selects another. "both" merges MultiBox and Selective Search with
+            doubled superpixels (`proposals.merge_proposals`), as in GoogLeNet's section 8.
+        multibox_boxes: number of MultiBox's boxes.
+        union_boxes: most boxes in total with source "both"; None for no limit.
         proposals: settings of Selective Search.
-        multibox_boxes: number of boxes of MultiBox.
-        union_boxes: most boxes in all with source "both"; None: no limit.
+        network: settings of the network.
+        postprocess: settings of NMS, calibration and box voting.
     """
 
     __pydantic_config__ = _FORBID
@@ -107,7 +116,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_name("source", self.source, SOURCES)
         if self.source != "selective_search" and self.network.multibox is None:
-            raise ValueError(f"source {self.source} needs a head: network.multibox")
+            raise ValueError(f"source {self.source} needs network.multibox, a MultiBox head")
 
 
 @dataclass(frozen=True)
@@ -115,13 +124,14 @@ class CropConfig:
     """How a region becomes a crop (`detector.ops.crops`).
 
     Attributes:
-        size: pixels of a side of the square crop.
-        context: pixels of the crop around the region, on every side (R-CNN: 16; 0: none).
-        mode: "warp": the region's sides are stretched to the crop's (R-CNN's choice). "square": the smallest square
-            around the region's center that holds it, so that nothing is stretched.
+        size: side of the square crop in pixels.
+        context: pixels of the crop on each side of the region (R-CNN: 16).
+        mode: "warp" stretches the region to the crop (R-CNN's choice); "square" crops the smallest square that contains
+            the region and shares its center, which preserves the aspect ratio.
         longest_side: a larger image is first reduced to this many pixels, which bounds the memory.
 
-    Raises ValueError if the mode is unknown or the context leaves less than one pixel for the region.
+    Raises:
+        ValueError: the mode is unknown, or the context leaves no pixel for the region.
     """
 
     __pydantic_config__ = _FORBID
@@ -138,13 +148,13 @@ class CropConfig:
 
 @dataclass(frozen=True)
 class CropNetworkConfig:
-    """The network for crops (`detector.models.rcnn`).
+    """An R-CNN's network (`detector.models.rcnn`).
 
     Attributes:
-        backbone: as in `detector.models.backbones.make_backbone`.
-        box_bins: the box regression sees features averaged over box_bins x box_bins parts of the crop. R-CNN gives it
-            all of pool5 (6x6x256), GoogLeNet's last features are 7x7x1024, too many for ridge regression.
-        dropout: part of the averaged features that is dropped in training (GoogLeNet: 0.4).
+        backbone: a name for `detector.models.backbones.make_backbone`.
+        box_bins: box regression uses features averaged over box_bins x box_bins parts of the crop. R-CNN uses all of
+            pool5 (6x6x256); GoogLeNet's last features, 7x7x1024, are too many for ridge regression.
+        dropout: share of the averaged features that is dropped in training (GoogLeNet: 0.4).
     """
 
     __pydantic_config__ = _FORBID
@@ -155,7 +165,7 @@ class CropNetworkConfig:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Slope and offset for the log-odds of a score (Platt scaling), for each kind of classifier of an R-CNN."""
+    """Slope and offset of Platt scaling for each kind of classifier of an R-CNN."""
 
     __pydantic_config__ = _FORBID
     softmax: tuple[Positive, Finite] = (1.0, 0.0)
@@ -164,11 +174,16 @@ class Calibration:
 
 @dataclass(frozen=True)
 class RCNNConfig:
-    """A model that classifies every region as a crop of its own (`detector.models.rcnn`).
+    """An R-CNN model, which classifies each region as a separate crop (`detector.models.rcnn`).
 
     Attributes:
-        head: what scores a crop, "softmax", "svm", or "both", their mean.
-        box_regression: whether boxes are moved by the ridge regression.
+        crops: how regions are cropped.
+        proposals: settings of Selective Search.
+        network: settings of the network.
+        head: what scores a crop: "softmax", "svm", or "both" for their mean.
+        box_regression: whether ridge regression refines the boxes.
+        postprocess: settings of NMS and box voting.
+        calibration: Platt scaling of each head.
     """
 
     __pydantic_config__ = _FORBID
@@ -183,27 +198,26 @@ class RCNNConfig:
     def __post_init__(self) -> None:
         check_name("head", self.head, get_args(Head))
         if self.postprocess.calibration != PostprocessConfig.calibration:
-            raise ValueError("postprocess.calibration means nothing for crops: give calibration.softmax and .svm")
+            raise ValueError("postprocess.calibration does not apply to crops; set calibration.softmax and .svm")
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """A whole detector, put together from trained models; what is None stays as the models were trained.
+    """A detector assembled from trained models; None keeps the models' own settings.
 
     Attributes:
-        models: files, relative to that of the configuration, or names of installed models ("voc07"); the scores of
-            several are averaged for each region.
-        proposals: settings of Selective Search; null: none of its boxes.
-        multibox: MultiBox boxes that are added to those of Selective Search (GoogLeNet: 200).
-        multibox_model: whose MultiBox that is, a file or an installed model; by default the first of `models` that
-            has one.
-        context: pixels around the region in a crop (`CropConfig`), for the models that see crops.
-        head: "softmax", "svm" or "both", for the models that see crops.
-        test_scales: of the inputs that models of one pass see an image at, one after the other; by default their own.
-            MultiBox's boxes are those of the first.
-        flip_test: whether these see each input mirrored too. All scores are averaged.
-        box_regression: False: no box is moved.
-        nms_iou, max_detections, voting_iou: as in `PostprocessConfig`.
+        models: model files, relative to the configuration, or names of installed models ("voc07"). The scores of
+            several models are averaged for each region.
+        proposals: settings of Selective Search; null for MultiBox's boxes only.
+        multibox: number of MultiBox's boxes that are added to Selective Search's (GoogLeNet: 200).
+        multibox_model: the model whose MultiBox proposes; by default the first of `models` that has one.
+        context: pixels around the region in a crop (`CropConfig.context`), for R-CNN models.
+        head: "softmax", "svm" or "both", for R-CNN models.
+        test_scales: short sides in pixels at which R-FCN models process each image; by default the model's own.
+            MultiBox proposes at the first.
+        flip_test: R-FCN models also process each input flipped horizontally. All scores are averaged.
+        box_regression: whether box deltas refine the boxes.
+        nms_iou, max_detections, voting_iou: see `PostprocessConfig`.
     """
 
     __pydantic_config__ = _FORBID
@@ -224,11 +238,11 @@ class DetectorConfig:
         if self.test_scales is not None and not 0 < len(set(self.test_scales)) == len(self.test_scales):
             raise ValueError("test_scales must name at least one, and each once")
         if not self.models:
-            raise ValueError("models must name at least one")
+            raise ValueError("models must name at least one model")
         if self.proposals is None and not self.multibox:
             raise ValueError("without proposals of Selective Search, multibox must be above 0")
         if self.multibox_model is not None and not self.multibox:
-            raise ValueError("multibox_model means nothing while multibox is 0")
+            raise ValueError("multibox_model has no effect while multibox is 0")
 
 
 @dataclass(frozen=True)
@@ -236,8 +250,8 @@ class ClassifierConfig:
     """A model that classifies whole images (`detector.models.classifier`).
 
     Attributes:
-        backbone: as in `detector.models.backbones.make_backbone`.
-        size: pixels of a side of the square input.
+        backbone: a name for `detector.models.backbones.make_backbone`.
+        size: side of the square input in pixels.
     """
 
     __pydantic_config__ = _FORBID
@@ -247,11 +261,12 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class MultiBoxModelConfig:
-    """A MultiBox network of its own (`proposals.multibox`).
+    """A MultiBox network with its own backbone (`proposals.multibox`).
 
     Attributes:
-        backbone: as in `detector.models.backbones.make_backbone`.
-        size: pixels of a side of the square input.
+        backbone: a name for `detector.models.backbones.make_backbone`.
+        size: side of the square input in pixels.
+        head: settings of the MultiBox head.
     """
 
     __pydantic_config__ = _FORBID
@@ -261,33 +276,33 @@ class MultiBoxModelConfig:
 
 
 AnyModelConfig = ModelConfig | RCNNConfig | ClassifierConfig | MultiBoxModelConfig
-"""Configuration of a model of any kind."""
+"""The configuration of any kind of model."""
 
 T = TypeVar("T")
 
 
 def parse(kind: type[T], values: Any, source: str) -> T:
-    """A configuration of dataclass `kind` from plain values.
+    """Validates plain values and makes a configuration of dataclass `kind` from them.
 
     Raises:
-        InputError: an unknown key, a missing one or a value out of range; names `source` and the field.
+        InputError: a key is unknown or missing, or a value is out of range; names `source` and the field.
     """
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
-        where = ".".join(path) or "the top level"
+        name = ".".join(path) or "the top level"
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            key = unknown_name("key", path[-1], _known_keys(kind, path[:-1]))
+            key = unknown_name("key", path[-1], _keys(kind, path[:-1]))
             raise InputError(": ".join(filter(None, (source, ".".join(path[:-1]), key)))) from None
         if first["type"] == "literal_error":
-            known = re.findall("'(.*?)'", first["ctx"]["expected"])
-            raise InputError(f"{source}: {unknown_name(where, first['input'], known)}") from None
-        raise InputError(f"{source}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+            choices = re.findall("'(.*?)'", first["ctx"]["expected"])
+            raise InputError(f"{source}: {unknown_name(name, first['input'], choices)}") from None
+        raise InputError(f"{source}: {name}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
-def _known_keys(kind: Any, path: list[str]) -> list[str]:
+def _keys(kind: Any, path: list[str]) -> list[str]:
     for part in path:
         kind = {f.name: f.type for f in dataclasses.fields(kind)}[part]
         kind = next((choice for choice in get_args(kind) if dataclasses.is_dataclass(choice)), kind)  # X | None
@@ -295,10 +310,10 @@ def _known_keys(kind: Any, path: list[str]) -> list[str]:
 
 
 def read_yaml(path: str | Path, hint: str) -> Any:
-    """The plain values of a YAML file; no code in it is executed.
+    """Reads a YAML file as plain values; executes no code.
 
     Raises:
-        InputError: the file is missing, which is followed by `hint`, or is no YAML.
+        InputError: the file is missing (the message ends with `hint`) or is not valid YAML.
     """
     try:
         return parse_yaml(Path(path).read_bytes())
@@ -309,10 +324,10 @@ def read_yaml(path: str | Path, hint: str) -> Any:
 
 
 def to_plain(config: Any) -> dict[str, Any]:
-    """A configuration as plain dictionaries, lists and numbers, as JSON holds them."""
+    """A configuration as the dictionaries, lists and numbers of JSON."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def config_hash(config: Any) -> str:
-    """Twelve hex digits that change with any value of the configuration."""
+    """Twelve hex digits that depend on every value of the configuration."""
     return hashlib.sha256(json.dumps(to_plain(config), sort_keys=True).encode()).hexdigest()[:12]

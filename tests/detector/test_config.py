@@ -12,66 +12,58 @@ from proposals.multibox.config import MultiBoxConfig, MultiBoxLossConfig
 DATA = {"train_split": "train", "eval_split": "val"}
 
 
-def test_defaults_fill_what_is_not_given():
+def test_defaults():
     recipe = parse(Recipe, {"data": DATA, "optimizer": {"steps": 7}}, "r.yaml")
     assert recipe.optimizer.steps == 7
     assert recipe.optimizer.momentum == 0.9
     assert recipe.model == ModelConfig()
 
 
-def test_plain_values_come_back_as_the_same_configuration():
+def test_round_trip_through_plain_values():
     recipe = parse(Recipe, {"data": DATA, "model": {"input": {"short_side": 320}}}, "r.yaml")
     assert parse(Recipe, to_plain(recipe), "again") == recipe
 
 
 def test_hash_depends_on_every_value():
     recipe = parse(Recipe, {"data": DATA}, "r.yaml")
-    other = parse(Recipe, {"data": DATA, "optimizer": {"lr": 0.0031}}, "r.yaml")
-    assert config_hash(recipe) == config_hash(parse(Recipe, {"data": DATA}, "s.yaml")) != config_hash(other)
+    changed = parse(Recipe, {"data": DATA, "optimizer": {"lr": 0.0031}}, "r.yaml")
+    assert config_hash(recipe) == config_hash(parse(Recipe, {"data": DATA}, "s.yaml")) != config_hash(changed)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"data": DATA, "modle": {}}, r"r\.yaml: key 'modle' is unknown; do you mean 'model'\? Known are data, task"),
+        ({"data": DATA, "modle": {}}, r"r\.yaml: key 'modle'.*'model'.*data, task"),
         (
             {"data": DATA, "optimizer": {"speed": 1}},
-            r"optimizer: key 'speed' is unknown; known are steps, lr, momentum",
+            r"optimizer: key 'speed'.*steps, lr, momentum",
         ),
-        ({"data": DATA, "model": {"proposals": {"kk": 1}}}, r"model\.proposals: key 'kk' is unknown; known .*seed"),
-        ({"data": DATA, "model": {"source": "multbox"}}, r"model\.source 'multbox' .* do you mean 'multibox'"),
-        ({"data": DATA, "optimizer": {"steps": 0}}, r"optimizer\.steps: input should be greater than or equal to 1"),
-        ({"data": DATA, "optimizer": {"lr": "fast"}}, r"optimizer\.lr: input should be a valid number"),
-        ({"data": {"train_split": "train"}}, r"data\.eval_split: field required"),
+        ({"data": DATA, "model": {"proposals": {"kk": 1}}}, r"model\.proposals: key 'kk'.*seed"),
+        ({"data": DATA, "model": {"source": "multbox"}}, r"model\.source 'multbox'.*'multibox'"),
+        ({"data": DATA, "optimizer": {"steps": 0}}, r"optimizer\.steps: .*1"),
+        ({"data": DATA, "optimizer": {"lr": "fast"}}, r"optimizer\.lr: .*number"),
+        ({"data": {"train_split": "train"}}, r"data\.eval_split: .*required"),
         ([1, 2], r"r\.yaml: the top level: "),
         (None, r"r\.yaml: the top level: "),
     ],
 )
-def test_wrong_values_are_one_line_that_names_the_field(values: object, message: str):
+def test_errors_name_the_field_in_one_line(values: object, message: str):
     with pytest.raises(InputError, match=message) as caught:
         parse(Recipe, values, "r.yaml")
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"data: [", "not a readable YAML"),
-        (b"\xff\xfe\x00", "not a readable YAML"),
-        (b"!!python/name:os.system", "not a readable YAML"),
-    ],
-)
-def test_unreadable_files(tmp_path: Path, content: bytes, message: str):
+@pytest.mark.parametrize("content", [b"data: [", b"\xff\xfe\x00", b"!!python/name:os.system"])
+def test_unreadable_yaml(tmp_path: Path, content: bytes):
     path = tmp_path / "r.yaml"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=r"r\.yaml: ") as caught:
         load_recipe(path)
-    assert "r.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file_points_at_the_recipes(tmp_path: Path):
-    with pytest.raises(InputError, match="no such file"):
+def test_a_missing_recipe_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"none\.yaml"):
         load_recipe(tmp_path / "none.yaml")
 
 
@@ -106,15 +98,15 @@ def test_an_optimizer_given_in_part_keeps_the_papers_decay():
 
 
 @pytest.mark.parametrize("task", [["crops"], {"a": 1}])
-def test_a_task_that_is_no_name(tmp_path: Path, task: object):
+def test_a_task_that_is_not_a_name(tmp_path: Path, task: object):
     path = tmp_path / "r.yaml"
     path.write_text(f"task: {task}")
-    with pytest.raises(InputError, match=r"r\.yaml: task .* is unknown"):
+    with pytest.raises(InputError, match=r"r\.yaml: task "):
         load_recipe(path)
 
 
-def test_calibration_of_crops_has_its_own_place():
-    with pytest.raises(InputError, match=r"give calibration\.softmax and \.svm"):
+def test_calibration_of_an_rcnn_is_per_head():
+    with pytest.raises(InputError, match=r"calibration\.softmax"):
         parse(RCNNConfig, {"postprocess": {"calibration": [2.0, 1.0]}}, "m")
 
 
@@ -129,20 +121,20 @@ def test_calibration_of_crops_has_its_own_place():
         (MultiBoxLossConfig, "matching", "predictions"),
     ],
 )
-def test_names_are_checked_where_python_makes_a_configuration(kind: Any, field: str, meant: str):
-    with pytest.raises(ValueError, match=f"{field} '{meant[:-1]}' is unknown; do you mean '{meant}'"):
+def test_names_are_checked_in_constructors(kind: Any, field: str, meant: str):
+    with pytest.raises(ValueError, match=f"{field} '{meant[:-1]}'.*'{meant}'"):
         kind(**{field: meant[:-1]})
 
 
-def test_a_detectors_configuration_is_no_recipe(tmp_path: Path):
+def test_a_detectors_configuration_is_not_a_recipe(tmp_path: Path):
     path = tmp_path / "r.yaml"
     path.write_text("models: [voc07]")
-    with pytest.raises(InputError, match=r"r\.yaml: a detector's configuration"):
+    with pytest.raises(InputError, match=r"r\.yaml: .*detector"):
         load_recipe(path)
 
 
 def test_unknown_task(tmp_path: Path):
     path = tmp_path / "r.yaml"
     path.write_text("task: segmentation")
-    with pytest.raises(InputError, match="task 'segmentation' is unknown; known are regions, crops"):
+    with pytest.raises(InputError, match=r"'segmentation'.*regions, crops"):
         load_recipe(path)
