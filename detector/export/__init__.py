@@ -1,1 +1,1 @@
-"""A model's pass over an image as a graph for other programs: export, quantization, check."""
+"""A model's pass over an image as a graph for other programs: export, quantization, ONNX Runtime."""

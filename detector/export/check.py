@@ -1,4 +1,4 @@
-"""Whether an exported file gives what the model gives."""
+"""Comparison of an exported file with its model."""
 
 from pathlib import Path
 
@@ -10,13 +10,15 @@ from detector.models.weights import Model
 
 
 def largest_difference(model: Model, path: Path, size: tuple[int, int] | None = None) -> float:
-    """Runs an exported file on an image of noise, and compares its votes with the model's in float32.
+    """Runs an exported file on an image of noise and compares its score maps with the model's in float32.
 
     Args:
-        size: (width, height) that the file is for; None: any.
+        model: the model that was exported.
+        path: the file.
+        size: (width, height) that the file was exported for; None for any.
 
     Returns:
-        The largest difference, in parts of the range of the model's votes.
+        The largest absolute difference, as a share of the range of the model's score maps.
 
     Raises:
         InputError: the file is not of this model, or cannot be run.
@@ -26,7 +28,7 @@ def largest_difference(model: Model, path: Path, size: tuple[int, int] | None = 
     with torch.no_grad():
         expected = ImageGraph(model.network).eval()(image)[0]  # type: ignore[arg-type]
         if path.suffix == ".onnx":
-            found = OnnxEngine(model, path)(image).score_maps
+            exported = OnnxEngine(model, path)(image).score_maps
         else:
-            found = torch.export.load(path).module()(image)[0]
-    return float((found - expected).abs().max() / (expected.max() - expected.min()))
+            exported = torch.export.load(path).module()(image)[0]
+    return float((exported - expected).abs().max() / (expected.max() - expected.min()))

@@ -1,12 +1,13 @@
-"""Graphs in int8: weights and activations as 8-bit whole numbers, ranges measured on photos."""
+"""Graphs in int8: 8-bit weights and activations, with ranges measured on photos."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from detector.config import ModelConfig
 from detector.errors import InputError
 from detector.export.graph import export_onnx, write_onnx
 from detector.models.weights import Model
@@ -16,11 +17,12 @@ from proposals.extras import needs_extra
 
 
 def export_int8(model: Model, path: Path, photos: Iterable[Image]) -> None:
-    """Writes a model's graph, for images of any size, with its convolutions in int8.
+    """Writes a model's graph for images of any size, with its convolutions in int8.
 
     Args:
-        model: for regions.
-        photos: on which the ranges of activations are measured; some dozens like those that will come.
+        model: an R-FCN.
+        path: the file.
+        photos: a few dozen typical photos, on which the ranges of activations are measured.
 
     Raises:
         InputError: there are no photos, or packages are missing.
@@ -33,37 +35,35 @@ def export_int8(model: Model, path: Path, photos: Iterable[Image]) -> None:
         raise InputError(needs_extra("int8", "onnx")) from None
     inputs = [_input(model, photo) for photo in photos]
     if not inputs:
-        raise InputError("no photos to measure the ranges of activations on; give some dozens")
+        raise InputError("no photos to measure the ranges of activations on; give a few dozen")
     with tempfile.TemporaryDirectory() as folder:
-        plain, prepared, done = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "int8"))
-        export_onnx(model, plain)
-        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        exported, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("exported", "prepared", "int8"))
+        export_onnx(model, exported)
+        quant_pre_process(exported, prepared, skip_symbolic_shape=True)
         graph = onnx.load(prepared).graph
-        # The first layer sees few channels and the last one gives the result: both stay as they are, as usual.
+        # As usual, the first layer, which has few input channels, and the last one, which gives the result, keep float.
         convolutions = [node for node in graph.node if node.op_type == "Conv"][1:-1]
         # So do LRN's sums of squares, which span many orders of magnitude.
-        squares = {out for node in graph.node if node.op_type == "Mul" for out in node.output}
-        whole = [node.name for node in convolutions if node.input[0] not in squares]
+        squares = {output for node in graph.node if node.op_type == "Mul" for output in node.output}
         quantize_static(
             prepared,
-            done,
-            _Reader(iter(inputs)),
+            quantized,
+            _Reader(inputs),
             quant_format=QuantFormat.QDQ,
-            nodes_to_quantize=whole,
+            nodes_to_quantize=[node.name for node in convolutions if node.input[0] not in squares],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
         )
-        quantized = onnx.load(done)
-        write_onnx(quantized, model, path)
+        write_onnx(onnx.load(quantized), model, path)
 
 
 class _Reader:
-    """Photos as ONNX Runtime's calibration asks for them."""
+    """The interface of ONNX Runtime's calibration."""
 
-    def __init__(self, inputs: Iterator[np.ndarray]) -> None:
-        self._inputs = inputs
+    def __init__(self, inputs: Iterable[np.ndarray]) -> None:
+        self._inputs = iter(inputs)
 
     def get_next(self) -> dict[str, Any] | None:
         image = next(self._inputs, None)
@@ -71,6 +71,6 @@ class _Reader:
 
 
 def _input(model: Model, photo: Image) -> np.ndarray:
-    config = model.config.input  # type: ignore[union-attr]
-    size = input_size(photo.width, photo.height, config.short_side, config.long_side)
+    assert isinstance(model.config, ModelConfig)
+    size = input_size(photo.width, photo.height, model.config.input.short_side, model.config.input.long_side)
     return np.asarray(to_input(photo.pixels, size)[None].float().numpy())
