@@ -94,14 +94,10 @@ class ModelConfig:
     """An R-FCN model: all regions share one pass of the network.
 
     Attributes:
-        input: resizing of photos.
         source: what proposes regions, unless the user selects another. "both" merges MultiBox and Selective Search with
             doubled superpixels (`proposals.merge_proposals`), as in GoogLeNet's section 8.
         multibox_boxes: number of MultiBox's boxes.
         union_boxes: most boxes in total with source "both"; None for no limit.
-        proposals: settings of Selective Search.
-        network: settings of the network.
-        postprocess: settings of NMS, calibration and box voting.
     """
 
     __pydantic_config__ = _FORBID
@@ -177,13 +173,8 @@ class RCNNConfig:
     """An R-CNN model, which classifies each region as a separate crop (`detector.models.rcnn`).
 
     Attributes:
-        crops: how regions are cropped.
-        proposals: settings of Selective Search.
-        network: settings of the network.
         head: what scores a crop: "softmax", "svm", or "both" for their mean.
         box_regression: whether ridge regression refines the boxes.
-        postprocess: settings of NMS and box voting.
-        calibration: Platt scaling of each head.
     """
 
     __pydantic_config__ = _FORBID
@@ -266,7 +257,6 @@ class MultiBoxModelConfig:
     Attributes:
         backbone: a name for `detector.models.backbones.make_backbone`.
         size: side of the square input in pixels.
-        head: settings of the MultiBox head.
     """
 
     __pydantic_config__ = _FORBID

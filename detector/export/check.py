@@ -13,8 +13,6 @@ def largest_difference(model: Model, path: Path, size: tuple[int, int] | None = 
     """Runs an exported file on an image of noise and compares its score maps with the model's in float32.
 
     Args:
-        model: the model that was exported.
-        path: the file.
         size: (width, height) that the file was exported for; None for any.
 
     Returns:

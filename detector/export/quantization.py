@@ -21,7 +21,6 @@ def export_int8(model: Model, path: Path, photos: Iterable[Image]) -> None:
 
     Args:
         model: an R-FCN.
-        path: the file.
         photos: a few dozen typical photos, on which the ranges of activations are measured.
 
     Raises:

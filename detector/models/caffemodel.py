@@ -6,6 +6,7 @@ checked against the file before they are used.
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -40,17 +41,23 @@ def read_caffemodel(path: str | Path) -> dict[str, np.ndarray]:
     try:
         for number, layer in _fields(memoryview(content)):
             if number in _LAYERS and isinstance(layer, memoryview):
-                name_field, blobs_field = _LAYERS[number]
-                fields = [(number, value) for number, value in _fields(layer) if isinstance(value, memoryview)]
-                # A UnicodeDecodeError is a ValueError.
-                name = next((bytes(value).decode() for number, value in fields if number == name_field), "")
-                blobs = [_blob(value) for number, value in fields if number == blobs_field]
+                name, blobs = _layer(layer, *_LAYERS[number])
                 arrays |= {f"{name}.{kind}": blob for kind, blob in zip(("weight", "bias"), blobs, strict=False)}
     except ValueError as error:
         raise InputError(f"{path}: not a readable .caffemodel ({error}); it may be truncated") from None
     if not arrays:
         raise InputError(f"{path}: holds no layers with weights; this is not a .caffemodel")
     return arrays
+
+
+def _layer(message: memoryview, name_field: int, blobs_field: int) -> tuple[str, list[np.ndarray]]:
+    name, blobs = "", []
+    for number, value in _fields(message):
+        if number == name_field and isinstance(value, memoryview):
+            name = bytes(value).decode()  # a UnicodeDecodeError is a ValueError
+        elif number == blobs_field and isinstance(value, memoryview):
+            blobs.append(_blob(value))
+    return name, blobs
 
 
 def _blob(message: memoryview) -> np.ndarray:
@@ -60,7 +67,8 @@ def _blob(message: memoryview) -> np.ndarray:
         if number in old_shape and isinstance(value, int):
             old_shape[number] = value
         elif number == _BLOB_SHAPE and isinstance(value, memoryview):
-            shape = [dim for field, dims in _fields(value) if field == _SHAPE_DIM for dim in _varints(dims)]
+            dims = (dim for field, packed in _fields(value) if field == _SHAPE_DIM for dim in _varints(packed))
+            shape = list(islice(dims, _MAX_DIMENSIONS + 1))
         elif number == _BLOB_DATA and isinstance(value, memoryview):
             if len(value) % 4:
                 raise ValueError(f"a blob of {len(value)} bytes does not hold 32-bit floats")
@@ -68,7 +76,7 @@ def _blob(message: memoryview) -> np.ndarray:
     values = np.frombuffer(data, "<f4").astype(np.float32)
     shape = list(old_shape.values()) if shape is None else shape
     if len(shape) > _MAX_DIMENSIONS or math.prod(shape) != values.size:
-        raise ValueError(f"a blob of {values.size} numbers cannot have the shape {shape[: _MAX_DIMENSIONS + 1]}")
+        raise ValueError(f"a blob of {values.size} numbers cannot have the shape {shape}")
     return values.reshape(shape)
 
 

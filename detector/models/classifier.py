@@ -40,7 +40,6 @@ class ImageClassifier(nn.Module):
     on 4a, head on 4d).
 
     Args:
-        num_classes: the number of classes.
         backbone: a name for `detector.models.backbones.make_backbone`, or the backbone itself.
         auxiliary: add GoogLeNet's auxiliary classifiers, which only training uses.
 

@@ -1,7 +1,8 @@
 """GoogLeNet, following Table 1 of 'Going deeper with convolutions' (arXiv 1409.4842).
 
-Every convolution, including reductions and projections, has a bias and is followed by ReLU; there is no batch norm. Max pools are Caffe's: ceil mode, no padding. Module and parameter names follow the BVLC Caffe model, so that
-its `inception_3a/3x3_reduce` is `inception_3a.conv3x3_reduce` here (`detector.models.caffe`).
+Every convolution, including reductions and projections, has a bias and is followed by ReLU; there is no batch norm. Max
+pools are Caffe's: ceil mode, no padding. Modules and parameters are named after the BVLC Caffe model: its
+`inception_3a/3x3_reduce` is `inception_3a.conv3x3_reduce` here (`detector.models.caffe`).
 """
 
 from dataclasses import dataclass
@@ -104,24 +105,17 @@ class Inception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = max_pool_around(x, self.dilation)  # x is not negative after ReLU, LRN and pools
-        return torch.cat(
-            (
-                self.conv1x1(x),
-                self.conv3x3(self.conv3x3_reduce(x)),
-                self.conv5x5(self.conv5x5_reduce(x)),
-                self.pool_proj(pooled),
-            ),
-            dim=1,
-        )
+        a, b, c = self.conv1x1(x), self.conv3x3(self.conv3x3_reduce(x)), self.conv5x5(self.conv5x5_reduce(x))
+        return torch.cat((a, b, c, self.pool_proj(pooled)), dim=1)
 
 
 class GoogLeNetBackbone(Backbone):
     """The convolutional part of GoogLeNet: mean-subtracted images to features.
 
     Args:
-        dense: drop the fourth stride (the pool before 5a becomes 3x3/1) and dilate 5a and 5b by 2, for features at stride
-            16 instead of 32, each with the receptive field it was trained with. Caffe's unpadded pools then put the
-            center of cell 0 at pixel 14.5, not at half a stride.
+        dense: drop the fourth stride (the pool before 5a becomes 3x3/1) and dilate 5a and 5b by 2, for features at
+            stride 16 instead of 32, each with the receptive field it was trained with. Caffe's unpadded pools then put
+            the center of cell 0 at pixel 14.5, not at half a stride.
         batch_norm: batch norm in every convolution and no LRN: not the paper's network, but easier to train from
             scratch.
     """

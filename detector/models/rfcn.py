@@ -49,8 +49,6 @@ class RFCN(nn.Module):
     `multibox`, if configured, proposes boxes from the same features.
 
     Args:
-        num_classes: the number of classes without the background.
-        config: backbone, bins and MultiBox head.
         extra_background_classes: number of further classes that the head distinguishes and that count as background,
             such as the former classes of a model that is trained on new ones.
     """

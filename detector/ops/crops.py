@@ -17,7 +17,6 @@ def crop_windows(boxes: Tensor, config: CropConfig) -> Tensor:
 
     Args:
         boxes: (R, 4) xyxy in pixels of the image, right and bottom exclusive.
-        config: the context and shape of crops.
 
     Returns:
         (R, 4) float32, whole pixels, each side at least one; windows may extend beyond the image.

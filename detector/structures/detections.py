@@ -48,7 +48,6 @@ class Detections:
             exclusive.
         scores: (N,) float32 in 0..1, descending.
         labels: (N,) int64, indices into `class_names`.
-        class_names: the detector's classes.
         image_size: (width, height) of the upright image in pixels.
         class_ids: the category id of each class, all different. By default COCO's if every class is one of COCO's,
             otherwise 1, 2, 3, ...

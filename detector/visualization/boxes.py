@@ -60,7 +60,6 @@ def draw_marks(pixels: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        marks: the boxes.
     """
     picture = PillowImage.fromarray(draw_boxes(pixels, [m.box for m in marks], [m.color for m in marks]))
     draw = ImageDraw.Draw(picture)

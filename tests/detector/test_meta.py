@@ -1,8 +1,8 @@
-"""The networks on PyTorch's meta device, which has shapes and no numbers.
+"""The networks on PyTorch's meta device, whose tensors have shapes but no values.
 
-An operation that needs to know a number, or whose result has as many rows as the numbers say, raises there, and would
-make a program wait for a GPU. From the images to the scores there is none; what comes after it (which scores are high
-enough, NMS, votes of boxes) depends on numbers, and is done on the CPU.
+An operation that reads a value, or whose output shape depends on values, raises there; on a GPU it would synchronize.
+None occurs from the images to the scores. Postprocessing (score thresholds, NMS, box voting) depends on values and runs
+on the CPU.
 """
 
 import numpy as np
@@ -42,11 +42,11 @@ def network() -> RFCN:
 def test_the_region_classifier(network: RFCN, inference: bool):
     regions = RoIs.of_images([meta(5, 4), meta(0, 4), meta(2, 4)])
     with torch.inference_mode(inference):
-        found = network(meta(3, 3, 96, 128, dtype=torch.uint8), regions)
-    assert found.class_logits.shape == (7, 21)
-    assert found.box_deltas.shape == (7, 4)
-    assert found.box_deltas.device == META
-    assert found.class_logits.requires_grad != inference
+        result = network(meta(3, 3, 96, 128, dtype=torch.uint8), regions)
+    assert result.class_logits.shape == (7, 21)
+    assert result.box_deltas.shape == (7, 4)
+    assert result.box_deltas.device == META
+    assert result.class_logits.requires_grad != inference
 
 
 def test_pooling():
@@ -59,20 +59,20 @@ def test_pooling():
 def test_the_multibox_head(form: str):
     config = MultiBoxConfig(form=form, grids=(4, 2), shapes=3, channels=8)  # type: ignore[arg-type]
     head = MultiBoxHead(16, config).to(META)
-    found = head(meta(2, 16, 6, 8))
-    assert found.logits.shape == (2, config.boxes)
-    assert head.boxes(found.box_deltas).shape == (2, config.boxes, 4)
+    result = head(meta(2, 16, 6, 8))
+    assert result.logits.shape == (2, config.boxes)
+    assert head.boxes(result.box_deltas).shape == (2, config.boxes, 4)
 
 
 def test_the_crop_classifier():
     network = RCNN(20, CropNetworkConfig()).eval().to(META)
-    found = network.features(meta(3, 3, 224, 224))
-    assert network.log_odds(found, "svm").shape == network.log_odds(found, "softmax").shape == (3, 20)
-    assert network.box_deltas(found).shape == (3, 20, 4)
+    result = network.features(meta(3, 3, 224, 224))
+    assert network.log_odds(result, "svm").shape == network.log_odds(result, "softmax").shape == (3, 20)
+    assert network.box_deltas(result).shape == (3, 20, 4)
 
 
 def test_from_the_images_of_a_batch_to_the_scores_of_its_regions():
-    """All that `Detector.score_batch` does before it fetches the scores."""
+    """Everything that `Detector.score_batch` does before it fetches the scores."""
     network = RFCN(20, CONFIG.network).eval().to(META)
     nn.Module.requires_grad_(network, False)
     scorer = RFCNScorer(network, CONFIG, TorchEngine(network, torch.bfloat16))
@@ -90,8 +90,8 @@ def test_from_the_images_of_a_batch_to_the_scores_of_its_regions():
     assert {one.scores.device for one in scored} == {META}
 
 
-def test_post_processing_needs_numbers():
-    """It cannot run there: this is why the scores are fetched before it."""
+def test_postprocessing_reads_values():
+    """It fails on the meta device, which is why the scores are fetched first."""
     with pytest.raises((NotImplementedError, RuntimeError), match=r"nonzero|meta"):
         postprocess(
             RegionScores(meta(5, 2), meta(5, 1, 4)), meta(5, 4), (90, 60), ("cat", "dog"), PostprocessConfig(), 0.5
@@ -101,7 +101,7 @@ def test_post_processing_needs_numbers():
 
 
 def test_all_on_one_gpu():
-    """On a made-up GPU, where an operation between it and the CPU, or one that needs a number, raises."""
+    """On a fake GPU, where operations that mix devices or read values raise."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode(), torch.inference_mode():
@@ -109,8 +109,8 @@ def test_all_on_one_gpu():
             network = RFCN(20, CONFIG.network).eval()
             images, boxes = torch.empty(2, 3, 96, 128), [torch.empty(5, 4), torch.empty(3, 4)]
         features = network.features(images)
-        found = network.classify(network.score_maps(features), RoIs.of_images(boxes, [1, 0]))
-        assert (found.class_logits.shape, found.class_logits.device.type) == ((8, 21), "cuda")
+        result = network.classify(network.score_maps(features), RoIs.of_images(boxes, [1, 0]))
+        assert (result.class_logits.shape, result.class_logits.device.type) == ((8, 21), "cuda")
         assert network.multibox is not None
         proposed = network.multibox(features)
         assert network.multibox.boxes(proposed.box_deltas).device.type == "cuda"

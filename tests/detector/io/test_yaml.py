@@ -8,7 +8,7 @@ def test_plain_values():
 
 
 @pytest.mark.parametrize(
-    ("content", "fact"),
+    ("content", "pattern"),
     [
         (b"a: [", "line 1"),
         (b"\xff", "start byte"),
@@ -20,7 +20,7 @@ def test_plain_values():
         (b"#" * (LARGEST + 1), str(LARGEST)),
     ],
 )
-def test_bad_yaml_is_one_line(content: bytes, fact: str):
-    with pytest.raises(ValueError, match=fact) as caught:
+def test_bad_yaml_is_one_line(content: bytes, pattern: str):
+    with pytest.raises(ValueError, match=pattern) as caught:
         parse_yaml(content)
     assert "\n" not in str(caught.value)

@@ -165,8 +165,8 @@ def test_weights_that_cannot_be_downloaded(error: Exception, monkeypatch: pytest
 @torch.inference_mode()
 def test_detection_networks_take_any_backbone(name: str):
     rois = RoIs.of_images([torch.tensor([[0.0, 0, 100, 90]]), torch.tensor([[20.0, 30, 60, 100]])])
-    found = RFCN(3, NetworkConfig(backbone=name, bins=3)).eval()(torch.rand(2, 3, 128, 160) * 255, rois)
-    assert (found.class_logits.shape, found.box_deltas.shape) == ((2, 4), (2, 4))
+    result = RFCN(3, NetworkConfig(backbone=name, bins=3)).eval()(torch.rand(2, 3, 128, 160) * 255, rois)
+    assert (result.class_logits.shape, result.box_deltas.shape) == ((2, 4), (2, 4))
     crops = RCNN(3, CropNetworkConfig(backbone=name)).eval()
     assert crops(torch.rand(2, 3, 64, 64)).shape == (2, 4)
     whole = ImageClassifier(3, name).eval()

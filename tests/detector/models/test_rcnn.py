@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
 
 def crop_model(seed: int = 0, config: RCNNConfig = CONFIG, classes: tuple[str, ...] = ("cat", "dog")) -> Model:
-    """A model whose every head says something."""
+    """A model with random weights in every head."""
     torch.manual_seed(seed)
     network = RCNN(len(classes), config.network).eval().requires_grad_(False)
     nn.init.normal_(network.classifier.bias)
@@ -65,11 +65,11 @@ def scorer() -> RCNNScorer:
 
 
 @pytest.fixture
-def crops_seen(scorer: RCNNScorer) -> list[int]:
-    """How many crops went through the scorer's network, pass by pass."""
-    seen: list[int] = []
-    scorer.network.backbone.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
-    return seen
+def crop_batches(scorer: RCNNScorer) -> list[int]:
+    """The number of crops in each pass of the scorer's network."""
+    sizes: list[int] = []
+    scorer.network.backbone.register_forward_hook(lambda module, inputs, output: sizes.append(len(inputs[0])))
+    return sizes
 
 
 def assert_same(a: CropFeatures, b: CropFeatures) -> None:
@@ -80,22 +80,22 @@ def assert_same(a: CropFeatures, b: CropFeatures) -> None:
 def test_features_and_heads_by_numpy():
     network = crop_model().network
     crops = torch.randn(5, 3, 32, 32)
-    found = network.features(crops)
+    result = network.features(crops)
     weight, bias = (p.numpy() for p in (network.backbone.conv.weight, network.backbone.conv.bias))
     patches = crops.numpy().reshape(5, 3, 4, 8, 4, 8)
     maps = np.maximum(np.einsum("ncyaxb,kcab->nkyx", patches, weight) + bias[:, None, None], 0)
     pooled, parts = maps.mean(axis=(2, 3)), maps.reshape(5, 6, 2, 2, 2, 2).mean(axis=(3, 5)).reshape(5, 24)
     logits = pooled @ network.classifier.weight.numpy().T + network.classifier.bias.numpy()
     for name, expected in (("class_logits", logits), ("pooled", pooled), ("parts", parts)):
-        np.testing.assert_allclose(getattr(found, name).numpy(), expected, rtol=1e-4, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(getattr(result, name).numpy(), expected, rtol=1e-4, atol=1e-4, err_msg=name)
 
     exp = np.exp(logits)
     part = exp[:, 1:] / exp.sum(axis=1, keepdims=True)
-    softmax, svm = (network.log_odds(found, head).numpy() for head in ("softmax", "svm"))
+    softmax, svm = (network.log_odds(result, head).numpy() for head in ("softmax", "svm"))
     np.testing.assert_allclose(softmax, np.log(part / (1 - part)), atol=1e-4)
     np.testing.assert_allclose(svm, pooled @ network.svm_weight.numpy().T + network.svm_bias.numpy(), atol=1e-4)
     box_deltas = parts @ network.box_weight.numpy().T + network.box_bias.numpy()
-    np.testing.assert_allclose(network.box_deltas(found).numpy(), box_deltas.reshape(5, 2, 4), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(network.box_deltas(result).numpy(), box_deltas.reshape(5, 2, 4), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("bins", [1, 3, 6])
@@ -103,31 +103,31 @@ def test_any_number_of_box_bins(bins: int):
     """Also those that do not divide the 4x4 cells of the features, or exceed them."""
     config = dataclasses.replace(CONFIG, network=CropNetworkConfig(box_bins=bins))
     network = crop_model(config=config).network
-    found = network.features(torch.randn(2, 3, 32, 32))
-    assert found.parts.shape == (2, 6 * bins**2)
-    assert network.box_deltas(found).shape == (2, 2, 4)
+    result = network.features(torch.randn(2, 3, 32, 32))
+    assert result.parts.shape == (2, 6 * bins**2)
+    assert network.box_deltas(result).shape == (2, 2, 4)
     if bins == 1:
-        torch.testing.assert_close(found.parts, found.pooled)
+        torch.testing.assert_close(result.parts, result.pooled)
 
 
-def test_training_sees_the_same_logits_but_for_the_dropout():
+def test_training_logits_differ_only_by_dropout():
     network, crops = crop_model().network, torch.randn(4, 3, 32, 32)
     torch.testing.assert_close(network(crops), network.features(crops).class_logits)
     network.train()
     assert not torch.allclose(network(crops), network.features(crops).class_logits)
 
 
-def test_heads_that_are_not_fitted_say_nothing():
+def test_unfitted_heads_give_zeros():
     network = RCNN(3, CONFIG.network).eval().requires_grad_(False)
-    found = network.features(torch.randn(2, 3, 32, 32))
-    assert network.log_odds(found, "svm").eq(0).all()
-    assert network.box_deltas(found).eq(0).all()
+    result = network.features(torch.randn(2, 3, 32, 32))
+    assert network.log_odds(result, "svm").eq(0).all()
+    assert network.box_deltas(result).eq(0).all()
 
 
-def test_certainty_stays_finite():
+def test_log_odds_are_finite():
     logits = torch.tensor([[-500.0, 500, 0], [500, -500, -500]])
-    found = crop_model().network.log_odds(CropFeatures(logits, torch.zeros(2, 6), torch.zeros(2, 24)), "softmax")
-    assert torch.isfinite(found).all()
+    result = crop_model().network.log_odds(CropFeatures(logits, torch.zeros(2, 6), torch.zeros(2, 24)), "softmax")
+    assert torch.isfinite(result).all()
 
 
 def test_normalize():
@@ -153,26 +153,26 @@ def test_scorer_features_are_those_of_the_crops(scorer: RCNNScorer):
     assert_same(scorer.features(image, BOXES), scorer.network.features(crops))
 
 
-def test_equal_windows_are_computed_once(scorer: RCNNScorer, crops_seen: list[int]):
+def test_equal_windows_are_computed_once(scorer: RCNNScorer, crop_batches: list[int]):
     nearly = BOXES[[0, 2]] + 0.01  # the same whole pixels
-    found = scorer.features(noise(), torch.cat((BOXES, BOXES[:2], nearly)))
-    assert sum(crops_seen) == len(BOXES)
-    assert torch.equal(found.pooled[4:6], found.pooled[:2])
-    assert torch.equal(found.pooled[6:], found.pooled[[0, 2]])
-    assert not torch.allclose(found.pooled[0], found.pooled[1])
+    result = scorer.features(noise(), torch.cat((BOXES, BOXES[:2], nearly)))
+    assert sum(crop_batches) == len(BOXES)
+    assert torch.equal(result.pooled[4:6], result.pooled[:2])
+    assert torch.equal(result.pooled[6:], result.pooled[[0, 2]])
+    assert not torch.allclose(result.pooled[0], result.pooled[1])
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])
-def test_batches_give_the_same(scorer: RCNNScorer, crops_seen: list[int], size: int, monkeypatch: pytest.MonkeyPatch):
+def test_batches_give_the_same(scorer: RCNNScorer, crop_batches: list[int], size: int, monkeypatch: pytest.MonkeyPatch):
     expected = scorer.features(noise(), BOXES)
-    crops_seen.clear()
+    crop_batches.clear()
     monkeypatch.setattr(crop_scorer, "batch_size", lambda crops, device: size)
     assert_same(scorer.features(noise(), BOXES), expected)
-    assert max(crops_seen) == size
-    assert sum(crops_seen) == len(BOXES)
+    assert max(crop_batches) == size
+    assert sum(crop_batches) == len(BOXES)
 
 
-def test_a_box_does_not_depend_on_the_others(scorer: RCNNScorer):
+def test_boxes_are_independent(scorer: RCNNScorer):
     together = scorer.encode(noise()).score(BOXES)
     for index in range(len(BOXES)):
         alone = scorer.encode(noise()).score(BOXES[index : index + 1])
@@ -181,9 +181,9 @@ def test_a_box_does_not_depend_on_the_others(scorer: RCNNScorer):
 
 
 def test_no_boxes(scorer: RCNNScorer):
-    found = scorer.encode(noise()).score(torch.zeros(0, 4))
-    assert found.scores.shape == (0, 2)
-    assert found.box_deltas.shape == (0, 2, 4)
+    result = scorer.encode(noise()).score(torch.zeros(0, 4))
+    assert result.scores.shape == (0, 2)
+    assert result.box_deltas.shape == (0, 2, 4)
     model = crop_model()
     assert len(Detector(model, "cpu").detect_proposals(noise(), proposals(torch.zeros(0, 4), (60, 45)), 0.0)) == 0
 
@@ -223,8 +223,8 @@ def test_score_is_the_calibrated_head(head: str):
     scorer = make_scorer(crop_model(config=config), CPU, torch.float32)
     log_odds = scorer.network.log_odds(scorer.features(noise(), BOXES), head)
     slope, shift = {"softmax": (0.5, 1.0), "svm": (2.0, -0.3)}[head]
-    found = scorer.encode(noise()).score(BOXES)
-    torch.testing.assert_close(found.scores, 1 / (1 + (-(slope * log_odds + shift)).exp()))
+    result = scorer.encode(noise()).score(BOXES)
+    torch.testing.assert_close(result.scores, 1 / (1 + (-(slope * log_odds + shift)).exp()))
 
 
 def test_both_heads_are_the_mean_of_their_calibrated_scores():
@@ -241,17 +241,17 @@ def test_both_heads_are_the_mean_of_their_calibrated_scores():
     torch.testing.assert_close(scores["both"], (scores["softmax"] + scores["svm"]) / 2)
 
 
-@pytest.mark.parametrize("wanted", [False, True])
-def test_box_regression_is_asked_for(wanted: bool):
-    scorer = make_scorer(crop_model(config=dataclasses.replace(CONFIG, box_regression=wanted)), CPU, torch.float32)
-    found = scorer.encode(noise()).score(BOXES)
-    if wanted:
-        torch.testing.assert_close(found.box_deltas, scorer.network.box_deltas(scorer.features(noise(), BOXES)))
+@pytest.mark.parametrize("regression", [False, True])
+def test_box_regression_is_optional(regression: bool):
+    scorer = make_scorer(crop_model(config=dataclasses.replace(CONFIG, box_regression=regression)), CPU, torch.float32)
+    result = scorer.encode(noise()).score(BOXES)
+    if regression:
+        torch.testing.assert_close(result.box_deltas, scorer.network.box_deltas(scorer.features(noise(), BOXES)))
     else:
-        assert found.box_deltas is None
+        assert result.box_deltas is None
 
 
-def test_the_given_model_is_left_as_it_is():
+def test_the_given_model_does_not_change():
     model = crop_model()
     scorer = make_scorer(model, CPU, torch.bfloat16)
     assert scorer.network.backbone.conv.weight.dtype == torch.bfloat16
@@ -268,8 +268,8 @@ def test_number_format_changes_scores_only_a_little():
 
 
 def test_calibrate_by_hand():
-    found = calibrate(torch.tensor([-1.0, 0, 3]), (2.0, -1.0))
-    assert found.tolist() == pytest.approx([1 / (1 + np.e**3), 1 / (1 + np.e), 1 / (1 + np.e**-5)])
+    result = calibrate(torch.tensor([-1.0, 0, 3]), (2.0, -1.0))
+    assert result.tolist() == pytest.approx([1 / (1 + np.e**3), 1 / (1 + np.e), 1 / (1 + np.e**-5)])
 
 
 def test_average_of_one_is_itself():
@@ -277,16 +277,16 @@ def test_average_of_one_is_itself():
     assert average_scores([one]) is one
 
 
-def test_average_of_offsets_for_all_classes_and_for_each():
+def test_average_of_agnostic_and_class_box_deltas():
     agnostic, each = torch.rand(3, 1, 4), torch.rand(3, 2, 4)
     members = [
         RegionScores(torch.full((3, 2), 0.2), agnostic),
-        RegionScores(torch.full((3, 2), 0.3), None),  # has a say in the scores alone
+        RegionScores(torch.full((3, 2), 0.3), None),  # contributes to the scores only
         RegionScores(torch.full((3, 2), 0.7), each),
     ]
-    found = average_scores(members)
-    torch.testing.assert_close(found.scores, torch.full((3, 2), 0.4))
-    torch.testing.assert_close(found.box_deltas, (agnostic.repeat(1, 2, 1) + each) / 2)
+    result = average_scores(members)
+    torch.testing.assert_close(result.scores, torch.full((3, 2), 0.4))
+    torch.testing.assert_close(result.box_deltas, (agnostic.repeat(1, 2, 1) + each) / 2)
     assert average_scores(members[1:2] * 2).box_deltas is None
 
 
@@ -344,7 +344,7 @@ def test_an_ensemble_is_the_mean_of_its_models(moved: bool):
     image, boxes = noise(), BOXES[:3]
     detector = Detector(models, "cpu", postprocess=PostprocessConfig(nms_iou=1.0), box_regression=moved)
     detector.scorers = tuple(make_scorer(model, CPU, torch.float32) for model in models)
-    found = detector.detect_proposals(image, proposals(boxes, (60, 45)), 0.0)
+    result = detector.detect_proposals(image, proposals(boxes, (60, 45)), 0.0)
 
     members = [scorer.encode(image).score(boxes) for scorer in detector.scorers]
     assert not torch.allclose(members[0].scores, members[1].scores, atol=0.01)
@@ -358,6 +358,6 @@ def test_an_ensemble_is_the_mean_of_its_models(moved: bool):
             if box[2] - box[0] >= 1 and box[3] - box[1] >= 1:
                 expected.append((score, label, box))
     expected.sort(key=lambda one: -one[0])
-    assert found.labels.tolist() == [label for _, label, _ in expected]
-    assert found.scores.tolist() == pytest.approx([score for score, _, _ in expected])
-    np.testing.assert_allclose(found.boxes, [box for _, _, box in expected], rtol=1e-4, atol=1e-3)
+    assert result.labels.tolist() == [label for _, label, _ in expected]
+    assert result.scores.tolist() == pytest.approx([score for score, _, _ in expected])
+    np.testing.assert_allclose(result.boxes, [box for _, _, box in expected], rtol=1e-4, atol=1e-3)

@@ -26,7 +26,7 @@ def test_shapes(network: RFCN):
 
 
 @torch.inference_mode()
-def test_a_region_does_not_depend_on_the_others(network: RFCN):
+def test_regions_are_independent(network: RFCN):
     images = torch.rand(2, 3, 128, 128) * 255
     boxes = [(0.0, 0.0, 50.0, 60.0), (10.0, 5.0, 90.0, 90.0)]
     together = network(images, RoIs.of_images([torch.tensor(boxes), torch.tensor(boxes[:1])]))

@@ -35,9 +35,9 @@ from detector.ops.crops import crop_windows, warp_windows
     ],
 )
 def test_windows_by_hand(box: tuple[float, ...], config: CropConfig, window: tuple[float, ...]):
-    found = crop_windows(torch.tensor([box], dtype=torch.float32), config)
-    assert found.dtype == torch.float32
-    assert found.tolist() == [list(window)]
+    result = crop_windows(torch.tensor([box], dtype=torch.float32), config)
+    assert result.dtype == torch.float32
+    assert result.tolist() == [list(window)]
 
 
 def test_no_boxes():
@@ -75,7 +75,7 @@ def test_the_region_fills_the_crop_between_the_contexts(boxes: list[tuple[float,
 
 
 def slow_warp(image: np.ndarray, window: tuple[float, ...], size: int) -> np.ndarray:
-    """A crop pixel by pixel: bilinear between centers of pixels, clamped at the border, zero more than a pixel beyond."""
+    """A crop pixel by pixel: bilinear, clamped at the border, zero more than a pixel beyond it."""
     channels, height, width = image.shape
     crop = np.zeros((channels, size, size))
     for row in range(size):

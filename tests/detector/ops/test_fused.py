@@ -25,9 +25,9 @@ def test_max_pool_equals_torchs(size: tuple[int, int], dtype: torch.dtype) -> No
             max_pool(x)
         return
     with torch.inference_mode():
-        found = max_pool(x)
-    torch.testing.assert_close(found, F.max_pool2d(x, 3, stride=2, ceil_mode=True), rtol=0, atol=0)
-    assert found.is_contiguous(memory_format=torch.channels_last)
+        result = max_pool(x)
+    torch.testing.assert_close(result, F.max_pool2d(x, 3, stride=2, ceil_mode=True), rtol=0, atol=0)
+    assert result.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
@@ -37,11 +37,11 @@ def test_max_pool_around_equals_torchs(size: tuple[int, int], dilation: int, dty
     x = not_negative(2, 5, *size, dtype=dtype)
     before = x.clone()
     with torch.inference_mode():
-        found = max_pool_around(x, dilation)
-    torch.testing.assert_close(found, max_pool_around(x, dilation), rtol=0, atol=0)
+        result = max_pool_around(x, dilation)
+    torch.testing.assert_close(result, max_pool_around(x, dilation), rtol=0, atol=0)
     padded = F.pad(x.float(), (dilation,) * 4)
     windows = F.unfold(padded, 3, dilation=dilation).view(2, 5, 9, *size)
-    torch.testing.assert_close(found.float(), windows.amax(dim=2), rtol=0, atol=0)
+    torch.testing.assert_close(result.float(), windows.amax(dim=2), rtol=0, atol=0)
     torch.testing.assert_close(x, before, rtol=0, atol=0)
 
 
@@ -71,11 +71,11 @@ def test_convolutions_equal_torchs(
     for seed, size in enumerate([(7, 9), (9, 7), (12, 12), (7, 9), (5, 5), (6, 6), (20, 31), (7, 9)]):
         x = not_negative(1, 6, *size, dtype=dtype, seed=seed)
         with torch.inference_mode():
-            found = conv(x)
+            result = conv(x)
         expected = F.relu(F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation))
         # oneDNN's order of summation depends on the CPU
-        torch.testing.assert_close(found, expected, rtol=1e-5 if dtype == torch.float32 else 0.02, atol=1e-4)
-        assert found.min() == 0
+        torch.testing.assert_close(result, expected, rtol=1e-5 if dtype == torch.float32 else 0.02, atol=1e-4)
+        assert result.min() == 0
     if frozen:
         assert len(conv.packed) <= 4  # type: ignore[arg-type]
 

@@ -16,10 +16,10 @@ def test_response_norm_equals_the_formula_rounded_once(shape: tuple[int, ...], l
     expected = F.local_response_norm(x.double(), 5, 1e-4, 0.75, 1.0)
     with torch.inference_mode():
         for laid_out in (x, x.contiguous(memory_format=torch.channels_last)):
-            found = response_norm(laid_out, 1e-4 / 5)
-            assert (found.shape, found.dtype) == (x.shape, torch.bfloat16)
+            result = response_norm(laid_out, 1e-4 / 5)
+            assert (result.shape, result.dtype) == (x.shape, torch.bfloat16)
             # half a step of bfloat16 is 2^-8 of the number at most
-            torch.testing.assert_close(found.double(), expected, rtol=2**-8 + 2e-4, atol=0)
+            torch.testing.assert_close(result.double(), expected, rtol=2**-8 + 2e-4, atol=0)
 
 
 def test_response_norm_does_not_change_its_input() -> None:
@@ -35,10 +35,10 @@ def test_nan_and_infinity_do_not_spread(bad: float) -> None:
     x = torch.ones(1, 9, 1, 2).bfloat16()
     x[0, 4, 0, 0] = bad
     with torch.inference_mode():
-        found = response_norm(x, 2e-5)
-    assert not found[0, 4, 0, 0].isfinite()
-    assert found[0, :2].isfinite().all()
-    assert found[..., 1].isfinite().all()
+        result = response_norm(x, 2e-5)
+    assert not result[0, 4, 0, 0].isfinite()
+    assert result[0, :2].isfinite().all()
+    assert result[..., 1].isfinite().all()
 
 
 def test_many_threads_use_pytorch_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,6 @@ def test_channels_come_first_also_of_a_flipped_view():
 def test_normalize(layout: torch.memory_format) -> None:
     images = torch.rand(2, 3, 5, 7).contiguous(memory_format=layout) * 255
     mean, std = torch.tensor([1.0, 20.0, 100.0]).view(1, 3, 1, 1), torch.tensor([2.0, 3.0, 4.0]).view(1, 3, 1, 1)
-    found = normalize(images, mean, std)
-    torch.testing.assert_close(found, (images - mean) / std)
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    result = normalize(images, mean, std)
+    torch.testing.assert_close(result, (images - mean) / std)
+    assert result.is_contiguous(memory_format=torch.channels_last)

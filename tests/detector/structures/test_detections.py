@@ -55,7 +55,7 @@ def test_no_detections(empty):
 
 
 @pytest.mark.parametrize(
-    ("changes", "fact"),
+    ("changes", "pattern"),
     [
         ({"boxes": [[0, 0, 1, 1], [10, 5, 8, 9], [0, 0, 1, 1]]}, r"box 1 \(10\.0, 5\.0, 8\.0, 9\.0\).*area"),
         ({"boxes": [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 2, 5]]}, r"box 2 \(2\.0, 2\.0, 2\.0, 5\.0\).*area"),
@@ -80,8 +80,8 @@ def test_no_detections(empty):
         ({"image_size": (0, 240)}, "image size 0x240"),
     ],
 )
-def test_bad_values_are_named(changes, fact):
-    with pytest.raises(InputError, match=fact) as caught:
+def test_bad_values_are_named(changes, pattern):
+    with pytest.raises(InputError, match=pattern) as caught:
         make(**changes)
     assert "\n" not in str(caught.value)
 
@@ -220,9 +220,7 @@ def test_category_ids():
     again = Detections.from_dict(detections.to_dict(), CLASSES, (320, 240), detections.class_ids)
     assert again.class_ids == detections.class_ids
     photo = Image(np.zeros((240, 320, 3), np.uint8), "photo")
-    np.testing.assert_array_equal(
-        detections.draw(photo), make().draw(photo), "colors go by the place among the classes"
-    )
+    np.testing.assert_array_equal(detections.draw(photo), make().draw(photo), "colors depend on the index of the class")
 
 
 def test_round_trip_through_json():
@@ -242,7 +240,7 @@ def test_round_trip_through_json():
 
 
 @pytest.mark.parametrize(
-    ("change", "fact"),
+    ("change", "pattern"),
     [
         ({"label": "lion"}, "'lion'.*bird, cat, dog"),
         ({"label": None}, "class None"),
@@ -254,9 +252,9 @@ def test_round_trip_through_json():
         ({"box": [9, 9, 5, 5]}, r"\(9\.0, 9\.0, 5\.0, 5\.0\)"),
     ],
 )
-def test_from_dict_refuses(change, fact):
+def test_from_dict_refuses(change, pattern):
     good = {"label": "cat", "score": 0.5, "box": [0, 0, 5, 5]}
-    with pytest.raises(InputError, match=fact):
+    with pytest.raises(InputError, match=pattern):
         Detections.from_dict([good, good | change], CLASSES, (320, 240))
 
 

@@ -92,7 +92,7 @@ def test_compressed_formats(format_, options):
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(orientation, format_):
-    """Stored turned the other way and tagged, the photo comes out upright; Pillow's own function agrees."""
+    """The same as Pillow's own function."""
     exif = PillowImage.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     options = FINE_JPEG if format_ == "JPEG" else {"lossless": True} if format_ == "WEBP" else {}
@@ -222,7 +222,7 @@ def test_beginnings_of_a_photo(length, photos):
 
 
 def test_damaged_photos_never_raise_anything_else(photos):
-    """A byte of the file changed at random places: a photo or an `InputError`, nothing else."""
+    """With a random byte changed: a photo or an `InputError`."""
     random = np.random.default_rng(0)
     with PillowImage.open(photos / "cat.jpg") as photo:
         small = photo.resize((40, 30))

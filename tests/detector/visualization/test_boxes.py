@@ -80,7 +80,7 @@ def test_lines_and_letters_grow_with_the_photo():
     assert label_pixels[2] / label_pixels[0] == pytest.approx(64, rel=0.2)
 
 
-def placed(size: tuple[int, int], boxes: list, font_size: int = 14) -> list[drawing._Label]:
+def drawn_labels(size: tuple[int, int], boxes: list, font_size: int = 14) -> list[drawing._Label]:
     """The labels that are drawn, best first."""
     labels = [index % len(CLASSES) for index in range(len(boxes))]
     return drawing._labels(detections(boxes, size, labels).marks(), font_size, size)
@@ -95,7 +95,7 @@ def test_labels_stay_inside_the_photo():
     """Boxes at every border and corner."""
     edges = [(0, 30), (130, 160), (270, 300)]
     boxes = [[x1, y1, x2, y2] for (x1, x2), (y1, y2) in itertools.product(edges, edges)]
-    labels = placed((300, 300), boxes)
+    labels = drawn_labels((300, 300), boxes)
     assert len(labels) == 9
     for x1, y1, x2, y2 in (label.box for label in labels):
         assert 0 <= x1 < x2 <= 300
@@ -104,7 +104,7 @@ def test_labels_stay_inside_the_photo():
 
 def test_labels_of_nearly_equal_boxes_stay_apart():
     boxes = [[100, 100, 400, 300], [101, 100, 400, 300], [100, 101, 400, 300], [100, 100, 399, 300]]
-    labels = placed((500, 400), boxes)
+    labels = drawn_labels((500, 400), boxes)
     assert len(labels) == 4
     assert_apart(labels)
 
@@ -114,7 +114,7 @@ def test_labels_of_a_crowd_never_overlap_and_leave_most_of_the_photo_visible(siz
     random = np.random.default_rng(5)
     corner = random.uniform(0, 0.85, (60, 2))
     boxes = np.concatenate([corner, corner + random.uniform(0.05, 0.15, (60, 2))], axis=1) * np.tile(size, 2)
-    labels = placed(size, boxes.tolist(), max(11, round((size[0] * size[1]) ** 0.5 / 30)))
+    labels = drawn_labels(size, boxes.tolist(), max(11, round((size[0] * size[1]) ** 0.5 / 30)))
     assert len(labels) >= fewest
     assert_apart(labels)
     area = sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (label.box for label in labels))
@@ -124,7 +124,7 @@ def test_labels_of_a_crowd_never_overlap_and_leave_most_of_the_photo_visible(siz
 
 def test_a_label_avoids_other_objects():
     """Above the lower box is the upper one; below it there is room."""
-    labels = placed((400, 400), [[100, 200, 300, 300], [100, 150, 300, 199]])
+    labels = drawn_labels((400, 400), [[100, 200, 300, 300], [100, 150, 300, 199]])
     x1, y1, x2, _ = labels[0].box
     assert y1 >= 300 or x1 >= 300 or x2 <= 100
 
@@ -132,7 +132,7 @@ def test_a_label_avoids_other_objects():
 def test_the_best_label_is_always_drawn_in_full():
     """Far more labels than fit."""
     boxes = [[5, 5, 55, 45]] * 12
-    labels = placed((60, 50), boxes, 11)
+    labels = drawn_labels((60, 50), boxes, 11)
     assert labels[0].text == "class0 0.99"
     assert len(labels) < 12
     assert_apart(labels)
