@@ -28,7 +28,6 @@ from detector.models.rcnn import RCNN, CropFeatures
 from detector.models.weights import Model, load_model, save_model
 from detector.ops.crops import crop_windows, warp_windows
 from detector.structures.image import Image
-from detector.structures.region_scores import RegionScores, average_scores, calibrate
 from proposals import Proposals
 from proposals.boxes import decode_boxes
 
@@ -265,29 +264,6 @@ def test_number_format_changes_scores_only_a_little():
     exact, coarse = (make_scorer(crop_model(), CPU, dtype).encode(noise()).score(BOXES) for dtype in formats)
     assert coarse.scores.dtype == torch.float32
     torch.testing.assert_close(coarse.scores, exact.scores, rtol=0, atol=0.02)
-
-
-def test_calibrate_by_hand():
-    result = calibrate(torch.tensor([-1.0, 0, 3]), (2.0, -1.0))
-    assert result.tolist() == pytest.approx([1 / (1 + np.e**3), 1 / (1 + np.e), 1 / (1 + np.e**-5)])
-
-
-def test_average_of_one_is_itself():
-    one = RegionScores(torch.rand(3, 2), torch.rand(3, 1, 4))
-    assert average_scores([one]) is one
-
-
-def test_average_of_agnostic_and_class_box_deltas():
-    agnostic, each = torch.rand(3, 1, 4), torch.rand(3, 2, 4)
-    members = [
-        RegionScores(torch.full((3, 2), 0.2), agnostic),
-        RegionScores(torch.full((3, 2), 0.3), None),  # contributes to the scores only
-        RegionScores(torch.full((3, 2), 0.7), each),
-    ]
-    result = average_scores(members)
-    torch.testing.assert_close(result.scores, torch.full((3, 2), 0.4))
-    torch.testing.assert_close(result.box_deltas, (agnostic.repeat(1, 2, 1) + each) / 2)
-    assert average_scores(members[1:2] * 2).box_deltas is None
 
 
 @pytest.mark.parametrize(("crops_that_fit", "expected"), [(0, 1), (0.9, 1), (1.1, 1), (5.5, 5), (16, 16), (1000, 16)])
