@@ -1,4 +1,4 @@
-"""The library under a user's type checker."""
+"""The package under a user's type checker."""
 
 import os
 import subprocess
@@ -26,14 +26,14 @@ from detector.runner.video import Video
 def labels(photo: Path) -> list[str]:
     detector = load_detector(device="cpu")
     image: Image = read_image(photo)
-    found: Detections = detector(image).filter(score={"cat": 0.7}, classes=["cat"])
+    detections: Detections = detector(image).filter(score={"cat": 0.7}, classes=["cat"])
     several: list[Detections] = detector([photo, image])
-    one: Detection = found[0]
-    best: Detections = found[:5]
-    x1: float = one.box[0]
-    picture: np.ndarray = found.draw(image)
+    first: Detection = detections[0]
+    best: Detections = detections[:5]
+    x1: float = first.box[0]
+    picture: np.ndarray = detections.draw(image)
     rows: list[str] = [each.label for each in best]
-    return rows + [str(several), str(x1), str(picture), str(found.to_coco(1))]
+    return rows + [str(several), str(x1), str(picture), str(detections.to_coco(1))]
 
 
 def sources() -> None:
@@ -51,9 +51,9 @@ def sources() -> None:
 
 
 def strict(path: Path) -> subprocess.CompletedProcess[str]:
-    """mypy as it is for a package that is installed: what is wrong inside it is not the user's."""
+    """mypy for a user of the installed package; errors inside the package are not reported."""
     settings = path.parent / "mypy.ini"
-    # They take most of a minute, and nothing of them is used here.
+    # Following these takes most of a minute, and the script does not need them.
     heavy = ",".join(f"{name}.*" for name in ("torch", "matplotlib", "supervision", "pandas", "pydantic", "numba"))
     settings.write_text(f"[mypy]\n[mypy-{heavy}]\nfollow_imports = skip\n")
     return subprocess.run(
@@ -65,16 +65,19 @@ def strict(path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_users_script_is_clean_under_mypy_strict_and_mistakes_are_found(tmp_path):
     pytest.importorskip("mypy")
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.replace("np.ndarray =", "np.ndarray[tuple[int, ...], np.dtype[np.uint8]] ="))
     done = strict(script)
     assert (done.returncode, done.stdout) == (0, "Success: no issues found in 1 source file\n")
-    script.write_text("from detector import Detection\n\n\ndef f(one: Detection) -> int:\n    return one.label\n")
+    script.write_text(
+        "from detector import Detection\n\n\ndef f(detection: Detection) -> int:\n    return detection.label\n"
+    )
     assert 'Incompatible return value type (got "str", expected "int")' in strict(script).stdout
 
 
 @pytest.mark.parametrize("package", ["detector", "proposals"])
-def test_the_packages_say_that_they_are_typed(package):
+def test_the_packages_are_marked_as_typed(package):
     assert (ROOT / package / "py.typed").is_file()

@@ -121,7 +121,7 @@ def test_the_graph_is_kept_in_the_users_cache(model: Model, tmp_path: Path, monk
     OnnxEngine(model)
     assert kept.stat().st_mtime_ns == written
     kept.write_bytes(b"damaged")
-    assert OnnxEngine(model)(torch.zeros(1, 3, 64, 64)).votes.shape[0] == 1
+    assert OnnxEngine(model)(torch.zeros(1, 3, 64, 64)).score_maps.shape[0] == 1
 
 
 def test_a_graph_of_one_size_refuses_others(model: Model, tmp_path: Path) -> None:
