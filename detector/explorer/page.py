@@ -20,7 +20,7 @@ from detector.errors import InputError
 from detector.explorer import panels
 from detector.explorer.controls import make_controls
 from detector.explorer.image_cache import BusyError, ImageCache, Session
-from detector.explorer.pictures import encoded, thumbnail
+from detector.explorer.pictures import encoded, fitted
 from detector.explorer.stages import Explanation
 from detector.structures.image import read_image
 
@@ -105,7 +105,7 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
     async def http_error(_: Request, error: HTTPException) -> Response:
         return PlainTextResponse(error.detail, error.status_code)
 
-    thumbnails = [(path.stem, thumbnail(read_image(path))) for path in image_cache.examples]
+    thumbnails = [(path.stem, fitted(read_image(path), side=160)[0]) for path in image_cache.examples]
 
     @app.get("/")
     def page() -> Response:
@@ -126,7 +126,8 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
     @app.post("/photos", dependencies=from_this_page)
     async def upload(request: Request, name: str = "photo") -> Response:
         content = await _limited_body(request, megabytes)
-        return await stages(lambda: image_cache.add_upload(content, _printable(name)))
+        printable = "".join(filter(str.isprintable, name))[:80] or "photo"
+        return await stages(lambda: image_cache.add_upload(content, printable))
 
     @app.post("/examples/{index}", dependencies=from_this_page)
     async def example(index: int) -> Response:
@@ -197,11 +198,6 @@ async def _limited_body(request: Request, megabytes: float) -> bytes:
         if len(body) > limit:
             raise too_large
     return bytes(body)
-
-
-def _printable(name: str) -> str:
-    """A file name as one line of bounded length."""
-    return "".join(letter for letter in name if letter.isprintable())[:80] or "photo"
 
 
 def _data_url(pixels: np.ndarray) -> str:

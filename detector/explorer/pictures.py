@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from PIL import Image as PillowImage
 
 from detector.explorer.regions import RegionReport
 from detector.explorer.stages import Candidates, Grouping
@@ -119,10 +118,3 @@ def encoded(picture: np.ndarray) -> bytes:
     """A picture as a JPEG file, with colors at full resolution for the thin lines."""
     options = [cv2.IMWRITE_JPEG_QUALITY, 88, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)[1].tobytes()
-
-
-def thumbnail(image: Image, side: int = 160) -> np.ndarray:
-    """The photo reduced to a longer side of at most `side` pixels."""
-    copy = PillowImage.fromarray(image.pixels)
-    copy.thumbnail((side, side))
-    return np.array(copy)

@@ -12,11 +12,12 @@ from torch import Tensor
 from detector.errors import InputError
 from detector.inference.detector import Detector
 from detector.inference.postprocess import moved_boxes
+from detector.inference.proposers import sources
 from detector.inference.rfcn_scorer import ImageFeatures
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores
-from proposals import Hierarchy, Proposals, Proposer, SelectiveSearch, SelectiveSearchConfig, UnionProposer
+from proposals import Hierarchy, Proposals, SelectiveSearch, SelectiveSearchConfig
 from proposals.config import ColorSpace
 
 STAGES = ("network", "proposals", "regions", "suppression")
@@ -158,22 +159,13 @@ def explain(detector: Detector, image: Image) -> Explanation:
     seconds += [propose_seconds, score_seconds, suppress_seconds]
     groupings: list[Grouping] = []
     space_seconds = {}
-    search = selective_search(detector.proposer)
+    search = next((s.config for s in sources(detector.proposer) if isinstance(s, SelectiveSearch)), None)
     if search is not None:
         for space in dict.fromkeys((*search.color_spaces, *get_args(ColorSpace))):
             in_space, space_seconds[space] = timed(lambda: _groupings(image.pixels, search, space))  # noqa: B023
             groupings += in_space
     stage_seconds = dict(zip(STAGES, seconds, strict=True))
     return Explanation(image, detector, features, tuple(groupings), proposals, scored, stage_seconds, space_seconds)
-
-
-def selective_search(proposer: Proposer) -> SelectiveSearchConfig | None:
-    """The settings of the Selective Search in a proposer; None if it has none."""
-    if isinstance(proposer, SelectiveSearch):
-        return proposer.config
-    if isinstance(proposer, UnionProposer):
-        return next(filter(None, map(selective_search, proposer.proposers)), None)
-    return None
 
 
 def _groupings(pixels: np.ndarray, config: SelectiveSearchConfig, space: ColorSpace) -> list[Grouping]:

@@ -36,8 +36,10 @@ def multi_crop(pixels: np.ndarray, crops: int, size: int = 224) -> Iterator[np.n
     """
     if crops not in CROPS:
         raise ValueError(f"crops is {crops}; give {', '.join(map(str, CROPS))}")
-    for short_side in SHORT_SIDES if crops == 144 else SHORT_SIDES[:1]:
-        squares = _squares(_resize_short_side(pixels, round(short_side * size / 224)))
+    height, width = pixels.shape[:2]
+    for side in (round(side * size / 224) for side in (SHORT_SIDES if crops == 144 else SHORT_SIDES[:1])):
+        factor = side / min(height, width)
+        squares = _squares(resize(pixels, (max(side, round(width * factor)), max(side, round(height * factor)))))
         for square in squares if crops == 144 else squares[1:2]:
             start = (len(square) - size) // 2
             center = square[start : start + size, start : start + size]
@@ -51,12 +53,6 @@ def multi_crop(pixels: np.ndarray, crops: int, size: int = 224) -> Iterator[np.n
             for crop in (*corners, center, *whole):
                 yield crop
                 yield crop[:, ::-1]
-
-
-def _resize_short_side(pixels: np.ndarray, side: int) -> np.ndarray:
-    height, width = pixels.shape[:2]
-    factor = side / min(height, width)
-    return resize(pixels, (max(side, round(width * factor)), max(side, round(height * factor))))
 
 
 def _squares(image: np.ndarray) -> list[np.ndarray]:

@@ -1,7 +1,7 @@
 """Where a detector's proposals come from: Selective Search, a MultiBox head on its backbone, a separate MultiBox."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,8 +63,8 @@ def propose_batch(
         cached: proposals of each image that were made ahead (`propose_ahead`).
     """
     if isinstance(proposer, UnionProposer):
-        sources = [propose_batch(source, images, features, cached) for source in proposer.proposers]
-        return [merge_proposals(parts, proposer.limit, proposer.overlap) for parts in zip(*sources, strict=True)]
+        by_source = [propose_batch(source, images, features, cached) for source in proposer.proposers]
+        return [merge_proposals(parts, proposer.limit, proposer.overlap) for parts in zip(*by_source, strict=True)]
     if isinstance(proposer, SharedMultiBox):
         encoded = [
             one for each in features for one in each if isinstance(one, RFCNFeatures) and one.scorer is proposer.scorer
@@ -79,21 +79,25 @@ def propose_batch(
     ]
 
 
+def sources(proposer: Proposer) -> list[Proposer]:
+    """The proposers that a proposer merges, at any depth; itself if it is not a union."""
+    if isinstance(proposer, UnionProposer):
+        return [source for part in proposer.proposers for source in sources(part)]
+    return [proposer]
+
+
 def propose_ahead(proposer: Proposer, image: Image) -> dict[int, Proposals]:
     """Proposals of the sources that need no network; may run on any thread."""
-    if isinstance(proposer, UnionProposer):
-        parts = [propose_ahead(source, image) for source in proposer.proposers]
-        return {key: proposals for part in parts for key, proposals in part.items()}
-    if isinstance(proposer, SharedMultiBox | MultiBoxProposer):
-        return {}
-    return {id(proposer): proposer(image.pixels)}
+    return {id(source): source(image.pixels) for source in _without_network(proposer)}
 
 
 def without_network(proposer: Proposer) -> Proposer | None:
     """The first of a proposer's sources that needs no network; None if all need one."""
-    if isinstance(proposer, UnionProposer):
-        return next(filter(None, map(without_network, proposer.proposers)), None)
-    return None if isinstance(proposer, SharedMultiBox | MultiBoxProposer) else proposer
+    return next(_without_network(proposer), None)
+
+
+def _without_network(proposer: Proposer) -> Iterator[Proposer]:
+    return (source for source in sources(proposer) if not isinstance(source, SharedMultiBox | MultiBoxProposer))
 
 
 def first_with_multibox(scorers: Sequence[RegionScorer]) -> RFCNScorer:

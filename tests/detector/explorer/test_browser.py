@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from detector.explorer import Explanation
 from detector.explorer.image_cache import ImageCache
@@ -19,9 +18,10 @@ from detector.explorer.page import make_page
 from detector.explorer.regions import region_at
 from detector.explorer.server import listen
 
+sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the path")]
 
 PANELS = ("segmentation", "levels", "proposals", "region", "regression", "suppression", "detections")
 
@@ -42,8 +42,8 @@ def address(image_cache: ImageCache) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as started:
+def browser() -> Iterator[sync_api.Browser]:
+    with sync_api.sync_playwright() as started:
         options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
         browser = started.chromium.launch(executable_path=CHROMIUM, args=options)
         yield browser
@@ -53,8 +53,8 @@ def browser() -> Iterator[Browser]:
 class Visitor:
     """A visitor's page; records its requests and errors."""
 
-    def __init__(self, browser: Browser, address: str, **options: Any) -> None:
-        self.page: Page = browser.new_page(**options)
+    def __init__(self, browser: sync_api.Browser, address: str, **options: Any) -> None:
+        self.page: sync_api.Page = browser.new_page(**options)
         self.page.set_default_timeout(20_000)
         self.requested: list[str] = []
         self.errors: list[str] = []
@@ -95,7 +95,7 @@ class Visitor:
 
 
 @pytest.fixture(scope="module")
-def visitor(browser: Browser, address: str, photos: Path) -> Visitor:
+def visitor(browser: sync_api.Browser, address: str, photos: Path) -> Visitor:
     visitor = Visitor(browser, address)
     visitor.drop(photos / "cat.jpg")
     visitor.wait_for("cat.jpg")
@@ -183,19 +183,19 @@ def test_all_requests_go_to_this_server_and_none_is_blocked(visitor: Visitor, ad
     assert visitor.errors == []
 
 
-def test_two_visitors_have_a_photo_each(visitor: Visitor, browser: Browser, address: str):
-    other = Visitor(browser, address)
-    other.page.click("button[title=cat]")
-    other.wait_for("cat.jpg")
+def test_two_visitors_have_a_photo_each(visitor: Visitor, browser: sync_api.Browser, address: str):
+    second = Visitor(browser, address)
+    second.page.click("button[title=cat]")
+    second.wait_for("cat.jpg")
     before = visitor.pictures("detections")
     visitor.page.locator("#detections [name=score]").press("Home")
     visitor.wait_for_change("detections", before)
     assert "person" in visitor.page.inner_text("#detections tbody")
-    assert "cat" in other.page.inner_text("#detections tbody")
-    other.page.close()
+    assert "cat" in second.page.inner_text("#detections tbody")
+    second.page.close()
 
 
-def test_a_phone_at_night(browser: Browser, address: str):
+def test_a_phone_at_night(browser: sync_api.Browser, address: str):
     phone = Visitor(browser, address, viewport={"width": 390, "height": 800}, color_scheme="dark")
     phone.page.click("button[title=astronaut]")
     phone.wait_for("astronaut.jpg")

@@ -52,13 +52,13 @@ def images(sizes: Sequence[tuple[int, int]] = SIZES) -> list[Image]:
 
 
 def assert_same(found: Sequence[Detections], expected: Sequence[Detections]) -> None:
-    """To the last digits: the passes give the same to the bit, but the exponentials of a score are rounded differently
-    where a row comes to lie at the end of a table. Equal scores may change places."""
+    """Equal to the last digits: the passes are equal to the bit, but the exponential of a score may round differently
+    at the end of a table. Equal scores may swap."""
     assert [(one.image_size, len(one)) for one in found] == [(one.image_size, len(one)) for one in expected]
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-6)
-        same = (one.labels[:, None] == other.labels) & (np.abs(one.scores[:, None] - other.scores) < 1e-6)
-        same &= np.abs(one.boxes[:, None] - other.boxes).max(axis=2, initial=0) < 1e-3
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a.scores, b.scores, rtol=0, atol=1e-6)
+        same = (a.labels[:, None] == b.labels) & (np.abs(a.scores[:, None] - b.scores) < 1e-6)
+        same &= np.abs(a.boxes[:, None] - b.boxes).max(axis=2, initial=0) < 1e-3
         assert same.any(axis=1).all()
         assert same.any(axis=0).all()
 
@@ -148,9 +148,9 @@ def test_a_separate_multibox_network_gets_a_batch(model: Model, monkeypatch: pyt
     monkeypatch.setattr(proposer, "propose", lambda photos: batches.append(len(photos)) or propose(photos))
     found = detector.detect_batch(images(), 0.05)
     assert batches == [len(SIZES)]
-    for one, other in zip(found, expected, strict=True):  # its number format may be another
-        assert len(one) == len(other)
-        np.testing.assert_allclose(one.scores, other.scores, atol=0.02)
+    for a, b in zip(found, expected, strict=True):  # in the default number format, perhaps bfloat16
+        assert len(a) == len(b)
+        np.testing.assert_allclose(a.scores, b.scores, atol=0.02)
 
 
 @pytest.mark.parametrize("batch", [None, 1, 2, 10])
@@ -168,9 +168,9 @@ def test_wrong_arguments(model: Model):
 
 
 def test_scores_come_from_a_device_in_one_piece(monkeypatch: pytest.MonkeyPatch):
-    """What a GPU's tensors go through, shown on the meta device up to the transfer, and on made-up rows after it."""
+    """The path of GPU tensors: on the meta device up to the transfer, on random rows after it."""
     scored = [RegionScores(torch.rand(n, 3), torch.rand(n, 1, 4)) for n in (5, 0, 2)]
-    assert fetch(scored) == scored, "on the CPU they stay what they are"
+    assert fetch(scored) == scored
     away = [RegionScores(one.scores.to("meta"), one.box_deltas.to("meta")) for one in scored]  # type: ignore[union-attr]
     rows = torch.cat([torch.cat((one.scores, one.box_deltas.flatten(1)), 1) for one in scored])  # type: ignore[union-attr]
     transfers = []

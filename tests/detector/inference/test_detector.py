@@ -1,4 +1,4 @@
-"""The detector with a network of random weights: what it makes of its arguments, whatever the network says."""
+"""The detector and its arguments, with a network of random weights."""
 
 from dataclasses import replace
 from typing import Any

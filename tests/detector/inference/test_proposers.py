@@ -11,13 +11,20 @@ from detector.config import MultiBoxModelConfig, NetworkConfig
 from detector.errors import InputError
 from detector.inference.assembly import load_detector
 from detector.inference.detector import Detector
-from detector.inference.proposers import SharedMultiBox, load_multibox, multibox_proposer
+from detector.inference.proposers import (
+    SharedMultiBox,
+    load_multibox,
+    multibox_proposer,
+    propose_ahead,
+    sources,
+    without_network,
+)
 from detector.inference.rfcn_scorer import make_scorer
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model, make_network, save_model
 from proposals import PRESETS, SelectiveSearch, UnionProposer
 from proposals.multibox.proposer import MultiBoxProposer, to_proposals
-from tests.detector.inference.random_models import HEAD, fill, noise, rfcn_model
+from tests.detector.inference.random_models import HEAD, FixedBoxes, fill, noise, rfcn_model
 
 CPU = torch.device("cpu")
 
@@ -123,6 +130,16 @@ def test_boxes_that_all_lie_outside_the_image(model: Model, source: str):
     assert len(detections) == 0 if source == "multibox" else len(detections) > 0
 
 
+def test_sources_of_nested_unions(separate: Path):
+    first, second, multibox = FixedBoxes(), FixedBoxes(), load_multibox(separate, 5, CPU)
+    union = UnionProposer([multibox, UnionProposer([first, second])])
+    assert sources(union) == [multibox, first, second]
+    assert without_network(union) is first
+    assert set(propose_ahead(union, noise())) == {id(first), id(second)}
+    assert sources(multibox) == [multibox]
+    assert without_network(multibox) is None
+
+
 def test_a_model_without_multibox():
     with pytest.raises(InputError, match="no model here has a MultiBox head; take boxes from selective_search"):
         load_detector("voc07_crops", "cpu", source="both")
@@ -142,8 +159,8 @@ def test_files_keep_head_and_priors(model: Model, tmp_path: Path, separate: Path
 
 
 def test_priors_of_another_number_are_refused(tmp_path: Path, model: Model):
-    other = replace(model.config, network=NetworkConfig(multibox=replace(HEAD, shapes=5)))
-    save_model(replace(model, config=other), tmp_path / "m.safetensors")
+    config = replace(model.config, network=NetworkConfig(multibox=replace(HEAD, shapes=5)))
+    save_model(replace(model, config=config), tmp_path / "m.safetensors")
     with pytest.raises(InputError, match=r"m\.safetensors: tensor 'multibox\.priors' has shape"):
         load_model(tmp_path / "m.safetensors")
 
