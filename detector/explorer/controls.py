@@ -34,7 +34,7 @@ def make_controls(explanation: Explanation) -> dict[str, Any]:
 
     Returns:
         Sliders and choices (lists of a value and its text) by name, and `stages` (name, seconds and share of each
-        stage), `seconds` in all, `found` (number of detections), `voting` (whether the detector votes on boxes).
+        stage), `seconds` in all, `detections` (their number), `voting` (whether the detector votes on boxes).
     """
     groupings, proposals = explanation.groupings, explanation.proposals
     config = explanation.detector.postprocess
@@ -50,7 +50,7 @@ def make_controls(explanation: Explanation) -> dict[str, Any]:
     return {
         "stages": [(_STAGE_NAMES[name], seconds, seconds / total) for name, seconds in explanation.seconds.items()],
         "seconds": total,
-        "found": len(explanation.detections()),
+        "detections": len(explanation.detections()),
         "spaces": [(space, f"{space} (used)" if used[space] else space) for space in used],
         "similarities": [(name, name) for name in dict.fromkeys(grouping.similarity for grouping in groupings)],
         "ks": [(k, k) for k in dict.fromkeys(f"{grouping.k:g}" for grouping in groupings)],

@@ -171,7 +171,7 @@ def show_suppression(explanation: Explanation, score: float, nms_iou: float, vot
 def show_detections(explanation: Explanation, score: float) -> Panel:
     """The detections with at least `score`, with the detector's settings."""
     detections = explanation.detections(score)
-    rows = tuple((one.label, f"{one.score:.2f}", box_text(np.array(one.box))) for one in detections)
+    rows = tuple((d.label, f"{d.score:.2f}", box_text(np.array(d.box))) for d in detections)
     picture = pictures.picture_detections(explanation.image, detections)
     text = f"{plural(len(detections), 'object')} of at least {score:g}, with the detector's settings."
     return Panel(text, (Picture(picture, "class and score"),), head=("class", "score", "box"), rows=rows)

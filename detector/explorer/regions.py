@@ -58,7 +58,7 @@ def report_region(explanation: Explanation, region: int, label: int | None = Non
     box = explanation.boxes[row]
     moved = moved_boxes(explanation.scored, explanation.boxes, row, torch.tensor([label]), proposals.image_size)
     rfcn = rfcn_features(explanation)
-    rcnn = next((one for one in explanation.features if isinstance(one, RCNNFeatures)), None)
+    rcnn = next((encoded for encoded in explanation.features if isinstance(encoded, RCNNFeatures)), None)
     return RegionReport(
         region=region,
         source=proposals.source_names[proposals.sources[region]],
@@ -109,7 +109,7 @@ def score_maps(explanation: Explanation, label: int) -> np.ndarray | None:
 
 def rfcn_features(explanation: Explanation) -> RFCNFeatures | None:
     """The features of the first R-FCN model; None without one."""
-    return next((one for one in explanation.features if isinstance(one, RFCNFeatures)), None)
+    return next((encoded for encoded in explanation.features if isinstance(encoded, RFCNFeatures)), None)
 
 
 @torch.inference_mode()

@@ -112,7 +112,7 @@ class Explanation:
         for grouping in self.groupings:
             if (grouping.space, grouping.similarity, grouping.k) == (space, similarity, k):
                 return grouping
-        names = ", ".join(f"{one.space}/{one.similarity}/{one.k:g}" for one in self.groupings) or "none"
+        names = ", ".join(f"{g.space}/{g.similarity}/{g.k:g}" for g in self.groupings) or "none"
         raise InputError(f"grouping {space[:20]}/{similarity[:20]}/{k:g} is unknown; give one of {names}")
 
     def candidates(self, score: float) -> Candidates:
@@ -175,6 +175,6 @@ def _groupings(pixels: np.ndarray, config: SelectiveSearchConfig, space: ColorSp
     used = space in config.color_spaces
     return [
         # Histograms take most of a hierarchy's memory and are never shown.
-        Grouping(space, *setting, used, replace(one, counts=np.empty((len(one), 0), np.int32)))
-        for setting, one in zip(settings, hierarchies, strict=True)
+        Grouping(space, *setting, used, replace(hierarchy, counts=np.empty((len(hierarchy), 0), np.int32)))
+        for setting, hierarchy in zip(settings, hierarchies, strict=True)
     ]

@@ -99,7 +99,7 @@ def score_each(detector: Detector, images: Sequence[Prepared]) -> list[Scored | 
     except FAULTS as error:
         fault = error.with_traceback(None)  # the traceback would keep the tensors of the pass in memory
     if fault is not None:
-        return [fault] if len(images) == 1 else [result for one in images for result in score_each(detector, [one])]
+        return [fault] if len(images) == 1 else [result for image in images for result in score_each(detector, [image])]
     share = (time.perf_counter() - start) / max(1, len(images))
     return [
         Scored(prepared.image, proposals, scores, prepared.seconds + share)

@@ -66,11 +66,14 @@ def propose_batch(
         by_source = [propose_batch(source, images, features, cached) for source in proposer.proposers]
         return [merge_proposals(parts, proposer.limit, proposer.overlap) for parts in zip(*by_source, strict=True)]
     if isinstance(proposer, SharedMultiBox):
-        encoded = [
-            one for each in features for one in each if isinstance(one, RFCNFeatures) and one.scorer is proposer.scorer
+        reusable = [
+            encoded
+            for by_model in features
+            for encoded in by_model
+            if isinstance(encoded, RFCNFeatures) and encoded.scorer is proposer.scorer
         ]
-        if len(encoded) == len(images):
-            return proposer.scorer.propose(encoded, proposer.limit)
+        if len(reusable) == len(images):
+            return proposer.scorer.propose(reusable, proposer.limit)
     if isinstance(proposer, MultiBoxProposer):
         return proposer.propose([image.pixels for image in images])
     return [

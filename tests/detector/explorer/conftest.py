@@ -38,7 +38,7 @@ def image_cache(detector: Detector) -> Iterator[ImageCache]:
 
 
 class Client:
-    """Calls a page without a server, as its own script would."""
+    """Calls a page without a server, as the page's script does."""
 
     def __init__(self, page: FastAPI) -> None:
         self._transport = httpx.ASGITransport(app=page, raise_app_exceptions=False)
@@ -79,5 +79,5 @@ def noise() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def client_of() -> type[Client]:
-    """Makes the client of another page."""
+    """The class, for clients of other pages."""
     return Client

@@ -159,7 +159,7 @@ def _animation() -> bytes:
 
 
 def test_a_photo_of_100_megapixels(client):
-    """A small file that unfolds to 300 MB; what is kept of it is small again."""
+    """A small file that decodes to 300 MB and is reduced before it is kept."""
     file = io.BytesIO()
     PillowImage.new("L", (10_000, 10_000), 90).save(file, "PNG")
     answer = client.open("/photos?name=large.png", file.getvalue())
@@ -174,7 +174,7 @@ def test_a_photo_of_400_megapixels(client):
     assert (answer.status_code, "larger than the limit of 150 megapixels" in answer.text) == (422, True)
 
 
-def test_a_larger_upload_is_refused_whether_or_not_it_says_so(client):
+def test_a_larger_upload_is_refused_with_or_without_a_content_length(client):
     assert client.open("/photos", b"\0" * 3_000_001).status_code == 413
 
     async def parts():
@@ -201,8 +201,8 @@ def test_a_name_is_shown_as_text_and_cut(client, noise: Noise):
 TYPE = {"content-type": "application/octet-stream"}
 
 
-def test_other_sites_can_neither_send_photos_nor_point_their_name_here(client, noise: Noise):
-    """Without asking first, another site's page can send only the types of forms."""
+def test_requests_of_other_sites_and_for_other_hosts_are_refused(client, noise: Noise):
+    """Without a preflight request, a page of another site can send only the content types of forms."""
     for kind in ("text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"):
         for path in ("/photos", "/examples/0", "/samples/1"):
             assert client("POST", path, content=noise(9, 9), headers={"content-type": kind}).status_code == 415
