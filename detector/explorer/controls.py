@@ -1,6 +1,6 @@
 """The controls of an explained photo: the options of its choices and the values of its sliders."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,25 +16,12 @@ _SCORES = tuple(round(0.01 * i, 2) for i in (1, 2, 3, 5, *range(10, 100, 5), 97,
 _IOUS = tuple(round(0.05 * i, 2) for i in range(21))
 
 
-@dataclass(frozen=True)
-class Slider:
-    """The ascending values of a slider and its initial value."""
-
-    values: tuple[float, ...]
-    value: float
-
-    @property
-    def position(self) -> int:
-        """Index of the value nearest to the initial one."""
-        return min(range(len(self.values)), key=lambda i: abs(self.values[i] - self.value))
-
-
 def make_controls(explanation: Explanation) -> dict[str, Any]:
     """What the page's template shows above the stages and in their forms.
 
     Returns:
-        Sliders and choices (lists of a value and its text) by name, and `stages` (name, seconds and share of each
-        stage), `seconds` in all, `detections` (their number), `voting` (whether the detector votes on boxes).
+        Sliders (values and initial position) and choices (values and texts) by name; `stages`: name, seconds and share
+        of each stage; `seconds` in all; number of `detections`; `voting`: whether the detector votes on boxes.
     """
     groupings, proposals = explanation.groupings, explanation.proposals
     config = explanation.detector.postprocess
@@ -54,21 +41,25 @@ def make_controls(explanation: Explanation) -> dict[str, Any]:
         "spaces": [(space, f"{space} (used)" if used[space] else space) for space in used],
         "similarities": [(name, name) for name in dict.fromkeys(grouping.similarity for grouping in groupings)],
         "ks": [(k, k) for k in dict.fromkeys(f"{grouping.k:g}" for grouping in groupings)],
-        "levels": _count_slider(most_superpixels, 30),
-        "boxes": _count_slider(len(proposals), 100),
+        "levels": _counts(most_superpixels, 30),
+        "boxes": _counts(len(proposals), 100),
         "sources": [(-1, "all"), *enumerate(map(source_text, proposals.source_names))],
         "regions": regions,
         "labels": [(-1, "its best class"), *enumerate(explanation.class_names)],
-        "low_score": Slider(_SCORES, 0.1),
-        "score": Slider(_SCORES, 0.5),
-        "nms_iou": Slider(_IOUS, config.nms_iou),
+        "low_score": _slider(_SCORES, 0.1),
+        "score": _slider(_SCORES, 0.5),
+        "nms_iou": _slider(_IOUS, config.nms_iou),
         "voting": config.voting_iou is not None and explanation.scored.box_deltas is not None,
     }
 
 
-def _count_slider(most: int, initial: int) -> Slider:
-    """Whole numbers from 1 to `most` in growing steps, with `initial` among them."""
+def _slider(values: Sequence[float], initial: float) -> dict[str, Any]:
+    """A slider through ascending values that starts at the value nearest to `initial`."""
+    return {"values": values, "position": min(range(len(values)), key=lambda i: abs(values[i] - initial))}
+
+
+def _counts(most: int, initial: int) -> dict[str, Any]:
+    """A slider through whole numbers from 1 to `most` in growing steps, with `initial` among them."""
     most = max(1, most)
     initial = min(initial, most)
-    values = np.unique([*np.geomspace(1, most, 80).round().astype(int), initial])
-    return Slider(tuple(values.tolist()), initial)
+    return _slider(np.unique([*np.geomspace(1, most, 80).round().astype(int), initial]).tolist(), initial)

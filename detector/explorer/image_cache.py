@@ -3,7 +3,6 @@
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,24 +77,22 @@ class ImageCache:
             BusyError: the queue is full.
             InputError: (from the future) it is not a readable image.
         """
-        return self._queue(lambda: self._explain(read_image(content, name), None))
+        return self._queue(content, name)
 
     def add_example(self, index: int) -> Future[Session]:
         """Queues an example photo; raises as `add_upload`, and InputError if the index is out of range."""
         if not 0 <= index < len(self.examples):
             raise InputError(f"example {index}: the number of examples is {len(self.examples)}")
-        path = self.examples[index]
-        return self._queue(lambda: self._explain(read_image(path, path.name), None))
+        return self._queue(self.examples[index], self.examples[index].name)
 
     def add_sample(self, image_id: str) -> Future[Session]:
         """Queues an image of the data set; raises as `add_upload`, and InputError if it does not have the image."""
-        dataset = self.dataset
-        if dataset is None:
+        if (dataset := self.dataset) is None:
             raise InputError("no data set is open; start the explorer with --dataset voc --root DIR --split NAME")
         if image_id not in dataset.ids:
             raise InputError(f"{image_id[:40]}: no such image in {dataset.split}, which begins with {dataset.ids[0]}")
         index = dataset.ids.index(image_id)
-        return self._queue(lambda: self._explain(read_image(dataset.image_path(index), image_id), index))
+        return self._queue(dataset.image_path(index), image_id, index)
 
     def get(self, key: str) -> Session | None:
         """The photo of a key; None if it was dropped."""
@@ -108,14 +105,15 @@ class ImageCache:
         """Waits for the current photo and cancels the queued ones."""
         self._worker.shutdown(cancel_futures=True)
 
-    def _queue(self, work: Callable[[], Session]) -> Future[Session]:
+    def _queue(self, source: bytes | Path, name: str, index: int | None = None) -> Future[Session]:
         if not self._queue_slots.acquire(blocking=False):
             raise BusyError
-        future = self._worker.submit(work)
+        future = self._worker.submit(self._explain, source, name, index)
         future.add_done_callback(lambda _: self._queue_slots.release())
         return future
 
-    def _explain(self, image: Image, index: int | None) -> Session:
+    def _explain(self, source: bytes | Path, name: str, index: int | None) -> Session:
+        image = read_image(source, name)
         size = (image.width, image.height)
         pixels, scale = reduce_large(image.pixels, LONGEST_SIDE)
         objects = None

@@ -5,7 +5,6 @@ The steps before (resizing) and after it (regions, scores, NMS) are the same for
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,8 +16,7 @@ from detector.ops.devices import without_denormals
 from detector.ops.fused import freeze
 from proposals.names import unknown_name
 
-EngineName = Literal["torch", "onnx"]
-ENGINES: tuple[str, ...] = get_args(EngineName)
+ENGINES = ("torch", "onnx")
 """The engines by name; the path of an exported .onnx file is accepted as well."""
 
 Engine = Callable[[Tensor], ImageMaps]

@@ -158,6 +158,7 @@ def _animation() -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_a_photo_of_100_megapixels(client):
     """A small file that decodes to 300 MB and is reduced before it is kept."""
     file = io.BytesIO()

@@ -105,6 +105,7 @@ def test_fingerprints_depend_on_the_engine(model: Model, graph: Path, tmp_path: 
     assert first == second
 
 
+@pytest.mark.slow
 def test_the_graph_is_kept_in_the_users_cache(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     OnnxEngine(model)
@@ -127,6 +128,7 @@ def test_a_graph_of_one_size_refuses_others(model: Model, tmp_path: Path) -> Non
     assert not (tmp_path / "odd.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_program_of_torch_export_gives_the_same(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "graph.pt2"
     export_torch(model, path)
@@ -136,6 +138,7 @@ def test_a_program_of_torch_export_gives_the_same(model: Model, tmp_path: Path) 
     assert json.loads(extra["description.json"])["weights"] == weights_hash(model.network)
 
 
+@pytest.mark.slow
 def test_int8_stays_near(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "int8.onnx"
     export_int8(model, path, [noise((150, 110), seed) for seed in range(3)])
@@ -182,6 +185,7 @@ def test_the_torch_engine_takes_whole_numbers(model: Model) -> None:
     torch.testing.assert_close(found.features, model.network.features(images.float()))  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_googlenet_itself_is_exported(tmp_path: Path) -> None:
     """Its ceil-mode and dilated pools, LRN and the dense backbone: 400 nodes, some seconds."""
     torch.manual_seed(0)

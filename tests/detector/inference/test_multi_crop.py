@@ -30,14 +30,14 @@ def squares(width: int, height: int, short: int) -> tuple[int, int, list[tuple[i
 
 
 def paper_crops(width: int, height: int, size: int = 224) -> Iterator[tuple[int, int, Rectangle]]:
-    """Width and height of the resized image and a rectangle in it, in the order: scale, square, place."""
+    """Width and height of the resized image and a rectangle in it, in the order: scale, square, position."""
     for scale in (256, 288, 320, 352):
         side = round(scale * size / 224)
         new_width, new_height, corners = squares(width, height, side)
         for x, y in corners:
-            room = side - size
-            places = [(0, 0), (room, 0), (0, room), (room, room), (room // 2, room // 2)]
-            for dx, dy in places:
+            slack = side - size
+            offsets = [(0, 0), (slack, 0), (0, slack), (slack, slack), (slack // 2, slack // 2)]
+            for dx, dy in offsets:
                 yield new_width, new_height, (x + dx, y + dy, size)
             yield new_width, new_height, (x, y, side)
 
@@ -53,9 +53,9 @@ def expected(image: np.ndarray, new_width: int, new_height: int, rectangle: Rect
     return np.dstack((np.tile(red, (size, 1)), np.tile(green[:, None], (1, size))))
 
 
-def assert_shows(crop: np.ndarray, image: np.ndarray, *place, size: int = 224) -> None:
+def assert_shows(crop: np.ndarray, image: np.ndarray, *rectangle, size: int = 224) -> None:
     assert (crop.shape, crop.dtype) == ((size, size, 3), np.uint8)
-    difference = crop[:, :, :2] - expected(image, *place, size)
+    difference = crop[:, :, :2] - expected(image, *rectangle, size)
     assert abs(difference).max() <= 3
     assert abs(difference.mean(axis=(0, 1))).max() < 0.3
     assert (crop[:, :, 2] == 77).all()
@@ -78,10 +78,10 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_the_papers_144(shape: tuple[int, int]):
     image = picture(*shape)
-    crops, places = [*multi_crop(image, 144)], [*paper_crops(*shape)]
-    assert (len(crops), len(places)) == (144, 72)
-    for crop, flipped, place in zip(crops[::2], crops[1::2], places, strict=True):
-        assert_shows(crop, image, *place)
+    crops, rectangles = [*multi_crop(image, 144)], [*paper_crops(*shape)]
+    assert (len(crops), len(rectangles)) == (144, 72)
+    for crop, flipped, rectangle in zip(crops[::2], crops[1::2], rectangles, strict=True):
+        assert_shows(crop, image, *rectangle)
         np.testing.assert_array_equal(flipped, crop[:, ::-1])
 
 
@@ -89,10 +89,10 @@ def test_the_papers_144(shape: tuple[int, int]):
 def test_ten_and_one(shape: tuple[int, int]):
     """Those of the center square of the first scale: corners and center, each mirrored; the center alone."""
     image = picture(*shape)
-    crops, places = [*multi_crop(image, 10)], [*paper_crops(*shape)][6:11]
+    crops, rectangles = [*multi_crop(image, 10)], [*paper_crops(*shape)][6:11]
     assert len(crops) == 10
-    for crop, flipped, place in zip(crops[::2], crops[1::2], places, strict=True):
-        assert_shows(crop, image, *place)
+    for crop, flipped, rectangle in zip(crops[::2], crops[1::2], rectangles, strict=True):
+        assert_shows(crop, image, *rectangle)
         np.testing.assert_array_equal(flipped, crop[:, ::-1])
     (center,) = multi_crop(image, 1)
     np.testing.assert_array_equal(center, crops[8])
@@ -114,13 +114,13 @@ def test_at_the_first_scale_pixels_are_copied(width: int, height: int):
 @pytest.mark.parametrize("crops", [1, 10, 144])
 def test_other_input_sizes_show_the_same_rectangles(crops: int, size: int):
     image = picture(200, 150)
-    places = [*paper_crops(200, 150, size)]
-    chosen = {1: places[10:11], 10: places[6:11], 144: places}[crops]
+    rectangles = [*paper_crops(200, 150, size)]
+    chosen = {1: rectangles[10:11], 10: rectangles[6:11], 144: rectangles}[crops]
     found = [*multi_crop(image, crops, size)]
     assert len(found) == crops
-    for crop, place in zip(found[:: 2 if crops > 1 else 1], chosen, strict=True):
+    for crop, rectangle in zip(found[:: 2 if crops > 1 else 1], chosen, strict=True):
         if size > 1:
-            assert_shows(crop, image, *place, size=size)
+            assert_shows(crop, image, *rectangle, size=size)
         else:
             assert crop.shape == (1, 1, 3)
 
