@@ -39,9 +39,9 @@ def load_detector(
     if config is None:
         return Detector(load_model(model), device, source=source, engine=engine, precision=precision)
     if source is not None:
-        raise InputError("give either proposals or a configuration, which sets the proposals")
+        raise InputError("give proposals or a configuration (it sets the proposals), not both")
     if model is not None:
-        raise InputError("give either a model or a configuration, which names the models")
+        raise InputError("give a model or a configuration (it names the models), not both")
     path = Path(config)
     return assemble(read_detector_config(path), path, device, engine, precision)
 

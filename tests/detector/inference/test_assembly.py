@@ -210,7 +210,7 @@ def test_a_missing_file_points_at_the_configurations(tmp_path: Path):
 
 
 def test_a_model_and_a_configuration_together_are_refused(folder: Path):
-    with pytest.raises(InputError, match="either a model or a configuration"):
+    with pytest.raises(InputError, match="a model or a configuration"):
         load_detector("voc07", "cpu", config=written(folder, "models: [voc07]"))
 
 
