@@ -73,7 +73,7 @@ class Network:
                     ready[index] = self._prepared(row)
                 except Exception as error:
                     lines[index] = failure(os.fsdecode(row["name"]), error)
-        for index, scored in zip(ready, self._scored(list(ready.values())), strict=True):
+        for index, scored in zip(ready, self._judged(list(ready.values())), strict=True):
             name = os.fsdecode(rows[index]["name"])
             try:
                 lines[index] = self._line(name, scored)
@@ -90,16 +90,16 @@ class Network:
         inputs = tuple(scorer.prepare(image) for scorer in self._detector.scorers)
         return Prepared(image, inputs, known, row["seconds"] + time.perf_counter() - begun)
 
-    def _scored(self, ready: Sequence[Prepared]) -> Sequence[Scored | Exception]:
+    def _judged(self, ready: Sequence[Prepared]) -> Sequence[Scored | Exception]:
         try:
-            scored = score_each(self._detector, ready)
+            judged = score_each(self._detector, ready)
         except Exception as error:  # that nobody expects
             if len(ready) > 1:
-                return [one for alone in ready for one in self._scored([alone])]
+                return [one for alone in ready for one in self._judged([alone])]
             return [error]
-        if self._detector.device.type == "cuda" and any(isinstance(one, Exception) for one in scored):
+        if self._detector.device.type == "cuda" and any(isinstance(one, Exception) for one in judged):
             _end_if_lost()
-        return scored
+        return judged
 
     def _line(self, name: str, scored: Scored | Exception) -> bytes:
         if isinstance(scored, Exception):

@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from detector.errors import InputError
-from detector.evaluation.tracing import trace_objects
 from detector.explorer import pictures
 from detector.explorer.regions import region_at, report_region, score_maps
 from detector.explorer.stages import Explanation, Grouping
-from detector.explorer.truth import Objects, detection_overlaps
-from detector.structures.region_scores import RegionScores
+from detector.explorer.truth import Objects, detection_overlaps, trace
 from detector.visualization.boxes import class_color
 from proposals.drawing import source_color
 
@@ -180,9 +178,7 @@ def show_detections(explanation: Explanation, score: float) -> Panel:
 def show_truth(explanation: Explanation, objects: Objects, count: int, score: float) -> Panel:
     """The annotated objects, and how well the first `count` proposals and the detections of `score` cover them."""
     count = min(count, len(explanation.proposals))
-    scored = explanation.scored
-    first = RegionScores(scored.scores[:count], None if scored.box_deltas is None else scored.box_deltas[:count])
-    traces = trace_objects(explanation.proposals.top(count), first, objects.boxes, objects.labels)
+    traces = trace(explanation, objects, count)
     overlaps = detection_overlaps(objects, explanation.detections(score))
     rows = tuple(
         (

@@ -1,4 +1,4 @@
-"""The annotated objects of an explained photo."""
+"""The annotated objects of an explained photo, and how well the stages cover them."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,11 @@ import numpy as np
 import torch
 
 from detector.data import VOCDataset
+from detector.data.traces import ObjectTraces
+from detector.evaluation.tracing import trace_objects
+from detector.explorer.stages import Explanation
 from detector.structures.detections import Detections
+from detector.structures.region_scores import RegionScores
 from proposals.boxes import box_iou
 
 
@@ -46,6 +50,13 @@ class Objects:
         """Share of the objects that are not difficult with an overlap (N,) of at least `iou`; None without any."""
         counted = overlaps[~self.difficult]
         return float((counted >= iou).mean()) if len(counted) else None
+
+
+def trace(explanation: Explanation, objects: Objects, count: int) -> ObjectTraces:
+    """Traces of the objects through the first `count` proposals and their scores."""
+    scored = explanation.scored
+    first = RegionScores(scored.scores[:count], None if scored.box_deltas is None else scored.box_deltas[:count])
+    return trace_objects(explanation.proposals.top(count), first, objects.boxes, objects.labels)
 
 
 def detection_overlaps(objects: Objects, detections: Detections) -> np.ndarray:

@@ -24,8 +24,8 @@ from detector.errors import InputError
 from detector.evaluation.calibration import fit_calibration
 from detector.evaluation.coverage import evaluate_proposals
 from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
-from detector.inference.detector import Detector
-from detector.inference.proposers import SharedMultiBox, first_with_multibox
+from detector.inference.detector import Detector, first_with_multibox
+from detector.inference.proposers import SharedMultiBox
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 from detector.ops.distributed import rank, sum_over_processes, wait_for_all, world_size
