@@ -1,4 +1,4 @@
-"""Object detection with a GoogLeNet: Selective Search regions, shared computation, box regression, NMS.
+"""Object detection with GoogLeNet: Selective Search and MultiBox proposals, R-FCN, box regression, NMS.
 
 >>> from detector import load_detector
 >>> detector = load_detector()
@@ -13,18 +13,15 @@ from detector.structures.detections import Detection, Detections
 from detector.structures.image import Image, read_image
 
 if TYPE_CHECKING:
-    from detector.inference.assembly import load_detector
-    from detector.inference.detector import Detector
+    from detector.api import Detector, load_detector
 
 __all__ = ["Detection", "Detections", "Detector", "Image", "InputError", "load_detector", "read_image"]
 
-_MODULES = {"Detector": "inference.detector", "load_detector": "inference.assembly"}
-
 
 def __getattr__(name: str) -> Any:
-    """Imports the detector, and with it torch, at first use: results and evaluation do without."""
-    if name in _MODULES:
-        import importlib
+    """Imports the detector, and with it torch, at first use; results and evaluation do not need them."""
+    if name in ("Detector", "load_detector"):
+        from detector import api
 
-        return getattr(importlib.import_module(f"detector.{_MODULES[name]}"), name)
+        return getattr(api, name)
     raise AttributeError(f"module 'detector' has no attribute '{name}'")

@@ -13,7 +13,7 @@ import torch
 from detector.bulk.stages import Row, failure, table
 from detector.config import Source
 from detector.inference.assembly import load_detector
-from detector.inference.batching import Ready, Scored, judge_each
+from detector.inference.batching import Scored, score_each
 from detector.inference.detector import Detector, Prepared
 from detector.inference.parallel import share_cores
 from detector.inference.proposers import without_network
@@ -51,8 +51,7 @@ class DetectorSettings:
         detector = load_detector(self.model, device, self.config, self.source, self.engine, precision)
         self.selection.check(detector.class_names)
         most = max(detector.postprocess.max_detections, self.selection.max_detections or 0)
-        detector.postprocess = replace(detector.postprocess, max_detections=most)
-        return detector
+        return detector.replace(postprocess=replace(detector.postprocess, max_detections=most))
 
 
 class Network:
@@ -67,7 +66,7 @@ class Network:
     def __call__(self, rows: Sequence[Row]) -> list[Row]:
         """Rows that are all done: `shard`, `place` and `line`. They pass the network together."""
         lines: dict[int, bytes] = {index: row["line"] for index, row in enumerate(rows) if row["line"] is not None}
-        ready: dict[int, Ready] = {}
+        ready: dict[int, Prepared] = {}
         for index, row in enumerate(rows):
             if index not in lines:
                 try:
@@ -82,18 +81,18 @@ class Network:
                 lines[index] = failure(name, error)
         return [{"shard": row["shard"], "place": row["place"], "line": lines[i]} for i, row in enumerate(rows)]
 
-    def _prepared(self, row: Row) -> Ready:
+    def _prepared(self, row: Row) -> Prepared:
         image = read_image(row["content"], os.fsdecode(row["name"]))
         begun = time.perf_counter()
         known = {}
         if self._ahead is not None and row["boxes"] is not None:
             known[id(self._ahead)] = _proposals(row["boxes"], (image.width, image.height))
         inputs = tuple(scorer.prepare(image) for scorer in self._detector.scorers)
-        return Ready(Prepared(image, inputs, known), row["seconds"] + time.perf_counter() - begun)
+        return Prepared(image, inputs, known, row["seconds"] + time.perf_counter() - begun)
 
-    def _judged(self, ready: Sequence[Ready]) -> Sequence[Scored | Exception]:
+    def _judged(self, ready: Sequence[Prepared]) -> Sequence[Scored | Exception]:
         try:
-            judged = judge_each(self._detector, ready)
+            judged = score_each(self._detector, ready)
         except Exception as error:  # that nobody expects
             if len(ready) > 1:
                 return [one for alone in ready for one in self._judged([alone])]

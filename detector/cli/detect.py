@@ -164,7 +164,7 @@ def detect(
         detector = load_detector(model, device, config, proposals, engine, precision)
         if max_detections is not None:
             limit = max(max_detections, detector.postprocess.max_detections)
-            detector.postprocess = replace(detector.postprocess, max_detections=limit)
+            detector = detector.replace(postprocess=replace(detector.postprocess, max_detections=limit))
         made_by = {
             "model": str(model),
             "configuration": str(config),

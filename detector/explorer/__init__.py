@@ -1,5 +1,5 @@
-"""The detector stage by stage: `explain` computes what each stage makes of a photo, `pictures` draws it, `server` shows
-it as a page in the browser."""
+"""A detection stage by stage: `explain` runs a detector and keeps every stage, `panels` and `pictures` draw them, and
+`server` shows them as a page in the browser."""
 
 from detector.explorer.stages import Candidates, Explanation, Grouping, explain
 

@@ -1,9 +1,8 @@
-"""The photos that visitors look at: explained one after another, the last few kept."""
+"""The explained photos of all visitors: one is processed at a time, and the most recent ones are kept."""
 
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +17,18 @@ from detector.inference.rcnn_scorer import reduce_large
 from detector.structures.image import Image, read_image
 
 LONGEST_SIDE = 2000
-"""A photo with a longer side is reduced to it first, in pixels: that bounds time and memory for any photo."""
-
+"""Larger photos are reduced to this longest side in pixels, which bounds time and memory."""
 KEPT = 8
-"""Photos that are kept, each some 20 MB."""
-
+"""Number of photos kept in memory, each about 20 MB."""
 WAITING = 16
-"""Photos that may wait for their turn."""
+"""Number of photos that may be in the queue."""
 
+# The example photos of the source code; an installed package has none.
 _EXAMPLES = Path(__file__).parents[2] / "tests" / "photos"
 
 
 class BusyError(Exception):
-    """Too many photos are waiting."""
+    """The queue is full."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +36,10 @@ class Session:
     """An explained photo.
 
     Attributes:
-        key: its name in addresses, which cannot be guessed.
-        name: for the reader.
-        original_size: (width, height) of the photo as it came.
-        objects: what is annotated in it, if it is of a data set.
+        key: its unguessable name in URLs.
+        name: its name on the page.
+        original_size: (width, height) before reduction, in pixels.
+        objects: its annotations; None if it is not from a data set.
     """
 
     key: str
@@ -52,72 +50,70 @@ class Session:
 
 
 class ImageCache:
-    """Explains photos in turn and keeps the last few.
+    """Explains photos one after another and keeps the most recently used.
 
     Args:
-        detector: explains the photos.
-        dataset: from which visitors may choose images, with their annotations.
-        kept: number of photos that are kept; the one that was not looked at for longest goes first.
-        waiting: number of photos that may wait.
+        dataset: visitors may choose its images and see their annotations.
+        kept: number of photos to keep; the least recently used one is dropped first.
+        waiting: number of photos that may be in the queue.
     """
 
     def __init__(
         self, detector: Detector, dataset: VOCDataset | None = None, kept: int = KEPT, waiting: int = WAITING
     ) -> None:
         self.detector, self.dataset = detector, dataset
-        self.examples = example_photos()
+        self.examples = tuple(sorted(_EXAMPLES.glob("*.jpg")))
         self._kept = kept
-        self._exhibits: OrderedDict[str, Session] = OrderedDict()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
-        self._turns = threading.BoundedSemaphore(waiting)
-        # One thread: photos are explained in the order in which they come, each with all cores.
+        self._queue_slots = threading.BoundedSemaphore(waiting)
+        # One thread: photos are explained in order of arrival, each on all cores.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="explain")
 
     def add_upload(self, content: bytes, name: str) -> Future[Session]:
-        """Queues the bytes of a photo's file.
+        """Queues the bytes of an image file.
 
         Raises:
-            BusyError: too many are waiting.
-            InputError: (of the future) it is no photo.
+            BusyError: the queue is full.
+            InputError: (from the future) it is not a readable image.
         """
-        return self._queue(lambda: self._explain(read_image(content, name), None))
+        return self._queue(content, name)
 
     def add_example(self, index: int) -> Future[Session]:
-        """Queues an example photo; raises as `add_upload`, and InputError if there is no such example."""
+        """Queues an example photo; raises as `add_upload`, and InputError if the index is out of range."""
         if not 0 <= index < len(self.examples):
-            raise InputError(f"example {index}: there are {len(self.examples)}")
-        path = self.examples[index]
-        return self._queue(lambda: self._explain(read_image(path, path.name), None))
+            raise InputError(f"example {index}: the number of examples is {len(self.examples)}")
+        return self._queue(self.examples[index], self.examples[index].name)
 
     def add_sample(self, image_id: str) -> Future[Session]:
-        """Queues an image of the data set; raises as `add_upload`, and InputError if there is no such image."""
-        dataset = self.dataset
-        if dataset is None:
-            raise InputError("there is no data set; start the explorer with --dataset voc --root DIR --split NAME")
+        """Queues an image of the data set; raises as `add_upload`, and InputError if it does not have the image."""
+        if (dataset := self.dataset) is None:
+            raise InputError("no data set is open; start the explorer with --dataset voc --root DIR --split NAME")
         if image_id not in dataset.ids:
             raise InputError(f"{image_id[:40]}: no such image in {dataset.split}, which begins with {dataset.ids[0]}")
         index = dataset.ids.index(image_id)
-        return self._queue(lambda: self._explain(read_image(dataset.image_path(index), image_id), index))
+        return self._queue(dataset.image_path(index), image_id, index)
 
     def get(self, key: str) -> Session | None:
-        """A photo that is still kept."""
+        """The photo of a key; None if it was dropped."""
         with self._lock:
-            if key in self._exhibits:
-                self._exhibits.move_to_end(key)
-            return self._exhibits.get(key)
+            if key in self._sessions:
+                self._sessions.move_to_end(key)
+            return self._sessions.get(key)
 
     def close(self) -> None:
-        """Waits for the photo in work and lets go of those that wait."""
+        """Waits for the current photo and cancels the queued ones."""
         self._worker.shutdown(cancel_futures=True)
 
-    def _queue(self, work: Callable[[], Session]) -> Future[Session]:
-        if not self._turns.acquire(blocking=False):
+    def _queue(self, source: bytes | Path, name: str, index: int | None = None) -> Future[Session]:
+        if not self._queue_slots.acquire(blocking=False):
             raise BusyError
-        future = self._worker.submit(work)
-        future.add_done_callback(lambda _: self._turns.release())
+        future = self._worker.submit(self._explain, source, name, index)
+        future.add_done_callback(lambda _: self._queue_slots.release())
         return future
 
-    def _explain(self, image: Image, index: int | None) -> Session:
+    def _explain(self, source: bytes | Path, name: str, index: int | None) -> Session:
+        image = read_image(source, name)
         size = (image.width, image.height)
         pixels, scale = reduce_large(image.pixels, LONGEST_SIDE)
         objects = None
@@ -127,12 +123,7 @@ class ImageCache:
         explanation = explain(self.detector, Image(pixels, image.name))
         session = Session(secrets.token_urlsafe(16), image.name, size, explanation, objects)
         with self._lock:
-            self._exhibits[session.key] = session
-            while len(self._exhibits) > self._kept:
-                self._exhibits.popitem(last=False)
+            self._sessions[session.key] = session
+            while len(self._sessions) > self._kept:
+                self._sessions.popitem(last=False)
         return session
-
-
-def example_photos() -> tuple[Path, ...]:
-    """The photos that come with the source code; none in an installed package."""
-    return tuple(sorted(_EXAMPLES.glob("*.jpg")))

@@ -1,8 +1,8 @@
-"""The page: what the browser asks for, and what it gets. All of it comes from this package, nothing from elsewhere."""
+"""The page as a web application. Everything it loads comes from this package."""
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,15 +18,19 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from detector.errors import InputError
 from detector.explorer import panels
-from detector.explorer.controls import Controls
+from detector.explorer.controls import make_controls
 from detector.explorer.image_cache import BusyError, ImageCache, Session
-from detector.explorer.pictures import encoded, thumbnail
+from detector.explorer.pictures import encoded, fitted
+from detector.explorer.stages import Explanation
 from detector.structures.image import read_image
 
-_HERE = Path(__file__).parent
+UPLOAD_TYPE = "application/octet-stream"
+"""Content type of requests that open a photo. A page of another site must ask this server before it may send it, and
+the server does not allow it."""
 
+_HERE = Path(__file__).parent
 _HEADERS = {
-    # Whatever the page may come to hold, the browser loads nothing from elsewhere and runs no script but the page's.
+    # Whatever gets into the page, the browser loads nothing from elsewhere and runs only the page's own script.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -34,22 +38,31 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
-UPLOAD_TYPE = "application/octet-stream"
-"""Content type of all that opens a photo: another site's page cannot send it without asking this server first, which
-does not allow it."""
 
+def _session(request: Request, key: str) -> Session:
+    session = request.app.state.image_cache.get(key)
+    if session is None:
+        raise HTTPException(410, "this photo was dropped for newer ones; open it again")
+    return session
+
+
+def _explanation(session: Annotated[Session, Depends(_session)]) -> Explanation:
+    return session.explanation
+
+
+Opened = Annotated[Session, Depends(_session)]
+Explained = Annotated[Explanation, Depends(_explanation)]
 Score = Annotated[float, Query(ge=0.01, le=1)]
 Count = Annotated[int, Query(ge=1, le=1_000_000)]
-Part = Annotated[float | None, Query(ge=0, le=1)]
+Fraction = Annotated[float, Query(ge=0, le=1)]
 
 
 def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, ...] | None = None) -> FastAPI:
     """The page as an ASGI application.
 
     Args:
-        image_cache: explains and keeps the photos.
         megabytes: largest upload.
-        hosts: names by which the page may be called, so that no other site's name can be pointed at it; None: any.
+        hosts: accepted host names, so that the name of another site cannot be pointed at the page; None: any.
     """
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -62,12 +75,13 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
         return HTMLResponse(templates.get_template(name).render(**values))
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> Any:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         image_cache.close()
 
-    # No pages about the interface: they load scripts from elsewhere.
+    # Without the pages about the API, which load scripts from elsewhere.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.image_cache = image_cache
     app.mount("/static", StaticFiles(directory=_HERE / "static"))
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
@@ -79,124 +93,111 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
         return response
 
     @app.exception_handler(RequestValidationError)
-    async def _wrong_value(_: Request, error: RequestValidationError) -> Response:
+    async def invalid_value(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         return PlainTextResponse(f"{first['loc'][-1]}: {first['msg']}", 422)
 
     @app.exception_handler(InputError)
-    async def _unusable(_: Request, error: InputError) -> Response:
+    async def input_error(_: Request, error: InputError) -> Response:
         return PlainTextResponse(str(error), 422)
 
     @app.exception_handler(HTTPException)
-    async def _refused(_: Request, error: HTTPException) -> Response:
+    async def http_error(_: Request, error: HTTPException) -> Response:
         return PlainTextResponse(error.detail, error.status_code)
 
-    thumbnails = [(path.stem, thumbnail(read_image(path))) for path in image_cache.examples]
+    thumbnails = [(path.stem, fitted(read_image(path), side=160)[0]) for path in image_cache.examples]
 
     @app.get("/")
     def page() -> Response:
         return render("page.html", thumbnails=thumbnails, dataset=image_cache.dataset, megabytes=megabytes)
 
-    async def shown(add: Callable[[], Future[Session]]) -> Response:
+    async def stages(add: Callable[[], Future[Session]]) -> Response:
         try:
             session = await asyncio.wrap_future(add())
         except BusyError:
             raise HTTPException(503, "too many photos are waiting; try again in a moment") from None
-        except (MemoryError, RuntimeError) as error:  # torch has RuntimeError for a lack of memory
+        except (MemoryError, RuntimeError) as error:  # torch raises RuntimeError for lack of memory
             reason = " ".join(str(error).split())[:300] or "not enough memory"
             raise HTTPException(500, f"the photo could not be processed ({reason})") from None
-        return render("stages.html", session=session, controls=Controls.of(session))
+        return render("stages.html", session=session, controls=make_controls(session.explanation))
 
-    own = [Depends(_from_the_page)]
+    from_this_page = [Depends(_check_content_type)]
 
-    @app.post("/photos", dependencies=own)
+    @app.post("/photos", dependencies=from_this_page)
     async def upload(request: Request, name: str = "photo") -> Response:
-        content = await _limited_body(request, round(megabytes * 1_000_000), megabytes)
-        return await shown(lambda: image_cache.add_upload(content, _clean(name)))
+        content = await _limited_body(request, megabytes)
+        printable = "".join(filter(str.isprintable, name))[:80] or "photo"
+        return await stages(lambda: image_cache.add_upload(content, printable))
 
-    @app.post("/examples/{index}", dependencies=own)
+    @app.post("/examples/{index}", dependencies=from_this_page)
     async def example(index: int) -> Response:
-        return await shown(lambda: image_cache.add_example(index))
+        return await stages(lambda: image_cache.add_example(index))
 
-    @app.post("/samples/{image_id}", dependencies=own)
+    @app.post("/samples/{image_id}", dependencies=from_this_page)
     async def sample(image_id: str) -> Response:
-        return await shown(lambda: image_cache.add_sample(image_id))
+        return await stages(lambda: image_cache.add_sample(image_id))
 
-    def exhibit_of(key: str) -> Session:
-        session = image_cache.get(key)
-        if session is None:
-            raise HTTPException(410, "this photo was put away for newer ones; open it again")
-        return session
-
-    def panel(shown: panels.Panel) -> Response:
-        return render("panel.html", panel=shown)
+    def panel(content: panels.Panel) -> Response:
+        return render("panel.html", panel=content)
 
     @app.get("/photos/{key}/segmentation")
-    def segmentation(key: str, k: float) -> Response:
-        explanation = exhibit_of(key).explanation
+    def segmentation(explanation: Explained, k: float) -> Response:
         return panel(panels.show_segmentation(explanation, k))
 
     @app.get("/photos/{key}/levels")
-    def levels(key: str, space: str, similarity: str, k: float, count: Count) -> Response:
-        explanation = exhibit_of(key).explanation
+    def levels(explanation: Explained, space: str, similarity: str, k: float, count: Count) -> Response:
         return panel(panels.show_levels(explanation, explanation.grouping(space, similarity, k), count))
 
     @app.get("/photos/{key}/proposals")
-    def proposals(key: str, count: Count, source: int = -1) -> Response:
-        explanation = exhibit_of(key).explanation
+    def proposals(explanation: Explained, count: Count, source: int = -1) -> Response:
         return panel(panels.show_proposals(explanation, count, None if source < 0 else source))
 
     @app.get("/photos/{key}/region")
-    def region(key: str, region: int, label: int = -1, x: Part = None, y: Part = None) -> Response:
-        explanation = exhibit_of(key).explanation
+    def region(
+        explanation: Explained, region: int, label: int = -1, x: Fraction | None = None, y: Fraction | None = None
+    ) -> Response:
         point = None if x is None or y is None else (x, y)
         return panel(panels.show_region(explanation, region, None if label < 0 else label, point))
 
     @app.get("/photos/{key}/regression")
-    def regression(key: str, score: Score) -> Response:
-        return panel(panels.show_regression(exhibit_of(key).explanation, score))
+    def regression(explanation: Explained, score: Score) -> Response:
+        return panel(panels.show_regression(explanation, score))
 
     @app.get("/photos/{key}/suppression")
-    def suppression(key: str, score: Score, iou: Annotated[float, Query(ge=0, le=1)], voting: bool = False) -> Response:
-        return panel(panels.show_suppression(exhibit_of(key).explanation, score, iou, voting))
+    def suppression(explanation: Explained, score: Score, iou: Fraction, voting: bool = False) -> Response:
+        return panel(panels.show_suppression(explanation, score, iou, voting))
 
     @app.get("/photos/{key}/detections")
-    def detections(key: str, score: Score) -> Response:
-        return panel(panels.show_detections(exhibit_of(key).explanation, score))
+    def detections(explanation: Explained, score: Score) -> Response:
+        return panel(panels.show_detections(explanation, score))
 
     @app.get("/photos/{key}/truth")
-    def truth(key: str, count: Count, score: Score) -> Response:
-        session = exhibit_of(key)
+    def truth(session: Opened, count: Count, score: Score) -> Response:
         if session.objects is None:
-            raise HTTPException(404, "nothing is annotated in this photo")
+            raise HTTPException(404, "this photo has no annotations")
         return panel(panels.show_truth(session.explanation, session.objects, count, score))
 
     return app
 
 
-def _from_the_page(request: Request) -> None:
+def _check_content_type(request: Request) -> None:
     if request.headers.get("content-type") != UPLOAD_TYPE:
-        raise HTTPException(415, f"the content type has to be {UPLOAD_TYPE}")
+        raise HTTPException(415, f"the content type must be {UPLOAD_TYPE}")
 
 
-async def _limited_body(request: Request, limit: int, megabytes: float) -> bytes:
-    """The body of a request; a longer one is not read to its end."""
-    too_large = HTTPException(413, f"the file is larger than {megabytes:g} MB; make it smaller first")
+async def _limited_body(request: Request, megabytes: float) -> bytes:
+    """The body of a request; reading stops at the limit."""
+    limit = round(megabytes * 1_000_000)
+    too_large = HTTPException(413, f"the file is larger than {megabytes:g} MB; reduce it first")
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > limit:
         raise too_large
-    parts, size = [], 0
+    body = bytearray()
     async for part in request.stream():
-        size += len(part)
-        if size > limit:
+        body += part
+        if len(body) > limit:
             raise too_large
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _clean(name: str) -> str:
-    """A file's name for messages: one line of bounded length."""
-    return "".join(letter for letter in name if letter.isprintable())[:80] or "photo"
+    return bytes(body)
 
 
 def _data_url(pixels: np.ndarray) -> str:

@@ -1,7 +1,7 @@
-"""What the page shows of each stage: pictures, a line of text, tables. Nothing here runs the backbone again."""
+"""What the page shows of each stage: pictures, a line of text, bars, tables. Nothing here runs the backbone."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,16 +11,15 @@ from detector.explorer.regions import region_at, report_region, score_maps
 from detector.explorer.stages import Explanation, Grouping
 from detector.explorer.truth import Objects, detection_overlaps, trace
 from detector.visualization.boxes import class_color
-from proposals import Proposals
 from proposals.drawing import source_color
 
-MOST_FRAMES = 2000
-"""More candidates than these are not drawn: nothing could be seen."""
+MOST_BOXES = 2000
+"""Limit of drawn candidates, beyond which a picture is unreadable."""
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture with a line below it; `pick`: a click on it chooses a region."""
+    """A picture with a caption; `pick`: a click on it selects a region."""
 
     pixels: np.ndarray
     caption: str
@@ -29,7 +28,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Bar:
-    """A labeled value in 0..1, with the color of its bar (`#RRGGBB`) or None for the page's own."""
+    """A labeled value in 0..1, with the color of its bar (`#RRGGBB`) or None for the page's default."""
 
     label: str
     value: float
@@ -39,7 +38,7 @@ class Bar:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """What is shown of a stage: a line, pictures, bars, and the rows of a table below its head."""
+    """The view of a stage: a line of text, pictures, bars, and a table with its head."""
 
     text: str
     pictures: tuple[Picture, ...]
@@ -49,179 +48,182 @@ class Panel:
 
 
 def show_segmentation(explanation: Explanation, k: float) -> Panel:
-    """The superpixels in every color space; raises InputError if there are none with this k."""
-    shown = {one.space: one for one in explanation.groupings if one.k == k}
-    if not shown:
-        known = ", ".join(sorted({f"{one.k:g}" for one in explanation.groupings})) or "none"
-        raise InputError(f"k {k:g}: there are {known}")
-    pictured = []
-    for space, grouping in shown.items():
-        seconds = explanation.space_seconds[space]
+    """The superpixels in every color space.
+
+    Raises:
+        InputError: no grouping has this k.
+    """
+    by_space = {grouping.space: grouping for grouping in explanation.groupings if grouping.k == k}
+    if not by_space:
+        ks = ", ".join(sorted({f"{grouping.k:g}" for grouping in explanation.groupings})) or "none"
+        raise InputError(f"k {k:g} is unknown; give one of {ks}")
+    shown = []
+    for space, grouping in by_space.items():
         used = ", used by the detector" if grouping.used else ""
-        caption = f"{space}: {grouping.hierarchy.superpixels} superpixels, {duration_text(seconds)}{used}"
-        pictured.append(Picture(pictures.picture_level(explanation.image, grouping, side=400), caption))
-    return Panel(f"k = {k:g}. The time is that of all groupings in the color space, on one thread.", tuple(pictured))
+        seconds = duration_text(explanation.space_seconds[space])
+        caption = f"{space}: {grouping.hierarchy.superpixels} superpixels, {seconds}{used}"
+        shown.append(Picture(pictures.picture_level(explanation.image, grouping, side=400), caption))
+    return Panel(f"k = {k:g}. Times cover all groupings in a color space, on one thread.", tuple(shown))
 
 
 def show_levels(explanation: Explanation, grouping: Grouping, count: int) -> Panel:
-    """One level of a hierarchy."""
+    """One level of a hierarchy: its division into `count` regions."""
     hierarchy = grouping.hierarchy
     count = min(count, hierarchy.superpixels)
     text = f"{plural(count, 'region')} of {plural(hierarchy.superpixels, 'superpixel')}"
     if count < hierarchy.superpixels:
-        merge = hierarchy.superpixels - count - 1
-        text += f"; the last two that were joined had a similarity of {hierarchy.similarities[merge]:.2f}"
-        text += f" of {len(grouping.similarity)}"
+        similarity = hierarchy.similarities[hierarchy.superpixels - count - 1]
+        text += f"; the last two merged had a similarity of {similarity:.2f} of {len(grouping.similarity)}"
     picture = pictures.picture_level(explanation.image, grouping, count)
-    name = f"{grouping.space}, {grouping.similarity}, k = {grouping.k:g}"
-    return Panel(f"{text}.", (Picture(picture, name),))
+    return Panel(f"{text}.", (Picture(picture, f"{grouping.space}, {grouping.similarity}, k = {grouping.k:g}"),))
 
 
 def show_proposals(explanation: Explanation, count: int, source: int | None) -> Panel:
-    """The first boxes by rank, of all sources or of one; raises InputError if there is no such source."""
+    """The first `count` boxes by rank, of all sources or of one.
+
+    Raises:
+        InputError: the source is out of range.
+    """
     top = explanation.proposals.top(count)
     counts = np.bincount(top.sources, minlength=len(top.source_names))
-    text = f"The first {plural(len(top), 'box', 'boxes')} of {len(explanation.proposals)}"
-    if source is not None:
-        if not 0 <= source < len(top.source_names):
-            raise InputError(f"source {source}: there are the sources 0 to {len(top.source_names) - 1}")
-        kept = top.sources == source
-        top = Proposals(top.boxes[kept], top.scores[kept], top.sources[kept], top.source_names, top.image_size)
-        text += f"; {len(top)} of them are from {source_text(top.source_names[source])}"
     bars = tuple(
         Bar(source_text(name), n / max(1, counts.max()), str(n), source_color(i))
         for i, (name, n) in enumerate(zip(top.source_names, counts.tolist(), strict=True))
     )
+    text = f"The first {plural(len(top), 'box', 'boxes')} of {len(explanation.proposals)}"
+    if source is not None:
+        if not 0 <= source < len(top.source_names):
+            raise InputError(f"source {source}: give a source from 0 to {len(top.source_names) - 1}")
+        kept = top.sources == source
+        top = replace(top, boxes=top.boxes[kept], scores=top.scores[kept], sources=top.sources[kept])
+        text += f"; {len(top)} of them from {source_text(top.source_names[source])}"
     picture = pictures.picture_proposals(explanation.image, top)
-    return Panel(f"{text}.", (Picture(picture, "a color for each source, the best rank on top"),), bars)
+    return Panel(f"{text}.", (Picture(picture, "one color per source, the best rank on top"),), bars)
 
 
 def show_region(
     explanation: Explanation, region: int, label: int | None, point: tuple[float, float] | None = None
 ) -> Panel:
-    """What the network saw in a region: the one given, or the surest around a point (parts of the photo's sides)."""
+    """One region and its scores.
+
+    Args:
+        region: row of the proposals.
+        label: class to show; None: the region's best class.
+        point: selects the highest-scoring region there in place of `region`; fractions of the photo's width and height.
+
+    Raises:
+        InputError: the region or the class is out of range.
+    """
     image = explanation.image
     if point is not None:
-        chosen = region_at(explanation, point[0] * image.width, point[1] * image.height, label)
-        region = region if chosen is None else chosen
+        picked = region_at(explanation, point[0] * image.width, point[1] * image.height, label)
+        region = region if picked is None else picked
     report = report_region(explanation, region, label)
     name = explanation.class_names[report.label]
-    pictured = [Picture(pictures.picture_region(image, report), f"yellow: as proposed; green: moved for {name}", True)]
+    shown = [Picture(pictures.picture_region(image, report), f"yellow: as proposed; green: moved for {name}", True)]
     if report.crop is not None:
-        pictured.append(Picture(report.crop, "the crop that the network is shown"))
+        shown.append(Picture(report.crop, "the crop that is the network's input"))
     maps = score_maps(explanation, report.label)
     if maps is not None:
-        caption = f"the {maps.shape[0]}x{maps.shape[1]} maps for {name}: red where that part of one would be"
-        pictured.append(Picture(pictures.picture_score_maps(image, maps), caption))
-    order = np.argsort(-report.scores, kind="stable")[:8].tolist()
+        caption = f"the {maps.shape[0]}x{maps.shape[1]} score maps for {name}: red where that part of one would be"
+        shown.append(Picture(pictures.picture_score_maps(image, maps), caption))
+    best = np.argsort(-report.scores, kind="stable")[:8].tolist()
     bars = tuple(
         Bar(explanation.class_names[i], float(report.scores[i]), f"{report.scores[i]:.2f}", class_color(i + 1))
-        for i in order
+        for i in best
     )
     text = f"Region {report.region + 1} by rank, from {source_text(report.source)}, at {box_text(report.proposed)}."
-    if report.votes is not None:
-        text += f" The mean vote of its parts for {name} is {report.votes.mean():+.1f}."
-    return Panel(text, tuple(pictured), bars)
+    if report.bin_scores is not None:
+        text += f" The mean score of its bins for {name} is {report.bin_scores.mean():+.1f}."
+    return Panel(text, tuple(shown), bars)
 
 
 def show_regression(explanation: Explanation, score: float) -> Panel:
-    """Candidates before and after box regression."""
-    found = explanation.candidates(score)
-    text = plural(len(found), "region and class", "regions and classes") + f" of at least {score:g}."
+    """The candidates with at least `score` before and after box regression."""
+    candidates = explanation.candidates(score)
+    text = plural(len(candidates), "region and class", "regions and classes") + f" of at least {score:g}."
     if explanation.scored.box_deltas is None:
-        text += " This detector moves no boxes."
-    elif len(found):
-        shift = np.abs(found.moved - found.proposed).mean()
+        text += " This detector has no box regression."
+    elif len(candidates):
+        shift = np.abs(candidates.moved - candidates.proposed).mean()
         text += f" On average a side moves by {shift:.1f} pixels."
-    return Panel(
-        text,
-        tuple(
-            Picture(pictures.picture_candidates(explanation.image, found.first(MOST_FRAMES), moved), caption)
-            for moved, caption in ((False, "before: as proposed"), (True, "after box regression"))
-        ),
-    )
+    drawn = candidates.first(MOST_BOXES)
+    before, after = (pictures.picture_candidates(explanation.image, drawn, moved) for moved in (False, True))
+    return Panel(text, (Picture(before, "before: as proposed"), Picture(after, "after box regression")))
 
 
 def show_suppression(explanation: Explanation, score: float, nms_iou: float, voting: bool) -> Panel:
-    """Candidates before and after non-maximum suppression."""
-    found = explanation.candidates(score)
+    """The candidates with at least `score` before and after non-maximum suppression."""
+    candidates = explanation.candidates(score)
     start = time.perf_counter()
     kept = explanation.detections(score, nms_iou, voting)
     seconds = time.perf_counter() - start
-    before = pictures.picture_candidates(explanation.image, found.first(MOST_FRAMES), True)
+    before = pictures.picture_candidates(explanation.image, candidates.first(MOST_BOXES), True)
     after = pictures.picture_detections(explanation.image, kept)
     return Panel(
-        f"{plural(len(found), 'box', 'boxes')} before, {len(kept)} after, in {duration_text(seconds)}.",
-        (Picture(before, f"before: {len(found)}"), Picture(after, f"after: {len(kept)}")),
+        f"{plural(len(candidates), 'box', 'boxes')} before, {len(kept)} after, in {duration_text(seconds)}.",
+        (Picture(before, f"before: {len(candidates)}"), Picture(after, f"after: {len(kept)}")),
     )
 
 
 def show_detections(explanation: Explanation, score: float) -> Panel:
-    """What `Detector.detect` gives."""
-    found = explanation.detections(score)
-    rows = tuple((one.label, f"{one.score:.2f}", box_text(np.array(one.box))) for one in found)
-    picture = pictures.picture_detections(explanation.image, found)
-    text = f"{plural(len(found), 'object')} of at least {score:g}, as the detector is set."
+    """The detections with at least `score`, with the detector's settings."""
+    detections = explanation.detections(score)
+    rows = tuple((d.label, f"{d.score:.2f}", box_text(np.array(d.box))) for d in detections)
+    picture = pictures.picture_detections(explanation.image, detections)
+    text = f"{plural(len(detections), 'object')} of at least {score:g}, with the detector's settings."
     return Panel(text, (Picture(picture, "class and score"),), head=("class", "score", "box"), rows=rows)
 
 
 def show_truth(explanation: Explanation, objects: Objects, count: int, score: float) -> Panel:
-    """The annotated objects, and whether boxes and detections found them."""
+    """The annotated objects, and how well the first `count` proposals and the detections of `score` cover them."""
     count = min(count, len(explanation.proposals))
     traces = trace(explanation, objects, count)
-    found = detection_overlaps(objects, explanation.detections(score))
+    overlaps = detection_overlaps(objects, explanation.detections(score))
     rows = tuple(
         (
             objects.names[i] + (" (difficult)" if objects.difficult[i] else ""),
             f"{traces.proposal_overlaps[i]:.2f}",
             f"{traces.region_scores[i]:.2f}" if objects.labels[i] >= 0 else "unknown class",
-            f"{found[i]:.2f}" if found[i] else "none",
+            f"{overlaps[i]:.2f}" if overlaps[i] else "none",
         )
         for i in range(len(objects))
     )
-    parts = []
-    for iou in (0.5, 0.7):
-        recall = objects.recall(traces.proposal_overlaps, iou)
-        if recall is not None:
-            parts.append(f"{recall:.0%} at IoU {iou:g}")
-    detected = objects.recall(found, 0.5)
-    text = "No object counts."
+    text = "No object counts for recall."
+    detected = objects.recall(overlaps, 0.5)
     if detected is not None:
-        text = f"Recall of the first {plural(count, 'box', 'boxes')}: {', '.join(parts)}. "
+        recalls = [f"{objects.recall(traces.proposal_overlaps, iou):.0%} at IoU {iou:g}" for iou in (0.5, 0.7)]
+        text = f"Recall of the first {plural(count, 'box', 'boxes')}: {', '.join(recalls)}. "
         text += f"Detections of at least {score:g} find {detected:.0%}."
     covered = (traces.proposal_overlaps >= 0.5).tolist()
+    picture = pictures.picture_objects(explanation.image, objects.boxes, covered)
     return Panel(
         text,
-        (
-            Picture(
-                pictures.picture_objects(explanation.image, objects.boxes, covered),
-                "green: a box covers it (IoU 0.5 or more); pink: none does",
-            ),
-        ),
+        (Picture(picture, "green: covered by a box (IoU 0.5 or more); pink: not covered"),),
         head=("object", "best box (IoU)", "best score of a region on it", "best detection (IoU)"),
         rows=rows,
     )
 
 
 def duration_text(seconds: float) -> str:
-    """A time for the reader."""
+    """A duration in a fitting unit."""
     if seconds >= 10:
         return f"{seconds:.0f} s"
     return f"{seconds * 1e3:.0f} ms" if seconds >= 0.01 else f"{seconds * 1e3:.1f} ms"
 
 
 def source_text(name: str) -> str:
-    """A source of boxes for the reader: selective_search/HSV/CTSF/50 is its grouping HSV, CTSF, k 50."""
+    """A readable source name: selective_search/HSV/CTSF/50 is the grouping in HSV with similarity CTSF and k 50."""
     parts = name.split("/")
     return f"{parts[1]}, {parts[2]}, k {parts[3]}" if parts[0] == "selective_search" and len(parts) == 4 else name
 
 
 def box_text(box: np.ndarray) -> str:
-    """A box for the reader, in whole pixels."""
+    """A box (4,) xyxy in whole pixels."""
     x1, y1, x2, y2 = np.rint(box).astype(int).tolist()
     return f"{x1}, {y1} to {x2}, {y2}"
 
 
-def plural(count: int, one: str, many: str | None = None) -> str:
+def plural(count: int, singular: str, plural: str | None = None) -> str:
     """A count with its noun."""
-    return f"{count} {one if count == 1 else many or one + 's'}"
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"

@@ -1,10 +1,10 @@
-"""Pictures of the stages: each a new (h, w, 3) uint8 RGB array, `SIDE` pixels long whatever the photo's size."""
+"""Pictures of the stages: new (h, w, 3) uint8 RGB arrays whose longer side is `SIDE` pixels."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
-from PIL import Image as PillowImage
 
 from detector.explorer.regions import RegionReport
 from detector.explorer.stages import Candidates, Grouping
@@ -16,16 +16,18 @@ from proposals import Proposals
 from proposals.drawing import draw_proposals, draw_segmentation
 
 SIDE = 720
-"""The longer side of a picture. Small photos are enlarged to it, so that frames and labels can be read."""
-
+"""Longer side of a picture in pixels. Small photos are enlarged to it so that boxes and labels are legible."""
 PROPOSED, MOVED = "#FFB61E", "#35E0A1"
 """Colors of a region as proposed and after box regression."""
 COVERED, MISSED = "#35E0A1", "#FF5C9E"
-"""Colors of an annotated object that a box covers, and of one that none does."""
+"""Colors of an annotated object that a box covers, and of one that no box covers."""
+
+# Tints of positive and negative scores, RGB.
+_RED, _BLUE = np.array([224, 40, 20], np.float32), np.array([30, 90, 230], np.float32)
 
 
 def fitted(image: Image, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
-    """The photo with its longer side at `side` pixels, and the (4,) factors for boxes (xyxy) in it."""
+    """The photo with its longer side at `side` pixels, and the (4,) factors that scale xyxy boxes to it."""
     factor = side / max(image.width, image.height)
     width, height = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     scale = np.array([width / image.width, height / image.height] * 2, np.float32)
@@ -33,7 +35,7 @@ def fitted(image: Image, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
 
 
 def picture_level(image: Image, grouping: Grouping, count: int | None = None, side: int = SIDE) -> np.ndarray:
-    """A grouping cut into `count` regions; None: into its superpixels."""
+    """A grouping cut into `count` regions, by default into its superpixels."""
     pixels, _ = fitted(image, side)
     hierarchy = grouping.hierarchy
     picture = draw_segmentation(pixels, hierarchy, hierarchy.superpixels if count is None else count)
@@ -41,13 +43,11 @@ def picture_level(image: Image, grouping: Grouping, count: int | None = None, si
 
 
 def picture_proposals(image: Image, proposals: Proposals) -> np.ndarray:
-    """Boxes, the best on top, in a color for each source."""
+    """Boxes, the best on top, in one color per source."""
     pixels, scale = fitted(image)
-    height, width = pixels.shape[:2]
-    boxes = np.minimum(proposals.boxes * scale, np.array([width, height] * 2, np.float32))
-    size = (width, height)
-    moved = Proposals(boxes, proposals.scores, proposals.sources, proposals.source_names, size)
-    return draw_proposals(pixels, moved)
+    size = (pixels.shape[1], pixels.shape[0])
+    boxes = np.minimum(proposals.boxes * scale, np.array(size * 2, np.float32))
+    return draw_proposals(pixels, replace(proposals, boxes=boxes, image_size=size))
 
 
 def picture_candidates(image: Image, candidates: Candidates, moved: bool) -> np.ndarray:
@@ -60,21 +60,21 @@ def picture_candidates(image: Image, candidates: Candidates, moved: bool) -> np.
 def picture_detections(image: Image, detections: Detections) -> np.ndarray:
     """Boxes with labels and scores."""
     pixels, scale = fitted(image)
-    height, width = pixels.shape[:2]
-    boxes = np.minimum(detections.boxes * scale, np.array([width, height] * 2, np.float32))
-    shown = Detections(boxes, detections.scores, detections.labels, detections.class_names, (width, height))
-    return draw_marks(pixels, shown.marks())
+    size = (pixels.shape[1], pixels.shape[0])
+    boxes = np.minimum(detections.boxes * scale, np.array(size * 2, np.float32))
+    scaled = Detections(boxes, detections.scores, detections.labels, detections.class_names, size)
+    return draw_marks(pixels, scaled.marks())
 
 
 def picture_objects(image: Image, boxes: np.ndarray, covered: Sequence[bool]) -> np.ndarray:
-    """Annotated objects (N, 4), those that are covered and those that are not in different colors."""
+    """Annotated objects (N, 4), colored by whether they are covered."""
     pixels, scale = fitted(image)
-    return draw_boxes(pixels, (boxes * scale).tolist(), [COVERED if one else MISSED for one in covered])
+    return draw_boxes(pixels, (boxes * scale).tolist(), [COVERED if flag else MISSED for flag in covered])
 
 
 def picture_region(image: Image, report: RegionReport) -> np.ndarray:
-    """The photo, darker around one region; in that each part's vote for the class (red) or against it (blue), and its
-    frame as proposed and after box regression."""
+    """The photo, darkened around one region, with the region's bins tinted by their scores for the class, and its box
+    as proposed and after box regression."""
     pixels, scale = fitted(image)
     height, width = pixels.shape[:2]
     proposed, moved = report.proposed * scale, report.moved * scale
@@ -83,46 +83,38 @@ def picture_region(image: Image, report: RegionReport) -> np.ndarray:
     x2, y2 = max(x2, x1 + 1), max(y2, y1 + 1)
     picture = (pixels * 0.45).astype(np.uint8)
     inside = pixels[y1:y2, x1:x2]
-    if report.votes is not None:
-        votes = cv2.resize(report.votes, (x2 - x1, y2 - y1), interpolation=cv2.INTER_NEAREST)
-        inside = tinted(inside, votes, float(np.abs(report.votes).max()))
+    if report.bin_scores is not None:
+        values = cv2.resize(report.bin_scores, (x2 - x1, y2 - y1), interpolation=cv2.INTER_NEAREST)
+        inside = tinted(inside, values, float(np.abs(report.bin_scores).max()))
     picture[y1:y2, x1:x2] = inside
     return draw_boxes(picture, [moved.tolist(), proposed.tolist()], [MOVED, PROPOSED])
 
 
 def picture_score_maps(image: Image, maps: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """A sheet of bins x bins small photos, one for each part of a region, tinted by its map (bins, bins, h, w)."""
+    """A grid of bins x bins small photos, each tinted by the score map (bins, bins, h, w) of its bin."""
     rows, columns = maps.shape[:2]
     gap = 2
     pixels, _ = fitted(image, max(1, side // columns - gap))
     gray = np.repeat(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
     height, width = gray.shape[:2]
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
-    strongest = float(np.abs(maps).max())
-    for row in range(rows):
-        for column in range(columns):
-            tint = cv2.resize(maps[row, column], (width, height), interpolation=cv2.INTER_LINEAR)
-            y, x = row * (height + gap), column * (width + gap)
-            sheet[y : y + height, x : x + width] = tinted(gray, tint, strongest)
+    largest = float(np.abs(maps).max())
+    for row, column in np.ndindex(rows, columns):
+        values = cv2.resize(maps[row, column], (width, height), interpolation=cv2.INTER_LINEAR)
+        y, x = row * (height + gap), column * (width + gap)
+        sheet[y : y + height, x : x + width] = tinted(gray, values, largest)
     return sheet
 
 
-def tinted(pixels: np.ndarray, values: np.ndarray, strongest: float) -> np.ndarray:
-    """Pixels (h, w, 3) under a tint: red where the values (h, w) are positive, blue where they are negative, the
-    stronger the further they are from zero; `strongest` is the value of the full tint."""
-    strength = np.clip(np.abs(values) / max(strongest, 1e-6), 0, 1)[:, :, None] * 0.75
-    color = np.where(values[:, :, None] > 0, np.array([224, 40, 20], np.float32), np.array([30, 90, 230], np.float32))
+def tinted(pixels: np.ndarray, values: np.ndarray, largest: float) -> np.ndarray:
+    """Tints pixels (h, w, 3) red where `values` (h, w) are positive and blue where they are negative, in proportion to
+    their size; `largest` gets the full tint."""
+    strength = np.clip(np.abs(values) / max(largest, 1e-6), 0, 1)[:, :, None] * 0.75
+    color = np.where(values[:, :, None] > 0, _RED, _BLUE)
     return (pixels * (1 - strength) + color * strength).round().astype(np.uint8)
 
 
 def encoded(picture: np.ndarray) -> bytes:
-    """A picture as the bytes of a JPEG file, its colors at full resolution for the thin frames."""
+    """A picture as a JPEG file, with colors at full resolution for the thin lines."""
     options = [cv2.IMWRITE_JPEG_QUALITY, 88, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)[1].tobytes()
-
-
-def thumbnail(image: Image, side: int = 160) -> np.ndarray:
-    """The photo, at most `side` pixels long."""
-    copy = PillowImage.fromarray(image.pixels)
-    copy.thumbnail((side, side))
-    return np.array(copy)

@@ -1,4 +1,4 @@
-"""One region of an explained photo: what the network saw in it, and what it said of it."""
+"""One region of an explained photo: the network's input and output for it."""
 
 from dataclasses import dataclass
 
@@ -18,18 +18,18 @@ from detector.structures.rois import RoIs
 
 @dataclass(frozen=True, eq=False)
 class RegionReport:
-    """What is known of one region.
+    """One region and its scores.
 
     Attributes:
         region: row of the proposals; 0 is the best rank.
-        source: what proposed it.
-        label: the class that is looked at.
+        source: name of the region's source.
+        label: the class that the report is for.
         scores: (num_classes,) float32, of all classes.
         proposed: (4,) xyxy pixels.
-        moved: (4,) after box regression for the class.
-        votes: (bins, bins) float32, how much each part of the region speaks for the class and against the background
-            (difference of logits; their mean decides); None if no model shares its pass between regions.
-        crop: (size, size, 3) uint8, what is shown to the network; None if no model sees crops.
+        moved: (4,) xyxy pixels, after box regression for the class.
+        bin_scores: (bins, bins) float32, the score map of the class minus that of the background, pooled over each bin
+            of the region; the mean is the difference of the logits. None without an R-FCN model.
+        crop: (size, size, 3) uint8, the network's input; None without an R-CNN model.
     """
 
     region: int
@@ -38,27 +38,28 @@ class RegionReport:
     scores: np.ndarray
     proposed: np.ndarray
     moved: np.ndarray
-    votes: np.ndarray | None
+    bin_scores: np.ndarray | None
     crop: np.ndarray | None
 
 
 def report_region(explanation: Explanation, region: int, label: int | None = None) -> RegionReport:
-    """Looks at one region for a class, by default the one that it is surest of.
+    """The report on one region for a class, by default the one with the highest score.
 
-    Raises InputError if there is no such region or class.
+    Raises:
+        InputError: the region or the class is out of range.
     """
     proposals, scores = explanation.proposals, explanation.scored.scores
     if not 0 <= region < len(proposals):
-        raise InputError(f"region {region}: there are the regions 0 to {len(proposals) - 1}")
+        raise InputError(f"region {region}: give a region from 0 to {len(proposals) - 1}")
     if label is None:
         label = int(scores[region].argmax())
     elif not 0 <= label < len(explanation.class_names):
-        raise InputError(f"class {label}: there are the classes 0 to {len(explanation.class_names) - 1}")
-    chosen = torch.tensor([region])
-    moved = moved_boxes(explanation.scored, explanation.boxes, chosen, torch.tensor([label]), proposals.image_size)
-    box = explanation.boxes[chosen]
-    shared = shared_view(explanation)
-    crops = next((view for view in explanation.views if isinstance(view, RCNNFeatures)), None)
+        raise InputError(f"class {label}: give a class from 0 to {len(explanation.class_names) - 1}")
+    row = torch.tensor([region])
+    box = explanation.boxes[row]
+    moved = moved_boxes(explanation.scored, explanation.boxes, row, torch.tensor([label]), proposals.image_size)
+    rfcn = rfcn_features(explanation)
+    rcnn = next((encoded for encoded in explanation.features if isinstance(encoded, RCNNFeatures)), None)
     return RegionReport(
         region=region,
         source=proposals.source_names[proposals.sources[region]],
@@ -66,14 +67,21 @@ def report_region(explanation: Explanation, region: int, label: int | None = Non
         scores=scores[region].numpy(),
         proposed=proposals.boxes[region],
         moved=moved[0].numpy(),
-        votes=None if shared is None else _votes(shared, box, label),
-        crop=None if crops is None else _crop(crops, box),
+        bin_scores=None if rfcn is None else _bin_scores(rfcn, box, label),
+        crop=None if rcnn is None else _crop(rcnn, box),
     )
 
 
 def region_at(explanation: Explanation, x: float, y: float, label: int | None = None) -> int | None:
-    """The region around a point (pixels of the image) that is surest of a class, by default of any; None if no region
-    holds the point."""
+    """The highest-scoring region that contains a point.
+
+    Args:
+        x, y: in pixels of the image.
+        label: class of the score; None: the best class of each region.
+
+    Returns:
+        The row of the proposals; None if no region contains the point.
+    """
     x1, y1, x2, y2 = explanation.proposals.boxes.T
     inside = np.flatnonzero((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2))
     if len(inside) == 0:
@@ -84,51 +92,50 @@ def region_at(explanation: Explanation, x: float, y: float, label: int | None = 
 
 
 def notable_regions(explanation: Explanation, count: int = 30, overlap: float = 0.7) -> list[int]:
-    """The surest regions, at most `count`, of which no two overlap by more than `overlap` with the same class."""
+    """The highest-scoring regions, at most `count`, after NMS of their best classes at the IoU `overlap`."""
     scores, labels = explanation.scored.scores.max(dim=1)
     return class_nms(explanation.boxes, scores, labels, overlap)[:count].tolist()
 
 
 def score_maps(explanation: Explanation, label: int) -> np.ndarray | None:
-    """(bins, bins, h, w) float32: where in the photo each part of an object of the class would be seen, against the
-    background; None if no model shares its pass between regions."""
-    shared = shared_view(explanation)
-    if shared is None:
+    """(bins, bins, h, w) float32: the score maps of a class minus those of the background, one for each bin of a
+    region; None without an R-FCN model."""
+    features = rfcn_features(explanation)
+    if features is None:
         return None
-    bins = shared.scorer.network.bins
-    maps = _class_maps(shared, label)[0]  # (h, w, bins * bins)
+    bins = features.scorer.network.bins
+    maps = _class_maps(features, label)[0]  # (h, w, bins * bins)
     return maps.permute(2, 0, 1).unflatten(0, (bins, bins)).cpu().numpy()
 
 
-def shared_view(explanation: Explanation) -> RFCNFeatures | None:
-    """The photo after the first shared pass of a network; None if all models see crops."""
-    return next((view for view in explanation.views if isinstance(view, RFCNFeatures)), None)
+def rfcn_features(explanation: Explanation) -> RFCNFeatures | None:
+    """The features of the first R-FCN model; None without one."""
+    return next((encoded for encoded in explanation.features if isinstance(encoded, RFCNFeatures)), None)
 
 
 @torch.inference_mode()
-def _class_maps(view: RFCNFeatures, label: int) -> Tensor:
-    """(1, h, w, bins * bins) float32: the logits of a class minus those of the background, for each bin."""
-    network = view.scorer.network
-    maps = view.maps.score_maps.float().unflatten(3, (network.bins**2, -1))
+def _class_maps(features: RFCNFeatures, label: int) -> Tensor:
+    """(1, h, w, bins * bins) float32: for each bin, the logits of a class minus those of the background."""
+    maps = features.maps.score_maps.float().unflatten(3, (features.scorer.network.bins**2, -1))
     return maps[..., label + 1] - maps[..., 0]
 
 
 @torch.inference_mode()
-def _votes(view: RFCNFeatures, box: Tensor, label: int) -> np.ndarray:
-    network = view.scorer.network
+def _bin_scores(features: RFCNFeatures, box: Tensor, label: int) -> np.ndarray:
+    network = features.scorer.network
     count = network.bins**2
-    maps = _class_maps(view, label)
-    # One image for each bin, in which only its own map is not zero: the average over the bins is then its vote alone.
-    alone = maps * torch.eye(count, device=maps.device)[:, None, None, :]
-    boxes = (box.to(view.scale.device) * view.scale).expand(count, 4)
-    regions = RoIs(boxes, torch.arange(count, device=maps.device))
-    pooled = ps_roi_pool(alone, regions, network.backbone.stride, network.backbone.offset, network.bins)
+    maps = _class_maps(features, label)
+    # One copy of the image per bin, with all other bins' maps zero: the mean over the bins is then that bin's share.
+    separate = maps * torch.eye(count, device=maps.device)[:, None, None, :]
+    boxes = (box.to(features.scale.device) * features.scale).expand(count, 4)
+    rois = RoIs(boxes, torch.arange(count, device=maps.device))
+    pooled = ps_roi_pool(separate, rois, network.backbone.stride, network.backbone.offset, network.bins)
     return (pooled[:, 0] * count).view(network.bins, network.bins).cpu().numpy()
 
 
 @torch.inference_mode()
-def _crop(view: RCNNFeatures, box: Tensor) -> np.ndarray:
-    network = view.scorer.network
-    batches, _ = view.scorer.crops(view.image, box.to(network.mean.device))
+def _crop(features: RCNNFeatures, box: Tensor) -> np.ndarray:
+    network = features.scorer.network
+    batches, _ = features.scorer.crops(features.image, box.to(network.mean.device))
     pixels = next(batches)[0].float() * network.std + network.mean
     return pixels.round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()

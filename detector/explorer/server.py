@@ -1,5 +1,6 @@
 """Serves the page on a port of this machine."""
 
+import os
 import socket
 from collections.abc import Callable
 
@@ -13,9 +14,8 @@ from detector.inference.detector import Detector
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine reaches."""
-
 LOCAL_NAMES = (*LOCAL, "[::1]")
-"""What the browser calls this machine then."""
+"""Host names in the browser's requests to these addresses."""
 
 
 def serve(
@@ -29,14 +29,14 @@ def serve(
     """Serves the explorer until it is interrupted.
 
     Args:
-        host: address to listen on; another than `LOCAL` lets other machines in.
-        port: 0 takes any free one.
-        dataset: from which visitors may choose images.
+        host: address to listen on; any other than `LOCAL` admits other machines.
+        port: 0 picks a free one.
+        dataset: visitors may choose its images.
         megabytes: largest upload.
-        ready: is called with the page's address once it can be opened.
+        ready: called with the page's URL once it can be opened.
 
     Raises:
-        InputError: the address cannot be listened on.
+        InputError: the server cannot listen on the address.
     """
     listening = listen(host, port)
     name = f"[{host}]" if ":" in host else host
@@ -49,27 +49,26 @@ def serve(
         limit_concurrency=64,  # each may hold an upload
         timeout_graceful_shutdown=2,
     )
-    server = uvicorn.Server(config)
     with listening:
         if ready is not None:
             ready(f"http://{name}:{listening.getsockname()[1]}/")
-        server.run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on an address; raises InputError, one line, if it cannot."""
+    """A listening socket.
+
+    Raises:
+        InputError: the host is not an address of this machine, or the port cannot be used.
+    """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise InputError(f"--host {host}: is no address of this machine ({error.strerror or error})") from None
+        raise InputError(f"--host {host}: not an address of this machine ({error.strerror or error})") from None
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen()
+        return socket.create_server(address, family=family)
     except OSError as error:
-        listening.close()
+        reason = os.strerror(error.errno or 0)
         raise InputError(
-            f"--host {host} --port {port}: cannot be used ({error.strerror or error}); give another port, or 0 for any"
+            f"--host {host} --port {port}: cannot be used ({reason}); give another port, or 0 for any"
         ) from None
-    return listening

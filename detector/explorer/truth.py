@@ -1,4 +1,4 @@
-"""Annotated objects of an explained photo, and how the stages did with them."""
+"""The annotated objects of an explained photo, and how well the stages cover them."""
 
 from dataclasses import dataclass
 
@@ -20,9 +20,9 @@ class Objects:
 
     Attributes:
         boxes: (N, 4) float32 xyxy pixels of the photo.
-        labels: (N,) int64, class as the detector counts it; -1 for a class that it does not know.
-        names: (N,) names of the classes.
-        difficult: (N,) bool, objects that do not count.
+        labels: (N,) int64, indices into the detector's classes; -1 for a class that it does not detect.
+        names: (N,) class names.
+        difficult: (N,) bool, objects that recall ignores.
     """
 
     boxes: np.ndarray
@@ -35,31 +35,32 @@ class Objects:
 
     @classmethod
     def of_dataset(cls, dataset: VOCDataset, index: int, class_names: tuple[str, ...], scale: np.ndarray) -> "Objects":
-        """Those of an image of a data set, their boxes times `scale` (4,).
+        """The objects of an image of a data set, with their boxes multiplied by `scale` (4,).
 
-        Raises InputError if the annotation is missing or wrong.
+        Raises:
+            InputError: the annotation is missing or wrong.
         """
-        found = dataset.annotations(index)
-        names = tuple(dataset.class_names[label] for label in found.labels)
+        annotations = dataset.annotations(index)
+        names = tuple(dataset.class_names[label] for label in annotations.labels)
         labels = np.array([class_names.index(name) if name in class_names else -1 for name in names], np.int64)
-        boxes = (found.boxes * scale).astype(np.float32).reshape(-1, 4)
-        return cls(boxes, labels, names, found.difficult.astype(bool))
+        boxes = (annotations.boxes * scale).astype(np.float32).reshape(-1, 4)
+        return cls(boxes, labels, names, annotations.difficult.astype(bool))
 
     def recall(self, overlaps: np.ndarray, iou: float) -> float | None:
-        """Part of the objects that count with an overlap (N,) of at least `iou`; None if none counts."""
+        """Share of the objects that are not difficult with an overlap (N,) of at least `iou`; None without any."""
         counted = overlaps[~self.difficult]
         return float((counted >= iou).mean()) if len(counted) else None
 
 
 def trace(explanation: Explanation, objects: Objects, count: int) -> ObjectTraces:
-    """What the first `count` proposals, and the scores of these regions, made of the objects."""
+    """Traces of the objects through the first `count` proposals and their scores."""
     scored = explanation.scored
     first = RegionScores(scored.scores[:count], None if scored.box_deltas is None else scored.box_deltas[:count])
     return trace_objects(explanation.proposals.top(count), first, objects.boxes, objects.labels)
 
 
 def detection_overlaps(objects: Objects, detections: Detections) -> np.ndarray:
-    """(N,) of each object the highest IoU with a detection of its class; 0 without one."""
+    """(N,) the highest IoU of each object with a detection of its class; 0 without one."""
     if not len(objects) or not len(detections):
         return np.zeros(len(objects))
     overlaps = box_iou(torch.from_numpy(objects.boxes), torch.tensor(detections.boxes)).numpy()

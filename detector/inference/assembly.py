@@ -1,4 +1,4 @@
-"""From a model file or a configuration to a detector."""
+"""Detectors from model files and configurations."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +7,11 @@ import torch
 
 from detector.config import DetectorConfig, PostprocessConfig, RCNNConfig, Source
 from detector.errors import InputError
-from detector.inference.detector import Detector, first_with_multibox
-from detector.inference.proposers import SharedMultiBox, load_multibox
+from detector.inference.detector import Detector
+from detector.inference.proposers import SharedMultiBox, first_with_multibox, load_multibox
 from detector.inference.rfcn_scorer import RegionScorer, RFCNScorer
 from detector.models.files import find_model, read_detector_config
-from detector.models.weights import load_model
+from detector.models.weights import Model, load_model
 from proposals import Proposer, SelectiveSearch, UnionProposer
 
 
@@ -23,26 +23,25 @@ def load_detector(
     engine: str = "torch",
     precision: str | None = None,
 ) -> Detector:
-    """A detector from a model file, by default the one that comes with the package (VOC's 20 classes).
+    """Loads a detector, by default the installed model of VOC's 20 classes.
 
     Args:
         model: a model file, or the name of an installed model: "voc07".
-        config: a YAML file of a `DetectorConfig`, such as `configs/paper.yaml`, in place of `model`.
-        device: as in `Detector`.
-        source: of the regions: "selective_search", "multibox" or "both"; by default the model's.
-        engine: what runs the networks: "torch", "onnx", or an .onnx file that `detector export` wrote from the model.
-        precision: number format of the networks, "bfloat16" or "float32"; by default the faster one here.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ..., or a `torch.device`.
+        config: a YAML file with a `DetectorConfig`, such as `configs/paper.yaml`, in place of `model`.
+        source: of the proposals: "selective_search", "multibox" or "both"; by default the model's setting.
+        engine: runs the networks: "torch", "onnx", or an .onnx file that `detector export` wrote from the model.
+        precision: number format of the networks, "bfloat16" or "float32"; by default the faster one on this device.
 
     Raises:
-        InputError: the model file, the configuration, the device, the source or the engine cannot be used; one line
-            that says why.
+        InputError: the model file, the configuration, the device, the source or the engine cannot be used.
     """
     if config is None:
         return Detector(load_model(model), device, source=source, engine=engine, precision=precision)
     if source is not None:
-        raise InputError("give proposals or a configuration, which names its own, not both")
+        raise InputError("give proposals or a configuration (it sets the proposals), not both")
     if model is not None:
-        raise InputError("give a model or a configuration, which names its models, not both")
+        raise InputError("give a model or a configuration (it names the models), not both")
     path = Path(config)
     return assemble(read_detector_config(path), path, device, engine, precision)
 
@@ -54,68 +53,62 @@ def assemble(
     engine: str = "torch",
     precision: str | None = None,
 ) -> Detector:
-    """The detector that a configuration describes.
+    """Builds the detector that a configuration describes.
 
     Args:
-        path: the file that the configuration comes from: models are relative to it, messages name it.
+        path: file of the configuration: models are relative to its folder, messages name it.
+        device, engine, precision: as in `load_detector`.
 
     Raises:
-        InputError: a model cannot be used, or the configuration asks for what there is not.
+        InputError: a model cannot be used, or does not fit the configuration.
     """
-
-    def located(name: str) -> Path:
-        return find_model(name, path.parent)
-
-    models = []
-    for name in config.models:
-        model = load_model(located(name))
-        if isinstance(model.config, RCNNConfig):
-            changed = model.config
-            if config.context is not None:
-                try:
-                    changed = replace(changed, crops=replace(changed.crops, context=config.context))
-                except ValueError as error:
-                    raise InputError(f"{path}: {error}") from None
-            if config.head is not None:
-                changed = replace(changed, head=config.head)
-            model = replace(model, config=changed)
-        models.append(model)
-    if (config.head, config.context) != (None, None) and not any(m.kind == "crops" for m in models):
-        raise InputError(f"{path}: head and context are for models that see crops, and none of these does")
+    models = [_configured(load_model(find_model(name, path.parent)), config, path) for name in config.models]
+    if (config.head, config.context) != (None, None) and all(model.kind != "crops" for model in models):
+        raise InputError(f"{path}: head and context apply only to R-CNN models on crops; add one to models")
     detector = Detector(
         models,
         device,
-        None,
-        PostprocessConfig(config.nms_iou, config.max_detections, voting_iou=config.voting_iou),
-        config.box_regression,
-        "selective_search",
-        engine,
-        precision,
+        postprocess=PostprocessConfig(config.nms_iou, config.max_detections, voting_iou=config.voting_iou),
+        box_regression=config.box_regression,
+        source="selective_search",
+        engine=engine,
+        precision=precision,
     )
-    asked = config.test_scales is not None or config.flip_test
-    if asked and not any(isinstance(scorer, RFCNScorer) for scorer in detector.scorers):
-        raise InputError(f"{path}: test_scales and flip_test are for models of one pass, and none of these is one")
-    looks = [_looks(scorer, config) for scorer in detector.scorers]
-    detector.scorers = tuple(scorer for own in looks for scorer in own)
+    augmented = config.test_scales is not None or config.flip_test
+    if augmented and not any(isinstance(scorer, RFCNScorer) for scorer in detector.scorers):
+        raise InputError(f"{path}: test_scales and flip_test apply only to R-FCN models; add one to models")
+    by_model = [_with_test_inputs(scorer, config) for scorer in detector.scorers]
+    scorers = [scorer for group in by_model for scorer in group]
     proposers: list[Proposer] = []
     source = config.multibox_model
     if config.multibox and source is not None and source not in config.models:
-        proposers.append(load_multibox(located(source), config.multibox, detector.device))
-    elif config.multibox:  # on the backbone of a model that is here anyway
-        scorers = detector.scorers if source is None else looks[config.models.index(source)]
+        proposers.append(load_multibox(find_model(source, path.parent), config.multibox, detector.device))
+    elif config.multibox:  # on the backbone of a model that scores the regions too
         try:
-            proposers.append(SharedMultiBox(first_with_multibox(scorers), config.multibox))
+            scorer = first_with_multibox(scorers if source is None else by_model[config.models.index(source)])
         except InputError as error:
             raise InputError(f"{path}: multibox: {error}, or name a multibox_model") from None
+        proposers.append(SharedMultiBox(scorer, config.multibox))
     if config.proposals is not None:
         proposers.append(SelectiveSearch(config.proposals, torch.get_num_threads()))
-    detector.proposer = proposers[0] if len(proposers) == 1 else UnionProposer(proposers)
-    return detector
+    return detector.replace(scorers=scorers, proposer=proposers[0] if len(proposers) == 1 else UnionProposer(proposers))
 
 
-def _looks(scorer: RegionScorer, config: DetectorConfig) -> list[RegionScorer]:
-    """A scorer for each input that a configuration wants a model to see; the first one is not mirrored."""
+def _configured(model: Model, config: DetectorConfig, path: Path) -> Model:
+    """The model with the head and the context of crops that the configuration sets."""
+    if not isinstance(model.config, RCNNConfig):
+        return model
+    crops = model.config.crops
+    try:
+        crops = crops if config.context is None else replace(crops, context=config.context)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    return replace(model, config=replace(model.config, crops=crops, head=config.head or model.config.head))
+
+
+def _with_test_inputs(scorer: RegionScorer, config: DetectorConfig) -> list[RegionScorer]:
+    """A scorer for each test scale, then, with `flip_test`, for the mirrored image at each."""
     if not isinstance(scorer, RFCNScorer):
         return [scorer]
-    sides = config.test_scales or (scorer.config.input.short_side,)
-    return [scorer.variant(side, flipped) for flipped in (False, True)[: 1 + config.flip_test] for side in sides]
+    scales = config.test_scales or (scorer.config.input.short_side,)
+    return [scorer.with_input(side, flipped) for flipped in (False, True)[: 1 + config.flip_test] for side in scales]

@@ -1,8 +1,7 @@
-"""Many photos through a detector, several at once.
+"""Batched detection of many photos.
 
-Threads on the CPU read the photos and propose regions ahead of the networks, which see a batch in one pass in the
-caller's thread; threads make detections of the scores while the next batch is seen. On a GPU neither waits long for the
-other.
+CPU threads read photos and propose regions ahead of the networks, which run a batch at a time in the caller's thread.
+Threads turn the scores into detections while the next batch runs, so that neither a GPU nor the CPU waits long.
 """
 
 import time
@@ -28,20 +27,14 @@ class Scored:
     """An image of a batch after the networks.
 
     Attributes:
-        seconds: that it took: its own, and its share of the batch's pass.
+        proposals: R boxes.
+        scores: of the proposals, on the CPU.
+        seconds: time of its preparation and its share of the batch's pass.
     """
 
     image: Image
     proposals: Proposals
     scores: RegionScores
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Ready:
-    """An image of a batch before the networks, and the seconds that it took until then."""
-
-    prepared: Prepared
     seconds: float
 
 
@@ -53,25 +46,22 @@ def in_batches(
     batch: int,
     workers: int = 1,
 ) -> Generator[_Result | Exception, None, None]:
-    """What `finish` makes of the scores of each item's image, in the order of the items.
+    """Runs a detector over the images of items and yields the results of `finish` in the order of the items.
 
-    For an item that fails there is what was raised (one of `FAULTS`), and the others go on: a batch that fails, for
-    example because it does not fit into the memory, is tried image by image.
+    An item that fails yields its exception (one of `FAULTS`) and the rest continue. When a whole batch fails, for
+    example for lack of memory, its images are retried one by one.
 
     Args:
-        items: taken as they are needed; about `batch` + 3 `workers` images are held at a time.
-        read: gives an item's image; on the threads.
-        finish: makes the result, with `Detector.suppress`; on the threads.
-        batch: how many images the networks see at once.
+        items: consumed as needed; about `batch` + 3 * `workers` images are in memory at a time.
+        read: returns an item's image; runs on the threads.
+        finish: makes the result, with `Detector.suppress`; runs on the threads.
+        batch: images that pass the networks together.
         workers: threads before and after the networks; 1: none.
     """
 
-    def prepare(item: _Item) -> tuple[_Item, Ready | Exception]:
+    def prepare(item: _Item) -> tuple[_Item, Prepared | Exception]:
         try:
-            image = read(item)
-            start = time.perf_counter()
-            prepared = detector.prepare(image)
-            return item, Ready(prepared, time.perf_counter() - start)
+            return item, detector.prepare(read(item))
         except FAULTS as error:
             return item, error
 
@@ -84,34 +74,34 @@ def in_batches(
         except FAULTS as error:
             return error
 
+    def scored_items(
+        entries: Iterator[tuple[_Item, Prepared | Exception]],
+    ) -> Iterator[tuple[_Item, Scored | Exception]]:
+        while group := list(islice(entries, batch)):
+            scored = iter(score_each(detector, [entry for _, entry in group if isinstance(entry, Prepared)]))
+            for item, entry in group:
+                yield item, entry if isinstance(entry, Exception) else next(scored)
+
     with (
         closing(in_order(prepare, items, workers, ahead=batch)) as prepared,
-        closing(in_order(conclude, _judged(detector, prepared, batch), workers)) as results,
+        closing(in_order(conclude, scored_items(prepared), workers)) as results,
     ):
         yield from results
 
 
-def _judged(
-    detector: Detector, prepared: Iterator[tuple[_Item, Ready | Exception]], batch: int
-) -> Iterator[tuple[_Item, Scored | Exception]]:
-    while some := list(islice(prepared, batch)):
-        scored = iter(judge_each(detector, [one for _, one in some if isinstance(one, Ready)]))
-        for item, one in some:
-            yield item, one if isinstance(one, Exception) else next(scored)
-
-
-def judge_each(detector: Detector, ready: Sequence[Ready]) -> list[Scored | Exception]:
-    """The images after one pass of the networks, or what was raised (one of `FAULTS`) for each that fails alone too."""
+def score_each(detector: Detector, images: Sequence[Prepared]) -> list[Scored | Exception]:
+    """Runs images through the networks together, or one by one if that fails; gives one of `FAULTS` for an image that
+    fails alone too."""
     start = time.perf_counter()
-    judged, fault = [], None
+    results, fault = [], None
     try:
-        judged = detector.score_batch([one.prepared for one in ready])
+        results = detector.score_batch(images)
     except FAULTS as error:
-        fault = error.with_traceback(None)  # which would hold what the pass had in memory
+        fault = error.with_traceback(None)  # the traceback would keep the tensors of the pass in memory
     if fault is not None:
-        return [fault] if len(ready) == 1 else [result for one in ready for result in judge_each(detector, [one])]
-    share = (time.perf_counter() - start) / max(1, len(ready))
+        return [fault] if len(images) == 1 else [result for image in images for result in score_each(detector, [image])]
+    share = (time.perf_counter() - start) / max(1, len(images))
     return [
-        Scored(one.prepared.image, proposals, scores, one.seconds + share)
-        for one, (proposals, scores) in zip(ready, judged, strict=True)
+        Scored(prepared.image, proposals, scores, prepared.seconds + share)
+        for prepared, (proposals, scores) in zip(images, results, strict=True)
     ]

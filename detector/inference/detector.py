@@ -1,6 +1,8 @@
-"""The detector: image -> proposals -> regions -> scores and box deltas -> detections."""
+"""The detector: image -> proposals -> scores and box deltas -> detections."""
 
+import copy
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -16,10 +18,10 @@ from detector.inference.postprocess import postprocess
 from detector.inference.proposers import (
     CachedProposals,
     SharedMultiBox,
-    propose,
+    first_with_multibox,
+    multibox_union,
     propose_ahead,
     propose_batch,
-    union,
 )
 from detector.inference.rfcn_scorer import ImageFeatures, RegionScorer, RFCNScorer, make_scorer
 from detector.models.weights import Model, weights_hash
@@ -35,34 +37,33 @@ from proposals.names import unknown_name
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image before a network has seen it.
+    """An image that is ready for the networks.
 
     Attributes:
-        inputs: the pixels that each model is given.
-        proposals: of the sources that need no network, as far as they are known.
+        inputs: (h, w, 3) uint8, the input of each model.
+        proposals: made ahead, by the sources that need no network.
+        seconds: time that the preparation took.
     """
 
     image: Image
     inputs: tuple[np.ndarray, ...]
     proposals: CachedProposals
+    seconds: float
 
 
 class Detector:
     """Finds objects in images.
 
     Args:
-        models: a trained model with its configuration and classes, or several of the same classes, whose scores of
-            each region are averaged.
+        models: a trained model, or several with the same classes, whose scores of each region are averaged.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ..., or a `torch.device`.
-        proposer: source of candidate boxes; by default `source`.
-        source: "selective_search", "multibox" or "both", with the settings of the first model's configuration; by
-            default what that says.
-        postprocess: NMS; by default as the first model's configuration says.
-        box_regression: False leaves the boxes as they are proposed.
-        engine: what runs the networks: "torch", "onnx" or an exported .onnx file
-            (`detector.inference.engines.make_engine`).
-        precision: number format of the networks, "bfloat16" or "float32"; by default the faster one, found by a
-            measurement.
+        proposer: source of the proposals; by default as `source` says.
+        source: "selective_search", "multibox" or "both", with the settings of the first model's configuration, which
+            also gives the default.
+        postprocess: NMS and box voting; by default as in the first model's configuration.
+        box_regression: False keeps the boxes as proposed.
+        engine: runs the networks: "torch", "onnx" or an exported .onnx file (`detector.inference.engines.make_engine`).
+        precision: number format of the networks, "bfloat16" or "float32"; by default the faster one by measurement.
 
     Raises:
         InputError: the models have different classes, or the device, the source, the engine or the precision cannot be
@@ -105,6 +106,22 @@ class Detector:
         self.box_regression = box_regression
         self.engine = engine
 
+    def replace(
+        self,
+        *,
+        scorers: Sequence[RegionScorer] | None = None,
+        proposer: Proposer | None = None,
+        postprocess: PostprocessConfig | None = None,
+        box_regression: bool | None = None,
+    ) -> "Detector":
+        """A detector with other stages that shares the networks of this one, which stays unchanged."""
+        changed = copy.copy(self)
+        changed.scorers = self.scorers if scorers is None else tuple(scorers)
+        changed.proposer = proposer or self.proposer
+        changed.postprocess = postprocess or self.postprocess
+        changed.box_regression = self.box_regression if box_regression is None else box_regression
+        return changed
+
     @property
     def precision(self) -> str:
         """Number format of the networks, "bfloat16" or "float32"."""
@@ -112,7 +129,7 @@ class Detector:
 
     @property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits that change with all that the detections of an image depend on."""
+        """32 hexadecimal digits that change with everything that the detections of an image depend on."""
         engine = self.engine
         if Path(engine).is_file():
             engine = hashlib.blake2b(Path(engine).read_bytes(), digest_size=16).hexdigest()
@@ -145,55 +162,61 @@ class Detector:
         Args:
             images: a path, a PIL image, a (3, H, W) RGB tensor (uint8, or float in 0..1), an (H, W, 3) uint8 array,
                 a `detector.structures.image.Image`, or a list of these.
-            channels: "RGB" or "BGR"; must be given for arrays.
+            channels: "RGB" or "BGR"; required for arrays.
             score: lowest score to keep.
-            batch: how many images of a list the networks see at once; by default 1 on a CPU, 8 on a GPU.
+            batch: images of a list that pass the networks together; by default 1 on a CPU, 8 on a GPU.
 
         Raises:
-            InputError: an image cannot be read, or the score or the batch is out of range or no number.
+            InputError: an image cannot be read, or the score or the batch is out of range or not a number.
         """
-        if isinstance(images, (list, tuple)):
-            size = default_batch(self.device.type) if batch is None else batch
-            if not isinstance(size, Integral) or size < 1:
-                raise InputError(f"batch {size!r} is not a whole number of images, at least 1")
-            found = []
-            for start in range(0, len(images), size):
-                part = [as_image(image, channels) for image in images[start : start + size]]
-                found += self.detect_batch(part, score)
-            return found
-        return self.detect(as_image(images, channels), score)
+        if not isinstance(images, (list, tuple)):
+            return self.detect(as_image(images, channels), score)
+        size = default_batch(self.device.type) if batch is None else batch
+        if not isinstance(size, Integral) or size < 1:
+            raise InputError(f"batch {size!r} is not a whole number of images, at least 1")
+        detections = []
+        for start in range(0, len(images), size):
+            group = [as_image(image, channels) for image in images[start : start + size]]
+            detections += self.detect_batch(group, score)
+        return detections
 
     def detect(self, image: Image, score: float = 0.5) -> Detections:
-        """Detections of one image: what the models see of it, proposals, then the judgment of these."""
+        """Detections of one image with at least `score`."""
         check_score(score)
-        views = self.encode(image)
-        proposals = self.propose(image, views)
-        return self.suppress(proposals, self.score(views, proposals), score)
+        features = self.encode(image)
+        proposals = self.propose(image, features)
+        return self.suppress(proposals, self.score(features, proposals), score)
 
     def detect_batch(self, images: Sequence[Image], score: float = 0.5) -> list[Detections]:
-        """Detections of several images: those whose input to a network has the same size pass it together."""
+        """Detections of several images; those with inputs of one size pass a network together."""
         check_score(score)
-        judged = self.score_batch([self.prepare(image, propose=False) for image in images])
-        return [self.suppress(proposals, scored, score) for proposals, scored in judged]
+        scored = self.score_batch([self.prepare(image, propose=False) for image in images])
+        return [self.suppress(proposals, scores, score) for proposals, scores in scored]
 
-    def prepare(self, image: Image, propose: bool = True) -> "Prepared":
-        """All that can be done for an image before a network sees it, on the CPU and from any thread.
+    def prepare(self, image: Image, propose: bool = True) -> Prepared:
+        """Everything that can be done for an image before the networks run; runs on the CPU, on any thread.
 
-        propose: boxes of Selective Search too; otherwise `score_batch` looks for them while a GPU is at work.
+        Args:
+            propose: whether Selective Search runs now; otherwise `score_batch` runs it while a GPU is busy.
         """
+        start = time.perf_counter()
         inputs = tuple(scorer.prepare(image) for scorer in self.scorers)
-        return Prepared(image, inputs, propose_ahead(self.proposer, image) if propose else {})
+        proposals = propose_ahead(self.proposer, image) if propose else {}
+        return Prepared(image, inputs, proposals, time.perf_counter() - start)
 
-    def score_batch(self, images: Sequence["Prepared"]) -> list[tuple[Proposals, RegionScores]]:
-        """Proposals of several images, and what the models together say of them, on the CPU.
+    def score_batch(self, batch: Sequence[Prepared]) -> list[tuple[Proposals, RegionScores]]:
+        """Proposals of several images and their scores, averaged over the models, on the CPU.
 
         From the images to the scores nothing waits for a GPU, except for MultiBox's boxes and crops.
         """
-        photos = [one.image for one in images]
-        seen = [scorer.encode_batch(photos, [one.inputs[i] for one in images]) for i, scorer in enumerate(self.scorers)]
-        views = list(zip(*seen, strict=True))
-        proposals = propose_batch(self.proposer, photos, views, [one.proposals for one in images])
-        return list(zip(proposals, self._score(views, proposals), strict=True))
+        images = [prepared.image for prepared in batch]
+        by_model: list[Sequence[ImageFeatures]] = [
+            scorer.encode_batch(images, [prepared.inputs[i] for prepared in batch])
+            for i, scorer in enumerate(self.scorers)
+        ]
+        features = list(zip(*by_model, strict=True))
+        proposals = propose_batch(self.proposer, images, features, [prepared.proposals for prepared in batch])
+        return list(zip(proposals, self._score(features, proposals), strict=True))
 
     def detect_proposals(self, image: Image, proposals: Proposals, score: float = 0.5) -> Detections:
         """Detections of one image among given proposals (boxes in pixels of the image)."""
@@ -201,30 +224,34 @@ class Detector:
         return self.suppress(proposals, self.score(self.encode(image), proposals), score)
 
     def encode(self, image: Image) -> tuple[ImageFeatures, ...]:
-        """The image as each model sees it."""
+        """The features of an image by each model."""
         return tuple(scorer.encode(image) for scorer in self.scorers)
 
-    def propose(self, image: Image, views: Sequence[ImageFeatures]) -> Proposals:
-        """Candidate boxes of an image and its views."""
-        return propose(self.proposer, image, views)
+    def propose(self, image: Image, features: Sequence[ImageFeatures]) -> Proposals:
+        """Proposals for an image; a MultiBox head reuses `features` of its own model, from `encode`."""
+        return propose_batch(self.proposer, [image], [features], [{}])[0]
 
-    def score(self, views: Sequence[ImageFeatures], proposals: Proposals) -> RegionScores:
-        """What the models together say of proposals, on the CPU."""
-        return self._score([views], [proposals])[0]
+    def score(self, features: Sequence[ImageFeatures], proposals: Proposals) -> RegionScores:
+        """Scores of proposals, averaged over the models, on the CPU.
+
+        Args:
+            features: of the image by each model, from `encode`.
+        """
+        return self._score([features], [proposals])[0]
 
     @torch.inference_mode()
-    def _score(self, views: Sequence[Sequence[ImageFeatures]], proposals: Sequence[Proposals]) -> list[RegionScores]:
-        boxes = [upload(torch.tensor(own.boxes), self.device) for own in proposals]
-        members = [scorer.score([own[i] for own in views], boxes) for i, scorer in enumerate(self.scorers)]
-        scored = [average_scores(own) for own in zip(*members, strict=True)]
+    def _score(self, features: Sequence[Sequence[Any]], proposals: Sequence[Proposals]) -> list[RegionScores]:
+        boxes = [upload(torch.tensor(image.boxes), self.device) for image in proposals]
+        by_model = [scorer.score([image[i] for image in features], boxes) for i, scorer in enumerate(self.scorers)]
+        scored = [average_scores(scores) for scores in zip(*by_model, strict=True)]
         if not self.box_regression:
-            scored = [RegionScores(own.scores, None) for own in scored]
+            scored = [RegionScores(image.scores, None) for image in scored]
         return fetch(scored)
 
     def suppress(self, proposals: Proposals, scored: RegionScores, score: float) -> Detections:
-        """Detections of at least `score`, from the scores of proposals: boxes are moved, repeats suppressed.
+        """Detections with at least `score` from scored proposals: box regression, NMS, box voting.
 
-        On the CPU, for how many boxes remain is not known before.
+        Runs on the CPU, because the number of remaining boxes is not known in advance.
         """
         boxes = torch.tensor(proposals.boxes)
         size = proposals.image_size
@@ -243,18 +270,4 @@ def _make_proposer(
         return SelectiveSearch(config.proposals, threads)
     shared = config if isinstance(config, ModelConfig) else ModelConfig()
     multibox = SharedMultiBox(first_with_multibox(scorers), shared.multibox_boxes)
-    if source == "multibox":
-        return multibox
-    return union(multibox, config.proposals, shared.union_boxes)
-
-
-def first_with_multibox(scorers: Sequence[RegionScorer]) -> RFCNScorer:
-    """The first scorer with a MultiBox head.
-
-    Raises:
-        InputError: there is none.
-    """
-    for scorer in scorers:
-        if isinstance(scorer, RFCNScorer) and scorer.network.multibox is not None:
-            return scorer
-    raise InputError("no model here has a MultiBox head; take boxes from selective_search")
+    return multibox if source == "multibox" else multibox_union(multibox, config.proposals, shared.union_boxes)

@@ -1,11 +1,10 @@
-"""What runs the network's pass over an image: PyTorch, or ONNX Runtime on an exported graph.
+"""Engines that run a network's pass over an image: PyTorch, or ONNX Runtime on an exported graph.
 
-Everything before (the photo's size) and after it (regions, scores, NMS) is the same for all.
+The steps before (resizing) and after it (regions, scores, NMS) are the same for all engines.
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,20 +16,19 @@ from detector.ops.devices import without_denormals
 from detector.ops.fused import freeze
 from proposals.names import unknown_name
 
-EngineName = Literal["torch", "onnx"]
-ENGINES: tuple[str, ...] = get_args(EngineName)
-
+ENGINES = ("torch", "onnx")
+"""The engines by name; the path of an exported .onnx file is accepted as well."""
 
 Engine = Callable[[Tensor], ImageMaps]
-"""From images (B, 3, H, W), RGB in 0..255 of any number format, on the model's device."""
+"""Takes images (B, 3, H, W), RGB in 0..255 in any number format, on the model's device."""
 
 
 class TorchEngine:
-    """PyTorch, on CPU or GPU.
+    """PyTorch, on a CPU or GPU.
 
     Args:
-        network: is taken over: its number format changes, its weights must not change afterwards.
-        dtype: what to compute in.
+        network: is converted in place and must not be trained afterwards.
+        dtype: number format of the computation.
     """
 
     def __init__(self, network: RFCN, dtype: torch.dtype) -> None:
@@ -46,17 +44,17 @@ class TorchEngine:
 
 
 def make_engine(engine: str, model: Model, network: RFCN, dtype: torch.dtype) -> Engine:
-    """The engine for a model.
+    """The engine of a model.
 
     Args:
-        engine: "torch", "onnx" (the graph is exported at first use and kept in the user's cache folder), or the path of
-            an exported .onnx file of this model.
-        network: the model's, on the device, which PyTorch takes over.
-        dtype: what PyTorch computes in; a graph has its own formats.
+        engine: "torch", "onnx" (exports the graph at first use into the user's cache folder), or the path of an .onnx
+            file exported from this model.
+        network: of the model, on its device; PyTorch converts it in place.
+        dtype: number format for PyTorch; a graph has its own.
 
     Raises:
-        InputError: there is no such engine, its packages are missing, it runs on the CPU only and the network is
-            elsewhere, or the file is none for this model.
+        InputError: the engine is unknown, its packages are missing, it needs the CPU and the network is elsewhere, or
+            the file was not exported from this model.
     """
     if engine == "torch":
         return TorchEngine(network, dtype)

@@ -1,4 +1,4 @@
-"""Many images at once: each on a core of its own, results in order."""
+"""Several images at once, each on one core, with results in order."""
 
 import threading
 from collections import deque
@@ -13,40 +13,40 @@ _Result = TypeVar("_Result")
 def in_order(
     work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int, ahead: int | None = None
 ) -> Generator[_Result, None, None]:
-    """`work` of every item, in the order of the items, done by several threads.
+    """Maps `work` over items on several threads and yields the results in the order of the items.
+
+    Closing the generator early cancels the items that have not started.
 
     Args:
-        work: may run on several items at once; what it raises is raised when its turn comes.
-        items: taken one by one, as they are needed.
-        workers: number of threads; 1: no thread, an item is worked on when its result is asked for.
-        ahead: how many results may wait for their turn, which bounds the memory; by default one a worker.
-
-    When the iteration ends early, items that nobody has begun with are left.
+        work: may run on several items at once; its exceptions are raised when the item's turn comes.
+        items: consumed only as far as needed.
+        workers: number of threads; 1: no thread, each item is processed when its result is requested.
+        ahead: how many results may wait for their turn, which bounds the memory; by default `workers`.
     """
     if workers == 1:
-        for item in items:
-            yield work(item)
+        yield from map(work, items)
         return
     ahead = workers if ahead is None else ahead
-    waiting: deque[Future[_Result]] = deque()
+    pending: deque[Future[_Result]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="detector")
     try:
         for item in items:
-            waiting.append(pool.submit(work, item))
-            # one result for each new item, so that there is always work ahead of a slow taker
-            if len(waiting) > workers + ahead or waiting[0].done():
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(work, item))
+            # one result per new item, so that a slow consumer always finds work done ahead
+            if len(pending) > workers + ahead or pending[0].done():
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def share_cores() -> int:
-    """Sets PyTorch and OpenCV to one thread for each image, and tells how many images make use of all cores.
+    """Limits PyTorch and OpenCV to one thread per image and returns how many images then use all cores.
 
-    Two images on a core each are done sooner than one after the other on two cores. It concerns the whole process, and
-    detectors that are loaded afterwards; only programs call it, from their main thread.
+    Two images on one core each finish sooner than one after the other on two cores. The setting applies to the whole
+    process and to detectors loaded later, so only programs call this, from their main thread; any other thread gets 1
+    and changes nothing.
     """
     import cv2
     import torch

@@ -1,4 +1,4 @@
-"""From scores and box deltas of regions to detections: box regression, NMS for each class, box voting."""
+"""From scores and box deltas of regions to detections: box regression, per-class NMS, box voting."""
 
 from collections.abc import Sequence
 
@@ -27,17 +27,17 @@ def postprocess(
 
     Args:
         scored: scores and box deltas of the image's R regions.
-        boxes: (R, 4) the regions in pixels of the upright image.
+        boxes: (R, 4) float32 xyxy pixels of the upright image.
         image_size: (width, height) of the image.
         score: lowest score to keep.
-        class_ids: as of `Detections`.
+        class_ids: as in `Detections`.
 
     Raises:
-        InputError: scores or box_deltas are not finite; says what and of which region.
+        InputError: a score or box delta is not finite; names the region.
     """
     _check_finite("score", scored.scores)
-    _check_finite("box offset", scored.box_deltas)
-    # Without box regression boxes stay as they are; otherwise those of a lower score vote too.
+    _check_finite("box delta", scored.box_deltas)
+    # Box voting averages regressed boxes, among them those below the lowest score.
     voting = config.voting_iou if scored.box_deltas is not None else None
     lowest = score if voting is None else score * VOTING_SCORE
     regions, labels = (scored.scores >= lowest).nonzero(as_tuple=True)
@@ -48,11 +48,11 @@ def postprocess(
     candidates = (scores >= score).nonzero()[:, 0]
     kept = class_nms(boxes[candidates], scores[candidates], labels[candidates], config.nms_iou)
     keep = candidates[kept[: config.max_detections]]
-    found = boxes[keep]
-    if voting is not None:  # a mean may leave the image by a rounding
-        found = _cut(vote_boxes(keep, boxes, scores, labels, voting), image_size)
+    detected = boxes[keep]
+    if voting is not None:  # a mean may leave the image by a rounding error
+        detected = _clip(vote_boxes(keep, boxes, scores, labels, voting), image_size)
     return Detections(
-        boxes=found.cpu().numpy(),
+        boxes=detected.cpu().numpy(),
         scores=scores[keep].cpu().numpy(),
         labels=labels[keep].cpu().numpy(),
         class_names=tuple(class_names),
@@ -61,25 +61,35 @@ def postprocess(
     )
 
 
-def _check_finite(what: str, values: Tensor | None) -> None:
-    """NaN is in no comparison the larger one: without this check the objects would only be missing."""
+def _check_finite(name: str, values: Tensor | None) -> None:
+    """Raises InputError for NaN and infinity: every comparison with NaN is false, so objects would silently vanish."""
     if values is None or values.numel() == 0 or bool(torch.isfinite(torch.stack(values.aminmax())).all()):
         return
     region = int((~torch.isfinite(values.flatten(1))).any(dim=1).nonzero()[0])
     raise InputError(
-        f"the network's {what} of region {region} is not finite: its numbers overflow on this image; use another model"
+        f"the network's {name} of region {region} is not finite: its numbers overflow on this image; use another model"
     )
 
 
 def moved_boxes(
     scored: RegionScores, boxes: Tensor, regions: Tensor, labels: Tensor, image_size: tuple[int, int]
 ) -> Tensor:
-    """Boxes (K, 4) of regions (K,) after box regression for the classes `labels` (K,), cut to the image."""
+    """Regions after box regression.
+
+    Args:
+        boxes: (R, 4) xyxy pixels of all regions.
+        regions: (K,) int64, rows of `boxes`.
+        labels: (K,) int64, the class whose box deltas move each region.
+        image_size: (width, height) of the image.
+
+    Returns:
+        (K, 4) xyxy pixels, clipped to the image.
+    """
     moved = boxes[regions]
     if scored.box_deltas is not None:
         moved = decode_boxes(moved, scored.box_deltas.expand(-1, scored.scores.shape[1], 4)[regions, labels])
-    return _cut(moved, image_size)
+    return _clip(moved, image_size)
 
 
-def _cut(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
+def _clip(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
     return torch.minimum(boxes.clamp(min=0), boxes.new_tensor((*image_size, *image_size)))

@@ -1,7 +1,7 @@
-"""MultiBox as a detector's source of boxes: on the backbone of a region classifier, or a network of its own."""
+"""Where a detector's proposals come from: Selective Search, a MultiBox head on its backbone, a separate MultiBox."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +10,8 @@ import torch
 
 from detector.config import MultiBoxModelConfig
 from detector.errors import InputError
-from detector.inference.rfcn_scorer import ImageFeatures, RFCNFeatures, RFCNScorer, make_scorer
+from detector.inference.rfcn_scorer import ImageFeatures, RegionScorer, RFCNFeatures, RFCNScorer, make_scorer
 from detector.models.files import find_model
-from detector.models.rfcn import RFCN
 from detector.models.weights import load_model, weights_hash
 from detector.ops.devices import resolve_device
 from detector.ops.precision import fast_dtype
@@ -24,7 +23,7 @@ from proposals.multibox.proposer import MultiBoxProposer
 
 
 class SharedMultiBox:
-    """Proposals of a region classifier's MultiBox head, from the features on which regions are classified.
+    """Proposals of an R-FCN model's MultiBox head, from the features that its scores come from.
 
     Args:
         limit: number of boxes.
@@ -48,51 +47,72 @@ class SharedMultiBox:
 
 
 CachedProposals = Mapping[int, Proposals]
-"""Proposals for an image that are known already, by the `id` of the proposer."""
-
-
-def propose(proposer: Proposer, image: Image, views: Sequence[ImageFeatures]) -> Proposals:
-    """Proposals for an image that models have looked at already: a backbone that did its pass is not run again."""
-    return propose_batch(proposer, [image], [views], [{}])[0]
+"""Proposals for an image that were made ahead, by the `id` of their proposer."""
 
 
 def propose_batch(
     proposer: Proposer,
     images: Sequence[Image],
-    views: Sequence[Sequence[ImageFeatures]],
-    known: Sequence[CachedProposals],
+    features: Sequence[Sequence[ImageFeatures]],
+    cached: Sequence[CachedProposals],
 ) -> list[Proposals]:
-    """The same for several images: their views, and what is known of their proposals (`propose_ahead`)."""
+    """Proposals for several images.
+
+    Args:
+        features: of each image by each model; a MultiBox head on one of these models reuses them.
+        cached: proposals of each image that were made ahead (`propose_ahead`).
+    """
     if isinstance(proposer, UnionProposer):
-        found = [propose_batch(one, images, views, known) for one in proposer.proposers]
-        return [merge_proposals(own, proposer.limit, proposer.overlap) for own in zip(*found, strict=True)]
+        by_source = [propose_batch(source, images, features, cached) for source in proposer.proposers]
+        return [merge_proposals(parts, proposer.limit, proposer.overlap) for parts in zip(*by_source, strict=True)]
     if isinstance(proposer, SharedMultiBox):
-        own = [v for seen in views for v in seen if isinstance(v, RFCNFeatures) and v.scorer is proposer.scorer]
-        if len(own) == len(images):
-            return proposer.scorer.propose(own, proposer.limit)
+        reusable = [
+            encoded
+            for by_model in features
+            for encoded in by_model
+            if isinstance(encoded, RFCNFeatures) and encoded.scorer is proposer.scorer
+        ]
+        if len(reusable) == len(images):
+            return proposer.scorer.propose(reusable, proposer.limit)
     if isinstance(proposer, MultiBoxProposer):
         return proposer.propose([image.pixels for image in images])
     return [
-        before[id(proposer)] if id(proposer) in before else proposer(image.pixels)
-        for image, before in zip(images, known, strict=True)
+        made_ahead[id(proposer)] if id(proposer) in made_ahead else proposer(image.pixels)
+        for image, made_ahead in zip(images, cached, strict=True)
     ]
 
 
-def propose_ahead(proposer: Proposer, image: Image) -> dict[int, Proposals]:
-    """The proposals of those sources that need no network, which may be made on other threads."""
+def sources(proposer: Proposer) -> list[Proposer]:
+    """The proposers that a proposer merges, at any depth; itself if it is not a union."""
     if isinstance(proposer, UnionProposer):
-        parts = [propose_ahead(one, image) for one in proposer.proposers]
-        return {key: found for part in parts for key, found in part.items()}
-    if isinstance(proposer, SharedMultiBox | MultiBoxProposer):
-        return {}
-    return {id(proposer): proposer(image.pixels)}
+        return [source for part in proposer.proposers for source in sources(part)]
+    return [proposer]
+
+
+def propose_ahead(proposer: Proposer, image: Image) -> dict[int, Proposals]:
+    """Proposals of the sources that need no network; may run on any thread."""
+    return {id(source): source(image.pixels) for source in _without_network(proposer)}
 
 
 def without_network(proposer: Proposer) -> Proposer | None:
-    """The first of a proposer's sources that needs no network; None: all do."""
-    if isinstance(proposer, UnionProposer):
-        return next((own for own in map(without_network, proposer.proposers) if own is not None), None)
-    return None if isinstance(proposer, SharedMultiBox | MultiBoxProposer) else proposer
+    """The first of a proposer's sources that needs no network; None if all need one."""
+    return next(_without_network(proposer), None)
+
+
+def _without_network(proposer: Proposer) -> Iterator[Proposer]:
+    return (source for source in sources(proposer) if not isinstance(source, SharedMultiBox | MultiBoxProposer))
+
+
+def first_with_multibox(scorers: Sequence[RegionScorer]) -> RFCNScorer:
+    """The first scorer with a MultiBox head.
+
+    Raises:
+        InputError: no scorer has one.
+    """
+    for scorer in scorers:
+        if isinstance(scorer, RFCNScorer) and scorer.network.multibox is not None:
+            return scorer
+    raise InputError("no model here has a MultiBox head; take boxes from selective_search")
 
 
 def multibox_proposer(
@@ -105,27 +125,27 @@ def multibox_proposer(
         preset: of Selective Search, with `seed`; None: MultiBox alone.
 
     Raises:
-        InputError: the model cannot be used, has no MultiBox, or there is no such device.
-        ValueError: an unknown preset.
+        InputError: the model cannot be used or has no MultiBox, or the device cannot be used.
+        ValueError: the preset is unknown.
     """
     multibox = load_multibox(model, limit, resolve_device(device))
     if preset is None:
         return multibox
-    return union(multibox, SelectiveSearchConfig.preset(preset, seed=seed))
+    return multibox_union(multibox, SelectiveSearchConfig.preset(preset, seed=seed))
 
 
-def union(multibox: Proposer, config: SelectiveSearchConfig, limit: int | None = None) -> UnionProposer:
-    """MultiBox merged with Selective Search, whose superpixels are doubled; at most `limit` boxes."""
+def multibox_union(multibox: Proposer, config: SelectiveSearchConfig, limit: int | None = None) -> UnionProposer:
+    """MultiBox merged with Selective Search at doubled superpixels; at most `limit` boxes."""
     doubled = replace(config, superpixel_scale=2 * config.superpixel_scale)
     return UnionProposer([multibox, SelectiveSearch(doubled, torch.get_num_threads())], limit)
 
 
 def load_multibox(model: str | Path | None, limit: int, device: torch.device) -> Proposer:
-    """MultiBox of a model file, or of the model that comes with the package.
+    """Loads MultiBox.
 
     Args:
-        model: a file, or the name of an installed model: a region classifier with a MultiBox head, or a network of
-            its own.
+        model: a file, or the name of an installed model: an R-FCN model with a MultiBox head, or a separate MultiBox
+            network; None: the installed default model.
         limit: number of boxes.
 
     Raises:
@@ -135,9 +155,9 @@ def load_multibox(model: str | Path | None, limit: int, device: torch.device) ->
     dtype = fast_dtype(str(device))
     if isinstance(loaded.network, MultiBox) and isinstance(loaded.config, MultiBoxModelConfig):
         return MultiBoxProposer(loaded.network.to(device), loaded.config.size, limit, dtype)
-    assert isinstance(loaded.network, RFCN)
-    if loaded.network.multibox is None:
-        raise InputError(f"{find_model(model)}: the model has no MultiBox head; train one, or use Selective Search")
     scorer = make_scorer(loaded, device, dtype)
     assert isinstance(scorer, RFCNScorer)
-    return SharedMultiBox(scorer, limit)
+    try:
+        return SharedMultiBox(scorer, limit)
+    except InputError as error:
+        raise InputError(f"{find_model(model)}: {error}, or train a MultiBox head") from None

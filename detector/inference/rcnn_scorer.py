@@ -1,4 +1,4 @@
-"""R-CNN: from the boxes of an image to class scores and box deltas, each box as a crop."""
+"""R-CNN: class scores and box deltas of boxes, each of which passes the network as a crop."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,31 +16,38 @@ from detector.ops.transforms import box_scale, resize
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores, calibrate
 
+# Memory that a crop takes on its way through GoogLeNet in float32, measured: bytes per pixel of the crop.
+_BYTES_PER_PIXEL = 600
+
 
 class RCNNScorer:
-    """Judges boxes one by one: each is a crop that goes through the whole network (R-CNN)."""
+    """Scores boxes one by one: each is a crop that passes the whole network (R-CNN).
+
+    The methods are those of `detector.inference.rfcn_scorer.RFCNScorer`.
+    """
 
     def __init__(self, network: RCNN, config: RCNNConfig, dtype: torch.dtype) -> None:
         network.backbone.to(dtype).to(memory_format=torch.channels_last)
         self.network, self.config, self.dtype = network, config, dtype
 
     def encode(self, image: Image) -> "RCNNFeatures":
+        """The image itself: boxes share no computation."""
         return RCNNFeatures(self, image)
 
     def prepare(self, image: Image) -> np.ndarray:
-        """The image as it is: crops are made where the network runs."""
+        """The pixels at full size: crops are cut on the network's device."""
         return image.pixels
 
     def encode_batch(self, images: Sequence[Image], inputs: Sequence[np.ndarray]) -> list["RCNNFeatures"]:
         return [RCNNFeatures(self, image) for image in images]
 
-    def score(self, views: Sequence["RCNNFeatures"], boxes: Sequence[Tensor]) -> list[RegionScores]:
-        """Image by image: the crops of one fill batches by themselves."""
-        return [view.score(own) for view, own in zip(views, boxes, strict=True)]
+    def score(self, features: Sequence["RCNNFeatures"], boxes: Sequence[Tensor]) -> list[RegionScores]:
+        """Scores image by image: the crops of a single image fill whole batches."""
+        return [image.score(image_boxes) for image, image_boxes in zip(features, boxes, strict=True)]
 
     @torch.inference_mode()
     def score_features(self, features: CropFeatures, config: RCNNConfig) -> RegionScores:
-        """What the heads that `config` names say of crops."""
+        """Scores of crops by the heads that `config` names."""
         heads: tuple[ScoringHead, ...] = get_args(ScoringHead) if config.head == "both" else (config.head,)
         scores = [calibrate(self.network.log_odds(features, h), getattr(config.calibration, h)) for h in heads]
         box_deltas = self.network.box_deltas(features) if config.box_regression else None
@@ -48,58 +55,72 @@ class RCNNScorer:
 
     @torch.inference_mode()
     def features(self, image: Image, boxes: Tensor) -> CropFeatures:
-        """Features of boxes (R, 4) in pixels of the image; those with the same window are computed once."""
-        batches, which = self.crops(image, boxes)
+        """Features of boxes (R, 4), xyxy pixels of the image; boxes with the same window are computed once."""
+        batches, window_index = self.crops(image, boxes)
         parts = [vars(self.network.features(batch)) for batch in batches]
-        return CropFeatures(**{name: torch.cat([part[name] for part in parts])[which] for name in parts[0]})
+        return CropFeatures(**{name: torch.cat([part[name] for part in parts])[window_index] for name in parts[0]})
 
     def crops(self, image: Image, boxes: Tensor) -> tuple[Iterator[Tensor], Tensor]:
-        """Batches of the crops (B, 3, size, size) of boxes (R, 4) that differ, at least one batch, which may be empty;
-        and (R,) which of the crops each box is."""
+        """The crops of boxes.
+
+        Args:
+            boxes: (R, 4) xyxy pixels of the image, on the network's device.
+
+        Returns:
+            Batches (B, 3, size, size) of the distinct crops, at least one batch, which may be empty; and (R,) int64,
+            the crop of each box.
+        """
         config = self.config.crops
         pixels, scale = reduce_large(image.pixels, config.longest_side)
         normalized = self.network.normalize(torch.from_numpy(pixels).permute(2, 0, 1).to(boxes.device))
         windows = crop_windows(boxes * torch.from_numpy(scale).to(boxes), config)
-        windows, which = torch.unique(windows, dim=0, return_inverse=True)
-        some = windows.split(batch_size(config, boxes.device)) if len(windows) else (windows,)
-        return (warp_windows(normalized, part, config.size).to(self.dtype) for part in some), which
+        windows, window_index = torch.unique(windows, dim=0, return_inverse=True)
+        batches = windows.split(batch_size(config, boxes.device)) if len(windows) else (windows,)
+        return (warp_windows(normalized, batch, config.size).to(self.dtype) for batch in batches), window_index
 
 
 @dataclass(frozen=True)
 class RCNNFeatures:
-    """An image whose boxes are judged one by one: nothing is shared."""
+    """An image whose boxes pass the network one by one."""
 
     scorer: RCNNScorer
     image: Image
 
     def score(self, boxes: Tensor) -> RegionScores:
+        """Scores of boxes (R, 4), float32 xyxy pixels of the image, on the network's device."""
         return self.scorer.score_features(self.scorer.features(self.image, boxes), self.scorer.config)
 
 
 def reduce_large(pixels: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.ndarray]:
-    """An image (H, W, 3) uint8 of at most that side, and the (4,) factors for boxes (xyxy) in it."""
+    """Reduces an image to a longest side.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        longest_side: in pixels; smaller images keep their size.
+
+    Returns:
+        The (h, w, 3) uint8 image, and the (4,) factors that scale xyxy boxes to it.
+    """
     height, width = pixels.shape[:2]
     factor = min(1.0, longest_side / max(width, height))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return resize(pixels, size), box_scale((width, height), size)
 
 
-_BYTES_PER_PIXEL = 600
-"""Memory that a crop needs on its way through GoogLeNet, in bytes a pixel of the crop; measured in float32."""
-
-
 def batch_size(crops: CropConfig, device: torch.device) -> int:
-    """How many crops go through the network at once: what an eighth of the free memory holds, from 1 to 16 on a CPU
-    (more does not run faster: the layers then outgrow its caches) and to 256 on a GPU."""
+    """Crops that pass the network at once: as many as an eighth of the free memory holds, at least 1.
+
+    At most 16 on a CPU, where more outgrow the caches and do not run faster, and 256 on a GPU.
+    """
     if device.type == "cuda":
-        free, most = torch.cuda.mem_get_info(device)[0], 256
+        free, limit = torch.cuda.mem_get_info(device)[0], 256
     else:
-        free, most = _free_memory(), 16
-    return max(1, min(most, free // 8 // (crops.size**2 * _BYTES_PER_PIXEL)))
+        free, limit = _free_memory(), 16
+    return max(1, min(limit, free // 8 // (crops.size**2 * _BYTES_PER_PIXEL)))
 
 
 def _free_memory() -> int:
-    """Bytes; on Linux with what the system would give up for it (its file cache above all), elsewhere a guess."""
+    """Free bytes, on Linux with what the system can reclaim, such as the file cache; elsewhere a guess of 1 GiB."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii", errors="replace").splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))

@@ -19,7 +19,7 @@ from detector.evaluation.tracing import detect_traced
 from detector.inference.assembly import load_detector
 from detector.inference.batching import in_batches
 from detector.inference.detector import Detector
-from detector.inference.rfcn_scorer import RFCNScorer, make_scorer
+from detector.inference.rfcn_scorer import RFCNScorer
 from detector.models.rcnn import RCNN
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model
@@ -72,13 +72,11 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="module")
-def make(model: Model) -> Callable[[str, torch.dtype], Detector]:
+def make() -> Callable[[str, torch.dtype], Detector]:
     """The default detector on a device, in a number format."""
 
     def detector(device: str, dtype: torch.dtype) -> Detector:
-        made = load_detector(device=device)
-        made.scorers = (make_scorer(model, made.device, dtype),)
-        return made
+        return load_detector(device=device, precision=str(dtype).removeprefix("torch."))
 
     return detector
 
@@ -176,30 +174,27 @@ def test_images_without_proposals(make, images: list[Image], nothing: tuple[int,
             found = search(image)
             return found.top(0) if image.shape[0] in nothing else found
 
-    detector.proposer = Sometimes()
-    found = detector.detect_batch(images, 0.15)
+    found = detector.replace(proposer=Sometimes()).detect_batch(images, 0.15)
     for image, one in zip(images, found, strict=True):
         assert (len(one) == 0) == (image.height in nothing)
 
 
-def test_one_look_for_two_sources(images: list[Image]):
+def test_one_pass_for_two_sources(images: list[Image]):
     """MultiBox and Selective Search, with random weights: its boxes and the regions' scores are the CPU's."""
     model = with_multibox()
-    first, second = (Detector(model, device, source="both") for device in ("cpu", DEVICE))
-    for detector in (first, second):
-        detector.scorers = (make_scorer(model, detector.device, torch.float32),)
+    first, second = (Detector(model, device, source="both", precision="float32") for device in ("cpu", DEVICE))
     heads = []
     for detector in (first, second):
-        (view,) = detector.encode(images[0])
+        (features,) = detector.encode(images[0])
         head = detector.scorers[0].network.multibox
         with torch.inference_mode():
-            found = head(view.maps.features)  # type: ignore[operator, union-attr, attr-defined]
+            found = head(features.maps.features)  # type: ignore[operator, union-attr, attr-defined]
             heads.append((found.logits.cpu(), head.boxes(found.box_deltas).cpu()))  # type: ignore[operator, union-attr]
     for own, other in zip(*heads, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-2, atol=1e-2)
     detector = Detector(model, DEVICE, source="both")
-    judged = detector.score_batch([detector.prepare(image) for image in images])
-    for image, (proposals, scored) in zip(images, judged, strict=True):
+    scored_images = detector.score_batch([detector.prepare(image) for image in images])
+    for image, (proposals, scored) in zip(images, scored_images, strict=True):
         assert proposals.image_size == (image.width, image.height)
         assert {name.split("/")[0] for name in proposals.source_names} == {"multibox", "selective_search"}
         assert scored.scores.shape == (len(proposals), 2)
@@ -233,8 +228,7 @@ def test_crops_and_an_ensemble(images: list[Image]):
     for models in ((crops,), (shared, crops)):
         scores = []
         for device in ("cpu", DEVICE):
-            detector = Detector(models, device)
-            detector.scorers = tuple(make_scorer(one, detector.device, torch.float32) for one in models)
+            detector = Detector(models, device, precision="float32")
             scores.append(detector.score(detector.encode(images[0]), proposals))
         torch.testing.assert_close(scores[1].scores, scores[0].scores, rtol=0, atol=5e-3)
         assert scores[1].box_deltas is not None
@@ -265,9 +259,9 @@ def test_nothing_waits_from_the_images_to_the_scores(make, images: list[Image]):
     inputs = [scorer.prepare(image) for image in images]
 
     def run():
-        views = scorer.encode_batch(images, inputs)
+        features = scorer.encode_batch(images, inputs)
         boxes = [upload(torch.from_numpy(np.ascontiguousarray(own.boxes)), detector.device) for own in proposals]
-        return scorer.score(views, boxes)
+        return scorer.score(features, boxes)
 
     expected = [one.scores.cpu() for one in run()]  # all that is set up once is set up
     with waiting("error"):
@@ -291,24 +285,24 @@ def test_a_batch_waits_once_and_for_multibox_once_more(model: Model, images: lis
     assert len(waits) == times, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
 
 
-def test_mirrored_looks_at_other_sizes_wait_no_more(model: Model, images: list[Image]):
-    """Nothing between the first look and the one fetching of all scores."""
+def test_flipped_inputs_of_another_size_wait_no_more(model: Model, images: list[Image]):
+    """Nothing waits between the first pass and the one transfer of all scores."""
     detector = Detector(model, DEVICE, source="selective_search")  # MultiBox's boxes are waited for
     (scorer,) = detector.scorers
     assert isinstance(scorer, RFCNScorer)
-    detector.scorers = (scorer, scorer.variant(400, flipped=True))
+    detector = detector.replace(scorers=(scorer, scorer.with_input(400, flipped=True)))
     prepared = [detector.prepare(image) for image in images]
     detector.score_batch(prepared)
     with waiting("warn"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        judged = detector.score_batch(prepared)
+        scored_images = detector.score_batch(prepared)
     waits = [one for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
     assert len(waits) == 1, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
-    found = [detector.suppress(proposals, scored, 0.15) for proposals, scored in judged]
+    found = [detector.suppress(proposals, scored, 0.15) for proposals, scored in scored_images]
     cpu = Detector(model, "cpu", source="selective_search")
-    (own,) = cpu.scorers
-    assert isinstance(own, RFCNScorer)
-    cpu.scorers = (own, own.variant(400, flipped=True))
+    (scorer,) = cpu.scorers
+    assert isinstance(scorer, RFCNScorer)
+    cpu = cpu.replace(scorers=(scorer, scorer.with_input(400, flipped=True)))
     assert_agree(found, [cpu.detect(image, 0.15) for image in images], iou=0.7, score=0.1)
 
 

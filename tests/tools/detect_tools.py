@@ -29,6 +29,10 @@ class RuleDetector:
         self.seen: list[str] = []
         self.before: Callable[[Image], None] = lambda image: None
 
+    def replace(self, postprocess: PostprocessConfig) -> "RuleDetector":
+        self.postprocess = postprocess
+        return self
+
     def detect(self, image: Image, score: float) -> Detections:
         self.before(image)
         self.seen.append(image.name)

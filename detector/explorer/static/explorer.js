@@ -1,33 +1,33 @@
-// Opens photos, and asks for a stage's pictures anew whenever one of its controls moves.
+// Opens photos, and requests a stage's pictures again whenever one of its controls changes.
 const stages = document.getElementById("stages");
 const status = document.getElementById("status");
 const drop = document.getElementById("drop");
 const chooser = drop.querySelector("input");
 const headers = { "Content-Type": "application/octet-stream" };
-let opening = null; // the request of the photo that was asked for last
+let opening = null; // aborts the latest request for a photo
 
 async function open(address, body, name) {
   if (opening) opening.abort();
-  const mine = (opening = new AbortController());
+  const abort = (opening = new AbortController());
   const start = Date.now();
-  const tell = () => say(`${name}: in work, ${Math.round((Date.now() - start) / 1000)} s`, "busy");
-  const clock = setInterval(tell, 1000);
-  tell();
+  const showTime = () => showStatus(`${name}: processing, ${Math.round((Date.now() - start) / 1000)} s`, "busy");
+  const timer = setInterval(showTime, 1000);
+  showTime();
   try {
-    const answer = await fetch(address, { method: "POST", headers, body, signal: mine.signal });
-    const text = await answer.text();
-    if (!answer.ok) return say(text, "error");
+    const response = await fetch(address, { method: "POST", headers, body, signal: abort.signal });
+    const text = await response.text();
+    if (!response.ok) return showStatus(text, "error");
     stages.innerHTML = text;
-    say("");
+    showStatus("");
     stages.querySelectorAll("form[data-panel]").forEach(prepare);
   } catch (error) {
-    if (error.name !== "AbortError") say("The explorer does not answer; is it still running?", "error");
+    if (error.name !== "AbortError") showStatus("The explorer does not respond; is it still running?", "error");
   } finally {
-    clearInterval(clock);
+    clearInterval(timer);
   }
 }
 
-function say(text, kind = "") {
+function showStatus(text, kind = "") {
   status.textContent = text;
   status.className = kind;
 }
@@ -43,41 +43,41 @@ function prepare(form) {
   refresh(form);
 }
 
-function chosen(input) {
+function valueOf(input) {
   return input.dataset.values.split(" ")[input.value];
 }
 
 function label(input) {
   if (input.type !== "range") return;
-  input.parentElement.querySelector("output").textContent = chosen(input);
-  input.setAttribute("aria-valuetext", chosen(input));
+  input.parentElement.querySelector("output").textContent = valueOf(input);
+  input.setAttribute("aria-valuetext", valueOf(input));
 }
 
 function query(form) {
   const values = new URLSearchParams();
   for (const input of form.elements) {
     if (!input.name || input.value === "" || (input.type === "checkbox" && !input.checked)) continue;
-    values.set(input.name, input.type === "range" ? chosen(input) : input.value);
+    values.set(input.name, input.type === "range" ? valueOf(input) : input.value);
   }
   return values;
 }
 
-// One request at a time: while it runs, any number of movements become one more.
+// One request at a time: changes while it runs lead to one more.
 async function refresh(form) {
-  form.wanted = true;
+  form.stale = true;
   if (form.running) return;
   form.running = true;
   const panel = form.nextElementSibling;
   const key = document.getElementById("photo").dataset.key;
-  while (form.wanted && form.isConnected) {
-    form.wanted = false;
+  while (form.stale && form.isConnected) {
+    form.stale = false;
     try {
-      const answer = await fetch(`photos/${key}/${form.dataset.panel}?${query(form)}`);
-      const text = await answer.text();
-      if (answer.ok) await show(panel, text);
+      const response = await fetch(`photos/${key}/${form.dataset.panel}?${query(form)}`);
+      const text = await response.text();
+      if (response.ok) await show(panel, text);
       else fail(panel, text);
     } catch {
-      fail(panel, "The explorer does not answer; is it still running?");
+      fail(panel, "The explorer does not respond; is it still running?");
     }
   }
   form.running = false;
@@ -86,7 +86,7 @@ async function refresh(form) {
 async function show(panel, html) {
   const fresh = document.createElement("template");
   fresh.innerHTML = html;
-  // Decoded before they are shown, so that nothing flickers.
+  // Decode the images before they are shown, so that nothing flickers.
   await Promise.all([...fresh.content.querySelectorAll("img")].map((image) => image.decode().catch(() => {})));
   panel.replaceChildren(fresh.content);
 }
@@ -107,8 +107,8 @@ function pick(event) {
   if (!event.target.matches("img[data-pick]")) return;
   const form = event.target.closest("section").querySelector("form");
   const frame = event.target.getBoundingClientRect();
-  const part = (value, length) => Math.min(0.999, Math.max(0, value / length)).toFixed(3);
-  point(form, part(event.clientX - frame.left, frame.width), part(event.clientY - frame.top, frame.height));
+  const fraction = (value, length) => Math.min(0.999, Math.max(0, value / length)).toFixed(3);
+  point(form, fraction(event.clientX - frame.left, frame.width), fraction(event.clientY - frame.top, frame.height));
   refresh(form);
 }
 
@@ -118,7 +118,7 @@ stages.addEventListener("pointermove", (event) => event.pointerType === "mouse" 
 chooser.addEventListener("change", () => {
   const [file] = chooser.files;
   if (file) upload(file);
-  chooser.value = ""; // the same file may be chosen again
+  chooser.value = ""; // allows the same file again
 });
 
 function upload(file) {

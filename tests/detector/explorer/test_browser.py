@@ -1,4 +1,4 @@
-"""The page in a browser, served as the command serves it: photos are dropped, sliders moved, pictures watched."""
+"""The page in a browser, served as by the command: drops photos, moves sliders, compares pictures."""
 
 import base64
 import os
@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
-from detector.explorer.image_cache import ImageCache
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from detector.explorer import Explanation
+from detector.explorer.image_cache import ImageCache
 from detector.explorer.page import make_page
 from detector.explorer.regions import region_at
 from detector.explorer.server import listen
 
+sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the path")]
 
 PANELS = ("segmentation", "levels", "proposals", "region", "regression", "suppression", "detections")
 
@@ -42,8 +42,8 @@ def address(image_cache: ImageCache) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as started:
+def browser() -> Iterator[sync_api.Browser]:
+    with sync_api.sync_playwright() as started:
         options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
         browser = started.chromium.launch(executable_path=CHROMIUM, args=options)
         yield browser
@@ -51,16 +51,16 @@ def browser() -> Iterator[Browser]:
 
 
 class Visitor:
-    """A visitor's page; remembers what it asked for and what it complained of."""
+    """A visitor's page; records its requests and errors."""
 
-    def __init__(self, browser: Browser, address: str, **options: Any) -> None:
-        self.page: Page = browser.new_page(**options)
+    def __init__(self, browser: sync_api.Browser, address: str, **options: Any) -> None:
+        self.page: sync_api.Page = browser.new_page(**options)
         self.page.set_default_timeout(20_000)
         self.requested: list[str] = []
-        self.complaints: list[str] = []
+        self.errors: list[str] = []
         self.page.on("request", lambda request: self.requested.append(request.url))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda message: self.errors.append(message.text))
         self.page.goto(address)
 
     def drop(self, path: Path) -> None:
@@ -95,7 +95,7 @@ class Visitor:
 
 
 @pytest.fixture(scope="module")
-def visitor(browser: Browser, address: str, photos: Path) -> Visitor:
+def visitor(browser: sync_api.Browser, address: str, photos: Path) -> Visitor:
     visitor = Visitor(browser, address)
     visitor.drop(photos / "cat.jpg")
     visitor.wait_for("cat.jpg")
@@ -121,10 +121,10 @@ def test_a_slider_changes_pictures(visitor: Visitor, panel: str, control: str, k
     slider = visitor.page.locator(f"#{panel} [name={control}]")
     start = slider.input_value()
     shown = visitor.page.locator(f"#{panel} label:has([name={control}]) output")
-    before, told = visitor.pictures(panel), shown.inner_text()
+    before, text = visitor.pictures(panel), shown.inner_text()
     slider.press(key)
     visitor.wait_for_change(panel, before)
-    assert shown.inner_text() != told
+    assert shown.inner_text() != text
     after = visitor.pictures(panel)
     slider.fill(start)
     visitor.wait_for_change(panel, after)
@@ -144,23 +144,25 @@ def test_a_choice_changes_pictures(visitor: Visitor, panel: str, control: str, o
 def test_the_region_under_the_pointer_is_shown(visitor: Visitor, explanation: Explanation):
     photo = visitor.page.locator("#region img[data-pick]")
     before, person = visitor.pictures("region"), explanation.class_names.index("person")
-    visitor.page.select_option("#region [name=label]", str(person))  # of "cat" the whole photo is surest everywhere
+    visitor.page.select_option(
+        "#region [name=label]", str(person)
+    )  # the whole photo has the highest score for "cat" everywhere
     visitor.wait_for_change("region", before)
-    places, width, height = np.linspace(0.02, 0.98, 7), explanation.image.width, explanation.image.height
-    surest = {region_at(explanation, x * width, y * height, person): (x, y) for x in places for y in places}
-    surest.pop(int(visitor.page.input_value("#region [name=region]")), None)  # is shown already
-    seen = set()
-    for x, y in list(surest.values())[:2]:
+    steps, width, height = np.linspace(0.02, 0.98, 7), explanation.image.width, explanation.image.height
+    points = {region_at(explanation, x * width, y * height, person): (x, y) for x in steps for y in steps}
+    points.pop(int(visitor.page.input_value("#region [name=region]")), None)  # is shown already
+    texts = set()
+    for x, y in list(points.values())[:2]:
         before = visitor.pictures("region")
         photo.scroll_into_view_if_needed()
         frame = photo.bounding_box()
         visitor.page.mouse.move(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"])
         visitor.wait_for_change("region", before)
-        seen.add(visitor.page.inner_text("#region .text"))
-    assert len(seen) == 2
+        texts.add(visitor.page.inner_text("#region .text"))
+    assert len(texts) == 2
 
 
-def test_what_is_no_photo_is_said_and_the_page_goes_on(visitor: Visitor, tmp_path: Path, photos: Path):
+def test_after_an_unusable_file_the_page_still_works(visitor: Visitor, tmp_path: Path, photos: Path):
     (tmp_path / "notes.jpg").write_text("not a photo")
     visitor.drop(tmp_path / "notes.jpg")
     visitor.page.wait_for_selector("#status.error")
@@ -168,32 +170,32 @@ def test_what_is_no_photo_is_said_and_the_page_goes_on(visitor: Visitor, tmp_pat
     (tmp_path / "large.jpg").write_bytes(b"\0" * 1_200_000)
     visitor.drop(tmp_path / "large.jpg")
     visitor.page.wait_for_selector("#status:has-text('larger than 1 MB')")
-    assert "cat.jpg" in visitor.page.inner_text("#photo"), "the photo before is still there"
+    assert "cat.jpg" in visitor.page.inner_text("#photo"), "the previous photo stays"
     visitor.page.set_input_files("#drop input", photos / "astronaut.jpg")
     visitor.wait_for("astronaut.jpg")
     assert visitor.page.inner_text("#status") == ""
-    visitor.complaints[:] = [one for one in visitor.complaints if "422" not in one and "413" not in one]
+    visitor.errors[:] = [text for text in visitor.errors if "422" not in text and "413" not in text]
 
 
-def test_nothing_was_asked_of_another_machine_and_nothing_was_blocked(visitor: Visitor, address: str):
-    own = [url for url in visitor.requested if url.startswith((address, "data:image/jpeg"))]
-    assert own == visitor.requested
-    assert visitor.complaints == []
+def test_all_requests_go_to_this_server_and_none_is_blocked(visitor: Visitor, address: str):
+    local = [url for url in visitor.requested if url.startswith((address, "data:image/jpeg"))]
+    assert local == visitor.requested
+    assert visitor.errors == []
 
 
-def test_two_visitors_have_a_photo_each(visitor: Visitor, browser: Browser, address: str):
-    other = Visitor(browser, address)
-    other.page.click("button[title=cat]")
-    other.wait_for("cat.jpg")
+def test_two_visitors_have_a_photo_each(visitor: Visitor, browser: sync_api.Browser, address: str):
+    second = Visitor(browser, address)
+    second.page.click("button[title=cat]")
+    second.wait_for("cat.jpg")
     before = visitor.pictures("detections")
     visitor.page.locator("#detections [name=score]").press("Home")
     visitor.wait_for_change("detections", before)
     assert "person" in visitor.page.inner_text("#detections tbody")
-    assert "cat" in other.page.inner_text("#detections tbody")
-    other.page.close()
+    assert "cat" in second.page.inner_text("#detections tbody")
+    second.page.close()
 
 
-def test_a_phone_at_night(browser: Browser, address: str):
+def test_a_phone_at_night(browser: sync_api.Browser, address: str):
     phone = Visitor(browser, address, viewport={"width": 390, "height": 800}, color_scheme="dark")
     phone.page.click("button[title=astronaut]")
     phone.wait_for("astronaut.jpg")

@@ -72,7 +72,7 @@ def test_frames_lie_on_their_boxes(explanation: Explanation):
     assert picture[y1 + 1, (x1 + x2) // 2].tolist() == expected
 
 
-def test_votes_for_are_red_and_votes_against_are_blue():
+def test_positive_scores_are_red_and_negative_ones_blue():
     gray = np.full((2, 2, 3), 128, np.uint8)
     tinted = pictures.tinted(gray, np.array([[4.0, -4.0], [0.0, 1.0]]), 4.0).astype(int)
     assert tinted[0, 0, 0] > 180 > 80 > tinted[0, 0, 2]
@@ -82,7 +82,7 @@ def test_votes_for_are_red_and_votes_against_are_blue():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 900), (2000, 2), (1500, 1000)])
-def test_pictures_are_of_one_length_whatever_the_photo(size: tuple[int, int]):
+def test_pictures_have_one_length_for_photos_of_any_size(size: tuple[int, int]):
     image = Image(np.zeros((size[1], size[0], 3), np.uint8), "photo")
     pixels, scale = pictures.fitted(image)
     assert max(pixels.shape[:2]) == pictures.SIDE
@@ -100,12 +100,12 @@ def test_a_picture_becomes_a_jpeg_file():
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.00123, "1.2 ms"), (0.0512, "51 ms"), (9.9, "9900 ms"), (96.1, "96 s")]
 )
-def test_times_are_told_in_fitting_units(seconds: float, text: str):
+def test_times_have_fitting_units(seconds: float, text: str):
     assert panels.duration_text(seconds) == text
 
 
 def test_recall_of_objects(explanation: Explanation):
-    """A cat where the best box lies, an object that nothing covers, and two that do not count."""
+    """A cat on the best box, an object that nothing covers, a difficult one and one of an unknown class."""
     boxes = np.array([explanation.proposals.boxes[4], [1, 1, 3, 3], [5, 5, 8, 8], [0, 0, 451, 300]], np.float32)
     objects = Objects(boxes, np.array([7, 7, 7, -1]), ("cat", "cat", "cat", "zebra"), np.array([0, 0, 1, 0], bool))
     few, many = (panels.show_truth(explanation, objects, count, 0.5) for count in (1, 5))

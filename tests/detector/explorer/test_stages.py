@@ -1,6 +1,5 @@
 """The stages of the installed detector on the cat: they add up to its detections."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -9,32 +8,28 @@ import torch
 
 from detector.errors import InputError
 from detector.explorer import Explanation, explain
-from detector.explorer.stages import STAGES, selective_search
+from detector.explorer.stages import STAGES
 from detector.inference.detector import Detector
 from detector.structures.image import Image, read_image
-from proposals import SelectiveSearch, SelectiveSearchConfig, UnionProposer
 from proposals.boxes import box_iou
 from proposals.config import COLOR_SPACES
 
 
 @pytest.mark.parametrize("score", [0.05, 0.5, 0.999])
 def test_detections_are_those_of_the_detector(explanation: Explanation, detector: Detector, photos, score: float):
-    own = explanation.detections(score)
-    found = detector.detect(read_image(photos / "cat.jpg"), score)
-    assert len(own) == len(found)
+    found = explanation.detections(score)
+    expected = detector.detect(read_image(photos / "cat.jpg"), score)
     for name in ("boxes", "scores", "labels"):
-        np.testing.assert_array_equal(getattr(own, name), getattr(found, name))
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
-def test_thresholds_stand_in_for_those_of_the_detector(explanation: Explanation, detector: Detector):
-    own = explanation.detections(0.05, nms_iou=0.95, voting=False)
+def test_thresholds_override_those_of_the_detector(explanation: Explanation, detector: Detector):
+    found = explanation.detections(0.05, nms_iou=0.95, voting=False)
     config = replace(detector.postprocess, nms_iou=0.95, voting_iou=None)
-    other = copy.copy(detector)
-    other.postprocess = config
-    expected = other.suppress(explanation.proposals, explanation.scored, 0.05)
-    np.testing.assert_array_equal(own.boxes, expected.boxes)
-    assert len(own) > len(explanation.detections(0.05))
-    assert detector.postprocess != config, "the detector stays as it is"
+    expected = detector.replace(postprocess=config).suppress(explanation.proposals, explanation.scored, 0.05)
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+    assert len(found) > len(explanation.detections(0.05))
+    assert detector.postprocess != config
 
 
 def test_candidates_without_suppression_are_the_detections(explanation: Explanation):
@@ -68,10 +63,10 @@ def test_the_boxes_come_from_the_groupings_that_are_used(explanation: Explanatio
         if name == "multibox":
             continue
         _, space, similarity, k = name.split("/")
-        known = set(map(tuple, explanation.grouping(space, similarity, float(k)).hierarchy.boxes.tolist()))
-        own = explanation.proposals.boxes[explanation.proposals.sources == source]
-        assert len(own) > 10
-        assert set(map(tuple, own.astype(int).tolist())) <= known
+        regions = set(map(tuple, explanation.grouping(space, similarity, float(k)).hierarchy.boxes.tolist()))
+        boxes = explanation.proposals.boxes[explanation.proposals.sources == source]
+        assert len(boxes) > 10
+        assert set(map(tuple, boxes.astype(int).tolist())) <= regions
 
 
 def test_an_unknown_grouping_lists_the_known(explanation: Explanation):
@@ -86,21 +81,9 @@ def test_a_photo_of_one_pixel(detector: Detector):
 
 
 def test_a_detector_without_box_regression(detector: Detector, explanation: Explanation):
-    still = copy.copy(detector)
-    still.box_regression = False
+    still = detector.replace(box_regression=False)
     found = explain(still, explanation.image).candidates(0.5)
     np.testing.assert_array_equal(found.moved, found.proposed)
-
-
-def test_selective_search_is_found_in_a_union():
-    config = SelectiveSearchConfig.preset("single")
-
-    class Other:
-        fingerprint = "other"
-
-    assert selective_search(SelectiveSearch(config)) == config
-    assert selective_search(UnionProposer([Other(), SelectiveSearch(config)])) == config
-    assert selective_search(UnionProposer([Other()])) is None
 
 
 def test_what_is_left_overlaps_less_than_the_threshold(explanation: Explanation):

@@ -19,11 +19,14 @@ from detector.inference.rfcn_scorer import RFCNScorer
 from detector.models.files import DEFAULT_MODEL
 from detector.models.rcnn import RCNN
 from detector.models.weights import Model, save_model
-from detector.structures.image import Image
-from proposals import Proposals, SelectiveSearch, SelectiveSearchConfig
+from detector.structures.image import read_image
+from detector.structures.region_scores import average_scores
+from proposals import SelectiveSearch, SelectiveSearchConfig
+from tests.detector.inference.random_models import FixedBoxes, noise
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
+CAT = Path(__file__).parents[2] / "photos/cat.jpg"
 BOXES = np.array([(5, 5, 40, 30), (20, 10, 60, 45), (0, 0, 25, 45)], np.float32)
 
 
@@ -53,20 +56,6 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-class Given:
-    """Proposes `BOXES`."""
-
-    fingerprint = "given"
-
-    def __call__(self, image: np.ndarray) -> Proposals:
-        ranks, sources = np.arange(len(BOXES), 0, -1, dtype=np.float32), np.zeros(len(BOXES), np.int16)
-        return Proposals(BOXES, ranks, sources, ("given",), (image.shape[1], image.shape[0]))
-
-
-def noise() -> Image:
-    return Image(np.random.default_rng(1).integers(0, 255, (45, 60, 3), dtype=np.uint8), "noise")
-
-
 def test_models_are_relative_to_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch):
     path = written(folder, "models: [models/a.safetensors]")
     (folder / "elsewhere").mkdir()
@@ -77,7 +66,7 @@ def test_models_are_relative_to_the_file(folder: Path, monkeypatch: pytest.Monke
         assert isinstance(detector.scorers[0], RCNNScorer)
 
 
-def test_a_path_from_the_root_is_taken_as_it_is(folder: Path, tmp_path_factory: pytest.TempPathFactory):
+def test_an_absolute_path_to_a_model(folder: Path, tmp_path_factory: pytest.TempPathFactory):
     path = written(tmp_path_factory.mktemp("other"), f"models: [{folder / 'models/a.safetensors'}]")
     assert load_detector(config=path, device="cpu").class_names == ("cat", "dog")
 
@@ -88,8 +77,7 @@ def test_an_installed_model_by_name_beside_a_file(folder: Path):
     assert [type(scorer) for scorer in detector.scorers] == [RFCNScorer, RCNNScorer]
     assert detector.class_names == VOC_CLASSES
     assert detector.scorers[1].config.crops.context == 2
-    detector.proposer = Given()
-    assert len(detector(noise(), score=0.0)) > 0
+    assert len(detector.replace(proposer=FixedBoxes(BOXES))(noise((60, 45), 1), score=0.0)) > 0
 
 
 @pytest.mark.parametrize("config", [None, "models: [voc07]"])
@@ -106,7 +94,7 @@ def test_a_folder_of_the_name_does_not_hide_an_installed_model(
     assert detector.class_names == VOC_CLASSES
 
 
-def test_what_is_not_named_stays_as_it_was_trained(folder: Path):
+def test_settings_left_out_keep_their_trained_values(folder: Path):
     crop_model(folder / "svm.safetensors", head="svm")
     detector = load_detector(config=written(folder, "models: [models/a.safetensors, svm.safetensors]"), device="cpu")
     assert [scorer.config.head for scorer in detector.scorers] == ["softmax", "svm"]
@@ -125,20 +113,19 @@ def test_context_and_head_reach_every_scorer(folder: Path, context: int, head: s
         trained = load_detector(folder / plain, "cpu").scorers[0]
         changed = replace(trained.config, crops=replace(trained.config.crops, context=context), head=head)
         assert scorer.config == changed
-        before = trained.encode(noise()).score(torch.from_numpy(BOXES)).scores
+        before = trained.encode(noise((60, 45), 1)).score(torch.from_numpy(BOXES)).scores
         trained.config = changed
-        after = trained.encode(noise()).score(torch.from_numpy(BOXES)).scores
-        torch.testing.assert_close(scorer.encode(noise()).score(torch.from_numpy(BOXES)).scores, after)
+        after = trained.encode(noise((60, 45), 1)).score(torch.from_numpy(BOXES)).scores
+        torch.testing.assert_close(scorer.encode(noise((60, 45), 1)).score(torch.from_numpy(BOXES)).scores, after)
         assert not torch.allclose(before, after)
 
 
-def test_without_box_regression_boxes_are_as_proposed(folder: Path):
+def test_without_box_regression_boxes_stay_as_proposed(folder: Path):
     found = {}
     for wanted in ("true", "false"):
         text = f"models: [models/a.safetensors]\nbox_regression: {wanted}\nnms_iou: 1.0"
         detector = load_detector(config=written(folder, text), device="cpu")
-        detector.proposer = Given()
-        found[wanted] = detector(noise(), score=0.0)
+        found[wanted] = detector.replace(proposer=FixedBoxes(BOXES))(noise((60, 45), 1), score=0.0)
     proposed = {tuple(box) for box in BOXES.tolist()}
     assert {tuple(box) for box in found["false"].boxes.tolist()} == proposed
     assert len(found["false"]) == 6
@@ -157,12 +144,11 @@ def test_models_are_averaged(folder: Path):
     crop_model(folder / "b.safetensors", seed=1)
     names = ("models/a.safetensors", "b.safetensors")
     path = written(folder, f"models: [{', '.join(names)}]\nnms_iou: 1.0\nbox_regression: false")
-    detector = load_detector(config=path, device="cpu")
-    detector.proposer = Given()
+    detector = load_detector(config=path, device="cpu").replace(proposer=FixedBoxes(BOXES))
     scorers = [load_detector(folder / name, "cpu").scorers[0] for name in names]
-    alone = [scorer.encode(noise()).score(torch.from_numpy(BOXES)) for scorer in scorers]
+    alone = [scorer.encode(noise((60, 45), 1)).score(torch.from_numpy(BOXES)) for scorer in scorers]
     expected = (alone[0].scores + alone[1].scores) / 2
-    assert detector(noise(), score=0.0).scores.tolist() == pytest.approx(
+    assert detector(noise((60, 45), 1), score=0.0).scores.tolist() == pytest.approx(
         expected.flatten().sort(descending=True).values.tolist(), abs=1e-5
     )
 
@@ -174,12 +160,16 @@ def test_models_are_averaged(folder: Path):
         ("models: [models/a.safetensors]\nmodel: x", "key 'model' is unknown; do you mean 'models'"),
         ("models: [models/a.safetensors]\nproposals: {k: 1}", r"proposals: key 'k' is unknown; .* color_spaces"),
         ("models: [models/a.safetensors]\nproposals: null", "without proposals of Selective Search, multibox must be"),
-        ("models: [voc07]\nhead: svm", "head and context are for models that see crops, and none of these does"),
-        ("models: [voc07]\ncontext: 0", "head and context are for models that see crops, and none of these does"),
+        ("models: [voc07]\nhead: svm", "head and context apply only to R-CNN"),
+        ("models: [voc07]\ncontext: 0", "head and context apply only to R-CNN"),
         ("models: [models/a.safetensors]\nhead: linear", "head 'linear' is unknown; known are softmax, svm, both"),
         ("models: [models/a.safetensors]\ncontext: -1", "context: input should be greater"),
         ("models: [models/a.safetensors]\ncontext: 16", "context 16 on both sides leaves nothing of a crop of 32"),
         ("models: [models/a.safetensors]\nnms_iou: 2", "nms_iou: input should be less"),
+        ("models: [voc07]\ntest_scales: []", "test_scales must name at least one, and each once"),
+        ("models: [voc07]\ntest_scales: [480, 480]", "test_scales must name at least one, and each once"),
+        ("models: [voc07]\ntest_scales: [100000]", "test_scales.0: input should be less than or equal to 2048"),
+        ("models: [models/a.safetensors]\nflip_test: true", "test_scales and flip_test apply only to R-FCN"),
         ("models: []", "models must name at least one"),
         ("nms_iou: 0.5", "models: field required"),
         ("models: voc07", "models: "),
@@ -220,8 +210,35 @@ def test_a_missing_file_points_at_the_configurations(tmp_path: Path):
 
 
 def test_a_model_and_a_configuration_together_are_refused(folder: Path):
-    with pytest.raises(InputError, match="not both"):
+    with pytest.raises(InputError, match="a model or a configuration"):
         load_detector("voc07", "cpu", config=written(folder, "models: [voc07]"))
+
+
+def test_a_flipped_scorer_on_a_flipped_image_scores_as_on_the_image(folder: Path):
+    detector = load_detector(config=written(folder, "models: [voc07]\nflip_test: true"), device="cpu")
+    plain, flipped = detector.scorers
+    image = read_image(CAT)
+    mirrored = replace(image, pixels=np.ascontiguousarray(image.pixels[:, ::-1]))
+    boxes = torch.tensor([[12.0, 8, 428, 296], [100, 50, 300, 200]])
+    x1, y1, x2, y2 = boxes.unbind(1)
+    expected = plain.encode(image).score(boxes)
+    found = flipped.encode(mirrored).score(torch.stack((image.width - x2, y1, image.width - x1, y2), dim=1))
+    torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=0.02)  # resizing is not quite symmetric
+    signs = torch.tensor([-1.0, 1, 1, 1])
+    torch.testing.assert_close(found.box_deltas * signs, expected.box_deltas, rtol=0, atol=0.2)
+
+
+def test_scales_and_flips_are_averaged(folder: Path):
+    text = "models: [voc07]\nproposals: {}\ntest_scales: [256, 320]\nflip_test: true\n"
+    detector = load_detector(config=written(folder, text), device="cpu")
+    inputs = [(scorer.config.input.short_side, scorer.flipped) for scorer in detector.scorers]
+    assert inputs == [(256, False), (320, False), (256, True), (320, True)]
+    assert detector.scorers[0].config.input.long_side == round(1071 * 256 / 480)
+    image = read_image(CAT)
+    features = detector.encode(image)
+    proposals = detector.propose(image, features)
+    expected = average_scores([one.score(torch.from_numpy(np.array(proposals.boxes))) for one in features])
+    torch.testing.assert_close(detector.score(features, proposals).scores, expected.scores)
 
 
 def test_the_papers_configuration_is_valid_but_for_its_model(tmp_path: Path):

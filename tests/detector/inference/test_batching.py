@@ -8,19 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from detector.config import (
-    CropConfig,
-    CropNetworkConfig,
-    InputConfig,
-    ModelConfig,
-    MultiBoxModelConfig,
-    NetworkConfig,
-    RCNNConfig,
-)
+from detector.config import CropConfig, CropNetworkConfig, MultiBoxModelConfig, RCNNConfig
 from detector.errors import InputError
 from detector.inference.batching import Scored, in_batches
 from detector.inference.detector import Detector
-from detector.inference.rfcn_scorer import make_scorer
 from detector.models.rcnn import RCNN
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, make_network
@@ -28,42 +19,23 @@ from detector.ops.devices import default_batch, uses_gpu
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores, fetch
-from proposals import Proposals, UnionProposer
-from proposals.multibox.config import MultiBoxConfig
+from proposals import UnionProposer
 from proposals.multibox.network import MultiBoxHead
 from proposals.multibox.proposer import MultiBoxProposer
+from tests.detector.inference.random_models import HEAD, RandomBoxes, fill, noise, rfcn_model
 
-HEAD = MultiBoxConfig(grids=(4, 2, 1), shapes=3, channels=8)
-NAMES = ("cat", "dog")
 SIZES = ((90, 60), (60, 90), (96, 64), (300, 64), (90, 60), (5, 7))
 """The first, third and fifth have inputs of one size, and so have the second and the last."""
 
 
-def fill(head: MultiBoxHead) -> None:
-    corners = torch.rand(HEAD.boxes, 2) * 0.5
-    head.set_priors(torch.cat((corners, corners + 0.1 + 0.4 * torch.rand(HEAD.boxes, 2)), dim=1))
-    for layer in head.predict:
-        nn.init.normal_(layer.weight, std=0.3)  # type: ignore[arg-type]
-
-
-def shared_model(seed: int = 0, short_side: int = 64) -> Model:
-    torch.manual_seed(seed)
-    config = ModelConfig(input=InputConfig(short_side=short_side), network=NetworkConfig(multibox=HEAD))
-    network = RFCN(2, config.network).eval()
-    nn.init.normal_(network.score_conv.weight, std=0.5)
-    assert network.multibox is not None
-    fill(network.multibox)
-    return Model(network, config, NAMES, {})
-
-
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return shared_model()
+    return rfcn_model()
 
 
 @pytest.fixture(scope="module")
-def other() -> Model:
-    return shared_model(seed=1, short_side=96)
+def larger() -> Model:
+    return rfcn_model(seed=1, short_side=96)
 
 
 @pytest.fixture(scope="module")
@@ -72,98 +44,68 @@ def crops() -> Model:
     config = RCNNConfig(crops=CropConfig(size=64, context=4), network=CropNetworkConfig(box_bins=2))
     network = RCNN(2, config.network).eval().requires_grad_(False)
     nn.init.normal_(network.classifier.weight, std=0.5)
-    return Model(network, config, NAMES, {})
-
-
-class RandomBoxes:
-    """Up to 40 boxes by the size of the image, none in one as high as `nothing`; remembers the threads it ran on."""
-
-    fingerprint = "random boxes"
-
-    def __init__(self, nothing: int | None = None) -> None:
-        self.nothing = nothing
-        self.threads: set[str] = set()
-
-    def __call__(self, image: np.ndarray) -> Proposals:
-        self.threads.add(threading.current_thread().name)
-        height, width = image.shape[:2]
-        count = 0 if height == self.nothing else min(40, width // 2)
-        low = np.random.default_rng(width).random((count, 2)) * 0.6
-        boxes = np.concatenate((low, low + 0.2 + 0.2 * low), axis=1) * (width, height, width, height)
-        ranks = np.arange(count, 0, -1, dtype=np.float32)
-        return Proposals(boxes.astype(np.float32), ranks, np.zeros(count, np.int16), ("random",), (width, height))
-
-
-def noise(size: tuple[int, int] = (90, 60), seed: int = 0) -> Image:
-    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    return Image(pixels, f"noise {seed}")
+    return Model(network, config, ("cat", "dog"), {})
 
 
 def images(sizes: Sequence[tuple[int, int]] = SIZES) -> list[Image]:
     return [noise(size, seed) for seed, size in enumerate(sizes)]
 
 
-def in_float32(detector: Detector, *models: Model) -> Detector:
-    detector.scorers = tuple(make_scorer(model, detector.device, torch.float32) for model in models)
-    return detector
-
-
 def assert_same(found: Sequence[Detections], expected: Sequence[Detections]) -> None:
-    """To the last digits: the passes give the same to the bit, but the exponentials of a score are rounded differently
-    where a row comes to lie at the end of a table. Equal scores may change places."""
+    """Equal to the last digits: the passes are equal to the bit, but the exponential of a score may round differently
+    at the end of a table. Equal scores may swap."""
     assert [(one.image_size, len(one)) for one in found] == [(one.image_size, len(one)) for one in expected]
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-6)
-        same = (one.labels[:, None] == other.labels) & (np.abs(one.scores[:, None] - other.scores) < 1e-6)
-        same &= np.abs(one.boxes[:, None] - other.boxes).max(axis=2, initial=0) < 1e-3
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a.scores, b.scores, rtol=0, atol=1e-6)
+        same = (a.labels[:, None] == b.labels) & (np.abs(a.scores[:, None] - b.scores) < 1e-6)
+        same &= np.abs(a.boxes[:, None] - b.boxes).max(axis=2, initial=0) < 1e-3
         assert same.any(axis=1).all()
         assert same.any(axis=0).all()
 
 
 @pytest.mark.parametrize("sizes", [SIZES, SIZES[:1], (SIZES[0],) * 3], ids=["mixed", "one", "equal"])
-@pytest.mark.parametrize("nothing", [None, 60, 64, 7])
-def test_a_batch_finds_what_singles_find(model: Model, sizes: tuple[tuple[int, int], ...], nothing: int | None):
+@pytest.mark.parametrize("empty_height", [None, 60, 64, 7])
+def test_a_batch_finds_what_singles_find(model: Model, sizes: tuple[tuple[int, int], ...], empty_height: int | None):
     """Also where an image, a whole pass or everything has no proposals."""
-    detector = in_float32(Detector(model, "cpu", RandomBoxes(nothing)), model)
+    detector = Detector(model, "cpu", RandomBoxes(empty_height), precision="float32")
     expected = [detector.detect(image, 0.05) for image in images(sizes)]
-    assert sum(map(len, expected)) > 0 or nothing == sizes[0][1]
+    assert sum(map(len, expected)) > 0 or empty_height == sizes[0][1]
     assert_same(detector.detect_batch(images(sizes), 0.05), expected)
 
 
-def test_nothing_gives_nothing(model: Model):
+def test_an_empty_batch_gives_an_empty_list(model: Model):
     assert Detector(model, "cpu", RandomBoxes()).detect_batch([]) == []
 
 
 def test_images_of_one_input_size_pass_together(model: Model, monkeypatch: pytest.MonkeyPatch):
-    passes, judged = [], []
+    passes, pooled = [], []
     features, classify = RFCN.features, RFCN.classify
     monkeypatch.setattr(RFCN, "features", lambda self, x: passes.append(tuple(x.shape)) or features(self, x))
-    monkeypatch.setattr(RFCN, "classify", lambda self, maps, r: judged.append(len(r)) or classify(self, maps, r))
+    monkeypatch.setattr(RFCN, "classify", lambda self, maps, r: pooled.append(len(r)) or classify(self, maps, r))
     Detector(model, "cpu", RandomBoxes()).detect_batch(images())
     assert passes == [(3, 3, 64, 96), (2, 3, 96, 64), (1, 3, 64, 288)]
-    assert judged == [40 + 40 + 40, 30 + 2, 40]
+    assert pooled == [40 + 40 + 40, 30 + 2, 40]
 
 
 @pytest.mark.parametrize("box_regression", [True, False])
-def test_ensembles(model: Model, other: Model, crops: Model, box_regression: bool):
+def test_ensembles(model: Model, larger: Model, crops: Model, box_regression: bool):
     """Two shared passes of different sizes, and crops, which go image by image."""
-    models = (model, other, crops)
-    detector = Detector(models, "cpu", RandomBoxes(), box_regression=box_regression)
-    in_float32(detector, *models)
+    models = (model, larger, crops)
+    detector = Detector(models, "cpu", RandomBoxes(), box_regression=box_regression, precision="float32")
     assert_same(detector.detect_batch(images(), 0.05), [detector.detect(image, 0.05) for image in images()])
 
 
-def test_mirrored_looks_at_other_sizes(model: Model):
-    detector = in_float32(Detector(model, "cpu", RandomBoxes(64)), model)
+def test_flipped_inputs_of_another_size(model: Model):
+    detector = Detector(model, "cpu", RandomBoxes(64), precision="float32")
     (scorer,) = detector.scorers
-    detector.scorers = (scorer, scorer.variant(96, flipped=True))  # type: ignore[attr-defined]
+    detector = detector.replace(scorers=(scorer, scorer.with_input(96, flipped=True)))  # type: ignore[union-attr]
     expected = [detector.detect(image, 0.05) for image in images()]
     assert sum(map(len, expected)) > 0
     assert_same(detector.detect_batch(images(), 0.05), expected)
 
 
 def test_crops_alone(crops: Model):
-    detector = in_float32(Detector(crops, "cpu", RandomBoxes(60)), crops)
+    detector = Detector(crops, "cpu", RandomBoxes(60), precision="float32")
     found = detector.detect_batch(images()[:3], 0.05)
     assert_same(found, [detector.detect(image, 0.05) for image in images()[:3]])
     assert len(found[0]) == 0 < len(found[2])
@@ -181,34 +123,34 @@ def test_multibox_from_the_shared_passes(model: Model, source: str, monkeypatch:
     assert heads == [3, 2, 1]
 
 
-def test_a_view_of_a_batch_proposes_and_scores_its_own_image(model: Model):
-    detector = in_float32(Detector(model, "cpu", RandomBoxes()), model)
+def test_features_of_a_batch_propose_and_score_for_their_image(model: Model):
+    detector = Detector(model, "cpu", RandomBoxes(), precision="float32")
     (scorer,) = detector.scorers
     photos = images(((90, 60), (96, 64)))
-    views = scorer.encode_batch(photos, [scorer.prepare(photo) for photo in photos])
+    batch = scorer.encode_batch(photos, [scorer.prepare(photo) for photo in photos])
     boxes = torch.tensor([[3.0, 4.0, 50.0, 40.0], [20.0, 10.0, 80.0, 55.0]])
-    for photo, view in zip(photos, views, strict=True):
+    for photo, features in zip(photos, batch, strict=True):
         alone = scorer.encode(photo)
-        torch.testing.assert_close(view.maps.score_maps, alone.maps.score_maps, rtol=0, atol=0)  # type: ignore[attr-defined]
-        torch.testing.assert_close(view.score(boxes).scores, alone.score(boxes).scores, rtol=0, atol=0)
-        np.testing.assert_array_equal(view.propose(9).boxes, alone.propose(9).boxes)  # type: ignore[attr-defined]
+        torch.testing.assert_close(features.maps.score_maps, alone.maps.score_maps, rtol=0, atol=0)
+        torch.testing.assert_close(features.score(boxes).scores, alone.score(boxes).scores, rtol=0, atol=0)
+        np.testing.assert_array_equal(features.propose(9).boxes, alone.propose(9).boxes)  # type: ignore[attr-defined]
 
 
-def test_a_multibox_network_of_its_own_sees_a_batch(model: Model, monkeypatch: pytest.MonkeyPatch):
+def test_a_separate_multibox_network_gets_a_batch(model: Model, monkeypatch: pytest.MonkeyPatch):
     torch.manual_seed(3)
     network = make_network(MultiBoxModelConfig(size=64, head=HEAD), 0)
     fill(network.head)  # type: ignore[arg-type]
     proposer = MultiBoxProposer(network.eval(), 64, 15)  # type: ignore[arg-type]
     detector = Detector(model, "cpu", UnionProposer([RandomBoxes(), proposer]))
     expected = [detector.detect(image, 0.05) for image in images()]
-    asked = []
+    batches = []
     propose = proposer.propose
-    monkeypatch.setattr(proposer, "propose", lambda photos: asked.append(len(photos)) or propose(photos))
+    monkeypatch.setattr(proposer, "propose", lambda photos: batches.append(len(photos)) or propose(photos))
     found = detector.detect_batch(images(), 0.05)
-    assert asked == [len(SIZES)]
-    for one, other in zip(found, expected, strict=True):  # its number format may be another
-        assert len(one) == len(other)
-        np.testing.assert_allclose(one.scores, other.scores, atol=0.02)
+    assert batches == [len(SIZES)]
+    for a, b in zip(found, expected, strict=True):  # in the default number format, perhaps bfloat16
+        assert len(a) == len(b)
+        np.testing.assert_allclose(a.scores, b.scores, atol=0.02)
 
 
 @pytest.mark.parametrize("batch", [None, 1, 2, 10])
@@ -226,9 +168,9 @@ def test_wrong_arguments(model: Model):
 
 
 def test_scores_come_from_a_device_in_one_piece(monkeypatch: pytest.MonkeyPatch):
-    """What a GPU's tensors go through, shown on the meta device up to the transfer, and on made-up rows after it."""
+    """The path of GPU tensors: on the meta device up to the transfer, on random rows after it."""
     scored = [RegionScores(torch.rand(n, 3), torch.rand(n, 1, 4)) for n in (5, 0, 2)]
-    assert fetch(scored) == scored, "on the CPU they stay what they are"
+    assert fetch(scored) == scored
     away = [RegionScores(one.scores.to("meta"), one.box_deltas.to("meta")) for one in scored]  # type: ignore[union-attr]
     rows = torch.cat([torch.cat((one.scores, one.box_deltas.flatten(1)), 1) for one in scored])  # type: ignore[union-attr]
     transfers = []
@@ -249,7 +191,7 @@ def test_batches_are_for_gpus(monkeypatch: pytest.MonkeyPatch):
     assert default_batch("auto") == 1
 
 
-# The stream
+# Streams
 
 
 Finish = Callable[[int, Scored], Detections]
@@ -275,8 +217,8 @@ def test_a_stream_keeps_the_order(detector: Detector, finish: Finish, batch: int
 
 def test_proposals_are_made_beside_the_networks(detector: Detector, finish: Finish):
     threads = []
-    judge = detector.score_batch
-    detector.score_batch = lambda some: threads.append(threading.current_thread().name) or judge(some)  # type: ignore
+    score_batch = detector.score_batch
+    detector.score_batch = lambda group: threads.append(threading.current_thread().name) or score_batch(group)  # type: ignore
     photos = images()
     list(in_batches(detector, range(6), photos.__getitem__, finish, 2, 2))
     assert len(threads) == 3
@@ -284,16 +226,16 @@ def test_proposals_are_made_beside_the_networks(detector: Detector, finish: Fini
     assert all(name.startswith("detector_") for name in detector.proposer.threads)  # type: ignore[attr-defined]
 
 
-def test_what_fails_leaves_the_others_alone(detector: Detector, finish: Finish):
+def test_a_failure_affects_only_its_image(detector: Detector, finish: Finish):
     """Reading, the networks (a batch that fails is tried one by one), or what comes after them."""
     photos, batches = images(), []
-    judge = detector.score_batch
+    score_batch = detector.score_batch
 
-    def failing(some):
-        batches.append([one.image.name for one in some])
+    def failing(group):
+        batches.append([one.image.name for one in group])
         if "noise 3" in batches[-1]:
             raise RuntimeError("out of memory")
-        return judge(some)
+        return score_batch(group)
 
     def read(index: int) -> Image:
         if index == 1:

@@ -1,4 +1,4 @@
-"""Averages over crops and models against sums by hand; class names; models that cannot be used."""
+"""Averages over crops and models, class names, and models that cannot be used."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from detector.inference.classification import (
     load_classification_model,
     load_classifier,
 )
-from detector.inference.views import views
+from detector.inference.multi_crop import multi_crop
 from detector.models.caffe import save_caffe_arrays
 from detector.models.classifier import ImageClassifier
 from detector.models.files import DEFAULT_MODEL
@@ -33,7 +33,7 @@ def float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Colors(nn.Module):
-    """Logits from the mean color and from the center pixel, so that every crop gives others."""
+    """Logits from the mean color and from the center pixel, so that crops differ."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def by_hand(pixels: np.ndarray, crops: int, factor: float, size: int) -> np.ndarray:
     found = []
-    for crop in views(pixels, crops, size):
+    for crop in multi_crop(pixels, crops, size):
         crop = crop.astype(np.float64)
         found.append(softmax(factor * (crop.mean(axis=(0, 1)) + crop[size // 2, size // 2]) / 100))
     assert len(found) == crops
@@ -83,7 +83,7 @@ def test_softmax_is_averaged_over_crops_and_models(pixels: np.ndarray, crops: in
     assert whole.probabilities.dtype == np.float32
     np.testing.assert_allclose(whole.probabilities, expected, rtol=1e-5)
     assert whole.probabilities.sum() == pytest.approx(1)
-    # the crops of an image that do not go through at once weigh no less
+    # batching does not change the weight of a crop
     monkeypatch.setattr("detector.inference.classification.batch_size", lambda crops, device: 5)
     np.testing.assert_allclose(classifier(pixels, channels="RGB").probabilities, expected, rtol=1e-5)
 
@@ -93,7 +93,7 @@ def test_one_model_needs_no_list(pixels: np.ndarray):
     np.testing.assert_array_equal(*probabilities)
 
 
-def test_the_given_network_stays_as_it_is(pixels: np.ndarray):
+def test_the_given_network_stays_unchanged(pixels: np.ndarray):
     given = model()
     given.network.train()
     Classifier(given, 1, "cpu")(pixels, "RGB")
@@ -135,7 +135,7 @@ def test_top_is_the_best_first_and_of_equal_ones_the_earlier():
         ([model()], {"device": "abacus"}, "device 'abacus' is not known"),
     ],
 )
-def test_what_cannot_be_put_together(models: list[Model], options: dict, message: str):
+def test_models_that_do_not_fit_together(models: list[Model], options: dict, message: str):
     with pytest.raises(InputError, match=message):
         Classifier(models, **{"device": "cpu", **options})
 
@@ -182,8 +182,8 @@ def test_where_names_come_from(weights: Path, tmp_path: Path):
     (tmp_path / "w.npz").symlink_to(weights)
     labels(beside, NAMES)
     assert load_classification_model(tmp_path / "w.npz").class_names == tuple(NAMES)
-    others = labels(tmp_path / "l.txt", NAMES[::-1])
-    assert load_classification_model(tmp_path / "w.npz", others).class_names == tuple(NAMES[::-1])
+    given = labels(tmp_path / "l.txt", NAMES[::-1])
+    assert load_classification_model(tmp_path / "w.npz", given).class_names == tuple(NAMES[::-1])
 
 
 @pytest.mark.parametrize(
@@ -203,14 +203,14 @@ def test_labels_that_cannot_be_used(tmp_path: Path, weights: Path, content: byte
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_of_this_project_brings_its_names(tmp_path: Path, pixels: np.ndarray):
+def test_a_file_of_this_project_has_class_names(tmp_path: Path, pixels: np.ndarray):
     torch.manual_seed(0)
     network = ImageClassifier(3).eval()
     save_model(Model(network, ClassifierConfig(size=64), CLASSES, {"top1": 0.5}), tmp_path / "m.safetensors")
     classifier = load_classifier([tmp_path / "m.safetensors"] * 2, device="cpu")
     found = classifier(pixels, channels="RGB")
     assert found.class_names == CLASSES
-    (crop,) = views(pixels, 1, 64)
+    (crop,) = multi_crop(pixels, 1, 64)
     with torch.inference_mode():
         logits = network(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float())
     np.testing.assert_allclose(found.probabilities, softmax(logits[0].numpy()), rtol=1e-2)
@@ -229,7 +229,7 @@ def test_a_detection_model_is_refused():
 
 @pytest.mark.filterwarnings("ignore:auxiliary heads:UserWarning", "ignore:NOTE. The nodes:UserWarning")
 @pytest.mark.parametrize("name", ["googlenet", "resnet18"])
-def test_torchvisions_model_answers_as_in_torchvision(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_torchvision_model_gives_the_same_as_in_torchvision(name: str, monkeypatch: pytest.MonkeyPatch):
     """With stand-in weights, given as a download would give them."""
     torch.manual_seed(0)
     special = {"aux_logits": True, "transform_input": True, "init_weights": True} if name == "googlenet" else {}

@@ -1,4 +1,4 @@
-"""The detector with a network of random weights: what it makes of its arguments, whatever the network says."""
+"""The detector and its arguments, with a network of random weights."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,43 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from detector.config import InputConfig, ModelConfig
 from detector.errors import InputError
 from detector.inference.detector import Detector
-from detector.inference.rfcn_scorer import make_scorer
-from detector.models.rfcn import RFCN
 from detector.models.weights import Model
 from detector.ops.devices import resolve_device
 from detector.ops.precision import fast_dtype
-from detector.structures.image import Image
-from proposals import Proposals
+from tests.detector.inference.random_models import FixedBoxes, noise, rfcn_model
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    torch.manual_seed(0)
-    config = ModelConfig(input=InputConfig(short_side=64))
-    return Model(RFCN(2, config.network), config, ("cat", "dog"), {})
-
-
-class TwoBoxes:
-    """Proposes the left and the right half."""
-
-    fingerprint = "two boxes"
-
-    def __call__(self, image: np.ndarray) -> Proposals:
-        height, width = image.shape[:2]
-        boxes = np.array([[0, 0, width // 2, height], [width // 2, 0, width, height]], dtype=np.float32)
-        return Proposals(boxes, np.float32([2, 1]), np.int16([0, 0]), ("halves",), (width, height))
-
-
-def photo(width: int = 90, height: int = 60) -> Image:
-    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    return Image(pixels, "noise")
+    return rfcn_model()
 
 
 def test_proposals_come_from_the_given_proposer_and_nothing_leaves_the_image(model: Model):
-    found = Detector(model, "cpu", TwoBoxes())(photo(), score=0.0)
+    found = Detector(model, "cpu", FixedBoxes())(noise(), score=0.0)
     assert found.class_names == ("cat", "dog")
     assert found.image_size == (90, 60)
     assert 2 <= len(found) <= 4  # two regions of two classes, before NMS
@@ -52,13 +30,13 @@ def test_proposals_come_from_the_given_proposer_and_nothing_leaves_the_image(mod
 
 
 def test_a_list_gives_a_list_in_order(model: Model):
-    results = Detector(model, "cpu", TwoBoxes())([photo(90, 60), photo(70, 80)], score=0.0)
+    results = Detector(model, "cpu", FixedBoxes())([noise((90, 60)), noise((70, 80))], score=0.0)
     assert [r.image_size for r in results] == [(90, 60), (70, 80)]
 
 
-def test_the_given_model_is_left_as_it_is(model: Model):
+def test_the_given_model_stays_unchanged(model: Model):
     before = model.network.score_conv.weight.clone()
-    detector = Detector(model, "cpu", TwoBoxes())
+    detector = Detector(model, "cpu", FixedBoxes())
     with torch.no_grad():
         detector.scorers[0].network.score_conv.weight.zero_()
     assert torch.equal(model.network.score_conv.weight, before)
@@ -67,10 +45,9 @@ def test_the_given_model_is_left_as_it_is(model: Model):
 
 def test_number_format_changes_scores_only_a_little(model: Model):
     """bfloat16 has 8 bits of precision; class probabilities near 1/3 may move by about a hundredth."""
-    detectors = [Detector(model, "cpu", TwoBoxes()) for _ in range(2)]
-    for detector, dtype in zip(detectors, (torch.float32, torch.bfloat16), strict=True):
-        detector.scorers = (make_scorer(model, detector.device, dtype),)
-    exact, coarse = (detector(photo(), score=0.0) for detector in detectors)
+    exact, coarse = (
+        Detector(model, "cpu", FixedBoxes(), precision=name)(noise(), score=0.0) for name in ("float32", "bfloat16")
+    )
     assert len(exact) == len(coarse)
     np.testing.assert_allclose(np.sort(exact.scores), np.sort(coarse.scores), atol=0.02)
 
@@ -84,7 +61,7 @@ def test_number_format_changes_scores_only_a_little(model: Model):
 )
 def test_a_wrong_number(model: Model, argument: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
-        Detector(model, "cpu", TwoBoxes())([photo()], **argument)
+        Detector(model, "cpu", FixedBoxes())([noise()], **argument)
 
 
 @pytest.mark.parametrize("source", ["slective_search", "Both", 1])
@@ -95,7 +72,7 @@ def test_an_unknown_source(model: Model, source: Any):
 
 def test_an_array_needs_its_channels_named(model: Model):
     with pytest.raises(InputError, match="RGB"):
-        Detector(model, "cpu", TwoBoxes())(photo().pixels)
+        Detector(model, "cpu", FixedBoxes())(noise().pixels)
 
 
 def test_devices():
@@ -109,7 +86,7 @@ def test_devices():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_missing_gpu_is_said():
+def test_a_missing_gpu():
     with pytest.raises(InputError, match="finds no CUDA GPU"):
         resolve_device("cuda")
 
@@ -122,17 +99,17 @@ def test_number_format_is_measured_once():
 def test_detections_have_the_category_ids_of_the_labels(model: Model):
     recorded = replace(model, class_ids=(90, 3))
     for models, ids in ((model, (17, 18)), (recorded, (90, 3)), ([model, recorded], (90, 3))):
-        found = Detector(models, "cpu", TwoBoxes())(photo(), score=0.0)
+        found = Detector(models, "cpu", FixedBoxes())(noise(), score=0.0)
         assert {one["label"]: one["category_id"] for one in found.to_dict()} == dict(
             zip(("cat", "dog"), ids, strict=True)
         )
         assert {one["category_id"] for one in found.to_coco(1)} == set(ids)
     with pytest.raises(InputError, match="category ids"):
-        Detector([recorded, replace(model, class_ids=(3, 90))], "cpu", TwoBoxes())
+        Detector([recorded, replace(model, class_ids=(3, 90))], "cpu", FixedBoxes())
 
 
 def test_the_number_format_can_be_given(model: Model):
-    formats = [Detector(model, "cpu", TwoBoxes(), precision=name) for name in ("bfloat16", "float32")]
+    formats = [Detector(model, "cpu", FixedBoxes(), precision=name) for name in ("bfloat16", "float32")]
     assert [one.precision for one in formats] == ["bfloat16", "float32"]
     assert len({one.fingerprint for one in formats}) == 2
     with pytest.raises(InputError, match="float64"):
@@ -141,5 +118,17 @@ def test_the_number_format_can_be_given(model: Model):
 
 @pytest.mark.parametrize("changed", [{"class_names": ("cat", "fox")}, {"class_ids": (3, 4)}])
 def test_the_fingerprint_changes_with_the_classes(model: Model, changed: dict):
-    own, other = (Detector(one, "cpu", TwoBoxes(), precision="float32") for one in (model, replace(model, **changed)))
-    assert own.fingerprint != other.fingerprint
+    models = (model, replace(model, **changed))
+    assert len({Detector(one, "cpu", FixedBoxes(), precision="float32").fingerprint for one in models}) == 2
+
+
+def test_replace_changes_a_copy(model: Model):
+    detector = Detector(model, "cpu", FixedBoxes(), precision="float32")
+    limited = detector.replace(postprocess=replace(detector.postprocess, max_detections=1), box_regression=False)
+    halves = {tuple(box) for box in FixedBoxes()(noise().pixels).boxes.tolist()}
+    assert len(found := limited(noise(), score=0.0)) == 1
+    assert {tuple(box) for box in found.boxes.tolist()} <= halves
+    assert len(detector(noise(), score=0.0)) > 1
+    assert limited.scorers is detector.scorers
+    assert limited.fingerprint != detector.fingerprint
+    assert detector.replace(proposer=FixedBoxes(np.zeros((0, 4))))(noise(), score=0.0).boxes.shape == (0, 4)

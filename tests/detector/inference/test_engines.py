@@ -5,7 +5,6 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,13 +17,12 @@ from detector.export.onnx_engine import OnnxEngine
 from detector.export.quantization import export_int8
 from detector.inference.detector import Detector
 from detector.inference.engines import TorchEngine, make_engine
-from detector.inference.rfcn_scorer import make_scorer
 from detector.models.backbones import make_backbone
 from detector.models.googlenet import Conv, LocalResponseNorm
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, weights_hash
 from detector.ops.fused import max_pool, max_pool_around
-from detector.structures.image import Image
+from tests.detector.inference.random_models import noise
 
 pytest.importorskip("onnxscript")
 onnx = pytest.importorskip("onnx")
@@ -65,23 +63,18 @@ def graph(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def photo(seed: int = 0, width: int = 150, height: int = 110) -> Image:
-    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    return Image(pixels, "noise")
-
-
 @pytest.mark.parametrize("shape", [(1, 3, 96, 128), (3, 3, 64, 96), (1, 3, 160, 32)])
 def test_a_graph_gives_the_maps_of_the_network(model: Model, graph: Path, shape: tuple[int, ...]) -> None:
     images = torch.randint(0, 256, shape, dtype=torch.uint8)
     found = OnnxEngine(model, graph)(images)
     with torch.no_grad():
         features = model.network.features(images.float())  # type: ignore[operator]
-        votes = model.network.score_maps(features)  # type: ignore[operator]
+        score_maps = model.network.score_maps(features)  # type: ignore[operator]
     torch.testing.assert_close(found.features, features, rtol=1e-3, atol=1e-2)
-    torch.testing.assert_close(found.score_maps, votes, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(found.score_maps, score_maps, rtol=1e-3, atol=1e-2)
 
 
-def test_the_file_says_all_that_a_program_needs(model: Model, graph: Path) -> None:
+def test_the_file_describes_itself(model: Model, graph: Path) -> None:
     properties = {one.key: json.loads(one.value) for one in onnx.load(graph).metadata_props}
     assert properties["classes"] == ["cat", "dog"]
     assert properties["input"]["short_side"] == 96
@@ -92,27 +85,27 @@ def test_the_file_says_all_that_a_program_needs(model: Model, graph: Path) -> No
     assert str(Path(__file__).parents[3]).encode() not in text  # no traces of the machine it was made on
 
 
-def test_regions_are_judged_as_by_pytorch(model: Model, graph: Path) -> None:
-    scored = []
+def test_scores_equal_those_of_pytorch(model: Model, graph: Path) -> None:
+    scored, image = [], noise((150, 110))
     for engine in ("torch", str(graph)):
-        detector = Detector(model, "cpu", engine=engine)
-        detector.scorers = tuple(make_scorer(model, detector.device, torch.float32, engine) for _ in range(1))
-        views = detector.encode(photo())
-        proposals = detector.propose(photo(), views)
-        scored.append(detector.score(views, proposals))
+        detector = Detector(model, "cpu", engine=engine, precision="float32")
+        features = detector.encode(image)
+        proposals = detector.propose(image, features)
+        scored.append(detector.score(features, proposals))
         assert detector.suppress(proposals, scored[-1], 0.0).boxes.shape[0] > 0
     torch.testing.assert_close(scored[1].scores, scored[0].scores, rtol=0, atol=1e-3)
     torch.testing.assert_close(scored[1].box_deltas, scored[0].box_deltas, rtol=1e-3, atol=1e-2)
 
 
-def test_engines_have_fingerprints_of_their_own(model: Model, graph: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.onnx"
-    other.write_bytes(graph.read_bytes())
-    plain, first, second = (Detector(model, "cpu", engine=str(e)).fingerprint for e in ("torch", graph, other))
+def test_fingerprints_depend_on_the_engine(model: Model, graph: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copied.onnx"
+    copied.write_bytes(graph.read_bytes())
+    plain, first, second = (Detector(model, "cpu", engine=str(e)).fingerprint for e in ("torch", graph, copied))
     assert plain != first
     assert first == second
 
 
+@pytest.mark.slow
 def test_the_graph_is_kept_in_the_users_cache(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     OnnxEngine(model)
@@ -135,6 +128,7 @@ def test_a_graph_of_one_size_refuses_others(model: Model, tmp_path: Path) -> Non
     assert not (tmp_path / "odd.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_program_of_torch_export_gives_the_same(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "graph.pt2"
     export_torch(model, path)
@@ -144,16 +138,17 @@ def test_a_program_of_torch_export_gives_the_same(model: Model, tmp_path: Path) 
     assert json.loads(extra["description.json"])["weights"] == weights_hash(model.network)
 
 
+@pytest.mark.slow
 def test_int8_stays_near(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "int8.onnx"
-    export_int8(model, path, [photo(seed) for seed in range(3)])
+    export_int8(model, path, [noise((150, 110), seed) for seed in range(3)])
     assert 0 < largest_difference(model, path) < 0.25
     assert "QuantizeLinear" in {node.op_type for node in onnx.load(path).graph.node}
     with pytest.raises(InputError, match="no photos"):
         export_int8(model, path, [])
 
 
-def test_what_cannot_be_used_is_refused(model: Model, graph: Path, tmp_path: Path) -> None:
+def test_unusable_engines_and_files(model: Model, graph: Path, tmp_path: Path) -> None:
     network = model.network
     assert isinstance(network, RFCN)
     with pytest.raises(InputError, match=r"engine 'tensorrt' is unknown; .* torch, onnx"):
@@ -169,14 +164,14 @@ def test_what_cannot_be_used_is_refused(model: Model, graph: Path, tmp_path: Pat
     onnx.save(stranger, tmp_path / "stranger.onnx")
     with pytest.raises(InputError, match="not a graph of this project"):
         OnnxEngine(model, tmp_path / "stranger.onnx")
-    other = copy.deepcopy(network)
+    changed = copy.deepcopy(network)
     with torch.no_grad():
-        other.score_conv.weight += 1
+        changed.score_conv.weight += 1
     with pytest.raises(InputError, match=r"the graph of another model \(2 classes\); export it again"):
-        OnnxEngine(Model(other, model.config, model.class_names, {}), graph)
+        OnnxEngine(Model(changed, model.config, model.class_names, {}), graph)
 
 
-def test_without_the_package_it_says_how_to_get_it(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"engine onnx needs the extra 'onnx': pip install"):
         OnnxEngine(model)
@@ -190,6 +185,7 @@ def test_the_torch_engine_takes_whole_numbers(model: Model) -> None:
     torch.testing.assert_close(found.features, model.network.features(images.float()))  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_googlenet_itself_is_exported(tmp_path: Path) -> None:
     """Its ceil-mode and dilated pools, LRN and the dense backbone: 400 nodes, some seconds."""
     torch.manual_seed(0)

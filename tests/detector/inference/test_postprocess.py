@@ -1,3 +1,5 @@
+"""Post-processing of scores made by hand."""
+
 import pytest
 import torch
 
@@ -30,11 +32,11 @@ def test_overlapping_boxes_of_a_class_are_suppressed_and_scores_descend():
 
 def test_suppressed_boxes_vote_by_score_and_overlap():
     found = run(scores([[0.6, 0.0], [0.7, 0.0], [0.1, 0.8]]))
-    other = 0.6 * (38 / 42) ** 2
-    left = 2 * 0.7 / (0.7 + other)
+    weight = 0.6 * (38 / 42) ** 2
+    left = 2 * 0.7 / (0.7 + weight)
     assert found.boxes[1].tolist() == pytest.approx([left, 0, 40 + left, 40])
     assert found.boxes[[0, 2]].tolist() == [[50, 50, 90, 80]] * 2  # alone in their classes
-    # Not without box regression, nor where they overlap less (IoU 38 / 42).
+    # no voting without box regression or below the IoU threshold (here IoU is 38 / 42)
     boxes = RegionScores(torch.tensor([[0.6, 0.0], [0.7, 0.0]]), None)
     for off in (run(boxes, BOXES[:2]), run(scores([[0.6, 0.0], [0.7, 0.0]]), BOXES[:2], voting_iou=0.95)):
         assert off.boxes.tolist() == [[2, 0, 42, 40]]
@@ -62,13 +64,13 @@ def test_boxes_are_clipped_to_the_image():
     assert run(scores([[0.0, 0.0], [0.0, 0.0], [0.0, 0.9]])).boxes.tolist() == [[50, 50, 90, 80]]
 
 
-def test_offsets_are_applied():
+def test_box_deltas_are_applied():
     target = torch.tensor([[10.0, 10, 60, 70]])
     given = RegionScores(torch.tensor([[0.9, 0.0]]), encode_boxes(BOXES[:1], target)[:, None])
     assert run(given, BOXES[:1]).boxes[0].tolist() == pytest.approx(target[0].tolist(), rel=1e-4)
 
 
-def test_every_class_has_its_own_offsets():
+def test_box_deltas_per_class():
     targets = torch.tensor([[10.0, 10, 60, 70], [0, 0, 20, 30]])
     box_deltas = encode_boxes(BOXES[:1].expand(2, 4), targets)[None]
     found = run(RegionScores(torch.tensor([[0.9, 0.8]]), box_deltas), BOXES[:1])
@@ -96,11 +98,11 @@ def test_no_detections():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_numbers_that_overflowed_are_named(bad: float):
-    """NaN is in no comparison the larger one: the object would only be missing."""
+def test_numbers_that_overflowed_raise(bad: float):
+    """Every comparison with NaN is false: without the check the object would silently vanish."""
     boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 8, 8]])
     scores, box_deltas = torch.tensor([[0.5], [0.6]]), torch.zeros(2, 1, 4)
-    for what, which in (("score", scores), ("box offset", box_deltas)):
+    for what, which in (("score", scores), ("box delta", box_deltas)):
         changed = which.clone()
         changed[1, 0] = bad
         scored = RegionScores(changed if which is scores else scores, changed if which is box_deltas else box_deltas)

@@ -7,71 +7,56 @@ import numpy as np
 import pytest
 import torch
 
-from detector.config import InputConfig, ModelConfig, MultiBoxModelConfig, NetworkConfig
+from detector.config import MultiBoxModelConfig, NetworkConfig
 from detector.errors import InputError
 from detector.inference.assembly import load_detector
 from detector.inference.detector import Detector
-from detector.inference.proposers import SharedMultiBox, load_multibox, multibox_proposer, propose
+from detector.inference.proposers import (
+    SharedMultiBox,
+    load_multibox,
+    multibox_proposer,
+    propose_ahead,
+    sources,
+    without_network,
+)
 from detector.inference.rfcn_scorer import make_scorer
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model, make_network, save_model
-from detector.structures.image import Image
 from proposals import PRESETS, SelectiveSearch, UnionProposer
-from proposals.multibox.config import MultiBoxConfig
-from proposals.multibox.network import MultiBoxHead
 from proposals.multibox.proposer import MultiBoxProposer, to_proposals
+from tests.detector.inference.random_models import HEAD, FixedBoxes, fill, noise, rfcn_model
 
-HEAD = MultiBoxConfig(grids=(4, 2, 1), shapes=3, channels=8)
-CONFIG = ModelConfig(
-    input=InputConfig(short_side=64), network=NetworkConfig(multibox=HEAD), multibox_boxes=20, source="multibox"
-)
 CPU = torch.device("cpu")
-
-
-def fill(head: MultiBoxHead) -> None:
-    corners = torch.rand(HEAD.boxes, 2) * 0.5
-    head.set_priors(torch.cat((corners, corners + 0.1 + 0.4 * torch.rand(HEAD.boxes, 2)), dim=1))
-    for layer in head.predict:
-        torch.nn.init.normal_(layer.weight, std=0.3)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    torch.manual_seed(0)
-    network = RFCN(2, CONFIG.network)
-    assert network.multibox is not None
-    fill(network.multibox)
-    return Model(network.eval(), CONFIG, ("cat", "dog"), {})
+    return rfcn_model(multibox_boxes=20, source="multibox")
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
-    """A file of a MultiBox network of its own."""
+def separate(tmp_path: Path) -> Path:
+    """The file of a separate MultiBox network."""
     torch.manual_seed(1)
     config = MultiBoxModelConfig(size=64, head=HEAD)
     network = make_network(config, 0)
     fill(network.head)  # type: ignore[arg-type]
-    save_model(Model(network, config, (), {"steps": 3}), tmp_path / "own.safetensors")
-    return tmp_path / "own.safetensors"
-
-
-def noise(width: int = 90, height: int = 60, seed: int = 0) -> Image:
-    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    return Image(pixels, "noise")
+    save_model(Model(network, config, (), {"steps": 3}), tmp_path / "separate.safetensors")
+    return tmp_path / "separate.safetensors"
 
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one at every pass of a backbone."""
-    seen: list[int] = []
+    """Batch sizes of the backbone's passes so far."""
+    sizes: list[int] = []
     features = RFCN.features
 
     def counted(self: RFCN, images: torch.Tensor) -> torch.Tensor:
-        seen.append(len(images))
+        sizes.append(len(images))
         return features(self, images)
 
     monkeypatch.setattr(RFCN, "features", counted)
-    return seen
+    return sizes
 
 
 @pytest.mark.parametrize("source", ["multibox", "both"])
@@ -84,26 +69,25 @@ def test_the_backbone_runs_once_for_proposals_and_regions(model: Model, passes: 
 def test_shared_boxes_are_those_of_the_head_on_the_backbone(model: Model):
     detector, image = Detector(model, "cpu"), noise()
     assert isinstance(detector.proposer, SharedMultiBox)
-    (view,) = detector.encode(image)
+    (features,) = detector.encode(image)
     network = detector.scorers[0].network
     with torch.inference_mode():
-        found = network.multibox(view.maps.features)
+        found = network.multibox(features.maps.features)
         expected = to_proposals(
             network.multibox.boxes(found.box_deltas)[0], found.logits[0], (90, 60), HEAD.nms_iou, 20
         )
-    for proposals in (detector.propose(image, (view,)), detector.proposer(image.pixels)):
+    for proposals in (detector.propose(image, (features,)), detector.proposer(image.pixels)):
         assert np.array_equal(proposals.boxes, expected.boxes)
         assert np.array_equal(proposals.scores, expected.scores)
     assert 0 < len(expected) <= 20
 
 
-def test_shared_and_own_network_agree_when_the_weights_do(model: Model):
-    """On the same features: the head is the same."""
-    own = make_network(MultiBoxModelConfig(size=64, head=HEAD), 0)
-    own.head.load_state_dict(model.network.multibox.state_dict())  # type: ignore[union-attr]
-    own.backbone = model.network.backbone
-    image = noise(64, 64)
-    alone = MultiBoxProposer(own.eval(), 64, 20)(image.pixels)  # type: ignore[arg-type]
+def test_a_shared_head_and_a_separate_network_agree_when_the_weights_do(model: Model):
+    network = make_network(MultiBoxModelConfig(size=64, head=HEAD), 0)
+    network.head.load_state_dict(model.network.multibox.state_dict())  # type: ignore[union-attr]
+    network.backbone = model.network.backbone
+    image = noise((64, 64))
+    alone = MultiBoxProposer(network.eval(), 64, 20)(image.pixels)  # type: ignore[arg-type]
     shared = make_scorer(model, CPU, torch.float32).encode(image).propose(20)  # type: ignore[attr-defined]
     np.testing.assert_allclose(alone.boxes, shared.boxes, atol=0.01)
     np.testing.assert_allclose(alone.scores, shared.scores, atol=1e-4)
@@ -115,8 +99,8 @@ def test_both_is_multibox_and_selective_search_with_doubled_superpixels(model: M
     first, second = detector.proposer.proposers
     assert isinstance(first, SharedMultiBox)
     assert isinstance(second, SelectiveSearch)
-    assert second.config == replace(CONFIG.proposals, superpixel_scale=2)
-    image = noise(200, 150)
+    assert second.config == replace(model.config.proposals, superpixel_scale=2)
+    image = noise((200, 150))
     found = detector.propose(image, detector.encode(image))
     assert np.array_equal(found.boxes, detector.proposer(image.pixels).boxes)
     names = {found.source_names[i] for i in found.sources}
@@ -128,14 +112,14 @@ def test_both_is_multibox_and_selective_search_with_doubled_superpixels(model: M
     assert np.array_equal(limited.boxes, found.boxes[:15])
 
 
-def test_the_source_of_the_model_unless_another_is_asked_for(model: Model):
+def test_the_default_source_is_the_models(model: Model):
     assert isinstance(Detector(model, "cpu").proposer, SharedMultiBox)
     assert isinstance(Detector(model, "cpu", source="selective_search").proposer, SelectiveSearch)
 
 
 @pytest.mark.parametrize("source", ["multibox", "both"])
 def test_boxes_that_all_lie_outside_the_image(model: Model, source: str):
-    outside = replace(model, network=make_network(CONFIG, 2))
+    outside = replace(model, network=make_network(model.config, 2))
     head = outside.network.multibox
     head.load_state_dict(model.network.multibox.state_dict())  # type: ignore[union-attr]
     head.set_priors(torch.tensor([[0.0, 0, 1e-6, 1e-6]]).expand(HEAD.boxes, 4).clone())  # type: ignore[union-attr]
@@ -146,6 +130,16 @@ def test_boxes_that_all_lie_outside_the_image(model: Model, source: str):
     assert len(detections) == 0 if source == "multibox" else len(detections) > 0
 
 
+def test_sources_of_nested_unions(separate: Path):
+    first, second, multibox = FixedBoxes(), FixedBoxes(), load_multibox(separate, 5, CPU)
+    union = UnionProposer([multibox, UnionProposer([first, second])])
+    assert sources(union) == [multibox, first, second]
+    assert without_network(union) is first
+    assert set(propose_ahead(union, noise())) == {id(first), id(second)}
+    assert sources(multibox) == [multibox]
+    assert without_network(multibox) is None
+
+
 def test_a_model_without_multibox():
     with pytest.raises(InputError, match="no model here has a MultiBox head; take boxes from selective_search"):
         load_detector("voc07_crops", "cpu", source="both")
@@ -153,58 +147,57 @@ def test_a_model_without_multibox():
         multibox_proposer("voc07_crops", 10)
 
 
-def test_files_keep_head_and_priors(model: Model, tmp_path: Path, own: Path):
+def test_files_keep_head_and_priors(model: Model, tmp_path: Path, separate: Path):
     save_model(model, tmp_path / "m.safetensors")
     loaded = load_model(tmp_path / "m.safetensors")
-    assert loaded.config == CONFIG
+    assert loaded.config == model.config
     assert torch.equal(loaded.network.multibox.priors, model.network.multibox.priors)  # type: ignore[union-attr]
-    alone = load_model(own, ("multibox",))
+    alone = load_model(separate, ("multibox",))
     assert (alone.class_names, alone.metadata) == ((), {"steps": 3})
     with pytest.raises(InputError, match="a model for multibox; one for regions or crops is needed here"):
-        load_model(own)
+        load_model(separate)
 
 
 def test_priors_of_another_number_are_refused(tmp_path: Path, model: Model):
-    other = replace(CONFIG, network=NetworkConfig(multibox=replace(HEAD, shapes=5)))
-    save_model(replace(model, config=other), tmp_path / "m.safetensors")
+    config = replace(model.config, network=NetworkConfig(multibox=replace(HEAD, shapes=5)))
+    save_model(replace(model, config=config), tmp_path / "m.safetensors")
     with pytest.raises(InputError, match=r"m\.safetensors: tensor 'multibox\.priors' has shape"):
         load_model(tmp_path / "m.safetensors")
 
 
-def test_multibox_of_either_kind_of_file(model: Model, own: Path, tmp_path: Path):
+def test_multibox_of_either_kind_of_file(model: Model, separate: Path, tmp_path: Path):
     save_model(model, tmp_path / "m.safetensors")
-    shared, alone = load_multibox(tmp_path / "m.safetensors", 7, CPU), load_multibox(own, 7, CPU)
+    shared, alone = load_multibox(tmp_path / "m.safetensors", 7, CPU), load_multibox(separate, 7, CPU)
     assert isinstance(shared, SharedMultiBox)
     assert isinstance(alone, MultiBoxProposer)
     for proposer in (shared, alone):
         assert 0 < len(proposer(noise().pixels)) <= 7
     assert shared.fingerprint != alone.fingerprint
-    assert load_multibox(own, 8, CPU).fingerprint != alone.fingerprint
+    assert load_multibox(separate, 8, CPU).fingerprint != alone.fingerprint
 
 
-def test_a_union_of_a_preset(own: Path):
-    union = multibox_proposer(own, 5, "single", seed=3, device="cpu")
+def test_a_union_of_a_preset(separate: Path):
+    union = multibox_proposer(separate, 5, "single", seed=3, device="cpu")
     assert isinstance(union, UnionProposer)
     second = union.proposers[1]
     assert isinstance(second, SelectiveSearch)
     assert second.config == replace(PRESETS["single"], superpixel_scale=2, seed=3)
     with pytest.raises(ValueError, match="preset 'slow' is unknown"):
-        multibox_proposer(own, 5, "slow")
+        multibox_proposer(separate, 5, "slow")
 
 
-def test_a_foreign_view_is_not_taken_for_the_models_own(model: Model, passes: list[int]):
+def test_features_of_another_model_are_not_reused(model: Model, passes: list[int]):
     first, second = (Detector(model, "cpu") for _ in range(2))
     image = noise()
-    views = second.encode(image)
-    propose(first.proposer, image, views)
+    first.propose(image, second.encode(image))
     assert len(passes) == 2
 
 
 @pytest.mark.parametrize("given", ["models", "multibox_model"])
-def test_a_configuration_with_multibox(model: Model, own: Path, tmp_path: Path, given: str, passes: list[int]):
+def test_a_configuration_with_multibox(model: Model, separate: Path, tmp_path: Path, given: str, passes: list[int]):
     save_model(model, tmp_path / "m.safetensors")
     text = "models: [m.safetensors]\nmultibox: 6\nproposals: {superpixel_scale: 4}\n"
-    text += "multibox_model: own.safetensors\n" if given == "multibox_model" else ""
+    text += "multibox_model: separate.safetensors\n" if given == "multibox_model" else ""
     (tmp_path / "d.yaml").write_text(text)
     detector = load_detector(config=tmp_path / "d.yaml", device="cpu")
     image = noise()

@@ -1,7 +1,7 @@
-"""The crops of section 7, each against the rectangle of the image that it has to show.
+"""The crops of section 7, each compared with the rectangle of the image that it has to show.
 
-The pictures encode their coordinates: red grows to the right, green downwards. Where each pixel of a crop comes from is
-worked out here by itself, from the paper's words, and what lies there is interpolated.
+The images encode their coordinates: red grows to the right, green downwards. The tests derive the source of each pixel
+of a crop from the paper's words, independently of the code, and interpolate there.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from detector.inference.views import views
+from detector.inference.multi_crop import multi_crop
 
 Rectangle = tuple[float, float, float]  # left, top and side in the resized image
 
@@ -30,20 +30,20 @@ def squares(width: int, height: int, short: int) -> tuple[int, int, list[tuple[i
 
 
 def paper_crops(width: int, height: int, size: int = 224) -> Iterator[tuple[int, int, Rectangle]]:
-    """Width and height of the resized image and a rectangle in it, in the order: scale, square, place."""
+    """Width and height of the resized image and a rectangle in it, in the order: scale, square, position."""
     for scale in (256, 288, 320, 352):
         side = round(scale * size / 224)
         new_width, new_height, corners = squares(width, height, side)
         for x, y in corners:
-            room = side - size
-            places = [(0, 0), (room, 0), (0, room), (room, room), (room // 2, room // 2)]
-            for dx, dy in places:
+            slack = side - size
+            offsets = [(0, 0), (slack, 0), (0, slack), (slack, slack), (slack // 2, slack // 2)]
+            for dx, dy in offsets:
                 yield new_width, new_height, (x + dx, y + dy, size)
             yield new_width, new_height, (x, y, side)
 
 
 def expected(image: np.ndarray, new_width: int, new_height: int, rectangle: Rectangle, size: int) -> np.ndarray:
-    """(size, size, 2) red and green at the places that the crop's pixels show."""
+    """(size, size, 2) red and green where the crop's pixels come from."""
     left, top, side = rectangle
     height, width = image.shape[:2]
     inside = (np.arange(size) + 0.5) * side / size
@@ -53,9 +53,9 @@ def expected(image: np.ndarray, new_width: int, new_height: int, rectangle: Rect
     return np.dstack((np.tile(red, (size, 1)), np.tile(green[:, None], (1, size))))
 
 
-def assert_shows(crop: np.ndarray, image: np.ndarray, *place, size: int = 224) -> None:
+def assert_shows(crop: np.ndarray, image: np.ndarray, *rectangle, size: int = 224) -> None:
     assert (crop.shape, crop.dtype) == ((size, size, 3), np.uint8)
-    difference = crop[:, :, :2] - expected(image, *place, size)
+    difference = crop[:, :, :2] - expected(image, *rectangle, size)
     assert abs(difference).max() <= 3
     assert abs(difference.mean(axis=(0, 1))).max() < 0.3
     assert (crop[:, :, 2] == 77).all()
@@ -78,10 +78,10 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_the_papers_144(shape: tuple[int, int]):
     image = picture(*shape)
-    crops, places = [*views(image, 144)], [*paper_crops(*shape)]
-    assert (len(crops), len(places)) == (144, 72)
-    for crop, flipped, place in zip(crops[::2], crops[1::2], places, strict=True):
-        assert_shows(crop, image, *place)
+    crops, rectangles = [*multi_crop(image, 144)], [*paper_crops(*shape)]
+    assert (len(crops), len(rectangles)) == (144, 72)
+    for crop, flipped, rectangle in zip(crops[::2], crops[1::2], rectangles, strict=True):
+        assert_shows(crop, image, *rectangle)
         np.testing.assert_array_equal(flipped, crop[:, ::-1])
 
 
@@ -89,41 +89,43 @@ def test_the_papers_144(shape: tuple[int, int]):
 def test_ten_and_one(shape: tuple[int, int]):
     """Those of the center square of the first scale: corners and center, each mirrored; the center alone."""
     image = picture(*shape)
-    crops, places = [*views(image, 10)], [*paper_crops(*shape)][6:11]
+    crops, rectangles = [*multi_crop(image, 10)], [*paper_crops(*shape)][6:11]
     assert len(crops) == 10
-    for crop, flipped, place in zip(crops[::2], crops[1::2], places, strict=True):
-        assert_shows(crop, image, *place)
+    for crop, flipped, rectangle in zip(crops[::2], crops[1::2], rectangles, strict=True):
+        assert_shows(crop, image, *rectangle)
         np.testing.assert_array_equal(flipped, crop[:, ::-1])
-    (one,) = views(image, 1)
-    np.testing.assert_array_equal(one, crops[8])
+    (center,) = multi_crop(image, 1)
+    np.testing.assert_array_equal(center, crops[8])
 
 
 @pytest.mark.parametrize(("width", "height"), [(311, 256), (256, 320), (256, 256)])
-def test_at_the_first_scale_the_pixels_are_the_images_own(width: int, height: int):
+def test_at_the_first_scale_pixels_are_copied(width: int, height: int):
     """Nothing is resized: every crop but the resized square is a copy, to the pixel."""
     rng = np.random.default_rng(0)
     image = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
-    for crop, (_, _, (x, y, side)) in zip([*views(image, 144)][:36:2], [*paper_crops(width, height)], strict=False):
+    for crop, (_, _, (x, y, side)) in zip(
+        [*multi_crop(image, 144)][:36:2], [*paper_crops(width, height)], strict=False
+    ):
         if side == 224:
             np.testing.assert_array_equal(crop, image[y : y + 224, x : x + 224])
 
 
 @pytest.mark.parametrize("size", [1, 64, 112, 225, 299])
 @pytest.mark.parametrize("crops", [1, 10, 144])
-def test_other_inputs_see_the_same_parts(crops: int, size: int):
+def test_other_input_sizes_show_the_same_rectangles(crops: int, size: int):
     image = picture(200, 150)
-    places = [*paper_crops(200, 150, size)]
-    chosen = {1: places[10:11], 10: places[6:11], 144: places}[crops]
-    found = [*views(image, crops, size)]
+    rectangles = [*paper_crops(200, 150, size)]
+    chosen = {1: rectangles[10:11], 10: rectangles[6:11], 144: rectangles}[crops]
+    found = [*multi_crop(image, crops, size)]
     assert len(found) == crops
-    for crop, place in zip(found[:: 2 if crops > 1 else 1], chosen, strict=True):
+    for crop, rectangle in zip(found[:: 2 if crops > 1 else 1], chosen, strict=True):
         if size > 1:
-            assert_shows(crop, image, *place, size=size)
+            assert_shows(crop, image, *rectangle, size=size)
         else:
             assert crop.shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize("crops", [0, -1, 2, 143, 145])
 def test_other_numbers_are_refused(crops: int):
-    with pytest.raises(ValueError, match=f"crops is {crops}; known are 1, 10, 144"):
-        next(views(picture(9, 9), crops))
+    with pytest.raises(ValueError, match=f"crops is {crops}; give 1, 10, 144"):
+        next(multi_crop(picture(9, 9), crops))
