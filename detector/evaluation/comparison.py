@@ -11,13 +11,12 @@ from detector.data.blacklist import Blacklist
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.errors.images import ImageErrors, image_errors
-from detector.evaluation.errors.shared import IntArray, Judged
-from detector.evaluation.metrics.bootstrap import compare_average_precision
-from detector.evaluation.metrics.by_name import Metric, match_by_metric, thresholds_of
+from detector.evaluation.errors.matches_by_row import MatchesByRow
+from detector.evaluation.evaluation import DEFAULT_SCORE, Metric, checked_thresholds, match_by_metric
+from detector.evaluation.metrics.bootstrap import Interval, Intervals, compare_average_precision
 from detector.evaluation.metrics.formatting import number
-from detector.evaluation.metrics.intervals import Interval, Intervals
-from detector.evaluation.metrics.voc_matching import match_detections
-from detector.evaluation.result import DEFAULT_SCORE
+from detector.evaluation.metrics.matching import IntArray
+from detector.evaluation.metrics.voc import match_detections
 
 #: Number of images in the text of a comparison.
 _LISTED = 10
@@ -151,13 +150,13 @@ def compare(
     found = compare_average_precision(first, second, curve, resamples=resamples, seed=seed)
     objects = np.bincount(first[0].object_labels, minlength=len(truth.class_names)).tolist()
     errors = [
-        image_errors(truth, detections, Judged.of(truth, match_detections(truth, detections)), score)
+        image_errors(truth, detections, MatchesByRow.of(truth, match_detections(truth, detections)), score)
         for detections in (a, b)
     ]
     return Comparison(
         names=names,
         metric=metric,
-        iou_thresholds=thresholds_of(metric, iou_thresholds),
+        iou_thresholds=checked_thresholds(metric, iou_thresholds),
         a=found.first,
         b=found.second,
         difference=found.difference,

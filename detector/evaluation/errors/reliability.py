@@ -1,13 +1,15 @@
-"""Do scores mean what they say: the calibration curve (reliability diagram) and its error."""
+"""Whether scores are calibrated: the reliability diagram and the expected calibration error."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from detector.data.detection_table import DetectionTable
-from detector.evaluation.errors.shared import FloatArray, IntArray, Judged
+from detector.evaluation.errors.matches_by_row import MatchesByRow
+from detector.evaluation.metrics.matching import FloatArray, IntArray
 
 BINS = 10
+"""Number of bins of a reliability diagram."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -15,9 +17,9 @@ class Reliability:
     """Scores against the share of right detections, in B bins of equal width over 0..1.
 
     Attributes:
-        counts: (B,) detections with a score in the bin; they are those that count.
+        counts: (B,) detections that count with a score in the bin.
         mean_scores, precision: (B,) their mean score and the share that found an object; NaN for an empty bin.
-        expected_error: expected calibration error, the mean distance of the two, weighted with the counts
+        expected_error: expected calibration error, the mean difference of the two, weighted by the counts
             (Guo et al., ICML 2017, equation 3); NaN without detections.
     """
 
@@ -27,14 +29,14 @@ class Reliability:
     expected_error: float
 
 
-def reliability(detections: DetectionTable, judged: Judged, bins: int = BINS) -> Reliability | None:
-    """The calibration of the scores; None if they are not probabilities: one lies outside 0..1.
+def reliability(detections: DetectionTable, matches: MatchesByRow, bins: int = BINS) -> Reliability | None:
+    """The calibration of the scores; None if a score lies outside 0..1, so that scores are not probabilities.
 
-    The detections that count least for average precision, those of low scores, are by far the most, so that the
-    expected error is mostly theirs; the bins tell the rest.
+    Detections of low scores matter least for average precision but are by far the most, so they dominate the expected
+    error; the bins show the rest.
     """
-    counts = judged.true_positive | judged.false_positive
-    scores, right = detections.scores[counts], judged.true_positive[counts]
+    counts = matches.true_positive | matches.false_positive
+    scores, right = detections.scores[counts], matches.true_positive[counts]
     if ((scores < 0) | (scores > 1)).any():
         return None
     # A score of exactly 1 belongs to the last bin.

@@ -1,5 +1,8 @@
 """The whole page."""
 
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
@@ -7,17 +10,47 @@ import numpy as np
 
 from detector.data.detection_table import DetectionTable, check_same_data
 from detector.data.ground_truth import GroundTruth
+from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.evaluation.errors import Diagnosis, MissReason
-from detector.evaluation.metrics.intervals import Intervals
+from detector.evaluation.errors import Diagnosis, MissReason, diagnose
+from detector.evaluation.evaluation import IOU_THRESHOLD, Evaluation, match_by_metric
+from detector.evaluation.metrics.bootstrap import Intervals, bootstrap_average_precision
+from detector.evaluation.metrics.coco import COCOResult
+from detector.evaluation.metrics.voc import VOCMetric, VOCResult
 from detector.evaluation.report import charts, sections, text
-from detector.evaluation.report.about import About
 from detector.evaluation.report.pictures import worst_pictures
-from detector.evaluation.report.summary import summary
+from detector.evaluation.report.text import summary
+from detector.evaluation.report.versions import installed_version
 from proposals.files import atomic_write
 
 #: Number of worst images in a report.
 WORST = 12
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class About:
+    """What was measured and with what; all of it is shown as it is given.
+
+    Attributes:
+        title: what was measured, such as the name of a model.
+        data: on what, such as "val500 of VOC2007".
+        files: what files went in, by what they are: model, detections, configuration.
+        versions: of the packages that matter, by name.
+        excluded: id and reason of images that have no detections because they failed; their objects count as missed.
+        metric, numbers: a metric other than the diagnosis', and its results by name; fractions, shown in percent.
+        seconds_per_image: mean time of the detector; None if unknown.
+        date: of the run; none is shown by default, so that the same input gives the same file.
+    """
+
+    title: str
+    data: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    metric: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    seconds_per_image: float | None = None
+    date: str | None = None
 
 
 def write_report(
@@ -117,3 +150,64 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters.update(percent=text.percent, points=text.points, counted=text.count)
     return environment
+
+
+_PACKAGES = ("inception-rcnn", "numpy", "hotcoco")
+
+
+def explain(
+    path: Path,
+    truth: GroundTruth,
+    detections: DetectionTable,
+    evaluation: Evaluation,
+    *,
+    title: str,
+    files: Mapping[str, str] | None = None,
+    traces: ObjectTraces | None = None,
+    photos: Path | None = None,
+) -> None:
+    """Write the why-report of an evaluation, see `html.write_report`.
+
+    What VOC's metrics say of one IoU threshold is explained as it is. COCO's and ILSVRC's numbers come first in the
+    report, and what follows is about VOC's area metric at their IoU of 0.5: the kinds of errors are defined by it.
+
+    Args:
+        truth, detections, evaluation: that belong together.
+        title: what was evaluated, such as a model's name.
+        files: what went in, by what it is.
+        traces: what became of the objects in the detector.
+        photos: folder of the images, for pictures of the worst.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    result, threshold = evaluation.result, IOU_THRESHOLD
+    metric: VOCMetric = "voc10"
+    name, numbers = "", {}
+    if isinstance(result, VOCResult):
+        metric, threshold = result.metric, result.iou_threshold
+    elif isinstance(result, COCOResult):
+        name = "COCO"
+        numbers = {f"COCO {one}": result.summary[one] for one in ("AP", "AP50", "AP75", "APs", "APm", "APl")}
+    else:
+        name = "ILSVRC"
+        numbers = {"ILSVRC mAP": result.mean_ap}
+    ranked, curve = match_by_metric(truth, detections, metric, [threshold])
+    write_report(
+        path,
+        truth,
+        detections,
+        diagnose(truth, detections, metric=metric, iou_threshold=threshold, traces=traces),
+        About(
+            title=title,
+            data=evaluation.data,
+            files=files or {},
+            versions={"Python": platform.python_version(), **{name: installed_version(name) for name in _PACKAGES}},
+            excluded=evaluation.failed,
+            metric=name,
+            numbers=numbers,
+            seconds_per_image=evaluation.seconds_per_image,
+        ),
+        intervals=bootstrap_average_precision(ranked, curve),
+        photos=photos,
+    )

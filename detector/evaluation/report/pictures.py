@@ -12,7 +12,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.errors import Diagnosis, ErrorKind, MissReason
-from detector.evaluation.metrics.voc_matching import paired_iou
+from detector.evaluation.metrics.matching import paired_iou
 from detector.evaluation.report.text import FATES
 from detector.structures.image import EXTENSIONS, read_image
 
@@ -151,7 +151,7 @@ def _missed_words(truth: GroundTruth, diagnosis: Diagnosis, row: int) -> str:
     traces = diagnosis.traces
     source = traces.sources[row]
     by = f" of {traces.source_names[source]}" if source >= 0 else ""
-    reason = FATES[MissReason(diagnosis.shown_miss_reasons.miss_reasons[row])][0]
+    reason = FATES[MissReason(diagnosis.shown_miss_reasons.reasons[row])][0]
     best = traces.region_scores[row]
     score = f"scored {best:.2f} at best" if best > 0 else "no region covers it"
     return f"{name}: {reason}, {score}; best proposal{by} overlaps it by {traces.proposal_overlaps[row]:.2f}"
@@ -164,7 +164,7 @@ def _wrong_words(truth: GroundTruth, detections: DetectionTable, diagnosis: Diag
         ErrorKind.BACKGROUND: "no object is there",
         ErrorKind.BOTH: "near an object of another class",
     }.get(kind, "")
-    if kind == ErrorKind.LOCALISATION:
+    if kind == ErrorKind.LOCALIZATION:
         overlap = paired_iou(truth, detections, np.array([row]), np.array([target]))[0]
         words = f"badly placed, IoU {overlap:.2f}"
     elif kind == ErrorKind.CLASSIFICATION:

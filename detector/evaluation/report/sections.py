@@ -7,7 +7,7 @@ import numpy as np
 
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.errors import Diagnosis, ErrorKind, MissReason
-from detector.evaluation.metrics.intervals import Interval, Intervals
+from detector.evaluation.metrics.bootstrap import Interval, Intervals
 from detector.evaluation.metrics.sizes import sizes_of
 from detector.evaluation.report.charts import Bar, Curve, Plot, class_curve, overlap_bars
 from detector.evaluation.report.text import FATES, KINDS
@@ -133,7 +133,7 @@ def overlap_charts(diagnosis: Diagnosis) -> tuple[Plot, list[OverlapChart]]:
     """Of the hits and of the misses at the lowest score; none without traces."""
     if diagnosis.miss_reasons is None or diagnosis.traces is None:
         return _HISTOGRAM, []
-    miss_reasons, traces = diagnosis.miss_reasons.miss_reasons, diagnosis.traces
+    miss_reasons, traces = diagnosis.miss_reasons.reasons, diagnosis.traces
     charts = []
     for title, chosen in (("Hits", miss_reasons == MissReason.FOUND), ("Misses", miss_reasons > MissReason.FOUND)):
         overlaps = traces.proposal_overlaps[chosen]
@@ -166,7 +166,7 @@ def object_rows(truth: GroundTruth, diagnosis: Diagnosis) -> tuple[list[ObjectRo
     """Objects by miss_reason, missed ones first, as many as are listed; and the number of all. None without traces."""
     if diagnosis.miss_reasons is None or diagnosis.traces is None:
         return [], 0
-    miss_reasons, traces = diagnosis.miss_reasons.miss_reasons, diagnosis.traces
+    miss_reasons, traces = diagnosis.miss_reasons.reasons, diagnosis.traces
     counted = np.flatnonzero(miss_reasons >= 0)
     order = counted[np.lexsort((truth.images[counted], truth.labels[counted], -miss_reasons[counted]))]
     sizes = sizes_of(truth.areas)

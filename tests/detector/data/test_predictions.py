@@ -13,8 +13,7 @@ from detector.data import VOCDataset
 from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import detection_table, joined_traces
 from detector.errors import InputError
-from detector.evaluation.predicting import predict
-from detector.evaluation.running import remove_parts, run_detector
+from detector.evaluation.prediction.predict import predict, remove_parts, run_detector
 from detector.storage.evaluation_store import ResultStore
 from detector.structures.detections import Detections
 from detector.structures.image import Image as Photo

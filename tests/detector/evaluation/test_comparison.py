@@ -10,8 +10,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.comparison import compare
-from detector.evaluation.metrics.by_name import METRICS, Metric
-from detector.evaluation.result import evaluate
+from detector.evaluation.evaluation import METRICS, Metric, evaluate
 
 BOX, FAR = (0, 0, 100, 100), (500, 0, 600, 100)
 TRUTH = GroundTruth(

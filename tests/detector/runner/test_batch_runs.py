@@ -16,7 +16,7 @@ from detector.config import InputConfig, ModelConfig
 from detector.data import VOC_CLASSES, VOCDataset
 from detector.data.predictions import joined_traces
 from detector.errors import InputError
-from detector.evaluation.predicting import predict
+from detector.evaluation.prediction.predict import predict
 from detector.inference.detector import Detector
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model

@@ -15,11 +15,16 @@ from detector.errors import InputError
 from detector.evaluation.metrics import bootstrap
 from detector.evaluation.metrics.bootstrap import Curve, bootstrap_average_precision, compare_average_precision
 from detector.evaluation.metrics.coco import coco_average_precision
-from detector.evaluation.metrics.coco_matching import judge_coco
-from detector.evaluation.metrics.ilsvrc import ilsvrc_average_precision, judge_ilsvrc
-from detector.evaluation.metrics.ranked_matches import RankedMatches, rank_matches
-from detector.evaluation.metrics.voc import VOC_METRICS, VOCMetric, class_results, voc_average_precision
-from detector.evaluation.metrics.voc_matching import match_detections
+from detector.evaluation.metrics.coco_matching import ranked_coco_matches
+from detector.evaluation.metrics.ilsvrc import ilsvrc_average_precision, ranked_ilsvrc_matches
+from detector.evaluation.metrics.matching import RankedMatches, rank_matches
+from detector.evaluation.metrics.voc import (
+    VOC_METRICS,
+    VOCMetric,
+    class_results,
+    match_detections,
+    voc_average_precision,
+)
 from tests.detector.evaluation.coco_data import random_data
 
 
@@ -72,7 +77,7 @@ def test_weights_are_data_sets_drawn_anew(seed: int) -> None:
         for row, images in zip(values, drawn, strict=True):
             expected = voc_average_precision(*drawn_anew(truth, table, images), curve)
             assert row.tolist() == pytest.approx(list(expected.ap.values()), abs=1e-12, nan_ok=True)
-    judged = [bootstrap._curves(one) for one in judge_coco(truth, table).values()]
+    judged = [bootstrap._curves(one) for one in ranked_coco_matches(truth, table).values()]
     values = bootstrap._average_precision(judged, weights, "coco")
     for row, images in zip(values, drawn, strict=True):
         expected = coco_average_precision(*drawn_anew(truth, table, images))
@@ -86,7 +91,7 @@ def test_boxes_without_width_find_nothing_by_coco() -> None:
     boxes[::2, 2] = boxes[::2, 0]
     flat = dataclasses.replace(table, boxes=boxes, sides=None)
     assert truth.crowd.any()
-    values = bootstrap_average_precision(list(judge_coco(truth, flat).values()), "coco", resamples=20).ap
+    values = bootstrap_average_precision(list(ranked_coco_matches(truth, flat).values()), "coco", resamples=20).ap
     expected = coco_average_precision(truth, flat)
     assert values.tolist() == pytest.approx(list(expected.ap.values()), abs=1e-12, nan_ok=True)
 
@@ -98,7 +103,7 @@ def test_the_value_is_that_of_the_metric(metric: VOCMetric) -> None:
     expected = voc_average_precision(truth, table, metric)
     assert result.ap.tolist() == pytest.approx(list(expected.ap.values()), abs=1e-12, nan_ok=True)
     assert result.mean_ap == pytest.approx(expected.mean_ap)
-    listed = judge_ilsvrc(truth, table, None, [0.5], {"all": None})
+    listed = ranked_ilsvrc_matches(truth, table, None, [0.5], {"all": None})
     result = bootstrap_average_precision(list(listed.values()), "voc10", resamples=20)
     assert result.mean_ap == pytest.approx(ilsvrc_average_precision(truth, table).mean_ap)
 
@@ -110,7 +115,7 @@ def test_matches_by_cocos_rule_give_the_engines_numbers(seed: int) -> None:
     if seed % 2:
         truth = dataclasses.replace(truth, difficult=(np.arange(len(truth)) % 5 == 0) & ~truth.crowd)
     engine = coco_average_precision(truth, table)
-    judged = judge_coco(truth, table)
+    judged = ranked_coco_matches(truth, table)
     for threshold, one in judged.items():
         hits = {name: result.true_positive for name, result in class_results(one, "voc10").items()}
         recall = [
@@ -136,7 +141,7 @@ def test_of_equally_good_objects_coco_takes_the_last_and_ilsvrc_the_first() -> N
         scores=[0.9, 0.8],
     )
     assert coco_average_precision(truth, table).average_recall(0.75).tolist() == [0.5]
-    assert judge_coco(truth, table, [0.75])[0.75].true_positive.tolist() == [True, False]
+    assert ranked_coco_matches(truth, table, [0.75])[0.75].true_positive.tolist() == [True, False]
     assert ilsvrc_average_precision(truth, table, iou_threshold=0.75).ap["a"] == pytest.approx(1)
 
 
@@ -235,7 +240,7 @@ def test_classes_mean_and_json() -> None:
         ({"resamples": 0}, "resamples is 0"),
         ({"confidence": 1}, "confidence is 1"),
         ({"curve": "voc12"}, "curve 'voc12' is unknown; do you mean 'voc10'"),
-        ({"ranked": []}, "at one IoU threshold at least"),
+        ({"ranked": []}, "at least one IoU threshold"),
     ],
 )
 def test_wrong_arguments(wrong: dict, message: str) -> None:

@@ -9,9 +9,8 @@ import pytest
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.errors import diagnose
-from detector.evaluation.metrics import voc_matching as matching
-from detector.evaluation.metrics.by_name import METRICS, match_by_metric
-from detector.evaluation.result import evaluate
+from detector.evaluation.evaluation import METRICS, evaluate, match_by_metric
+from detector.evaluation.metrics import matching
 from tests.detector.evaluation.coco_data import data_on_borders, random_data
 
 OBJECTS, DETECTIONS = 1_000, 5_000

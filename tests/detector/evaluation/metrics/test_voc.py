@@ -15,9 +15,9 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation import VOCResult, voc_average_precision
+from detector.evaluation.metrics.matching import rank
 from detector.evaluation.metrics.sizes import AREA_RANGES
-from detector.evaluation.metrics.voc import VOC_METRICS, VOCMetric, voc_average_precisions
-from detector.evaluation.metrics.voc_matching import match_detections, rank
+from detector.evaluation.metrics.voc import VOC_METRICS, VOCMetric, match_detections, voc_average_precisions
 from detector.structures.detections import Detections
 from tests.detector.evaluation.coco_data import random_data
 

@@ -17,15 +17,14 @@ from detector.data.ground_truth import GroundTruth
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
 from detector.evaluation.errors import MissReason, diagnose
-from detector.evaluation.explanation import explain
-from detector.evaluation.metrics.by_name import Metric
-from detector.evaluation.metrics.intervals import Intervals
-from detector.evaluation.metrics.voc_matching import match_detections
+from detector.evaluation.evaluation import Metric, evaluate
+from detector.evaluation.metrics.bootstrap import Intervals
+from detector.evaluation.metrics.voc import match_detections
 from detector.evaluation.report import About, render_report, write_report
 from detector.evaluation.report import page as page_module
+from detector.evaluation.report.page import explain
 from detector.evaluation.report.sections import MATRIX_CLASSES, matrix_view
-from detector.evaluation.report.summary import summary
-from detector.evaluation.result import evaluate
+from detector.evaluation.report.text import summary
 
 ABOUT = About(title="a model", data="some photos", files={"Model": "model.safetensors"}, versions={"numpy": "2.0"})
 VOID = {"meta", "br", "hr", "img", "input", "link"}

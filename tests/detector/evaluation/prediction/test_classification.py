@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from detector.data.image_folder import LabeledPhoto
-from detector.evaluation.classification import evaluate_classifier
+from detector.evaluation.prediction.classification import evaluate_classifier
 from detector.inference.classification import Classification
 from detector.structures.image import read_image
 

@@ -11,7 +11,7 @@ from PIL import Image
 from detector.config import CropConfig, CropNetworkConfig, ModelConfig, NetworkConfig, RCNNConfig
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
-from detector.evaluation.ablation import ablate_dataset
+from detector.evaluation.prediction.ablation import ablate_dataset
 from detector.inference.detector import Detector, first_with_multibox
 from detector.inference.proposers import SharedMultiBox
 from detector.inference.rcnn_scorer import RCNNScorer

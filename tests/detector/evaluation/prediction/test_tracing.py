@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from detector.evaluation.tracing import detect_traced, trace_objects
+from detector.evaluation.prediction.tracing import detect_traced, trace_objects
 from detector.inference.assembly import load_detector
 from detector.structures.image import read_image
 from detector.structures.region_scores import RegionScores

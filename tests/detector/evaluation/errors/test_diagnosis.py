@@ -14,11 +14,11 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.evaluation.errors import Diagnosis, Judged, MissReason, diagnose
+from detector.evaluation.errors import Diagnosis, MatchesByRow, MissReason, diagnose
 from detector.evaluation.errors.reliability import reliability
 from detector.evaluation.errors.slices import aspect_groups
 from detector.evaluation.metrics.sizes import sizes_of
-from detector.evaluation.metrics.voc_matching import match_detections
+from detector.evaluation.metrics.voc import match_detections
 
 NAMES = ("cat", "dog", "hen")
 BOX, FAR = (0, 0, 100, 100), (500, 0, 600, 100)
@@ -119,7 +119,7 @@ def test_an_annotated_area_goes_before_that_of_the_box() -> None:
 def test_calibration_by_hand() -> None:
     truth = truth_of((0, 0, BOX), (1, 0, BOX))
     detections = table_of(truth, (0, 0, BOX, 1.0), (1, 0, BOX, 0.9), (1, 0, FAR, 0.92), (0, 0, FAR, 0.1))
-    result = reliability(detections, Judged.of(truth, match_detections(truth, detections)))
+    result = reliability(detections, MatchesByRow.of(truth, match_detections(truth, detections)))
     assert result.counts.tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 3]
     assert result.precision[[1, 9]].tolist() == pytest.approx([0, 2 / 3])
     assert result.mean_scores[9] == pytest.approx(0.94)
@@ -150,8 +150,8 @@ def test_fates_by_hand() -> None:
     )
     result = diagnose(truth, detections, traces=traces, score=0.35)
     found, suppressed, misclassified, not_proposed = MissReason
-    assert result.miss_reasons.miss_reasons.tolist() == [found, suppressed, misclassified, not_proposed, suppressed, -1]
-    assert result.shown_miss_reasons.miss_reasons[:5].tolist() == [
+    assert result.miss_reasons.reasons.tolist() == [found, suppressed, misclassified, not_proposed, suppressed, -1]
+    assert result.shown_miss_reasons.reasons[:5].tolist() == [
         not_proposed, suppressed, misclassified, not_proposed, not_proposed,
     ]  # fmt: skip
     assert result.miss_reasons.count().tolist() == [[1, 2, 1, 1]]

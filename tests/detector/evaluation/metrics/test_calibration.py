@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detector.evaluation.calibration import fit_calibration
+from detector.evaluation.metrics.calibration import fit_calibration
 from detector.evaluation.metrics.voc import ClassResult, VOCResult
 
 

@@ -5,7 +5,7 @@ from PIL import ImageColor
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.sheet import COLORS, draw_sheet, mark_hits
+from detector.evaluation.report.sheet import COLORS, draw_sheet, mark_hits
 
 TRUTH = GroundTruth(
     image_ids=("a", "b", "c"),

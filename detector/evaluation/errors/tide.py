@@ -3,10 +3,10 @@
 Source: Bolya, Foley, Hays and Hoffman, "TIDE: A General Toolbox for Identifying Object Detection Errors", ECCV 2020,
 and its code (github.com/dbolya/tide), whose order of tests decides where a detection fits two kinds.
 
-This is not left to a package, because those judge as COCO does: a detection whose best object is taken may take
-another, difficult objects are unknown, and AP has 101 points. Here errors are those of the matches and of the metric
-that the mAP rests on, so that mAP and gains belong together. Without difficult objects, and where no detection
-overlaps two objects of its class by the threshold, kinds and counts are those of TIDE.
+No package is used, because they match as COCO does: a detection whose best object is taken may take another, difficult
+objects are unknown, and AP has 101 points. Here errors follow the matches and the metric of the mAP itself, so that mAP
+and gains belong together. Without difficult objects, and where no detection overlaps two objects of its class by the
+threshold, kinds and counts are those of TIDE.
 """
 
 from collections.abc import Collection
@@ -17,34 +17,37 @@ import numpy as np
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors.shared import (
+from detector.evaluation.metrics.formatting import mean_of_known
+from detector.evaluation.metrics.matching import (
     BoolArray,
     FloatArray,
     IntArray,
-    class_average_precision,
+    Matches,
+    Pairs,
+    best_of_pairs,
     counted_objects,
+    pairs_of_a_class,
+    pairs_of_an_image,
 )
-from detector.evaluation.metrics.formatting import mean_of_known
-from detector.evaluation.metrics.voc import VOCMetric
-from detector.evaluation.metrics.voc_matching import Matches, Pairs, best_of_pairs, pairs_of_a_class, pairs_of_an_image
+from detector.evaluation.metrics.voc import VOCMetric, class_average_precision
 
-#: IoU up to which a detection has nothing to do with an object (TIDE's t_b).
 BACKGROUND_IOU = 0.1
+"""IoU up to which a detection and an object are unrelated (TIDE's t_b)."""
 
 
 class ErrorKind(IntEnum):
-    """Why a false positive is one, and objects that no detection came near; t is the IoU that finds an object.
+    """Kinds of false positives, and missed objects; t is the IoU at which a detection finds an object.
 
     The tests are made in this order:
-        LOCALISATION: best IoU with an object of its class is in [0.1, t).
+        LOCALIZATION: the best IoU with an object of its class is in [0.1, t).
         CLASSIFICATION: IoU of at least t with an object of another class.
-        DUPLICATE: IoU of at least t with an object of its class, which a surer detection found.
+        DUPLICATE: IoU of at least t with an object of its class that a detection of higher score found.
         BACKGROUND: IoU of at most 0.1 with every object.
-        BOTH: the others; they lie near an object of another class.
-        MISSED: an object that is neither found nor the aim of a localization or classification error.
+        BOTH: the rest; they lie near an object of another class.
+        MISSED: an object that is neither found nor the target of a localization or classification error.
     """
 
-    LOCALISATION = 0
+    LOCALIZATION = 0
     CLASSIFICATION = 1
     DUPLICATE = 2
     BACKGROUND = 3
@@ -54,19 +57,19 @@ class ErrorKind(IntEnum):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ErrorAnalysis:
-    """Errors by kind; a detection's columns are in the rows of its table.
+    """Errors by kind; arrays of detections are in the order of their table.
 
     Attributes:
-        kinds: (D,) int64 `ErrorKind` of a false positive; -1 for detections that are right or left out.
-        targets: (D,) int64, the object that a localization, classification or duplicate error is about, -1 for others.
-        repaired: (D,) bool, errors that become true positives if their kind is mended. Of the errors about one object
-            this is the surest alone, and none if the object is found; all others are removed.
+        kinds: (D,) int64 `ErrorKind` of a false positive; -1 for true positives and ignored detections.
+        targets: (D,) int64, the object of a localization, classification or duplicate error, otherwise -1.
+        repaired: (D,) bool, errors that become true positives if their kind is fixed: of the errors on an object that
+            is not found, the one of highest score. Fixing removes all other errors.
         missed: (N,) bool, the objects of the kind MISSED.
         ap: (C,) average precision by class, NaN without objects.
-        class_gains: (6, C) what AP of a class gains if the errors of one kind are mended; NaN without objects.
+        class_gains: (6, C) AP that a class gains if the errors of one kind are fixed; NaN without objects.
         counts: (6, C) number of errors by kind and class: the detection's class, or the missed object's.
-        false_positive_gain, false_negative_gain: mAP gained without any false positive (the objects found stay as
-            they are), and without any object that is not found.
+        false_positive_gain, false_negative_gain: mAP gained by removing all false positives (the objects found stay
+            the same), and by removing all objects that are not found.
     """
 
     kinds: IntArray
@@ -81,7 +84,7 @@ class ErrorAnalysis:
 
     @property
     def gains(self) -> FloatArray:
-        """(6,) mAP that each kind alone would give back, a fraction; the kinds do not add up to 1 - mAP."""
+        """(6,) mAP gained by fixing each kind alone, a fraction; the kinds do not add up to 1 - mAP."""
         return np.array([mean_of_known(row) for row in self.class_gains])
 
 
@@ -93,26 +96,25 @@ def error_kinds(
     iou_threshold: float = 0.5,
     background_iou: float = BACKGROUND_IOU,
 ) -> ErrorAnalysis:
-    """Sort every false positive and every object that was not found into the kinds of TIDE.
+    """Sort every false positive and every object that is not found into the kinds of TIDE.
 
-    Difficult objects may be the target of a false positive nearby, which mended would count neither way: it is
-    removed.
+    A difficult object may be the target of a false positive. Fixed, that detection would be ignored, so it is removed.
 
     Args:
         matches: of `match_detections` at `iou_threshold`.
-        metric: by which average precision is measured.
+        metric: the metric of average precision.
     """
     kinds, targets = _kinds(truth, detections, matches, iou_threshold, background_iou)
     found = np.zeros(len(truth), bool)
     found[matches.objects[matches.true_positive]] = True
-    open_ = counted_objects(truth) & ~found
-    aimed = np.isin(kinds, (ErrorKind.LOCALISATION, ErrorKind.CLASSIFICATION))
-    # Index -1 of no target is masked by `aimed`.
-    usable = np.flatnonzero(aimed & (open_[targets] if len(truth) else False))
+    unfound = counted_objects(truth) & ~found
+    aimed = np.isin(kinds, (ErrorKind.LOCALIZATION, ErrorKind.CLASSIFICATION))
+    # `aimed` masks the index -1 of errors without a target.
+    usable = np.flatnonzero(aimed & (unfound[targets] if len(truth) else False))
     _, first = np.unique(targets[usable], return_index=True)
     repaired = np.zeros(len(kinds), bool)
     repaired[usable[first]] = True
-    missed = open_.copy()
+    missed = unfound.copy()
     missed[targets[usable]] = False
 
     repair = _Repair(truth, detections, matches, metric, kinds, targets, repaired, missed)
@@ -122,19 +124,19 @@ def error_kinds(
     classes = len(truth.class_names)
     counts = np.stack([np.bincount(labels[kinds == kind], minlength=classes) for kind in ErrorKind])
     counts[ErrorKind.MISSED] = np.bincount(truth.labels[missed], minlength=classes)
-    right = repair.average_precision((), only_right=True)
-    without_unfound = repair.average_precision((), without=open_)
+    only_right = repair.average_precision((), only_right=True)
+    without_unfound = repair.average_precision((), without=unfound)
 
-    back = np.argsort(matches.order)
+    by_row = np.argsort(matches.order)
     return ErrorAnalysis(
-        kinds=kinds[back],
-        targets=targets[back],
-        repaired=repaired[back],
+        kinds=kinds[by_row],
+        targets=targets[by_row],
+        repaired=repaired[by_row],
         missed=missed,
         ap=ap,
         class_gains=gains,
         counts=counts,
-        false_positive_gain=mean_of_known(right - ap),
+        false_positive_gain=mean_of_known(only_right - ap),
         false_negative_gain=mean_of_known(without_unfound - ap),
     )
 
@@ -142,31 +144,31 @@ def error_kinds(
 def _kinds(
     truth: GroundTruth, detections: DetectionTable, matches: Matches, iou_threshold: float, background_iou: float
 ) -> tuple[IntArray, IntArray]:
-    """Kind and target of every detection by rank; -1 where there is none."""
+    """Kind and target of every detection by rank, -1 without one."""
     wrong = np.flatnonzero(matches.counts & ~matches.true_positive)
     table = detections[matches.order[wrong]]
 
     def of_other_classes(pairs: Pairs) -> Pairs:
         return pairs[truth.labels[pairs.objects] != table.labels[pairs.detections]]
 
-    own, own_iou = best_of_pairs(pairs_of_a_class(truth, table), len(table))
-    other, other_iou = best_of_pairs(map(of_other_classes, pairs_of_an_image(truth, table)), len(table))
+    same_class, same_iou = best_of_pairs(pairs_of_a_class(truth, table), len(table))
+    other_class, other_iou = best_of_pairs(map(of_other_classes, pairs_of_an_image(truth, table)), len(table))
     kinds = np.full(len(matches.order), -1, np.int64)
     targets = np.full(len(matches.order), -1, np.int64)
     tests = [
-        (own_iou >= background_iou) & (own_iou < iou_threshold),
+        (same_iou >= background_iou) & (same_iou < iou_threshold),
         other_iou >= iou_threshold,
-        own_iou >= iou_threshold,
-        np.maximum(own_iou, other_iou) <= background_iou,
+        same_iou >= iou_threshold,
+        np.maximum(same_iou, other_iou) <= background_iou,
     ]
     kinds[wrong] = np.select(tests, list(ErrorKind)[: len(tests)], ErrorKind.BOTH)
-    targets[wrong] = np.select(tests, [own, other, own, np.full(len(table), -1)], -1)
+    targets[wrong] = np.select(tests, [same_class, other_class, same_class, np.full(len(table), -1)], -1)
     return kinds, targets
 
 
 @dataclass(frozen=True, eq=False)
 class _Repair:
-    """Average precision once some errors are mended; columns of detections by rank."""
+    """Average precision once some errors are fixed; arrays of detections are by rank."""
 
     truth: GroundTruth
     detections: DetectionTable
@@ -178,16 +180,16 @@ class _Repair:
     missed: BoolArray
 
     def average_precision(
-        self, mended: Collection[ErrorKind], only_right: bool = False, without: BoolArray | None = None
+        self, fixed: Collection[ErrorKind], only_right: bool = False, without: BoolArray | None = None
     ) -> FloatArray:
-        """(C,) AP by class; NaN for a class that has no objects to begin with.
+        """(C,) AP by class; NaN for a class without objects in the data.
 
         Args:
-            mended: kinds whose errors become true positives or are removed; missed objects are removed.
-            only_right: without any false positive.
+            fixed: kinds whose errors become true positives or are removed; missed objects are removed.
+            only_right: remove all false positives.
             without: (N,) bool, further objects to remove.
         """
-        chosen = np.isin(self.kinds, list(mended))
+        chosen = np.isin(self.kinds, list(fixed))
         turned = chosen & self.repaired
         true_positive = self.matches.true_positive | turned
         kept = self.matches.counts & (~chosen | turned)
@@ -198,14 +200,14 @@ class _Repair:
         counted = counted_objects(self.truth)
         classes = len(self.truth.class_names)
         before = np.bincount(self.truth.labels[counted], minlength=classes)
-        if ErrorKind.MISSED in mended:
-            counted = counted & ~self.missed
+        if ErrorKind.MISSED in fixed:
+            counted &= ~self.missed
         if without is not None:
-            counted = counted & ~without
+            counted &= ~without
         objects = np.bincount(self.truth.labels[counted], minlength=classes)
         ap = class_average_precision(labels[kept], true_positive[kept], objects, self.metric)
-        # A class that loses its last object is perfect unless false positives are left. TIDE's code gives it AP 0
-        # with false positives too, but takes it out of the mean without.
+        # A class that loses its last object is perfect unless false positives remain. TIDE's code also gives it AP 0
+        # with false positives, but excludes it from the mean without.
         emptied = (objects == 0) & (before > 0)
         ap[emptied] = np.bincount(labels[kept], minlength=classes)[emptied] == 0
         return ap

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors import ErrorAnalysis, ErrorKind, Judged, error_kinds, reliability
-from detector.evaluation.errors.errors import _Repair
-from detector.evaluation.metrics.voc import VOC_METRICS, VOCMetric, voc_average_precision
-from detector.evaluation.metrics.voc_matching import match_detections
+from detector.evaluation.errors import ErrorAnalysis, ErrorKind, MatchesByRow, error_kinds, reliability
+from detector.evaluation.errors.tide import _Repair
+from detector.evaluation.metrics.voc import VOC_METRICS, VOCMetric, match_detections, voc_average_precision
 
 K = ErrorKind
 NAMES = ("cat", "dog")
@@ -49,8 +48,8 @@ def analysed(truth: GroundTruth, detections: DetectionTable, metric: VOCMetric =
 @pytest.mark.parametrize(
     ("label", "box", "kind"),
     [
-        (0, (0, 0, 100, 45), K.LOCALISATION),  # IoU 0.45
-        (0, (0, 0, 100, 10), K.LOCALISATION),  # 0.1, the lower end
+        (0, (0, 0, 100, 45), K.LOCALIZATION),  # IoU 0.45
+        (0, (0, 0, 100, 10), K.LOCALIZATION),  # 0.1, the lower end
         (0, (0, 0, 100, 9), K.BACKGROUND),
         (0, (300, 0, 400, 100), K.BACKGROUND),
         (1, (0, 0, 100, 50), K.CLASSIFICATION),  # 0.5 with the cat
@@ -61,7 +60,7 @@ def analysed(truth: GroundTruth, detections: DetectionTable, metric: VOCMetric =
 def test_the_kind_of_a_single_detection(label: int, box: tuple[float, ...], kind: ErrorKind) -> None:
     result = analysed(*data([(0, BOX)], [(label, box)]))
     assert result.kinds.tolist() == [kind]
-    assert result.missed.tolist() == [kind not in (K.LOCALISATION, K.CLASSIFICATION)]
+    assert result.missed.tolist() == [kind not in (K.LOCALIZATION, K.CLASSIFICATION)]
     assert result.ap.tolist() == pytest.approx([0, np.nan], nan_ok=True)
 
 
@@ -70,13 +69,13 @@ def test_what_each_kind_gives_back_by_hand() -> None:
     # A cat seen in the background at 0.5.
     found = [(0, (0, 0, 100, 40)), (0, BOX), (0, BOX), (0, FAR), (0, (800, 0, 900, 100))]
     result = analysed(*data([(0, BOX), (1, FAR)], found))
-    assert result.kinds.tolist() == [K.LOCALISATION, -1, K.DUPLICATE, K.CLASSIFICATION, K.BACKGROUND]
+    assert result.kinds.tolist() == [K.LOCALIZATION, -1, K.DUPLICATE, K.CLASSIFICATION, K.BACKGROUND]
     assert result.repaired.tolist() == [False, False, False, True, False]
     assert result.targets.tolist() == [0, -1, 0, 1, -1]
     assert not result.missed.any()
     assert result.ap.tolist() == [0.5, 0]
     # Without the shifted one the cat is found first: AP 1. The dog is found once its class is mended.
-    assert result.class_gains[K.LOCALISATION].tolist() == [0.5, 0]
+    assert result.class_gains[K.LOCALIZATION].tolist() == [0.5, 0]
     assert result.class_gains[K.CLASSIFICATION].tolist() == [0, 1]
     assert result.gains.tolist() == pytest.approx([0.25, 0.5, 0, 0, 0, 0])
     assert result.counts.sum(axis=1).tolist() == [1, 1, 1, 1, 0, 0]
@@ -88,10 +87,10 @@ def test_what_each_kind_gives_back_by_hand() -> None:
 def test_of_the_errors_about_one_object_the_surest_alone_is_repaired() -> None:
     found = [(1, BOX), (0, (0, 0, 100, 40)), (0, (0, 0, 100, 45))]
     result = analysed(*data([(0, BOX)], found))
-    assert result.kinds.tolist() == [K.CLASSIFICATION, K.LOCALISATION, K.LOCALISATION]
+    assert result.kinds.tolist() == [K.CLASSIFICATION, K.LOCALIZATION, K.LOCALIZATION]
     assert result.repaired.tolist() == [True, False, False]
     assert result.class_gains[K.CLASSIFICATION, 0] == 1
-    assert result.class_gains[K.LOCALISATION, 0] == 0
+    assert result.class_gains[K.LOCALIZATION, 0] == 0
     assert np.isnan(result.class_gains[:, 1]).all()
 
 
@@ -107,11 +106,11 @@ def test_difficult_objects() -> None:
     # The first finds the difficult cat and counts neither way; the second is badly placed on it.
     found = [(0, BOX), (0, (0, 0, 100, 40)), (0, FAR)]
     result = analysed(*data([(0, BOX), (0, FAR)], found, difficult=[1, 0]))
-    assert result.kinds.tolist() == [-1, K.LOCALISATION, -1]
+    assert result.kinds.tolist() == [-1, K.LOCALIZATION, -1]
     assert not result.repaired.any()
     assert not result.missed.any()
     assert result.ap[0] == 0.5
-    assert result.class_gains[K.LOCALISATION, 0] == 0.5
+    assert result.class_gains[K.LOCALIZATION, 0] == 0.5
 
 
 def test_nothing_at_all() -> None:
@@ -154,13 +153,13 @@ def test_it_is_hotcoco_up_to_the_101_points(random_data: Callable) -> None:
     evaluation.evaluate()
     expected = evaluation.tide_errors()
     result = analysed(truth, detections)
-    names = {K.LOCALISATION: "Loc", K.CLASSIFICATION: "Cls", K.DUPLICATE: "Dupe", K.BACKGROUND: "Bkg",
+    names = {K.LOCALIZATION: "Loc", K.CLASSIFICATION: "Cls", K.DUPLICATE: "Dupe", K.BACKGROUND: "Bkg",
              K.BOTH: "Both", K.MISSED: "Miss"}  # fmt: skip
     for kind, name in names.items():
         assert result.counts[kind].sum() == expected["counts"][name]
         assert result.gains[kind] == pytest.approx(expected["delta_ap"][name], abs=0.003)
     # The calibration, too, is that of hotcoco.
-    judged = Judged.of(truth, match_detections(truth, detections))
+    judged = MatchesByRow.of(truth, match_detections(truth, detections))
     assert reliability(detections, judged).expected_error == pytest.approx(evaluation.calibration()["ece"])
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from detector.data import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
-from detector.evaluation.coverage import ProposalReport, evaluate_proposals
+from detector.evaluation.prediction.proposals import ProposalReport, evaluate_proposals
 from proposals import ProposalEvaluation, Proposals
 
 MakeVOC = Callable[..., Path]

@@ -1,5 +1,8 @@
 """A detector run over the images of a data set, before it is judged."""
 
+import hashlib
+import json
+import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -11,10 +14,18 @@ import numpy as np
 from tqdm import tqdm
 
 from detector.data.ground_truth import GroundTruth
-from detector.data.predictions import LOWEST_SCORE, Prediction, check_size, from_entry, known_classes, to_entry
+from detector.data.predictions import (
+    LOWEST_SCORE,
+    Prediction,
+    check_size,
+    from_entry,
+    known_classes,
+    to_entry,
+    write_predictions,
+)
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.storage.evaluation_store import ResultStore
+from detector.storage.evaluation_store import ResultStore, parts_of
 from detector.structures.class_names import same_classes
 from detector.structures.detections import Detections
 from detector.structures.image import Image, read_image
@@ -110,7 +121,7 @@ def _plain(detector: ImageDetector, score: float) -> _Detect:
 
 
 def _traced(detector: ImageDetector, truth: GroundTruth, score: float) -> _Detect:
-    from detector.evaluation.tracing import detect_traced  # imports torch, as its detector has done already
+    from detector.evaluation.prediction.tracing import detect_traced  # imports torch, as its detector has done already
 
     own = _our_detector(detector, "can be traced")
     objects = _objects(truth, detector.class_names)
@@ -167,7 +178,7 @@ def _predict_batches(
     batch: int,
     workers: int,
 ) -> Generator[Prediction, None, None]:
-    from detector.evaluation.tracing import trace_objects
+    from detector.evaluation.prediction.tracing import trace_objects
     from detector.inference.batching import Scored, in_batches  # imports torch, as its detector has done already
 
     own = _our_detector(detector, "takes several images at once")
@@ -184,3 +195,90 @@ def _predict_batches(
     with closing(made):
         for index, one in zip(indices, made, strict=True):
             yield _failed(truth.image_ids[index], one) if isinstance(one, Exception) else one
+
+
+def run_detector(
+    detector: ImageDetector,
+    truth: GroundTruth,
+    folder: Path,
+    save: Path | None = None,
+    *,
+    made_by: Mapping[str, Any] | None = None,
+    keep_parts: bool = False,
+    score: float = LOWEST_SCORE,
+    trace: bool = False,
+    progress: bool = False,
+    batch: int = 1,
+    workers: int = 1,
+) -> list[Prediction] | None:
+    """`predictions.predict` over a data set, which can be stopped at any time and goes on when it is called again.
+
+    Each of the processes that torchrun started takes its share of the images; all of them have to call this.
+
+    Args:
+        save: file for the detections (`write_predictions`). Until all images are done they are kept in parts beside
+            it, see `store.ResultStore`. None: nothing is kept, and a stopped run starts anew.
+        made_by: what the results depend on besides the data: parts that something else has made are refused.
+        keep_parts: leave the parts to `remove_parts`, for after what is made of the detections is written too.
+        score, trace, progress, batch, workers: as for `predict`.
+
+    Returns:
+        The predictions in the order of the data set; None in all processes but the first.
+
+    Raises:
+        InputError: there are several processes and no `save`, parts are of another evaluation, or what `predict`
+            refuses.
+    """
+    process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if save is None:
+        if processes > 1:
+            raise InputError("several processes need a file for their detections: give --save-detections FILE")
+        return predict(
+            detector, truth, folder, score=score, trace=trace, progress=progress, batch=batch, workers=workers
+        )
+    described = {**(made_by or {}), "data": _digest(truth), "score": score}
+    with ResultStore(save, described, process) as store:
+        own = predict(
+            detector,
+            truth,
+            folder,
+            score=score,
+            trace=trace,
+            store=store,
+            share=(process, processes),
+            progress=progress and process == 0,
+            batch=batch,
+            workers=workers,
+        )
+        if processes == 1:
+            predictions = own
+        else:
+            from detector.ops.distributed import process_group, wait_for_all  # torch
+
+            with process_group("cpu"):
+                wait_for_all()
+                entries = store.gather() if process == 0 else {}
+                wait_for_all()  # the first has read the parts before any process deletes or changes one
+            if process > 0:
+                return None
+            predictions = [
+                from_entry(entries[str(image_id)], image_id, detector.class_names, detector.class_ids)
+                for image_id in truth.image_ids
+            ]
+        write_predictions(save, predictions, truth)
+    if not keep_parts:
+        remove_parts(save)
+    return predictions
+
+
+def remove_parts(save: Path) -> None:
+    """Deletes the parts beside a file of detections."""
+    for part in parts_of(save):
+        part.unlink(missing_ok=True)
+
+
+def _digest(truth: GroundTruth) -> str:
+    content = json.dumps([truth.image_ids, truth.files, truth.class_names]).encode()
+    columns = (truth.images, truth.labels, truth.boxes, truth.difficult, truth.crowd)
+    objects = b"".join(one.tobytes() for one in columns)
+    return hashlib.blake2b(content + objects, digest_size=16).hexdigest()
