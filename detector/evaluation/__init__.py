@@ -13,7 +13,7 @@ from detector.evaluation.metrics.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_a
 from detector.evaluation.metrics.localization import LocalizationResult, localization_error
 from detector.evaluation.metrics.voc import ClassResult, VOCResult, voc_average_precision
 from detector.evaluation.prediction.predict import predict, run_detector
-from detector.evaluation.report.page import explain
+from detector.evaluation.report import explain
 
 __all__ = [
     "METRICS",

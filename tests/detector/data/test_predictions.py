@@ -134,7 +134,7 @@ def test_a_detector_of_other_classes_is_refused(truth: GroundTruth, folder: Path
 
 
 def test_only_a_detector_of_ours_is_traced(truth: GroundTruth, folder: Path) -> None:
-    with pytest.raises(InputError, match=r"only a detector\.pipeline\.Detector can be traced"):
+    with pytest.raises(InputError, match=r"only a detector\.inference\.detector\.Detector"):
         predict(FakeDetector(), truth, folder, trace=True)
 
 

@@ -68,12 +68,12 @@ def test_table_and_dict() -> None:
         "mAP          3   41.7   62.5   +20.8   -50.0   +40.0",
         "",
         "metric voc10 at IoU 0.5; 3 images",
-        "paired bootstrap over images, 100 resamples; * the interval has no 0",
+        "paired bootstrap over images, 100 resamples; * the interval excludes 0",
         "",
-        "images that differ most at score 0.5, of 3 that differ:",
-        "one    objects found by A alone 1, by B alone 1; false positives 0 and 0",
-        "two    objects found by A alone 0, by B alone 1; false positives 0 and 0",
-        "three  objects found by A alone 0, by B alone 0; false positives 2 and 1",
+        "largest of 3 differences between images at score 0.5:",
+        "one    objects found by A only 1, by B only 1; false positives 0 and 0",
+        "two    objects found by A only 0, by B only 1; false positives 0 and 0",
+        "three  objects found by A only 0, by B only 0; false positives 2 and 1",
     ]
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert content["AP"]["hen"] == {"a": None, "b": None, "difference": None, "interval": None}

@@ -45,7 +45,7 @@ def test_hits(photo):
         "top5_hits": 4,
         "failed": {},
     }
-    seconds = f"{result.seconds / 6:.3f} s an image"
+    seconds = f"{result.seconds / 6:.3f} s per image"
     assert result.table() == f"top-1 2/6 (33.3%), top-5 4/6 (66.7%), {seconds}"
 
 

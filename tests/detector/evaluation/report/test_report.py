@@ -23,7 +23,7 @@ from detector.evaluation.metrics.voc import match_detections
 from detector.evaluation.report import About, render_report, write_report
 from detector.evaluation.report import page as page_module
 from detector.evaluation.report.page import explain
-from detector.evaluation.report.sections import MATRIX_CLASSES, matrix_view
+from detector.evaluation.report.sections import MATRIX_CLASSES, matrix_part
 from detector.evaluation.report.text import summary
 
 ABOUT = About(title="a model", data="some photos", files={"Model": "model.safetensors"}, versions={"numpy": "2.0"})
@@ -114,7 +114,7 @@ def test_everything_is_in_it_in_order(full: tuple, photos: Path) -> None:
         assert line in page.text
     counts = diagnosis.miss_reasons.count()[0]
     assert f"at any score {counts[0]} {counts[1]} {counts[2]} {counts[3]}" in page.text
-    assert f"{counts.sum()} objects, those that were not found first" in page.text
+    assert f"{counts.sum()} objects, missed ones first" in page.text
     assert "PASCAL VOC 2007, average precision at 11 points, IoU of at least 0.5" in page.text
     assert "numpy 2.0" in page.text
     assert html.count("data:image/jpeg;base64,") == page_module.WORST
@@ -161,7 +161,7 @@ def test_without_traces_intervals_and_photos(full: tuple) -> None:
     truth, detections, _ = full
     page = Page(render_report(truth, detections, diagnose(truth, detections), ABOUT))
     assert "These detections came without traces" in page.text
-    assert "The folder of the photos was not given" in page.text
+    assert "no folder of photos was given" in page.text
     assert "Interval" not in page.text
     assert not any(value.startswith("data:") for value in page.attributes("href"))
 
@@ -177,7 +177,7 @@ def test_a_photo_that_cannot_be_shown_is_told(full: tuple, photos: Path) -> None
     page = Page(render_report(truth, detections, diagnosis, ABOUT, photos=photos, worst=3))
     assert f"No picture: {first}: no such photo in the folder given" in page.text
     assert f"No picture: {second}.jpg: " in page.text
-    assert f"No picture: {third}.jpg: is 400x300 pixels, annotated 500x300" in page.text
+    assert f"No picture: {third}.jpg: 400x300 pixels, but annotated as 500x300" in page.text
 
 
 @pytest.mark.parametrize("objects", [0, 1])
@@ -192,7 +192,7 @@ def test_nothing_detected_or_nothing_there(objects: int) -> None:
     nothing = DetectionTable(image_ids=("a",), class_names=("cat",), images=[], labels=[], boxes=[], scores=[])
     page = Page(render_report(truth, nothing, diagnose(truth, nothing, traces=traces_of(truth)), ABOUT))
     assert "There are no detections." in page.text
-    assert ("hold no object that counts" in page.text) == (objects == 0)
+    assert ("no objects that count" in page.text) == (objects == 0)
 
 
 @pytest.mark.parametrize("lowest", [0.00025, 0.25])
@@ -202,7 +202,7 @@ def test_the_lowest_score_is_that_of_the_detections(full: tuple, lowest: float) 
     detections = dataclasses.replace(detections, scores=np.full(len(detections), lowest))
     diagnosis = diagnose(truth, detections, traces=traces_of(truth))
     assert (
-        f"Detections {len(detections)}, from score {lowest} up;"
+        f"Detections {len(detections)} with scores of {lowest} or more;"
         in Page(render_report(truth, detections, diagnosis, ABOUT)).text
     )
     found = match_detections(truth, detections, 0.5)
@@ -232,7 +232,7 @@ def test_scores_that_are_no_probabilities(full: tuple) -> None:
 
 def test_many_classes_are_cut(random_data: Callable) -> None:
     truth, detections = random_data(1, images=200, classes=60)
-    view = matrix_view(diagnose(truth, detections, score=0))
+    view = matrix_part(diagnose(truth, detections, score=0))
     assert len(view.columns) == len(view.rows) == MATRIX_CLASSES + 1
     assert view.left_out == 60 - MATRIX_CLASSES
     assert view.rows[0].cells[0].number == 0
