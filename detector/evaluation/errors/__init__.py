@@ -16,23 +16,7 @@ from detector.evaluation.errors.tide import ErrorAnalysis, ErrorKind, error_kind
 from detector.evaluation.evaluation import DEFAULT_SCORE
 from detector.evaluation.metrics.voc import VOCMetric, VOCResult, match_detections, voc_average_precision
 
-__all__ = [
-    "Confusion",
-    "Diagnosis",
-    "ErrorAnalysis",
-    "ErrorKind",
-    "ImageErrors",
-    "MatchesByRow",
-    "MissReason",
-    "MissReasons",
-    "Reliability",
-    "Slice",
-    "confusion_matrix",
-    "diagnose",
-    "error_kinds",
-    "miss_reasons",
-    "reliability",
-]
+__all__ = ["Diagnosis", "ErrorKind", "ImageErrors", "MatchesByRow", "MissReason", "diagnose", "image_errors"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,13 +15,13 @@ hotcoco's `hotcoco.compare` is not used: it has no intervals by class or for a s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from detector.errors import InputError
-from detector.evaluation.metrics.formatting import mean_of_known, number
+from detector.evaluation.metrics.formatting import mean_of_known
 from detector.evaluation.metrics.matching import FloatArray, IntArray, RankedMatches
 from detector.evaluation.metrics.voc import VOC07_RECALL_LEVELS
 from proposals.names import unknown_name
@@ -34,8 +34,7 @@ _LEVELS = {"voc07": VOC07_RECALL_LEVELS, "coco": np.linspace(0, 1, 101)}
 _CHUNK = 1 << 22
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """The ends of an interval; fractions, not percent."""
 
     low: float
@@ -96,20 +95,8 @@ class Intervals:
         """The interval of the mAP."""
         return Interval(self.mean_low, self.mean_high)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: each value with the ends of its interval; None without objects."""
-        rows = zip(self.class_names, self.ap, self.low, self.high, strict=True)
-        return {
-            "images": self.images,
-            "resamples": self.resamples,
-            "confidence": self.confidence,
-            "mAP": _row(self.mean_ap, self.mean_low, self.mean_high),
-            "AP": {name: _row(*values) for name, *values in rows},
-        }
 
-
-@dataclass(frozen=True, eq=False)
-class Difference:
+class Difference(NamedTuple):
     """Two detectors on the same images: `difference` is `second` less `first`.
 
     Its intervals are of the differences in the same resamples, and so narrower than those of the two suggest.
@@ -276,7 +263,3 @@ def _percentiles(values: FloatArray, confidence: float) -> tuple[FloatArray, Flo
         tail = (1 - confidence) / 2
         low[known], high[known] = np.nanquantile(values[:, known], [tail, 1 - tail], axis=0)
     return low, high
-
-
-def _row(value: float, low: float, high: float) -> dict[str, float | None]:
-    return {"value": number(value), "low": number(low), "high": number(high)}

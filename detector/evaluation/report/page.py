@@ -40,7 +40,6 @@ class About:
         excluded: id and reason of images without detections because they failed; their objects count as missed.
         metric, numbers: a metric other than the diagnosis', and its results by name; fractions, shown in percent.
         seconds_per_image: mean time of the detector; None if unknown.
-        date: of the run; omitted by default, so that the same input gives the same file.
     """
 
     title: str
@@ -51,7 +50,6 @@ class About:
     metric: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
     seconds_per_image: float | None = None
-    date: str | None = None
 
 
 def explain(
@@ -65,7 +63,7 @@ def explain(
     traces: ObjectTraces | None = None,
     photos: Path | None = None,
 ) -> None:
-    """Write the report of an evaluation: why its average precision is what it is.
+    """Write the report of an evaluation as one HTML file: why its average precision is what it is.
 
     An evaluation by VOC's metrics is explained at its IoU threshold. COCO's and ILSVRC's numbers come first in the
     report; the rest is about VOC's area metric at IoU 0.5, by which the kinds of errors are defined.
@@ -104,34 +102,7 @@ def explain(
     )
     diagnosis = diagnose(truth, detections, metric=metric, iou_threshold=threshold, traces=traces)
     intervals = bootstrap_average_precision(ranked, curve)
-    write_report(path, truth, detections, diagnosis, about, intervals=intervals, photos=photos)
-
-
-def write_report(
-    path: str | Path,
-    truth: GroundTruth,
-    detections: DetectionTable,
-    diagnosis: Diagnosis,
-    about: About,
-    *,
-    intervals: Intervals | None = None,
-    photos: str | Path | None = None,
-    worst: int = WORST,
-) -> None:
-    """Write a diagnosis as one HTML file that needs neither a network nor other files.
-
-    The same input gives the same file. Names of classes, images and files are shown as text, whatever they contain.
-
-    Args:
-        truth, detections: the input of `diagnosis`.
-        intervals: of average precision, optional.
-        photos: folder of the images, for pictures of the worst.
-        worst: number of worst images.
-
-    Raises:
-        InputError: the file cannot be written, or truth and detections are of different data.
-    """
-    page = render_report(truth, detections, diagnosis, about, intervals=intervals, photos=photos, worst=worst)
+    page = render_report(truth, detections, diagnosis, about, intervals=intervals, photos=photos)
     try:
         with atomic_write(path) as temporary:
             temporary.write_text(page, encoding="utf-8")
@@ -146,10 +117,16 @@ def render_report(
     about: About,
     *,
     intervals: Intervals | None = None,
-    photos: str | Path | None = None,
-    worst: int = WORST,
+    photos: Path | None = None,
 ) -> str:
-    """The HTML of `write_report`.
+    """A diagnosis as one HTML page that needs neither a network nor other files.
+
+    The same input gives the same page. Names of classes, images and files are shown as text, whatever they contain.
+
+    Args:
+        truth, detections: the input of `diagnosis`.
+        intervals: of average precision, optional.
+        photos: folder of the images, for pictures of the worst.
 
     Raises:
         InputError: truth and detections are of different data.
@@ -192,6 +169,6 @@ def render_report(
         square=charts.SQUARE,
         histogram=charts.HISTOGRAM,
         calibration=charts.calibration_bars(diagnosis),
-        pictures=worst_pictures(truth, detections, diagnosis, None if photos is None else Path(photos), worst),
+        pictures=worst_pictures(truth, detections, diagnosis, photos, WORST),
         has_photos=photos is not None,
     )
