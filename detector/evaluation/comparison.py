@@ -10,11 +10,11 @@ import numpy as np
 from detector.data.blacklist import Blacklist
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors import ImageErrors, MatchesByRow, image_errors
+from detector.evaluation.errors import ImageErrors, image_errors
 from detector.evaluation.evaluation import DEFAULT_SCORE, Metric, checked_thresholds, match_by_metric
 from detector.evaluation.metrics.bootstrap import Interval, Intervals, compare_average_precision
 from detector.evaluation.metrics.formatting import number
-from detector.evaluation.metrics.matching import IntArray
+from detector.evaluation.metrics.matching import IntArray, MatchesByRow
 from detector.evaluation.metrics.voc import match_detections
 
 # Number of images in the text of a comparison.

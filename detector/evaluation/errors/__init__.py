@@ -8,15 +8,15 @@ from detector.data.predictions import LOWEST_SCORE
 from detector.data.traces import ObjectTraces
 from detector.evaluation.errors.confusion import Confusion, confusion_matrix
 from detector.evaluation.errors.images import ImageErrors, image_errors
-from detector.evaluation.errors.matches_by_row import MatchesByRow
 from detector.evaluation.errors.misses import MissReason, MissReasons, miss_reasons
 from detector.evaluation.errors.reliability import Reliability, reliability
-from detector.evaluation.errors.slices import Slice, aspect_slices, size_slices
+from detector.evaluation.errors.slices import Slice, slice_by_size_and_aspect
 from detector.evaluation.errors.tide import ErrorAnalysis, ErrorKind, error_kinds
 from detector.evaluation.evaluation import DEFAULT_SCORE
+from detector.evaluation.metrics.matching import MatchesByRow
 from detector.evaluation.metrics.voc import VOCMetric, VOCResult, match_detections, voc_average_precision
 
-__all__ = ["Diagnosis", "ErrorKind", "ImageErrors", "MatchesByRow", "MissReason", "diagnose", "image_errors"]
+__all__ = ["Diagnosis", "ErrorKind", "ImageErrors", "MissReason", "diagnose", "image_errors"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -68,6 +68,7 @@ def diagnose(
     result = voc_average_precision(truth, detections, metric, iou_threshold)
     matches = match_detections(truth, detections, iou_threshold)
     by_row = MatchesByRow.of(truth, matches)
+    sizes, aspects = slice_by_size_and_aspect(truth, detections, matches, metric, score)
     at_lowest = at_shown = None
     if traces is not None:
         lowest = float(detections.scores.min(initial=lowest_score))
@@ -76,8 +77,8 @@ def diagnose(
         result=result,
         errors=error_kinds(truth, detections, matches, metric, iou_threshold),
         confusion=confusion_matrix(truth, detections, by_row, score, iou_threshold),
-        sizes=size_slices(truth, detections, matches, metric, score),
-        aspects=aspect_slices(truth, detections, matches, metric, score),
+        sizes=sizes,
+        aspects=aspects,
         reliability=reliability(detections, by_row),
         miss_reasons=at_lowest,
         shown_miss_reasons=at_shown,

@@ -11,9 +11,15 @@ import numpy as np
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors.matches_by_row import MatchesByRow
-from detector.evaluation.metrics.matching import IntArray, Pairs, best_of_pairs, counted_objects, pairs_of_an_image
-from detector.evaluation.metrics.voc import at_least
+from detector.evaluation.metrics.matching import (
+    IntArray,
+    MatchesByRow,
+    Pairs,
+    at_least,
+    best_of_pairs,
+    counted_objects,
+    pairs_of_an_image,
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

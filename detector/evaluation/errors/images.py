@@ -6,9 +6,7 @@ import numpy as np
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors.matches_by_row import MatchesByRow
-from detector.evaluation.metrics.matching import BoolArray, IntArray, counted_objects
-from detector.evaluation.metrics.voc import at_least
+from detector.evaluation.metrics.matching import BoolArray, IntArray, MatchesByRow, at_least, counted_objects
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

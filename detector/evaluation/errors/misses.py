@@ -9,9 +9,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.data.traces import COVERED, ObjectTraces
 from detector.errors import InputError
-from detector.evaluation.errors.matches_by_row import MatchesByRow
-from detector.evaluation.metrics.matching import IntArray, counted_objects
-from detector.evaluation.metrics.voc import at_least
+from detector.evaluation.metrics.matching import IntArray, MatchesByRow, at_least, counted_objects
 
 
 class MissReason(IntEnum):

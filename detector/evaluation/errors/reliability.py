@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detector.data.detection_table import DetectionTable
-from detector.evaluation.errors.matches_by_row import MatchesByRow
-from detector.evaluation.metrics.matching import FloatArray, IntArray
+from detector.evaluation.metrics.matching import FloatArray, IntArray, MatchesByRow
 
 BINS = 10
 """Number of bins of a reliability diagram."""

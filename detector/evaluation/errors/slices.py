@@ -7,9 +7,8 @@ import numpy as np
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors.matches_by_row import MatchesByRow
 from detector.evaluation.metrics.formatting import mean_of_known
-from detector.evaluation.metrics.matching import BoolArray, FloatArray, IntArray, Matches, counted_objects
+from detector.evaluation.metrics.matching import BoolArray, FloatArray, IntArray, Matches, MatchesByRow, counted_objects
 from detector.evaluation.metrics.sizes import sizes_of
 from detector.evaluation.metrics.voc import VOCMetric, class_average_precision
 
@@ -48,50 +47,43 @@ def aspect_groups(sides: FloatArray) -> IntArray:
     return ((ratio >= ASPECT_LIMITS[0]).astype(np.int64) + (ratio > ASPECT_LIMITS[1])).astype(np.int64)
 
 
-def size_slices(
+def slice_by_size_and_aspect(
     truth: GroundTruth, detections: DetectionTable, matches: Matches, metric: VOCMetric, score: float
-) -> tuple[Slice, ...]:
-    """The slices by COCO's sizes: objects by `truth.areas`, detections by the areas of their boxes."""
-    boxes = sizes_of(detections.sides.prod(axis=1))
-    subsets = {name: (objects, boxes[name]) for name, objects in sizes_of(truth.areas).items()}
-    return _slices(subsets, truth, detections, matches, metric, score)
+) -> tuple[tuple[Slice, ...], tuple[Slice, ...]]:
+    """The slices by COCO's sizes, and those of `ASPECTS`.
 
-
-def aspect_slices(
-    truth: GroundTruth, detections: DetectionTable, matches: Matches, metric: VOCMetric, score: float
-) -> tuple[Slice, ...]:
-    """The slices of `ASPECTS`, by the boxes of objects and detections."""
+    Sizes are by `truth.areas` for objects and by the areas of the boxes for detections, aspects by the boxes. The rule
+    is that of the metric by size (`Matches.within`): the hits of one subset do not lower another's precision.
+    """
+    found = MatchesByRow.of(truth, matches).found(detections, score)
+    box_sizes = sizes_of(detections.sides.prod(axis=1))
+    sizes = {name: (objects, box_sizes[name]) for name, objects in sizes_of(truth.areas).items()}
     objects, boxes = aspect_groups(truth.sides), aspect_groups(detections.sides)
-    subsets = {name: (objects == group, boxes == group) for group, name in enumerate(ASPECTS)}
-    return _slices(subsets, truth, detections, matches, metric, score)
+    aspects = {name: (objects == group, boxes == group) for group, name in enumerate(ASPECTS)}
+
+    def slices(subsets: Mapping[str, tuple[BoolArray, BoolArray]]) -> tuple[Slice, ...]:
+        return tuple(
+            _slice(name, truth, detections, matches.within(*subset), metric, subset[0], found)
+            for name, subset in subsets.items()
+        )
+
+    return slices(sizes), slices(aspects)
 
 
-def _slices(
-    subsets: Mapping[str, tuple[BoolArray, BoolArray]],
+def _slice(
+    name: str,
     truth: GroundTruth,
     detections: DetectionTable,
     matches: Matches,
     metric: VOCMetric,
-    score: float,
-) -> tuple[Slice, ...]:
-    """The result on each subset, given as its objects and its detections.
-
-    The rule is that of the metric by size (`Matches.within`): the hits of one subset do not lower another's precision.
-    """
-    labels = detections.labels[matches.order]
-    found = MatchesByRow.of(truth, matches).found(detections, score)
-    slices = []
-    for name, (objects, boxes) in subsets.items():
-        within = matches.within(objects, boxes)
-        counted = objects & counted_objects(truth)
-        number = np.bincount(truth.labels[counted], minlength=len(truth.class_names))
-        hits = within.true_positive[within.counts]
-        slices.append(
-            Slice(
-                name=name,
-                class_ap=class_average_precision(labels[within.counts], hits, number, metric),
-                objects=number,
-                found=int(np.count_nonzero(found & objects)),
-            )
-        )
-    return tuple(slices)
+    objects: BoolArray,
+    found: BoolArray,
+) -> Slice:
+    number = np.bincount(truth.labels[objects & counted_objects(truth)], minlength=len(truth.class_names))
+    labels = detections.labels[matches.order[matches.counts]]
+    return Slice(
+        name=name,
+        class_ap=class_average_precision(labels, matches.true_positive[matches.counts], number, metric),
+        objects=number,
+        found=int(np.count_nonzero(found & objects)),
+    )

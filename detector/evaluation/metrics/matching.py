@@ -56,6 +56,37 @@ class Matches:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class MatchesByRow:
+    """Matches by row of the detection table rather than by rank.
+
+    Attributes:
+        true_positive, false_positive: (D,) bool; a detection that is neither is ignored.
+        finders: (N,) int64, row of the detection that found an object, -1 without one.
+    """
+
+    true_positive: BoolArray
+    false_positive: BoolArray
+    finders: IntArray
+
+    @classmethod
+    def of(cls, truth: GroundTruth, matches: Matches) -> "MatchesByRow":
+        """The same matches in the other order."""
+        true_positive = np.zeros(len(matches.order), bool)
+        false_positive = np.zeros(len(matches.order), bool)
+        true_positive[matches.order] = matches.true_positive
+        false_positive[matches.order] = matches.counts & ~matches.true_positive
+        finders = np.full(len(truth), -1, np.int64)
+        finders[matches.objects[matches.true_positive]] = matches.order[matches.true_positive]
+        return cls(true_positive=true_positive, false_positive=false_positive, finders=finders)
+
+    def found(self, detections: DetectionTable, score: float) -> BoolArray:
+        """(N,) which objects a detection of at least `score` found."""
+        if not len(detections):  # index -1 below needs a row
+            return np.zeros(len(self.finders), bool)
+        return (self.finders >= 0) & at_least(detections.scores[self.finders], score)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class RankedMatches:
     """The detections and objects that count: all that average precision depends on, whatever the matching rule.
 
@@ -110,6 +141,11 @@ def rank_matches(
 def counted_objects(truth: GroundTruth) -> BoolArray:
     """(N,) which objects count: those that are neither difficult nor a crowd."""
     return ~(truth.difficult | truth.crowd)
+
+
+def at_least(scores: FloatArray, score: float) -> BoolArray:
+    """Which scores reach `score`, compared as float32, the type of a detector's scores: there 0.7 reaches 0.7."""
+    return scores.astype(np.float32) >= np.float32(score)
 
 
 def by_area(

@@ -20,6 +20,7 @@ from detector.evaluation.metrics.matching import (
     IntArray,
     Matches,
     RankedMatches,
+    at_least,
     best_of_pairs,
     by_area,
     check_threshold,
@@ -251,11 +252,6 @@ def class_average_precision(
 def _rows_by_class(labels: IntArray, classes: int) -> list[IntArray]:
     ends = np.cumsum(np.bincount(labels, minlength=classes))
     return np.split(np.argsort(labels, kind="stable"), ends[:-1])
-
-
-def at_least(scores: FloatArray, score: float) -> BoolArray:
-    """Which scores reach `score`, compared as float32, the type of a detector's scores: there 0.7 reaches 0.7."""
-    return scores.astype(np.float32) >= np.float32(score)
 
 
 def average_precision(true_positive: BoolArray, objects: int, metric: VOCMetric) -> float:

@@ -171,7 +171,7 @@ def predict(
     kept = {} if store is None else {key: entry for key, entry in store.entries.items() if _is_done(entry, trace)}
     todo = [i for i in indices if str(truth.image_ids[i]) not in kept]
     if batch == 1:
-        detect = _traced(detector, truth, score) if trace else _plain(detector, score)
+        detect = _detect(detector, truth, score, trace)
         made: Iterator[Prediction] = (_predict_one(detect, truth, i, folder) for i in todo)
     else:
         made = _predict_batches(detector, truth, folder, todo, score, trace, batch, workers)
@@ -200,11 +200,10 @@ def _is_done(entry: Mapping[str, Any], trace: bool) -> bool:
 _Detect = Callable[[Image, int], tuple[Detections, ObjectTraces | None]]
 
 
-def _plain(detector: ImageDetector, score: float) -> _Detect:
-    return lambda image, _: (detector.detect(image, score), None)
-
-
-def _traced(detector: ImageDetector, truth: GroundTruth, score: float) -> _Detect:
+def _detect(detector: ImageDetector, truth: GroundTruth, score: float, trace: bool) -> _Detect:
+    """A function of an image and its index that returns its detections, with traces if asked for."""
+    if not trace:
+        return lambda image, _: (detector.detect(image, score), None)
     from detector.evaluation.prediction.tracing import detect_traced
 
     checked = _as_detector(detector, "supports traces")

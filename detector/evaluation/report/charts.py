@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.evaluation.errors import Diagnosis
-from detector.evaluation.metrics.matching import FloatArray
-from detector.evaluation.metrics.voc import ClassResult, at_least
+from detector.evaluation.metrics.matching import FloatArray, at_least
+from detector.evaluation.metrics.voc import ClassResult
 
 _LEVELS = np.linspace(0, 1, 51)
 

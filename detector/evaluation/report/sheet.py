@@ -8,8 +8,8 @@ from PIL import ImageDraw, ImageFont
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.metrics.matching import counted_objects
-from detector.evaluation.metrics.voc import at_least, match_detections
+from detector.evaluation.metrics.matching import at_least, counted_objects
+from detector.evaluation.metrics.voc import match_detections
 from detector.visualization.boxes import Mark, draw_marks
 
 COLORS = {"found": "#009E73", "wrong": "#D55E00", "missed": "#56B4E9"}

@@ -15,9 +15,10 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.evaluation.errors import Diagnosis, MatchesByRow, MissReason, diagnose
+from detector.evaluation.errors import Diagnosis, MissReason, diagnose
 from detector.evaluation.errors.reliability import reliability
 from detector.evaluation.errors.slices import aspect_groups
+from detector.evaluation.metrics.matching import MatchesByRow
 from detector.evaluation.metrics.sizes import sizes_of
 from detector.evaluation.metrics.voc import match_detections
 from tests.detector.evaluation import tables

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors import ErrorKind, MatchesByRow
+from detector.evaluation.errors import ErrorKind
 from detector.evaluation.errors.reliability import reliability
 from detector.evaluation.errors.tide import ErrorAnalysis, _Repair, error_kinds
+from detector.evaluation.metrics.matching import MatchesByRow
 from detector.evaluation.metrics.voc import VOC_METRICS, VOCMetric, match_detections, voc_average_precision
 from tests.detector.evaluation.tables import table_of, truth_of
 
