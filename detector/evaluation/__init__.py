@@ -1,4 +1,4 @@
-"""Evaluation of detections against annotated objects. Nothing here imports torch, but running a detector of ours."""
+"""Evaluation of detections against annotated objects. Only running a detector imports torch."""
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth

@@ -8,9 +8,9 @@ import numpy as np
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.metrics.formatting import mean_of_known
-from detector.evaluation.metrics.matching import BoolArray, FloatArray, IntArray, Matches, MatchesByRow, counted_objects
+from detector.evaluation.metrics.matching import BoolArray, FloatArray, IntArray, Matches, MatchesByRow, rank_matches
 from detector.evaluation.metrics.sizes import sizes_of
-from detector.evaluation.metrics.voc import VOCMetric, class_average_precision
+from detector.evaluation.metrics.voc import VOCMetric, class_results
 
 ASPECTS = ("tall", "square", "wide")
 """Aspect ratios by width / height: tall below 3/4, wide above 4/3 (TIDE's limits)."""
@@ -62,28 +62,18 @@ def slice_by_size_and_aspect(
     aspects = {name: (objects == group, boxes == group) for group, name in enumerate(ASPECTS)}
 
     def slices(subsets: Mapping[str, tuple[BoolArray, BoolArray]]) -> tuple[Slice, ...]:
-        return tuple(
-            _slice(name, truth, detections, matches.within(*subset), metric, subset[0], found)
-            for name, subset in subsets.items()
-        )
+        parts = []
+        for name, (objects, boxes) in subsets.items():
+            ranked = rank_matches(truth, detections, matches.within(objects, boxes), excluded=~objects)
+            classes = class_results(ranked, metric).values()
+            parts.append(
+                Slice(
+                    name=name,
+                    class_ap=np.array([result.ap for result in classes]),
+                    objects=np.array([result.objects for result in classes]),
+                    found=int(np.count_nonzero(found & objects)),
+                )
+            )
+        return tuple(parts)
 
     return slices(sizes), slices(aspects)
-
-
-def _slice(
-    name: str,
-    truth: GroundTruth,
-    detections: DetectionTable,
-    matches: Matches,
-    metric: VOCMetric,
-    objects: BoolArray,
-    found: BoolArray,
-) -> Slice:
-    number = np.bincount(truth.labels[objects & counted_objects(truth)], minlength=len(truth.class_names))
-    labels = detections.labels[matches.order[matches.counts]]
-    return Slice(
-        name=name,
-        class_ap=class_average_precision(labels, matches.true_positive[matches.counts], number, metric),
-        objects=number,
-        found=int(np.count_nonzero(found & objects)),
-    )

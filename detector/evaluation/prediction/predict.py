@@ -80,26 +80,15 @@ def run_detector(
         InputError: there are several processes and no `save`, parts belong to another evaluation, or `predict` raises
             it.
     """
+    options: dict[str, Any] = {"score": score, "trace": trace, "batch": batch, "workers": workers}
     process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if save is None:
         if processes > 1:
             raise InputError("several processes need a file for their detections: give --save-detections FILE")
-        return predict(
-            detector, truth, folder, score=score, trace=trace, progress=progress, batch=batch, workers=workers
-        )
+        return predict(detector, truth, folder, progress=progress, **options)
     with ResultStore(save, {**(made_by or {}), "data": _digest(truth), "score": score}, process) as store:
-        predictions = predict(
-            detector,
-            truth,
-            folder,
-            score=score,
-            trace=trace,
-            store=store,
-            share=(process, processes),
-            progress=progress and process == 0,
-            batch=batch,
-            workers=workers,
-        )
+        share, progress = (process, processes), progress and process == 0
+        predictions = predict(detector, truth, folder, store=store, share=share, progress=progress, **options)
         if processes > 1:
             from detector.ops.distributed import process_group, wait_for_all
 

@@ -2,8 +2,8 @@
 
 import base64
 import io
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -21,8 +21,7 @@ _SIDE = 480
 _QUALITY = 72
 
 
-@dataclass(frozen=True, kw_only=True)
-class Box:
+class Box(NamedTuple):
     """A box in the picture's pixels.
 
     Attributes:
@@ -38,8 +37,7 @@ class Box:
     number: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Picture:
+class Picture(NamedTuple):
     """One of the worst images.
 
     Attributes:
@@ -139,8 +137,7 @@ def _box(kind: str, box: np.ndarray, number: int | None, scale: float, size: tup
     low, high = np.array([1.0, 1.0]), np.array(size) - 1.0
     x1, y1 = np.clip(box[:2] * scale, low, high).tolist()
     x2, y2 = np.clip(box[2:] * scale, low, high).tolist()
-    return Box(kind=kind, x=round(x1, 1), y=round(y1, 1), width=round(max(x2 - x1, 1), 1),
-               height=round(max(y2 - y1, 1), 1), number=number)  # fmt: skip
+    return Box(kind, round(x1, 1), round(y1, 1), round(max(x2 - x1, 1), 1), round(max(y2 - y1, 1), 1), number)
 
 
 def _describe_missed(truth: GroundTruth, diagnosis: Diagnosis, row: int) -> str:
@@ -165,7 +162,7 @@ def _describe_wrong(truth: GroundTruth, detections: DetectionTable, diagnosis: D
     }.get(kind, "")
     if kind == ErrorKind.LOCALIZATION:
         overlap = paired_iou(truth, detections, np.array([row]), np.array([target]))[0]
-        words = f"poorly placed, IoU {overlap:.2f}"
+        words = f"localization error, IoU {overlap:.2f}"
     elif kind == ErrorKind.CLASSIFICATION:
         words = f"annotated as {truth.class_names[truth.labels[target]]}"
     return f"{truth.class_names[detections.labels[row]]} {detections.scores[row]:.2f}: {words}"

@@ -8,11 +8,11 @@ import numpy as np
 from detector.evaluation.errors import Diagnosis, ErrorKind, MissReason
 
 ERROR_KINDS = {
-    ErrorKind.LOCALIZATION: ("poorly placed boxes", "right class, but the box overlaps the object too little"),
-    ErrorKind.CLASSIFICATION: ("wrong classes", "a box placed well on an object of another class"),
+    ErrorKind.LOCALIZATION: ("localization errors", "right class, but the box overlaps the object too little"),
+    ErrorKind.CLASSIFICATION: ("classification errors", "a box placed well on an object of another class"),
     ErrorKind.DUPLICATE: ("duplicates", "a second box on an object that is already found"),
-    ErrorKind.BACKGROUND: ("background", "a box without an object"),
-    ErrorKind.BOTH: ("wrong class and poorly placed", "a box near an object of another class"),
+    ErrorKind.BACKGROUND: ("background errors", "a box without an object"),
+    ErrorKind.BOTH: ("combined errors", "wrong class, and the box overlaps the object too little"),
     ErrorKind.MISSED: ("missed objects", "an object without a box near it that could be fixed"),
 }
 """Name of an error kind in a sentence, and its meaning."""

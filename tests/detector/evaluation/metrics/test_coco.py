@@ -191,7 +191,7 @@ BOX, FAR, INSIDE = [10, 10, 50, 50], [200, 200, 240, 240], [10, 10, 20, 20]
 def test_difficult_objects_do_not_count_and_take_one_detection() -> None:
     difficult = [True, False]
     assert one_image([BOX, FAR], difficult, [(BOX, 0.9), (FAR, 0.8)]).mean_ap == pytest.approx(1)
-    # Neither a second detection of it nor one inside of it is left out.
+    # A second detection of it counts as a false positive, and so does one inside it.
     assert one_image([BOX, FAR], difficult, [(BOX, 0.9), (BOX, 0.85), (FAR, 0.8)]).mean_ap == pytest.approx(1 / 2)
     assert one_image([BOX, FAR], difficult, [(INSIDE, 0.9), (FAR, 0.8)]).mean_ap == pytest.approx(1 / 2)
     assert one_image([BOX, FAR], difficult, []).objects.tolist() == [1]
