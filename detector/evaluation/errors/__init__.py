@@ -50,7 +50,6 @@ def diagnose(
     metric: VOCMetric = "voc07",
     iou_threshold: float = 0.5,
     score: float = DEFAULT_SCORE,
-    lowest_score: float = LOWEST_SCORE,
     traces: ObjectTraces | None = None,
 ) -> Diagnosis:
     """Analyze the errors of detections.
@@ -59,7 +58,6 @@ def diagnose(
         metric: `voc07` (11 points) or `voc10` (area).
         iou_threshold: IoU at which a detection finds an object, above 0 and at most 1.
         score: score threshold of the detections that are shown.
-        lowest_score: the score threshold of the run that made `traces`; detections may have lower scores.
         traces: of the objects of `truth`, in its order.
 
     Raises:
@@ -71,7 +69,8 @@ def diagnose(
     sizes, aspects = slice_by_size_and_aspect(truth, detections, matches, metric, score)
     at_lowest = at_shown = None
     if traces is not None:
-        lowest = float(detections.scores.min(initial=lowest_score))
+        # A run of this detector has no scores below `LOWEST_SCORE`; detections from a file may.
+        lowest = float(detections.scores.min(initial=LOWEST_SCORE))
         at_lowest, at_shown = (miss_reasons(truth, detections, by_row, traces, least) for least in (lowest, score))
     return Diagnosis(
         result=result,

@@ -28,7 +28,7 @@ class Reliability:
     expected_error: float
 
 
-def reliability(detections: DetectionTable, matches: MatchesByRow, bins: int = BINS) -> Reliability | None:
+def reliability(detections: DetectionTable, matches: MatchesByRow) -> Reliability | None:
     """The calibration of the scores; None if a score lies outside 0..1, so that scores are not probabilities.
 
     Detections of low scores matter least for average precision but are by far the most, so they dominate the expected
@@ -39,11 +39,11 @@ def reliability(detections: DetectionTable, matches: MatchesByRow, bins: int = B
     if ((scores < 0) | (scores > 1)).any():
         return None
     # A score of exactly 1 belongs to the last bin.
-    index = np.minimum((scores * bins).astype(np.int64), bins - 1)
-    number = np.bincount(index, minlength=bins)
+    index = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+    number = np.bincount(index, minlength=BINS)
     with np.errstate(invalid="ignore"):
-        mean_scores = np.bincount(index, scores, minlength=bins) / number
-        precision = np.bincount(index, right, minlength=bins) / number
+        mean_scores = np.bincount(index, scores, minlength=BINS) / number
+        precision = np.bincount(index, right, minlength=BINS) / number
     gaps = np.nan_to_num(np.abs(mean_scores - precision))
     error = float((gaps * number).sum() / number.sum()) if len(scores) else float("nan")
     return Reliability(counts=number, mean_scores=mean_scores, precision=precision, expected_error=error)

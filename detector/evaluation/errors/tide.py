@@ -94,7 +94,6 @@ def error_kinds(
     matches: Matches,
     metric: VOCMetric,
     iou_threshold: float = 0.5,
-    background_iou: float = BACKGROUND_IOU,
 ) -> ErrorAnalysis:
     """Sort every false positive and every object that is not found into the kinds of TIDE.
 
@@ -104,7 +103,7 @@ def error_kinds(
         matches: of `match_detections` at `iou_threshold`.
         metric: the metric of average precision.
     """
-    kinds, targets = _kinds(truth, detections, matches, iou_threshold, background_iou)
+    kinds, targets = _kinds(truth, detections, matches, iou_threshold)
     found = np.zeros(len(truth), bool)
     found[matches.objects[matches.true_positive]] = True
     unfound = counted_objects(truth) & ~found
@@ -142,7 +141,7 @@ def error_kinds(
 
 
 def _kinds(
-    truth: GroundTruth, detections: DetectionTable, matches: Matches, iou_threshold: float, background_iou: float
+    truth: GroundTruth, detections: DetectionTable, matches: Matches, iou_threshold: float
 ) -> tuple[IntArray, IntArray]:
     """Kind and target of every detection by rank, -1 without one."""
     wrong = np.flatnonzero(matches.counts & ~matches.true_positive)
@@ -156,10 +155,10 @@ def _kinds(
     kinds = np.full(len(matches.order), -1, np.int64)
     targets = np.full(len(matches.order), -1, np.int64)
     tests = [
-        (same_iou >= background_iou) & (same_iou < iou_threshold),
+        (same_iou >= BACKGROUND_IOU) & (same_iou < iou_threshold),
         other_iou >= iou_threshold,
         same_iou >= iou_threshold,
-        np.maximum(same_iou, other_iou) <= background_iou,
+        np.maximum(same_iou, other_iou) <= BACKGROUND_IOU,
     ]
     kinds[wrong] = np.select(tests, list(ErrorKind)[: len(tests)], ErrorKind.BOTH)
     targets[wrong] = np.select(tests, [same_class, other_class, same_class, np.full(len(table), -1)], -1)

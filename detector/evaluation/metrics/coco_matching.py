@@ -24,10 +24,7 @@ from detector.evaluation.metrics.sizes import ALL, AREA_RANGES, outside
 
 
 def ranked_coco_matches(
-    truth: GroundTruth,
-    detections: DetectionTable,
-    iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
-    max_detections: int = MAX_DETECTIONS[-1],
+    truth: GroundTruth, detections: DetectionTable, iou_thresholds: Sequence[float] = IOU_THRESHOLDS
 ) -> dict[float, RankedMatches]:
     """What counts by COCO's rule (see `coco.coco_average_precision`) for objects of all sizes, by IoU threshold.
 
@@ -45,7 +42,7 @@ def ranked_coco_matches(
     # Equal scores in hotcoco's order.
     order = np.lexsort((image_numbers(truth.image_ids)[detections.images], -detections.scores))
     groups = (detections.images * len(truth.class_names) + detections.labels)[order]
-    evaluated = rank_in_group(groups) < max_detections
+    evaluated = rank_in_group(groups) < MAX_DETECTIONS[-1]
     order, groups = order[evaluated], groups[evaluated]
     ranked = detections[order]
     ignored = ~counted_objects(truth) | outside(truth.areas, AREA_RANGES[ALL])

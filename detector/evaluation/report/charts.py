@@ -57,13 +57,11 @@ HISTOGRAM = Plot(width=340, height=110, left=34, right=8, top=8, bottom=26)
 """The overlaps of the best proposals."""
 
 
-def envelope(result: ClassResult, levels: FloatArray = _LEVELS) -> FloatArray:
-    """The highest precision at each recall level or beyond; 0 where the level is not reached, NaN without objects."""
-    if not result.objects:
-        return np.full(len(levels), np.nan)
+def envelope(result: ClassResult) -> FloatArray:
+    """The highest precision at each recall level or beyond of a class with objects; 0 where it is not reached."""
     highest = np.maximum.accumulate(result.precision[::-1])[::-1]
     # A recall one rounding below its level reaches it: the curve is for viewing only.
-    return np.append(highest, 0.0)[np.searchsorted(result.recall, levels - 1e-9, side="left")]
+    return np.append(highest, 0.0)[np.searchsorted(result.recall, _LEVELS - 1e-9, side="left")]
 
 
 class Curve(NamedTuple):
@@ -73,19 +71,19 @@ class Curve(NamedTuple):
     dot: tuple[float, float] | None
 
 
-def class_curve(result: ClassResult, score: float, plot: Plot = SMALL) -> Curve:
+def class_curve(result: ClassResult, score: float) -> Curve:
     """The curve of a class with objects."""
     shown = int(np.count_nonzero(at_least(result.scores, score)))
     dot = None
     if shown:
-        dot = plot.x(float(result.recall[shown - 1])), plot.y(float(result.precision[shown - 1]))
-    return Curve(plot.path(_LEVELS, envelope(result)), dot)
+        dot = SMALL.x(float(result.recall[shown - 1])), SMALL.y(float(result.precision[shown - 1]))
+    return Curve(SMALL.path(_LEVELS, envelope(result)), dot)
 
 
-def mean_curve(diagnosis: Diagnosis, plot: Plot = LARGE) -> Curve:
+def mean_curve(diagnosis: Diagnosis) -> Curve:
     """Mean over the classes with objects of the highest precision at each recall."""
     curves = [envelope(result) for result in diagnosis.result.classes.values() if result.objects]
-    return Curve(plot.path(_LEVELS, np.mean(curves, axis=0)), None)
+    return Curve(LARGE.path(_LEVELS, np.mean(curves, axis=0)), None)
 
 
 class Bar(NamedTuple):
@@ -98,21 +96,21 @@ class Bar(NamedTuple):
     label: str
 
 
-def calibration_bars(diagnosis: Diagnosis, plot: Plot = SQUARE) -> list[Bar]:
+def calibration_bars(diagnosis: Diagnosis) -> list[Bar]:
     """A bar for each bin with detections, as high as the share that is right."""
     curve = diagnosis.reliability
     if curve is None:
         return []
     bins = len(curve.counts)
     return [
-        _bar(plot, i, bins, float(curve.precision[i]), "", f"{100 * curve.precision[i]:.0f} % right")
+        _bar(SQUARE, i, bins, float(curve.precision[i]), "", f"{100 * curve.precision[i]:.0f} % right")
         for i in np.flatnonzero(curve.counts)
     ]
 
 
-def overlap_bars(counts: npt.NDArray[np.int64], most: int, plot: Plot) -> list[Bar]:
+def overlap_bars(counts: npt.NDArray[np.int64], most: int) -> list[Bar]:
     """A histogram of IoU; `most` is the count at the top of the chart."""
-    return [_bar(plot, i, len(counts), counts[i] / most, "IoU ", str(counts[i])) for i in np.flatnonzero(counts)]
+    return [_bar(HISTOGRAM, i, len(counts), counts[i] / most, "IoU ", str(counts[i])) for i in np.flatnonzero(counts)]
 
 
 def _bar(plot: Plot, index: int | np.integer, bins: int, height: float, prefix: str, label: str) -> Bar:

@@ -9,7 +9,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.evaluation.errors import Diagnosis, ErrorKind, MissReason
 from detector.evaluation.metrics.bootstrap import Interval, Intervals
 from detector.evaluation.metrics.sizes import sizes_of
-from detector.evaluation.report.charts import HISTOGRAM, Bar, Curve, class_curve, overlap_bars
+from detector.evaluation.report.charts import Bar, Curve, class_curve, overlap_bars
 from detector.evaluation.report.text import ERROR_KINDS, MISS_REASONS
 
 MATRIX_CLASSES = 40
@@ -120,7 +120,7 @@ def overlap_charts(diagnosis: Diagnosis) -> list[OverlapChart]:
             for name, rows in by_source
             if rows.any()
         ]
-        charts.append(OverlapChart(title, overlap_bars(counts, most, HISTOGRAM), most, sources))
+        charts.append(OverlapChart(title, overlap_bars(counts, most), most, sources))
     return charts
 
 
