@@ -25,9 +25,8 @@ from detector.errors import InputError
 from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
 from detector.evaluation.metrics.coco import coco_average_precision
 from detector.evaluation.metrics.ilsvrc import ilsvrc_average_precision
-from detector.evaluation.metrics.ranked_matches import rank_matches
-from detector.evaluation.metrics.voc import voc_average_precision
-from detector.evaluation.metrics.voc_matching import match_detections
+from detector.evaluation.metrics.matching import rank_matches
+from detector.evaluation.metrics.voc import match_detections, voc_average_precision
 
 GROWTH = (10_000, 100_000, 300_000, 1_000_000)
 _COCO = "coco"

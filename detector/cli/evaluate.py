@@ -22,7 +22,7 @@ from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.evaluation import Metric, explain
 from detector.evaluation import evaluate as evaluate_detections
-from detector.evaluation.running import remove_parts
+from detector.evaluation.prediction.predict import remove_parts
 from detector.io.json import write_json
 from detector.runner.writers import check_writable_file
 

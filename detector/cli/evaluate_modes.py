@@ -16,7 +16,7 @@ from detector.data.reading import DataSet
 from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
 from detector.evaluation import Metric, compare
-from detector.evaluation.running import run_detector
+from detector.evaluation.prediction.predict import run_detector
 from detector.io.json import write_json
 from detector.models.files import DEFAULT_MODEL, model_files
 from detector.runner.writers import check_writable_file
@@ -166,7 +166,7 @@ def evaluate_classifier(
     if not models:
         raise InputError(f"--dataset imagenet: {NO_CLASSIFIER}")
     from detector.data.image_folder import labeled_photos
-    from detector.evaluation import classification as evaluation
+    from detector.evaluation.prediction import classification as evaluation
     from detector.inference.classification import load_classifier
 
     console = Console()
@@ -198,7 +198,7 @@ def ablate(
     """mAP of an R-CNN's softmax and SVMs, each with and without box regression."""
     if json is not None:
         check_writable_file(json, "--json")
-    from detector.evaluation.ablation import ablate_dataset
+    from detector.evaluation.prediction.ablation import ablate_dataset
     from detector.inference.assembly import load_detector
     from proposals import warm_up
 

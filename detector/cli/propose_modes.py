@@ -78,7 +78,7 @@ class ProposeRun:
     def _results(
         self, photos: list[Source], workers: int, processes: bool, cache: Path | None
     ) -> Iterator[tuple[str, "Proposals"]]:
-        from detector.evaluation.coverage import read_pixels
+        from detector.evaluation.prediction.proposals import read_pixels
         from proposals import propose_files
 
         paths = [source.path for source in photos if source.path is not None]
@@ -139,7 +139,7 @@ def report_proposals(
     out: Path,
 ) -> None:
     from detector.data.voc import VOCDataset
-    from detector.evaluation.coverage import evaluate_proposals
+    from detector.evaluation.prediction.proposals import evaluate_proposals
     from proposals.drawing import plot_recall
 
     images = VOCDataset(root, split)

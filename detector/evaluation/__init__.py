@@ -1,4 +1,4 @@
-"""Evaluation of detections against annotated objects. Nothing here imports torch, but running a detector of ours."""
+"""Evaluation of detections against annotated objects. Only running a detector imports torch."""
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
@@ -6,16 +6,14 @@ from detector.data.predictions import Prediction, detection_table, failures, mea
 from detector.data.traces import ObjectTraces
 from detector.evaluation.comparison import Comparison, compare
 from detector.evaluation.errors import Diagnosis, diagnose
-from detector.evaluation.explanation import explain
+from detector.evaluation.evaluation import METRICS, Evaluation, Metric, evaluate, match_by_metric
 from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
-from detector.evaluation.metrics.by_name import METRICS, Metric, match_by_metric
 from detector.evaluation.metrics.coco import COCOResult, coco_average_precision
 from detector.evaluation.metrics.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_average_precision
 from detector.evaluation.metrics.localization import LocalizationResult, localization_error
 from detector.evaluation.metrics.voc import ClassResult, VOCResult, voc_average_precision
-from detector.evaluation.predicting import predict
-from detector.evaluation.result import Evaluation, evaluate
-from detector.evaluation.running import run_detector
+from detector.evaluation.prediction.predict import predict, run_detector
+from detector.evaluation.report import explain
 
 __all__ = [
     "METRICS",

@@ -1,4 +1,4 @@
-"""Two detectors on the same images: the difference by class, and the images where they differ most."""
+"""Two detectors on the same images: the difference by class, and the images that differ most."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,28 +10,26 @@ import numpy as np
 from detector.data.blacklist import Blacklist
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors.images import ImageErrors, image_errors
-from detector.evaluation.errors.shared import IntArray, Judged
-from detector.evaluation.metrics.bootstrap import compare_average_precision
-from detector.evaluation.metrics.by_name import Metric, match_by_metric, thresholds_of
+from detector.evaluation.errors import ImageErrors, image_errors
+from detector.evaluation.evaluation import DEFAULT_SCORE, Metric, checked_thresholds, match_by_metric
+from detector.evaluation.metrics.bootstrap import Interval, Intervals, compare_average_precision
 from detector.evaluation.metrics.formatting import number
-from detector.evaluation.metrics.intervals import Interval, Intervals
-from detector.evaluation.metrics.voc_matching import match_detections
-from detector.evaluation.result import DEFAULT_SCORE
+from detector.evaluation.metrics.matching import IntArray, MatchesByRow
+from detector.evaluation.metrics.voc import match_detections
 
-#: Number of images in the text of a comparison.
+# Number of images in the text of a comparison.
 _LISTED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageDifference:
-    """What two detectors do differently in one image, at the score of the comparison.
+    """How the errors of two detectors in one image differ, at the score threshold of the comparison.
 
     Attributes:
-        image_id: the data set's own.
-        found_by_a, found_by_b: objects that one alone finds.
+        image_id: id of the image in the data set.
+        found_by_a, found_by_b: objects found by one of them only.
         false_a, false_b: false positives of each.
-        errors_a, errors_b: missed objects and false positives together.
+        errors_a, errors_b: missed objects and false positives of each.
     """
 
     image_id: str | int
@@ -44,7 +42,7 @@ class ImageDifference:
 
     @property
     def size(self) -> int:
-        """How much they differ: objects that one alone finds, and the difference of the false positives."""
+        """Size of the difference: objects found by one only, and the difference in the number of false positives."""
         return self.found_by_a + self.found_by_b + abs(self.false_a - self.false_b)
 
 
@@ -54,11 +52,11 @@ class Comparison:
 
     Attributes:
         names: of a and b, such as the names of their files.
-        metric, iou_thresholds: by which both were judged.
-        a, b, difference: average precision by class, with intervals over images; those of the difference are of the
-            differences in the same resamples, and so narrower than the others suggest.
+        metric, iou_thresholds: how both were evaluated.
+        a, b, difference: average precision by class, with intervals over images; those of `difference` are of the
+            differences in the same resamples, and so narrower than those of a and b suggest.
         objects: number of objects that count by class name.
-        images: those where they differ, most first; equal ones in the order of the data set.
+        images: the images that differ, the largest difference first; equal ones in the order of the data set.
         score: lowest score of the detections that `images` are about.
     """
 
@@ -75,29 +73,29 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: fractions 0 to 1, None for a class without objects."""
         rows = zip(self.difference.class_names, self.a.ap, self.b.ap, self.difference.ap, strict=True)
-        known = self.difference.classes
+        intervals = self.difference.classes
         return {
             "a": self.names[0],
             "b": self.names[1],
             "metric": self.metric,
             "iou_thresholds": [round(value, 6) for value in self.iou_thresholds],
             "mAP": _row(self.a.mean_ap, self.b.mean_ap, self.difference.mean_ap, self.difference.mean),
-            "AP": {name: _row(a, b, change, known.get(name)) for name, a, b, change in rows},
+            "AP": {name: _row(a, b, change, intervals.get(name)) for name, a, b, change in rows},
             "confidence": self.difference.confidence,
             "resamples": self.difference.resamples,
             "score_threshold": self.score,
             "images": [
                 {
-                    "image": one.image_id,
-                    "difference": one.size,
-                    "found_by_a_alone": one.found_by_a,
-                    "found_by_b_alone": one.found_by_b,
-                    "false_positives_a": one.false_a,
-                    "false_positives_b": one.false_b,
-                    "errors_a": one.errors_a,
-                    "errors_b": one.errors_b,
+                    "image": image.image_id,
+                    "difference": image.size,
+                    "found_by_a_alone": image.found_by_a,
+                    "found_by_b_alone": image.found_by_b,
+                    "false_positives_a": image.false_a,
+                    "false_positives_b": image.false_b,
+                    "errors_a": image.errors_a,
+                    "errors_b": image.errors_b,
                 }
-                for one in self.images
+                for image in self.images
             ],
         }
 
@@ -113,12 +111,12 @@ class Comparison:
         lines.append(_line("mAP", width, total, self.a.mean_ap, self.b.mean_ap, d.mean_ap, d.mean))
         thresholds = ", ".join(f"{value:g}" for value in self.iou_thresholds)
         lines += ["", f"metric {self.metric} at IoU {thresholds}; {d.images} images"]
-        lines.append(f"paired bootstrap over images, {d.resamples} resamples; * the interval has no 0")
+        lines.append(f"paired bootstrap over images, {d.resamples} resamples; * the interval excludes 0")
         if not self.images:
             return "\n".join([*lines, f"no image differs at score {self.score:g}"])
-        lines += ["", f"images that differ most at score {self.score:g}, of {len(self.images)} that differ:"]
-        width = max(len(str(one.image_id)) for one in self.images[:_LISTED])
-        lines += [_image_line(one, width) for one in self.images[:_LISTED]]
+        lines += ["", f"largest of {len(self.images)} differences between images at score {self.score:g}:"]
+        width = max(len(str(image.image_id)) for image in self.images[:_LISTED])
+        lines += [_image_line(image, width) for image in self.images[:_LISTED]]
         return "\n".join(lines)
 
 
@@ -138,29 +136,25 @@ def compare(
     """Compare two sets of detections in the same images.
 
     Args:
-        metric, iou_thresholds, blacklist: as for `report.evaluate`; over several thresholds AP is averaged.
-        names: what the two are called.
-        score: lowest score of the detections by which images are compared (at IoU 0.5); AP runs over all.
+        metric, iou_thresholds, blacklist: as for `evaluate`; AP is averaged over several thresholds.
+        names: of the two.
+        score: lowest score of the detections by which images are compared (at IoU 0.5); AP includes all.
         resamples, seed: of the bootstrap.
 
     Raises:
-        InputError: metric or threshold is wrong, or `a` or `b` are detections in other images.
+        InputError: metric or threshold is invalid, or `a` or `b` are detections in other images.
     """
-    judged = [match_by_metric(truth, detections, metric, iou_thresholds, blacklist) for detections in (a, b)]
-    (first, curve), (second, _) = judged
-    found = compare_average_precision(first, second, curve, resamples=resamples, seed=seed)
+    (first, curve), (second, _) = (match_by_metric(truth, d, metric, iou_thresholds, blacklist) for d in (a, b))
+    compared = compare_average_precision(first, second, curve, resamples=resamples, seed=seed)
     objects = np.bincount(first[0].object_labels, minlength=len(truth.class_names)).tolist()
-    errors = [
-        image_errors(truth, detections, Judged.of(truth, match_detections(truth, detections)), score)
-        for detections in (a, b)
-    ]
+    errors = [image_errors(truth, d, MatchesByRow.of(truth, match_detections(truth, d)), score) for d in (a, b)]
     return Comparison(
         names=names,
         metric=metric,
-        iou_thresholds=thresholds_of(metric, iou_thresholds),
-        a=found.first,
-        b=found.second,
-        difference=found.difference,
+        iou_thresholds=checked_thresholds(metric, iou_thresholds),
+        a=compared.first,
+        b=compared.second,
+        difference=compared.difference,
         objects=dict(zip(truth.class_names, objects, strict=True)),
         images=_image_differences(truth, *errors),
         score=score,
@@ -168,10 +162,10 @@ def compare(
 
 
 def _image_differences(truth: GroundTruth, a: ImageErrors, b: ImageErrors) -> tuple[ImageDifference, ...]:
-    def alone(found: ImageErrors, other: ImageErrors) -> IntArray:
-        return np.bincount(truth.images[found.found & ~other.found], minlength=len(truth.image_ids))
+    def found_only_by(first: ImageErrors, second: ImageErrors) -> IntArray:
+        return np.bincount(truth.images[first.found & ~second.found], minlength=len(truth.image_ids))
 
-    only_a, only_b = alone(a, b), alone(b, a)
+    only_a, only_b = found_only_by(a, b), found_only_by(b, a)
     size = only_a + only_b + np.abs(a.false_positives_by_image - b.false_positives_by_image)
     order = np.argsort(-size, kind="stable")
     return tuple(
@@ -189,9 +183,8 @@ def _image_differences(truth: GroundTruth, a: ImageErrors, b: ImageErrors) -> tu
 
 
 def _row(a: float, b: float, difference: float, interval: Interval | None) -> dict[str, Any]:
-    values = {"a": number(a), "b": number(b), "difference": number(difference)}
-    there = interval is not None and not math.isnan(interval.low)
-    return {**values, "interval": [interval.low, interval.high] if interval is not None and there else None}
+    ends = None if interval is None or math.isnan(interval.low) else [interval.low, interval.high]
+    return {"a": number(a), "b": number(b), "difference": number(difference), "interval": ends}
 
 
 def _line(name: str, width: int, objects: int, a: float, b: float, difference: float, interval: Interval | None) -> str:
@@ -204,6 +197,6 @@ def _line(name: str, width: int, objects: int, a: float, b: float, difference: f
     return f"{line}  {100 * interval.low:+6.1f} {100 * interval.high:+7.1f}{star}"
 
 
-def _image_line(one: ImageDifference, width: int) -> str:
-    alone = f"objects found by A alone {one.found_by_a}, by B alone {one.found_by_b}"
-    return f"{one.image_id!s:{width}}  {alone}; false positives {one.false_a} and {one.false_b}"
+def _image_line(image: ImageDifference, width: int) -> str:
+    found = f"objects found by A only {image.found_by_a}, by B only {image.found_by_b}"
+    return f"{image.image_id!s:{width}}  {found}; false positives {image.false_a} and {image.false_b}"

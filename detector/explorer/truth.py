@@ -7,7 +7,7 @@ import torch
 
 from detector.data import VOCDataset
 from detector.data.traces import ObjectTraces
-from detector.evaluation.tracing import trace_objects
+from detector.evaluation.prediction.tracing import trace_objects
 from detector.explorer.stages import Explanation
 from detector.structures.detections import Detections
 from detector.structures.region_scores import RegionScores

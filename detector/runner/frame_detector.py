@@ -18,7 +18,7 @@ from detector.structures.image import Image
 from detector.structures.selection import Selection
 
 if TYPE_CHECKING:
-    from detector.evaluation.predicting import ImageDetector
+    from detector.evaluation.prediction.predict import ImageDetector
     from detector.inference.batching import Scored
     from detector.inference.detector import Detector
 

@@ -14,7 +14,7 @@ from detector.data.annotations import Annotations, Sample
 from detector.data.predictions import check_size
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
-from detector.evaluation.coverage import read_pixels
+from detector.evaluation.prediction.proposals import read_pixels
 from detector.structures.image import Image, read_image
 from detector.training.recipes import DataConfig
 from proposals import (

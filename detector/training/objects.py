@@ -6,7 +6,7 @@ from torch import Tensor
 
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
-from detector.evaluation.coverage import ProposalReport
+from detector.evaluation.prediction.proposals import ProposalReport
 from proposals.multibox.loss import MultiBoxObjects
 from proposals.multibox.network import MultiBoxHead
 from proposals.multibox.priors import make_priors

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from detector.config import CropConfig, CropNetworkConfig, InputConfig, ModelConfig, NetworkConfig, RCNNConfig
-from detector.evaluation.tracing import detect_traced
+from detector.evaluation.prediction.tracing import detect_traced
 from detector.inference.assembly import load_detector
 from detector.inference.batching import in_batches
 from detector.inference.detector import Detector

@@ -197,7 +197,7 @@ def _serve() -> None:
     import torch.export
     import torch.utils.tensorboard  # noqa: F401
 
-    import detector.evaluation.explanation
+    import detector.evaluation.report.page
     import detector.training.start  # noqa: F401
     from detector import load_detector
     from detector.cli import _COMMANDS, _app

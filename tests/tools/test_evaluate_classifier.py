@@ -51,7 +51,7 @@ def test_hits(run: Run, model: Path, tmp_path: Path):
     code, out, _ = run("--model", model, "--json", tmp_path / "new/result.json", "--crops", 10)
     assert code == 0
     assert out.startswith("top-1 1/4 (25.0%), top-5 3/4 (75.0%), 0.")
-    assert out.endswith(" s an image\n")
+    assert out.endswith(" s per image\n")
     content = json.loads((tmp_path / "new/result.json").read_text())
     assert content.pop("seconds_per_image") > 0
     hits = {"images": 4, "top1": 0.25, "top5": 0.75, "top1_hits": 1, "top5_hits": 3, "failed": {}}

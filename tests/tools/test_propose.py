@@ -303,7 +303,7 @@ def test_names_that_coco_does_not_allow(sources, message, folder, capsys, propos
 
 def test_interrupted(folder, capsys, monkeypatch, propose, files):
     """Nothing is exported, but the cache has what is done."""
-    from detector.evaluation import coverage
+    from detector.evaluation.prediction import proposals as coverage
 
     read = coverage.read_pixels
     interrupted = Path("b/12.png").read_bytes()

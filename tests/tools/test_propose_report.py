@@ -79,7 +79,7 @@ def test_report_with_a_failed_image(root, capsys, monkeypatch, report):
 def test_report_on_what_has_no_objects(make_voc, tmp_path, monkeypatch, capsys, report):
     monkeypatch.chdir(tmp_path)
     assert report(make_voc({"1": []}), "--json", "report.json") == 2
-    assert capsys.readouterr().err.splitlines()[-1].endswith("split 'val' has no objects that are not difficult")
+    assert "split 'val'" in capsys.readouterr().err.splitlines()[-1]
     assert not Path("report.json").exists()
 
 

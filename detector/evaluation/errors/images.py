@@ -1,4 +1,4 @@
-"""Errors by image: the worst ones."""
+"""Errors by image, to find the worst images."""
 
 from dataclasses import dataclass
 
@@ -6,19 +6,18 @@ import numpy as np
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors.shared import BoolArray, IntArray, Judged, at_least, counted_objects
+from detector.evaluation.metrics.matching import BoolArray, IntArray, MatchesByRow, at_least, counted_objects
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageErrors:
-    """Errors at one score.
+    """Errors of the detections of at least `score`.
 
     Attributes:
-        found: (N,) bool, objects that count and are found by a detection of at least `score`.
-        missed: (N,) bool, objects that count and are not.
-        false_positive: (D,) bool, by row of the table: false positives of at least `score`.
+        found, missed: (N,) bool, objects that count and are found or not.
+        false_positive: (D,) bool, by row of the table.
         found_by_image, missed_by_image, false_positives_by_image: (I,) their numbers.
-        score: lowest score of the detections that are looked at.
+        score: lowest score of the detections.
     """
 
     found: BoolArray
@@ -31,7 +30,7 @@ class ImageErrors:
 
     @property
     def errors(self) -> IntArray:
-        """(I,) missed objects and false positives of an image together."""
+        """(I,) number of missed objects and false positives of each image."""
         return self.missed_by_image + self.false_positives_by_image
 
     def worst(self, count: int) -> IntArray:
@@ -40,12 +39,12 @@ class ImageErrors:
         return order[self.errors[order] > 0]
 
 
-def image_errors(truth: GroundTruth, detections: DetectionTable, judged: Judged, score: float) -> ImageErrors:
-    """Count the errors of every image at a score."""
+def image_errors(truth: GroundTruth, detections: DetectionTable, matches: MatchesByRow, score: float) -> ImageErrors:
+    """Count the errors of every image at a score threshold."""
     images = len(truth.image_ids)
-    found = judged.found(detections, score)
+    found = matches.found(detections, score)
     missed = counted_objects(truth) & ~found
-    wrong = judged.false_positive & at_least(detections.scores, score)
+    wrong = matches.false_positive & at_least(detections.scores, score)
     return ImageErrors(
         found=found,
         missed=missed,

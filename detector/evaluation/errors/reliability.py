@@ -1,13 +1,14 @@
-"""Do scores mean what they say: the calibration curve (reliability diagram) and its error."""
+"""Whether scores are calibrated: the reliability diagram and the expected calibration error."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from detector.data.detection_table import DetectionTable
-from detector.evaluation.errors.shared import FloatArray, IntArray, Judged
+from detector.evaluation.metrics.matching import FloatArray, IntArray, MatchesByRow
 
 BINS = 10
+"""Number of bins of a reliability diagram."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -15,9 +16,9 @@ class Reliability:
     """Scores against the share of right detections, in B bins of equal width over 0..1.
 
     Attributes:
-        counts: (B,) detections with a score in the bin; they are those that count.
+        counts: (B,) detections that count with a score in the bin.
         mean_scores, precision: (B,) their mean score and the share that found an object; NaN for an empty bin.
-        expected_error: expected calibration error, the mean distance of the two, weighted with the counts
+        expected_error: expected calibration error, the mean difference of the two, weighted by the counts
             (Guo et al., ICML 2017, equation 3); NaN without detections.
     """
 
@@ -27,22 +28,22 @@ class Reliability:
     expected_error: float
 
 
-def reliability(detections: DetectionTable, judged: Judged, bins: int = BINS) -> Reliability | None:
-    """The calibration of the scores; None if they are not probabilities: one lies outside 0..1.
+def reliability(detections: DetectionTable, matches: MatchesByRow) -> Reliability | None:
+    """The calibration of the scores; None if a score lies outside 0..1, so that scores are not probabilities.
 
-    The detections that count least for average precision, those of low scores, are by far the most, so that the
-    expected error is mostly theirs; the bins tell the rest.
+    Detections of low scores matter least for average precision but are by far the most, so they dominate the expected
+    error; the bins show the rest.
     """
-    counts = judged.true_positive | judged.false_positive
-    scores, right = detections.scores[counts], judged.true_positive[counts]
+    counts = matches.true_positive | matches.false_positive
+    scores, right = detections.scores[counts], matches.true_positive[counts]
     if ((scores < 0) | (scores > 1)).any():
         return None
     # A score of exactly 1 belongs to the last bin.
-    index = np.minimum((scores * bins).astype(np.int64), bins - 1)
-    number = np.bincount(index, minlength=bins)
+    index = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+    number = np.bincount(index, minlength=BINS)
     with np.errstate(invalid="ignore"):
-        mean_scores = np.bincount(index, scores, minlength=bins) / number
-        precision = np.bincount(index, right, minlength=bins) / number
+        mean_scores = np.bincount(index, scores, minlength=BINS) / number
+        precision = np.bincount(index, right, minlength=BINS) / number
     gaps = np.nan_to_num(np.abs(mean_scores - precision))
     error = float((gaps * number).sum() / number.sum()) if len(scores) else float("nan")
     return Reliability(counts=number, mean_scores=mean_scores, precision=precision, expected_error=error)

@@ -1,4 +1,4 @@
-"""Numbers of a result: their mean, and their forms in JSON and in tables."""
+"""Figures of a result: their mean, and how JSON and tables write them."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 def number(value: float) -> float | None:
-    """The value for JSON, which knows no NaN: None instead."""
+    """The value for JSON, which has no NaN: None instead."""
     return None if math.isnan(value) else float(value)
 
 

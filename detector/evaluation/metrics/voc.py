@@ -1,7 +1,7 @@
 """Average precision as PASCAL VOC defines it, in its two versions.
 
 `voc07` (VOC 2007 to 2009), 11 points: the mean of the highest precision at recall 0, 0.1, ... 1 or beyond.
-`voc10` (from 2010 on), area: the area under the curve of the highest precision at each recall or beyond it.
+`voc10` (from 2010 on), area: the area under the curve of the highest precision at each recall or beyond.
 Source: Everingham et al., IJCV 2010, section 4.2, and the development kits' VOCevaldet.m.
 """
 
@@ -10,23 +10,35 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from detector.data.detection_table import DetectionTable
+from detector.data.detection_table import DetectionTable, check_same_data
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.metrics.ranked_matches import RankedMatches, rank_matches
+from detector.evaluation.metrics.matching import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Matches,
+    RankedMatches,
+    at_least,
+    best_of_pairs,
+    by_area,
+    check_threshold,
+    counted_objects,
+    pairs_of_a_class,
+    rank,
+    rank_matches,
+)
 from detector.evaluation.metrics.sizes import ALL, AreaRange
-from detector.evaluation.metrics.voc_matching import match_each
 from proposals.names import unknown_name
 
 VOCMetric = Literal["voc07", "voc10"]
 VOC_METRICS: tuple[VOCMetric, ...] = get_args(VOCMetric)
 
-# In floating point 3 * 0.1, 6 * 0.1 and 7 * 0.1 lie one bit above 0.3, 0.6 and 0.7, so that a recall of
-# exactly 3/10, 6/10 or 7/10 does not reach its level. Kept on purpose: the evaluators in use do the same
-# (np.arange(0, 1.1, 0.1) and np.linspace(0, 1, 11) give these numbers), and published results rest on it.
 VOC07_RECALL_LEVELS = np.arange(11) * 0.1
+"""0, 0.1, ... 1. In floating point 3 * 0.1, 6 * 0.1 and 7 * 0.1 lie one bit above 0.3, 0.6 and 0.7, so a recall of
+exactly 3/10, 6/10 or 7/10 does not reach its level. Kept on purpose: the evaluators in use do the same
+(np.arange(0, 1.1, 0.1) and np.linspace(0, 1, 11) give these numbers), and published results depend on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,24 +46,24 @@ class ClassResult:
     """The result of one class.
 
     Attributes:
-        ap: average precision, 0 to 1; NaN if the images hold no object of the class (that is not difficult).
-        objects: number of objects that are not difficult.
+        ap: average precision, 0 to 1; NaN if the images hold no object of the class that counts.
+        objects: number of objects that count.
         scores: (D,) float64, scores of the detections that count, from the highest to the lowest.
         true_positive: (D,) bool, which of them find an object.
     """
 
     ap: float
     objects: int
-    scores: npt.NDArray[np.float64]
-    true_positive: npt.NDArray[np.bool_]
+    scores: FloatArray
+    true_positive: BoolArray
 
     @property
-    def precision(self) -> npt.NDArray[np.float64]:
+    def precision(self) -> FloatArray:
         """(D,) share of true positives among the first 1, 2, ... D detections."""
         return np.cumsum(self.true_positive) / np.arange(1, len(self.true_positive) + 1)
 
     @property
-    def recall(self) -> npt.NDArray[np.float64]:
+    def recall(self) -> FloatArray:
         """(D,) share of the objects that the first 1, 2, ... D detections find; NaN without objects."""
         if self.objects == 0:
             return np.full(len(self.true_positive), np.nan)
@@ -59,7 +71,7 @@ class ClassResult:
 
 
 class OverClasses:
-    """Numbers of all classes, of a result that has `classes`."""
+    """Figures over all classes of a result that has `classes`."""
 
     classes: Mapping[str, ClassResult]
 
@@ -70,12 +82,12 @@ class OverClasses:
 
     @property
     def mean_ap(self) -> float:
-        """mAP: the mean over the classes that have objects, 0 to 1; NaN if none has."""
+        """mAP: the mean over the classes that have objects, 0 to 1; NaN if no class has any."""
         values = [result.ap for result in self.classes.values() if result.objects]
         return float(np.mean(values)) if values else float("nan")
 
     def at_score(self, score: float) -> tuple[float, float]:
-        """Precision and recall of the detections that score at least `score`, of all classes together.
+        """Precision and recall over all classes of the detections that score at least `score`.
 
         NaN where there is no such detection (precision) or no object (recall).
         """
@@ -86,14 +98,16 @@ class OverClasses:
         return hits / kept if kept else float("nan"), hits / objects if objects else float("nan")
 
     def best_score(self) -> float:
-        """The score of the best F1: of the detections that score at least that, of all classes together, the harmonic
-        mean of precision and recall is highest. NaN where nothing is found."""
+        """The score threshold with the highest F1, the harmonic mean of precision and recall, over all classes.
+
+        NaN if no detection finds an object.
+        """
         scores = np.concatenate([c.scores for c in self.classes.values()])
         hits = np.concatenate([c.true_positive for c in self.classes.values()])
         if not hits.any():
             return float("nan")
         order = np.argsort(-scores, kind="stable")
-        ends = np.append(np.diff(scores[order]) != 0, True)  # of detections of one score all are shown, or none
+        ends = np.append(np.diff(scores[order]) != 0, True)  # detections of equal score are shown together
         objects = sum(c.objects for c in self.classes.values())
         f1 = 2 * np.cumsum(hits[order]) / (np.arange(1, len(hits) + 1) + objects)
         return float(scores[order][ends][np.argmax(f1[ends])])
@@ -117,17 +131,16 @@ def voc_average_precision(
 ) -> VOCResult:
     """Average precision of `detections`.
 
-    How detections are matched to objects, and how difficult objects, equal scores and the borders of the
-    boxes are treated, is told at `matching.match_detections`.
+    `match_detections` describes the matching, difficult objects, equal scores and the convention for boxes.
 
     Args:
-        detections: down to the lowest score that is to count.
+        detections: down to the lowest score that should count.
         metric: `voc07` (11 points) or `voc10` (area).
-        iou_threshold: IoU from which a detection finds an object, above 0 and at most 1.
-        area_range: lowest and highest area that is judged, in square pixels; all areas by default.
+        iou_threshold: IoU at which a detection finds an object, above 0 and at most 1.
+        area_range: lowest and highest area to evaluate, in square pixels; all areas by default.
 
     Raises:
-        InputError: the metric is unknown, or what `matching.match_detections` refuses.
+        InputError: the metric is unknown, or `match_detections` raises it.
     """
     return voc_average_precisions(truth, detections, metric, [iou_threshold], {ALL: area_range})[iou_threshold, ALL]
 
@@ -139,7 +152,7 @@ def voc_average_precisions(
     iou_thresholds: Sequence[float],
     area_ranges: Mapping[str, AreaRange | None],
 ) -> dict[tuple[float, str], VOCResult]:
-    """`voc_average_precision` by IoU threshold and name of the area range, with the IoUs measured only once.
+    """`voc_average_precision` by IoU threshold and name of the area range; IoUs are computed once.
 
     `sizes.AREA_RANGES` has COCO's ranges.
     """
@@ -149,38 +162,108 @@ def voc_average_precisions(
         (threshold, size): VOCResult(
             metric, threshold, class_results(rank_matches(truth, detections, matches, area_ranges[size]), metric)
         )
-        for (threshold, size), matches in match_each(truth, detections, iou_thresholds, area_ranges).items()
+        for (threshold, size), matches in match_voc(truth, detections, iou_thresholds, area_ranges).items()
     }
 
 
-def class_results(judged: RankedMatches, metric: VOCMetric) -> dict[str, ClassResult]:
+def match_detections(
+    truth: GroundTruth, detections: DetectionTable, iou_threshold: float = 0.5, area_range: AreaRange | None = None
+) -> Matches:
+    """Match detections with annotated objects by VOC's rule (VOCevaldet.m).
+
+    A detection takes the object of its class and image with the highest IoU (the first of equal ones) if that IoU
+    reaches `iou_threshold`. If the object is difficult or a crowd, the detection is ignored. Otherwise the first
+    detection in order of score that takes an object is a true positive and each later one a false positive, even if
+    another object is still free.
+
+    VOC computes IoU on inclusive boxes, with a width of xmax - xmin + 1. Boxes here have an exclusive right and
+    bottom, x1 = xmin - 1 and x2 = xmax, so x2 - x1 is that same width and the intersection is the same too. With whole
+    pixels the IoU equals VOC's to the last bit; with fractional ones xmin - 1 may be rounded, which can change the
+    outcome of an IoU exactly at the threshold. Readers bring boxes of any other source to this convention.
+
+    Args:
+        iou_threshold: IoU at which a detection finds an object, above 0 and at most 1.
+        area_range: lowest and highest area to evaluate, in square pixels; VOC evaluates all. As in COCO's metric,
+            objects of another area are ignored like difficult ones, and so are false positives of another area.
+
+    Raises:
+        InputError: the threshold or the range is invalid, or the detections refer to other images or classes.
+    """
+    return match_voc(truth, detections, [iou_threshold], {ALL: area_range})[iou_threshold, ALL]
+
+
+def match_voc(
+    truth: GroundTruth,
+    detections: DetectionTable,
+    iou_thresholds: Sequence[float],
+    area_ranges: Mapping[str, AreaRange | None],
+) -> dict[tuple[float, str], Matches]:
+    """`match_detections` by IoU threshold and name of the area range; IoUs are computed once."""
+    for threshold in iou_thresholds:
+        check_threshold(threshold)
+    check_same_data(truth, detections)
+    order = rank(detections)
+    # Computed in the order of the table, mostly that of the images: in order of score each access would miss the cache.
+    best, overlaps = best_of_pairs(pairs_of_a_class(truth, detections), len(order))
+    best, overlaps = best[order], overlaps[order]
+    counted = counted_objects(truth)
+    matches = {}
+    for threshold in iou_thresholds:
+        objects = np.where(overlaps >= threshold, best, -1)
+        takers = np.flatnonzero(objects >= 0)
+        counts = np.ones(len(order), dtype=bool)
+        counts[takers] = counted[objects[takers]]
+        _, first = np.unique(objects[takers], return_index=True)
+        true_positive = np.zeros(len(order), dtype=bool)
+        true_positive[takers[first]] = True
+        matches[threshold] = Matches(order, objects, true_positive & counts, counts)
+    return by_area(truth, detections, matches, area_ranges)
+
+
+def class_results(matches: RankedMatches, metric: VOCMetric) -> dict[str, ClassResult]:
     """The result of each class, by its name."""
-    count = len(judged.class_names)
-    objects = np.bincount(judged.object_labels, minlength=count)
-    by_class = np.argsort(judged.labels, kind="stable")
-    ends = np.cumsum(np.bincount(judged.labels, minlength=count))
+    objects = np.bincount(matches.object_labels, minlength=len(matches.class_names))
     classes = {}
-    for name, total, rows in zip(judged.class_names, objects.tolist(), np.split(by_class, ends[:-1]), strict=True):
-        hits = judged.true_positive[rows]
-        classes[name] = ClassResult(average_precision(hits, total, metric), total, judged.scores[rows], hits)
+    rows_by_class = _rows_by_class(matches.labels, len(objects))
+    for name, count, rows in zip(matches.class_names, objects.tolist(), rows_by_class, strict=True):
+        hits = matches.true_positive[rows]
+        classes[name] = ClassResult(average_precision(hits, count, metric), count, matches.scores[rows], hits)
     return classes
 
 
-def at_least(scores: npt.NDArray[np.float64], score: float) -> npt.NDArray[np.bool_]:
-    """Which scores reach `score`, compared as 32-bit numbers, which a detector's are: as such 0.7 is at least 0.7."""
-    return scores.astype(np.float32) >= np.float32(score)
+def class_average_precision(
+    labels: IntArray, true_positive: BoolArray, objects: IntArray, metric: VOCMetric
+) -> FloatArray:
+    """(C,) average precision of each class, NaN without objects.
+
+    Args:
+        labels, true_positive: (D,) of the detections that count, from the highest score to the lowest.
+        objects: (C,) number of objects of each class.
+    """
+    rows_by_class = _rows_by_class(labels, len(objects))
+    return np.array(
+        [
+            average_precision(true_positive[rows], int(count), metric)
+            for rows, count in zip(rows_by_class, objects, strict=True)
+        ]
+    )
 
 
-def average_precision(true_positive: npt.NDArray[np.bool_], objects: int, metric: VOCMetric) -> float:
+def _rows_by_class(labels: IntArray, classes: int) -> list[IntArray]:
+    ends = np.cumsum(np.bincount(labels, minlength=classes))
+    return np.split(np.argsort(labels, kind="stable"), ends[:-1])
+
+
+def average_precision(true_positive: BoolArray, objects: int, metric: VOCMetric) -> float:
     """Average precision of one class from its detections in order of score; NaN without objects."""
     if objects == 0:
         return float("nan")
     hits = np.cumsum(true_positive)
     precision = hits / np.arange(1, len(hits) + 1)
-    # The highest precision at this recall or beyond it.
+    # The highest precision at this recall or beyond.
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     if metric == "voc10":
-        # Recall grows by 1 / objects at each true positive and stands still elsewhere.
+        # Recall grows by 1 / objects at each true positive and is constant elsewhere.
         return float(envelope[true_positive].sum() / objects)
     reached = np.searchsorted(hits / objects, VOC07_RECALL_LEVELS, side="left")
     return float(np.append(envelope, 0.0)[reached].sum() / 11)

@@ -1,6 +1,5 @@
-"""The why-report: a diagnosis as one HTML file that needs no network. See `write_report`."""
+"""The report of an evaluation: one HTML file that needs no network, and a sheet of photos."""
 
-from detector.evaluation.report.about import About
-from detector.evaluation.report.page import render_report, write_report
+from detector.evaluation.report.page import About, explain, render_report
 
-__all__ = ["About", "render_report", "write_report"]
+__all__ = ["About", "explain", "render_report"]

@@ -1,11 +1,13 @@
-"""Curves and histograms as the coordinates of inline SVG, which the template draws."""
+"""Curves and histograms as coordinates of inline SVG, which the template draws."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from detector.evaluation.errors import Diagnosis
+from detector.evaluation.metrics.matching import FloatArray, at_least
 from detector.evaluation.metrics.voc import ClassResult
 
 _LEVELS = np.linspace(0, 1, 51)
@@ -13,7 +15,7 @@ _LEVELS = np.linspace(0, 1, 51)
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """The frame of a chart whose axes both run from 0 to 1: outer size and margins, in the units of its viewBox."""
+    """The frame of a chart whose axes both run from 0 to 1: outer size and margins, in units of its viewBox."""
 
     width: float
     height: float
@@ -23,20 +25,20 @@ class Plot:
     bottom: float = 0.0
 
     def x(self, value: float) -> float:
-        """Place of a value, rounded: a tenth of a unit cannot be seen."""
+        """Horizontal coordinate of a value, rounded to a tenth of a unit, which is too small to see."""
         return round(self.left + value * (self.width - self.left - self.right), 1)
 
     def y(self, value: float) -> float:
-        """The same upwards."""
+        """Vertical coordinate of a value; the axis points upwards."""
         return round(self.height - self.bottom - value * (self.height - self.top - self.bottom), 1)
 
     def path(self, xs: npt.ArrayLike, ys: npt.ArrayLike) -> str:
-        """The `d` of a line through the points; points on a straight line between their neighbors are left out."""
-        places = [(self.x(x), self.y(y)) for x, y in zip(np.asarray(xs), np.asarray(ys), strict=True)]
+        """The `d` of a line through the points, without those on a straight line between their neighbors."""
+        points = [(self.x(x), self.y(y)) for x, y in zip(np.asarray(xs), np.asarray(ys), strict=True)]
         kept = [
-            place
-            for i, place in enumerate(places)
-            if i in (0, len(places) - 1) or not _straight(places[i - 1], place, places[i + 1])
+            point
+            for i, point in enumerate(points)
+            if i in (0, len(points) - 1) or not _straight(points[i - 1], point, points[i + 1])
         ]
         return "M" + "L".join(f"{x:g} {y:g}" for x, y in kept)
 
@@ -45,52 +47,47 @@ def _straight(a: tuple[float, float], b: tuple[float, float], c: tuple[float, fl
     return abs((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])) < 1e-6
 
 
-#: The large curve and the calibration chart, about as wide as a phone, so that their letters stay as large as set.
 LARGE = Plot(width=340, height=230, left=34, right=8, top=8, bottom=34)
+"""The mean curve. It is about as wide as a phone, so its text is not scaled down."""
 SQUARE = Plot(width=340, height=320, left=34, right=8, top=8, bottom=34)
+"""The calibration chart."""
 SMALL = Plot(width=120, height=80, left=1, right=1, top=3, bottom=1)
+"""The curve of a class."""
+HISTOGRAM = Plot(width=340, height=110, left=34, right=8, top=8, bottom=26)
+"""The overlaps of the best proposals."""
 
 
-def envelope(result: ClassResult, levels: npt.NDArray[np.float64] = _LEVELS) -> npt.NDArray[np.float64]:
-    """The highest precision at each recall level or beyond it; 0 where it is not reached, NaN without objects."""
-    if not result.objects:
-        return np.full(len(levels), np.nan)
+def envelope(result: ClassResult) -> FloatArray:
+    """The highest precision at each recall level or beyond of a class with objects; 0 where it is not reached."""
     highest = np.maximum.accumulate(result.precision[::-1])[::-1]
-    # A recall one rounding below its level reaches it: the curve is to be seen, not measured.
-    return np.append(highest, 0.0)[np.searchsorted(result.recall, levels - 1e-9, side="left")]
+    # A recall one rounding below its level reaches it: the curve is for viewing only.
+    return np.append(highest, 0.0)[np.searchsorted(result.recall, _LEVELS - 1e-9, side="left")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A precision-recall curve in the frame of a `Plot`.
-
-    Attributes:
-        line: its path.
-        dot: place of the detections of at least the shown score; None if there is none.
-    """
+class Curve(NamedTuple):
+    """A precision-recall curve: the path of its line, and the point at the shown score (None without detections)."""
 
     line: str
     dot: tuple[float, float] | None
 
 
-def class_curve(result: ClassResult, score: float, plot: Plot = SMALL) -> Curve:
+def class_curve(result: ClassResult, score: float) -> Curve:
     """The curve of a class with objects."""
-    shown = int(np.count_nonzero(result.scores.astype(np.float32) >= np.float32(score)))
+    shown = int(np.count_nonzero(at_least(result.scores, score)))
     dot = None
     if shown:
-        dot = plot.x(float(result.recall[shown - 1])), plot.y(float(result.precision[shown - 1]))
-    return Curve(line=plot.path(_LEVELS, envelope(result)), dot=dot)
+        dot = SMALL.x(float(result.recall[shown - 1])), SMALL.y(float(result.precision[shown - 1]))
+    return Curve(SMALL.path(_LEVELS, envelope(result)), dot)
 
 
-def mean_curve(diagnosis: Diagnosis, plot: Plot = LARGE) -> Curve:
+def mean_curve(diagnosis: Diagnosis) -> Curve:
     """Mean over the classes with objects of the highest precision at each recall."""
     curves = [envelope(result) for result in diagnosis.result.classes.values() if result.objects]
-    return Curve(line=plot.path(_LEVELS, np.mean(curves, axis=0)), dot=None)
+    return Curve(LARGE.path(_LEVELS, np.mean(curves, axis=0)), None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """A rectangle of a histogram."""
+class Bar(NamedTuple):
+    """A rectangle of a histogram, with its tooltip."""
 
     x: float
     y: float
@@ -99,41 +96,25 @@ class Bar:
     label: str
 
 
-def calibration_bars(diagnosis: Diagnosis, plot: Plot = SQUARE) -> list[Bar]:
+def calibration_bars(diagnosis: Diagnosis) -> list[Bar]:
     """A bar for each bin with detections, as high as the share that is right."""
     curve = diagnosis.reliability
     if curve is None:
         return []
     bins = len(curve.counts)
-    bars = []
-    for index in np.flatnonzero(curve.counts):
-        right = float(curve.precision[index])
-        left, top = plot.x(index / bins), plot.y(right)
-        bars.append(
-            Bar(
-                x=left + 1,
-                y=top,
-                width=round(plot.x((index + 1) / bins) - left - 2, 1),
-                height=round(plot.y(0) - top, 1),
-                label=f"{index / bins:g} to {(index + 1) / bins:g}: {100 * right:.0f} % right",
-            )
-        )
-    return bars
+    return [
+        _bar(SQUARE, i, bins, float(curve.precision[i]), "", f"{100 * curve.precision[i]:.0f} % right")
+        for i in np.flatnonzero(curve.counts)
+    ]
 
 
-def overlap_bars(overlaps: npt.NDArray[np.float64], most: int, plot: Plot) -> list[Bar]:
-    """A histogram of IoU in ten bins; `most` is the count as high as the chart."""
-    counts = np.bincount(np.minimum((overlaps * 10).astype(np.int64), 9), minlength=10)
-    bars = []
-    for index in np.flatnonzero(counts):
-        left, top = plot.x(index / 10), plot.y(counts[index] / most)
-        bars.append(
-            Bar(
-                x=left + 1,
-                y=top,
-                width=round(plot.x((index + 1) / 10) - left - 2, 1),
-                height=round(plot.y(0) - top, 1),
-                label=f"IoU {index / 10:g} to {(index + 1) / 10:g}: {counts[index]}",
-            )
-        )
-    return bars
+def overlap_bars(counts: npt.NDArray[np.int64], most: int) -> list[Bar]:
+    """A histogram of IoU; `most` is the count at the top of the chart."""
+    return [_bar(HISTOGRAM, i, len(counts), counts[i] / most, "IoU ", str(counts[i])) for i in np.flatnonzero(counts)]
+
+
+def _bar(plot: Plot, index: int | np.integer, bins: int, height: float, prefix: str, label: str) -> Bar:
+    """The bar of a bin, a unit narrower than the bin on both sides."""
+    left, right, top = plot.x(index / bins), plot.x((index + 1) / bins), plot.y(height)
+    tooltip = f"{prefix}{index / bins:g} to {(index + 1) / bins:g}: {label}"
+    return Bar(left + 1, top, round(right - left - 2, 1), round(plot.y(0) - top, 1), tooltip)

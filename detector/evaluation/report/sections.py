@@ -1,29 +1,26 @@
 """The rows of the report's tables, from the arrays of a diagnosis."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.errors import Diagnosis, ErrorKind, MissReason
-from detector.evaluation.metrics.intervals import Interval, Intervals
+from detector.evaluation.metrics.bootstrap import Interval, Intervals
 from detector.evaluation.metrics.sizes import sizes_of
-from detector.evaluation.report.charts import Bar, Curve, Plot, class_curve, overlap_bars
-from detector.evaluation.report.text import FATES, KINDS
+from detector.evaluation.report.charts import Bar, Curve, class_curve, overlap_bars
+from detector.evaluation.report.text import ERROR_KINDS, MISS_REASONS
 
-#: A confusion matrix of more classes than this is cut to those with the most errors: more cannot be read.
 MATRIX_CLASSES = 40
+"""Most classes of a readable confusion matrix; with more, those with the most errors are shown."""
 
-#: The table of single objects holds at most so many, missed ones first.
 LISTED_OBJECTS = 2000
+"""Most rows of the table of single objects, missed ones first."""
 
-_HISTOGRAM = Plot(width=340, height=110, left=34, right=8, top=8, bottom=26)
 
-
-@dataclass(frozen=True, kw_only=True)
-class ClassRow:
-    """A class with objects: its AP, and its curve. `detections` are those that count."""
+class ClassRow(NamedTuple):
+    """A class with objects: its AP and its curve. `detections` are those that count."""
 
     name: str
     ap: float
@@ -35,29 +32,23 @@ class ClassRow:
 
 def class_rows(diagnosis: Diagnosis, intervals: Intervals | None) -> list[ClassRow]:
     """The classes with objects, the best first."""
+    by_class = {} if intervals is None else intervals.classes
     rows = [
-        ClassRow(
-            name=name,
-            ap=result.ap,
-            interval=None if intervals is None else intervals.classes.get(name),
-            objects=result.objects,
-            detections=len(result.scores),
-            curve=class_curve(result, diagnosis.score),
-        )
+        ClassRow(name, result.ap, by_class.get(name), result.objects, len(result.scores),
+                 class_curve(result, diagnosis.score))
         for name, result in diagnosis.result.classes.items()
         if result.objects
-    ]
+    ]  # fmt: skip
     return sorted(rows, key=lambda row: -row.ap)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ErrorRow:
-    """An error kind: the mAP it would give back, its number at all scores and at the shown one (None for misses)."""
+class ErrorRow(NamedTuple):
+    """An error kind: the mAP gained by fixing it, its number at all scores and at the shown one (None for misses)."""
 
     name: str
     meaning: str
     gain: float
-    count: int
+    number: int
     shown: int | None
 
 
@@ -66,62 +57,46 @@ def error_rows(diagnosis: Diagnosis) -> list[ErrorRow]:
     errors = diagnosis.errors
     shown = np.bincount(errors.kinds[diagnosis.images.false_positive], minlength=len(ErrorKind))
     rows = [
-        ErrorRow(
-            name=name[0].upper() + name[1:],
-            meaning=meaning,
-            gain=float(errors.gains[kind]),
-            count=int(errors.counts[kind].sum()),
-            shown=None if kind == ErrorKind.MISSED else int(shown[kind]),
-        )
-        for kind, (name, meaning) in KINDS.items()
-    ]
+        ErrorRow(name[0].upper() + name[1:], meaning, float(errors.gains[kind]), int(errors.counts[kind].sum()),
+                 None if kind == ErrorKind.MISSED else int(shown[kind]))
+        for kind, (name, meaning) in ERROR_KINDS.items()
+    ]  # fmt: skip
     return sorted(rows, key=lambda row: -np.nan_to_num(row.gain))
 
 
-@dataclass(frozen=True, kw_only=True)
-class MissReasonRow:
-    """A group of objects and how many of them met which `MissReason`."""
+class MissReasonRow(NamedTuple):
+    """A group of objects and their number by `MissReason`."""
 
     name: str
-    counts: tuple[int, ...]
-
-    @property
-    def total(self) -> int:
-        """Number of the objects."""
-        return sum(self.counts)
+    counts: list[int]
 
 
 def miss_reason_tables(truth: GroundTruth, diagnosis: Diagnosis) -> Mapping[str, list[MissReasonRow]]:
     """Miss reasons at both scores, and at the lowest one by class, size and source; empty without traces."""
-    miss_reasons, shown, traces = diagnosis.miss_reasons, diagnosis.shown_miss_reasons, diagnosis.traces
-    if miss_reasons is None or shown is None or traces is None:
+    lowest, shown, traces = diagnosis.miss_reasons, diagnosis.shown_miss_reasons, diagnosis.traces
+    if lowest is None or shown is None or traces is None:
         return {}
     sources = (*traces.source_names, "no proposals at all")
     groups = {
         "Class": (truth.labels, truth.class_names),
-        # A source of -1 is the last.
-        "Source": (traces.sources % len(sources), sources),
+        "Source": (traces.sources % len(sources), sources),  # a source of -1 is the last
     }
-    every = [
-        MissReasonRow(name="at any score", counts=tuple(miss_reasons.count()[0].tolist())),
-        MissReasonRow(name=f"from {diagnosis.score:g} up", counts=tuple(shown.count()[0].tolist())),
-    ]
-    tables = {"All objects": every}
+    tables = {
+        "All objects": [
+            MissReasonRow("at any score", lowest.count()[0].tolist()),
+            MissReasonRow(f"at score {diagnosis.score:g} or more", shown.count()[0].tolist()),
+        ]
+    }
     for title, (group, names) in groups.items():
-        counts = miss_reasons.count(group, len(names)).tolist()
-        rows = [MissReasonRow(name=name, counts=tuple(row)) for name, row in zip(names, counts, strict=True)]
-        tables[title] = [row for row in rows if row.total]
-    rows = [
-        MissReasonRow(name=name, counts=tuple(miss_reasons.count(objects.astype(np.int64), 2)[1].tolist()))
-        for name, objects in sizes_of(truth.areas).items()
-    ]
-    tables["Size"] = [row for row in rows if row.total]
+        counts = lowest.count(group, len(names)).tolist()
+        tables[title] = [MissReasonRow(name, row) for name, row in zip(names, counts, strict=True) if sum(row)]
+    by_size = {name: lowest.count(rows.astype(np.int64), 2)[1].tolist() for name, rows in sizes_of(truth.areas).items()}
+    tables["Size"] = [MissReasonRow(name, counts) for name, counts in by_size.items() if sum(counts)]
     return tables
 
 
-@dataclass(frozen=True, kw_only=True)
-class OverlapChart:
-    """How much the best proposal overlaps hits or misses: a histogram, and the mean and number by source."""
+class OverlapChart(NamedTuple):
+    """IoU of the best proposal of hits or misses: a histogram, and the number and mean by source."""
 
     title: str
     bars: list[Bar]
@@ -129,29 +104,28 @@ class OverlapChart:
     sources: list[tuple[str, int, float]]
 
 
-def overlap_charts(diagnosis: Diagnosis) -> tuple[Plot, list[OverlapChart]]:
-    """Of the hits and of the misses at the lowest score; none without traces."""
+def overlap_charts(diagnosis: Diagnosis) -> list[OverlapChart]:
+    """The charts of the hits and of the misses at the lowest score; empty without traces."""
     if diagnosis.miss_reasons is None or diagnosis.traces is None:
-        return _HISTOGRAM, []
-    miss_reasons, traces = diagnosis.miss_reasons.miss_reasons, diagnosis.traces
+        return []
+    reasons, traces = diagnosis.miss_reasons.reasons, diagnosis.traces
     charts = []
-    for title, chosen in (("Hits", miss_reasons == MissReason.FOUND), ("Misses", miss_reasons > MissReason.FOUND)):
-        overlaps = traces.proposal_overlaps[chosen]
-        bins = np.bincount(np.minimum((overlaps * 10).astype(np.int64), 9), minlength=10)
-        most = max(int(bins.max()), 1)
-        sources = []
-        for index, name in enumerate(traces.source_names):
-            rows = chosen & (traces.sources == index)
-            if rows.any():
-                sources.append((name, int(rows.sum()), float(traces.proposal_overlaps[rows].mean())))
-        bars = overlap_bars(overlaps, most, _HISTOGRAM)
-        charts.append(OverlapChart(title=title, bars=bars, most=most, sources=sources))
-    return _HISTOGRAM, charts
+    for title, chosen in (("Hits", reasons == MissReason.FOUND), ("Misses", reasons > MissReason.FOUND)):
+        bins = np.minimum((traces.proposal_overlaps[chosen] * 10).astype(np.int64), 9)
+        counts = np.bincount(bins, minlength=10)
+        most = max(int(counts.max()), 1)
+        by_source = [(name, chosen & (traces.sources == i)) for i, name in enumerate(traces.source_names)]
+        sources = [
+            (name, int(rows.sum()), float(traces.proposal_overlaps[rows].mean()))
+            for name, rows in by_source
+            if rows.any()
+        ]
+        charts.append(OverlapChart(title, overlap_bars(counts, most), most, sources))
+    return charts
 
 
-@dataclass(frozen=True, kw_only=True)
-class ObjectRow:
-    """An object: where it is, and what became of it at the lowest score."""
+class ObjectRow(NamedTuple):
+    """An object, and its miss reason at the lowest score."""
 
     image: str
     name: str
@@ -163,19 +137,19 @@ class ObjectRow:
 
 
 def object_rows(truth: GroundTruth, diagnosis: Diagnosis) -> tuple[list[ObjectRow], int]:
-    """Objects by miss_reason, missed ones first, as many as are listed; and the number of all. None without traces."""
+    """The first `LISTED_OBJECTS` objects, missed ones first, and the number of all; empty without traces."""
     if diagnosis.miss_reasons is None or diagnosis.traces is None:
         return [], 0
-    miss_reasons, traces = diagnosis.miss_reasons.miss_reasons, diagnosis.traces
-    counted = np.flatnonzero(miss_reasons >= 0)
-    order = counted[np.lexsort((truth.images[counted], truth.labels[counted], -miss_reasons[counted]))]
+    reasons, traces = diagnosis.miss_reasons.reasons, diagnosis.traces
+    counted = np.flatnonzero(reasons >= 0)
+    order = counted[np.lexsort((truth.images[counted], truth.labels[counted], -reasons[counted]))]
     sizes = sizes_of(truth.areas)
     rows = [
         ObjectRow(
             image=str(truth.image_ids[truth.images[i]]),
             name=truth.class_names[truth.labels[i]],
             size=" and ".join(name for name, objects in sizes.items() if objects[i]),
-            miss_reason=FATES[MissReason(miss_reasons[i])][0],
+            miss_reason=MISS_REASONS[MissReason(reasons[i])][0],
             source=traces.source_names[traces.sources[i]] if traces.sources[i] >= 0 else "–",
             overlap=float(traces.proposal_overlaps[i]),
             score=float(traces.region_scores[i]),
@@ -185,30 +159,26 @@ def object_rows(truth: GroundTruth, diagnosis: Diagnosis) -> tuple[list[ObjectRo
     return rows, len(counted)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """A number of the confusion matrix, its share of the row (0 to 1), and whether it stands for what is right."""
+class Cell(NamedTuple):
+    """A number of the confusion matrix, its share of the row (0 to 1), and whether it is on the diagonal."""
 
     number: int
     share: float
     right: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class MatrixRow:
-    """A row of the confusion matrix and the sum over all classes, those that are not shown too."""
+class MatrixRow(NamedTuple):
+    """A row of the confusion matrix and its sum over all classes, including those not shown."""
 
     name: str
     cells: list[Cell]
     total: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class MatrixView:
-    """The part of a confusion matrix that is shown; background comes first, where a phone shows it too.
+class MatrixPart(NamedTuple):
+    """The shown part of a confusion matrix; background comes first, where a phone shows it too.
 
     Attributes:
-        columns: their names.
         left_out: number of classes that are not shown.
     """
 
@@ -217,8 +187,8 @@ class MatrixView:
     rows: list[MatrixRow]
 
 
-def matrix_view(diagnosis: Diagnosis) -> MatrixView:
-    """The classes that have objects or detections, cut to those with the most errors if they are many."""
+def matrix_part(diagnosis: Diagnosis) -> MatrixPart:
+    """The classes that have objects or detections; of many classes those with the most errors."""
     matrix = diagnosis.confusion.matrix
     background = len(matrix) - 1
     total = matrix.sum(axis=1)[:-1] + matrix.sum(axis=0)[:-1]
@@ -229,10 +199,7 @@ def matrix_view(diagnosis: Diagnosis) -> MatrixView:
     names = [diagnosis.confusion.class_names[i] for i in chosen]
     rows = []
     for index, name in zip(shown, ["background", *names], strict=True):
-        whole = int(matrix[index].sum())
-        cells = [
-            Cell(number=int(matrix[index, i]), share=float(matrix[index, i] / max(whole, 1)), right=i == index)
-            for i in shown
-        ]
-        rows.append(MatrixRow(name=name, cells=cells, total=whole))
-    return MatrixView(columns=["nothing", *names], left_out=len(present) - len(chosen), rows=rows)
+        row_sum = int(matrix[index].sum())
+        cells = [Cell(int(matrix[index, i]), float(matrix[index, i] / max(row_sum, 1)), i == index) for i in shown]
+        rows.append(MatrixRow(name, cells, row_sum))
+    return MatrixPart(["nothing", *names], len(present) - len(chosen), rows)

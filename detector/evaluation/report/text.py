@@ -1,27 +1,32 @@
-"""Numbers and lists as a reader sees them."""
+"""Words of the report: names of errors, numbers and lists, and the sentences at its top."""
 
 import math
 from collections.abc import Sequence
 
-from detector.evaluation.errors import ErrorKind, MissReason
+import numpy as np
 
-#: Name of an error kind in a sentence, and what it is.
-KINDS = {
-    ErrorKind.LOCALISATION: ("badly placed boxes", "right class, but the box overlaps the object too little"),
-    ErrorKind.CLASSIFICATION: ("wrong classes", "a box well on an object of another class"),
-    ErrorKind.DUPLICATE: ("duplicates", "a second box on an object that is found already"),
-    ErrorKind.BACKGROUND: ("background", "a box where no object is"),
-    ErrorKind.BOTH: ("wrong class and badly placed", "a box near an object of another class"),
-    ErrorKind.MISSED: ("missed objects", "an object without any box near it that could be mended"),
+from detector.evaluation.errors import Diagnosis, ErrorKind, MissReason
+
+ERROR_KINDS = {
+    ErrorKind.LOCALIZATION: ("localization errors", "right class, but the box overlaps the object too little"),
+    ErrorKind.CLASSIFICATION: ("classification errors", "a box placed well on an object of another class"),
+    ErrorKind.DUPLICATE: ("duplicates", "a second box on an object that is already found"),
+    ErrorKind.BACKGROUND: ("background errors", "a box without an object"),
+    ErrorKind.BOTH: ("combined errors", "wrong class, and the box overlaps the object too little"),
+    ErrorKind.MISSED: ("missed objects", "an object without a box near it that could be fixed"),
 }
+"""Name of an error kind in a sentence, and its meaning."""
 
-#: Name of a miss_reason in a table and in a sentence.
-FATES = {
+MISS_REASONS = {
     MissReason.FOUND: ("found", "found"),
-    MissReason.SUPPRESSED: ("suppressed", "scored well enough but fell to non-maximum suppression"),
-    MissReason.MISCLASSIFIED: ("classified wrong", "had a proposal but no sufficient score for their class"),
+    MissReason.SUPPRESSED: ("suppressed", "scored high enough but fell to non-maximum suppression"),
+    MissReason.MISCLASSIFIED: ("misclassified", "had a proposal but too low a score for their class"),
     MissReason.NOT_PROPOSED: ("no proposal", "had no proposal"),
 }
+"""Name of a miss reason in a table and in a sentence."""
+
+# Differences below this, in mAP or AP, get no sentence: half a point.
+_WORTH_A_SENTENCE = 0.005
 
 
 def percent(fraction: float, digits: int = 1) -> str:
@@ -45,3 +50,82 @@ def count(number: int, noun: str) -> str:
 def listed(items: Sequence[str]) -> str:
     """'a, b and c'."""
     return ", ".join(items[:-1]) + " and " + items[-1] if len(items) > 1 else "".join(items)
+
+
+def summary(diagnosis: Diagnosis) -> list[str]:
+    """The main results as sentences in plain text, the most important first."""
+    if np.isnan(diagnosis.result.mean_ap):
+        return ["These images have no objects that count, so average precision is undefined."]
+    sentences = (_losses, _misses, _weakest, _confused, _sizes, _calibration)
+    return [line for sentence in sentences if (line := sentence(diagnosis))]
+
+
+def _losses(diagnosis: Diagnosis) -> str:
+    gains = diagnosis.errors.gains
+    order = [kind for kind in sorted(ERROR_KINDS, key=lambda kind: -gains[kind]) if gains[kind] >= _WORTH_A_SENTENCE]
+    if not order:
+        return "No single kind of error costs half a point of mAP or more."
+    parts = [f"{ERROR_KINDS[kind][0]} ({points(gains[kind])} points without them)" for kind in order[:1]]
+    parts += [f"{ERROR_KINDS[kind][0]} ({points(gains[kind])})" for kind in order[1:3]]
+    return f"Most mAP is lost to {', then to '.join(parts)}."
+
+
+def _misses(diagnosis: Diagnosis) -> str:
+    if diagnosis.miss_reasons is None:
+        return ""
+    counts = diagnosis.miss_reasons.count()[0]
+    missed = int(counts[MissReason.SUPPRESSED :].sum())
+    if not missed:
+        return "Every object is found by some detection, though often one of a low score."
+    reasons = sorted((reason for reason in MissReason if reason and counts[reason]), key=lambda reason: -counts[reason])
+    parts = [f"{counts[reason]:,} {MISS_REASONS[reason][1]}" for reason in reasons]
+    return f"Of the {count(missed, 'object')} that no detection found at any score, {listed(parts)}."
+
+
+def _weakest(diagnosis: Diagnosis) -> str:
+    classes = [(result.ap, name) for name, result in diagnosis.result.classes.items() if result.objects]
+    if len(classes) < 4:
+        return ""
+    worst = sorted(classes, key=lambda pair: pair[0])[:3]
+    return f"The weakest classes are {listed([f'{name} ({percent(ap)})' for ap, name in worst])}."
+
+
+def _confused(diagnosis: Diagnosis) -> str:
+    frequent = diagnosis.confusion.most_frequent(1)
+    if not frequent:
+        return ""
+    name, mistaken_for, number = frequent[0]
+    times = "once" if number == 1 else f"{number} times"
+    return (
+        f"The most frequent confusion is {name} mistaken for {mistaken_for}"
+        f" ({times} at a score of at least {diagnosis.score:g})."
+    )
+
+
+def _sizes(diagnosis: Diagnosis) -> str:
+    sizes = [part for part in diagnosis.sizes if part.objects.sum()]
+    if len(sizes) < 2 or sizes[-1].mean_ap - sizes[0].mean_ap < _WORTH_A_SENTENCE:
+        return ""
+    first, last = sizes[0], sizes[-1]
+    return (
+        f"The mAP of {first.name} objects is {percent(first.mean_ap)},"
+        f" that of {last.name} objects {percent(last.mean_ap)}."
+    )
+
+
+def _calibration(diagnosis: Diagnosis) -> str:
+    curve = diagnosis.reliability
+    if curve is None or not curve.counts.sum():
+        return ""
+    # Bins from the shown score up: nobody reads the many low scores below as probabilities.
+    lower = np.arange(len(curve.counts)) / len(curve.counts)
+    chosen = (lower >= diagnosis.score - 1e-9) & (curve.counts > 0)
+    if not chosen.any():
+        return ""
+    weights = curve.counts[chosen]
+    score = float(np.average(curve.mean_scores[chosen], weights=weights))
+    right = float(np.average(curve.precision[chosen], weights=weights))
+    return (
+        f"Of the detections that score {lower[chosen][0]:g} or more, {percent(right, 0)} % are right;"
+        f" their mean score is {score:.2f}."
+    )

@@ -1,4 +1,4 @@
-"""Versions of installed packages, for results that are to be repeated."""
+"""Versions of installed packages, which make a result reproducible."""
 
 from importlib import metadata
 

@@ -21,10 +21,10 @@ from detector.data.custom_dataset import CustomDataset, read_custom_dataset
 from detector.data.faults import Fault
 from detector.data.layouts import Layout
 from detector.errors import InputError
-from detector.evaluation.calibration import fit_calibration
+from detector.evaluation.evaluation import DEFAULT_SCORE
+from detector.evaluation.metrics.calibration import fit_calibration
 from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
-from detector.evaluation.result import DEFAULT_SCORE
-from detector.evaluation.sheet import draw_sheet
+from detector.evaluation.report.sheet import draw_sheet
 from detector.inference.detector import Detector
 from detector.models.weights import Model, load_model, save_model, weights_hash
 from detector.ops.devices import resolve_device

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
+from detector.evaluation.evaluation import match_by_metric
 from detector.evaluation.metrics.bootstrap import compare_average_precision
-from detector.evaluation.metrics.by_name import match_by_metric
 from detector.evaluation.metrics.voc import voc_average_precision
 from detector.inference.detector import Detector
 from detector.models.rfcn import RFCN

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from detector.data.image_folder import class_folders, labeled_photos
 from detector.errors import InputError
-from detector.evaluation.classification import evaluate_classifier
+from detector.evaluation.prediction.classification import evaluate_classifier
 from detector.inference.classification import Classifier
 from detector.models.classifier import ImageClassifier
 from detector.models.weights import Model, save_model

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from detector.data.annotations import Annotations
 from detector.data.voc import VOCDataset
-from detector.evaluation.coverage import evaluate_proposals
+from detector.evaluation.prediction.proposals import evaluate_proposals
 from detector.models.weights import Model, make_network, save_model
 from detector.ops.precision import fast_dtype
 from detector.training.data import read_sample, sample_index

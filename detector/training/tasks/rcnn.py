@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from detector.config import Calibration, RCNNConfig, config_hash
-from detector.evaluation.ablation import ablate
-from detector.evaluation.calibration import fit_calibration
+from detector.evaluation.metrics.calibration import fit_calibration
+from detector.evaluation.prediction.ablation import ablate
 from detector.inference.rcnn_scorer import RCNNScorer
 from detector.models.rcnn import RCNN
 from detector.models.weights import Model, save_model, weights_hash

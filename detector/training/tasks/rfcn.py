@@ -21,9 +21,9 @@ from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import LOWEST_SCORE
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
-from detector.evaluation.calibration import fit_calibration
-from detector.evaluation.coverage import evaluate_proposals
+from detector.evaluation.metrics.calibration import fit_calibration
 from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
+from detector.evaluation.prediction.proposals import evaluate_proposals
 from detector.inference.detector import Detector, first_with_multibox
 from detector.inference.proposers import SharedMultiBox
 from detector.models.rfcn import RFCN

@@ -13,8 +13,7 @@ from detector.data import VOCDataset
 from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import detection_table, joined_traces
 from detector.errors import InputError
-from detector.evaluation.predicting import predict
-from detector.evaluation.running import remove_parts, run_detector
+from detector.evaluation.prediction.predict import predict, remove_parts, run_detector
 from detector.storage.evaluation_store import ResultStore
 from detector.structures.detections import Detections
 from detector.structures.image import Image as Photo
@@ -135,7 +134,7 @@ def test_a_detector_of_other_classes_is_refused(truth: GroundTruth, folder: Path
 
 
 def test_only_a_detector_of_ours_is_traced(truth: GroundTruth, folder: Path) -> None:
-    with pytest.raises(InputError, match=r"only a detector\.pipeline\.Detector can be traced"):
+    with pytest.raises(InputError, match=r"only a detector\.inference\.detector\.Detector"):
         predict(FakeDetector(), truth, folder, trace=True)
 
 

@@ -1,4 +1,4 @@
-"""Data in COCO's own form beside our columns, for comparison with other evaluators."""
+"""Data in COCO's format and in columns, for comparison with other evaluators."""
 
 import contextlib
 import io
@@ -109,18 +109,9 @@ def data_on_borders(seed: int, objects: int = 40, detections: int = 120) -> COCO
     data = COCOData([3, 1, 9], [0, 1])
     decimals = int(rng.integers(9))
     for number in range(objects):
-        some = [
-            32,
-            96,
-            66.6666667,
-            96.0000001,
-            31.9999999,
-            9e4,
-            1e5,
-            1.00001e5,
-            *rng.uniform(1, 200, 4).round(decimals),
-        ]
-        width, height = rng.choice(some, 2).tolist()
+        limits = [32, 96, 66.6666667, 96.0000001, 31.9999999, 9e4, 1e5, 1.00001e5]
+        lengths = [*limits, *rng.uniform(1, 200, 4).round(decimals)]
+        width, height = rng.choice(lengths, 2).tolist()
         if rng.random() < 0.4:
             height = width
         data.annotations.append(
@@ -162,15 +153,15 @@ def other_evaluator(
         evaluation.params.maxDets = list(max_detections)
         evaluation.evaluate()
         evaluation.accumulate()
-        found = {name: np.array(evaluation.eval[name]) for name in ("precision", "recall")}
+        arrays = {name: np.array(evaluation.eval[name]) for name in ("precision", "recall")}
         if max_detections == (1, 10, 100) and iou_thresholds is None:
             evaluation.summarize()
-            found["stats"] = np.array(evaluation.stats)
-    return {name: np.where(values < 0, np.nan, values) for name, values in found.items()}
+            arrays["stats"] = np.array(evaluation.stats)
+    return {name: np.where(values < 0, np.nan, values) for name, values in arrays.items()}
 
 
-def assert_agree(result: COCOResult, other: dict[str, np.ndarray], tolerance: float = 1e-12) -> None:
-    np.testing.assert_allclose(result.precision, other["precision"], rtol=0, atol=tolerance)
-    np.testing.assert_allclose(result.recall, other["recall"], rtol=0, atol=tolerance)
-    if "stats" in other:
-        np.testing.assert_allclose(list(result.summary.values()), other["stats"][:12], rtol=0, atol=tolerance)
+def assert_agree(result: COCOResult, expected: dict[str, np.ndarray], tolerance: float = 1e-12) -> None:
+    np.testing.assert_allclose(result.precision, expected["precision"], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(result.recall, expected["recall"], rtol=0, atol=tolerance)
+    if "stats" in expected:
+        np.testing.assert_allclose(list(result.summary.values()), expected["stats"][:12], rtol=0, atol=tolerance)

@@ -6,33 +6,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from detector.data.detection_table import DetectionTable
-from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.comparison import compare
-from detector.evaluation.metrics.by_name import METRICS, Metric
-from detector.evaluation.result import evaluate
+from detector.evaluation.evaluation import METRICS, Metric, evaluate
+from tests.detector.evaluation.tables import table_of, truth_of
 
 BOX, FAR = (0, 0, 100, 100), (500, 0, 600, 100)
-TRUTH = GroundTruth(
-    image_ids=("one", "two", "three"),
-    class_names=("cat", "dog", "hen"),
-    images=[0, 0, 1],
-    labels=[0, 1, 0],
-    boxes=[BOX, FAR, BOX],
-)
-
-
-def table(*rows: tuple[int, int, tuple[float, ...], float]) -> DetectionTable:
-    images, labels, boxes, scores = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return DetectionTable(
-        image_ids=TRUTH.image_ids, class_names=TRUTH.class_names, images=images, labels=labels, boxes=boxes,
-        scores=scores,
-    )  # fmt: skip
-
-
-A = table((0, 0, BOX, 0.9), (2, 0, BOX, 0.6), (2, 1, FAR, 0.8), (1, 0, BOX, 0.2))
-B = table((0, 1, FAR, 0.9), (1, 0, BOX, 0.7), (2, 0, BOX, 0.95))
+TRUTH = truth_of((0, 0, BOX), (0, 1, FAR), (1, 0, BOX), images=["one", "two", "three"], names=("cat", "dog", "hen"))
+A = table_of(TRUTH, (0, 0, 0.9, BOX), (2, 0, 0.6, BOX), (2, 1, 0.8, FAR), (1, 0, 0.2, BOX))
+B = table_of(TRUTH, (0, 1, 0.9, FAR), (1, 0, 0.7, BOX), (2, 0, 0.95, BOX))
 
 
 def test_by_hand() -> None:
@@ -43,7 +25,7 @@ def test_by_hand() -> None:
     assert result.difference.mean_ap == pytest.approx((0.25 + 1) / 2 - (0.5 + 1 / 3) / 2)
     assert result.difference.ap[1] == 1
     # "one": each finds an object that the other misses. "two": B alone finds one. "three": 2 and 1 false positives.
-    assert [(one.image_id, one.size) for one in result.images] == [("one", 2), ("two", 1), ("three", 1)]
+    assert [(image.image_id, image.size) for image in result.images] == [("one", 2), ("two", 1), ("three", 1)]
     first = result.images[0]
     assert (first.found_by_a, first.found_by_b, first.errors_a, first.errors_b) == (1, 1, 1, 1)
     assert (result.images[2].false_a, result.images[2].false_b) == (2, 1)
@@ -69,12 +51,12 @@ def test_table_and_dict() -> None:
         "mAP          3   41.7   62.5   +20.8   -50.0   +40.0",
         "",
         "metric voc10 at IoU 0.5; 3 images",
-        "paired bootstrap over images, 100 resamples; * the interval has no 0",
+        "paired bootstrap over images, 100 resamples; * the interval excludes 0",
         "",
-        "images that differ most at score 0.5, of 3 that differ:",
-        "one    objects found by A alone 1, by B alone 1; false positives 0 and 0",
-        "two    objects found by A alone 0, by B alone 1; false positives 0 and 0",
-        "three  objects found by A alone 0, by B alone 0; false positives 2 and 1",
+        "largest of 3 differences between images at score 0.5:",
+        "one    objects found by A only 1, by B only 1; false positives 0 and 0",
+        "two    objects found by A only 0, by B only 1; false positives 0 and 0",
+        "three  objects found by A only 0, by B only 0; false positives 2 and 1",
     ]
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert content["AP"]["hen"] == {"a": None, "b": None, "difference": None, "interval": None}
@@ -111,11 +93,13 @@ def test_swapped_it_is_the_opposite(random_data: Callable) -> None:
     b = a[np.random.default_rng(0).random(len(a)) < 0.8]
     forth, back = compare(truth, a, b), compare(truth, b, a)
     assert forth.difference.mean_ap == pytest.approx(-back.difference.mean_ap)
-    assert [(one.image_id, one.size) for one in forth.images] == [(one.image_id, one.size) for one in back.images]
-    assert sum(one.found_by_b for one in forth.images) == 0  # b finds nothing that a does not
+    assert [(image.image_id, image.size) for image in forth.images] == [
+        (image.image_id, image.size) for image in back.images
+    ]
+    assert sum(image.found_by_b for image in forth.images) == 0  # b finds nothing that a does not
 
 
 def test_detections_in_other_images_are_refused() -> None:
-    other = DetectionTable(image_ids=("x",), class_names=("cat",), images=[], labels=[], boxes=[], scores=[])
+    other = table_of(truth_of(images=["x"]))
     with pytest.raises(InputError, match="other images or classes"):
         compare(TRUTH, A, other)

@@ -9,7 +9,7 @@ import torch
 
 from detector.data.image_folder import labeled_photos
 from detector.errors import InputError
-from detector.evaluation.classification import evaluate_classifier
+from detector.evaluation.prediction.classification import evaluate_classifier
 from detector.inference.classification import load_classifier
 from detector.models.caffe import (
     AUXILIARY_LAYERS,

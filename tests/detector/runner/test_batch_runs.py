@@ -16,7 +16,7 @@ from detector.config import InputConfig, ModelConfig
 from detector.data import VOC_CLASSES, VOCDataset
 from detector.data.predictions import joined_traces
 from detector.errors import InputError
-from detector.evaluation.predicting import predict
+from detector.evaluation.prediction.predict import predict
 from detector.inference.detector import Detector
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
@@ -242,7 +242,7 @@ def test_only_a_detector_of_ours_takes_batches(root: Path):
             raise AssertionError
 
     truth = VOCDataset(root, "val", VOC_CLASSES).ground_truth()
-    with pytest.raises(InputError, match=r"only a detector.inference.detector.Detector takes several images at once"):
+    with pytest.raises(InputError, match=r"only a detector.inference.detector.Detector"):
         predict(Other(), truth, root / "JPEGImages", batch=2)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from detector.errors import InputError
-from detector.evaluation.running import remove_parts
+from detector.evaluation.prediction.predict import remove_parts
 from detector.storage.evaluation_store import ResultStore
 
 MADE_BY = {"model": "a.safetensors", "classes": ("cat", "dog")}

@@ -11,7 +11,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import Prediction
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.evaluation.running import write_predictions
+from detector.evaluation.prediction.predict import write_predictions
 from detector.structures.detections import Detections
 
 NAMES = ("cat", "dog")

@@ -1,30 +1,23 @@
+"""ILSVRC CLS-LOC by hand, and against the loops of its development kit."""
+
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.data.detection_table import DetectionTable
-from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.metrics.localization import localization_error
+from tests.detector.evaluation import tables
+from tests.detector.evaluation.tables import table_of
 
 NAMES = ("cat", "dog", "cow", "owl", "ant", "bee")
 BOX, HALF, FAR = (0, 0, 100, 100), (0, 0, 50, 100), (200, 200, 300, 300)
 
 
-def truth_of(*objects: tuple[int, int, tuple], images: int) -> GroundTruth:
-    places, labels, boxes = zip(*objects, strict=True) if objects else ((), (), ())
-    return GroundTruth(image_ids=range(images), class_names=NAMES, images=places, labels=labels, boxes=boxes)
-
-
-def table_of(truth: GroundTruth, *guesses: tuple[int, int, float, tuple]) -> DetectionTable:
-    """Guesses: image, label, score, box."""
-    images, labels, scores, boxes = zip(*guesses, strict=True) if guesses else ((), (), (), ())
-    return DetectionTable(
-        image_ids=truth.image_ids, class_names=NAMES, images=images, labels=labels, boxes=boxes, scores=scores
-    )
+truth_of = partial(tables.truth_of, names=NAMES)
 
 
 def test_errors_by_number_of_guesses() -> None:
@@ -36,7 +29,7 @@ def test_errors_by_number_of_guesses() -> None:
         (1, 1, 0.8, (0, 0, 49, 100)),  # the class, but an IoU of 0.49
         (1, 1, 0.7, HALF),  # 0.5 is enough
         (2, 2, 0.5, FAR),  # any object of the class will do
-        *[(3, label, 1 - place / 10, BOX) for place, label in enumerate([0, 1, 2, 4, 5, 3])],  # the sixth guess
+        *[(3, label, 1 - i / 10, BOX) for i, label in enumerate([0, 1, 2, 4, 5, 3])],  # the sixth guess
     )
     result = localization_error(truth, table)
     assert result.classification.tolist() == [0.5, 0.25, 0.25, 0.25, 0.25]
@@ -47,7 +40,7 @@ def test_errors_by_number_of_guesses() -> None:
     assert result.to_dict()["localization_error"] == [0.5, 0.5, 0.25, 0.25, 0.25]
 
 
-def test_images_left_out_count_for_classification_only() -> None:
+def test_excluded_images_count_for_classification_only() -> None:
     truth = truth_of((0, 0, BOX), (1, 1, BOX), images=2)
     result = localization_error(truth, table_of(truth, (0, 0, 0.9, BOX)), left_out=[1])
     assert result.classification.tolist() == [0.5] * 5
@@ -100,14 +93,14 @@ def test_the_loops_of_the_development_kit_agree(seed: int) -> None:
     for count in range(1, 6):
         wrong_class = wrong_box = 0
         for image in range(8):
-            own = sorted((one for one in guesses if one[0] == image), key=lambda one: -one[2])[:count]
+            first = sorted((guess for guess in guesses if guess[0] == image), key=lambda guess: -guess[2])[:count]
             class_errors, box_errors = [1], [1]
-            for _, label, _, (_, _, width, height) in own:
+            for _, label, _, (_, _, width, height) in first:
                 if label == labels[image]:
                     class_errors.append(0)
-                    _, _, other_width, other_height = boxes[image]
-                    both = min(width, other_width) * min(height, other_height)
-                    overlap = both / (width * height + other_width * other_height - both)
+                    _, _, true_width, true_height = boxes[image]
+                    both = min(width, true_width) * min(height, true_height)
+                    overlap = both / (width * height + true_width * true_height - both)
                     box_errors.append(int(overlap < 0.5))
             wrong_class += min(class_errors)
             wrong_box += min(box_errors)

@@ -9,9 +9,8 @@ import pytest
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.errors import diagnose
-from detector.evaluation.metrics import voc_matching as matching
-from detector.evaluation.metrics.by_name import METRICS, match_by_metric
-from detector.evaluation.result import evaluate
+from detector.evaluation.evaluation import METRICS, evaluate, match_by_metric
+from detector.evaluation.metrics import matching
 from tests.detector.evaluation.coco_data import data_on_borders, random_data
 
 OBJECTS, DETECTIONS = 1_000, 5_000
@@ -32,14 +31,14 @@ def test_many_objects_and_detections_in_one_image(metric: str, apart: bool) -> N
     )
     tracemalloc.start()
     try:
-        (judged, *_), _ = match_by_metric(truth, table, metric)
+        (matches, *_), _ = match_by_metric(truth, table, metric)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 24 * 2**20
-    # Objects in one place are one object to VOC, and COCO looks at a hundred detections.
-    found = {"voc07": OBJECTS if apart else 1, "ilsvrc": OBJECTS, "coco": 100}[metric]
-    assert np.flatnonzero(judged.true_positive).tolist() == list(range(found))
+    # Objects in one place are one object to VOC, and COCO evaluates a hundred detections.
+    hits = {"voc07": OBJECTS if apart else 1, "ilsvrc": OBJECTS, "coco": 100}[metric]
+    assert np.flatnonzero(matches.true_positive).tolist() == list(range(hits))
 
 
 @pytest.mark.parametrize("pairs", [1, 7])
@@ -50,11 +49,9 @@ def test_the_pieces_do_not_change_the_result(pairs: int, make: object, monkeypat
     truth = dataclasses.replace(truth, difficult=np.random.default_rng(0).random(len(truth)) < 0.2)
 
     def numbers() -> list[object]:
-        verdicts = [
-            one.true_positive.tolist() for metric in METRICS for one in match_by_metric(truth, table, metric)[0]
-        ]
-        found = diagnose(truth, table)
-        return [*verdicts, found.errors.kinds.tolist(), found.errors.targets.tolist(), found.confusion.matrix.tolist()]
+        hits = [m.true_positive.tolist() for metric in METRICS for m in match_by_metric(truth, table, metric)[0]]
+        d = diagnose(truth, table)
+        return [*hits, d.errors.kinds.tolist(), d.errors.targets.tolist(), d.confusion.matrix.tolist()]
 
     whole = numbers()
     monkeypatch.setattr(matching, "_PIECE", pairs)
@@ -62,7 +59,7 @@ def test_the_pieces_do_not_change_the_result(pairs: int, make: object, monkeypat
 
 
 @pytest.mark.parametrize("metric", ["voc07", "voc10"])
-def test_the_report_s_sizes_are_those_of_the_table(metric: str) -> None:
+def test_the_sizes_of_report_and_table_agree(metric: str) -> None:
     """With many objects on the borders, and second detections of another size than their object's."""
     data = data_on_borders(1)
     truth, table = data.truth(), data.detections()
@@ -72,7 +69,7 @@ def test_the_report_s_sizes_are_those_of_the_table(metric: str) -> None:
     for part in slices:
         result = by_size[part.name]
         assert part.class_ap.tolist() == pytest.approx(list(result.ap.values()), abs=0, nan_ok=True)
-        assert part.objects.tolist() == [one.objects for one in result.classes.values()]
+        assert part.objects.tolist() == [c.objects for c in result.classes.values()]
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -81,7 +78,7 @@ def test_an_evaluation_and_a_comparison_count_the_same_objects(metric: str) -> N
     data = data_on_borders(2)
     truth, table = data.truth(), data.detections()
     result = evaluate(truth, table, metric).to_dict()
-    objects = result["objects"] if metric != "coco" else {k: one["objects"] for k, one in result["classes"].items()}
-    (judged, *_), _ = match_by_metric(truth, table, metric)
-    assert np.bincount(judged.object_labels).tolist() == list(objects.values())
+    objects = result["objects"] if metric != "coco" else {k: c["objects"] for k, c in result["classes"].items()}
+    (matches, *_), _ = match_by_metric(truth, table, metric)
+    assert np.bincount(matches.object_labels).tolist() == list(objects.values())
     assert (sum(objects.values()) == np.count_nonzero(~truth.crowd)) == (metric != "coco")

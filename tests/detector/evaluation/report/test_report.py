@@ -1,4 +1,4 @@
-"""The why-report: what is in it, that nothing in it reaches outside, and that a browser shows it."""
+"""The report: its content, that it loads nothing from outside, and that a browser shows it."""
 
 import dataclasses
 import re
@@ -12,24 +12,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
 from detector.evaluation.errors import MissReason, diagnose
-from detector.evaluation.explanation import explain
-from detector.evaluation.metrics.by_name import Metric
-from detector.evaluation.metrics.intervals import Intervals
-from detector.evaluation.metrics.voc_matching import match_detections
-from detector.evaluation.report import About, render_report, write_report
+from detector.evaluation.evaluation import Metric, evaluate
+from detector.evaluation.metrics.bootstrap import Intervals
+from detector.evaluation.metrics.voc import match_detections
+from detector.evaluation.report import About, render_report
 from detector.evaluation.report import page as page_module
-from detector.evaluation.report.sections import MATRIX_CLASSES, matrix_view
-from detector.evaluation.report.summary import summary
-from detector.evaluation.result import evaluate
+from detector.evaluation.report.page import explain
+from detector.evaluation.report.sections import MATRIX_CLASSES, matrix_part
+from detector.evaluation.report.text import summary
+from tests.detector.evaluation.tables import table_of, truth_of
 
 ABOUT = About(title="a model", data="some photos", files={"Model": "model.safetensors"}, versions={"numpy": "2.0"})
 VOID = {"meta", "br", "hr", "img", "input", "link"}
-#: Elements whose end HTML lets out.
+# Elements whose end tag HTML allows to omit.
 OPTIONAL = {"td", "th", "tr"}
 SECTIONS = ["classes", "errors", "misses", "confusion", "sizes", "curves", "calibration", "worst", "measured"]
 
@@ -100,7 +99,7 @@ def photos(tmp_path: Path, full: tuple) -> Path:
     return folder
 
 
-def test_everything_is_in_it_in_order(full: tuple, photos: Path) -> None:
+def test_all_sections_in_order(full: tuple, photos: Path) -> None:
     truth, _, diagnosis = full
     html = render_report(*full, ABOUT, intervals=intervals_of(truth), photos=photos)
     page = Page(html)
@@ -115,7 +114,7 @@ def test_everything_is_in_it_in_order(full: tuple, photos: Path) -> None:
         assert line in page.text
     counts = diagnosis.miss_reasons.count()[0]
     assert f"at any score {counts[0]} {counts[1]} {counts[2]} {counts[3]}" in page.text
-    assert f"{counts.sum()} objects, those that were not found first" in page.text
+    assert f"{counts.sum()} objects, missed ones first" in page.text
     assert "PASCAL VOC 2007, average precision at 11 points, IoU of at least 0.5" in page.text
     assert "numpy 2.0" in page.text
     assert html.count("data:image/jpeg;base64,") == page_module.WORST
@@ -139,7 +138,7 @@ def test_names_cannot_become_html(full: tuple, tmp_path: Path) -> None:
     truth = dataclasses.replace(truth, class_names=names, image_ids=ids, files=ids)
     detections = dataclasses.replace(detections, class_names=names, image_ids=ids)
     traces = dataclasses.replace(traces_of(truth), source_names=(evil, "multibox"))
-    about = About(title=evil, data=evil, files={evil: evil}, versions={evil: evil}, excluded={evil: evil}, date=evil)
+    about = About(title=evil, data=evil, files={evil: evil}, versions={evil: evil}, excluded={evil: evil})
     html = render_report(
         truth, detections, diagnose(truth, detections, traces=traces), about, photos=tmp_path,
         intervals=intervals_of(truth),
@@ -152,22 +151,20 @@ def test_names_cannot_become_html(full: tuple, tmp_path: Path) -> None:
     assert f"Precision against recall of {evil}" in page.attributes("aria-label")
 
 
-def test_the_same_input_gives_the_same_file(full: tuple, photos: Path, tmp_path: Path) -> None:
-    for name in ("a.html", "b.html"):
-        write_report(tmp_path / name, *full, ABOUT, photos=photos)
-    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+def test_the_same_input_gives_the_same_page(full: tuple, photos: Path) -> None:
+    assert render_report(*full, ABOUT, photos=photos) == render_report(*full, ABOUT, photos=photos)
 
 
 def test_without_traces_intervals_and_photos(full: tuple) -> None:
     truth, detections, _ = full
     page = Page(render_report(truth, detections, diagnose(truth, detections), ABOUT))
     assert "These detections came without traces" in page.text
-    assert "The folder of the photos was not given" in page.text
+    assert "no folder of photos was given" in page.text
     assert "Interval" not in page.text
     assert not any(value.startswith("data:") for value in page.attributes("href"))
 
 
-def test_a_photo_that_cannot_be_shown_is_told(full: tuple, photos: Path) -> None:
+def test_a_photo_that_cannot_be_shown_is_explained(full: tuple, photos: Path) -> None:
     truth, detections, diagnosis = full
     first, second, third = (truth.image_ids[i] for i in diagnosis.images.worst(3))
     (photos / f"{first}.jpg").unlink()
@@ -175,39 +172,32 @@ def test_a_photo_that_cannot_be_shown_is_told(full: tuple, photos: Path) -> None
     sizes = np.zeros((len(truth.image_ids), 2), np.int64)
     sizes[third] = 500, 300
     truth = dataclasses.replace(truth, image_sizes=sizes)
-    page = Page(render_report(truth, detections, diagnosis, ABOUT, photos=photos, worst=3))
+    page = Page(render_report(truth, detections, diagnosis, ABOUT, photos=photos))
     assert f"No picture: {first}: no such photo in the folder given" in page.text
     assert f"No picture: {second}.jpg: " in page.text
-    assert f"No picture: {third}.jpg: is 400x300 pixels, annotated 500x300" in page.text
+    assert f"No picture: {third}.jpg: 400x300 pixels, but annotated as 500x300" in page.text
 
 
 @pytest.mark.parametrize("objects", [0, 1])
-def test_nothing_detected_or_nothing_there(objects: int) -> None:
-    truth = GroundTruth(
-        image_ids=("a",),
-        class_names=("cat",),
-        images=[0] * objects,
-        labels=[0] * objects,
-        boxes=[[0, 0, 9, 9]] * objects,
-    )
-    nothing = DetectionTable(image_ids=("a",), class_names=("cat",), images=[], labels=[], boxes=[], scores=[])
+def test_no_detections_or_no_objects(objects: int) -> None:
+    truth = truth_of(*[(0, 0, (0, 0, 9, 9))] * objects, images=1)
+    nothing = table_of(truth)
     page = Page(render_report(truth, nothing, diagnose(truth, nothing, traces=traces_of(truth)), ABOUT))
     assert "There are no detections." in page.text
-    assert ("hold no object that counts" in page.text) == (objects == 0)
+    assert ("no objects that count" in page.text) == (objects == 0)
 
 
 @pytest.mark.parametrize("lowest", [0.00025, 0.25])
 def test_the_lowest_score_is_that_of_the_detections(full: tuple, lowest: float) -> None:
-    """An object that only a detection of a very low score finds is found at some score."""
+    """An object with only a detection of a very low score counts as found."""
     truth, detections, _ = full
     detections = dataclasses.replace(detections, scores=np.full(len(detections), lowest))
     diagnosis = diagnose(truth, detections, traces=traces_of(truth))
     assert (
-        f"Detections {len(detections)}, from score {lowest} up;"
+        f"Detections {len(detections)} with scores of {lowest} or more;"
         in Page(render_report(truth, detections, diagnosis, ABOUT)).text
     )
-    found = match_detections(truth, detections, 0.5)
-    hits = np.count_nonzero(found.true_positive)
+    hits = np.count_nonzero(match_detections(truth, detections).true_positive)
     assert diagnosis.miss_reasons is not None
     assert diagnosis.miss_reasons.count()[0, MissReason.FOUND] == hits > 0
 
@@ -215,7 +205,7 @@ def test_the_lowest_score_is_that_of_the_detections(full: tuple, lowest: float) 
 @pytest.mark.parametrize(
     ("metric", "numbers"), [("coco", ["COCO AP, %", "COCO AP50, %"]), ("ilsvrc", ["ILSVRC mAP, %"]), ("voc07", [])]
 )
-def test_numbers_of_two_metrics_are_told_apart(full: tuple, tmp_path: Path, metric: Metric, numbers: list[str]) -> None:
+def test_numbers_of_another_metric_are_named(full: tuple, tmp_path: Path, metric: Metric, numbers: list[str]) -> None:
     truth, detections, _ = full
     explain(tmp_path / "why.html", truth, detections, evaluate(truth, detections, metric), title="a model")
     text = Page((tmp_path / "why.html").read_text(encoding="utf-8")).text
@@ -224,7 +214,7 @@ def test_numbers_of_two_metrics_are_told_apart(full: tuple, tmp_path: Path, metr
     assert ("VOC mAP at IoU 0.5, %" in text) == ("everything below explains it" in text) == bool(numbers)
 
 
-def test_scores_that_are_no_probabilities(full: tuple) -> None:
+def test_scores_that_are_not_probabilities(full: tuple) -> None:
     truth, detections, _ = full
     detections = dataclasses.replace(detections, scores=detections.scores * 7)
     page = Page(render_report(truth, detections, diagnose(truth, detections), ABOUT))
@@ -233,10 +223,10 @@ def test_scores_that_are_no_probabilities(full: tuple) -> None:
 
 def test_many_classes_are_cut(random_data: Callable) -> None:
     truth, detections = random_data(1, images=200, classes=60)
-    view = matrix_view(diagnose(truth, detections, score=0))
-    assert len(view.columns) == len(view.rows) == MATRIX_CLASSES + 1
-    assert view.left_out == 60 - MATRIX_CLASSES
-    assert view.rows[0].cells[0].number == 0
+    part = matrix_part(diagnose(truth, detections, score=0))
+    assert len(part.columns) == len(part.rows) == MATRIX_CLASSES + 1
+    assert part.left_out == 60 - MATRIX_CLASSES
+    assert part.rows[0].cells[0].number == 0
 
 
 def test_it_is_small(random_data: Callable, tmp_path: Path) -> None:
@@ -246,14 +236,13 @@ def test_it_is_small(random_data: Callable, tmp_path: Path) -> None:
     for image in diagnosis.images.worst(page_module.WORST):
         pixels = np.random.default_rng(image).integers(0, 255, (94, 125, 3), np.uint8)
         Image.fromarray(pixels).resize((500, 375)).save(tmp_path / f"{truth.image_ids[image]}.jpg")
-    write_report(tmp_path / "report.html", truth, detections, diagnosis, ABOUT, photos=tmp_path)
-    assert (tmp_path / "report.html").stat().st_size < 3e6
+    assert len(render_report(truth, detections, diagnosis, ABOUT, photos=tmp_path)) < 3e6
 
 
 def test_wrong_arguments(full: tuple, tmp_path: Path) -> None:
     truth, detections, diagnosis = full
-    with pytest.raises(InputError, match=r"nowhere.*cannot be written \(No such file or directory\)"):
-        write_report(tmp_path / "nowhere" / "report.html", *full, ABOUT)
+    with pytest.raises(InputError, match=r"nowhere.*No such file or directory"):
+        explain(tmp_path / "nowhere" / "report.html", truth, detections, evaluate(truth, detections), title="a model")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="other images or classes"):
         render_report(truth.first(3), detections, diagnosis, ABOUT)
@@ -264,10 +253,10 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 def test_a_browser_shows_it(full: tuple, photos: Path, tmp_path: Path) -> None:
-    """At the width of a phone no part of the page is wider than it, and the script finds its tables."""
-    report, probe = tmp_path / "report.html", tmp_path / "probe.html"
-    write_report(report, *full, ABOUT, intervals=intervals_of(full[0]), photos=photos)
-    # A frame, for a window of Chromium is at least 500 wide. The probe stands in for a hand on the phone.
+    """At the width of a phone no part of the page is wider, and tables can be sorted."""
+    probe = tmp_path / "probe.html"
+    page = render_report(*full, ABOUT, intervals=intervals_of(full[0]), photos=photos)
+    # In a frame, because a window of Chromium is at least 500 pixels wide. The script acts like a user of the phone.
     script = """<script>addEventListener("load", () => {
       const root = document.documentElement;
       document.querySelectorAll("details").forEach((details) => { details.open = true; });
@@ -280,7 +269,7 @@ def test_a_browser_shows_it(full: tuple, photos: Path, tmp_path: Path) -> None:
         document.querySelector("image").getBoundingClientRect().width].join(" "), "*");
     });</script></body>"""
     inner = tmp_path / "inner.html"
-    inner.write_text(report.read_text(encoding="utf-8").replace("</body>", script), encoding="utf-8")
+    inner.write_text(page.replace("</body>", script), encoding="utf-8")
     probe.write_text(
         '<body><pre></pre><script>addEventListener("message", (e) => { document.querySelector("pre").textContent = '
         '"measured " + e.data; })</script><iframe src="inner.html" style="width:360px;height:800px;border:0"></iframe>',

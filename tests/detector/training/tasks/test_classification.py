@@ -20,7 +20,7 @@ from torch import nn
 from detector.config import ClassifierConfig, CropNetworkConfig, NetworkConfig, parse, to_plain
 from detector.data.image_folder import labeled_photos
 from detector.errors import InputError
-from detector.evaluation.classification import evaluate_classifier
+from detector.evaluation.prediction.classification import evaluate_classifier
 from detector.inference.classification import load_classifier
 from detector.models.caffe import save_caffe_arrays
 from detector.models.classifier import ImageClassifier

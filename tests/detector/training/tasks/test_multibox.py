@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from detector.config import parse
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
-from detector.evaluation.coverage import evaluate_proposals
+from detector.evaluation.prediction.proposals import evaluate_proposals
 from detector.inference.proposers import load_multibox
 from detector.models.backbone import Backbone
 from detector.models.weights import load_model

@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 from detector.config import CropConfig, parse
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
-from detector.evaluation.ablation import VARIANTS
+from detector.evaluation.prediction.ablation import VARIANTS
 from detector.inference.assembly import load_detector
 from detector.inference.rcnn_scorer import RCNNScorer
 from detector.models.weights import load_model

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 hits on labeled photos."""
+"""Top-1 and top-5 accuracy of a classifier on labeled photos."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ class ClassificationResult:
     """Hits on a set of photos.
 
     Attributes:
-        images: photos classified; top1, top5: those whose class was the best, among the best five.
+        images: number of photos; top1, top5: those whose class was the best, or among the best five.
         failed: path and error of those that could not be read; they count as misses.
     """
 
@@ -31,7 +31,7 @@ class ClassificationResult:
 
     @property
     def seconds_per_image(self) -> float:
-        """Of the images that could be classified."""
+        """Mean over the images that were classified."""
         return self.seconds / max(1, self.images - len(self.failed))
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,27 +50,27 @@ class ClassificationResult:
         return (
             f"top-1 {self.top1}/{self.images} ({self.top1 / self.images:.1%}), "
             f"top-5 {self.top5}/{self.images} ({self.top5 / self.images:.1%}), "
-            f"{self.seconds_per_image:.3f} s an image"
+            f"{self.seconds_per_image:.3f} s per image"
         )
 
 
 def evaluate_classifier(
     classifier: Classifier, photos: Sequence[LabeledPhoto], progress: bool = False
 ) -> ClassificationResult:
-    """Classifies photos and counts hits; one that cannot be read is a miss, and the rest goes on."""
+    """Classify photos and count hits; a photo that cannot be read is a miss."""
     result = ClassificationResult()
     for photo in tqdm(photos, desc="classify", unit="image", disable=None if progress else True):
         result.images += 1
         start = time.perf_counter()
         try:
-            found = classifier(photo.path)
+            classified = classifier(photo.path)
         except InputError as error:
             result.failed[str(photo.path)] = str(error)
             if progress:
                 tqdm.write(str(error), file=sys.stderr)
             continue
         result.seconds += time.perf_counter() - start
-        best = np.argsort(-found.probabilities, kind="stable")[:5]
+        best = np.argsort(-classified.probabilities, kind="stable")[:5]
         result.top1 += int(best[0] == photo.label)
         result.top5 += int(photo.label in best)
     return result

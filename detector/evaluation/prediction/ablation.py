@@ -1,4 +1,4 @@
-"""What each part of an R-CNN is worth: softmax or SVMs, with and without box regression, alone and in an ensemble."""
+"""The contribution of each part of an R-CNN: softmax or SVMs, box regression, and an ensemble with other models."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -39,20 +39,20 @@ class Variant:
 
 
 VARIANTS = tuple(Variant(head, moved) for head, moved in product(get_args(Head), (False, True)))
+"""Every combination."""
 
 
 def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = False) -> dict[str, VOCResult]:
-    """`ablate` for a detector whose first model classifies crops, over the images of a data set.
+    """`ablate` a detector whose first model is an R-CNN, over the images of a data set.
 
     Raises:
-        InputError: its first model does not classify crops, the classes differ, or an image or its annotation cannot
-            be used.
+        InputError: its first model is not an R-CNN, the classes differ, or an image or its annotation is invalid.
     """
-    first, *others = detector.scorers
+    first, *ensemble = detector.scorers
     if not isinstance(first, RCNNScorer):
-        raise InputError("an ablation needs a model that classifies crops, such as voc07_crops, as the first")
+        raise InputError("an ablation needs an R-CNN as the first model, such as voc07_crops")
     if tuple(dataset.class_names) != tuple(detector.class_names):
-        raise InputError("an ablation needs a data set of the model's classes in the model's order")
+        raise InputError("an ablation needs a data set with the model's classes in the model's order")
 
     def images() -> Iterator[tuple[Image, Proposals, Annotations]]:
         for index in tqdm(range(len(dataset)), desc="evaluate", unit="image", disable=None if progress else True):
@@ -63,7 +63,7 @@ def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = Fal
                 raise InputError(f"{dataset.image_path(index)}: {error}") from None
             yield image, detector.propose(image, ()), annotations
 
-    return ablate(first, images(), detector.class_names, detector.postprocess, others)
+    return ablate(first, images(), detector.class_names, detector.postprocess, ensemble)
 
 
 def ablate(
@@ -71,18 +71,18 @@ def ablate(
     images: Iterable[tuple[Image, Proposals, Annotations]],
     class_names: tuple[str, ...],
     nms: PostprocessConfig,
-    others: Sequence[RegionScorer] = (),
+    ensemble: Sequence[RegionScorer] = (),
 ) -> dict[str, VOCResult]:
     """VOC07 average precision of every variant, from one pass of the network over each crop.
 
     Args:
         images: with their proposals and objects.
-        nms: how detections are made of scores.
-        others: further models of the same classes: each is judged alone, and the average of all, with the first
+        nms: settings that turn scores into detections.
+        ensemble: further models of the same classes: each is evaluated alone, and the average of all, with the first
             model's head, with and without box regression.
     """
     truth: list[Annotations] = []
-    found: dict[str, list[Detections]] = {}
+    detections: dict[str, list[Detections]] = {}
     for image, proposals, annotations in images:
         truth.append(annotations)
         boxes = torch.tensor(proposals.boxes).to(scorer.network.get_buffer("mean").device)
@@ -93,17 +93,17 @@ def ablate(
             )
             for variant in VARIANTS
         }
-        members = [other.encode(image).score(boxes) for other in others]
+        members = [member.encode(image).score(boxes) for member in ensemble]
         if members:
-            together = average_scores([scored[Variant(scorer.config.head, True).name], *members])
-            scored |= {f"model {place}": member for place, member in enumerate(members, start=2)}
-            scored |= {"average": RegionScores(together.scores, None), "average + box regression": together}
+            average = average_scores([scored[Variant(scorer.config.head, True).name], *members])
+            scored |= {f"model {number}": member for number, member in enumerate(members, start=2)}
+            scored |= {"average": RegionScores(average.scores, None), "average + box regression": average}
+        size = (image.width, image.height)
         for name, scores in scored.items():
-            size = (image.width, image.height)
-            detections = postprocess(scores, boxes, size, class_names, nms, LOWEST_SCORE)
-            found.setdefault(name, []).append(detections)
+            in_image = postprocess(scores, boxes, size, class_names, nms, LOWEST_SCORE)
+            detections.setdefault(name, []).append(in_image)
     objects = GroundTruth.from_annotations(range(len(truth)), truth, class_names)
     return {
-        name: voc_average_precision(objects, DetectionTable.from_detections(objects, detections))
-        for name, detections in found.items()
+        name: voc_average_precision(objects, DetectionTable.from_detections(objects, by_image))
+        for name, by_image in detections.items()
     }

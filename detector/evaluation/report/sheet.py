@@ -1,4 +1,4 @@
-"""A picture sheet: photos with what a detector found, found wrongly, and missed."""
+"""A sheet of photos with a detector's true positives, false positives and missed objects."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,17 @@ from PIL import ImageDraw, ImageFont
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.metrics.voc import at_least
-from detector.evaluation.metrics.voc_matching import match_detections
+from detector.evaluation.metrics.matching import at_least, counted_objects
+from detector.evaluation.metrics.voc import match_detections
 from detector.visualization.boxes import Mark, draw_marks
 
 COLORS = {"found": "#009E73", "wrong": "#D55E00", "missed": "#56B4E9"}
-"""Okabe and Ito's green, vermilion and sky blue, which color-blind readers can tell apart too."""
+"""Okabe and Ito's green, vermilion and sky blue, which color-blind readers can distinguish."""
 
 _COLUMNS = 4
 _CELL = 360  # pixels of a side
 _GAP = 8
-_HEAD = 44
+_HEAD = 44  # pixels of the legend
 
 
 def draw_sheet(
@@ -28,13 +28,15 @@ def draw_sheet(
     score: float = 0.5,
     photos: int = 24,
 ) -> np.ndarray:
-    """Photos in a grid, (H, W, 3) uint8 RGB: detections of at least `score` that find an object, those that find none,
-    and the objects that none finds, each kind in its color; difficult objects and what finds them are not drawn.
+    """Photos in a grid, (H, W, 3) uint8 RGB, with true positives, false positives and missed objects by color.
+
+    Difficult objects and their detections are not drawn.
 
     Args:
-        read: gives the pixels (H, W, 3) uint8 RGB of an image of `truth` by its index.
-        photos: number of photos at most, in the order of `truth`. Of those that show an object or a detection, half
-            of the sheet is for those with the most mistakes, the other half for the first.
+        read: returns the pixels (H, W, 3) uint8 RGB of an image of `truth` by its index.
+        score: lowest score of the detections.
+        photos: maximum number of photos, in the order of `truth`. Half of them are those with the most mistakes, the
+            other half the first ones with an object or a detection.
     """
     marks, counts = mark_hits(truth, detections, score)
     shown = _choose(marks, photos)
@@ -43,20 +45,20 @@ def draw_sheet(
     side = _CELL + _GAP
     sheet = PillowImage.new("RGB", (columns * side + _GAP, _HEAD + rows * side), "white")
     _draw_legend(ImageDraw.Draw(sheet), counts, score, sheet.width)
-    for place, index in enumerate(shown):
+    for cell_index, index in enumerate(shown):
         pixels, factor = _fitted(read(index))
         scaled = [
             Mark((m.box[0] * factor, m.box[1] * factor, m.box[2] * factor, m.box[3] * factor), m.text, m.color)
             for m in marks[index]
         ]
         cell = PillowImage.fromarray(draw_marks(pixels, scaled))
-        x, y = _GAP + place % columns * side, _HEAD + place // columns * side
+        x, y = _GAP + cell_index % columns * side, _HEAD + cell_index // columns * side
         sheet.paste(cell, (x + (_CELL - cell.width) // 2, y + (_CELL - cell.height) // 2))
     return np.array(sheet)
 
 
 def mark_hits(truth: GroundTruth, detections: DetectionTable, score: float) -> tuple[list[list[Mark]], dict[str, int]]:
-    """For each image of `truth` what is to be drawn, and how many marks there are of each kind of `COLORS`."""
+    """The marks of each image of `truth`, and their number by kind (`COLORS`)."""
     detections = detections[at_least(detections.scores, score)]
     matches = match_detections(truth, detections)
     marks: list[list[Mark]] = [[] for _ in truth.image_ids]
@@ -67,13 +69,13 @@ def mark_hits(truth: GroundTruth, detections: DetectionTable, score: float) -> t
         marks[image].append(Mark((x1, y1, x2, y2), text, COLORS[kind]))
         counts[kind] += 1
 
-    for place, row in enumerate(matches.order.tolist()):
-        if matches.counts[place]:
-            kind = "found" if matches.true_positive[place] else "wrong"
+    for i, row in enumerate(matches.order.tolist()):
+        if matches.counts[i]:
+            kind = "found" if matches.true_positive[i] else "wrong"
             name = truth.class_names[detections.labels[row]]
             add(kind, int(detections.images[row]), detections.boxes[row], f"{name} {detections.scores[row]:.2f}")
     found = set(matches.objects[matches.true_positive].tolist())
-    for row in np.flatnonzero(~(truth.difficult | truth.crowd)).tolist():
+    for row in np.flatnonzero(counted_objects(truth)).tolist():
         if row not in found:
             name = truth.class_names[truth.labels[row]]
             add("missed", int(truth.images[row]), truth.boxes[row], name)
@@ -81,14 +83,14 @@ def mark_hits(truth: GroundTruth, detections: DetectionTable, score: float) -> t
 
 
 def _choose(marks: list[list[Mark]], photos: int) -> list[int]:
-    mistakes = [sum(mark.color != COLORS["found"] for mark in one) for one in marks]
+    mistakes = [sum(mark.color != COLORS["found"] for mark in of_image) for of_image in marks]
     worst = sorted((i for i, count in enumerate(mistakes) if count), key=lambda i: -mistakes[i])[: photos // 2]
-    others = [i for i, one in enumerate(marks) if one and i not in worst]
-    return sorted((worst + others)[:photos]) or list(range(min(photos, len(marks))))
+    first = [i for i, of_image in enumerate(marks) if of_image and i not in worst]
+    return sorted((worst + first)[:photos]) or list(range(min(photos, len(marks))))
 
 
 def _fitted(pixels: np.ndarray) -> tuple[np.ndarray, float]:
-    """A photo as it fits into a cell, and the factor."""
+    """A photo scaled to fit a cell, and the scale factor."""
     height, width = pixels.shape[:2]
     factor = _CELL / max(height, width)
     size = max(1, round(width * factor)), max(1, round(height * factor))
@@ -103,5 +105,6 @@ def _draw_legend(draw: ImageDraw.ImageDraw, counts: dict[str, int], score: float
         draw.rectangle((x, 12, x + 20, 32), fill=color)
         draw.text((x + 28, 22), text, "black", font, anchor="lm")
         x += 28 + draw.textlength(text, font) + 24
-    if x + draw.textlength(f"score {score:g} and more", font) < width:
-        draw.text((x, 22), f"score {score:g} and more", "#555555", font, anchor="lm")
+    text = f"score {score:g} or more"
+    if x + draw.textlength(text, font) < width:
+        draw.text((x, 22), text, "#555555", font, anchor="lm")

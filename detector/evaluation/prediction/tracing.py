@@ -1,4 +1,4 @@
-"""Detection with a look at every stage: what became of each annotated object."""
+"""Detection that also records how each stage treated every annotated object."""
 
 import numpy as np
 import torch
@@ -21,18 +21,18 @@ def detect_traced(
 
     Args:
         boxes: (N, 4) the objects, xyxy pixels, right and bottom exclusive.
-        labels: (N,) their classes as indices into the detector's; -1 for a class that it does not know.
+        labels: (N,) their classes as indices into the detector's; -1 for a class that it lacks.
         score: lowest score to keep.
     """
     check_score(score)
-    views = detector.encode(image)
-    proposals = detector.propose(image, views)
-    scored = detector.score(views, proposals)
+    features = detector.encode(image)
+    proposals = detector.propose(image, features)
+    scored = detector.score(features, proposals)
     return detector.suppress(proposals, scored, score), trace_objects(proposals, scored, boxes, labels)
 
 
 def trace_objects(proposals: Proposals, scored: RegionScores, boxes: np.ndarray, labels: np.ndarray) -> ObjectTraces:
-    """Traces of objects (N, 4), (N,) among an image's proposals and the scores of their regions."""
+    """Traces of objects, (N, 4) boxes and (N,) labels, from an image's proposals and the scores of their regions."""
     kinds = [name.split("/", 1)[0] for name in proposals.source_names]
     names = tuple(dict.fromkeys(kinds))
     device = scored.scores.device
@@ -53,7 +53,8 @@ def trace_objects(proposals: Proposals, scored: RegionScores, boxes: np.ndarray,
 
 
 def _best_score(scored: RegionScores, regions: Tensor, label: int, box: Tensor, image_size: tuple[int, int]) -> float:
-    every = torch.arange(len(regions), device=regions.device)
-    moved = moved_boxes(scored, regions, every, torch.full_like(every, label), image_size)
+    """The highest score for a class of the regions that cover a box after box regression; 0 if none does."""
+    rows = torch.arange(len(regions), device=regions.device)
+    moved = moved_boxes(scored, regions, rows, torch.full_like(rows, label), image_size)
     covering = box_iou(moved, box[None])[:, 0] >= COVERED
     return float((scored.scores[:, label] * covering).max())

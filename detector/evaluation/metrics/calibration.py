@@ -1,4 +1,4 @@
-"""Scores that say how often a detection is right (Platt scaling)."""
+"""Scores that state how often a detection is right (Platt scaling)."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -9,16 +9,15 @@ _EPSILON = 1e-6
 
 
 def fit_calibration(result: VOCResult, before: tuple[float, float] = (1.0, 0.0)) -> tuple[float, float]:
-    """Slope and offset for the log-odds of the scores, from detections that were judged right or wrong.
+    """Slope and offset for the log-odds of the scores, fitted to true and false positives.
 
-    After `sigmoid(slope * logit(score) + offset)` the detections of one score are right about as often as the score
-    says. All classes share the two numbers, and the order of the detections stays as it is. The targets are Platt's
-    (1999), a little inside 0 and 1, so that few detections that are well separated do not give endless slopes. Where
-    there is nothing to learn from (only right detections, only wrong ones, or a fit that would reverse the order), they
-    are `before`.
+    After `sigmoid(slope * logit(score) + offset)` detections of one score are right about as often as the score says.
+    All classes share the two numbers, and detections keep their order. The targets are Platt's (1999), slightly inside
+    0 and 1, so that a few well separated detections do not give an infinite slope. If the fit is impossible (only true
+    or only false positives) or would reverse the order, the result is `before`.
 
     Args:
-        before: slope and offset that the scores of the result have been through; what is returned replaces them.
+        before: slope and offset already applied to the scores of the result; the returned ones replace them.
     """
     scores = np.concatenate([c.scores for c in result.classes.values()]).astype(np.float64)
     right = np.concatenate([c.true_positive for c in result.classes.values()])

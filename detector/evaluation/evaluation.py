@@ -1,20 +1,31 @@
-"""A whole evaluation: a metric by class, size and IoU, with the time and the failures of the run."""
+"""A metric chosen by name, evaluated by class, size and IoU, with the time and the failures of the run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
+from detector.data.blacklist import Blacklist
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.metrics.by_name import Metric, check_metric, thresholds_of
-from detector.evaluation.metrics.coco import COCOResult, coco_average_precision
+from detector.errors import InputError
+from detector.evaluation.metrics.bootstrap import Curve
+from detector.evaluation.metrics.coco import IOU_THRESHOLDS, COCOResult, coco_average_precision
+from detector.evaluation.metrics.coco_matching import ranked_coco_matches
 from detector.evaluation.metrics.formatting import number, percent
-from detector.evaluation.metrics.ilsvrc import Blacklist, ILSVRCResult, ilsvrc_average_precisions
+from detector.evaluation.metrics.ilsvrc import ILSVRCResult, ilsvrc_average_precisions, ranked_ilsvrc_matches
+from detector.evaluation.metrics.matching import RankedMatches, rank_matches
 from detector.evaluation.metrics.sizes import ALL, AREA_RANGES
-from detector.evaluation.metrics.voc import VOCResult, voc_average_precisions
+from detector.evaluation.metrics.voc import VOCResult, match_voc, voc_average_precisions
+from proposals.names import unknown_name
 
-#: Score at which a detector shows its detections unless it is told otherwise.
+Metric = Literal["voc07", "voc10", "coco", "ilsvrc"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+
+IOU_THRESHOLD = 0.5
+"""The default threshold of every metric but COCO's."""
+
 DEFAULT_SCORE = 0.5
+"""Score threshold of the detections that are shown, and of precision and recall."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -22,14 +33,14 @@ class Evaluation:
     """The result of a detector on a data set.
 
     Attributes:
-        result: over all sizes; of VOC's and ILSVRC's metrics at the first IoU threshold.
-        images: number of images judged, those that failed included.
-        by_iou, by_size: of VOC's and ILSVRC's metrics the results at each IoU threshold and of each size (at the
-            first threshold); COCO's result holds its own.
-        data: what was judged, for the reader: a split, a file.
+        result: over all sizes; for VOC's and ILSVRC's metrics at the first IoU threshold.
+        images: number of images evaluated, including those that failed.
+        by_iou, by_size: for VOC's and ILSVRC's metrics the results at each IoU threshold and of each size (at the
+            first threshold); empty for COCO's, whose result includes them.
+        data: name of the data for the reader: a split, a file.
         seconds_per_image: mean wall-clock time from a decoded image to its detections; None if unknown.
         failed: image id and error of the images without a prediction; their objects count as not found.
-        notes: what the reader has to know besides, a line each: classes that are not judged, detections left out.
+        notes: lines for the reader, such as classes that are not evaluated and detections that are ignored.
     """
 
     result: VOCResult | ILSVRCResult | COCOResult
@@ -44,10 +55,9 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON.
 
-        `mAP`, `AP` (by class), `precision` and `recall` are fractions 0 to 1. `AP` is None for a class
-        without objects, which is left out of `mAP`. `precision` and `recall` are those of all classes
-        together at `score_threshold`, over objects that count. COCO's metric has its twelve numbers instead
-        (`COCOResult.to_dict`).
+        `mAP`, `AP` (by class), `precision` and `recall` are fractions 0 to 1. `AP` is None for a class without objects,
+        which is excluded from `mAP`. `precision` and `recall` are over all classes at `score_threshold`, for objects
+        that count. COCO's metric has its twelve numbers instead (`COCOResult.to_dict`).
         """
         content: dict[str, Any] = {"split": self.data, "images": self.images}
         if isinstance(self.result, COCOResult):
@@ -75,23 +85,23 @@ class Evaluation:
         """The result as text, in percent."""
         lines = [self.result.table() if isinstance(self.result, COCOResult) else self._table(self.result)]
         if self.seconds_per_image is not None:
-            lines.append(f"{self.seconds_per_image:.3f} seconds an image")
+            lines.append(f"{self.seconds_per_image:.3f} seconds per image")
         if self.failed:
-            lines.append(f"{len(self.failed)} images failed; their objects count as not found")
+            lines.append(f"images that failed: {len(self.failed)}; their objects count as not found")
         return "\n".join([*lines, *self.notes])
 
     def _table(self, result: VOCResult | ILSVRCResult) -> str:
         classes = result.classes
         width = max(len(name) for name in [*classes, "class"])
         lines = [f"{'class':{width}}  objects  detections   AP %"]
-        for name, one in classes.items():
-            lines.append(f"{name:{width}}  {one.objects:7}  {len(one.scores):10}  {percent(one.ap):>5}")
-        objects = sum(one.objects for one in classes.values())
-        detections = sum(len(one.scores) for one in classes.values())
+        for name, c in classes.items():
+            lines.append(f"{name:{width}}  {c.objects:7}  {len(c.scores):10}  {percent(c.ap):>5}")
+        objects = sum(c.objects for c in classes.values())
+        detections = sum(len(c.scores) for c in classes.values())
         lines.append(f"{'mAP':{width}}  {objects:7}  {detections:10}  {percent(result.mean_ap):>5}")
         lines.append("")
-        if absent := [name for name, one in classes.items() if not one.objects]:
-            lines.append(f"no objects, so not in the mAP: {', '.join(absent)}")
+        if absent := [name for name, c in classes.items() if not c.objects]:
+            lines.append(f"excluded from the mAP, without objects: {', '.join(absent)}")
         precision, recall = map(percent, result.at_score(DEFAULT_SCORE))
         of = f" of {self.data}" if self.data else ""
         lines.append(f"metric {result.metric} at IoU {result.iou_threshold:g}; {self.images} images{of}")
@@ -117,7 +127,7 @@ def evaluate(
     failed: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Evaluation:
-    """Judge the detections in the images of a data set.
+    """Evaluate detections in the images of a data set.
 
         predictions = predict(detector, truth, folder)
         evaluate(truth, detection_table(truth, predictions), "voc07", failed=failures(predictions)).table()
@@ -125,15 +135,14 @@ def evaluate(
     Args:
         metric: `voc07` (11 points), `voc10` (area), `coco` or `ilsvrc`.
         iou_thresholds: 0.5 by default; for `coco` 0.5, 0.55, ... 0.95.
-        blacklist: pairs of an image and a class that ILSVRC does not judge.
+        blacklist: pairs of an image and a class that ILSVRC ignores.
         data, seconds_per_image, failed, notes: see `Evaluation`.
 
     Raises:
-        InputError: the metric is unknown, a threshold is wrong, or the detections are those of other images.
+        InputError: the metric is unknown, a threshold is out of range, or the detections are those of other images.
     """
-    check_metric(metric, blacklist)
-    thresholds = thresholds_of(metric, iou_thresholds)
-    more: dict[str, Any] = {
+    thresholds = checked_thresholds(metric, iou_thresholds, blacklist)
+    run: dict[str, Any] = {
         "images": len(truth.image_ids),
         "data": data,
         "notes": tuple(notes),
@@ -141,9 +150,9 @@ def evaluate(
         "failed": dict(failed or {}),
     }
     if metric == "coco":
-        return Evaluation(result=coco_average_precision(truth, detections, thresholds), **more)
+        return Evaluation(result=coco_average_precision(truth, detections, thresholds), **run)
     results: Mapping[tuple[float, str], VOCResult | ILSVRCResult]
-    areas = {**AREA_RANGES, ALL: None}  # the metrics themselves know no areas
+    areas = {**AREA_RANGES, ALL: None}  # unlike COCO's, these metrics have no upper limit of the area
     if metric == "ilsvrc":
         results = ilsvrc_average_precisions(truth, detections, blacklist, thresholds, areas)
     else:
@@ -152,8 +161,48 @@ def evaluate(
         result=results[thresholds[0], ALL],
         by_iou={threshold: results[threshold, ALL] for threshold in thresholds},
         by_size={size: results[thresholds[0], size] for size in AREA_RANGES if size != ALL},
-        **more,
+        **run,
     )
+
+
+def match_by_metric(
+    truth: GroundTruth,
+    detections: DetectionTable,
+    metric: Metric,
+    iou_thresholds: Sequence[float] | None = None,
+    blacklist: Blacklist | None = None,
+) -> tuple[list[RankedMatches], Curve]:
+    """A metric's matches at each IoU threshold, and how it averages precision: the input of the bootstrap.
+
+    Raises:
+        InputError: the metric is unknown, a threshold is out of range, or the detections are those of other images.
+    """
+    thresholds = checked_thresholds(metric, iou_thresholds, blacklist)
+    if metric == "coco":
+        return list(ranked_coco_matches(truth, detections, thresholds).values()), "coco"
+    if metric == "ilsvrc":
+        return list(ranked_ilsvrc_matches(truth, detections, blacklist, thresholds, {ALL: None}).values()), "voc10"
+    matches = match_voc(truth, detections, thresholds, {ALL: None})
+    return [rank_matches(truth, detections, at_threshold) for at_threshold in matches.values()], metric
+
+
+def checked_thresholds(
+    metric: Metric, iou_thresholds: Sequence[float] | None, blacklist: Blacklist | None = None
+) -> tuple[float, ...]:
+    """The given IoU thresholds, without repetitions, or the metric's defaults.
+
+    Raises:
+        InputError: the metric is unknown, it does not use a blacklist but one is given, or `iou_thresholds` is empty.
+    """
+    if metric not in METRICS:
+        raise InputError(unknown_name("metric", metric, METRICS))
+    if blacklist is not None and metric != "ilsvrc":
+        raise InputError(f"metric {metric} does not use a blacklist; only ilsvrc does")
+    if iou_thresholds is None:
+        return IOU_THRESHOLDS if metric == "coco" else (IOU_THRESHOLD,)
+    if not iou_thresholds:
+        raise InputError("give at least one IoU threshold")
+    return tuple(dict.fromkeys(map(float, iou_thresholds)))
 
 
 def _plain(result: VOCResult | ILSVRCResult) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from detector.data.image_folder import LabeledPhoto
-from detector.evaluation.classification import evaluate_classifier
+from detector.evaluation.prediction.classification import evaluate_classifier
 from detector.inference.classification import Classification
 from detector.structures.image import read_image
 
@@ -45,7 +45,7 @@ def test_hits(photo):
         "top5_hits": 4,
         "failed": {},
     }
-    seconds = f"{result.seconds / 6:.3f} s an image"
+    seconds = f"{result.seconds / 6:.3f} s per image"
     assert result.table() == f"top-1 2/6 (33.3%), top-5 4/6 (66.7%), {seconds}"
 
 

@@ -13,6 +13,13 @@ from detector.errors import InputError
 from detector.structures.image import read_image
 from proposals import ProposalEvaluation, Proposals, Proposer, propose_files
 
+# Titles of the table's columns, by their keys in `ProposalEvaluation.to_dict`.
+_COLUMNS = {
+    "boxes": "boxes", "objects": "objects", "recall50": "recall50", "recall70": "recall70",
+    "average_recall": "AR", "mabo": "MABO",
+}  # fmt: skip
+_BLOCKS = (("boxes per image, at most", "by_budget"), ("class, all boxes", "by_class"), ("size", "by_size"))
+
 
 @dataclass(frozen=True, eq=False)
 class ProposalReport:
@@ -21,8 +28,8 @@ class ProposalReport:
     Attributes:
         split: name of the data set's split.
         evaluation: coverage of the objects.
-        seconds_per_image: mean time of the proposer for one image, decoding not counted; None if all failed.
-        images_per_second: of all workers together, decoding included.
+        seconds_per_image: mean time of the proposer for one image, without decoding; None if all failed.
+        images_per_second: of all workers together, including decoding.
         failed: image id and error of the images without proposals; their objects count as not covered.
     """
 
@@ -45,18 +52,12 @@ class ProposalReport:
     def table(self) -> str:
         """The result as text."""
         content = self.to_dict()
-        columns = {
-            "boxes": "boxes", "objects": "objects", "recall50": "recall50", "recall70": "recall70",
-            "average_recall": "AR", "mabo": "MABO",
-        }  # fmt: skip
-        blocks = (("boxes an image, at most", "by_budget"), ("class, all boxes", "by_class"), ("size", "by_size"))
-        width = max(len(name) for heading, key in blocks for name in (heading, *content[key]))
+        width = max(len(name) for heading, key in _BLOCKS for name in (heading, *content[key]))
         lines = []
-        for heading, key in blocks:
-            lines.append(f"{heading:{width}}  " + "  ".join(f"{title:>8}" for title in columns.values()))
+        for heading, key in _BLOCKS:
+            lines.append(f"{heading:{width}}  " + "  ".join(f"{title:>8}" for title in _COLUMNS.values()))
             for name, row in content[key].items():
-                values = (row["boxes"], row["objects"], *(row[column] for column in list(columns)[2:]))
-                cells = (f"{value:8.3f}" if i > 1 else f"{value:8.0f}" for i, value in enumerate(values))
+                cells = (f"{row[c]:8.0f}" if c in ("boxes", "objects") else f"{row[c]:8.3f}" for c in _COLUMNS)
                 lines.append(f"{name:{width}}  " + "  ".join(cells))
             lines.append("")
         lines += [f"{key} {content[key]:.4g}" for key in ("boxes", "recall50", "recall70")]
@@ -64,9 +65,9 @@ class ProposalReport:
         lines += [f"{key} {content[key]:.4g}" for key in ("average_recall", "mabo")]
         if self.seconds_per_image is not None:
             lines.append(f"seconds_per_image {self.seconds_per_image:.4f}")
-        lines.append(f"{self.images_per_second:.2f} images a second; {content['images']} images of {self.split}")
+        lines.append(f"{self.images_per_second:.2f} images per second; {content['images']} images of {self.split}")
         if self.failed:
-            lines.append(f"{len(self.failed)} images failed; their objects count as not covered")
+            lines.append(f"images that failed: {len(self.failed)}; their objects count as not covered")
         return "\n".join(lines)
 
 
@@ -79,19 +80,19 @@ def evaluate_proposals(
     processes: bool = False,
     progress: bool = False,
 ) -> ProposalReport:
-    """Runs a proposer over a data set and measures how well it covers the objects.
+    """Run a proposer over a data set and measure how well it covers the objects.
 
     Args:
         limit: take only the best `limit` boxes of an image.
-        workers, processes: as in `proposals.propose_files`; times an image mean most with one worker.
+        workers, processes: as in `proposals.propose_files`; times per image are most meaningful with one worker.
 
     Raises:
-        InputError: an image or annotation is missing, an annotation is wrong, or there are no objects.
+        InputError: an image or annotation is missing, an annotation is invalid, or there are no objects.
     """
     paths = [dataset.image_path(index) for index in range(len(dataset))]
-    truths = [dataset.annotations(index) for index in range(len(dataset))]  # what is wrong shows before the work
+    truths = [dataset.annotations(index) for index in range(len(dataset))]  # errors show before the long part
     if all(truth.difficult.all() for truth in truths):
-        raise InputError(f"{dataset.root}: split '{dataset.split}' has no objects that are not difficult")
+        raise InputError(f"{dataset.root}: split '{dataset.split}' has only difficult objects; give another split")
     evaluation = ProposalEvaluation(dataset.class_names)
     seconds: list[float] = []
     failed: dict[str, str] = {}
@@ -99,19 +100,21 @@ def evaluate_proposals(
     results = propose_files(paths, proposer, read_pixels, workers=workers, processes=processes)
     for index, result in enumerate(tqdm(results, total=len(paths), unit="image", disable=not progress, leave=False)):
         truth = truths[index]
-        found = result.proposals
-        error = result.error
-        if found is not None:
+        proposals, error = result.proposals, result.error
+        if proposals is not None:
             seconds.append(result.seconds)
             try:
-                check_size(found.image_size, truth.image_size)
-            except InputError as wrong:
-                found, error = None, str(wrong)
-        if found is None:
+                check_size(proposals.image_size, truth.image_size)
+            except InputError as wrong_size:
+                proposals, error = None, str(wrong_size)
+        if proposals is None:
             failed[dataset.ids[index]] = error or "no proposals"
-            found = _nothing(truth.image_size)
+            no_boxes = np.empty((0, 4), np.float32)
+            proposals = Proposals(no_boxes, no_boxes[:, 0], np.empty(0, np.int16), ("none",), truth.image_size)
         counted = ~truth.difficult
-        evaluation.add(found if limit is None else found.top(limit), truth.boxes[counted], truth.labels[counted])
+        evaluation.add(
+            proposals if limit is None else proposals.top(limit), truth.boxes[counted], truth.labels[counted]
+        )
     return ProposalReport(
         split=dataset.split,
         evaluation=evaluation,
@@ -122,13 +125,12 @@ def evaluate_proposals(
 
 
 def read_pixels(content: bytes) -> np.ndarray:
-    """An image file's bytes as upright (H, W, 3) uint8 RGB; raises InputError if they are no image."""
+    """An image file's bytes as upright (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: the bytes are not a supported image.
+    """
     try:
         return read_image(content, "photo").pixels
-    except InputError as error:  # whoever knows the file names it
+    except InputError as error:  # the caller knows the file and names it
         raise InputError(str(error).removeprefix("photo: ")) from None
-
-
-def _nothing(image_size: tuple[int, int]) -> Proposals:
-    none = np.empty((0, 4), np.float32)
-    return Proposals(none, none[:, 0], np.empty(0, np.int16), ("none",), image_size)

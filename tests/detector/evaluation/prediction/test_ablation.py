@@ -11,7 +11,7 @@ from PIL import Image
 from detector.config import CropConfig, CropNetworkConfig, ModelConfig, NetworkConfig, RCNNConfig
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
-from detector.evaluation.ablation import ablate_dataset
+from detector.evaluation.prediction.ablation import ablate_dataset
 from detector.inference.detector import Detector, first_with_multibox
 from detector.inference.proposers import SharedMultiBox
 from detector.inference.rcnn_scorer import RCNNScorer
@@ -50,7 +50,7 @@ def dataset(make_voc: Callable[..., Path]) -> VOCDataset:
 
 
 def model(**changes: object) -> Model:
-    """SVMs that take red for a cat, a softmax that is surer of blue, boxes that are moved half of their width."""
+    """SVMs that take red for a cat, a softmax that scores blue higher, boxes that move by half their width."""
     config = RCNNConfig(CropConfig(size=32, context=0), network=CropNetworkConfig(box_bins=1), **changes)
     network = RCNN(2, config.network).eval().requires_grad_(False)
     for parameter in network.parameters():
@@ -71,7 +71,7 @@ def test_every_combination_of_heads(dataset: VOCDataset):
             **{"both": 1, "both + box regression": 0},
         }
     )
-    assert detector.scorers[0].config == model().config  # left as it is
+    assert detector.scorers[0].config == model().config  # unchanged
     assert {result.metric for result in results.values()} == {"voc07"}
 
 
@@ -81,8 +81,8 @@ def test_what_the_model_is_set_to_makes_no_difference(dataset: VOCDataset):
     assert [result.mean_ap for result in results.values()] == pytest.approx([0.5, 0, 1, 0, 1, 0])
 
 
-def test_an_ensemble_is_judged_part_by_part(dataset: VOCDataset):
-    """The second model, whose boxes stay, is surer of the cat than the first of the other half."""
+def test_an_ensemble_is_evaluated_part_by_part(dataset: VOCDataset):
+    """The second model, whose boxes stay, scores the cat higher than the first of the other half."""
     detector = Detector([model(), model(head="svm", box_regression=False)], "cpu", Halves())
     results = {name: result.mean_ap for name, result in ablate_dataset(detector, dataset).items()}
     assert len(results) == 6 + 3
@@ -90,7 +90,7 @@ def test_an_ensemble_is_judged_part_by_part(dataset: VOCDataset):
     assert results["average + box regression"] == 0  # the box_deltas of those that have any
 
 
-def test_boxes_of_a_models_multibox_are_judged(dataset: VOCDataset):
+def test_boxes_of_a_models_multibox_are_evaluated(dataset: VOCDataset):
     """An ensemble may take its boxes from the backbone of its second model."""
     head = MultiBoxConfig(grids=(2,), shapes=1, channels=8)
     network = RFCN(2, NetworkConfig(bins=1, multibox=head)).eval()
@@ -118,7 +118,7 @@ def test_each_crop_goes_through_the_network_once(dataset: VOCDataset):
 def test_a_model_without_crops_is_refused(dataset: VOCDataset):
     network = RFCN(2, NetworkConfig(bins=1)).eval()
     detector = Detector(Model(network, ModelConfig(), CLASSES, {}), "cpu", Halves())
-    with pytest.raises(InputError, match="an ablation needs a model that classifies crops"):
+    with pytest.raises(InputError, match="R-CNN"):
         ablate_dataset(detector, dataset)
 
 

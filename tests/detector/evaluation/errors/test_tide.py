@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors import ErrorAnalysis, ErrorKind, Judged, error_kinds, reliability
-from detector.evaluation.errors.errors import _Repair
-from detector.evaluation.metrics.voc import VOC_METRICS, VOCMetric, voc_average_precision
-from detector.evaluation.metrics.voc_matching import match_detections
+from detector.evaluation.errors import ErrorKind
+from detector.evaluation.errors.reliability import reliability
+from detector.evaluation.errors.tide import ErrorAnalysis, _Repair, error_kinds
+from detector.evaluation.metrics.matching import MatchesByRow
+from detector.evaluation.metrics.voc import VOC_METRICS, VOCMetric, match_detections, voc_average_precision
+from tests.detector.evaluation.tables import table_of, truth_of
 
 K = ErrorKind
 NAMES = ("cat", "dog")
@@ -21,36 +23,25 @@ Row = tuple[int, tuple[float, ...]]
 
 
 def data(
-    objects: list[Row], found: list[Row], difficult: list[int] | None = None
+    objects: list[Row], detected: list[Row], difficult: list[int] | None = None
 ) -> tuple[GroundTruth, DetectionTable]:
     """One image; detections with scores that fall from 0.9."""
-    truth = GroundTruth(
-        image_ids=("a",),
-        class_names=NAMES,
-        images=np.zeros(len(objects)),
-        labels=[label for label, _ in objects],
-        boxes=[box for _, box in objects],
-        difficult=None if difficult is None else difficult,
-    )
-    return truth, DetectionTable(
-        image_ids=("a",),
-        class_names=NAMES,
-        images=np.zeros(len(found)),
-        labels=[label for label, _ in found],
-        boxes=[box for _, box in found],
-        scores=0.9 - 0.1 * np.arange(len(found)),
+    truth = truth_of(*((0, label, box) for label, box in objects), images=["a"], difficult=difficult)
+    scores = (0.9 - 0.1 * np.arange(len(detected))).tolist()
+    return truth, table_of(
+        truth, *((0, label, score, box) for (label, box), score in zip(detected, scores, strict=True))
     )
 
 
-def analysed(truth: GroundTruth, detections: DetectionTable, metric: VOCMetric = "voc10") -> ErrorAnalysis:
+def analyzed(truth: GroundTruth, detections: DetectionTable, metric: VOCMetric = "voc10") -> ErrorAnalysis:
     return error_kinds(truth, detections, match_detections(truth, detections), metric)
 
 
 @pytest.mark.parametrize(
     ("label", "box", "kind"),
     [
-        (0, (0, 0, 100, 45), K.LOCALISATION),  # IoU 0.45
-        (0, (0, 0, 100, 10), K.LOCALISATION),  # 0.1, the lower end
+        (0, (0, 0, 100, 45), K.LOCALIZATION),  # IoU 0.45
+        (0, (0, 0, 100, 10), K.LOCALIZATION),  # 0.1, the lower end
         (0, (0, 0, 100, 9), K.BACKGROUND),
         (0, (300, 0, 400, 100), K.BACKGROUND),
         (1, (0, 0, 100, 50), K.CLASSIFICATION),  # 0.5 with the cat
@@ -59,9 +50,9 @@ def analysed(truth: GroundTruth, detections: DetectionTable, metric: VOCMetric =
     ],
 )
 def test_the_kind_of_a_single_detection(label: int, box: tuple[float, ...], kind: ErrorKind) -> None:
-    result = analysed(*data([(0, BOX)], [(label, box)]))
+    result = analyzed(*data([(0, BOX)], [(label, box)]))
     assert result.kinds.tolist() == [kind]
-    assert result.missed.tolist() == [kind not in (K.LOCALISATION, K.CLASSIFICATION)]
+    assert result.missed.tolist() == [kind not in (K.LOCALIZATION, K.CLASSIFICATION)]
     assert result.ap.tolist() == pytest.approx([0, np.nan], nan_ok=True)
 
 
@@ -69,14 +60,14 @@ def test_what_each_kind_gives_back_by_hand() -> None:
     # Cat at BOX: shifted too far at 0.9, found at 0.8, found again at 0.7. Dog at FAR: taken for a cat at 0.6.
     # A cat seen in the background at 0.5.
     found = [(0, (0, 0, 100, 40)), (0, BOX), (0, BOX), (0, FAR), (0, (800, 0, 900, 100))]
-    result = analysed(*data([(0, BOX), (1, FAR)], found))
-    assert result.kinds.tolist() == [K.LOCALISATION, -1, K.DUPLICATE, K.CLASSIFICATION, K.BACKGROUND]
+    result = analyzed(*data([(0, BOX), (1, FAR)], found))
+    assert result.kinds.tolist() == [K.LOCALIZATION, -1, K.DUPLICATE, K.CLASSIFICATION, K.BACKGROUND]
     assert result.repaired.tolist() == [False, False, False, True, False]
     assert result.targets.tolist() == [0, -1, 0, 1, -1]
     assert not result.missed.any()
     assert result.ap.tolist() == [0.5, 0]
-    # Without the shifted one the cat is found first: AP 1. The dog is found once its class is mended.
-    assert result.class_gains[K.LOCALISATION].tolist() == [0.5, 0]
+    # Without the shifted one the cat is found first: AP 1. The dog is found once its class is fixed.
+    assert result.class_gains[K.LOCALIZATION].tolist() == [0.5, 0]
     assert result.class_gains[K.CLASSIFICATION].tolist() == [0, 1]
     assert result.gains.tolist() == pytest.approx([0.25, 0.5, 0, 0, 0, 0])
     assert result.counts.sum(axis=1).tolist() == [1, 1, 1, 1, 0, 0]
@@ -87,16 +78,16 @@ def test_what_each_kind_gives_back_by_hand() -> None:
 
 def test_of_the_errors_about_one_object_the_surest_alone_is_repaired() -> None:
     found = [(1, BOX), (0, (0, 0, 100, 40)), (0, (0, 0, 100, 45))]
-    result = analysed(*data([(0, BOX)], found))
-    assert result.kinds.tolist() == [K.CLASSIFICATION, K.LOCALISATION, K.LOCALISATION]
+    result = analyzed(*data([(0, BOX)], found))
+    assert result.kinds.tolist() == [K.CLASSIFICATION, K.LOCALIZATION, K.LOCALIZATION]
     assert result.repaired.tolist() == [True, False, False]
     assert result.class_gains[K.CLASSIFICATION, 0] == 1
-    assert result.class_gains[K.LOCALISATION, 0] == 0
+    assert result.class_gains[K.LOCALIZATION, 0] == 0
     assert np.isnan(result.class_gains[:, 1]).all()
 
 
 def test_missed_objects_leave_the_denominator() -> None:
-    result = analysed(*data([(0, BOX), (0, FAR), (1, FAR)], [(0, BOX)]))
+    result = analyzed(*data([(0, BOX), (0, FAR), (1, FAR)], [(0, BOX)]))
     # FAR, a cat and a dog, is missed. The one dog gone leaves a class without errors.
     assert result.missed.tolist() == [False, True, True]
     assert result.class_gains[K.MISSED].tolist() == [0.5, 1]
@@ -106,20 +97,20 @@ def test_missed_objects_leave_the_denominator() -> None:
 def test_difficult_objects() -> None:
     # The first finds the difficult cat and counts neither way; the second is badly placed on it.
     found = [(0, BOX), (0, (0, 0, 100, 40)), (0, FAR)]
-    result = analysed(*data([(0, BOX), (0, FAR)], found, difficult=[1, 0]))
-    assert result.kinds.tolist() == [-1, K.LOCALISATION, -1]
+    result = analyzed(*data([(0, BOX), (0, FAR)], found, difficult=[1, 0]))
+    assert result.kinds.tolist() == [-1, K.LOCALIZATION, -1]
     assert not result.repaired.any()
     assert not result.missed.any()
     assert result.ap[0] == 0.5
-    assert result.class_gains[K.LOCALISATION, 0] == 0.5
+    assert result.class_gains[K.LOCALIZATION, 0] == 0.5
 
 
 def test_nothing_at_all() -> None:
-    result = analysed(*data([], []))
+    result = analyzed(*data([], []))
     assert np.isnan(result.gains).all()
     assert result.counts.sum() == 0
-    assert np.isnan(analysed(*data([], [(0, BOX)])).gains).all()
-    assert analysed(*data([(0, BOX)], [])).gains.tolist() == [0, 0, 0, 0, 0, 1]
+    assert np.isnan(analyzed(*data([], [(0, BOX)])).gains).all()
+    assert analyzed(*data([(0, BOX)], [])).gains.tolist() == [0, 0, 0, 0, 0, 1]
 
 
 # What tidecv 1.0.1 gives for `random_data(seed)` where its AP is replaced by `voc.average_precision`, in points:
@@ -141,7 +132,7 @@ TIDE = {
 @pytest.mark.parametrize("metric", VOC_METRICS)
 @pytest.mark.parametrize("seed", TIDE)
 def test_it_is_tide(random_data: Callable, seed: int, metric: VOCMetric) -> None:
-    result = analysed(*random_data(seed), metric)
+    result = analyzed(*random_data(seed), metric)
     assert result.counts.sum(axis=1).tolist() == TIDE[seed]["counts"]
     gains = [*result.gains, result.false_positive_gain, result.false_negative_gain]
     assert np.multiply(100, gains).tolist() == pytest.approx(TIDE[seed][metric], abs=1e-6)
@@ -153,15 +144,15 @@ def test_it_is_hotcoco_up_to_the_101_points(random_data: Callable) -> None:
     evaluation = hotcoco.COCOeval(*coco_pair(hotcoco, truth, detections), "bbox")
     evaluation.evaluate()
     expected = evaluation.tide_errors()
-    result = analysed(truth, detections)
-    names = {K.LOCALISATION: "Loc", K.CLASSIFICATION: "Cls", K.DUPLICATE: "Dupe", K.BACKGROUND: "Bkg",
+    result = analyzed(truth, detections)
+    names = {K.LOCALIZATION: "Loc", K.CLASSIFICATION: "Cls", K.DUPLICATE: "Dupe", K.BACKGROUND: "Bkg",
              K.BOTH: "Both", K.MISSED: "Miss"}  # fmt: skip
     for kind, name in names.items():
         assert result.counts[kind].sum() == expected["counts"][name]
         assert result.gains[kind] == pytest.approx(expected["delta_ap"][name], abs=0.003)
-    # The calibration, too, is that of hotcoco.
-    judged = Judged.of(truth, match_detections(truth, detections))
-    assert reliability(detections, judged).expected_error == pytest.approx(evaluation.calibration()["ece"])
+    # The calibration error equals hotcoco's too.
+    matches = MatchesByRow.of(truth, match_detections(truth, detections))
+    assert reliability(detections, matches).expected_error == pytest.approx(evaluation.calibration()["ece"])
 
 
 def coco_pair(hotcoco: object, truth: GroundTruth, detections: DetectionTable) -> tuple:
@@ -191,12 +182,12 @@ row = st.tuples(st.integers(0, 1), side, side, st.integers(1, 4), st.integers(1,
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(row, st.booleans()), max_size=6), st.lists(row, max_size=10), st.sampled_from(VOC_METRICS))
-def test_properties(objects: list, found: list, metric: VOCMetric) -> None:
+def test_properties(objects: list, detected: list, metric: VOCMetric) -> None:
     def boxed(label: int, x: int, y: int, width: int, height: int) -> Row:
         return label, (x, y, x + width, y + height)
 
     truth, detections = data(
-        [boxed(*one) for one, _ in objects], [boxed(*one) for one in found], [int(hard) for _, hard in objects]
+        [boxed(*item) for item, _ in objects], [boxed(*item) for item in detected], [int(hard) for _, hard in objects]
     )
     matches = match_detections(truth, detections)
     result = error_kinds(truth, detections, matches, metric)
@@ -215,7 +206,7 @@ def test_properties(objects: list, found: list, metric: VOCMetric) -> None:
     for index in range(len(truth)):
         states = [index in hits, bool(result.missed[index]), index in taken, bool(truth.difficult[index])]
         assert sum(states) == 1
-    # Mending never costs, and with everything mended nothing is left to gain.
+    # Fixing never costs, and with everything fixed nothing is left to gain.
     assert (np.nan_to_num(result.class_gains) >= -1e-12).all()
     ranked = (a[matches.order] for a in (result.kinds, result.targets, result.repaired))
     perfect = _Repair(truth, detections, matches, metric, *ranked, result.missed).average_precision(list(K))

@@ -1,9 +1,10 @@
-"""Confusion, sizes and shapes, calibration, miss_reasons and worst images: by hand, and what must hold of all data."""
+"""Confusion, slices, calibration, miss reasons and worst images: by hand, and invariants on random data."""
 
 import dataclasses
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,40 +15,19 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.evaluation.errors import Diagnosis, Judged, MissReason, diagnose
+from detector.evaluation.errors import Diagnosis, MissReason, diagnose
 from detector.evaluation.errors.reliability import reliability
 from detector.evaluation.errors.slices import aspect_groups
+from detector.evaluation.metrics.matching import MatchesByRow
 from detector.evaluation.metrics.sizes import sizes_of
-from detector.evaluation.metrics.voc_matching import match_detections
+from detector.evaluation.metrics.voc import match_detections
+from tests.detector.evaluation import tables
+from tests.detector.evaluation.tables import table_of
 
 NAMES = ("cat", "dog", "hen")
 BOX, FAR = (0, 0, 100, 100), (500, 0, 600, 100)
 
-
-def truth_of(*objects: tuple[int, int, tuple[float, ...]], difficult: object = None, images: int = 2) -> GroundTruth:
-    """Objects as image, class, box."""
-    columns = list(zip(*objects, strict=True)) or [[], [], []]
-    return GroundTruth(
-        image_ids=tuple("abcdefgh"[:images]),
-        class_names=NAMES,
-        images=columns[0],
-        labels=columns[1],
-        boxes=columns[2],
-        difficult=difficult,
-    )
-
-
-def table_of(truth: GroundTruth, *found: tuple[int, int, tuple[float, ...], float]) -> DetectionTable:
-    """Detections as image, class, box, score."""
-    columns = list(zip(*found, strict=True)) or [[], [], [], []]
-    return DetectionTable(
-        image_ids=truth.image_ids,
-        class_names=truth.class_names,
-        images=columns[0],
-        labels=columns[1],
-        boxes=columns[2],
-        scores=columns[3],
-    )
+truth_of = partial(tables.truth_of, names=NAMES)
 
 
 # Confusion
@@ -57,13 +37,13 @@ def test_confusion_by_hand() -> None:
     truth = truth_of((0, 0, BOX), (0, 1, FAR), (1, 2, BOX), (1, 2, FAR), difficult=[0, 0, 0, 1])
     detections = table_of(
         truth,
-        (0, 1, BOX, 0.95),  # a dog on the cat that the next one finds
-        (0, 0, BOX, 0.9),
-        (0, 0, FAR, 0.8),  # the dog taken for a cat
-        (0, 2, FAR, 0.7),  # and, less surely, for a hen
-        (1, 2, BOX, 0.4),  # too low: the hen is not found
-        (1, 2, FAR, 0.9),  # difficult: counts neither way
-        (1, 0, FAR, 0.9),  # a cat on the difficult hen
+        (0, 1, 0.95, BOX),  # a dog on the cat that the next one finds
+        (0, 0, 0.9, BOX),
+        (0, 0, 0.8, FAR),  # the dog taken for a cat
+        (0, 2, 0.7, FAR),  # and, less surely, for a hen
+        (1, 2, 0.4, BOX),  # too low: the hen is not found
+        (1, 2, 0.9, FAR),  # difficult: counts neither way
+        (1, 0, 0.9, FAR),  # a cat on the difficult hen
     )
     confusion = diagnose(truth, detections).confusion
     assert confusion.matrix.tolist() == [[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [1, 1, 1, 0]]
@@ -94,11 +74,11 @@ def test_slices_by_hand() -> None:
     truth = truth_of((0, 0, small), (0, 0, large), (1, 1, large))
     detections = table_of(
         truth,
-        (0, 0, (900, 0, 910, 10), 0.95),  # a small false positive, which costs only the small
-        (0, 0, (0, 0, 20, 55), 0.1),  # medium by its box, takes nothing: costs the medium, which have no objects
-        (0, 0, large, 0.9),
-        (0, 0, small, 0.4),
-        (0, 0, small, 0.3),
+        (0, 0, 0.95, (900, 0, 910, 10)),  # a small false positive, which costs only the small
+        (0, 0, 0.1, (0, 0, 20, 55)),  # medium by its box, takes nothing: costs the medium, which have no objects
+        (0, 0, 0.9, large),
+        (0, 0, 0.4, small),
+        (0, 0, 0.3, small),
     )
     sizes = {part.name: part for part in diagnose(truth, detections, metric="voc10").sizes}
     assert sizes["small"].class_ap.tolist() == pytest.approx([0.5, np.nan, np.nan], nan_ok=True)
@@ -110,7 +90,7 @@ def test_slices_by_hand() -> None:
 
 def test_an_annotated_area_goes_before_that_of_the_box() -> None:
     truth = dataclasses.replace(truth_of((0, 0, BOX)), areas=np.array([100.0]))
-    assert diagnose(truth, table_of(truth, (0, 0, BOX, 0.9))).sizes[0].mean_ap == pytest.approx(1)
+    assert diagnose(truth, table_of(truth, (0, 0, 0.9, BOX))).sizes[0].mean_ap == pytest.approx(1)
 
 
 # Calibration
@@ -118,8 +98,8 @@ def test_an_annotated_area_goes_before_that_of_the_box() -> None:
 
 def test_calibration_by_hand() -> None:
     truth = truth_of((0, 0, BOX), (1, 0, BOX))
-    detections = table_of(truth, (0, 0, BOX, 1.0), (1, 0, BOX, 0.9), (1, 0, FAR, 0.92), (0, 0, FAR, 0.1))
-    result = reliability(detections, Judged.of(truth, match_detections(truth, detections)))
+    detections = table_of(truth, (0, 0, 1.0, BOX), (1, 0, 0.9, BOX), (1, 0, 0.92, FAR), (0, 0, 0.1, FAR))
+    result = reliability(detections, MatchesByRow.of(truth, match_detections(truth, detections)))
     assert result.counts.tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 3]
     assert result.precision[[1, 9]].tolist() == pytest.approx([0, 2 / 3])
     assert result.mean_scores[9] == pytest.approx(0.94)
@@ -129,18 +109,18 @@ def test_calibration_by_hand() -> None:
 
 def test_scores_that_are_no_probabilities_have_no_calibration() -> None:
     truth = truth_of((0, 0, BOX))
-    assert diagnose(truth, table_of(truth, (0, 0, BOX, 7))).reliability is None
+    assert diagnose(truth, table_of(truth, (0, 0, 7, BOX))).reliability is None
     nothing = diagnose(truth, table_of(truth)).reliability
     assert nothing.counts.sum() == 0
     assert np.isnan(nothing.expected_error)
 
 
-# MissReasons
+# Miss reasons
 
 
-def test_fates_by_hand() -> None:
+def test_miss_reasons_by_hand() -> None:
     truth = truth_of(*((0, 0, (200 * i, 0, 200 * i + 100, 100)) for i in range(6)), difficult=[0, 0, 0, 0, 0, 1])
-    detections = table_of(truth, (0, 0, (0, 0, 100, 100), 0.3))
+    detections = table_of(truth, (0, 0, 0.3, (0, 0, 100, 100)))
     traces = ObjectTraces(
         proposal_overlaps=np.array([0.2, 0.9, 0.5, 0.49, 0.1, 0.0]),
         sources=np.array([0, 0, 0, 0, 0, -1]),
@@ -150,15 +130,15 @@ def test_fates_by_hand() -> None:
     )
     result = diagnose(truth, detections, traces=traces, score=0.35)
     found, suppressed, misclassified, not_proposed = MissReason
-    assert result.miss_reasons.miss_reasons.tolist() == [found, suppressed, misclassified, not_proposed, suppressed, -1]
-    assert result.shown_miss_reasons.miss_reasons[:5].tolist() == [
+    assert result.miss_reasons.reasons.tolist() == [found, suppressed, misclassified, not_proposed, suppressed, -1]
+    assert result.shown_miss_reasons.reasons[:5].tolist() == [
         not_proposed, suppressed, misclassified, not_proposed, not_proposed,
     ]  # fmt: skip
     assert result.miss_reasons.count().tolist() == [[1, 2, 1, 1]]
     assert result.miss_reasons.count(np.array([0, 1, 0, 1, 0, 0]), 3).tolist() == [[1, 1, 1, 0], [0, 1, 0, 1], [0] * 4]
-    other = truth_of((0, 0, BOX))
-    with pytest.raises(InputError, match="traces of 6 objects, but the ground truth has 1"):
-        diagnose(other, table_of(other), traces=traces)
+    single = truth_of((0, 0, BOX))
+    with pytest.raises(InputError, match="traces of 6 objects"):
+        diagnose(single, table_of(single), traces=traces)
 
 
 # Worst images
@@ -166,7 +146,7 @@ def test_fates_by_hand() -> None:
 
 def test_worst_images_by_hand() -> None:
     truth = truth_of((0, 0, BOX), (1, 0, BOX), (1, 1, FAR), (3, 0, BOX), images=4)
-    detections = table_of(truth, (0, 0, BOX, 0.9), (0, 0, FAR, 0.8), (1, 0, BOX, 0.2), (3, 0, BOX, 0.5))
+    detections = table_of(truth, (0, 0, 0.9, BOX), (0, 0, 0.8, FAR), (1, 0, 0.2, BOX), (3, 0, 0.5, BOX))
     images = diagnose(truth, detections).images
     assert images.missed_by_image.tolist() == [0, 2, 0, 0]
     assert images.false_positives_by_image.tolist() == [1, 0, 0, 0]

@@ -1,14 +1,13 @@
 import numpy as np
 import pytest
 
-from detector.evaluation.calibration import fit_calibration
+from detector.evaluation.metrics.calibration import fit_calibration
 from detector.evaluation.metrics.voc import ClassResult, VOCResult
 
 
 def result(scores: np.ndarray, right: np.ndarray) -> VOCResult:
     order = np.argsort(-scores)
-    one = ClassResult(0.5, len(scores), scores[order], right[order])
-    return VOCResult("voc07", 0.5, {"cat": one})
+    return VOCResult("voc07", 0.5, {"cat": ClassResult(0.5, len(scores), scores[order], right[order])})
 
 
 def test_planted_slope_and_offset_are_found():

@@ -1,4 +1,4 @@
-"""What became of each object, stage by stage."""
+"""How each stage of a detector treats the annotated objects."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from detector.evaluation.tracing import detect_traced, trace_objects
+from detector.evaluation.prediction.tracing import detect_traced, trace_objects
 from detector.inference.assembly import load_detector
 from detector.structures.image import read_image
 from detector.structures.region_scores import RegionScores
@@ -62,6 +62,7 @@ def test_no_proposals_no_objects_and_unknown_classes(count: int) -> None:
     assert unknown.region_scores.tolist() == [0] * count
 
 
+@pytest.mark.slow
 def test_tracing_changes_no_detection(photos: Path) -> None:
     detector = load_detector(device="cpu")
     image = read_image(photos / "cat.jpg")

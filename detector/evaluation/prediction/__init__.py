@@ -1,0 +1,1 @@
+"""Runs detectors, classifiers and proposal methods over data sets."""

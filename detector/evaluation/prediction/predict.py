@@ -1,0 +1,268 @@
+"""Running a detector over the images of a data set: resumable, and shared by the processes of torchrun."""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from detector.data.ground_truth import GroundTruth
+from detector.data.predictions import (
+    LOWEST_SCORE,
+    Prediction,
+    check_size,
+    from_entry,
+    known_classes,
+    to_entry,
+    write_predictions,
+)
+from detector.data.traces import ObjectTraces
+from detector.errors import InputError
+from detector.storage.evaluation_store import ResultStore, parts_of
+from detector.structures.class_names import same_classes
+from detector.structures.detections import Detections
+from detector.structures.image import Image, read_image
+
+# What imports torch is imported in functions: evaluating the detections of a file does not need it.
+if TYPE_CHECKING:
+    from detector.inference.detector import Detector
+
+
+class ImageDetector(Protocol):
+    """What can be evaluated: a `detector.inference.detector.Detector` or any object with these members."""
+
+    @property
+    def class_names(self) -> Sequence[str]: ...
+
+    @property
+    def class_ids(self) -> Sequence[int | str]: ...
+
+    def detect(self, image: Image, score: float) -> Detections: ...
+
+
+def run_detector(
+    detector: ImageDetector,
+    truth: GroundTruth,
+    folder: Path,
+    save: Path | None = None,
+    *,
+    made_by: Mapping[str, Any] | None = None,
+    keep_parts: bool = False,
+    score: float = LOWEST_SCORE,
+    trace: bool = False,
+    progress: bool = False,
+    batch: int = 1,
+    workers: int = 1,
+) -> list[Prediction] | None:
+    """`predict` over a data set, which can be stopped at any time and continues when it is called again.
+
+    Each of the processes that torchrun starts takes its share of the images; all of them have to call this.
+
+    Args:
+        save: file for the detections (`write_predictions`). Until all images are done they are kept in parts beside
+            it, see `ResultStore`. None: nothing is kept, and a stopped run starts over.
+        made_by: what the results depend on besides the data; parts made by anything else are rejected.
+        keep_parts: leave the parts in place; `remove_parts` deletes them once the results of the detections are
+            written too.
+        score, trace, progress, batch, workers: as for `predict`.
+
+    Returns:
+        The predictions in the order of the data set; None in all processes but the first.
+
+    Raises:
+        InputError: there are several processes and no `save`, parts belong to another evaluation, or `predict` raises
+            it.
+    """
+    options: dict[str, Any] = {"score": score, "trace": trace, "batch": batch, "workers": workers}
+    process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if save is None:
+        if processes > 1:
+            raise InputError("several processes need a file for their detections: give --save-detections FILE")
+        return predict(detector, truth, folder, progress=progress, **options)
+    with ResultStore(save, {**(made_by or {}), "data": _digest(truth), "score": score}, process) as store:
+        share, progress = (process, processes), progress and process == 0
+        predictions = predict(detector, truth, folder, store=store, share=share, progress=progress, **options)
+        if processes > 1:
+            from detector.ops.distributed import process_group, wait_for_all
+
+            with process_group("cpu"):
+                wait_for_all()
+                entries = store.gather() if process == 0 else {}
+                wait_for_all()  # the first process has read the parts before any process deletes or changes one
+            if process > 0:
+                return None
+            predictions = [
+                from_entry(entries[str(image_id)], image_id, detector.class_names, detector.class_ids)
+                for image_id in truth.image_ids
+            ]
+        write_predictions(save, predictions, truth)
+    if not keep_parts:
+        remove_parts(save)
+    return predictions
+
+
+def remove_parts(save: Path) -> None:
+    """Delete the parts beside a file of detections."""
+    for part in parts_of(save):
+        part.unlink(missing_ok=True)
+
+
+def _digest(truth: GroundTruth) -> str:
+    content = json.dumps([truth.image_ids, truth.files, truth.class_names]).encode()
+    columns = (truth.images, truth.labels, truth.boxes, truth.difficult, truth.crowd)
+    return hashlib.blake2b(content + b"".join(column.tobytes() for column in columns), digest_size=16).hexdigest()
+
+
+def predict(
+    detector: ImageDetector,
+    truth: GroundTruth,
+    folder: Path,
+    *,
+    score: float = LOWEST_SCORE,
+    trace: bool = False,
+    store: ResultStore | None = None,
+    share: tuple[int, int] = (0, 1),
+    progress: bool = False,
+    batch: int = 1,
+    workers: int = 1,
+) -> list[Prediction]:
+    """Run a detector over a data set.
+
+    An image that cannot be read or processed becomes a prediction with an `error`; the rest continue.
+
+    Args:
+        truth: the images and their objects.
+        folder: folder of the images' files.
+        score: lowest score of the detections to keep, 0 to 1.
+        trace: also record how each stage treated every object; needs a `detector.inference.detector.Detector`.
+        store: receives each result as it is made; images whose results it has are not run again.
+        share: (i, n): take only every n-th image, starting with the i-th.
+        progress: write each failed image to standard error, with a progress bar if that is a terminal.
+        batch: number of images in one pass of the networks; more than one needs a
+            `detector.inference.detector.Detector`.
+        workers: threads that read and propose while the networks run, with a batch.
+
+    Returns:
+        The predictions of the images of the share, in the order of the data set.
+
+    Raises:
+        InputError: the detector has none of the classes, or it does not support traces or batches.
+    """
+    known_classes(truth.class_names, detector.class_names, "the detector")
+    indices = range(share[0], len(truth.image_ids), share[1])
+    kept = {} if store is None else {key: entry for key, entry in store.entries.items() if _is_done(entry, trace)}
+    todo = [i for i in indices if str(truth.image_ids[i]) not in kept]
+    if batch == 1:
+        detect = _detect(detector, truth, score, trace)
+        made: Iterator[Prediction] = (_predict_one(detect, truth, i, folder) for i in todo)
+    else:
+        made = _predict_batches(detector, truth, folder, todo, score, trace, batch, workers)
+    predictions = []
+    with tqdm(total=len(indices), initial=len(indices) - len(todo), desc="evaluate", unit="image",
+              disable=None if progress else True) as bar:  # fmt: skip
+        for i in indices:
+            key = str(truth.image_ids[i])
+            if key in kept:
+                predictions.append(from_entry(kept[key], truth.image_ids[i], detector.class_names, detector.class_ids))
+                continue
+            prediction = next(made)
+            if prediction.error is not None and progress:
+                tqdm.write(f"{prediction.image_id}: {prediction.error}", file=sys.stderr)
+            if store is not None:
+                store.add(to_entry(prediction, key))
+            predictions.append(prediction)
+            bar.update()
+    return predictions
+
+
+def _is_done(entry: Mapping[str, Any], trace: bool) -> bool:
+    return "error" not in entry and (not trace or "objects" in entry)
+
+
+_Detect = Callable[[Image, int], tuple[Detections, ObjectTraces | None]]
+
+
+def _detect(detector: ImageDetector, truth: GroundTruth, score: float, trace: bool) -> _Detect:
+    """A function of an image and its index that returns its detections, with traces if asked for."""
+    if not trace:
+        return lambda image, _: (detector.detect(image, score), None)
+    from detector.evaluation.prediction.tracing import detect_traced
+
+    checked = _as_detector(detector, "supports traces")
+    objects = _objects(truth, detector.class_names)
+    return lambda image, index: detect_traced(checked, image, *objects(index), score)
+
+
+def _as_detector(detector: ImageDetector, feature: str) -> "Detector":
+    from detector.inference.detector import Detector
+
+    if not isinstance(detector, Detector):
+        raise InputError(f"only a detector.inference.detector.Detector {feature}")
+    return detector
+
+
+def _objects(truth: GroundTruth, class_names: Sequence[str]) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """By image the boxes of its objects and their labels among a detector's classes; -1 for a class it lacks."""
+    labels_by_name = {name: i for i, name in enumerate(class_names)}
+    same = same_classes(truth.class_names, class_names)
+    labels = np.array([labels_by_name[same[name]] if name in same else -1 for name in truth.class_names], np.int64)
+    rows = truth.rows_by_image()
+    return lambda index: (truth.boxes[rows[index]], labels[truth.labels[rows[index]]])
+
+
+def _read(truth: GroundTruth, index: int, folder: Path) -> Image:
+    image = read_image(folder / truth.files[index])
+    width, height = truth.image_sizes[index].tolist()
+    if width > 0:
+        check_size((image.width, image.height), (width, height))
+    return image
+
+
+def _predict_one(detect: _Detect, truth: GroundTruth, index: int, folder: Path) -> Prediction:
+    image_id = truth.image_ids[index]
+    try:
+        image = _read(truth, index, folder)
+        started = time.perf_counter()
+        detections, traces = detect(image, index)
+        return Prediction(image_id, detections, time.perf_counter() - started, traces=traces)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:  # torch: out of memory is a RuntimeError
+        return _failed(image_id, error)
+
+
+def _failed(image_id: str | int, error: Exception) -> Prediction:
+    return Prediction(image_id, None, error=" ".join(str(error).split()) or "not enough memory")
+
+
+def _predict_batches(
+    detector: ImageDetector,
+    truth: GroundTruth,
+    folder: Path,
+    indices: Sequence[int],
+    score: float,
+    trace: bool,
+    batch: int,
+    workers: int,
+) -> Generator[Prediction, None, None]:
+    from detector.evaluation.prediction.tracing import trace_objects
+    from detector.inference.batching import Scored, in_batches
+
+    checked = _as_detector(detector, "supports batches")
+    objects = _objects(truth, detector.class_names)
+
+    def finish(index: int, scored: Scored) -> Prediction:
+        started = time.perf_counter()
+        detections = checked.suppress(scored.proposals, scored.scores, score)
+        traces = trace_objects(scored.proposals, scored.scores, *objects(index)) if trace else None
+        seconds = scored.seconds + time.perf_counter() - started
+        return Prediction(truth.image_ids[index], detections, seconds, traces=traces)
+
+    with closing(in_batches(checked, indices, lambda i: _read(truth, i, folder), finish, batch, workers)) as results:
+        for index, result in zip(indices, results, strict=True):
+            yield _failed(truth.image_ids[index], result) if isinstance(result, Exception) else result
