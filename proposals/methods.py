@@ -11,10 +11,9 @@ import numpy as np
 
 from proposals.config import PRESETS, SelectiveSearchConfig
 from proposals.extras import needs_extra
-from proposals.images import checked_image
 from proposals.names import check_name
 from proposals.selective_search import SelectiveSearch
-from proposals.types import Proposals, Proposer
+from proposals.types import Proposals, Proposer, checked_image
 
 METHODS = ("selective_search", "opencv", "selectivesearch")
 

@@ -25,10 +25,10 @@ def check_name(what: str, name: object, known: Iterable[str]) -> None:
         raise ValueError(unknown_name(what, name, known))
 
 
-def names_in(names: str | Iterable[str]) -> tuple[str, ...]:
+def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
     """Several names, or a single one, as a tuple.
 
-    >>> names_in("cat"), names_in(name for name in ("cat", "dog"))
+    >>> as_names("cat"), as_names(name for name in ("cat", "dog"))
     (('cat',), ('cat', 'dog'))
     """
     return (names,) if isinstance(names, str) else tuple(names)

@@ -16,10 +16,9 @@ from proposals.config import ColorSpace, SelectiveSearchConfig
 from proposals.features import feature_bins
 from proposals.grouping import group
 from proposals.hierarchy import Hierarchy
-from proposals.images import checked_image
 from proposals.regions import measure_regions
 from proposals.segmentation import segment, sorted_edges
-from proposals.types import Proposals
+from proposals.types import Proposals, checked_image
 
 # Part of the fingerprint: raise it whenever the boxes of any configuration change.
 ALGORITHM_VERSION = 4

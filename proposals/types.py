@@ -1,4 +1,4 @@
-"""What every proposal method takes and returns."""
+"""The input and output of every proposal method."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -8,10 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 
 
-def made_anew(value: Any) -> tuple[Any, ...]:
-    """The `__reduce__` of a dataclass whose constructor makes its arrays read-only: pickle and copy would lose that."""
-    make: Callable[..., Any] = type(value)
-    return partial(make, **{field.name: getattr(value, field.name) for field in fields(value)}), ()
+def reduce_by_fields(value: Any) -> tuple[Any, ...]:
+    """A dataclass's `__reduce__` that runs its constructor again, which makes the arrays read-only; pickle and copy
+    would otherwise return writable ones."""
+    constructor: Callable[..., Any] = type(value)
+    return partial(constructor, **{field.name: getattr(value, field.name) for field in fields(value)}), ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class Proposals:
         if ((self.sources < 0) | (self.sources >= len(self.source_names))).any():
             raise ValueError(f"proposals: sources must index the {len(self.source_names)} source_names")
 
-    __reduce__ = made_anew
+    __reduce__ = reduce_by_fields
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -91,3 +92,24 @@ class Proposer(Protocol):
     def __call__(self, image: np.ndarray) -> Proposals:
         """Propose boxes for an (H, W, 3) uint8 RGB image; raises ValueError for anything else."""
         ...
+
+
+def checked_image(image: np.ndarray) -> np.ndarray:
+    """Returns an (H, W, 3) or (H, W, 1) or (H, W) uint8 image as a contiguous (H, W, 3) RGB array.
+
+    Raises:
+        ValueError: `image` is not such an array, or is empty.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"an image must be a numpy array, not {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
+        hint = "; drop the alpha channel: image[:, :, :3]" if image.ndim == 3 and image.shape[2] == 4 else ""
+        raise ValueError(
+            f"an image must be an (H, W, 3) RGB or (H, W) gray uint8 array, not {image.shape} {image.dtype}{hint}"
+        )
+    height, width = image.shape[:2]
+    if height == 0 or width == 0:
+        raise ValueError(f"an image must have at least one pixel, not {width}x{height}")
+    if image.ndim == 2 or image.shape[2] == 1:
+        image = np.repeat(image.reshape(height, width, 1), 3, axis=2)
+    return np.ascontiguousarray(image)

@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proposals.images import checked_image
 from proposals.multibox.network import MultiBox
 from proposals.suppression import first_kept
-from proposals.types import Proposals
+from proposals.types import Proposals, checked_image
 
 SOURCE = "multibox"
 

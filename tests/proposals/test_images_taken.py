@@ -65,7 +65,7 @@ NOT_AN_IMAGE = r"must be an \(H, W, 3\) RGB or \(H, W\) gray uint8 array, not "
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((10, 10, 4), np.uint8), r"\(10, 10, 4\) uint8; leave out the alpha channel: image\[:, :, :3\]$"),
+        (np.zeros((10, 10, 4), np.uint8), r"\(10, 10, 4\) uint8; drop the alpha channel: image\[:, :, :3\]$"),
         (np.zeros((10, 10, 2), np.uint8), r"\(10, 10, 2\) uint8$"),
         (np.zeros((3, 10, 10), np.uint8), r"\(3, 10, 10\) uint8$"),
         (np.zeros((1, 10, 10, 3), np.uint8), r"\(1, 10, 10, 3\) uint8$"),
@@ -86,9 +86,9 @@ def test_arrays_of_another_kind_are_refused(image: np.ndarray, message: str) -> 
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((0, 10, 3), np.uint8), "must have pixels, not 10x0$"),
-        (np.zeros((10, 0, 3), np.uint8), "must have pixels, not 0x10$"),
-        (np.zeros((0, 0), np.uint8), "must have pixels, not 0x0$"),
+        (np.zeros((0, 10, 3), np.uint8), "must have at least one pixel, not 10x0$"),
+        (np.zeros((10, 0, 3), np.uint8), "must have at least one pixel, not 0x10$"),
+        (np.zeros((0, 0), np.uint8), "must have at least one pixel, not 0x0$"),
         ([[[0, 0, 0]]], "must be a numpy array, not list$"),
         ("cat.jpg", "must be a numpy array, not str$"),
         (None, "must be a numpy array, not NoneType$"),
