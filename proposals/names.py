@@ -1,11 +1,11 @@
-"""Names that a user gives, checked against those that there are."""
+"""Validation of names in settings and arguments."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
-    """The message where `name` is none of the `known` ones, with the one that may be meant.
+    """Returns the message that `name` is not one of the `known` names, with the closest match.
 
     >>> print(unknown_name("preset", "fsat", ("single", "fast", "quality")))
     preset 'fsat' is unknown; do you mean 'fast'? Known are single, fast, quality
@@ -13,20 +13,20 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
     source None is unknown; known are multibox, both
     """
     known = list(known)
-    folded = {one.casefold(): one for one in known}
-    near = difflib.get_close_matches(name.casefold(), folded, 1) if isinstance(name, str) else []
-    hint = f"do you mean {folded[near[0]]!r}? Known" if near else "known"
+    by_casefold = {candidate.casefold(): candidate for candidate in known}
+    matches = difflib.get_close_matches(name.casefold(), by_casefold, 1) if isinstance(name, str) else []
+    hint = f"do you mean {by_casefold[matches[0]]!r}? Known" if matches else "known"
     return f"{what} {name!r} is unknown; {hint} are {', '.join(known)}"
 
 
 def check_name(what: str, name: object, known: Iterable[str]) -> None:
-    """ValueError (`unknown_name`) unless `name` is one of the `known` ones."""
+    """Raises a ValueError (`unknown_name`) unless `name` is one of the `known` names."""
     if name not in (known := tuple(known)):
         raise ValueError(unknown_name(what, name, known))
 
 
 def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
-    """Several names, or a single one, as a tuple.
+    """Returns one or several names as a tuple.
 
     >>> as_names("cat"), as_names(name for name in ("cat", "dog"))
     (('cat',), ('cat', 'dog'))

@@ -21,13 +21,14 @@ class Proposals:
 
     Attributes:
         boxes: (N, 4) float32, xyxy pixels of the image, 0-based, right and bottom exclusive.
-        scores: (N,) float32, rank score, never increasing. Comparable only within one method.
-        sources: (N,) int16, index into `source_names`: what found the box.
+        scores: (N,) float32 rank scores in descending order, comparable only within one method.
+        sources: (N,) int16, index into `source_names` of the strategy that proposed the box.
         source_names: names of the methods or strategies.
         image_size: (width, height) of the image in pixels.
 
-    Raises ValueError if a shape or type is wrong, a value is not finite, a box has no area or leaves
-    the image, the scores increase, or a source has no name.
+    Raises:
+        ValueError: a shape or type is wrong, a value is not finite, a box has no area or exceeds the image, the scores
+            increase, or a source has no name.
     """
 
     boxes: np.ndarray
@@ -58,11 +59,11 @@ class Proposals:
             raise ValueError("proposals: boxes and scores must be finite")
         left, top, right, bottom = self.boxes.T
         outside = (left < 0) | (top < 0) | (right > width) | (bottom > height)
-        wrong = outside | (left >= right) | (top >= bottom)
-        if wrong.any():
-            first = int(np.flatnonzero(wrong)[0])
+        invalid = outside | (left >= right) | (top >= bottom)
+        if invalid.any():
+            first = int(np.flatnonzero(invalid)[0])
             raise ValueError(
-                f"proposals: box {first} {self.boxes[first].tolist()} has no area or leaves the {width}x{height} image"
+                f"proposals: box {first} {self.boxes[first].tolist()} has no area or exceeds the {width}x{height} image"
             )
         if (np.diff(self.scores) > 0).any():
             raise ValueError("proposals: scores must not increase (best box first)")
@@ -75,7 +76,7 @@ class Proposals:
         return len(self.boxes)
 
     def top(self, n: int) -> "Proposals":
-        """The best `n` boxes (all of them if there are fewer)."""
+        """Returns the best `n` boxes, or all if there are fewer."""
         if n < 0:
             raise ValueError(f"proposals: the number of boxes must not be negative, not {n}")
         return Proposals(self.boxes[:n], self.scores[:n], self.sources[:n], self.source_names, self.image_size)
@@ -86,11 +87,11 @@ class Proposer(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of method, settings and algorithm version: equal fingerprints give equal boxes."""
+        """Hash of method, settings and algorithm version; equal fingerprints guarantee equal boxes."""
         ...
 
     def __call__(self, image: np.ndarray) -> Proposals:
-        """Propose boxes for an (H, W, 3) uint8 RGB image; raises ValueError for anything else."""
+        """Proposes boxes for an (H, W, 3) uint8 RGB image; raises ValueError for other input."""
         ...
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proposals import Coverage, ProposalEvaluation, Proposals
-from proposals.evaluation import IOU_THRESHOLDS, overlaps
+from proposals.evaluation import IOU_THRESHOLDS, iou_matrix
 
 Box = Sequence[float]
 CLASSES = ("bird", "cat", "dog")
@@ -52,7 +52,7 @@ def test_iou_counts_pixels(boxes: list[Box], others: list[Box]) -> None:
         return pixels
 
     expected = [[(mask(a) & mask(b)).sum() / (mask(a) | mask(b)).sum() for b in others] for a in boxes]
-    found = overlaps(np.array(boxes, np.float32).reshape(-1, 4), np.array(others, np.float32).reshape(-1, 4))
+    found = iou_matrix(np.array(boxes, np.float32).reshape(-1, 4), np.array(others, np.float32).reshape(-1, 4))
     assert found.shape == (len(boxes), len(others))
     np.testing.assert_allclose(found, np.reshape(expected, found.shape), rtol=1e-12)
 
@@ -67,11 +67,11 @@ boxes_of_fractions = st.tuples(st.floats(0, 1000, width=32), st.floats(0, 1000, 
 @given(boxes_of_fractions, boxes_of_fractions, st.sampled_from([0.25, 2, 64]))
 def test_iou_is_symmetric_in_0_to_1_and_does_not_depend_on_the_scale(a: Box, b: Box, scale: float) -> None:
     one, other = np.array([a]), np.array([b])
-    found = overlaps(one, other).item()
+    found = iou_matrix(one, other).item()
     assert 0 <= found <= 1
-    assert found == overlaps(other, one).item() == pytest.approx(slow_iou(a, b), rel=1e-9)
-    assert overlaps(one * scale, other * scale).item() == found
-    assert overlaps(one, one).item() == 1
+    assert found == iou_matrix(other, one).item() == pytest.approx(slow_iou(a, b), rel=1e-9)
+    assert iou_matrix(one * scale, other * scale).item() == found
+    assert iou_matrix(one, one).item() == 1
 
 
 def slow_coverage(images: Sequence[tuple[Sequence[Box], Sequence[Box], Sequence[int]]], budget: int | None) -> Coverage:

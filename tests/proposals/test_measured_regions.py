@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from proposals.color import color_planes
 from proposals.config import COLOR_SPACES, ColorSpace
 from proposals.features import COLOR_BINS, ORIENTATIONS, STORED_BINS, TEXTURE_BINS, feature_bins
-from proposals.regions import RoIs, measure_regions
+from proposals.regions import Superpixels, measure_regions
 from proposals.segmentation import segment, sorted_edges
 
 
@@ -21,7 +21,7 @@ def numbered(values: np.ndarray) -> tuple[np.ndarray, int]:
     return labels.reshape(values.shape).astype(np.int32), len(names)
 
 
-def pairs(regions: RoIs) -> list[tuple[int, ...]]:
+def pairs(regions: Superpixels) -> list[tuple[int, ...]]:
     return sorted(map(tuple, regions.neighbors.tolist()))
 
 
@@ -62,7 +62,7 @@ def segmented(draw: st.DrawFn) -> tuple[list[tuple[np.ndarray, int]], np.ndarray
     return [numbered(field) for field in fields], feature_bins(planes)
 
 
-def assert_same(found: Sequence[RoIs], expected: Sequence[RoIs]) -> None:
+def assert_same(found: Sequence[Superpixels], expected: Sequence[Superpixels]) -> None:
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         for name in ("labels", "counts", "sizes", "boxes"):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proposals import Proposals, UnionProposer, merge_proposals
-from proposals.suppression import first_kept
+from proposals.nms import nms
 
 
 def found(boxes: list[tuple[float, ...]], source: str = "a", size: tuple[int, int] = (100, 100)) -> Proposals:
@@ -48,7 +48,7 @@ def test_what_stays_is_what_torchvision_keeps(overlap: float):
     ranks = -torch.arange(400, dtype=torch.float32)
     expected = torchvision.ops.nms(torch.from_numpy(boxes), ranks, overlap).numpy()
     for limit in (None, 0, 1, 30):
-        np.testing.assert_array_equal(first_kept(boxes, overlap, limit), expected[:limit])
+        np.testing.assert_array_equal(nms(boxes, overlap, limit), expected[:limit])
 
 
 def test_proposals_and_their_union_need_no_torch():

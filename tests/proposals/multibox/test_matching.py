@@ -3,7 +3,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from proposals.multibox.matching import match_objects
+from proposals.multibox.loss import match_objects
 
 
 def cost(costs: torch.Tensor, priors: torch.Tensor, objects: torch.Tensor) -> float:
