@@ -36,14 +36,14 @@ def leaves(hierarchy: Hierarchy) -> list[set[int]]:
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_every_union_joins_two_living_neighbors(superpixels: tuple[np.ndarray, Superpixels], similarity: str) -> None:
+def test_every_merge_joins_two_unmerged_neighbors(superpixels: tuple[np.ndarray, Superpixels], similarity: str) -> None:
     _, base = superpixels
     n = len(base.sizes)
     hierarchy = group(base, similarity)
     assert hierarchy.superpixels == n
     assert hierarchy.merges.shape == (n - 1, 2)
     assert len(hierarchy) == len(hierarchy.boxes) == len(hierarchy.sizes) == len(hierarchy.counts) == 2 * n - 1
-    # Every region but the last is joined exactly once, and only after it was made.
+    # Every region but the last is merged exactly once, and only after it was created.
     assert sorted(hierarchy.merges.ravel().tolist()) == list(range(2 * n - 2))
     assert (hierarchy.merges < np.arange(n, 2 * n - 1)[:, None]).all()
     assert hierarchy.boxes[-1].tolist() == [0, 0, *SIZE]
@@ -55,7 +55,7 @@ def test_every_union_joins_two_living_neighbors(superpixels: tuple[np.ndarray, S
         assert any(frozenset((i, j)) in touching for i in members[a] for j in members[b])
 
 
-def test_features_handed_on_equal_features_from_pixels(superpixels: tuple[np.ndarray, Superpixels]) -> None:
+def test_features_of_unions_equal_features_from_pixels(superpixels: tuple[np.ndarray, Superpixels]) -> None:
     bins, base = superpixels
     hierarchy = group(base, "CTSF")
     for region, members in enumerate(leaves(hierarchy)):
@@ -66,7 +66,7 @@ def test_features_handed_on_equal_features_from_pixels(superpixels: tuple[np.nda
         np.testing.assert_array_equal(hierarchy.counts[region], whole.counts[0])
 
 
-def test_the_regions_are_left_as_they_were(superpixels: tuple[np.ndarray, Superpixels]) -> None:
+def test_input_is_not_modified(superpixels: tuple[np.ndarray, Superpixels]) -> None:
     _, base = superpixels
     names = ("labels", "counts", "sizes", "boxes", "neighbors")
     before = {name: getattr(base, name).copy() for name in names}
@@ -78,7 +78,7 @@ def test_the_regions_are_left_as_they_were(superpixels: tuple[np.ndarray, Superp
 
 
 def similarity_by_hand(hierarchy: Hierarchy, counts: np.ndarray, a: int, b: int, letters: str) -> float:
-    """Equations 2 to 6 of the paper in plain numbers, with the histograms `counts` of three channels."""
+    """Equations 2 to 6 of the paper, with the histograms `counts` of three channels."""
     sizes, split, total = hierarchy.sizes, 3 * COLOR_BINS, hierarchy.labels.size
     value = 0.0
     for letter, part in (("C", slice(0, split)), ("T", slice(split, None))):
@@ -141,7 +141,7 @@ def whole_similarity(base: Superpixels, counts: np.ndarray, size: np.ndarray, bo
 
 
 def merges_by_hand(base: Superpixels, letters: str) -> list[tuple[int, int]]:
-    """The algorithm of the paper: all pairs are looked through for every union."""
+    """The algorithm of the paper, with a search over all pairs for every union."""
     n = len(base.sizes)
     counts, sizes, boxes = list(base.counts), list(base.sizes), list(base.boxes)
 
@@ -166,7 +166,7 @@ def merges_by_hand(base: Superpixels, letters: str) -> list[tuple[int, int]]:
 
 @st.composite
 def measured(draw: st.DrawFn) -> Superpixels:
-    """Superpixels of any form, in small numbers so that many pairs are equally similar."""
+    """A few superpixels of any shape, so that many pairs are equally similar."""
     shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
     field = draw(arrays(np.int64, shape, elements=st.integers(0, 11)))
     names, labels = np.unique(field, return_inverse=True)
@@ -176,7 +176,7 @@ def measured(draw: st.DrawFn) -> Superpixels:
 
 @settings(max_examples=40, deadline=None)
 @given(base=measured(), similarity=st.sampled_from(SIMILARITIES))
-def test_it_equals_the_algorithm_done_by_hand(base: Superpixels, similarity: str) -> None:
+def test_equals_the_slow_algorithm(base: Superpixels, similarity: str) -> None:
     assert group(base, similarity).merges.tolist() == [list(pair) for pair in merges_by_hand(base, similarity)]
 
 
@@ -196,9 +196,8 @@ def row_of(n: int, size: tuple[int, int] | None = None, **changes: Any) -> Super
     return Superpixels(**(fields | changes))
 
 
-def test_equal_pairs_are_joined_in_order_of_age() -> None:
-    # Color alone: all pairs are alike for ever.
-    # The unions are 5 = 0 1, 6 = 2 3, 7 = 4 6.
+def test_equal_pairs_are_merged_in_order_of_their_indices() -> None:
+    # By color alone all pairs are always equal; the unions are 5 = 0 1, 6 = 2 3, 7 = 4 6.
     assert group(row_of(5), "C").merges.tolist() == [[0, 1], [2, 3], [4, 6], [5, 7]]
 
 
