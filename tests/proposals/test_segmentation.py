@@ -190,21 +190,6 @@ def test_superpixels_are_connected_and_large_enough(
         assert cv2.connectedComponents((labels == region).astype(np.uint8), connectivity=8)[0] == 2
 
 
-@settings(max_examples=40, deadline=None)
-@given(planes=st.sampled_from([2, 3]).flatmap(of_levels))
-def test_a_tiny_k_joins_equal_pixels_and_no_others(planes: np.ndarray) -> None:
-    labels = segmented(planes, 0.001)
-    colors, of_pixel = np.unique(planes.reshape(len(planes), -1).T, axis=0, return_inverse=True)
-    of_pixel = of_pixel.reshape(labels.shape)
-    parts = 0
-    for color in range(len(colors)):
-        number, components = cv2.connectedComponents((of_pixel == color).astype(np.uint8), connectivity=8)
-        parts += number - 1
-        for part in range(1, number):
-            assert len(np.unique(labels[components == part])) == 1
-    assert parts == labels.max() + 1
-
-
 @pytest.mark.parametrize(("k", "minimum_size"), [(1e9, 1), (0.001, 1e9)])
 def test_a_huge_k_or_minimum_size_joins_everything(k: float, minimum_size: float) -> None:
     planes = np.random.default_rng(0).integers(0, 256, (3, 30, 40), dtype=np.uint8)
