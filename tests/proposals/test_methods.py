@@ -1,7 +1,7 @@
 import pickle
 import sys
-import types
 from collections.abc import Callable
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
@@ -37,44 +37,22 @@ def test_unknown_preset(method: str) -> None:
         make_proposer(method, "best")
 
 
-class Search:
-    """Replaces the object of `cv2.ximgproc.segmentation` and records the calls."""
-
-    rects = np.array([[10, 5, 20, 15], [0, 0, 60, 40], [10, 5, 20, 15], [50, 30, 20, 20], [5, 5, 0, 9]], np.int32)
-
-    def __init__(self) -> None:
-        self.image: np.ndarray | None = None
-        self.strategies: list[str] = []
-        made.append(self)
-
-    def setBaseImage(self, image: np.ndarray) -> None:  # noqa: N802
-        self.image = image.copy()
-
-    def switchToSingleStrategy(self) -> None:  # noqa: N802
-        self.strategies.append("single")
-
-    def switchToSelectiveSearchFast(self) -> None:  # noqa: N802
-        self.strategies.append("fast")
-
-    def switchToSelectiveSearchQuality(self) -> None:  # noqa: N802
-        self.strategies.append("quality")
-
-    def process(self) -> np.ndarray:
-        return self.rects
-
-
-made: list[Search] = []
+RECTS = np.array([[10, 5, 20, 15], [0, 0, 60, 40], [10, 5, 20, 15], [50, 30, 20, 20], [5, 5, 0, 9]], np.int32)
+SWITCHES = {
+    "single": "switchToSingleStrategy",
+    "fast": "switchToSelectiveSearchFast",
+    "quality": "switchToSelectiveSearchQuality",
+}
 
 
 @pytest.fixture
-def opencv(monkeypatch: pytest.MonkeyPatch) -> list[Search]:
-    """OpenCV with a replacement of its contrib modules; returns the created searches."""
-    module = types.ModuleType("cv2.ximgproc")
-    module.segmentation = types.ModuleType("cv2.ximgproc.segmentation")  # type: ignore[attr-defined]
-    module.segmentation.createSelectiveSearchSegmentation = Search
+def opencv(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+    """Replaces OpenCV's contrib modules; returns the search object, which proposes RECTS."""
+    module, search = MagicMock(), MagicMock()
+    module.segmentation.createSelectiveSearchSegmentation.return_value = search
+    search.process.return_value = RECTS
     monkeypatch.setattr(cv2, "ximgproc", module, raising=False)
-    made.clear()
-    return made
+    return search
 
 
 def colored(width: int = 60, height: int = 40) -> np.ndarray:
@@ -85,16 +63,14 @@ def colored(width: int = 60, height: int = 40) -> np.ndarray:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_opencv_gets_the_preset_and_a_bgr_image(opencv: list[Search], preset: str) -> None:
+def test_opencv_gets_the_preset_and_a_bgr_image(opencv: MagicMock, preset: str) -> None:
     image = colored()
     make_proposer("opencv", preset)(image)
-    (search,) = opencv
-    assert search.strategies == [preset]
-    assert search.image is not None
-    np.testing.assert_array_equal(search.image, image[:, :, ::-1], "OpenCV's order of channels is BGR")
+    assert [call[0] for call in opencv.method_calls] == ["setBaseImage", SWITCHES[preset], "process"]
+    np.testing.assert_array_equal(opencv.setBaseImage.call_args.args[0], image[:, :, ::-1])
 
 
-def test_opencv_boxes_are_unique_and_clipped_in_its_order(opencv: list[Search]) -> None:
+def test_opencv_boxes_are_unique_and_clipped_in_its_order(opencv: MagicMock) -> None:
     proposals = make_proposer("opencv", "fast")(colored())
     assert proposals.boxes.tolist() == [[10, 5, 30, 20], [0, 0, 60, 40], [50, 30, 60, 40]]
     assert (np.diff(proposals.scores) < 0).all()
@@ -104,16 +80,16 @@ def test_opencv_boxes_are_unique_and_clipped_in_its_order(opencv: list[Search]) 
 
 
 @pytest.mark.parametrize("rects", [(), np.empty((0, 4), np.int32)])
-def test_opencv_without_boxes(opencv: list[Search], monkeypatch: pytest.MonkeyPatch, rects: object) -> None:
-    monkeypatch.setattr(Search, "rects", rects)
+def test_opencv_without_boxes(opencv: MagicMock, rects: object) -> None:
+    opencv.process.return_value = rects
     assert len(make_proposer("opencv")(colored())) == 0
 
 
 @pytest.mark.parametrize("image", WRONG_IMAGES)
-def test_opencv_rejects_invalid_images(opencv: list[Search], image: np.ndarray) -> None:
+def test_opencv_rejects_invalid_images(opencv: MagicMock, image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="an image must"):
         make_proposer("opencv")(image)
-    assert opencv == []
+    assert opencv.method_calls == []
 
 
 def test_missing_contrib_modules_name_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +182,7 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, missin
     assert "\n" not in str(caught.value)
 
 
-def test_fingerprints_depend_on_method_and_settings(opencv: list[Search], package: PackageSelectiveSearch) -> None:
+def test_fingerprints_depend_on_method_and_settings(opencv: MagicMock, package: PackageSelectiveSearch) -> None:
     makers: list[Callable[[], object]] = [
         *(lambda preset=preset: make_proposer("selective_search", preset) for preset in PRESETS),
         *(lambda preset=preset: OpenCVSelectiveSearch(preset) for preset in PRESETS),
@@ -222,7 +198,7 @@ def test_fingerprints_depend_on_method_and_settings(opencv: list[Search], packag
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_proposers_can_be_pickled(opencv: list[Search], package: PackageSelectiveSearch, method: str) -> None:
+def test_proposers_can_be_pickled(opencv: MagicMock, package: PackageSelectiveSearch, method: str) -> None:
     proposer = make_proposer(method, "single")
     copy = pickle.loads(pickle.dumps(proposer))
     assert copy.fingerprint == proposer.fingerprint
