@@ -1,5 +1,6 @@
 """Class-agnostic box proposals: where in an image an object may be."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from proposals.files import atomic_write
@@ -38,28 +39,21 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Coverage": "evaluation",
-    "FileProposals": "batch",
-    "Hierarchy": "hierarchy",
-    "METHODS": "methods",
-    "PRESETS": "config",
-    "ProposalCache": "cache",
-    "ProposalEvaluation": "evaluation",
-    "SelectiveSearch": "selective_search",
-    "SelectiveSearchConfig": "config",
-    "export_proposals": "export",
-    "UnionProposer": "union",
-    "make_proposer": "methods",
-    "merge_proposals": "union",
-    "propose_files": "batch",
-    "warm_up": "selective_search",
+    "batch": ("FileProposals", "propose_files"),
+    "cache": ("ProposalCache",),
+    "config": ("PRESETS", "SelectiveSearchConfig"),
+    "evaluation": ("Coverage", "ProposalEvaluation"),
+    "export": ("export_proposals",),
+    "hierarchy": ("Hierarchy",),
+    "methods": ("METHODS", "make_proposer"),
+    "selective_search": ("SelectiveSearch", "warm_up"),
+    "union": ("UnionProposer", "merge_proposals"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the engine, and with it Numba, at first use: the types and file functions do without."""
-    if name in _MODULES:
-        import importlib
-
-        return getattr(importlib.import_module(f"proposals.{_MODULES[name]}"), name)
+    """Imports a module at first use, so that the types and file functions load without OpenCV and Numba."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"proposals.{module}"), name)
     raise AttributeError(f"module 'proposals' has no attribute '{name}'")

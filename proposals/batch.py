@@ -1,4 +1,4 @@
-"""Proposals for many image files, on all cores."""
+"""Proposals for many image files, computed in parallel."""
 
 import os
 import time
@@ -8,6 +8,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -15,18 +16,21 @@ import numpy as np
 from proposals.cache import ProposalCache
 from proposals.types import Proposals, Proposer
 
-# Images taken up ahead of the one that is handed out, for each worker: keeps all busy, and the memory bounded.
-_AHEAD = 4
+# Items submitted per worker before the oldest result is awaited: enough to keep all workers busy in bounded memory.
+_PREFETCH = 4
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
 class FileProposals:
-    """What became of one image file.
+    """The result for one image file.
 
     Attributes:
-        path: the file, as it was given.
-        proposals: None if the file had to be skipped.
-        error: why it was skipped, in one line.
+        path: the path passed in.
+        proposals: None if the file was skipped.
+        error: why the file was skipped, in one line.
         seconds: time of the proposer alone; 0 if the result came from the cache.
     """
 
@@ -45,18 +49,17 @@ def propose_files(
     processes: bool = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> Iterator[FileProposals]:
-    """The proposals of image files, in their order, each as soon as it and those before it are done.
+    """Yields the proposals of image files in input order.
+
+    A file that is missing, unreadable or not an image yields an `error` in place of proposals; the rest continue.
 
     Args:
-        files: paths of the image files; taken up only a few ahead.
-        read_image: decodes a file's bytes to the upright image, (H, W, 3) uint8 RGB. With `processes` a function of a
-            module.
-        workers: images worked on at the same time.
-        processes: workers are processes, for a proposer that holds Python's lock; ours lets it go, and threads do. The
-            program then needs its `if __name__ == "__main__":`.
-        cache: folder of a `ProposalCache`; run again, the files done before cost only reading.
-
-    A file that is missing, unreadable or no image gives an `error` instead of proposals, and the others go on.
+        files: paths of the image files, consumed only a few ahead of the results.
+        read_image: decodes a file's bytes to an upright image, (H, W, 3) uint8 RGB; picklable if `processes` is set.
+        workers: images processed at the same time.
+        processes: use processes instead of threads, for proposers that hold the GIL (Selective Search releases it).
+            The main program then needs an `if __name__ == "__main__":` guard.
+        cache: folder of a `ProposalCache`; files finished by an earlier run are only read.
 
     Raises:
         ValueError: `workers` is below 1, or `files` is a single path.
@@ -68,23 +71,28 @@ def propose_files(
     if isinstance(files, (str, os.PathLike)):
         raise ValueError(f"files must be a list of paths, not the one path {os.fspath(files)!r}")
     work = _Work(proposer, read_image, None if cache is None else ProposalCache(cache, proposer))
-    return _run(files, work, workers, processes)
+    return map_ordered(work, map(Path, files), workers, processes)
 
 
-def _run(
-    files: Iterable[str | os.PathLike[str]], work: "_Work", workers: int, processes: bool
-) -> Iterator[FileProposals]:
+def map_ordered(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int, processes: bool = False
+) -> Iterator[_Result]:
+    """Yields `function(item)` in input order, computed by a pool of threads or spawned processes.
+
+    Items are consumed only a few ahead of the results. Closing the iterator, or an error in `function`, cancels the
+    items that have not started.
+    """
     spawn = get_context("spawn")
     pool: Executor = ProcessPoolExecutor(workers, spawn) if processes else ThreadPoolExecutor(workers)
-    waiting: deque[Future[FileProposals]] = deque()
+    pending: deque[Future[_Result]] = deque()
     with pool:
         try:
-            for file in files:
-                waiting.append(pool.submit(work, Path(file)))
-                if len(waiting) >= _AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) >= _PREFETCH * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -92,6 +100,8 @@ def _run(
 
 @dataclass(frozen=True)
 class _Work:
+    """Reads, decodes and processes one file; picklable."""
+
     proposer: Proposer
     read_image: Callable[[bytes], np.ndarray]
     cache: ProposalCache | None
@@ -107,12 +117,12 @@ class _Work:
             nonlocal seconds
             try:
                 image = self.read_image(content)
-            except Exception as error:  # a decoder may raise anything, OSError too
+            except Exception as error:  # decoders may raise anything, including OSError
                 raise ValueError(_one_line(error)) from error
             start = time.perf_counter()
             try:
                 proposals = self.proposer(image)
-            except (MemoryError, cv2.error) as error:  # OpenCV's word for a lack of memory too
+            except (MemoryError, cv2.error) as error:  # OpenCV reports a lack of memory as cv2.error
                 raise ValueError(_one_line(error)) from error
             seconds = time.perf_counter() - start
             return proposals

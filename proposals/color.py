@@ -1,4 +1,4 @@
-"""The eight color spaces of Selective Search (section 3.2 and table 1 of the paper), in whole-number arithmetic."""
+"""The eight color spaces of Selective Search (section 3.2 and table 1 of the paper), in integer arithmetic."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from proposals.compilation import kernel
 from proposals.config import ColorSpace
 
-# OpenCV's 8-bit conversions compute with whole numbers, hence alike on every machine.
+# OpenCV's 8-bit conversions use integer arithmetic: the results are equal on every machine.
 _CODES: dict[ColorSpace, int] = {
     "HSV": cv2.COLOR_RGB2HSV_FULL,
     "Lab": cv2.COLOR_RGB2Lab,
@@ -16,14 +16,14 @@ _CODES: dict[ColorSpace, int] = {
 
 
 def color_planes(image: np.ndarray, space: ColorSpace) -> np.ndarray:
-    """Convert an (H, W, 3) uint8 RGB image to (channels, H, W) uint8, every channel scaled to 0..255.
+    """Converts an (H, W, 3) uint8 RGB image to (channels, H, W) uint8, every channel scaled to 0..255.
 
-    - RGB; I: intensity (luma); Lab; HSV; H: the hue of HSV alone.
-    - rgb: each channel divided by their sum; black counts as gray.
-    - rgI: r and g of rgb, and I.
-    - C: the opponent colors, divided by the intensity (Geusebroek et al., PAMI 2001): (R - G) / S and
-      (R + G - 2 B) / S with S = R + G + B, each from its least to its greatest possible value. Its third channel, the
-      intensity divided by itself, is constant and left out.
+    - RGB, Lab and HSV; I: the intensity (luma); H: the hue channel of HSV.
+    - rgb: each channel divided by the sum of the three; black counts as gray.
+    - rgI: the r and g of rgb, and I.
+    - C: the opponent colors divided by the intensity (Geusebroek et al., PAMI 2001): (R - G) / S and
+      (R + G - 2 B) / S with S = R + G + B, each scaled from its possible range. The third channel, the intensity
+      divided by itself, is constant and omitted.
     """
     if space in _CODES:
         converted = cv2.cvtColor(image, _CODES[space]).reshape(*image.shape[:2], -1)
@@ -60,7 +60,7 @@ def _opponent(rgb):  # type: ignore[no-untyped-def]
             red, green, blue = np.int32(rgb[0, y, x]), np.int32(rgb[1, y, x]), np.int32(rgb[2, y, x])
             total = red + green + blue
             if total == 0:
-                planes[0, y, x], planes[1, y, x] = 128, 170  # what every gray gets
+                planes[0, y, x], planes[1, y, x] = 128, 170  # the values of every gray
             else:
                 planes[0, y, x] = (255 * (red - green + total) + total) // (2 * total)
                 planes[1, y, x] = (510 * (red + green - 2 * blue + 2 * total) + 3 * total) // (6 * total)

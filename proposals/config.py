@@ -8,35 +8,35 @@ from proposals.names import check_name
 
 ColorSpace = Literal["RGB", "I", "Lab", "rgI", "HSV", "rgb", "C", "H"]
 COLOR_SPACES: tuple[str, ...] = get_args(ColorSpace)
+"""The color spaces of table 1 of the paper."""
 
-# Color, Texture, Size, Fill: every choice of one to four, letters in this order.
-SIMILARITIES: tuple[str, ...] = tuple(
-    "".join(letters) for count in (4, 3, 2, 1) for letters in combinations("CTSF", count)
-)
+SIMILARITIES: tuple[str, ...] = tuple("".join(group) for count in (4, 3, 2, 1) for group in combinations("CTSF", count))
+"""Every combination of color, texture, size and fill, with the letters in this order."""
 
 
 @dataclass(frozen=True)
 class SelectiveSearchConfig:
     """Settings of Selective Search (Uijlings et al., IJCV 2013); the defaults are its `fast` preset.
 
-    One hierarchical grouping ("strategy") is made for every color space, k and similarity.
+    Every combination of color space, k and similarity is one hierarchical grouping, a "strategy".
 
     Attributes:
         color_spaces: spaces in which the image is segmented and regions are compared.
-        similarities: letters of the summed measures: C color, T texture, S size, F fill.
-        ks: thresholds k of the graph segmentation (Felzenszwalb and Huttenlocher, IJCV 2004), for
-            channels in 0..255: larger k, larger superpixels.
-        minimum_size: least size of a superpixel in pixels; None: k, as in the authors' code.
+        similarities: letters of the measures to sum: C color, T texture, S size, F fill.
+        ks: thresholds k of the graph segmentation (Felzenszwalb and Huttenlocher, IJCV 2004) for channels in 0..255;
+            larger values give larger superpixels.
+        minimum_size: minimum area of a superpixel in pixels; None uses k, as the authors' code does.
         sigma: Gaussian smoothing before the segmentation, in pixels.
-        superpixel_scale: k and the minimum size are both multiplied by it; 2 halves the number of boxes
-            (GoogLeNet, arXiv 1409.4842, section 8).
-        working_width: an image that is wider is reduced to this width first (R-CNN: 500), boxes are given in pixels
-            of the original; None works at the original size, as the paper does.
-        enlarge: narrower images are enlarged to `working_width`, as in R-CNN's code: more boxes and more time.
-        minimum_box_side: boxes with a side shorter than this many pixels of the original are dropped.
-        seed: of the random factor in the ranking.
+        superpixel_scale: factor of both k and the minimum size; 2 halves the number of boxes (GoogLeNet,
+            arXiv 1409.4842, section 8).
+        working_width: wider images are reduced to this width (R-CNN: 500); boxes are still in pixels of the original.
+            None works at the original size, as the paper does.
+        enlarge: also enlarge narrower images to `working_width`, as R-CNN's code does; gives more boxes, takes longer.
+        minimum_box_side: boxes with a shorter side, in pixels of the original, are dropped.
+        seed: seed of the random factor in the ranking.
 
-    Raises ValueError naming the field if a value is out of range or a name is unknown.
+    Raises:
+        ValueError: a value is out of range or a name is unknown; the message names the field.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -53,44 +53,29 @@ class SelectiveSearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        # Lists from a YAML file or a careless caller become tuples: the configuration must stay hashable.
-        for name in ("color_spaces", "similarities", "ks"):
-            value = getattr(self, name)
-            if not isinstance(value, (tuple, list)):
-                raise ValueError(f"{name} must be a list, not {value!r}")
-            if not value:
-                raise ValueError(f"{name} must not be empty")
-            kind = (int, float) if name == "ks" else str
-            if not all(isinstance(one, kind) and not isinstance(one, bool) for one in value):
-                raise ValueError(f"{name} must be a list of {'numbers' if name == 'ks' else 'names'}, not {value!r}")
-            if len(set(value)) < len(value):
-                raise ValueError(f"{name} must not hold the same value twice: {', '.join(map(str, value))}")
-            object.__setattr__(self, name, tuple(value))
-        for space in self.color_spaces:
-            check_name("color_spaces:", space, COLOR_SPACES)
-        for similarity in self.similarities:
-            check_name("similarities:", similarity, SIMILARITIES)
-        for k in self.ks:
-            _in_range("ks", k, 0.0, 1e6)
-        if self.minimum_size is not None:
-            _in_range("minimum_size", self.minimum_size, 0.0, 1e6, low_allowed=True)
-            object.__setattr__(self, "minimum_size", float(self.minimum_size))
-        _in_range("sigma", self.sigma, 0.0, 20.0, low_allowed=True)
-        _in_range("superpixel_scale", self.superpixel_scale, 0.0, 1e3)
-        if self.working_width is not None:
-            _in_range("working_width", self.working_width, 16, 10_000, low_allowed=True, whole=True)
-        _in_range("minimum_box_side", self.minimum_box_side, 1, 10_000, low_allowed=True, whole=True)
-        _in_range("seed", self.seed, 0, 2**63 - 1, low_allowed=True, whole=True)
+        names = {"color_spaces": COLOR_SPACES, "similarities": SIMILARITIES}
+        for field in ("color_spaces", "similarities", "ks"):
+            values = getattr(self, field)
+            if not isinstance(values, (tuple, list)) or not values:
+                raise ValueError(f"{field} must be a list with at least one value, not {values!r}")
+            if field == "ks":
+                values = [_checked_number("ks", value) for value in values]
+            else:
+                for value in values:
+                    check_name(f"{field}:", value, names[field])
+            if len(set(values)) < len(values):
+                raise ValueError(f"{field} must not contain a value twice: {', '.join(map(str, values))}")
+            object.__setattr__(self, field, tuple(values))  # a tuple, so that the configuration is hashable
+        for field in ("minimum_size", "sigma", "superpixel_scale", "working_width", "minimum_box_side", "seed"):
+            value = getattr(self, field)
+            if value is not None or field not in ("minimum_size", "working_width"):
+                object.__setattr__(self, field, _checked_number(field, value))
         if not isinstance(self.enlarge, bool):
             raise ValueError(f"enlarge must be true or false, not {self.enlarge!r}")
-        # 50 and 50.0 are the same setting and must have the same fingerprint.
-        object.__setattr__(self, "ks", tuple(float(k) for k in self.ks))
-        for name in ("sigma", "superpixel_scale"):
-            object.__setattr__(self, name, float(getattr(self, name)))
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "SelectiveSearchConfig":
-        """The settings of the paper's table 8: `single`, `fast` or `quality`, with fields to change in it.
+        """Returns a preset of the paper's table 8, `single`, `fast` or `quality`, with some fields changed.
 
         >>> SelectiveSearchConfig.preset("single", superpixel_scale=2).ks
         (100.0,)
@@ -99,15 +84,26 @@ class SelectiveSearchConfig:
         return replace(PRESETS[name], **changes)
 
 
-def _in_range(
-    name: str, value: float, low: float, high: float, *, low_allowed: bool = False, whole: bool = False
-) -> None:
-    number = not isinstance(value, bool) and isinstance(value, int if whole else (int, float))
-    # A value that is not finite fails the comparisons.
-    if not number or not low <= value <= high or (value == low and not low_allowed):
-        kind = "a whole number" if whole else "a number"
-        bound = "from" if low_allowed else "above"
-        raise ValueError(f"{name} must be {kind} {bound} {low:g} to {high:g}, not {value!r}")
+# Type, lower bound, upper bound, and whether the lower bound itself is allowed.
+_RANGES: dict[str, tuple[type, float, float, bool]] = {
+    "ks": (float, 0, 1e6, False),
+    "minimum_size": (float, 0, 1e6, True),
+    "sigma": (float, 0, 20, True),
+    "superpixel_scale": (float, 0, 1e3, False),
+    "working_width": (int, 16, 10_000, True),
+    "minimum_box_side": (int, 1, 10_000, True),
+    "seed": (int, 0, 2**63 - 1, True),
+}
+
+
+def _checked_number(field: str, value: Any) -> float:
+    """Returns a number in the field's type, so that 50 and 50.0 have the same fingerprint."""
+    kind, low, high, low_allowed = _RANGES[field]
+    number = isinstance(value, (int, kind)) and not isinstance(value, bool)
+    if not number or not low <= value <= high or (value == low and not low_allowed):  # NaN fails the comparisons
+        bounds = f"{'a whole number' if kind is int else 'a number'} {'from' if low_allowed else 'above'} {low:g}"
+        raise ValueError(f"{field} must be {bounds} to {high:g}, not {value!r}")
+    return float(value) if kind is float else int(value)
 
 
 PRESETS: dict[str, SelectiveSearchConfig] = {

@@ -1,4 +1,4 @@
-"""Pictures of proposals: their boxes, a hierarchy's levels, recall against the number of boxes."""
+"""Pictures of proposals: boxes, the levels of a hierarchy, recall against the number of boxes."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from proposals.files import atomic_write
 from proposals.hierarchy import Hierarchy
 from proposals.types import Proposals
 
-# Paul Tol's "bright" and "muted" schemes, made for color-blind readers too.
+# Paul Tol's "bright" and "muted" color schemes, which color-blind readers can tell apart.
 _COLORS = (
     *("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377"),
     *("#332288", "#DDCC77", "#CC6677", "#882255", "#44AA99", "#999933"),
@@ -21,31 +21,31 @@ _COLORS = (
 
 
 def draw_proposals(pixels: np.ndarray, proposals: Proposals) -> np.ndarray:
-    """A copy of the image (H, W, 3) uint8 RGB with every box, the best on top, in a color for each source."""
+    """Returns a copy of the image (H, W, 3) uint8 RGB with all boxes, the best on top, in one color per source."""
     picture = PillowImage.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
     line = max(1, round((picture.width * picture.height) ** 0.5 / 300))
-    for box, source in zip(proposals.boxes[::-1].tolist(), proposals.sources[::-1].tolist(), strict=True):
-        x1, y1, x2, y2 = box
+    for (x1, y1, x2, y2), source in zip(proposals.boxes[::-1].tolist(), proposals.sources[::-1].tolist(), strict=True):
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=source_color(source), width=line)
     return np.array(picture)
 
 
 def source_color(source: int) -> str:
-    """The color, "#RRGGBB", of the boxes of a source (an index into `Proposals.source_names`)."""
+    """Returns the color, "#RRGGBB", of a source (an index into `Proposals.source_names`)."""
     return _COLORS[source % len(_COLORS)]
 
 
 def draw_segmentation(pixels: np.ndarray, hierarchy: Hierarchy, count: int) -> np.ndarray:
-    """The image cut into `count` regions of a hierarchy, each in its mean color, with white borders.
+    """Draws the image cut into `count` regions of a hierarchy, each in its mean color, with white borders.
 
     Args:
-        pixels: (H, W, 3) uint8 RGB, the image or a larger one of the same shape.
+        pixels: (H, W, 3) uint8 RGB, the image at the hierarchy's size or larger.
 
     Returns:
-        (h, w, 3) uint8 RGB, of the hierarchy's size.
+        (h, w, 3) uint8 RGB of the hierarchy's size.
 
-    Raises ValueError if the hierarchy cannot be cut into so many.
+    Raises:
+        ValueError: the hierarchy has fewer than `count` superpixels.
     """
     regions = hierarchy.segmentation(count)
     height, width = regions.shape
@@ -62,11 +62,11 @@ def draw_segmentation(pixels: np.ndarray, hierarchy: Hierarchy, count: int) -> n
 
 
 def draw_levels(pixels: np.ndarray, hierarchy: Hierarchy, panels: int = 6) -> np.ndarray:
-    """The image cut into ever fewer regions, from the superpixels down to two, each region in its mean color.
+    """Draws the image cut into fewer and fewer regions, from the superpixels down to two.
 
     Args:
-        pixels: (H, W, 3) uint8 RGB, the image or a larger one of the same shape.
-        panels: number of pictures, in rows of three.
+        pixels: (H, W, 3) uint8 RGB, the image at the hierarchy's size or larger.
+        panels: maximum number of pictures, arranged in rows of three.
     """
     height, width = hierarchy.labels.shape
     counts = np.unique(np.geomspace(hierarchy.superpixels, min(2, hierarchy.superpixels), panels).round().astype(int))
@@ -80,24 +80,25 @@ def draw_levels(pixels: np.ndarray, hierarchy: Hierarchy, panels: int = 6) -> np
 
 
 def plot_recall(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> None:
-    """Writes a picture of recall and MABO against the number of boxes.
+    """Plots recall and MABO against the number of boxes.
 
     Args:
-        curves: name of each method, and its points: the `curve` of `ProposalEvaluation.to_dict`.
-        path: ends in .png, .svg or .pdf.
+        curves: for each method name the `curve` of its `ProposalEvaluation.to_dict`.
+        path: file to write, ending in .png, .svg or .pdf.
 
-    Raises ValueError if matplotlib is not installed.
+    Raises:
+        ValueError: matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise ValueError(needs_extra("the plot", "report")) from None
     figure = Figure(figsize=(11, 3.6), layout="constrained")
-    shown = (("recall50", "recall, IoU 0.5"), ("average_recall", "average recall, IoU 0.5 to 0.95"), ("mabo", "MABO"))
-    for axes, (key, label) in zip(figure.subplots(1, 3), shown, strict=True):
+    panels = (("recall50", "recall, IoU 0.5"), ("average_recall", "average recall, IoU 0.5 to 0.95"), ("mabo", "MABO"))
+    for axes, (key, label) in zip(figure.subplots(1, 3), panels, strict=True):
         for (name, points), color in zip(curves.items(), _COLORS, strict=False):
             axes.plot([p["boxes"] for p in points], [p[key] for p in points], ".-", color=color, label=name)
-        axes.set(xscale="log", xlabel="boxes an image", ylabel=label, ylim=(0, 1))
+        axes.set(xscale="log", xlabel="boxes per image", ylabel=label, ylim=(0, 1))
         axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     with atomic_write(path) as temporary:

@@ -1,4 +1,4 @@
-"""Proposals as files that other programs read."""
+"""Export of proposals to file formats that other programs read."""
 
 import json
 import os
@@ -18,14 +18,16 @@ EXPORT_FORMATS = (".npz", ".jsonl", ".json")
 
 
 def export_proposals(path: str | os.PathLike[str], items: Iterable[Named]) -> None:
-    """Writes proposals in the format that the ending of `path` names; the file is complete or absent.
+    """Writes proposals in the format given by the suffix of `path`; the file is complete or absent.
 
-    - `.npz`: `names` (I,), `image_sizes` (I, 2) width and height, `starts` (I + 1,): image i has the rows starts[i] to
-      starts[i + 1] of `boxes` (N, 4) xyxy, `scores` (N,) and `sources` (N,), an index into `source_names`.
-    - `.jsonl`: a line an image, as `to_plain` gives it.
+    - `.npz`: `names` (I,), `image_sizes` (I, 2) as width and height, `starts` (I + 1,), `boxes` (N, 4) xyxy, `scores`
+      (N,), `sources` (N,) as indices into `source_names`; image i owns rows starts[i] to starts[i + 1].
+    - `.jsonl`: one line per image, see `to_plain`.
     - `.json`: COCO's proposal format, see `coco_entries`.
 
-    Raises ValueError for another ending, OSError if the file cannot be written.
+    Raises:
+        ValueError: the suffix is unknown, or `.json` is requested for images whose names are not distinct numbers.
+        OSError: the file cannot be written.
     """
     check_export(path)
     path = Path(path)
@@ -45,17 +47,17 @@ def export_proposals(path: str | os.PathLike[str], items: Iterable[Named]) -> No
 
 
 def check_export(path: str | os.PathLike[str], names: Iterable[str] = ()) -> None:
-    """Finds out before the work whether images of these names can be exported to `path`; raises ValueError."""
+    """Checks in advance whether images with these names can be exported to `path`; raises ValueError if not."""
     suffix = Path(path).suffix
     if suffix not in EXPORT_FORMATS:
-        raise ValueError(f"{path}: the name must end in {', '.join(EXPORT_FORMATS)}")
+        raise ValueError(f"{path}: the file name must end in {', '.join(EXPORT_FORMATS)}")
     seen: dict[int, str] = {}
     for name in names if suffix == ".json" else ():
         _coco_id(name, seen)
 
 
 def to_plain(name: str, proposals: Proposals) -> dict[str, Any]:
-    """An image as plain values: boxes (x1, y1, x2, y2) in pixels, right and bottom exclusive, best first."""
+    """Returns the proposals of an image as JSON values: boxes in xyxy pixels, right and bottom exclusive."""
     width, height = proposals.image_size
     return {
         "image": name,
@@ -69,11 +71,12 @@ def to_plain(name: str, proposals: Proposals) -> dict[str, Any]:
 
 
 def coco_entries(items: Iterable[Named]) -> Iterator[dict[str, Any]]:
-    """COCO's result format: one entry a box, `bbox` (x, y, width, height), `category_id` 1 for every box.
+    """Yields COCO result entries, one per box, with `bbox` (x, y, width, height) and `category_id` 1.
 
-    `image_id` is the number that the file's name consists of (000000000139.jpg: 139), as in COCO.
+    As in COCO, `image_id` is the number in the file name: 139 for 000000000139.jpg.
 
-    Raises ValueError for a file whose name is no number, or a number that comes twice.
+    Raises:
+        ValueError: a file name is not a number, or two files have the same number.
     """
     seen: dict[int, str] = {}
     for name, proposals in items:
@@ -87,10 +90,10 @@ def coco_entries(items: Iterable[Named]) -> Iterator[dict[str, Any]]:
 def _coco_id(name: str, seen: dict[int, str]) -> int:
     stem = Path(name).stem
     if not (stem.isascii() and stem.isdigit()):
-        raise ValueError(f"{name}: COCO's format needs files named by number; take .jsonl or .npz instead")
+        raise ValueError(f"{name}: the COCO format needs files named by number; export to .jsonl or .npz instead")
     number = int(stem)
     if number in seen:
-        raise ValueError(f"{name}: has the same number as {seen[number]}; take .jsonl or .npz instead")
+        raise ValueError(f"{name}: has the same number as {seen[number]}; export to .jsonl or .npz instead")
     seen[number] = name
     return number
 
@@ -99,7 +102,7 @@ def _write_npz(path: Path, items: Iterable[Named]) -> None:
     names, sizes, parts = [], [], []
     source_names: dict[str, int] = {}
     for name, proposals in items:
-        # Images may come from several methods: one list of names for all.
+        # Images may have proposals of different methods; the file has one list of source names for all.
         codes = [source_names.setdefault(source, len(source_names)) for source in proposals.source_names]
         names.append(name)
         sizes.append(proposals.image_size)

@@ -1,12 +1,12 @@
-"""Libraries that a plain installation leaves out."""
+"""Optional dependencies."""
 
 from pathlib import Path
 
 
 def needs_extra(what: str, extra: str) -> str:
-    """The message where `what` cannot be done for want of the libraries of an extra (`pyproject.toml`).
+    """Returns the message that `what` needs an extra of pyproject.toml, with the command to install it.
 
-    The package is on no index: pip takes a checkout by its folder, and an installed package as it is.
+    The package is not published on an index, so in a checkout the command names the folder.
     """
     root = Path(__file__).parents[1]
     source = f'-e "{root}[{extra}]"' if (root / "pyproject.toml").is_file() else f'"inception-rcnn[{extra}]"'

@@ -1,4 +1,4 @@
-"""What Selective Search sees of a pixel: the bins of its color and texture histograms."""
+"""Pixel features of Selective Search: the bins of the color and texture histograms."""
 
 import numpy as np
 
@@ -9,25 +9,25 @@ COLOR_BINS = 25
 TEXTURE_BINS = 10
 ORIENTATIONS = 8
 _TEXTURE_SIGMA = 1.0
-# The response to a step from 0 to 255; the texture bins divide 0 up to it evenly.
+# The response to a step from 0 to 255, the upper end of the texture bins.
 _TEXTURE_RANGE = 92.0
-# Bins stored for a pixel and channel: one of color, one for each pair of opposite orientations.
+# Bins stored per pixel and channel: one of color, one for each pair of opposite orientations.
 STORED_BINS = 1 + ORIENTATIONS // 2
 
 
 def feature_bins(planes: np.ndarray) -> np.ndarray:
-    """The histogram bins that every pixel falls into.
+    """Computes the histogram bins of every pixel.
 
-    Texture: Gaussian derivatives (sigma 1) in 8 orientations 45 degrees apart, negative responses cut to 0
-    (section 3.2 of the paper). A response and its opposite are never both positive, so the larger of the
-    two is stored and the other one is known to lie in bin 0.
+    Texture consists of Gaussian derivatives (sigma 1) in 8 orientations 45 degrees apart, with negative responses set
+    to 0 (section 3.2 of the paper). Of two opposite orientations at most one responds, so only that one is stored; the
+    other is in bin 0.
 
     Args:
         planes: (C, H, W) uint8, C at most 3.
 
     Returns:
-        (5 * C, H, W) uint8: C color bins (channel * 25 + bin), then 4 texture bins a channel: 0, or bin 1 to 9 of
-        the orientation that responds, + 40 if it is the opposite one.
+        (5 * C, H, W) uint8: C color bins (channel * 25 + bin), then 4 texture bins per channel, one for each pair of
+        opposite orientations: bin 0 to 9, plus 40 if the second orientation of the pair responds.
     """
     smooth, derivative = gaussian_kernel(_TEXTURE_SIGMA), gaussian_derivative_kernel(_TEXTURE_SIGMA)
     dx = correlate(planes, derivative, smooth)

@@ -1,7 +1,7 @@
-"""Separable filters whose result is the same on every machine.
+"""Separable filters with the same result on every machine.
 
-Kernels are whole multiples of 1/256: of 8-bit planes every sum, along x and then along y, is a whole number below 2^24
-of 1/65536, which float32 holds exactly, in whatever order and with whatever instructions OpenCV adds it up.
+Kernel weights are multiples of 1/256. For 8-bit planes every sum along x and then y is therefore a multiple of 1/65536
+below 2^24 units, which float32 represents exactly, whatever the order and the instructions of OpenCV's additions.
 """
 
 import math
@@ -13,11 +13,11 @@ _KERNEL_UNIT = 256
 
 
 def gaussian_kernel(sigma: float) -> np.ndarray:
-    """Gaussian of `sigma` pixels as (2 r + 1,) float32 with sum 1, r <= ceil(4 sigma): no taps of 0 at its ends."""
+    """Returns a Gaussian of `sigma` pixels, (2 r + 1,) float32 with sum 1, r <= ceil(4 sigma), no zeros at its ends."""
     if sigma == 0:
         return np.ones(1, np.float32)
     weights = _gaussian(sigma)
-    # Sums are rounded, and not each weight, so that a wide kernel keeps its shape.
+    # The cumulative sums are rounded rather than each weight, so that a wide kernel keeps its shape.
     sums = np.rint(np.cumsum(weights[: len(weights) // 2]) * _KERNEL_UNIT)
     side = np.diff(sums, prepend=0)
     units = np.concatenate([side, [_KERNEL_UNIT - 2 * sums[-1]], side[::-1]])
@@ -25,9 +25,9 @@ def gaussian_kernel(sigma: float) -> np.ndarray:
 
 
 def gaussian_derivative_kernel(sigma: float) -> np.ndarray:
-    """First derivative of the Gaussian of `sigma` pixels as (2 r + 1,) float32, r <= ceil(4 sigma).
+    """Returns the derivative of a Gaussian of `sigma` pixels, (2 r + 1,) float32, r <= ceil(4 sigma).
 
-    Correlated with a ramp of slope 1 it gives about 1.
+    Correlating a ramp of slope 1 with it gives about 1.
     """
     weights = _gaussian(sigma)
     x = np.arange(len(weights)) - len(weights) // 2
@@ -46,10 +46,7 @@ def _without_ends(units: np.ndarray) -> np.ndarray:
 
 
 def correlate(planes: np.ndarray, kernel_x: np.ndarray, kernel_y: np.ndarray) -> np.ndarray:
-    """Correlate (C, H, W) uint8 planes with an odd kernel along x and one along y, borders repeated.
-
-    Returns (C, H, W) float32.
-    """
+    """Correlates (C, H, W) uint8 planes with odd kernels along x and y to (C, H, W) float32; borders are replicated."""
     out = np.empty(planes.shape, np.float32)
     for plane, result in zip(planes, out, strict=True):
         cv2.sepFilter2D(plane, cv2.CV_32F, kernel_x, kernel_y, dst=result, borderType=cv2.BORDER_REPLICATE)

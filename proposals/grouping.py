@@ -5,48 +5,47 @@ import numpy as np
 from proposals.compilation import kernel
 from proposals.features import COLOR_BINS, ORIENTATIONS
 from proposals.hierarchy import Hierarchy
-from proposals.regions import RoIs
+from proposals.regions import Superpixels
 
-# Histograms are compared as 16-bit fractions: sums of whole numbers do not depend on their order.
-_WHOLE = 65535
-# Similarities are compared as whole numbers of this fraction: equal means equal, on every machine.
+# Histograms are compared as 16-bit fractions, because sums of integers do not depend on their order.
+_ONE = 65535
+# Similarities are compared as integer multiples of 1 / _SIMILARITY_UNIT, so that ties are the same on every machine.
 _SIMILARITY_UNIT = 2.0**28
 
 
-def group(regions: RoIs, similarity: str) -> Hierarchy:
-    """Join the two most similar neighbors until one region is left.
+def group(superpixels: Superpixels, similarity: str) -> Hierarchy:
+    """Merges the two most similar neighbors until one region is left.
+
+    Of equally similar pairs, the one with the lowest region indices is merged first.
 
     Args:
-        regions: the superpixels.
-        similarity: letters of the summed measures (equations 2 to 6 of the paper): C color, T texture,
-            S size, F fill.
-
-    Of equally similar pairs the one of the oldest regions is joined first.
+        superpixels: the initial regions.
+        similarity: letters of the measures to sum (equations 2 to 6 of the paper): C color, T texture, S size, F fill.
     """
-    n = len(regions.sizes)
-    # Without color and texture no histogram is needed.
-    bins = regions.counts.shape[1] if set("CT") & set(similarity) else 0
+    n = len(superpixels.sizes)
+    # Only color and texture need histograms.
+    bins = superpixels.counts.shape[1] if set("CT") & set(similarity) else 0
     counts = np.zeros((2 * n - 1, bins), np.int32)
     sizes = np.zeros(2 * n - 1, np.int32)
     boxes = np.zeros((2 * n - 1, 4), np.int32)
-    counts[:n], sizes[:n], boxes[:n] = regions.counts[:, :bins], regions.sizes, regions.boxes
-    # What one unit of each measure adds to the similarity; 0 leaves the measure out.
-    pixels = regions.labels.size
+    counts[:n], sizes[:n], boxes[:n] = superpixels.counts[:, :bins], superpixels.sizes, superpixels.boxes
+    # The value of each measure that amounts to a similarity of 1.
+    pixels = superpixels.labels.size
     units = {
-        "C": _WHOLE * regions.channels,
-        "T": _WHOLE * regions.channels * ORIENTATIONS,
+        "C": _ONE * superpixels.channels,
+        "T": _ONE * superpixels.channels * ORIENTATIONS,
         "S": pixels,
         "F": pixels,
     }
     weights = np.array([1 / unit if letter in similarity else 0.0 for letter, unit in units.items()])
-    merges, keys = _group(counts, sizes, boxes, regions.neighbors, regions.channels * COLOR_BINS, weights)
-    return Hierarchy(regions.labels, merges, keys / _SIMILARITY_UNIT, boxes, sizes, counts)
+    merges, keys = _group(counts, sizes, boxes, superpixels.neighbors, superpixels.channels * COLOR_BINS, weights)
+    return Hierarchy(superpixels.labels, merges, keys / _SIMILARITY_UNIT, boxes, sizes, counts)
 
 
 @kernel
 def _normalize(counts, size, out):  # type: ignore[no-untyped-def]
-    """Histograms of pixel counts, each with the sum `size`, as fractions of _WHOLE."""
-    scale = _WHOLE / size
+    """Writes histograms of pixel counts, each with the sum `size`, as fractions of _ONE."""
+    scale = _ONE / size
     for i in range(counts.size):
         out[i] = np.uint16(counts[i] * scale)
 
@@ -61,7 +60,7 @@ def _intersection(a, b):  # type: ignore[no-untyped-def]
 
 @kernel
 def _similarity(a, b, fractions, sizes, boxes, color_bins, weights):  # type: ignore[no-untyped-def]
-    """Sum of the measures as a whole number of 1 / _SIMILARITY_UNIT."""
+    """Returns the sum of the measures in units of 1 / _SIMILARITY_UNIT."""
     color, texture, size, fill = weights[0], weights[1], weights[2], weights[3]
     value = 0.0
     if color > 0:
@@ -111,7 +110,7 @@ def _sift_down(keys, pairs, length, i):  # type: ignore[no-untyped-def]
 
 @kernel
 def _group(counts, sizes, boxes, neighbors, color_bins, weights):  # type: ignore[no-untyped-def]
-    """Fill in the unions in counts, sizes and boxes, whose first halves describe the superpixels."""
+    """Groups regions; fills in the unions in counts, sizes and boxes, whose first n rows describe the superpixels."""
     n = (sizes.size + 1) // 2
     merges = np.empty((n - 1, 2), np.int32)
     merged_keys = np.empty(n - 1, np.int64)
@@ -119,16 +118,16 @@ def _group(counts, sizes, boxes, neighbors, color_bins, weights):  # type: ignor
     for region in range(n):
         _normalize(counts[region], sizes[region], fractions[region])
 
-    # Neighbors of a region as a linked list of arcs; joining two regions links their lists. An arc's
-    # target may since have been joined into another region: `owner` follows it to the living one.
+    # The neighbors of a region are a linked list of arcs; merging two regions links their lists. If the target of an
+    # arc has been merged since, `owner` leads to the union that contains it.
     n_pairs = len(neighbors)
     target = np.empty(2 * n_pairs, np.int32)
     following = np.full(2 * n_pairs, -1, np.int64)
     head = np.full(sizes.size, -1, np.int64)
     tail = np.full(sizes.size, -1, np.int64)
     owner = np.arange(sizes.size)
-    seen = np.full(sizes.size, -1, np.int64)
-    # Heap of pairs, most similar first; pairs of dead regions are dropped when they come up.
+    linked_to = np.full(sizes.size, -1, np.int64)  # the last union that a region became a neighbor of
+    # Heap of pairs, most similar first. Pairs with a merged region are dropped when they reach the top.
     keys = np.empty(max(4 * n_pairs, 16), np.int64)
     pairs = np.empty(keys.size, np.int64)
     length = 0
@@ -175,22 +174,22 @@ def _group(counts, sizes, boxes, neighbors, color_bins, weights):  # type: ignor
         arc = head[a]
         last = -1
         while arc >= 0:
-            other = np.int64(target[arc])
-            while owner[other] != other:
-                owner[other] = owner[owner[other]]
-                other = owner[other]
-            if other != union and seen[other] != union:
-                seen[other] = union
-                target[arc] = other
+            neighbor = np.int64(target[arc])
+            while owner[neighbor] != neighbor:
+                owner[neighbor] = owner[owner[neighbor]]
+                neighbor = owner[neighbor]
+            if neighbor != union and linked_to[neighbor] != union:
+                linked_to[neighbor] = union
+                target[arc] = neighbor
                 if last < 0:
                     head[union] = arc
                 else:
                     following[last] = arc
                 last = arc
                 if length == keys.size:
-                    keys, pairs, length = _make_room(keys, pairs, owner)
-                keys[length] = _similarity(other, union, fractions, sizes, boxes, color_bins, weights)
-                pairs[length] = (other << 32) | union
+                    keys, pairs, length = _compact(keys, pairs, owner)
+                keys[length] = _similarity(neighbor, union, fractions, sizes, boxes, color_bins, weights)
+                pairs[length] = (neighbor << 32) | union
                 _sift_up(keys, pairs, length)
                 length += 1
             arc = following[arc]
@@ -201,8 +200,8 @@ def _group(counts, sizes, boxes, neighbors, color_bins, weights):  # type: ignor
 
 
 @kernel
-def _make_room(keys, pairs, owner):  # type: ignore[no-untyped-def]
-    """Drop the pairs of dead regions from a full heap; double it if more than half is still in use."""
+def _compact(keys, pairs, owner):  # type: ignore[no-untyped-def]
+    """Drops the pairs with merged regions from a full heap and doubles it if more than half is still in use."""
     length = 0
     for i in range(keys.size):
         a, b = pairs[i] >> 32, pairs[i] & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""The tree of regions that a grouping makes."""
+"""The tree of regions built by hierarchical grouping."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Hierarchy:
-    """All regions of one grouping: N superpixels, then the N - 1 unions in order of their making; the last is all.
+    """The regions of one grouping: N superpixels, then N - 1 unions in merge order; the last is the whole image.
 
     Attributes:
-        labels: (H, W) int32, the superpixel that a pixel belongs to, 0 .. N - 1.
-        merges: (N - 1, 2) int32: region N + i is the union of the regions merges[i].
-        similarities: (N - 1,) float64, of the two regions of each merge_proposals when they were joined; the sum of the
-            strategy's measures, each in 0..1.
+        labels: (H, W) int32, the superpixel of every pixel, 0 .. N - 1.
+        merges: (N - 1, 2) int32; region N + i is the union of the two regions merges[i].
+        similarities: (N - 1,) float64, the similarity of each merged pair: the sum of the strategy's measures, each in
+            0..1.
         boxes: (2 N - 1, 4) int32 xyxy pixels, right and bottom exclusive.
-        sizes: (2 N - 1,) int32 pixels.
-        counts: (2 N - 1, bins) int32 histograms as in `RoIs`; no bins if the similarity uses none.
+        sizes: (2 N - 1,) int32 areas in pixels.
+        counts: (2 N - 1, bins) int32 histograms as in `Superpixels`; bins is 0 if the similarity needs no histograms.
     """
 
     labels: np.ndarray
@@ -27,33 +27,33 @@ class Hierarchy:
     counts: np.ndarray
 
     def __len__(self) -> int:
-        """The number of regions, 2 N - 1."""
+        """Returns the number of regions, 2 N - 1."""
         return len(self.sizes)
 
     @property
     def superpixels(self) -> int:
-        """N."""
+        """The number of superpixels, N."""
         return len(self.merges) + 1
 
     @property
     def parents(self) -> np.ndarray:
-        """(2 N - 1,) int32: the union that a region went into; -1 for the last region."""
+        """(2 N - 1,) int32, the union that contains each region directly; -1 for the last region."""
         parents = np.full(len(self), -1, np.int32)
         parents[self.merges] = np.arange(self.superpixels, len(self), dtype=np.int32)[:, None]
         return parents
 
     @property
     def levels(self) -> np.ndarray:
-        """(2 N - 1,) int32: 0 for superpixels, one more than the higher of its two parts for a union."""
+        """(2 N - 1,) int32, 0 for superpixels; for a union one more than the higher level of its two regions."""
         levels = np.zeros(len(self), np.int32)
         for union, (a, b) in enumerate(self.merges.tolist(), start=self.superpixels):
             levels[union] = 1 + max(levels[a], levels[b])
         return levels
 
     def mask(self, region: int) -> np.ndarray:
-        """(H, W) bool: the pixels of a region."""
+        """Returns the pixels of a region, (H, W) bool."""
         if not 0 <= region < len(self):
-            raise ValueError(f"region {region}: the hierarchy has the regions 0 to {len(self) - 1}")
+            raise ValueError(f"region {region} does not exist; the hierarchy has regions 0 to {len(self) - 1}")
         inside = np.zeros(len(self), bool)
         inside[region] = True
         for union in range(region, self.superpixels - 1, -1):
@@ -61,9 +61,9 @@ class Hierarchy:
         return inside[: self.superpixels][self.labels]
 
     def segmentation(self, count: int) -> np.ndarray:
-        """(H, W) int32: the image cut into `count` regions (at most N), each pixel holding its region's number.
+        """Returns the image cut into `count` regions: (H, W) int32, the region of every pixel.
 
-        These are the regions that are left when all but count - 1 of the merges have been made.
+        These are the regions after the first N - count merges, with `count` in 1 .. N.
         """
         n = self.superpixels
         if not 1 <= count <= n:

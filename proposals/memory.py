@@ -1,4 +1,4 @@
-"""Memory that is wanted again at once: keep it in the process."""
+"""Settings of the C library's memory allocator (glibc; no-ops elsewhere)."""
 
 import ctypes
 import sys
@@ -8,30 +8,30 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc not to give freed memory back to the system (a no-op elsewhere).
+    """Makes the process keep freed memory for reuse.
 
-    By default every array of some megabytes is mapped anew and its pages are zeroed by the kernel, which takes a sixth
-    of Selective Search and a quarter of a training step on a CPU. It concerns the whole process, so that only programs
-    call it, the commands of this package among them.
+    By default glibc maps every array of several megabytes separately and the kernel zeroes its pages, which takes a
+    sixth of the time of Selective Search and a quarter of a training step on a CPU. The setting affects the whole
+    process, so call it from programs, not from libraries.
     """
-    mallopt = _of_glibc("mallopt")
+    mallopt = _glibc_function("mallopt")
     if mallopt is None:
         return
     if not mallopt(_MMAP_THRESHOLD, 1 << 30):
-        mallopt(_MMAP_THRESHOLD, 1 << 25)  # the most that older versions accept
+        mallopt(_MMAP_THRESHOLD, 1 << 25)  # the maximum of older versions
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_TOP_PAD, 1 << 28)
 
 
 def release_freed_memory() -> None:
-    """Tells glibc to give freed memory back to the system, once (a no-op elsewhere)."""
-    trim = _of_glibc("malloc_trim")
+    """Returns freed memory to the system once."""
+    trim = _glibc_function("malloc_trim")
     if trim is not None:
         trim(0)
 
 
-def _of_glibc(name: str) -> Any:
-    """A function of the C library; None with another one."""
+def _glibc_function(name: str) -> Any:
+    """Returns a function of glibc, or None if the process uses another C library."""
     if not sys.platform.startswith("linux"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Proposal methods by name: our Selective Search, and two other implementations of it to compare with."""
+"""Proposal methods by name: this package's Selective Search and two other implementations to compare it with."""
 
 import hashlib
 import json
@@ -11,27 +11,26 @@ import numpy as np
 
 from proposals.config import PRESETS, SelectiveSearchConfig
 from proposals.extras import needs_extra
-from proposals.images import checked_image
 from proposals.names import check_name
 from proposals.selective_search import SelectiveSearch
-from proposals.types import Proposals, Proposer
+from proposals.types import Proposals, Proposer, checked_image
 
 METHODS = ("selective_search", "opencv", "selectivesearch")
+"""Names that `make_proposer` accepts."""
 
 
 def make_proposer(method: str, preset: str = "fast", seed: int = 0, threads: int = 1) -> Proposer:
-    """The proposer of a name and a preset.
+    """Creates the proposer for a method name and a preset.
 
     Args:
         method: `selective_search` (this package's), `opencv` (`OpenCVSelectiveSearch`) or `selectivesearch`
-            (`PackageSelectiveSearch`, which has no presets and ignores it).
+            (`PackageSelectiveSearch`, which has no presets).
         preset: `single`, `fast` or `quality`.
-        seed: of the ranking; the other implementations have none.
-        threads: threads for one image; the other implementations use one.
+        seed: seed of the ranking; used by `selective_search` only.
+        threads: threads per image; used by `selective_search` only.
 
     Raises:
-        ValueError: unknown method or preset (the message lists the known ones), or the method is not installed (it
-            says what to install).
+        ValueError: the method or preset is unknown, or the method is not installed; the message says what to do.
     """
     check_name("method", method, METHODS)
     check_name("preset", preset, PRESETS)
@@ -45,10 +44,11 @@ def make_proposer(method: str, preset: str = "fast", seed: int = 0, threads: int
 class OpenCVSelectiveSearch:
     """Selective Search of OpenCV's contrib modules (`cv2.ximgproc`), at the original size of the image.
 
-    Its strategies differ from the paper's (k of 150, 300 and 450, minimum size 100), small boxes come first, and no
-    seed can be set: the rank score only keeps its order, whose first N boxes are not the best N.
+    Its strategies differ from the paper's (k of 150, 300 and 450, minimum size 100). It returns small boxes first and
+    takes no seed; the scores keep its order, so the first N boxes are not the best N.
 
-    Raises ValueError if the installed OpenCV has no contrib modules or the preset is unknown.
+    Raises:
+        ValueError: the installed OpenCV has no contrib modules, or the preset is unknown.
     """
 
     def __init__(self, preset: str = "fast") -> None:
@@ -79,16 +79,18 @@ class OpenCVSelectiveSearch:
 
 
 def _opencv_segmentation() -> Any:
-    """The module, if it is there; not kept by the proposer, which goes to other processes."""
+    """Returns the module or None. The proposer does not store it because modules cannot be pickled."""
     return getattr(getattr(cv2, "ximgproc", None), "segmentation", None)
 
 
 class PackageSelectiveSearch:
-    """The PyPI package `selectivesearch`, with the settings of its own example.
+    """The PyPI package `selectivesearch`, with the settings of its example.
 
-    It names a region by its first and last pixel; a region one pixel wide, which it gives without a width, gets one.
+    The package's widths and heights are one pixel short, being those from the first to the last pixel; they are
+    corrected.
 
-    Raises ValueError if the package is not installed.
+    Raises:
+        ValueError: the package is not installed.
     """
 
     def __init__(self, scale: float = 500, sigma: float = 0.9, min_size: int = 10) -> None:
@@ -105,20 +107,20 @@ class PackageSelectiveSearch:
 
     def __call__(self, image: np.ndarray) -> Proposals:
         image = checked_image(image)
-        with warnings.catch_warnings():  # scikit-image does not like the way it is called
+        with warnings.catch_warnings():  # scikit-image warns about the package's arguments
             warnings.simplefilter("ignore")
             try:
-                found = self._search(image, **self._settings)[1]
-            except Exception as error:  # it fails in many ways, on images of one color for example
+                regions = self._search(image, **self._settings)[1]
+            except Exception as error:  # several types, for example on images of one color
                 reason = f"{type(error).__name__}: {error}"
                 raise ValueError(f"selectivesearch cannot process this image ({reason})") from None
-        boxes = np.array([region["rect"] for region in found], np.int64).reshape(-1, 4)
+        boxes = np.array([region["rect"] for region in regions], np.int64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2] + 1
         return _in_order(boxes, image, "selectivesearch")
 
 
 def _in_order(boxes: np.ndarray, image: np.ndarray, source: str) -> Proposals:
-    """Another implementation's boxes, each once, in its order and with whatever leaves the image cut off."""
+    """Returns another implementation's boxes in its order, without duplicates and clipped to the image."""
     height, width = image.shape[:2]
     boxes = np.clip(boxes, 0, [width, height, width, height])
     boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]

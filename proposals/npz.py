@@ -1,54 +1,36 @@
-"""Arrays out of an .npz from anywhere: nothing is allocated before its size is known to be true."""
+"""Reading of untrusted .npz files."""
 
 import io
-import math
 import zipfile
 from typing import BinaryIO
 
 import numpy as np
 
-MOST_BYTES = 2**30
-"""Of all arrays together; larger files are refused."""
+MAX_BYTES = 2**30
+"""Default limit for the unpacked size of all arrays together."""
 
 
-def read_npz(file: BinaryIO | bytes, most_bytes: int = MOST_BYTES) -> dict[str, np.ndarray]:
-    """The arrays by name; they may be read-only.
-
-    numpy's own reader allocates what an array's header asks for before it looks whether that is there, and unpacks
-    whatever a zip holds.
+def read_npz(file: BinaryIO | bytes, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
+    """Returns the arrays by name. Unlike `np.load` it limits the unpacked size and raises few types of error.
 
     Raises:
-        ValueError: it is no .npz, is damaged, holds objects, or has more than `most_bytes` unpacked; one line.
-        OSError: it cannot be read.
+        ValueError: the content is not a valid .npz, contains Python objects, or unpacks to more than `max_bytes`.
+        OSError: the file cannot be read.
     """
-    arrays: dict[str, np.ndarray] = {}
+    stream = io.BytesIO(file) if isinstance(file, bytes) else file
     try:
-        with zipfile.ZipFile(io.BytesIO(file) if isinstance(file, bytes) else file) as archive:
-            members = archive.infolist()
-            size = sum(one.file_size for one in members)
-            if size > most_bytes:
-                raise ValueError(f"{size} bytes unpacked, at most {most_bytes} are read")
-            for one in members:
-                arrays[one.filename.removesuffix(".npy")] = _array(archive.read(one), one.filename)
-    except (OSError, MemoryError):
+        with zipfile.ZipFile(stream) as archive:
+            size = sum(member.file_size for member in archive.infolist())  # the reader never exceeds these sizes
+        if size > max_bytes:
+            raise ValueError(f"{size} bytes unpacked, the limit is {max_bytes}")
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as content:
+            arrays = dict(content)
+    except OSError:
         raise
-    except Exception as error:  # the readers of zip and npy, which takes its header for Python, raise a dozen kinds
+    except Exception as error:  # the zip reader and NumPy's header parser raise many types
         raise ValueError(f"not a readable .npz ({' '.join(str(error).split()) or type(error).__name__})") from None
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # np.load returns other files in a zip as bytes
+            raise ValueError(f"not a readable .npz ({name} is not an array)")
     return arrays
-
-
-def _array(content: bytes, name: str) -> np.ndarray:
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"{name}: .npy version {version} is not known")
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, by_columns, kind = read_header(stream)
-    if kind.hasobject or kind.itemsize == 0:
-        raise ValueError(f"{name}: holds {kind}, not numbers or texts")
-    # Python's whole numbers: numpy's would overflow
-    needed, start = math.prod(shape) * kind.itemsize, stream.tell()
-    if any(side < 0 for side in shape) or needed != len(content) - start:
-        raise ValueError(f"{name}: {len(content) - start} bytes cannot have the shape {shape} of {kind}")
-    array = np.frombuffer(content, kind, offset=start) if needed else np.zeros(0, kind)
-    return array.reshape(shape, order="F" if by_columns else "C")

@@ -1,4 +1,4 @@
-"""Superpixels measured: their color and texture histograms, sizes, boxes and neighbors."""
+"""Measurements of superpixels: color and texture histograms, sizes, boxes and neighbors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from proposals.features import COLOR_BINS, ORIENTATIONS, STORED_BINS, TEXTURE_BI
 
 
 @dataclass(frozen=True, eq=False)
-class RoIs:
+class Superpixels:
     """The superpixels of one segmentation.
 
     Attributes:
-        labels: (H, W) int32, the superpixel that a pixel belongs to, 0 .. N - 1.
-        counts: (N, C * 25 + C * 8 * 10) int32, pixels in every bin: the color histogram of each channel,
-            then the texture histograms of each channel and orientation.
-        sizes: (N,) int32 pixels.
+        labels: (H, W) int32, the superpixel of every pixel, 0 .. N - 1.
+        counts: (N, C * 25 + C * 8 * 10) int32, number of pixels in every bin: the color histogram of each channel, then
+            the texture histograms of each channel and orientation.
+        sizes: (N,) int32 areas in pixels.
         boxes: (N, 4) int32 xyxy pixels, right and bottom exclusive.
-        neighbors: (P, 2) int32, every pair a < b of regions that touch (8-connected), once.
-        channels: C.
+        neighbors: (P, 2) int32, the pairs a < b of 8-connected superpixels, each once.
+        channels: number of color channels, C.
     """
 
     labels: np.ndarray
@@ -31,36 +31,36 @@ class RoIs:
     channels: int
 
 
-def measure_regions(segmentations: Sequence[tuple[np.ndarray, int]], bins: np.ndarray) -> list[RoIs]:
-    """Measure the superpixels of one or more segmentations of an image.
+def measure_regions(segmentations: Sequence[tuple[np.ndarray, int]], bins: np.ndarray) -> list[Superpixels]:
+    """Measures the superpixels of one or more segmentations of an image.
 
-    The pixels are counted once, for the parts into which all the segmentations together cut the image; a superpixel
-    is the sum of its parts.
+    Pixels are counted only once, for the parts into which all segmentations together cut the image. Superpixels are
+    then sums of parts.
 
     Args:
-        segmentations: of each the labels (H, W) int32, 0 .. count - 1, and the count.
-        bins: of every pixel, as `feature_bins` gives them.
+        segmentations: for each the labels, (H, W) int32, 0 .. count - 1, and the count.
+        bins: the pixels' histogram bins from `feature_bins`.
     """
     parts, count = segmentations[0]
-    owners = [np.arange(count, dtype=np.int32)]  # of each segmentation: which superpixel a part belongs to
+    owners = [np.arange(count, dtype=np.int32)]  # for each segmentation the superpixel of every part
     for labels, _ in segmentations[1:]:
-        parts, former, owner = _intersect(parts, labels)
+        parts, previous_part, owner = _intersect(parts, labels)
         count = len(owner)
-        owners = [*(known[former] for known in owners), owner]
+        owners = [*(previous[previous_part] for previous in owners), owner]
     counts, sizes, boxes = _measure(parts, count, bins)
     touching = _neighbors(parts)
     channels = len(bins) // STORED_BINS
     measured = []
     for (labels, n), owner in zip(segmentations, owners, strict=True):
-        own_counts, own_sizes, own_boxes = _join(owner, n, counts, sizes, boxes)
+        joined_counts, joined_sizes, joined_boxes = _join(owner, n, counts, sizes, boxes)
         neighbors = _join_neighbors(owner, touching)
-        measured.append(RoIs(labels, own_counts, own_sizes, own_boxes, neighbors, channels))
+        measured.append(Superpixels(labels, joined_counts, joined_sizes, joined_boxes, neighbors, channels))
     return measured
 
 
 @kernel
 def _slot(keys, key):  # type: ignore[no-untyped-def]
-    """Where a key is in a hash table of 2^n keys (-1: free), or where it belongs."""
+    """Returns the slot of a key in a hash table of 2^n keys (-1: free), or the free slot where it belongs."""
     mask = np.uint64(keys.size - 1)
     slot = ((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
     while keys[slot] != key and keys[slot] != -1:
@@ -69,8 +69,8 @@ def _slot(keys, key):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _with_room(keys, values, used, more):  # type: ignore[no-untyped-def]
-    """A hash table that stays at most half full with so many more entries."""
+def _reserve(keys, values, used, more):  # type: ignore[no-untyped-def]
+    """Returns the hash table, enlarged if `more` entries would fill more than half of it."""
     if 2 * (used + more) <= keys.size:
         return keys, values
     size = keys.size
@@ -85,19 +85,19 @@ def _with_room(keys, values, used, more):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _intersect(labels, others):  # type: ignore[no-untyped-def]
-    """Parts of equal pairs of labels: (H, W) int32, and of each part its two labels."""
-    height, width = labels.shape
+def _intersect(labels1, labels2):  # type: ignore[no-untyped-def]
+    """Returns the parts of equal pairs of labels, (H, W) int32, and the two labels of every part."""
+    height, width = labels1.shape
     parts = np.empty((height, width), np.int32)
     keys, values = np.full(1024, -1, np.int64), np.empty(1024, np.int32)  # pair of labels -> part
     n = 0
     for y in range(height):
-        keys, values = _with_room(keys, values, n, width)
+        keys, values = _reserve(keys, values, n, width)
         start = 0
         while start < width:
-            a, b = labels[y, start], others[y, start]
+            a, b = labels1[y, start], labels2[y, start]
             end = start + 1
-            while end < width and labels[y, end] == a and others[y, end] == b:
+            while end < width and labels1[y, end] == a and labels2[y, end] == b:
                 end += 1
             key = np.int64(a) << 32 | b
             slot = _slot(keys, key)
@@ -148,23 +148,23 @@ def _measure(labels, count, bins):  # type: ignore[no-untyped-def]
                         for axis in range(axes):
                             row[color + (c * ORIENTATIONS + axis) * TEXTURE_BINS + bins[first + axis, y, x]] += 1
             start = end
-    # Of two opposite orientations only the one that responds was counted: all other pixels belong in bin 0.
+    # Of two opposite orientations only the one that responds was counted; all other pixels are in bin 0.
     for region in range(count):
         row = counts[region]
         for start in range(color, row.size, TEXTURE_BINS):
-            others = 0
+            counted = 0
             for i in range(start + 1, start + TEXTURE_BINS):
-                others += row[i]
-            row[start] = sizes[region] - others
+                counted += row[i]
+            row[start] = sizes[region] - counted
     return counts, sizes, boxes
 
 
 @kernel
-def _add_pair(keys, here, there):  # type: ignore[no-untyped-def]
-    """Note two labels in a hash table of pairs; 1 if they differ and were not known, else 0."""
-    if here == there:
+def _add_pair(keys, a, b):  # type: ignore[no-untyped-def]
+    """Adds two labels to a hash table of pairs; returns 1 if they differ and the pair is new, else 0."""
+    if a == b:
         return 0
-    key = np.int64(min(here, there)) << 32 | max(here, there)
+    key = np.int64(min(a, b)) << 32 | max(a, b)
     slot = _slot(keys, key)
     if keys[slot] == key:
         return 0
@@ -174,7 +174,7 @@ def _add_pair(keys, here, there):  # type: ignore[no-untyped-def]
 
 @kernel
 def _pairs(keys, n):  # type: ignore[no-untyped-def]
-    """The pairs in a hash table, (n, 2) int32."""
+    """Returns the n pairs in a hash table, (n, 2) int32."""
     pairs = np.empty((n, 2), np.int32)
     i = 0
     for key in keys:
@@ -186,34 +186,34 @@ def _pairs(keys, n):  # type: ignore[no-untyped-def]
 
 @kernel
 def _neighbors(labels):  # type: ignore[no-untyped-def]
-    """Pairs a < b of labels that touch, (P, 2) int32, each once."""
+    """Returns the pairs a < b of 8-connected labels, (P, 2) int32, each once."""
     height, width = labels.shape
     keys, values = np.full(1024, -1, np.int64), np.empty(1024, np.int32)
     n = 0
     for y in range(height):
-        keys, values = _with_room(keys, values, n, 4 * width)
+        keys, values = _reserve(keys, values, n, 4 * width)
         start = 0
         while start < width:
-            here = labels[y, start]
+            label = labels[y, start]
             end = start + 1
-            while end < width and labels[y, end] == here:
+            while end < width and labels[y, end] == label:
                 end += 1
             if end < width:
-                n += _add_pair(keys, here, labels[y, end])
+                n += _add_pair(keys, label, labels[y, end])
             if y + 1 < height:  # below the run and on its diagonals
-                last = here
+                last = label
                 for x in range(max(start - 1, 0), min(end + 1, width)):
-                    there = labels[y + 1, x]
-                    if there != last:
-                        n += _add_pair(keys, here, there)
-                        last = there
+                    below = labels[y + 1, x]
+                    if below != last:
+                        n += _add_pair(keys, label, below)
+                        last = below
             start = end
     return _pairs(keys, n)
 
 
 @kernel
 def _join(owner, count, counts, sizes, boxes):  # type: ignore[no-untyped-def]
-    """Histograms, sizes and boxes of superpixels from those of their parts."""
+    """Returns the histograms, sizes and boxes of superpixels, computed from those of their parts."""
     joint_counts = np.zeros((count, counts.shape[1]), np.int32)
     joint_sizes = np.zeros(count, np.int32)
     joint_boxes = np.empty((count, 4), np.int32)
@@ -232,8 +232,8 @@ def _join(owner, count, counts, sizes, boxes):  # type: ignore[no-untyped-def]
 
 @kernel
 def _join_neighbors(owner, touching):  # type: ignore[no-untyped-def]
-    """Neighbors of superpixels from those of their parts."""
-    keys, _ = _with_room(np.full(1024, -1, np.int64), np.empty(1024, np.int32), 0, len(touching))
+    """Returns the neighbors of superpixels, computed from those of their parts."""
+    keys, _ = _reserve(np.full(1024, -1, np.int64), np.empty(1024, np.int32), 0, len(touching))
     n = 0
     for i in range(len(touching)):
         n += _add_pair(keys, owner[touching[i, 0]], owner[touching[i, 1]])

@@ -5,31 +5,31 @@ import numpy as np
 from proposals.compilation import kernel
 from proposals.filters import correlate, gaussian_kernel
 
-# Edge weights are sorted as whole numbers of 1/128 gray level: the largest, 255 * sqrt(3), fits 16 bits.
+# Edge weights are integers in units of 1/128 gray level; the largest, 255 * sqrt(3), fits 16 bits.
 WEIGHT_UNIT = 128
-# Edges looked at in one go.
-_SIEVED = 256
+# Edges per block of the branch-free filter.
+_BLOCK = 256
 # A bound that no weight exceeds.
 _HIGHEST = np.float32(65535)
 _NO_EDGE = np.uint16(65535)
 
 
 def sorted_edges(planes: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """The edges of the 8-connected pixel graph, smoothed by `sigma`, in ascending weight.
+    """Returns the edges of the 8-connected pixel graph of the smoothed image, in order of ascending weight.
 
-    Of three pixels that all touch each other the heaviest edge is left out, which spares three edges of five. When its
-    turn comes, its ends have long been joined by way of the third pixel, unless that belongs to a finished component
-    between them. The superpixels are nearly those of the whole graph: on photos of VOC07 (k 50 and 100) the adjusted
-    Rand index of the two is 0.99 on average, where 0.79 instead of 0.8 for `sigma` gives 0.82.
+    Of three mutually adjacent pixels the heaviest edge is omitted, which saves three of five edges. By the time it
+    would be processed, its ends are usually already joined through the third pixel. The superpixels are nearly those of
+    the full graph: on photos of VOC07 (k 50 and 100) their adjusted Rand index is 0.99 on average, while a `sigma` of
+    0.79 instead of 0.8 gives 0.82.
 
     Args:
         planes: (C, H, W) uint8, C at most 3.
         sigma: Gaussian smoothing in pixels.
 
     Returns:
-        codes: (E,) uint32, pixel index * 4 + direction (0 right, 1 down, 2 down right, 3 down left); of
-            equal weights the upper rows first, in a row the smaller direction, then the smaller column.
-        starts: (65537,) int64: codes[starts[w]:starts[w + 1]] weigh w / WEIGHT_UNIT.
+        codes: (E,) uint32, pixel index * 4 + direction (0 right, 1 down, 2 down right, 3 down left); edges of equal
+            weight are ordered by row, then direction, then column.
+        starts: (65537,) int64; the edges codes[starts[w]:starts[w + 1]] have weight w / WEIGHT_UNIT.
     """
     kernel = gaussian_kernel(sigma)
     return _sorted_edges(correlate(planes, kernel, kernel), np.float32(WEIGHT_UNIT))
@@ -38,13 +38,13 @@ def sorted_edges(planes: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarr
 def segment(
     edges: tuple[np.ndarray, np.ndarray], image_size: tuple[int, int], k: float, minimum_size: float
 ) -> tuple[np.ndarray, int]:
-    """Superpixels of the graph.
+    """Segments an image into superpixels.
 
     Args:
         edges: result of `sorted_edges`.
         image_size: (width, height) in pixels.
         k: threshold of the segmentation in gray levels * pixels.
-        minimum_size: components of fewer pixels are joined to a neighbor, least weight first.
+        minimum_size: components with fewer pixels are joined to a neighbor, in order of edge weight.
 
     Returns:
         labels: (H, W) int32, 0 .. count - 1 in order of the first pixel in raster order.
@@ -60,7 +60,7 @@ def segment(
 def _sorted_edges(planes, unit):  # type: ignore[no-untyped-def]
     height, width = planes.shape[1:]
     weights = _edge_weights(planes, unit)
-    # One entry more than edges: what is left out is written too, and overwritten by the next.
+    # One entry more than edges: omitted edges are written too, and overwritten by the next edge.
     codes, listed = np.empty(4 * height * width + 1, np.uint32), np.empty(4 * height * width + 1, np.uint16)
     kept = np.empty((4, width), np.uint8)
     n = 0
@@ -86,7 +86,7 @@ def _sorted_edges(planes, unit):  # type: ignore[no-untyped-def]
 
 @kernel
 def _edge_weights(planes, unit):  # type: ignore[no-untyped-def]
-    """(H + 2, 4, W + 2) uint16: weights of the pixels' edges by direction, with a border; _NO_EDGE where none is."""
+    """Returns edge weights by direction, (H + 2, 4, W + 2) uint16 with a border; _NO_EDGE marks missing edges."""
     channels, height, width = planes.shape
     weights = np.full((height + 2, 4, width + 2), _NO_EDGE, np.uint16)
     squares = np.empty(width, np.float32)
@@ -95,14 +95,14 @@ def _edge_weights(planes, unit):  # type: ignore[no-untyped-def]
             first = 1 if direction == 3 else 0
             last = width - 1 if direction == 0 or direction == 2 else width
             step = 1 if direction == 0 or direction == 2 else (-1 if direction == 3 else 0)
-            # Slices rather than box_deltas: so the compiler sees that it may do many at a time.
+            # Slices rather than index offsets, so that the compiler can vectorize the loops.
             sums = squares[first:last]
             sums[:] = np.float32(0)
             for c in range(channels):
-                here = planes[c, y, first:last]
-                there = planes[c, y if direction == 0 else y + 1, first + step : last + step]
+                pixels = planes[c, y, first:last]
+                neighbors = planes[c, y if direction == 0 else y + 1, first + step : last + step]
                 for x in range(sums.size):
-                    difference = here[x] - there[x]
+                    difference = pixels[x] - neighbors[x]
                     sums[x] += difference * difference
             row = weights[y + 1, direction, first + 1 : last + 1]
             for x in range(sums.size):
@@ -111,20 +111,20 @@ def _edge_weights(planes, unit):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _lightest(above, here, right_below, kept):  # type: ignore[no-untyped-def]
-    """Which edges of a row of pixels are not the heaviest of a triangle; of equal ones a diagonal is.
+def _lightest(above, row, right_below, kept):  # type: ignore[no-untyped-def]
+    """Marks the edges of a row of pixels that are not the heaviest of a triangle; of equal edges the diagonal counts.
 
     Args:
-        above, here: (4, W + 2) weights of the row above and of this row.
+        above, row: (4, W + 2) weights of the row above and of this row.
         right_below: (W + 2,) weights to the right in the row below.
         kept: (4, W) uint8, the result.
     """
     width = kept.shape[1]
-    # Names: where the edge starts, relative to pixel x, and where it goes.
-    right, left_right = here[0, 1 : width + 1], here[0, :width]
-    down, left_down, right_down = here[1, 1 : width + 1], here[1, :width], here[1, 2:]
-    falling, left_falling = here[2, 1 : width + 1], here[2, :width]  # to the lower right
-    rising, right_rising = here[3, 1 : width + 1], here[3, 2:]  # to the lower left
+    # The names give the edge's start, relative to pixel x, and its direction.
+    right, left_right = row[0, 1 : width + 1], row[0, :width]
+    down, left_down, right_down = row[1, 1 : width + 1], row[1, :width], row[1, 2:]
+    falling, left_falling = row[2, 1 : width + 1], row[2, :width]  # to the lower right
+    rising, right_rising = row[3, 1 : width + 1], row[3, 2:]  # to the lower left
     below_right, below_left_right = right_below[1 : width + 1], right_below[:width]
     above_down, above_right_down = above[1, 1 : width + 1], above[1, 2:]
     above_falling, above_right_rising = above[2, 1 : width + 1], above[3, 2:]
@@ -144,7 +144,7 @@ def _lightest(above, here, right_below, kept):  # type: ignore[no-untyped-def]
 
 @kernel
 def _root(parents, node):  # type: ignore[no-untyped-def]
-    # Two steps without asking reach nearly every root: branches that cannot be foreseen are what takes time here.
+    # Two unconditional steps reach nearly every root; mispredicted branches dominate the time here.
     root = parents[parents[node]]
     while parents[root] != root:
         root = parents[root]
@@ -154,14 +154,14 @@ def _root(parents, node):  # type: ignore[no-untyped-def]
 
 @kernel
 def _pixels(code, steps):  # type: ignore[no-untyped-def]
-    """The two pixels of an edge."""
+    """Returns the two pixels of an edge."""
     pixel = np.uint32(code >> np.uint32(2))
     return pixel, np.uint32(pixel + steps[code & np.uint32(3)])
 
 
 @kernel
 def _join(parents, sizes, a, b):  # type: ignore[no-untyped-def]
-    """Put the smaller of two components under the larger, which is returned."""
+    """Attaches the smaller of two components to the larger and returns the larger."""
     total = sizes[a] + sizes[b]
     larger = b if sizes[a] < sizes[b] else a
     parents[a + b - larger] = larger
@@ -172,23 +172,23 @@ def _join(parents, sizes, a, b):  # type: ignore[no-untyped-def]
 @kernel
 def _segment(codes, starts, width, height, k, minimum_size):  # type: ignore[no-untyped-def]
     pixels = width * height
-    # Unsigned indices spare the test for negative ones, a quarter of the time.
+    # Unsigned indices avoid Numba's check for negative ones, which takes a quarter of the time.
     steps = np.array([1, width, width + 1, width - 1], np.uint32)
     parents = np.arange(pixels).astype(np.uint32)
     sizes = np.ones(pixels, np.int32)
-    # Of a component: its largest weight inside + k / size. Cut to a whole number, as weights are, it lets the same
-    # edges through, and fits a fast cache.
+    # For each component its largest internal weight + k / size. Weights are integers, so truncating the bound accepts
+    # the same edges, and 16 bits fit a faster cache.
     bounds = np.full(pixels, np.uint16(min(k, _HIGHEST)), np.uint16)
-    kept = np.empty(codes.size + 1, np.uint32)  # edges of small components, for the pass over these
+    kept = np.empty(codes.size + 1, np.uint32)  # edges of small components, for the second pass
     n_kept = 0
-    # Most edges lie inside a component. They are sieved out beforehand by a loop without branches, which notes how far
-    # it came towards the roots of the others.
-    between, first, second = np.empty(_SIEVED, np.uint32), np.empty(_SIEVED, np.uint32), np.empty(_SIEVED, np.uint32)
+    # Most edges are inside a component. A loop without branches filters them out first, and records how far it got
+    # towards the roots for the remaining edges.
+    between, first, second = np.empty(_BLOCK, np.uint32), np.empty(_BLOCK, np.uint32), np.empty(_BLOCK, np.uint32)
     for w in range(65536):
         weight = np.float32(w)
-        for start in range(starts[w], starts[w + 1], _SIEVED):
+        for start in range(starts[w], starts[w + 1], _BLOCK):
             n = 0
-            for e in range(start, min(start + _SIEVED, starts[w + 1])):
+            for e in range(start, min(start + _BLOCK, starts[w + 1])):
                 x, y = _pixels(codes[e], steps)
                 a, b = parents[parents[x]], parents[parents[y]]
                 parents[x], parents[y] = a, b

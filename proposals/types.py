@@ -1,4 +1,4 @@
-"""What every proposal method takes and returns."""
+"""The input and output of every proposal method."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -8,10 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 
 
-def made_anew(value: Any) -> tuple[Any, ...]:
-    """The `__reduce__` of a dataclass whose constructor makes its arrays read-only: pickle and copy would lose that."""
-    make: Callable[..., Any] = type(value)
-    return partial(make, **{field.name: getattr(value, field.name) for field in fields(value)}), ()
+def reduce_by_fields(value: Any) -> tuple[Any, ...]:
+    """A dataclass's `__reduce__` that runs its constructor again, which makes the arrays read-only; pickle and copy
+    would otherwise return writable ones."""
+    constructor: Callable[..., Any] = type(value)
+    return partial(constructor, **{field.name: getattr(value, field.name) for field in fields(value)}), ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +21,14 @@ class Proposals:
 
     Attributes:
         boxes: (N, 4) float32, xyxy pixels of the image, 0-based, right and bottom exclusive.
-        scores: (N,) float32, rank score, never increasing. Comparable only within one method.
-        sources: (N,) int16, index into `source_names`: what found the box.
+        scores: (N,) float32 rank scores in descending order, comparable only within one method.
+        sources: (N,) int16, index into `source_names` of the strategy that proposed the box.
         source_names: names of the methods or strategies.
         image_size: (width, height) of the image in pixels.
 
-    Raises ValueError if a shape or type is wrong, a value is not finite, a box has no area or leaves
-    the image, the scores increase, or a source has no name.
+    Raises:
+        ValueError: a shape or type is wrong, a value is not finite, a box has no area or exceeds the image, the scores
+            increase, or a source has no name.
     """
 
     boxes: np.ndarray
@@ -57,24 +59,24 @@ class Proposals:
             raise ValueError("proposals: boxes and scores must be finite")
         left, top, right, bottom = self.boxes.T
         outside = (left < 0) | (top < 0) | (right > width) | (bottom > height)
-        wrong = outside | (left >= right) | (top >= bottom)
-        if wrong.any():
-            first = int(np.flatnonzero(wrong)[0])
+        invalid = outside | (left >= right) | (top >= bottom)
+        if invalid.any():
+            first = int(np.flatnonzero(invalid)[0])
             raise ValueError(
-                f"proposals: box {first} {self.boxes[first].tolist()} has no area or leaves the {width}x{height} image"
+                f"proposals: box {first} {self.boxes[first].tolist()} has no area or exceeds the {width}x{height} image"
             )
         if (np.diff(self.scores) > 0).any():
             raise ValueError("proposals: scores must not increase (best box first)")
         if ((self.sources < 0) | (self.sources >= len(self.source_names))).any():
             raise ValueError(f"proposals: sources must index the {len(self.source_names)} source_names")
 
-    __reduce__ = made_anew
+    __reduce__ = reduce_by_fields
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def top(self, n: int) -> "Proposals":
-        """The best `n` boxes (all of them if there are fewer)."""
+        """Returns the best `n` boxes, or all if there are fewer."""
         if n < 0:
             raise ValueError(f"proposals: the number of boxes must not be negative, not {n}")
         return Proposals(self.boxes[:n], self.scores[:n], self.sources[:n], self.source_names, self.image_size)
@@ -85,9 +87,30 @@ class Proposer(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of method, settings and algorithm version: equal fingerprints give equal boxes."""
+        """Hash of method, settings and algorithm version; equal fingerprints guarantee equal boxes."""
         ...
 
     def __call__(self, image: np.ndarray) -> Proposals:
-        """Propose boxes for an (H, W, 3) uint8 RGB image; raises ValueError for anything else."""
+        """Proposes boxes for an (H, W, 3) uint8 RGB image; raises ValueError for other input."""
         ...
+
+
+def checked_image(image: np.ndarray) -> np.ndarray:
+    """Returns an (H, W, 3) or (H, W, 1) or (H, W) uint8 image as a contiguous (H, W, 3) RGB array.
+
+    Raises:
+        ValueError: `image` is not such an array, or is empty.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"an image must be a numpy array, not {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
+        hint = "; drop the alpha channel: image[:, :, :3]" if image.ndim == 3 and image.shape[2] == 4 else ""
+        raise ValueError(
+            f"an image must be an (H, W, 3) RGB or (H, W) gray uint8 array, not {image.shape} {image.dtype}{hint}"
+        )
+    height, width = image.shape[:2]
+    if height == 0 or width == 0:
+        raise ValueError(f"an image must have at least one pixel, not {width}x{height}")
+    if image.ndim == 2 or image.shape[2] == 1:
+        image = np.repeat(image.reshape(height, width, 1), 3, axis=2)
+    return np.ascontiguousarray(image)

@@ -5,51 +5,53 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from proposals.suppression import first_kept
+from proposals.nms import nms
 from proposals.types import Proposals, Proposer
 
 OVERLAP = 0.9
-"""Boxes that overlap by more than this say the same twice."""
+"""Boxes that overlap by more than this IoU count as duplicates."""
 
 
-def merge_proposals(found: Sequence[Proposals], limit: int | None = None, overlap: float = OVERLAP) -> Proposals:
-    """One list from the lists of several sources of one image, by one rule.
+def merge_proposals(sources: Sequence[Proposals], limit: int | None = None, overlap: float = OVERLAP) -> Proposals:
+    """Merges proposals of several sources for one image into one list.
 
-    The best box of each source, then the second of each, and so on, in the order in which the sources are given; when
-    one has no more, the others go on. Of two boxes that overlap by more than `overlap` (IoU) the later is dropped. A
-    box keeps its source; its score becomes 1 / position. A single list stays as it is.
+    The lists are interleaved: the best box of each source, then the second of each, and so on. Of two boxes with an IoU
+    above `overlap` the later is dropped. Boxes keep their source names; scores become 1 / position. A single list is
+    returned unchanged.
 
     Args:
-        limit: number of boxes; None: all.
+        sources: at least one list of proposals.
+        limit: maximum number of boxes; None returns all.
+        overlap: IoU above which boxes count as duplicates.
 
     Raises:
-        ValueError: there is no source, or they are of images of different sizes.
+        ValueError: there is no source, or the sources are for images of different sizes.
     """
-    if not found:
+    if not sources:
         raise ValueError("a union needs at least one source of boxes")
-    size = found[0].image_size
-    if any(one.image_size != size for one in found):
-        sizes = ", ".join("{}x{}".format(*one.image_size) for one in found)
+    size = sources[0].image_size
+    if any(source.image_size != size for source in sources):
+        sizes = ", ".join("{}x{}".format(*source.image_size) for source in sources)
         raise ValueError(f"a union needs boxes of one image, not of images of {sizes} pixels")
-    if len(found) == 1:
-        return found[0] if limit is None else found[0].top(limit)
-    place = np.concatenate([np.arange(len(one)) for one in found])
-    order = np.argsort(place, kind="stable")
-    boxes = np.concatenate([one.boxes for one in found])[order]
-    starts = np.cumsum([0, *(len(one.source_names) for one in found)])
-    sources = np.concatenate([one.sources + start for one, start in zip(found, starts, strict=False)])[order]
-    keep = first_kept(boxes, overlap, limit)
+    if len(sources) == 1:
+        return sources[0] if limit is None else sources[0].top(limit)
+    order = np.argsort(np.concatenate([np.arange(len(source)) for source in sources]), kind="stable")
+    boxes = np.concatenate([source.boxes for source in sources])[order]
+    starts = np.cumsum([0, *(len(source.source_names) for source in sources)])
+    indices = np.concatenate([source.sources + start for source, start in zip(sources, starts, strict=False)])[order]
+    keep = nms(boxes, overlap, limit)
     scores = (1 / np.arange(1, len(keep) + 1)).astype(np.float32)
-    names = tuple(name for one in found for name in one.source_names)
-    return Proposals(boxes[keep], scores, sources[keep].astype(np.int16), names, size)
+    names = tuple(name for source in sources for name in source.source_names)
+    return Proposals(boxes[keep], scores, indices[keep].astype(np.int16), names, size)
 
 
 class UnionProposer:
-    """A proposer that merges the boxes of others (`merge_proposals`).
+    """A proposer that merges the boxes of several proposers with `merge_proposals`.
 
     Args:
-        proposers: at least one.
-        limit: number of boxes; None: all.
+        proposers: at least one proposer.
+        limit: maximum number of boxes; None returns all.
+        overlap: IoU above which boxes count as duplicates.
     """
 
     def __init__(self, proposers: Sequence[Proposer], limit: int | None = None, overlap: float = OVERLAP) -> None:
@@ -59,8 +61,8 @@ class UnionProposer:
 
     @property
     def fingerprint(self) -> str:
-        content = (*(one.fingerprint for one in self.proposers), self.limit, self.overlap)
+        content = (*(proposer.fingerprint for proposer in self.proposers), self.limit, self.overlap)
         return hashlib.blake2b(f"union {content}".encode(), digest_size=16).hexdigest()
 
     def __call__(self, image: np.ndarray) -> Proposals:
-        return merge_proposals([propose(image) for propose in self.proposers], self.limit, self.overlap)
+        return merge_proposals([proposer(image) for proposer in self.proposers], self.limit, self.overlap)

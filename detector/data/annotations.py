@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.errors import InputError
-from proposals.types import made_anew
+from proposals.types import reduce_by_fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Annotations:
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
-    __reduce__ = made_anew
+    __reduce__ = reduce_by_fields
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -29,7 +29,7 @@ from detector.data.layouts import (
 )
 from detector.data.yolo import upright_size
 from detector.errors import InputError
-from proposals.names import names_in, unknown_name
+from proposals.names import as_names, unknown_name
 
 # A box that is further outside its photo, in pixels or in parts of a side, belongs to another photo.
 _TOLERANCE = (2.0, 0.01)
@@ -65,7 +65,7 @@ class CustomDataset:
         Raises:
             InputError: a name is none of the classes, or comes twice.
         """
-        names = names_in(names)
+        names = as_names(names)
         for name in names:
             if name not in self.class_names:
                 raise InputError(f"{self.path}: {unknown_name('class', name, self.class_names)}")

@@ -11,7 +11,7 @@ from detector.data.ground_truth import GroundTruth, check_rows, column, joined, 
 from detector.errors import InputError
 from detector.structures.class_names import same_classes
 from detector.structures.detections import Detections
-from proposals.types import made_anew
+from proposals.types import reduce_by_fields
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -85,7 +85,7 @@ class DetectionTable:
             scores=joined([d.scores for d in detections], (0,))[known],
         )
 
-    __reduce__ = made_anew
+    __reduce__ = reduce_by_fields
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from detector.data.annotations import Annotations
 from detector.errors import InputError
 from detector.structures.class_names import default_class_ids
-from proposals.names import names_in, unknown_name
-from proposals.types import made_anew
+from proposals.names import as_names, unknown_name
+from proposals.types import reduce_by_fields
 
 #: Coordinates beyond this are no pixels, and the areas of their boxes would overflow.
 LARGEST = 1e150
@@ -116,7 +116,7 @@ class GroundTruth:
             files=tuple(files),
         )
 
-    __reduce__ = made_anew
+    __reduce__ = reduce_by_fields
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -136,7 +136,7 @@ class GroundTruth:
         Raises:
             InputError: a name is none of the classes.
         """
-        names = names_in(names)
+        names = as_names(names)
         missing = [name for name in names if name not in self.class_names]
         if missing:
             raise InputError(unknown_name("class", missing[0], self.class_names))

@@ -18,7 +18,7 @@ from detector.data.voc_archive import read_voc
 from detector.data.yolo import read_yolo
 from detector.data.yolo_config import read_yolo_config
 from detector.errors import InputError
-from proposals.names import names_in, unknown_name
+from proposals.names import as_names, unknown_name
 
 Layout = Literal["voc", "coco", "ilsvrc", "yolo"]
 
@@ -43,7 +43,7 @@ class DataSet:
 
     def of_classes(self, names: str | Iterable[str]) -> Self:
         """Some of the classes (a name, or several); raises `InputError` if one is unknown."""
-        names = names_in(names)
+        names = as_names(names)
         truth = self.truth.of_classes(names)
         if self.blacklist is None:
             return replace(self, truth=truth)
@@ -92,7 +92,7 @@ def read_data_set(
     """
     if layout not in get_args(Layout):
         raise InputError(unknown_name("layout", layout, get_args(Layout)))
-    classes = None if classes is None else names_in(classes)
+    classes = None if classes is None else as_names(classes)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         gathered = Gathered() if skip_bad_labels else None

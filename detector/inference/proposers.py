@@ -17,9 +17,9 @@ from detector.ops.devices import resolve_device
 from detector.ops.precision import fast_dtype
 from detector.structures.image import Image
 from proposals import Proposals, Proposer, SelectiveSearch, SelectiveSearchConfig, UnionProposer, merge_proposals
-from proposals.images import checked_image
 from proposals.multibox.network import MultiBox
 from proposals.multibox.proposer import MultiBoxProposer
+from proposals.types import checked_image
 
 
 class SharedMultiBox:

@@ -13,8 +13,8 @@ from detector.structures.class_names import default_class_ids
 from detector.structures.image import as_image
 from detector.visualization.boxes import Mark, class_color, draw_marks
 from proposals.extras import needs_extra
-from proposals.names import names_in, unknown_name
-from proposals.types import made_anew
+from proposals.names import as_names, unknown_name
+from proposals.types import reduce_by_fields
 
 if TYPE_CHECKING:
     import pandas
@@ -80,7 +80,7 @@ class Detections:
     class_ids: tuple[int | str, ...] = ()
 
     def __post_init__(self) -> None:
-        names = names_in(self.class_names)
+        names = as_names(self.class_names)
         if not names or len(set(names)) != len(names):
             raise InputError(f"class names must be given and all differ: {', '.join(names) or 'none given'}")
         ids = tuple(self.class_ids) or default_class_ids(names)
@@ -128,7 +128,7 @@ class Detections:
                 value = ", ".join(str(number) for number in values[index].ravel())
                 raise InputError(f"{field} {index} ({value}) {fault}")
 
-    __reduce__ = made_anew
+    __reduce__ = reduce_by_fields
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -181,7 +181,7 @@ class Detections:
             check_score(score)
             keep &= self.scores >= score
         if classes is not None:
-            keep &= np.isin(self.labels, class_indices(names_in(classes), self.class_names))
+            keep &= np.isin(self.labels, class_indices(as_names(classes), self.class_names))
         return self[keep]
 
     def draw(self, image: object, channels: str | None = None) -> np.ndarray:
@@ -295,7 +295,7 @@ class Detections:
         >>> Detections.from_dict(items, ("cat", "dog"), (320, 240)).labels
         array([1])
         """
-        items, class_names = list(items), names_in(class_names)
+        items, class_names = list(items), as_names(class_names)
         for index, item in enumerate(items):
             for field in ("label", "score", "box"):
                 if field not in item:

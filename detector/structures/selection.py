@@ -7,7 +7,7 @@ from typing import Self
 
 from detector.errors import InputError
 from detector.structures.detections import Detections, class_indices
-from proposals.names import names_in
+from proposals.names import as_names
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Selection:
             if not isinstance(score, Real) or not 0 <= score <= 1:  # NaN fails too
                 raise InputError(f"--score {score}: is outside 0 to 1")
         if self.classes is not None:
-            object.__setattr__(self, "classes", names_in(self.classes))
+            object.__setattr__(self, "classes", as_names(self.classes))
 
     @classmethod
     def parse(cls, scores: Sequence[str], classes: tuple[str, ...] | None, max_detections: int | None) -> Self:

@@ -9,26 +9,28 @@ Form = Literal["global", "grid"]
 Coordinates = Literal["corners", "center_size"]
 Matching = Literal["priors", "predictions"]
 
-
-_MOST, _LARGEST_GRID = 4096, 64  # a model file's numbers must not fill the memory
+# Limits that keep the numbers in a model file from exhausting the memory.
+_MAX_COUNT, _MAX_GRID = 4096, 64
 
 
 @dataclass(frozen=True)
 class MultiBoxConfig:
-    """A MultiBox head.
+    """Settings of a MultiBox head.
 
     Attributes:
         form: "global": one layer sees the whole image and predicts `priors` boxes (the first paper). "grid": every cell
             of every grid predicts `shapes` boxes near it (the second paper).
-        priors: of the global form, K (100 or 200 in the paper).
-        grids: of the grid form: a grid of g x g cells over the image for each g; the grid of one cell has one prior.
-        shapes: priors a cell; the second paper's 11 and grids of 8, 6, 4, 3, 2 and 1 make 1,420.
-        channels: the backbone's features are reduced to.
-        coordinates: in which a box differs from its prior: "corners", in units of the image's sides (the papers), or
-            "center_size", in units of the prior's sides (R-CNN's box_deltas), which weighs small boxes like large ones.
-        nms_iou: of boxes that overlap by more, the more confident one stays.
+        priors: number of priors K of the global form (100 or 200 in the paper).
+        grids: sizes g of the g x g grids of the grid form; the grid of one cell has one prior.
+        shapes: priors per cell; the second paper's 11 and grids of 8, 6, 4, 3, 2 and 1 make 1,420.
+        channels: number of channels that the backbone's features are reduced to.
+        coordinates: how box deltas are expressed. "corners": differences of the corners in units of the image's sides
+            (the papers). "center_size": R-CNN's center and log-size deltas in units of the prior's sides, which weigh
+            small and large boxes equally.
+        nms_iou: threshold of non-maximum suppression.
 
-    Raises ValueError naming the field if a value is out of range or a name is unknown.
+    Raises:
+        ValueError: a value is out of range or a name is unknown; the message names the field.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -46,39 +48,38 @@ class MultiBoxConfig:
         check_name("coordinates", self.coordinates, get_args(Coordinates))
         object.__setattr__(self, "grids", tuple(self.grids))
         for name in ("priors", "shapes", "channels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-            if getattr(self, name) > _MOST:
-                raise ValueError(f"{name} must be at most {_MOST}, not {getattr(self, name)}")
-        known = range(1, _LARGEST_GRID + 1)
-        if not self.grids or not set(self.grids) <= set(known) or len(set(self.grids)) < len(self.grids):
-            raise ValueError(f"grids must be different whole numbers from 1 to {_LARGEST_GRID}, not {self.grids}")
+            if not 1 <= getattr(self, name) <= _MAX_COUNT:
+                raise ValueError(f"{name} must be from 1 to {_MAX_COUNT}, not {getattr(self, name)}")
+        in_range = set(self.grids) <= set(range(1, _MAX_GRID + 1))
+        if not self.grids or not in_range or len(set(self.grids)) < len(self.grids):
+            raise ValueError(f"grids must be distinct whole numbers from 1 to {_MAX_GRID}, not {self.grids}")
         if not 0 < self.nms_iou <= 1:
             raise ValueError(f"nms_iou must be above 0 and at most 1, not {self.nms_iou}")
 
     @property
     def boxes(self) -> int:
-        """Number of priors, and of boxes that are predicted for an image."""
+        """Number of priors, which is also the number of boxes predicted for an image."""
         return self.priors if self.form == "global" else sum(g * g * self.cell_priors(g) for g in self.grids)
 
     def cell_priors(self, grid: int) -> int:
-        """Priors of each cell of a grid."""
+        """Returns the number of priors in each cell of a grid."""
         return self.shapes if grid > 1 else 1
 
 
 @dataclass(frozen=True)
 class MultiBoxLossConfig:
-    """The loss F = alpha * F_match + F_conf of the first paper, and which priors take part.
+    """Settings of the loss F = alpha * F_match + F_conf of the first paper.
 
     Attributes:
-        alpha: weight of the boxes against the confidences. The paper's value, 0.3, is for corners in units of the
-            image; what counts is the balance.
-        matching: what is matched with the objects: "predictions", as in the first paper's method, or the "priors"
-            themselves, which its section on training recommends and the second paper kept.
-        negatives: of the priors without an object only the hardest are trained, so many for each object of the image,
-            at least for one; None: all (the papers), which gave the better ranking here.
+        alpha: weight of the box loss relative to the confidence loss. The paper's 0.3 is for corners in units of the
+            image; other coordinates have losses of another scale.
+        matching: what the objects are matched with: the "predictions", as in the first paper's method, or the "priors",
+            as its section on training recommends and the second paper does.
+        negatives: number of unmatched priors per object that are trained, hardest first (as for one object in images
+            without objects); None trains all, as the papers do, which ranked boxes better in our experiments.
 
-    Raises ValueError naming the field if a value is out of range or a name is unknown.
+    Raises:
+        ValueError: a value is out of range or a name is unknown; the message names the field.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

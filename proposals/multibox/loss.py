@@ -1,40 +1,45 @@
-"""MultiBox's loss (Erhan et al., equations 1 to 4)."""
+"""MultiBox's matching and loss (Erhan et al., equations 1 to 4)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from proposals.boxes import box_iou, encode_boxes
 from proposals.multibox.config import MultiBoxLossConfig
-from proposals.multibox.matching import match_objects
 from proposals.multibox.network import MultiBoxHead, MultiBoxPredictions
 
 
 @dataclass(frozen=True)
 class MultiBoxObjects:
-    """The objects of an image: boxes (G, 4) float32, xyxy in parts of the image's sides, and which are difficult
-    (G,) bool: boxes on those are not trained.
+    """The objects of an image.
 
-    Raises ValueError naming the box that has no area or is not finite.
+    Attributes:
+        boxes: (G, 4) float32, xyxy as fractions of the image's sides.
+        difficult: (G,) bool; boxes on difficult objects are not trained.
+
+    Raises:
+        ValueError: a box has no area or is not finite; the message names it.
     """
 
     boxes: Tensor
     difficult: Tensor
 
     def __post_init__(self) -> None:
-        fine = (self.boxes[:, 2:] > self.boxes[:, :2]).all(dim=1) & self.boxes.isfinite().all(dim=1)
-        if not fine.all():
-            first = int((~fine).nonzero()[0])
+        valid = (self.boxes[:, 2:] > self.boxes[:, :2]).all(dim=1) & self.boxes.isfinite().all(dim=1)
+        if not valid.all():
+            first = int((~valid).nonzero()[0])
             raise ValueError(f"object {first}: box {self.boxes[first].tolist()} has no area or is not finite")
 
 
 @dataclass(frozen=True)
 class MultiBoxLoss:
-    """Sums over a batch, divided by the number of its objects (by one if there is none)."""
+    """Losses summed over a batch and divided by its number of objects, or by one if there are none."""
 
     boxes: Tensor
     confidences: Tensor
@@ -43,14 +48,13 @@ class MultiBoxLoss:
 
 @dataclass(frozen=True)
 class MultiBoxTargets:
-    """What the predictions for B images should be.
+    """The training targets of B images.
 
     Attributes:
-        image, prior: (M,) int64, the predictions that were given an object.
-        box_deltas: (M, 4) float32 that lead from those priors to their objects.
-        difficult: (B, D, 4) boxes of difficult objects in parts of the images' sides; images that have fewer are filled
-            up with boxes without area.
-        counts: number of the other objects of each image.
+        image, prior: (M,) int64, indices of the predictions that are matched with an object.
+        box_deltas: (M, 4) float32, the deltas from those priors to their objects.
+        difficult: (B, D, 4), boxes of difficult objects as fractions of the image's sides, padded with zeros.
+        counts: number of the remaining objects of each image.
     """
 
     image: Tensor
@@ -59,9 +63,9 @@ class MultiBoxTargets:
     difficult: Tensor
     counts: tuple[int, ...]
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> "MultiBoxTargets":
-        """The same with every tensor changed, such as moved to a device."""
-        image, prior, box_deltas, difficult = map(change, (self.image, self.prior, self.box_deltas, self.difficult))
+    def map(self, function: Callable[[Tensor], Tensor]) -> "MultiBoxTargets":
+        """Returns targets with `function` applied to every tensor, for example to move them to a device."""
+        image, prior, box_deltas, difficult = map(function, (self.image, self.prior, self.box_deltas, self.difficult))
         return MultiBoxTargets(image, prior, box_deltas, difficult, self.counts)
 
 
@@ -71,30 +75,30 @@ def multibox_targets(
     config: MultiBoxLossConfig,
     predictions: MultiBoxPredictions | None = None,
 ) -> MultiBoxTargets:
-    """Matches the objects of images with priors. The matching runs on the CPU: give all on it.
+    """Matches the objects of images with priors. The matching runs on the CPU, so pass tensors on the CPU.
 
     Args:
-        predictions: for these images, which a configuration with matching "predictions" needs.
+        predictions: predictions for the images, required if `config.matching` is "predictions".
 
     Raises:
-        ValueError: it needs them, and there are none.
+        ValueError: the predictions are required but missing.
     """
     if config.matching == "predictions" and predictions is None:
         raise ValueError("matching by predictions needs predictions")
     images, priors, box_deltas, counts = [], [], [], []
     for index, truth in enumerate(objects):
-        clear = truth.boxes[~truth.difficult]
-        wanted = target_deltas(head, clear)  # (K, G, 4)
+        boxes = truth.boxes[~truth.difficult]
+        deltas = target_deltas(head, boxes)  # (K, G, 4)
         if config.matching == "priors" or predictions is None:
-            costs = 0.5 * wanted.square().sum(dim=2)
-        else:  # what the loss would become: -log c + log(1 - c) is the negative logit
-            found, logits = predictions.box_deltas[index].detach(), predictions.logits[index].detach()
-            costs = config.alpha * 0.5 * (found[:, None] - wanted).square().sum(dim=2) - logits[:, None]
-        chosen, matched = match_objects(costs)
-        images.append(torch.full_like(chosen, index))
-        priors.append(chosen)
-        box_deltas.append(wanted[chosen, matched])
-        counts.append(len(clear))
+            costs = 0.5 * deltas.square().sum(dim=2)
+        else:  # the loss of each match: -log c + log(1 - c) is the negative logit
+            predicted, logits = predictions.box_deltas[index].detach(), predictions.logits[index].detach()
+            costs = config.alpha * 0.5 * (predicted[:, None] - deltas).square().sum(dim=2) - logits[:, None]
+        prior, matched = match_objects(costs)
+        images.append(torch.full_like(prior, index))
+        priors.append(prior)
+        box_deltas.append(deltas[prior, matched])
+        counts.append(len(boxes))
     difficult = [truth.boxes[truth.difficult] for truth in objects]
     return MultiBoxTargets(
         torch.cat(images),
@@ -105,6 +109,22 @@ def multibox_targets(
     )
 
 
+def match_objects(costs: Tensor) -> tuple[Tensor, Tensor]:
+    """Assigns each object a different prior with the minimum sum of costs (bipartite matching, section 3.2).
+
+    With more objects than priors, every prior gets an object.
+
+    Args:
+        costs: (K, G), the cost of every prior for every object; values that are not finite count as very high.
+
+    Returns:
+        (M,) priors and (M,) objects, M = min(K, G), in the order of the objects.
+    """
+    table = np.nan_to_num(costs.detach().double().cpu().numpy(), nan=1e12, posinf=1e12, neginf=-1e12)
+    objects, priors = linear_sum_assignment(table.T)
+    return torch.from_numpy(priors).to(costs.device), torch.from_numpy(objects).to(costs.device)
+
+
 def multibox_loss(
     head: MultiBoxHead,
     predictions: MultiBoxPredictions,
@@ -112,39 +132,37 @@ def multibox_loss(
     config: MultiBoxLossConfig,
     objects: Tensor | None = None,
 ) -> MultiBoxLoss:
-    """F = alpha * F_match + F_conf for a batch of images; nothing in it waits for a GPU.
+    """Computes F = alpha * F_match + F_conf for a batch of images without synchronizing the GPU.
 
     Args:
-        objects: what the sums are divided by; by default the number of objects, or one. For a part of a batch, such as
-            a half: half the number that the batch has, or half.
+        objects: divisor of the sums; None uses the number of objects, or one if there are none. For part of a batch,
+            pass that part's share of the whole batch's divisor.
     """
-    logits, where = predictions.logits, (targets.image, targets.prior)
-    moved = predictions.box_deltas[where] - targets.box_deltas
-    positive = torch.zeros_like(logits).index_put(where, torch.ones_like(moved[:, 0], dtype=logits.dtype))
+    logits, index = predictions.logits, (targets.image, targets.prior)
+    errors = predictions.box_deltas[index] - targets.box_deltas
+    positive = torch.zeros_like(logits).index_put(index, torch.ones_like(errors[:, 0], dtype=logits.dtype))
     negative = (1 - positive) * ~_on_difficult(head.boxes(predictions.box_deltas.detach()), targets.difficult)
     losses = F.binary_cross_entropy_with_logits(logits, positive, reduction="none")
-    wrong = losses * negative
+    negative_losses = losses * negative
     if config.negatives is not None:
-        numbers = (min(wrong.shape[1], config.negatives * max(1, count)) for count in targets.counts)
-        hard = torch.cat([row.topk(number).values for row, number in zip(wrong, numbers, strict=True)])
-    else:
-        hard = wrong
-    count = max(1, sum(targets.counts)) if objects is None else objects
-    boxes_loss = 0.5 * moved.square().sum() / count
-    confidence_loss = ((losses * positive).sum() + hard.sum()) / count
+        numbers = (min(negative_losses.shape[1], config.negatives * max(1, count)) for count in targets.counts)
+        rows = zip(negative_losses, numbers, strict=True)
+        negative_losses = torch.cat([row.topk(number).values for row, number in rows])
+    divisor = max(1, sum(targets.counts)) if objects is None else objects
+    boxes_loss = 0.5 * errors.square().sum() / divisor
+    confidence_loss = ((losses * positive).sum() + negative_losses.sum()) / divisor
     return MultiBoxLoss(boxes_loss, confidence_loss, config.alpha * boxes_loss + confidence_loss)
 
 
 def target_deltas(head: MultiBoxHead, objects: Tensor) -> Tensor:
-    """(K, G, 4): the box_deltas that would move every prior onto every object (G, 4)."""
-    priors = head.priors.to(objects)
-    shape = (len(priors), len(objects), 4)
-    first, second = priors[:, None].expand(shape), objects[None].expand(shape)
+    """Returns the deltas (K, G, 4) from every prior to every object (G, 4)."""
+    shape = (len(head.priors), len(objects), 4)
+    priors, targets = head.priors.to(objects)[:, None].expand(shape), objects[None].expand(shape)
     if head.config.coordinates == "corners":
-        return second - first
-    return encode_boxes(first.reshape(-1, 4), second.reshape(-1, 4)).view(shape)
+        return targets - priors
+    return encode_boxes(priors.reshape(-1, 4), targets.reshape(-1, 4)).view(shape)
 
 
 def _on_difficult(predicted: Tensor, difficult: Tensor) -> Tensor:
-    """(B, K) bool: boxes (B, K, 4) that lie on a difficult object (B, D, 4), by IoU 0.5: neither right nor wrong."""
+    """Returns which boxes (B, K, 4) overlap a difficult object (B, D, 4) by IoU 0.5, (B, K) bool; they are ignored."""
     return (box_iou(predicted, difficult) > 0.5).any(dim=-1)

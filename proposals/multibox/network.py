@@ -1,4 +1,4 @@
-"""The network: a head on the features of a backbone, which is given."""
+"""MultiBox's network: a head on the features of a backbone."""
 
 import math
 from collections.abc import Callable
@@ -12,30 +12,33 @@ from torch import Tensor, nn
 from proposals.boxes import decode_boxes
 from proposals.multibox.config import MultiBoxConfig
 
+# The global form averages the features over _CELLS x _CELLS parts of the image.
 _CELLS = 7
-"""The global form sees the features averaged over _CELLS x _CELLS parts of the image."""
-
+# Few priors match an object, so a head that started at one half would first have to learn that.
 _INITIAL_CONFIDENCE = 0.01
-"""Few priors have an object: a head that starts at one half would first have to learn that."""
 
 
 @dataclass(frozen=True)
 class MultiBoxPredictions:
-    """What the head says of B images: box_deltas (B, K, 4) of each box from its prior, and logits (B, K) of the
-    confidence that the box holds an object; float32."""
+    """The head's float32 outputs for B images.
+
+    Attributes:
+        box_deltas: (B, K, 4), from each prior to its box.
+        logits: (B, K), of the confidence that the box contains an object.
+    """
 
     box_deltas: Tensor
     logits: Tensor
 
 
 class MultiBoxHead(nn.Module):
-    """K boxes with confidences from the features of whole images.
+    """Predicts K boxes with confidences from the features of whole images.
 
-    `priors` (K, 4), xyxy in parts of the image's sides, belongs to the weights; a new head has none until they are set
-    (`proposals.multibox.priors.make_priors`).
+    The buffer `priors` (K, 4), xyxy as fractions of the image's sides, is saved with the weights. Set it for a new head
+    with `set_priors` (see `proposals.multibox.priors.make_priors`).
 
     Args:
-        in_channels: of the features.
+        in_channels: number of channels of the features.
     """
 
     priors: Tensor
@@ -50,7 +53,7 @@ class MultiBoxHead(nn.Module):
             layers = [nn.Linear(config.channels * _CELLS**2, config.priors * 5)]
         else:
             self.mix = nn.Conv2d(config.channels, config.channels, 3, padding=1)
-            # each cell sees its 3x3 parts, so that it can tell where in it an object lies
+            # each cell sees its 3x3 parts, which locate an object within the cell
             layers = [nn.Conv2d(config.channels, config.cell_priors(g) * 5, 3, stride=3) for g in config.grids]
         hidden = [self.reduce] if config.form == "global" else [self.reduce, self.mix]
         for convolution in hidden:
@@ -65,45 +68,45 @@ class MultiBoxHead(nn.Module):
         self.predict = nn.ModuleList(layers)
 
     def set_priors(self, priors: Tensor) -> None:
-        """Sets the priors (K, 4), xyxy in parts of the image's sides.
+        """Sets the priors (K, 4), xyxy as fractions of the image's sides.
 
         Raises:
-            ValueError: there are not K of them, or one has no area.
+            ValueError: the shape is wrong or a box has no area.
         """
         if priors.shape != self.priors.shape:
-            raise ValueError(f"priors are {tuple(priors.shape)}; this head needs {tuple(self.priors.shape)}")
+            raise ValueError(f"priors must have the shape {tuple(self.priors.shape)}, not {tuple(priors.shape)}")
         if not (priors[:, 2:] > priors[:, :2]).all():
             raise ValueError("priors: a box has no area")
         self.priors.copy_(priors)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "MultiBoxHead":
-        """Keeps the priors exact when the layers take another number format (`to(torch.bfloat16)`)."""
-        exact = self.priors
+        """Keeps the priors in float32 when the layers change their dtype, for example by `to(torch.bfloat16)`."""
+        priors = self.priors
         super()._apply(fn, recurse)
-        self.priors = exact.to(self.priors.device)
+        self.priors = priors.to(self.priors.device)
         return self
 
     def forward(self, features: Tensor) -> MultiBoxPredictions:
-        """From features (B, in_channels, h, w)."""
+        """Predicts from features (B, in_channels, h, w)."""
         x = F.relu(self.reduce(features))
         if self.config.form == "global":
             flat = F.adaptive_avg_pool2d(x, _CELLS).flatten(1)
-            found = self.predict[0](flat).view(len(x), -1, 5)
+            outputs = self.predict[0](flat).view(len(x), -1, 5)
         else:
             x = F.relu(self.mix(x))
             # (B, shapes * 5, g, g) -> (B, g * g * shapes, 5), the order of the priors
-            found = torch.cat(
+            outputs = torch.cat(
                 [
                     layer(F.adaptive_avg_pool2d(x, 3 * grid)).permute(0, 2, 3, 1).reshape(len(x), -1, 5)
                     for grid, layer in zip(self.config.grids, self.predict, strict=True)
                 ],
                 dim=1,
             )
-        found = found.float()
-        return MultiBoxPredictions(found[..., :4], found[..., 4])
+        outputs = outputs.float()
+        return MultiBoxPredictions(outputs[..., :4], outputs[..., 4])
 
     def boxes(self, box_deltas: Tensor) -> Tensor:
-        """Boxes (B, K, 4), xyxy in parts of the image's sides, of box_deltas (B, K, 4); they may leave the image."""
+        """Decodes `box_deltas` (B, K, 4) to xyxy fractions of the image's sides; boxes may exceed the image."""
         priors = self.priors.to(box_deltas).expand_as(box_deltas)
         if self.config.coordinates == "corners":
             return priors + box_deltas
@@ -111,11 +114,11 @@ class MultiBoxHead(nn.Module):
 
 
 class MultiBox(nn.Module):
-    """A network of its own: images of any size, squeezed to one, to boxes.
+    """A complete MultiBox network: a backbone and a head.
 
     Args:
-        backbone: a module from normalized images (B, 3, H, W) to features, with the attributes `out_channels`, and
-            `mean` and `std` (RGB, in 0..255).
+        backbone: maps normalized images (B, 3, H, W) to features; has the attributes `out_channels`, and `mean` and
+            `std` (RGB, in 0..255).
     """
 
     mean: Tensor
@@ -130,6 +133,6 @@ class MultiBox(nn.Module):
             self.register_buffer(name, color, persistent=False)
 
     def forward(self, images: Tensor) -> MultiBoxPredictions:
-        """From images (B, 3, H, W) RGB in 0..255."""
+        """Predicts from images (B, 3, H, W), RGB in 0..255."""
         x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         return self.head(self.backbone(x))

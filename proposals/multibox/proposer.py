@@ -1,4 +1,4 @@
-"""From the network's outputs to proposals."""
+"""Proposals from the outputs of a MultiBox network."""
 
 import hashlib
 
@@ -7,46 +7,45 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proposals.images import checked_image
 from proposals.multibox.network import MultiBox
-from proposals.suppression import first_kept
-from proposals.types import Proposals
+from proposals.nms import nms
+from proposals.types import Proposals, checked_image
 
 SOURCE = "multibox"
+"""The source name of the proposals."""
 
 
 def to_proposals(boxes: Tensor, logits: Tensor, image_size: tuple[int, int], nms_iou: float, limit: int) -> Proposals:
-    """The most confident boxes of one image, found on the CPU: how many remain is not known before.
+    """Returns the most confident boxes of one image after non-maximum suppression, which runs on the CPU.
 
     Args:
-        boxes: (K, 4), xyxy in parts of the image's sides.
-        logits: (K,) of the confidences.
+        boxes: (K, 4), xyxy as fractions of the image's sides.
+        logits: (K,), of the confidences.
         image_size: (width, height) in pixels.
-        nms_iou: of boxes that overlap by more, the more confident one stays.
-        limit: number of boxes.
+        nms_iou: threshold of non-maximum suppression.
+        limit: maximum number of boxes.
     """
     width, height = image_size
     boxes, logits = boxes.cpu(), logits.cpu()
     sides = boxes.new_tensor((width, height, width, height))
     boxes = torch.minimum((boxes.float() * sides).clamp(min=0), sides)
     scores = logits.float().sigmoid()
-    solid = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(dim=1)
-    boxes, scores = boxes[solid], scores[solid]
+    large = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(dim=1)
+    boxes, scores = boxes[large], scores[large]
     scores, order = scores.sort(descending=True, stable=True)
     boxes = boxes[order]
-    keep = torch.from_numpy(first_kept(boxes.numpy(), nms_iou, limit))
-    found, ranked = boxes[keep].numpy(), scores[keep].numpy()
-    return Proposals(found, ranked, np.zeros(len(found), np.int16), (SOURCE,), image_size)
+    keep = torch.from_numpy(nms(boxes.numpy(), nms_iou, limit))
+    return Proposals(boxes[keep].numpy(), scores[keep].numpy(), np.zeros(len(keep), np.int16), (SOURCE,), image_size)
 
 
 class MultiBoxProposer:
-    """Proposals of a MultiBox network of its own.
+    """A proposer that runs a MultiBox network.
 
     Args:
-        network: in evaluation mode.
-        size: pixels of a side of the network's square input.
-        limit: number of boxes.
-        dtype: of the network's arithmetic.
+        network: the network, in evaluation mode.
+        size: side of the network's square input in pixels.
+        limit: maximum number of boxes.
+        dtype: data type of the network's computations.
     """
 
     def __init__(self, network: MultiBox, size: int, limit: int = 200, dtype: torch.dtype = torch.float32) -> None:
@@ -66,7 +65,7 @@ class MultiBoxProposer:
 
     @torch.inference_mode()
     def propose(self, images: list[np.ndarray]) -> list[Proposals]:
-        """Proposals of a batch of images (H, W, 3) uint8 RGB, of any sizes, in one pass."""
+        """Proposes boxes for a batch of images (H, W, 3) uint8 RGB of any sizes in one pass."""
         images = [checked_image(image) for image in images]
         if not images:
             return []

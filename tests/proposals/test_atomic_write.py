@@ -10,30 +10,23 @@ from proposals import files
 from proposals.files import atomic_write, temporary_folder
 
 
-def test_the_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("existing", [None, "an older and longer text"])
+@pytest.mark.parametrize("text", ["new", ""])
+def test_file_appears_when_the_block_ends(tmp_path: Path, existing: str | None, text: str) -> None:
     target = tmp_path / "model.npz"
-    with atomic_write(target) as temporary:
-        temporary.write_text("new")
-        assert not target.exists()
-        assert temporary.parent == tmp_path
-        assert temporary.suffix == ".npz"
-    assert target.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
-    target = tmp_path / "a.txt"
-    target.write_text("old, and longer than the new one")
+    if existing is not None:
+        target.write_text(existing)
     with atomic_write(str(target)) as temporary:
-        temporary.write_text("new")
-    assert target.read_text() == "new"
+        temporary.write_text(text)
+        assert (target.read_text() if target.exists() else None) == existing
+        assert (temporary.parent, temporary.suffix) == (tmp_path, ".npz")
+    assert target.read_text() == text
+    assert list(tmp_path.iterdir()) == [target]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("existing", [False, True])
-def test_a_failure_leaves_nothing_and_keeps_the_old_file(
-    tmp_path: Path, error: type[BaseException], existing: bool
-) -> None:
+def test_errors_keep_the_old_file(tmp_path: Path, error: type[BaseException], existing: bool) -> None:
     target = tmp_path / "a.txt"
     if existing:
         target.write_text("old")
@@ -43,13 +36,19 @@ def test_a_failure_leaves_nothing_and_keeps_the_old_file(
     assert [path.read_text() for path in tmp_path.iterdir()] == (["old"] if existing else [])
 
 
-def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"a\.txt: nothing was written"), atomic_write(tmp_path / "a.txt"):
+def test_block_must_write(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"a\.txt"), atomic_write(tmp_path / "a.txt"):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    for write in (atomic_write, temporary_folder):
+        with pytest.raises(FileNotFoundError, match="missing"), write(tmp_path / "missing" / "a.txt"):
+            pass
+
+
+def test_two_writers_of_one_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     with atomic_write(target) as first:
         first.write_text("first")
@@ -61,55 +60,43 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from proposals import files
-from proposals.files import atomic_write
-with atomic_write(sys.argv[1]) as temporary:
-    temporary.write_text("half")
+from pathlib import Path
+from proposals.files import atomic_write, temporary_folder
+with {context}(sys.argv[1]) as path:
+    ({file}).write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="nothing is locked there")
-def test_what_a_killed_process_left_is_removed_but_not_what_is_being_written(tmp_path: Path) -> None:
+def kill_while_writing(target: Path, folder: bool) -> None:
+    context, file = ("temporary_folder", "path / 'a.txt'") if folder else ("atomic_write", "path")
+    command = [sys.executable, "-c", KILLED.format(context=context, file=file), target]
+    root = Path(__file__).parents[2]
+    assert subprocess.run(command, check=False, cwd=root).returncode == -signal.SIGKILL
+    files._swept.discard(target.parent)  # sweep again, as another process would
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs file locks")
+@pytest.mark.parametrize("folder", [False, True])
+def test_leftovers_of_killed_processes_are_removed_but_not_files_in_use(tmp_path: Path, folder: bool) -> None:
     target = tmp_path / "a.txt"
-    with atomic_write(target) as held:
-        held.write_text("mine")
-        assert subprocess.run([sys.executable, "-c", KILLED, target], check=False).returncode == -signal.SIGKILL
+    with atomic_write(target) as temporary:
+        temporary.write_text("mine")
+        kill_while_writing(target, folder)
         assert len(list(tmp_path.iterdir())) == 2
-        files._swept.discard(tmp_path)  # as in another process
         with atomic_write(tmp_path / "b.txt") as other:
             other.write_text("other")
-        assert sorted(path.name for path in tmp_path.iterdir()) == [held.name, "b.txt"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [temporary.name, "b.txt"]
     assert target.read_text() == "mine"
 
 
-KILLED_IN_A_FOLDER = """
-import os, signal, sys
-from pathlib import Path
-from detector.data.formats.files import new_folder
-with new_folder(Path(sys.argv[1])) as folder:
-    (folder / "a.txt").write_text("half")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="nothing is locked there")
-def test_a_folder_that_a_killed_process_left_is_removed_but_not_one_that_is_being_filled(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", KILLED_IN_A_FOLDER, tmp_path / "found"]
-    with temporary_folder(tmp_path / "mine") as held:
-        (held / "b.txt").write_text("mine")
-        root = Path(__file__).parents[2]
-        assert subprocess.run(command, check=False, cwd=root).returncode == -signal.SIGKILL
-        assert len(list(tmp_path.iterdir())) == 2
-        files._swept.discard(tmp_path)  # as in another process
+@pytest.mark.skipif(os.name != "posix", reason="needs file locks")
+def test_folders_in_use_are_kept(tmp_path: Path) -> None:
+    with temporary_folder(tmp_path / "mine") as temporary:
+        (temporary / "b.txt").write_text("mine")
+        kill_while_writing(tmp_path / "a", folder=True)
         with temporary_folder(tmp_path / "other") as other:
-            assert {path.name for path in tmp_path.iterdir()} == {held.name, other.name}
-        assert (held / "b.txt").read_text() == "mine"
-        held.rename(tmp_path / "mine")
+            assert {path.name for path in tmp_path.iterdir()} == {temporary.name, other.name}
+        temporary.rename(tmp_path / "mine")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-
-
-def test_an_empty_file_may_be_written(tmp_path: Path) -> None:
-    with atomic_write(tmp_path / "a.txt") as temporary:
-        temporary.write_text("")
-    assert (tmp_path / "a.txt").read_bytes() == b""
+    assert (tmp_path / "mine" / "b.txt").read_text() == "mine"

@@ -1,7 +1,7 @@
 import io
 import multiprocessing
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -15,22 +15,28 @@ import proposals
 from proposals import Proposals, propose_files
 from proposals.batch import FileProposals
 
+WIDTHS = [1, 2, 3, 4, 5, 6]
+
 
 class Tiny:
-    """A proposer whose box is as wide as the first pixel says; counts its calls."""
+    """A proposer whose box is one pixel wider than the first pixel's value; counts its calls."""
 
-    def __init__(self, fingerprint: str = "tiny") -> None:
+    def __init__(self, fingerprint: str = "tiny", error: Exception | None = None) -> None:
         self.fingerprint = fingerprint
-        self._seen: list[int] = []  # appended to: several threads may call
+        self.error = error  # raised for the image 1
+        self._values: list[int] = []  # list.append is safe between threads
 
     @property
     def calls(self) -> int:
-        return len(self._seen)
+        return len(self._values)
 
     def __call__(self, image: np.ndarray) -> Proposals:
-        self._seen.append(int(image[0, 0, 0]))
+        value = int(image[0, 0, 0])
+        if self.error is not None and value == 1:
+            raise self.error
+        self._values.append(value)
         height, width = image.shape[:2]
-        box = np.array([[0, 0, 1 + int(image[0, 0, 0]), height]], np.float32)
+        box = np.array([[0, 0, 1 + value, height]], np.float32)
         return Proposals(box, np.ones(1, np.float32), np.zeros(1, np.int16), ("tiny",), (width, height))
 
 
@@ -38,8 +44,8 @@ def decode(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
-def never(content: bytes) -> np.ndarray:
-    raise AssertionError("the image was decoded although its proposals are in the cache")
+def unused(content: bytes) -> np.ndarray:
+    raise AssertionError("an image was decoded although the cache has its proposals")
 
 
 def picture(number: int) -> bytes:
@@ -50,7 +56,7 @@ def picture(number: int) -> bytes:
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Six pictures; the number of each is the width of its box less one."""
+    """Six pictures, whose boxes are 1 to 6 pixels wide."""
     paths = [tmp_path / "pictures" / f"{number}.png" for number in range(6)]
     paths[0].parent.mkdir()
     for number, path in enumerate(paths):
@@ -58,40 +64,35 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
+def run(files: Any, proposer: Tiny | None = None, read: Callable = decode, **settings: Any) -> list[FileProposals]:
+    return list(propose_files(files, proposer or Tiny(), read, **settings))
+
+
 def widths(results: list[FileProposals]) -> list[int | None]:
     return [None if r.proposals is None else int(r.proposals.boxes[0, 2]) for r in results]
 
 
-def kept(folder: Path) -> list[str]:
-    """The endings of all files in a folder: entries of a cache, or what else was left there."""
+def suffixes(folder: Path) -> list[str]:
     return [path.suffix for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_proposals_of_each_file(files: list[Path], as_text: bool) -> None:
-    results = list(propose_files(map(str, files) if as_text else files, Tiny(), decode))
+def test_proposals_of_every_file(files: list[Path], as_text: bool) -> None:
+    results = run(map(str, files) if as_text else files)
     assert [result.path for result in results] == files
-    assert widths(results) == [1, 2, 3, 4, 5, 6]
+    assert widths(results) == WIDTHS
     assert all(result.error is None and result.seconds > 0 for result in results)
+    assert run([]) == []
 
 
-def test_no_files_give_no_results() -> None:
-    assert list(propose_files([], Tiny(), decode)) == []
-
-
-def test_the_results_are_those_of_the_proposer(photos: Path, photo: np.ndarray) -> None:
-    search = proposals.SelectiveSearch()  # imported here: the processes below do without the engine
+def test_results_equal_the_proposers(photos: Path, photo: np.ndarray, assert_equal: Callable) -> None:
+    search = proposals.SelectiveSearch()
     (result,) = propose_files([photos / "cat.jpg"], search, decode)
-    expected = search(photo)
-    assert result.proposals is not None
-    np.testing.assert_array_equal(result.proposals.boxes, expected.boxes)
-    np.testing.assert_array_equal(result.proposals.scores, expected.scores)
-    np.testing.assert_array_equal(result.proposals.sources, expected.sources)
-    assert result.proposals.source_names == expected.source_names
+    assert_equal(result.proposals, search(photo))
 
 
-def test_results_keep_the_order_whichever_is_done_first(files: list[Path]) -> None:
-    """The first image is only decoded after the third."""
+def test_results_are_in_input_order(files: list[Path]) -> None:
+    """The first image is decoded only after the third."""
     third_done = threading.Event()
 
     def third_before_first(content: bytes) -> np.ndarray:
@@ -102,37 +103,35 @@ def test_results_keep_the_order_whichever_is_done_first(files: list[Path]) -> No
             third_done.set()
         return image
 
-    results = list(propose_files(files, Tiny(), third_before_first, workers=2))
+    results = run(files, read=third_before_first, workers=2)
     assert [result.path for result in results] == files
-    assert widths(results) == [1, 2, 3, 4, 5, 6]
+    assert widths(results) == WIDTHS
 
 
-def test_workers_work_at_the_same_time(files: list[Path]) -> None:
-    meeting = threading.Barrier(3)
+def test_workers_run_at_the_same_time(files: list[Path]) -> None:
+    barrier = threading.Barrier(3)
 
-    def together(content: bytes) -> np.ndarray:
-        meeting.wait(timeout=30)
+    def wait_for_others(content: bytes) -> np.ndarray:
+        barrier.wait(timeout=30)
         return decode(content)
 
-    assert widths(list(propose_files(files, Tiny(), together, workers=3))) == [1, 2, 3, 4, 5, 6]
+    assert widths(run(files, read=wait_for_others, workers=3)) == WIDTHS
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("with_cache", [False, True])
-def test_a_bad_file_is_an_error_and_the_others_go_on(
+def test_bad_files_give_errors_and_the_rest_continue(
     files: list[Path], tmp_path: Path, workers: int, with_cache: bool
 ) -> None:
     text, cut, missing = tmp_path / "text.jpg", tmp_path / "cut.png", tmp_path / "missing.png"
     text.write_text("hello")
     cut.write_bytes(picture(9)[:60])
     paths: list[str | Path] = [files[0], text, cut, files[1], missing, tmp_path, "no\0path", files[2]]
-    cache = tmp_path / "cache" if with_cache else None
-    results = list(propose_files(paths, Tiny(), decode, workers=workers, cache=cache))
+    results = run(paths, workers=workers, cache=tmp_path / "cache" if with_cache else None)
     assert [result.path for result in results] == [Path(path) for path in paths]
     assert widths(results) == [1, None, None, 2, None, None, None, 3]
     errors = [result.error for result in results]
-    assert errors[4] == "No such file or directory"
-    assert errors[5] == "Is a directory"
+    assert errors[4:6] == ["No such file or directory", "Is a directory"]
     assert "cannot identify image file" in (errors[1] or "")
     for result in results:
         assert (result.error is None) == (result.proposals is not None)
@@ -152,119 +151,99 @@ def test_a_bad_file_is_an_error_and_the_others_go_on(
     ],
 )
 @pytest.mark.parametrize("with_cache", [False, True])
-def test_a_decoder_may_raise_anything(
+def test_any_error_of_the_decoder_is_reported(
     files: list[Path], tmp_path: Path, error: Exception, line: str, with_cache: bool
 ) -> None:
     def broken(content: bytes) -> np.ndarray:
         raise error
 
-    cache = tmp_path / "cache" if with_cache else None
-    assert [result.error for result in propose_files(files[:2], Tiny(), broken, cache=cache)] == [line, line]
-    assert kept(tmp_path / "cache") == []
+    results = run(files[:2], read=broken, cache=tmp_path / "cache" if with_cache else None)
+    assert [result.error for result in results] == [line, line]
+    assert suffixes(tmp_path / "cache") == []
 
 
 @pytest.mark.parametrize("error", [ValueError("too\nlarge"), MemoryError("too large")])
-def test_an_image_that_the_proposer_cannot_process_is_an_error(files: list[Path], error: Exception) -> None:
-    class Picky(Tiny):
-        def __call__(self, image: np.ndarray) -> Proposals:
-            if image[0, 0, 0] == 1:
-                raise error
-            return super().__call__(image)
-
-    results = list(propose_files(files[:3], Picky(), decode))
+def test_image_errors_of_the_proposer_are_reported(files: list[Path], error: Exception) -> None:
+    results = run(files[:3], Tiny(error=error))
     assert widths(results) == [1, None, 3]
     assert results[1].error == "too large"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_bug_in_the_proposer_is_not_hidden(files: list[Path], workers: int) -> None:
-    class Buggy(Tiny):
-        def __call__(self, image: np.ndarray) -> Proposals:
-            raise TypeError("a bug")
-
+def test_other_errors_of_the_proposer_are_raised(files: list[Path], workers: int) -> None:
     with pytest.raises(TypeError, match="a bug"):
-        list(propose_files(files, Buggy(), decode, workers=workers))
+        run(files, Tiny(error=TypeError("a bug")), workers=workers)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_the_second_run_takes_all_from_the_cache(files: list[Path], tmp_path: Path, workers: int) -> None:
-    proposer = Tiny()
-    cache = tmp_path / "new" / "cache"
-    first = list(propose_files(files, proposer, decode, workers=workers, cache=cache))
-    second = list(propose_files(files, proposer, never, workers=workers, cache=str(cache)))
+def test_second_run_uses_the_cache(files: list[Path], tmp_path: Path, workers: int) -> None:
+    proposer, cache = Tiny(), tmp_path / "new" / "cache"
+    first = run(files, proposer, workers=workers, cache=cache)
+    second = run(files, proposer, unused, workers=workers, cache=str(cache))
     assert proposer.calls == 6
-    assert widths(second) == widths(first) == [1, 2, 3, 4, 5, 6]
+    assert widths(second) == widths(first) == WIDTHS
     assert [result.path for result in second] == files
     assert all(result.seconds > 0 for result in first)
     assert all(result.seconds == 0 for result in second)
-    assert kept(cache) == [".npz"] * 6
-
-
-def test_other_settings_do_not_meet_the_entries(files: list[Path], tmp_path: Path) -> None:
-    list(propose_files(files, Tiny("one"), decode, cache=tmp_path / "cache"))
-    other = Tiny("two")
-    list(propose_files(files, other, decode, cache=tmp_path / "cache"))
+    assert suffixes(cache) == [".npz"] * 6
+    other = Tiny("other settings")
+    run(files, other, cache=cache)
     assert other.calls == 6
 
 
 def test_bad_files_are_tried_again(files: list[Path], tmp_path: Path) -> None:
     late = tmp_path / "late.png"
-    paths = [files[0], late]
     proposer = Tiny()
-    assert widths(list(propose_files(paths, proposer, decode, cache=tmp_path / "cache"))) == [1, None]
+    assert widths(run([files[0], late], proposer, cache=tmp_path / "cache")) == [1, None]
     late.write_bytes(picture(7))
-    assert widths(list(propose_files(paths, proposer, decode, cache=tmp_path / "cache"))) == [1, 8]
+    assert widths(run([files[0], late], proposer, cache=tmp_path / "cache")) == [1, 8]
     assert proposer.calls == 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_interruption_ends_it_and_the_next_run_goes_on(files: list[Path], tmp_path: Path, workers: int) -> None:
-    proposer = Tiny()
-    cache = tmp_path / "cache"
+def test_interrupted_run_can_be_resumed(files: list[Path], tmp_path: Path, workers: int) -> None:
+    proposer, cache = Tiny(), tmp_path / "cache"
 
-    def interrupted_at_3(content: bytes) -> np.ndarray:
+    def interrupted(content: bytes) -> np.ndarray:
         image = decode(content)
         if image[0, 0, 0] == 3:
             raise KeyboardInterrupt
         return image
 
     with pytest.raises(KeyboardInterrupt):
-        list(propose_files(files, proposer, interrupted_at_3, workers=workers, cache=cache))
-    done = proposer.calls
-    assert done >= 3
-    assert kept(cache) == [".npz"] * done, "what is done is kept, nothing is half-written"
-    assert widths(list(propose_files(files, proposer, decode, workers=workers, cache=cache))) == [1, 2, 3, 4, 5, 6]
+        run(files, proposer, interrupted, workers=workers, cache=cache)
+    finished = proposer.calls
+    assert finished >= 3
+    assert suffixes(cache) == [".npz"] * finished, "finished entries are kept and no partial files are left"
+    assert widths(run(files, proposer, workers=workers, cache=cache)) == WIDTHS
     assert proposer.calls == 6
 
 
-def many(path: Path, taken: list[int], count: int) -> Iterator[Path]:
-    for number in range(count):
-        taken.append(number)
-        yield path
-
-
 @pytest.mark.parametrize("workers", [1, 2])
-def test_files_are_taken_up_only_a_few_ahead(files: list[Path], workers: int) -> None:
-    """The list of files may be endless; who stops early has not waited for them."""
-    taken: list[int] = []
-    results = propose_files(many(files[0], taken, 10**9), Tiny(), decode, workers=workers)
-    assert taken == []
+def test_files_are_consumed_only_a_few_ahead(files: list[Path], workers: int) -> None:
+    consumed: list[int] = []
+
+    def endless() -> Iterator[Path]:
+        while True:
+            consumed.append(0)
+            yield files[0]
+
+    results = propose_files(endless(), Tiny(), decode, workers=workers)
+    assert consumed == []
     for number, _ in enumerate(results):
-        assert len(taken) <= number + 1 + 8 * workers
-        assert len(taken) >= number + workers, "all workers are kept busy"
+        assert number + workers <= len(consumed) <= number + 1 + 8 * workers
         if number == 20:
             break
     results.close()  # type: ignore[attr-defined]
-    assert len(taken) < 50
+    assert len(consumed) < 50
 
 
-def test_stopping_early_leaves_the_waiting_images_out(files: list[Path]) -> None:
-    proposer = Tiny()
-    blocked, seen = threading.Event(), []
+def test_closing_cancels_pending_images(files: list[Path]) -> None:
+    proposer, blocked, decoded = Tiny(), threading.Event(), []
 
     def wait_after_first(content: bytes) -> np.ndarray:
-        seen.append(content)
-        if len(seen) > 1:
+        decoded.append(content)
+        if len(decoded) > 1:
             assert blocked.wait(timeout=30)
         return decode(content)
 
@@ -272,47 +251,43 @@ def test_stopping_early_leaves_the_waiting_images_out(files: list[Path]) -> None
     next(results)
     threading.Timer(0.2, blocked.set).start()
     results.close()  # type: ignore[attr-defined]
-    assert proposer.calls == len(seen) <= 2, "the image in work is ended, those that wait are not begun"
+    assert proposer.calls == len(decoded) <= 2, "the running image is finished and pending ones are not started"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_cache_that_cannot_be_written_ends_it(files: list[Path], tmp_path: Path, workers: int) -> None:
-    (tmp_path / "file").write_text("in the way")
+def test_unwritable_cache_is_an_error(files: list[Path], tmp_path: Path, workers: int) -> None:
+    (tmp_path / "file").write_text("content")
     with pytest.raises(OSError, match="file"):
-        list(propose_files(files, Tiny(), decode, workers=workers, cache=tmp_path / "file"))
-    assert (tmp_path / "file").read_text() == "in the way"
+        run(files, workers=workers, cache=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "content"
 
 
-@pytest.mark.parametrize("workers", [0, -1])
-def test_less_than_one_worker_is_refused(files: list[Path], workers: int) -> None:
-    with pytest.raises(ValueError, match=f"workers must be at least 1, not {workers}"):
-        list(propose_files(files, Tiny(), decode, workers=workers))
+def test_invalid_arguments(files: list[Path]) -> None:
+    with pytest.raises(ValueError, match=r"workers .* not 0"):
+        run(files, workers=0)
+    with pytest.raises(ValueError, match=r"files .*0\.png"):
+        run(files[0])
 
 
-def test_processes_give_the_same_as_threads(files: list[Path], tmp_path: Path) -> None:
-    """Good and bad files, and a cache."""
+def test_processes_give_the_same_results(files: list[Path], tmp_path: Path, assert_equal: Callable) -> None:
     (tmp_path / "text.jpg").write_text("hello")
     paths = [*files[:3], tmp_path / "text.jpg", tmp_path / "missing.png", *files[3:]]
     proposer, cache = Tiny(), tmp_path / "cache"
-    from_processes = list(propose_files(paths, proposer, decode, workers=2, processes=True, cache=cache))
+    from_processes = run(paths, proposer, workers=2, processes=True, cache=cache)
     assert proposer.calls == 0, "the calls were in other processes"
-    from_threads = list(propose_files(paths, Tiny(), decode, workers=2))
-    assert [r.path for r in from_processes] == [r.path for r in from_threads] == paths
-    assert [r.error and r.error.split(" <")[0] for r in from_processes] == [
-        r.error and r.error.split(" <")[0] for r in from_threads
-    ]
-    for one, other in zip(from_processes, from_threads, strict=True):
-        assert (one.proposals is None) == (other.proposals is None)
-        if one.proposals is not None and other.proposals is not None:
-            np.testing.assert_array_equal(one.proposals.boxes, other.proposals.boxes)
-            assert one.proposals.source_names == other.proposals.source_names
-            assert one.seconds > 0
-    list(propose_files(files, proposer, never, cache=cache))
-    assert kept(cache) == [".npz"] * 6
+    for result, expected in zip(from_processes, run(paths), strict=True):
+        assert result.path == expected.path
+        assert (result.error or "").split(" <")[0] == (expected.error or "").split(" <")[0]
+        assert (result.proposals is None) == (expected.proposals is None)
+        if expected.proposals is not None:
+            assert_equal(result.proposals, expected.proposals)
+            assert result.seconds > 0
+    run(files, proposer, unused, cache=cache)
+    assert suffixes(cache) == [".npz"] * 6
 
 
-class Meeting:
-    """Decodes an image once all the processes have come to it: none of them finds it in the cache."""
+class WaitForOthers:
+    """Decodes an image once all processes have reached it, so that none finds it in the cache."""
 
     def __init__(self, barrier: Barrier) -> None:
         self.barrier = barrier
@@ -323,7 +298,7 @@ class Meeting:
 
 
 def fill(files: list[Path], cache: Path, barrier: Barrier, answers: "Queue[Any]") -> None:
-    answers.put(widths(list(propose_files(files, Tiny(), Meeting(barrier), cache=cache))))
+    answers.put(widths(run(files, read=WaitForOthers(barrier), cache=cache)))
 
 
 def test_two_processes_may_fill_one_cache(files: list[Path], tmp_path: Path) -> None:
@@ -333,11 +308,10 @@ def test_two_processes_may_fill_one_cache(files: list[Path], tmp_path: Path) -> 
     for process in processes:
         process.start()
     try:
-        found = [answers.get(timeout=120) for _ in processes]
+        assert [answers.get(timeout=120) for _ in processes] == [WIDTHS] * 2
     finally:
         barrier.abort()
         for process in processes:
             process.join()
-    assert found == [[1, 2, 3, 4, 5, 6]] * 2
-    assert widths(list(propose_files(files, Tiny(), never, cache=cache))) == [1, 2, 3, 4, 5, 6]
-    assert kept(cache) == [".npz"] * 6
+    assert widths(run(files, read=unused, cache=cache)) == WIDTHS
+    assert suffixes(cache) == [".npz"] * 6

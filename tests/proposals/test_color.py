@@ -1,16 +1,17 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from skimage.color import rgb2hsv, rgb2lab
 
 from proposals.color import color_planes
 from proposals.config import COLOR_SPACES, ColorSpace
 
 CHANNELS: dict[ColorSpace, int] = {"RGB": 3, "I": 1, "Lab": 3, "rgI": 3, "HSV": 3, "rgb": 3, "C": 2, "H": 1}
+assert tuple(CHANNELS) == COLOR_SPACES
 EVERY_SPACE = pytest.mark.parametrize("space", CHANNELS)
 
 
@@ -19,12 +20,16 @@ def images(highest: int = 255) -> st.SearchStrategy[np.ndarray]:
     return shapes.flatmap(lambda shape: arrays(np.uint8, shape, elements=st.integers(0, highest)))
 
 
+def skimage_color() -> Any:
+    return pytest.importorskip("skimage.color")
+
+
 def luma(image: np.ndarray) -> np.ndarray:
     return image @ np.array([0.299, 0.587, 0.114])
 
 
 def shares(image: np.ndarray) -> np.ndarray:
-    """Each channel's part of the sum of all three; a third where there is no light."""
+    """Each channel divided by the sum of the three; a third for black."""
     total = image.sum(axis=2, keepdims=True, dtype=float)
     return np.divide(image, total, out=np.full(image.shape, 1 / 3), where=total > 0)
 
@@ -36,9 +41,9 @@ def by_hand(image: np.ndarray, space: ColorSpace) -> np.ndarray:
     if space == "I":
         return luma(image)[:, :, None]
     if space == "Lab":
-        return rgb2lab(image) * (255 / 100, 1, 1) + (0, 128, 128)
+        return skimage_color().rgb2lab(image) * (255 / 100, 1, 1) + (0, 128, 128)
     if space == "HSV":
-        return rgb2hsv(image) * (256, 255, 255)
+        return skimage_color().rgb2hsv(image) * (256, 255, 255)
     if space == "H":
         return by_hand(image, "HSV")[:, :, :1]
     if space == "rgb":
@@ -50,7 +55,7 @@ def by_hand(image: np.ndarray, space: ColorSpace) -> np.ndarray:
 
 
 def distance(planes: np.ndarray, expected: np.ndarray, space: ColorSpace) -> np.ndarray:
-    """(channels,) greatest difference; hue 255 lies next to hue 0."""
+    """(channels,) largest difference; hue 255 is next to hue 0."""
     difference = np.abs(planes.transpose(1, 2, 0) - expected)
     if space in ("HSV", "H"):
         difference[:, :, 0] = np.minimum(difference[:, :, 0], 256 - difference[:, :, 0])
@@ -62,10 +67,6 @@ def many_colors() -> np.ndarray:
     """Every color whose channels are multiples of five, 140,608 in all."""
     steps = np.arange(0, 256, 5, dtype=np.uint8)
     return np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=3).reshape(52 * 26, -1, 3)
-
-
-def test_all_spaces_are_tested_here() -> None:
-    assert tuple(CHANNELS) == COLOR_SPACES
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_the_conversion_equals_the_formula(many_colors: np.ndarray, space: Color
     assert distance(planes, by_hand(many_colors, space), space).max() <= rounding + 1e-6
 
 
-def test_lab_is_hardly_ever_off_by_more_than_rounding(many_colors: np.ndarray) -> None:
+def test_lab_differs_by_more_than_rounding_in_few_colors(many_colors: np.ndarray) -> None:
     difference = np.abs(color_planes(many_colors, "Lab").transpose(1, 2, 0) - by_hand(many_colors, "Lab"))
     assert (difference > 1).mean() < 0.01
 
@@ -113,25 +114,17 @@ def test_planes_are_channels_of_bytes(space: ColorSpace, image: np.ndarray) -> N
 
 
 @EVERY_SPACE
-@pytest.mark.parametrize(
-    "view",
-    [
-        lambda image: image[::-1],
-        lambda image: image[:, ::-1],
-        lambda image: image[1::2, ::3],
-        lambda image: image.transpose(1, 0, 2),
-        np.asfortranarray,
-        lambda image: image[:, :, ::-1],
-    ],
-    ids=["upside_down", "mirrored", "sliced", "transposed", "fortran", "bgr"],
-)
-def test_strides_and_write_protection_do_not_matter(
-    photo: np.ndarray, space: ColorSpace, view: Callable[[np.ndarray], np.ndarray]
-) -> None:
+def test_any_memory_layout(photo: np.ndarray, space: ColorSpace) -> None:
     image = photo[:40, :60].copy()
-    expected = color_planes(np.ascontiguousarray(view(image)), space)
     image.setflags(write=False)
-    np.testing.assert_array_equal(color_planes(view(image), space), expected)
+    for view in (
+        image[::-1, ::-1],
+        image[1::2, ::3],
+        image.transpose(1, 0, 2),
+        np.asfortranarray(image),
+        image[:, :, ::-1],
+    ):
+        np.testing.assert_array_equal(color_planes(view, space), color_planes(np.ascontiguousarray(view), space))
 
 
 @EVERY_SPACE
@@ -169,7 +162,7 @@ def test_gray_in_lab_has_lightness_only() -> None:
     assert lightness.ravel()[[0, 255]].tolist() == [0, 255]
 
 
-def test_pure_colors_are_where_they_belong() -> None:
+def test_pure_colors() -> None:
     colors = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]]], np.uint8)
     hsv = color_planes(colors, "HSV")
     assert hsv[0, 0, :3].tolist() == [0, 85, 171]  # 0, 120 and 240 degrees of 256 steps
@@ -186,7 +179,7 @@ def test_pure_colors_are_where_they_belong() -> None:
 @pytest.mark.parametrize("space", ["rgb", "C", "H"])
 @settings(max_examples=30, deadline=None)
 @given(image=images(63), factor=st.integers(2, 4))
-def test_more_light_changes_nothing(space: ColorSpace, image: np.ndarray, factor: int) -> None:
+def test_invariant_to_brightness(space: ColorSpace, image: np.ndarray, factor: int) -> None:
     dark, bright = color_planes(image, space), color_planes(image * np.uint8(factor), space)
     if space == "H":
         assert distance(bright, dark.transpose(1, 2, 0).astype(float), space) <= 1
@@ -195,6 +188,6 @@ def test_more_light_changes_nothing(space: ColorSpace, image: np.ndarray, factor
 
 
 @pytest.mark.parametrize("space", ["RGB", "I", "Lab", "rgI", "HSV"])
-def test_the_other_spaces_see_the_light(space: ColorSpace) -> None:
+def test_other_spaces_depend_on_brightness(space: ColorSpace) -> None:
     image = np.full((2, 2, 3), (60, 90, 40), np.uint8)
     assert (np.abs(color_planes(image, space) - color_planes(image * 2, space).astype(int)).max(axis=0) > 50).all()

@@ -11,7 +11,7 @@ from proposals.compilation import is_compiled
 
 PACKAGE = Path(proposals.__file__).parents[1]
 
-# Only loads the kernels of one module, so that the child compiles nothing that takes long.
+# Loads the kernels of one module only, so that the child process compiles little.
 SCRIPT = """
 import numpy as np
 from proposals.compilation import is_compiled
@@ -21,7 +21,7 @@ color._normalized(np.zeros((3, 2, 2), np.uint8))
 print(before, color._normalized.stats.cache_path, len(color._normalized.signatures))
 """
 
-# What the kernels have been compiled or loaded for, after warming up and after images of all kinds.
+# Compares the compiled signatures after the warm-up and after images of all kinds.
 EVERY_KIND = """
 import numpy as np
 from proposals import SelectiveSearch, SelectiveSearchConfig, warm_up
@@ -40,7 +40,7 @@ print(before == [len(kernel.signatures) for kernel in _kernels])
 """
 
 
-def test_warm_up_compiles_everything_and_announces_it_only_when_needed() -> None:
+def test_warm_up_compiles_everything_and_announces_only_a_compilation() -> None:
     warm_up()
     assert is_compiled()
     messages: list[str] = []
@@ -71,7 +71,7 @@ def test_warm_up_leaves_nothing_to_compile_for_any_image_or_setting() -> None:
     assert run(EVERY_KIND) == ["True"]
 
 
-def test_compiled_code_is_found_by_the_next_process(tmp_path: Path) -> None:
+def test_compiled_code_is_cached_on_disk(tmp_path: Path) -> None:
     before, folder, signatures = run(SCRIPT, NUMBA_CACHE_DIR=str(tmp_path))
     assert before == "False"
     assert signatures == "1"

@@ -1,4 +1,4 @@
-"""The hint at a missing extra is a command that works: the names are those of pyproject.toml."""
+"""The messages about missing extras name extras of pyproject.toml."""
 
 import re
 import tomllib
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("checkout", [True, False])
-def test_the_command_is_that_for_where_the_package_is(checkout: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_command_names_the_checkout_or_the_package(checkout: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("proposals.extras.__file__", str(tmp_path / "proposals" / "extras.py"))
     if checkout:
         (tmp_path / "pyproject.toml").touch()
@@ -20,7 +20,7 @@ def test_the_command_is_that_for_where_the_package_is(checkout: bool, tmp_path: 
     assert needs_extra("training", "train") == f"training needs the extra 'train': pip install {source}"
 
 
-def test_every_hint_names_an_extra_that_there_is() -> None:
+def test_every_named_extra_exists() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     sources = [path.read_text() for folder in ("detector", "proposals") for path in (ROOT / folder).rglob("*.py")]
     used = {name for text in sources for name in re.findall(r'needs_extra\("[^"]+", "(\w+)"\)', text)}

@@ -69,7 +69,7 @@ def test_texture_bins_equal_those_by_hand(seed: int, channels: int, height: int,
         expected = responses_by_hand(planes[channel])
         found = texture_of(bins, channel)
         assert ((found >= 0) & (found < TEXTURE_BINS)).all()
-        # A response next to the border of two bins may fall on either side of it.
+        # A response at the border of two bins may be counted in either.
         assert (found >= np.minimum(np.floor(expected - 0.05), TEXTURE_BINS - 1)).all()
         assert (found <= np.minimum(np.floor(expected + 0.05), TEXTURE_BINS - 1)).all()
 
@@ -108,7 +108,7 @@ def test_a_step_responds_most_across_itself() -> None:
     ],
     ids=["mirrored", "upside_down", "transposed"],
 )
-def test_a_turned_image_has_turned_textures(move: Callable[[np.ndarray], np.ndarray], orientations: list[int]) -> None:
+def test_turned_image_has_turned_textures(move: Callable[[np.ndarray], np.ndarray], orientations: list[int]) -> None:
     planes = planes_of(3, 1, 15, 11)
     found = texture_of(feature_bins(np.ascontiguousarray(move(planes))), 0)
     expected = move(texture_of(feature_bins(planes), 0)[orientations])
@@ -127,5 +127,5 @@ def test_every_color_space_has_colors_and_textures(photo: np.ndarray, space: Col
         assert used.min() >= channel * COLOR_BINS
         assert used.max() < (channel + 1) * COLOR_BINS
         assert len(used) >= 5
-    # A fixed range of responses: the weak colors of this photo have hardly any texture.
+    # The bins have a fixed range, so the weak colors of this photo have little texture.
     assert bins[len(planes) :].any(axis=0).mean() > 0.005

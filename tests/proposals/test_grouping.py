@@ -12,14 +12,14 @@ from proposals.config import SIMILARITIES
 from proposals.features import COLOR_BINS, ORIENTATIONS, feature_bins
 from proposals.grouping import group
 from proposals.hierarchy import Hierarchy
-from proposals.regions import RoIs, measure_regions
+from proposals.regions import Superpixels, measure_regions
 from proposals.segmentation import segment, sorted_edges
 
 SIZE = (160, 120)
 
 
 @pytest.fixture(scope="module")
-def superpixels(photo: np.ndarray) -> tuple[np.ndarray, RoIs]:
+def superpixels(photo: np.ndarray) -> tuple[np.ndarray, Superpixels]:
     """Bins and measured superpixels of a piece of a photo."""
     planes = color_planes(np.ascontiguousarray(photo[90:210, 150:310]), "Lab")
     labels, count = segment(sorted_edges(planes, 0.8), SIZE, 20, 20)
@@ -36,14 +36,14 @@ def leaves(hierarchy: Hierarchy) -> list[set[int]]:
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_every_union_joins_two_living_neighbors(superpixels: tuple[np.ndarray, RoIs], similarity: str) -> None:
+def test_every_merge_joins_two_unmerged_neighbors(superpixels: tuple[np.ndarray, Superpixels], similarity: str) -> None:
     _, base = superpixels
     n = len(base.sizes)
     hierarchy = group(base, similarity)
     assert hierarchy.superpixels == n
     assert hierarchy.merges.shape == (n - 1, 2)
     assert len(hierarchy) == len(hierarchy.boxes) == len(hierarchy.sizes) == len(hierarchy.counts) == 2 * n - 1
-    # Every region but the last is joined exactly once, and only after it was made.
+    # Every region but the last is merged exactly once, and only after it was created.
     assert sorted(hierarchy.merges.ravel().tolist()) == list(range(2 * n - 2))
     assert (hierarchy.merges < np.arange(n, 2 * n - 1)[:, None]).all()
     assert hierarchy.boxes[-1].tolist() == [0, 0, *SIZE]
@@ -55,7 +55,7 @@ def test_every_union_joins_two_living_neighbors(superpixels: tuple[np.ndarray, R
         assert any(frozenset((i, j)) in touching for i in members[a] for j in members[b])
 
 
-def test_features_handed_on_equal_features_from_pixels(superpixels: tuple[np.ndarray, RoIs]) -> None:
+def test_features_of_unions_equal_features_from_pixels(superpixels: tuple[np.ndarray, Superpixels]) -> None:
     bins, base = superpixels
     hierarchy = group(base, "CTSF")
     for region, members in enumerate(leaves(hierarchy)):
@@ -66,7 +66,7 @@ def test_features_handed_on_equal_features_from_pixels(superpixels: tuple[np.nda
         np.testing.assert_array_equal(hierarchy.counts[region], whole.counts[0])
 
 
-def test_the_regions_are_left_as_they_were(superpixels: tuple[np.ndarray, RoIs]) -> None:
+def test_input_is_not_modified(superpixels: tuple[np.ndarray, Superpixels]) -> None:
     _, base = superpixels
     names = ("labels", "counts", "sizes", "boxes", "neighbors")
     before = {name: getattr(base, name).copy() for name in names}
@@ -78,7 +78,7 @@ def test_the_regions_are_left_as_they_were(superpixels: tuple[np.ndarray, RoIs])
 
 
 def similarity_by_hand(hierarchy: Hierarchy, counts: np.ndarray, a: int, b: int, letters: str) -> float:
-    """Equations 2 to 6 of the paper in plain numbers, with the histograms `counts` of three channels."""
+    """Equations 2 to 6 of the paper, with the histograms `counts` of three channels."""
     sizes, split, total = hierarchy.sizes, 3 * COLOR_BINS, hierarchy.labels.size
     value = 0.0
     for letter, part in (("C", slice(0, split)), ("T", slice(split, None))):
@@ -95,7 +95,7 @@ def similarity_by_hand(hierarchy: Hierarchy, counts: np.ndarray, a: int, b: int,
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_the_most_similar_neighbors_are_joined(superpixels: tuple[np.ndarray, RoIs], similarity: str) -> None:
+def test_the_most_similar_neighbors_are_joined(superpixels: tuple[np.ndarray, Superpixels], similarity: str) -> None:
     _, base = superpixels
     n = len(base.sizes)
     hierarchy = group(base, similarity)
@@ -122,7 +122,7 @@ def test_the_most_similar_neighbors_are_joined(superpixels: tuple[np.ndarray, Ro
             values[other, union] = value(other, union)
 
 
-def whole_similarity(base: RoIs, counts: np.ndarray, size: np.ndarray, boxes: np.ndarray, letters: str) -> int:
+def whole_similarity(base: Superpixels, counts: np.ndarray, size: np.ndarray, boxes: np.ndarray, letters: str) -> int:
     """Similarity of two regions, rows of the arrays, in the whole numbers that decide which pair comes first."""
     pixels, split = base.labels.size, base.channels * COLOR_BINS
     shares = np.floor(counts * (65535 / size)[:, None])
@@ -140,8 +140,8 @@ def whole_similarity(base: RoIs, counts: np.ndarray, size: np.ndarray, boxes: np
     return int(value * 2**28)
 
 
-def merges_by_hand(base: RoIs, letters: str) -> list[tuple[int, int]]:
-    """The algorithm of the paper: all pairs are looked through for every union."""
+def merges_by_hand(base: Superpixels, letters: str) -> list[tuple[int, int]]:
+    """The algorithm of the paper, with a search over all pairs for every union."""
     n = len(base.sizes)
     counts, sizes, boxes = list(base.counts), list(base.sizes), list(base.boxes)
 
@@ -165,8 +165,8 @@ def merges_by_hand(base: RoIs, letters: str) -> list[tuple[int, int]]:
 
 
 @st.composite
-def measured(draw: st.DrawFn) -> RoIs:
-    """Superpixels of any form, in small numbers so that many pairs are equally similar."""
+def measured(draw: st.DrawFn) -> Superpixels:
+    """A few superpixels of any shape, so that many pairs are equally similar."""
     shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
     field = draw(arrays(np.int64, shape, elements=st.integers(0, 11)))
     names, labels = np.unique(field, return_inverse=True)
@@ -176,11 +176,11 @@ def measured(draw: st.DrawFn) -> RoIs:
 
 @settings(max_examples=40, deadline=None)
 @given(base=measured(), similarity=st.sampled_from(SIMILARITIES))
-def test_it_equals_the_algorithm_done_by_hand(base: RoIs, similarity: str) -> None:
+def test_equals_the_slow_algorithm(base: Superpixels, similarity: str) -> None:
     assert group(base, similarity).merges.tolist() == [list(pair) for pair in merges_by_hand(base, similarity)]
 
 
-def row_of(n: int, size: tuple[int, int] | None = None, **changes: Any) -> RoIs:
+def row_of(n: int, size: tuple[int, int] | None = None, **changes: Any) -> Superpixels:
     """`n` alike regions of one pixel in a row, in an image of `size` (width, height)."""
     width, height = size or (n, 1)
     labels = np.full(width * height, n - 1, np.int32)
@@ -193,12 +193,11 @@ def row_of(n: int, size: tuple[int, int] | None = None, **changes: Any) -> RoIs:
         "neighbors": np.array([(i, i + 1) for i in range(n - 1)], np.int32).reshape(-1, 2),
         "channels": 3,
     }
-    return RoIs(**(fields | changes))
+    return Superpixels(**(fields | changes))
 
 
-def test_equal_pairs_are_joined_in_order_of_age() -> None:
-    # Color alone: all pairs are alike for ever.
-    # The unions are 5 = 0 1, 6 = 2 3, 7 = 4 6.
+def test_equal_pairs_are_merged_in_order_of_their_indices() -> None:
+    # By color alone all pairs are always equal; the unions are 5 = 0 1, 6 = 2 3, 7 = 4 6.
     assert group(row_of(5), "C").merges.tolist() == [[0, 1], [2, 3], [4, 6], [5, 7]]
 
 
@@ -243,4 +242,4 @@ def test_the_sum_of_measures_does_not_overflow() -> None:
     near = row_of(3, (1000, 1000), sizes=np.array([1, 1, 10**6], np.int32))
     hierarchy = group(near, "CTSF")
     assert hierarchy.merges[0].tolist() == [0, 1]
-    assert grouping._WHOLE * 24 < 2**32
+    assert grouping._ONE * 24 < 2**32

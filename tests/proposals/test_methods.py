@@ -1,7 +1,7 @@
 import pickle
 import sys
-import types
 from collections.abc import Callable
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
@@ -26,55 +26,33 @@ def test_the_default_preset_is_fast() -> None:
 
 
 @pytest.mark.parametrize("method", ["", "Selective_Search", "edge_boxes"])
-def test_an_unknown_method_lists_the_known(method: str) -> None:
+def test_unknown_method(method: str) -> None:
     with pytest.raises(ValueError, match=f"method '{method}' is unknown; .* selective_search, opencv, select"):
         make_proposer(method)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_unknown_preset_lists_the_known(method: str) -> None:
+def test_unknown_preset(method: str) -> None:
     with pytest.raises(ValueError, match="preset 'best' is unknown; known are single, fast, quality"):
         make_proposer(method, "best")
 
 
-class Search:
-    """Stands in for the object of `cv2.ximgproc.segmentation`; keeps what it is told."""
-
-    rects = np.array([[10, 5, 20, 15], [0, 0, 60, 40], [10, 5, 20, 15], [50, 30, 20, 20], [5, 5, 0, 9]], np.int32)
-
-    def __init__(self) -> None:
-        self.image: np.ndarray | None = None
-        self.strategies: list[str] = []
-        made.append(self)
-
-    def setBaseImage(self, image: np.ndarray) -> None:  # noqa: N802
-        self.image = image.copy()
-
-    def switchToSingleStrategy(self) -> None:  # noqa: N802
-        self.strategies.append("single")
-
-    def switchToSelectiveSearchFast(self) -> None:  # noqa: N802
-        self.strategies.append("fast")
-
-    def switchToSelectiveSearchQuality(self) -> None:  # noqa: N802
-        self.strategies.append("quality")
-
-    def process(self) -> np.ndarray:
-        return self.rects
-
-
-made: list[Search] = []
+RECTS = np.array([[10, 5, 20, 15], [0, 0, 60, 40], [10, 5, 20, 15], [50, 30, 20, 20], [5, 5, 0, 9]], np.int32)
+SWITCHES = {
+    "single": "switchToSingleStrategy",
+    "fast": "switchToSelectiveSearchFast",
+    "quality": "switchToSelectiveSearchQuality",
+}
 
 
 @pytest.fixture
-def opencv(monkeypatch: pytest.MonkeyPatch) -> list[Search]:
-    """OpenCV as if it had its contrib modules; gives the searches that are made."""
-    module = types.ModuleType("cv2.ximgproc")
-    module.segmentation = types.ModuleType("cv2.ximgproc.segmentation")  # type: ignore[attr-defined]
-    module.segmentation.createSelectiveSearchSegmentation = Search
+def opencv(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+    """Replaces OpenCV's contrib modules; returns the search object, which proposes RECTS."""
+    module, search = MagicMock(), MagicMock()
+    module.segmentation.createSelectiveSearchSegmentation.return_value = search
+    search.process.return_value = RECTS
     monkeypatch.setattr(cv2, "ximgproc", module, raising=False)
-    made.clear()
-    return made
+    return search
 
 
 def colored(width: int = 60, height: int = 40) -> np.ndarray:
@@ -85,16 +63,14 @@ def colored(width: int = 60, height: int = 40) -> np.ndarray:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_opencv_is_asked_in_its_own_manner(opencv: list[Search], preset: str) -> None:
+def test_opencv_gets_the_preset_and_a_bgr_image(opencv: MagicMock, preset: str) -> None:
     image = colored()
     make_proposer("opencv", preset)(image)
-    (search,) = opencv
-    assert search.strategies == [preset]
-    assert search.image is not None
-    np.testing.assert_array_equal(search.image, image[:, :, ::-1], "OpenCV's order of channels is BGR")
+    assert [call[0] for call in opencv.method_calls] == ["setBaseImage", SWITCHES[preset], "process"]
+    np.testing.assert_array_equal(opencv.setBaseImage.call_args.args[0], image[:, :, ::-1])
 
 
-def test_boxes_of_opencv_are_unique_inside_and_in_its_order(opencv: list[Search]) -> None:
+def test_opencv_boxes_are_unique_and_clipped_in_its_order(opencv: MagicMock) -> None:
     proposals = make_proposer("opencv", "fast")(colored())
     assert proposals.boxes.tolist() == [[10, 5, 30, 20], [0, 0, 60, 40], [50, 30, 60, 40]]
     assert (np.diff(proposals.scores) < 0).all()
@@ -104,19 +80,19 @@ def test_boxes_of_opencv_are_unique_inside_and_in_its_order(opencv: list[Search]
 
 
 @pytest.mark.parametrize("rects", [(), np.empty((0, 4), np.int32)])
-def test_opencv_may_find_nothing(opencv: list[Search], monkeypatch: pytest.MonkeyPatch, rects: object) -> None:
-    monkeypatch.setattr(Search, "rects", rects)
+def test_opencv_without_boxes(opencv: MagicMock, rects: object) -> None:
+    opencv.process.return_value = rects
     assert len(make_proposer("opencv")(colored())) == 0
 
 
 @pytest.mark.parametrize("image", WRONG_IMAGES)
-def test_opencv_gets_only_images(opencv: list[Search], image: np.ndarray) -> None:
+def test_opencv_rejects_invalid_images(opencv: MagicMock, image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="an image must"):
         make_proposer("opencv")(image)
-    assert opencv == []
+    assert opencv.method_calls == []
 
 
-def test_without_contrib_modules_opencv_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_contrib_modules_name_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "ximgproc", raising=False)
     with pytest.raises(ValueError, match="pip install opencv-contrib-python-headless") as caught:
         make_proposer("opencv")
@@ -157,8 +133,7 @@ def test_the_package_selectivesearch_on_a_photo(package: PackageSelectiveSearch,
     np.testing.assert_array_equal(again.boxes, proposals.boxes)
 
 
-def test_the_box_of_a_drawn_object(package: PackageSelectiveSearch) -> None:
-    """Not a pixel more or less than the object has."""
+def test_package_finds_the_exact_box_of_a_drawn_object(package: PackageSelectiveSearch) -> None:
     assert [10, 5, 30, 20] in PackageSelectiveSearch(scale=50, sigma=0.1)(colored()).boxes.tolist()
 
 
@@ -177,7 +152,7 @@ def test_the_package_on_images_of_one_color(package: PackageSelectiveSearch, siz
 
 
 @pytest.mark.parametrize("error", [IndexError("no\nregions"), ZeroDivisionError("x"), ValueError("bad")])
-def test_errors_of_the_package_are_of_one_kind(
+def test_errors_of_the_package_become_value_errors(
     package: PackageSelectiveSearch, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     import selectivesearch
@@ -191,14 +166,14 @@ def test_errors_of_the_package_are_of_one_kind(
 
 
 @pytest.mark.parametrize("image", WRONG_IMAGES)
-def test_the_package_gets_only_images(package: PackageSelectiveSearch, image: np.ndarray) -> None:
+def test_package_rejects_invalid_images(package: PackageSelectiveSearch, image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="an image must"):
         package(image)
 
 
 @pytest.mark.parametrize("missing", ["selectivesearch", "skimage.io"])
-def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    """Its own imports may be missing too: it does not ask for scikit-image when it is installed."""
+def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """The package's dependencies may be missing too: it does not declare scikit-image."""
     for name in [name for name in sys.modules if name.partition(".")[0] in ("selectivesearch", "skimage")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
@@ -207,7 +182,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     assert "\n" not in str(caught.value)
 
 
-def test_fingerprints_tell_methods_and_settings_apart(opencv: list[Search], package: PackageSelectiveSearch) -> None:
+def test_fingerprints_depend_on_method_and_settings(opencv: MagicMock, package: PackageSelectiveSearch) -> None:
     makers: list[Callable[[], object]] = [
         *(lambda preset=preset: make_proposer("selective_search", preset) for preset in PRESETS),
         *(lambda preset=preset: OpenCVSelectiveSearch(preset) for preset in PRESETS),
@@ -223,7 +198,7 @@ def test_fingerprints_tell_methods_and_settings_apart(opencv: list[Search], pack
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_proposers_go_to_other_processes(opencv: list[Search], package: PackageSelectiveSearch, method: str) -> None:
+def test_proposers_can_be_pickled(opencv: MagicMock, package: PackageSelectiveSearch, method: str) -> None:
     proposer = make_proposer(method, "single")
     copy = pickle.loads(pickle.dumps(proposer))
     assert copy.fingerprint == proposer.fingerprint

@@ -1,4 +1,4 @@
-"""Arrays out of .npz files from anywhere."""
+"""Untrusted .npz files."""
 
 import io
 import tracemalloc
@@ -16,12 +16,16 @@ def packed(**arrays: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def with_header(header: str, body: bytes = b"") -> bytes:
-    text = header.encode().ljust(118) + b"\n"
+def zipped(name: str, content: bytes) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + body)
+        archive.writestr(name, content)
     return stream.getvalue()
+
+
+def with_header(header: str, body: bytes = b"") -> bytes:
+    text = header.encode().ljust(118) + b"\n"
+    return zipped("a.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + body)
 
 
 @pytest.mark.parametrize(
@@ -32,48 +36,43 @@ def with_header(header: str, body: bytes = b"") -> bytes:
         np.zeros((0, 4), np.float32),
         np.array(5, np.int64),
         np.array(["HSV", "Lab"], np.str_),
-        np.array([], np.str_),
         np.array([True, False]),
-        np.arange(3, dtype=">i4"),
     ],
 )
-def test_arrays_come_back_as_numpy_reads_them(array: np.ndarray):
-    content = packed(a=array, b=array)
-    found = read_npz(content)
-    assert sorted(found) == ["a", "b"]
-    with np.load(io.BytesIO(content), allow_pickle=False) as expected:
-        np.testing.assert_array_equal(found["a"], expected["a"])
-        assert (found["a"].dtype, found["a"].shape) == (expected["a"].dtype, expected["a"].shape)
+def test_round_trip(array: np.ndarray):
+    arrays = read_npz(packed(a=array, b=array))
+    assert sorted(arrays) == ["a", "b"]
+    np.testing.assert_array_equal(arrays["a"], array)
+    assert (arrays["a"].dtype, arrays["a"].shape) == (array.dtype, array.shape)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    "content",
     [
-        (b"", "not a readable .npz"),
-        (b"PK", "not a readable .npz"),
-        (packed(a=np.arange(9))[:-30], "not a readable .npz"),
-        (packed(a=np.array([{}], object)), "numbers or texts"),
-        (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,)}"), "0 bytes cannot have the"),
-        (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}"), "cannot have the shape"),
-        (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", b"x"), "1 bytes cannot have the shape"),
-        (with_header("{'descr': '|V0', 'fortran_order': False, 'shape': (2,)}"), "not numbers or texts"),
-        (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,"), "not a readable .npz"),
-        (with_header("((((((((("), "not a readable .npz"),
-        (with_header("{'descr': ['<f4'] * 10**9, 'fortran_order': False, 'shape': ()}"), "not a readable .npz"),
+        b"",
+        b"PK",
+        packed(a=np.arange(9))[:-30],
+        packed(a=np.array([{}], object)),
+        zipped("a.txt", b"hello"),
+        with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,)}"),
+        with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}"),
+        with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", b"x"),
+        with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,"),
+        with_header("(((((((((("),
+        with_header("{'descr': ['<f4'] * 10**9, 'fortran_order': False, 'shape': ()}"),
     ],
 )
-def test_what_is_none_is_refused_in_one_line(content: bytes, message: str):
-    with pytest.raises(ValueError, match=message) as caught:
+def test_invalid_files_give_a_one_line_error(content: bytes):
+    with pytest.raises(ValueError, match=r"^not a readable \.npz \(.*\)$"):
         read_npz(content)
-    assert "\n" not in str(caught.value)
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked():
-    content = packed(a=np.zeros(2**25, np.uint8))  # a thousandth of it, packed
+def test_unpacked_size_is_limited_before_unpacking():
+    content = packed(a=np.zeros(2**25, np.uint8))
     assert len(content) < 2**16
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="bytes unpacked, at most 16777216 are read"):
+        with pytest.raises(ValueError, match="16777216"):
             read_npz(content, 2**24)
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:

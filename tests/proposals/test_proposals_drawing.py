@@ -22,7 +22,7 @@ def gray(width: int = 60, height: int = 40) -> np.ndarray:
 
 
 def outline(boxes: list[tuple[int, int, int, int]], line: int = 1, size: tuple[int, int] = (60, 40)) -> np.ndarray:
-    """The pixels of a box, right and bottom exclusive, that lie at most `line` pixels from outside it."""
+    """The pixels of boxes within `line` pixels of their edges."""
     mask = np.zeros(size[::-1], bool)
     for x1, y1, x2, y2 in boxes:
         box = np.zeros_like(mask)
@@ -42,7 +42,7 @@ def outline(boxes: list[tuple[int, int, int, int]], line: int = 1, size: tuple[i
         [(10, 5, 11, 25), (40, 30, 43, 32)],
     ],
 )
-def test_only_outlines_change_and_only_in_the_copy(boxes: list[tuple[int, int, int, int]]) -> None:
+def test_only_outlines_change_in_a_copy(boxes: list[tuple[int, int, int, int]]) -> None:
     pixels = gray()
     drawn = draw_proposals(pixels, make(boxes))
     assert (pixels == 128).all()
@@ -73,11 +73,11 @@ def test_boxes_in_fractions_of_a_pixel(box: tuple[float, ...]) -> None:
     assert box[1] - 1 <= y.min() <= y.max() <= box[3] + 1
 
 
-def test_sources_have_colors_of_their_own_and_the_best_is_on_top() -> None:
+def test_sources_have_distinct_colors_and_the_best_box_is_on_top() -> None:
     box = (10, 5, 30, 25)
     colors = [draw_proposals(gray(), make([box], [source]))[5, 10].tolist() for source in range(14)]
     assert len(set(map(tuple, colors[:12]))) == 12
-    assert colors[12:] == colors[:2], "with more sources the colors come again"
+    assert colors[12:] == colors[:2], "colors repeat after twelve sources"
     drawn = draw_proposals(gray(), make([box, box], [3, 1]))
     assert drawn[5, 10].tolist() == colors[3]
 
@@ -106,7 +106,7 @@ def test_levels_are_panels_in_rows_of_three(photo: np.ndarray, hierarchy: Hierar
 
 
 def test_a_region_has_its_mean_color_and_a_white_border(photo: np.ndarray, hierarchy: Hierarchy) -> None:
-    """From the superpixels in the first panel to two regions in the last."""
+    """The first panel has the superpixels, the last two regions."""
     height, width = hierarchy.labels.shape
     sheet = draw_levels(photo, hierarchy, 2)
     small = np.array(Image.fromarray(photo).resize((width, height)), np.float64)
@@ -136,7 +136,7 @@ def test_levels_of_a_single_superpixel(size: tuple[int, int], panels: int) -> No
     np.testing.assert_array_equal(draw_levels(pixels, hierarchy, panels), pixels)
 
 
-def test_few_superpixels_have_no_panel_twice() -> None:
+def test_few_superpixels_give_few_panels() -> None:
     pixels = np.zeros((60, 90, 3), np.uint8)
     pixels[:, 30:60], pixels[:, 60:] = (255, 0, 0), (0, 0, 254)
     (hierarchy,) = SelectiveSearch(SelectiveSearchConfig.preset("single")).hierarchies(pixels)
@@ -156,7 +156,7 @@ def curve() -> list[dict[str, Any]]:
     return evaluation.to_dict()["curve"]
 
 
-def test_the_plot_is_a_picture(tmp_path: Path, curve: list[dict[str, Any]]) -> None:
+def test_plot_as_png(tmp_path: Path, curve: list[dict[str, Any]]) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     path = tmp_path / "recall.png"
     path.write_bytes(b"of an earlier run")
@@ -171,13 +171,13 @@ def test_the_plot_is_a_picture(tmp_path: Path, curve: list[dict[str, Any]]) -> N
     assert [file.name for file in tmp_path.iterdir()] == ["recall.png"]
 
 
-def test_the_plot_as_a_drawing(tmp_path: Path, curve: list[dict[str, Any]]) -> None:
+def test_plot_as_svg(tmp_path: Path, curve: list[dict[str, Any]]) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     plot_recall({"ours": curve}, tmp_path / "recall.svg")
     assert "<svg" in (tmp_path / "recall.svg").read_text()
 
 
-def test_without_matplotlib_the_plot_says_what_to_install(
+def test_missing_matplotlib_names_the_extra(
     tmp_path: Path, curve: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -14,105 +15,104 @@ FORMS = (
 )
 
 
-def head(config: MultiBoxConfig, seed: int = 0) -> MultiBoxHead:
-    torch.manual_seed(seed)
-    made = MultiBoxHead(5, config)
+def make_head(config: MultiBoxConfig) -> MultiBoxHead:
+    torch.manual_seed(0)
+    head = MultiBoxHead(5, config)
     corners = torch.rand(config.boxes, 2) * 0.5
-    made.set_priors(torch.cat((corners, corners + 0.1 + 0.4 * torch.rand(config.boxes, 2)), dim=1))
-    return made
+    head.set_priors(torch.cat((corners, corners + 0.1 + 0.4 * torch.rand(config.boxes, 2)), dim=1))
+    return head
 
 
 @pytest.mark.parametrize("config", FORMS)
 @pytest.mark.parametrize("size", [(7, 7), (13, 9), (25, 34), (2, 3), (1, 1)])
-def test_as_many_boxes_as_priors_from_features_of_any_size(config: MultiBoxConfig, size: tuple[int, int]):
-    found = head(config)(torch.randn(2, 5, *size))
-    assert found.box_deltas.shape == (2, config.boxes, 4)
-    assert found.logits.shape == (2, config.boxes)
-    assert found.box_deltas.isfinite().all()
-    assert found.logits.isfinite().all()
+def test_outputs_for_features_of_any_size(config: MultiBoxConfig, size: tuple[int, int]):
+    outputs = make_head(config)(torch.randn(2, 5, *size))
+    assert outputs.box_deltas.shape == (2, config.boxes, 4)
+    assert outputs.logits.shape == (2, config.boxes)
+    assert outputs.box_deltas.isfinite().all()
+    assert outputs.logits.isfinite().all()
 
 
-def test_a_new_head_gives_its_priors_with_little_confidence():
-    for config in FORMS:
-        made = head(config)
-        found = made(torch.zeros(1, 5, 8, 8))  # all biases of hidden layers are zero
-        torch.testing.assert_close(made.boxes(found.box_deltas)[0], made.priors, atol=1e-5, rtol=0)
-        assert found.logits.sigmoid().allclose(torch.tensor(0.01), atol=1e-6)
+@pytest.mark.parametrize("config", FORMS)
+def test_new_head_predicts_its_priors_with_low_confidence(config: MultiBoxConfig):
+    head = make_head(config)
+    outputs = head(torch.zeros(1, 5, 8, 8))  # all biases of hidden layers are zero
+    torch.testing.assert_close(head.boxes(outputs.box_deltas)[0], head.priors, atol=1e-5, rtol=0)
+    assert outputs.logits.sigmoid().allclose(torch.tensor(0.01), atol=1e-6)
 
 
-def test_a_cell_of_a_grid_sees_its_own_part_of_the_image():
-    """What changes in a corner of the features moves the boxes of the cells there, in the order of the priors."""
-    config = MultiBoxConfig(grids=(4, 2), shapes=3, channels=4)
-    made = head(config)
-    for layer in made.predict:
+def test_grid_cells_see_their_part_of_the_image():
+    """A change in a corner of the features changes only the outputs of the cells there, in the order of the priors."""
+    head = make_head(MultiBoxConfig(grids=(4, 2), shapes=3, channels=4))
+    for layer in head.predict:
         nn.init.normal_(layer.weight)  # type: ignore[arg-type]
     base = torch.rand(1, 5, 24, 24)
     changed = base.clone()
     changed[:, :, :3, -3:] += 5  # top right
-    moved = (made(changed).logits - made(base).logits)[0].abs() > 1e-4
+    moved = (head(changed).logits - head(base).logits)[0].abs() > 1e-4
     fine, coarse = moved[: 16 * 3].view(4, 4, 3), moved[16 * 3 :].view(2, 2, 3)
     assert fine[0, 3].all()
     assert coarse[0, 1].all()
     assert fine.sum() == coarse.sum() == 3
 
 
-def test_offsets_of_both_coordinates_by_hand():
-    prior, offset = torch.tensor([[0.2, 0.2, 0.6, 0.4]]), torch.tensor([[[0.1, 0.0, 0.2, -0.1]]])
-    for coordinates, expected in (
-        ("corners", [0.3, 0.2, 0.8, 0.3]),
-        # center (0.4, 0.3), sides 0.4 and 0.2: moved by 0.1 * 0.1 of the width, log sizes by 0.2 * 0.2 and 0.2 * -0.1
+@pytest.mark.parametrize(
+    ("coordinates", "expected"),
+    [
+        ("corners", (0.3, 0.2, 0.8, 0.3)),
+        # The center (0.4, 0.3) moves by 0.1 * 0.1 of the width; the sides 0.4 and 0.2 change by exp(0.2 * delta).
         (
             "center_size",
-            [
+            (
                 0.404 - 0.2 * math.exp(0.04),
                 0.3 - 0.1 * math.exp(-0.02),
                 0.404 + 0.2 * math.exp(0.04),
                 0.3 + 0.1 * math.exp(-0.02),
-            ],
+            ),
         ),
-    ):
-        made = MultiBoxHead(5, MultiBoxConfig(form="global", priors=1, coordinates=coordinates))  # type: ignore
-        made.set_priors(prior)
-        assert made.boxes(offset)[0, 0].tolist() == pytest.approx(expected, abs=1e-6)
+    ],
+)
+def test_boxes_by_hand(coordinates: str, expected: tuple[float, ...]):
+    head = MultiBoxHead(5, MultiBoxConfig(form="global", priors=1, coordinates=coordinates))  # type: ignore
+    head.set_priors(torch.tensor([[0.2, 0.2, 0.6, 0.4]]))
+    assert head.boxes(torch.tensor([[[0.1, 0.0, 0.2, -0.1]]]))[0, 0].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_priors_stay_exact_in_other_number_formats():
-    made = head(FORMS[1])
-    before = made.priors.clone()
-    made.to(torch.bfloat16)
-    assert torch.equal(made.priors, before)
-    assert made.reduce.weight.dtype == torch.bfloat16
-    found = made(torch.randn(1, 5, 6, 6).bfloat16())
-    assert found.box_deltas.dtype == found.logits.dtype == torch.float32
+def test_priors_stay_float32_in_bfloat16():
+    head = make_head(FORMS[1])
+    before = head.priors.clone()
+    head.to(torch.bfloat16)
+    assert head.reduce.weight.dtype == torch.bfloat16
+    assert torch.equal(head.priors, before)
+    outputs = head(torch.randn(1, 5, 6, 6).bfloat16())
+    assert outputs.box_deltas.dtype == outputs.logits.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
     ("priors", "message"),
-    [
-        (torch.rand(6, 4), r"priors are \(6, 4\); this head needs \(7, 4\)"),
-        (torch.zeros(7, 4), "a box has no area"),
-    ],
+    [(torch.rand(6, 4), r"\(7, 4\), not \(6, 4\)"), (torch.zeros(7, 4), "no area")],
 )
-def test_priors_of_another_head(priors: Tensor, message: str):
+def test_invalid_priors(priors: Tensor, message: str):
     with pytest.raises(ValueError, match=message):
-        head(FORMS[0]).set_priors(priors)
+        make_head(FORMS[0]).set_priors(priors)
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("field", "value"),
     [
-        ({"priors": 0}, "priors must be at least 1, not 0"),
-        ({"shapes": 0}, "shapes must be at least 1"),
-        ({"channels": -1}, "channels must be at least 1"),
-        ({"grids": ()}, "grids must be different whole numbers"),
-        ({"grids": (4, 4)}, "grids must be different"),
-        ({"grids": (0,)}, "grids must be"),
-        ({"nms_iou": 0.0}, "nms_iou must be above 0"),
+        ("priors", 0),
+        ("shapes", 0),
+        ("channels", -1),
+        ("channels", 4097),
+        ("grids", ()),
+        ("grids", (4, 4)),
+        ("grids", (0,)),
+        ("nms_iou", 0.0),
     ],
 )
-def test_a_wrong_configuration(values: dict[str, object], message: str):
-    with pytest.raises(ValueError, match=message):
-        MultiBoxConfig(**values)  # type: ignore[arg-type]
+def test_invalid_configuration_names_the_field(field: str, value: object):
+    with pytest.raises(ValueError, match=rf"^{field} must be .*, not {re.escape(str(value))}"):
+        MultiBoxConfig(**{field: value})  # type: ignore[arg-type]
 
 
 class Tiny(nn.Module):
@@ -126,12 +126,12 @@ class Tiny(nn.Module):
         return self.conv(x).relu()
 
 
-def test_a_network_of_its_own_is_its_head_on_its_backbone():
+def test_network_normalizes_images_and_runs_backbone_and_head():
     torch.manual_seed(0)
     network = MultiBox(Tiny(), FORMS[0])
     images = torch.randint(0, 255, (2, 3, 64, 48), dtype=torch.uint8)
-    colors = [torch.tensor(c).view(3, 1, 1) for c in (Tiny.mean, Tiny.std)]
-    expected = network.head(network.backbone((images.float() - colors[0]) / colors[1]))
-    found = network(images)
-    torch.testing.assert_close(found.box_deltas, expected.box_deltas)
-    torch.testing.assert_close(found.logits, expected.logits)
+    mean, std = (torch.tensor(color).view(3, 1, 1) for color in (Tiny.mean, Tiny.std))
+    expected = network.head(network.backbone((images.float() - mean) / std))
+    outputs = network(images)
+    torch.testing.assert_close(outputs.box_deltas, expected.box_deltas)
+    torch.testing.assert_close(outputs.logits, expected.logits)

@@ -24,40 +24,53 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
 
 
-def test_boxes_in_pixels_best_first():
+def test_boxes_are_in_pixels_best_first():
     boxes = torch.tensor([[0.1, 0.1, 0.5, 0.5], [-0.2, 0.5, 0.3, 1.4], [0.7, 0.1, 0.9, 0.3]])
-    found = to_proposals(boxes, torch.tensor([0.0, 2.0, -1.0]), (200, 100), 0.7, 10)
-    np.testing.assert_allclose(found.boxes, [[0, 50, 60, 100], [20, 10, 100, 50], [140, 10, 180, 30]], atol=1e-4)
-    np.testing.assert_allclose(found.scores, torch.tensor([2.0, 0.0, -1.0]).sigmoid())
-    assert found.source_names == ("multibox",)
-    assert found.image_size == (200, 100)
+    proposals = to_proposals(boxes, torch.tensor([0.0, 2.0, -1.0]), (200, 100), 0.7, 10)
+    np.testing.assert_allclose(proposals.boxes, [[0, 50, 60, 100], [20, 10, 100, 50], [140, 10, 180, 30]], atol=1e-4)
+    np.testing.assert_allclose(proposals.scores, torch.tensor([2.0, 0.0, -1.0]).sigmoid())
+    assert proposals.source_names == ("multibox",)
+    assert proposals.image_size == (200, 100)
 
 
-def test_what_overlaps_or_has_no_area_is_left_out():
+@pytest.mark.parametrize(("nms_iou", "limit", "count"), [(0.7, 10, 1), (0.99, 10, 2), (0.99, 1, 1)])
+def test_overlapping_and_tiny_boxes_are_dropped(nms_iou: float, limit: int, count: int):
     boxes = torch.tensor([[0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.51], [1.1, 0.1, 1.3, 0.5], [0.2, 0.2, 0.202, 0.9]])
-    logits = torch.tensor([0.0, 1.0, 5.0, 5.0])
-    assert to_proposals(boxes, logits, (100, 100), 0.7, 10).boxes.tolist() == [pytest.approx([10, 10, 50, 51])]
-    assert len(to_proposals(boxes, logits, (100, 100), 0.99, 10)) == 2
-    assert len(to_proposals(boxes, logits, (100, 100), 0.99, 1)) == 1
+    proposals = to_proposals(boxes, torch.tensor([0.0, 1.0, 5.0, 5.0]), (100, 100), nms_iou, limit)
+    assert proposals.boxes[0].tolist() == pytest.approx([10, 10, 50, 51])
+    assert len(proposals) == count
+
+
+@pytest.mark.parametrize("limit", [1, 7, 50, 400])
+def test_suppression_equals_torchvisions(limit: int):
+    generator = torch.Generator().manual_seed(limit)
+    corners = torch.rand(300, 2, generator=generator) * 0.3
+    boxes = torch.cat((corners, corners + 0.5), dim=1)
+    logits = torch.randn(300, generator=generator).round(decimals=1)  # with ties
+    pixels = boxes * torch.tensor([200.0, 100, 200, 100])
+    order = logits.sort(descending=True, stable=True).indices
+    keep = torchvision.ops.nms(pixels[order], logits[order], 0.7)[:limit]
+    proposals = to_proposals(boxes, logits, (200, 100), 0.7, limit)
+    np.testing.assert_allclose(proposals.boxes, pixels[order][keep].numpy(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(30, 50), (1, 1), (200, 3), (64, 64)])
-def test_photos_of_any_size(proposer: MultiBoxProposer, size: tuple[int, int]):
-    found = proposer(noise(*size))
-    assert found.image_size == size[::-1]
-    assert len(found) <= 20
+def test_images_of_any_size(proposer: MultiBoxProposer, size: tuple[int, int]):
+    proposals = proposer(noise(*size))
+    assert proposals.image_size == size[::-1]
+    assert len(proposals) <= 20
 
 
-def test_a_batch_is_its_images_one_by_one(proposer: MultiBoxProposer):
+def test_batches_equal_single_images(proposer: MultiBoxProposer):
     images = [noise(60, 90, 1), noise(64, 64, 2), noise(33, 20, 3)]
-    for together, image in zip(proposer.propose(images), images, strict=True):
-        alone = proposer(image)
-        np.testing.assert_allclose(together.boxes, alone.boxes, atol=1e-3)
-        np.testing.assert_allclose(together.scores, alone.scores, atol=1e-5)
+    for batched, image in zip(proposer.propose(images), images, strict=True):
+        single = proposer(image)
+        np.testing.assert_allclose(batched.boxes, single.boxes, atol=1e-3)
+        np.testing.assert_allclose(batched.scores, single.scores, atol=1e-5)
     assert proposer.propose([]) == []
 
 
-def test_the_fingerprint_tells_weights_and_settings_apart(proposer: MultiBoxProposer):
+def test_fingerprint_depends_on_weights_and_settings(proposer: MultiBoxProposer):
     before = proposer.fingerprint
     assert MultiBoxProposer(proposer.network, 64, 20).fingerprint == before
     assert MultiBoxProposer(proposer.network, 96, 20).fingerprint != before
@@ -66,20 +79,7 @@ def test_the_fingerprint_tells_weights_and_settings_apart(proposer: MultiBoxProp
     assert proposer.fingerprint != before
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3), np.float32)])
-def test_no_image(proposer: MultiBoxProposer, wrong: np.ndarray):
-    with pytest.raises(ValueError, match="an image must be"):
-        proposer(wrong)
-
-
-@pytest.mark.parametrize("limit", [1, 7, 50, 400])
-def test_the_first_boxes_are_those_of_a_suppression_of_all(limit: int):
-    generator = torch.Generator().manual_seed(limit)
-    corners = torch.rand(300, 2, generator=generator) * 0.3
-    boxes = torch.cat((corners, corners + 0.5), dim=1)
-    logits = torch.randn(300, generator=generator).round(decimals=1)  # some are equal
-    sides = torch.tensor([200.0, 100, 200, 100])
-    order = logits.sort(descending=True, stable=True).indices
-    kept = torchvision.ops.nms(boxes[order] * sides, logits[order], 0.7)[:limit]
-    found = to_proposals(boxes, logits, (200, 100), 0.7, limit)
-    np.testing.assert_allclose(found.boxes, (boxes[order] * sides)[kept].numpy(), rtol=1e-6)
+@pytest.mark.parametrize("image", [np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3), np.float32)])
+def test_invalid_images(proposer: MultiBoxProposer, image: np.ndarray):
+    with pytest.raises(ValueError, match="image must be"):
+        proposer(image)
