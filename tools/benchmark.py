@@ -16,6 +16,7 @@ from PIL import ImageOps
 from detector.cli import main
 from detector.errors import InputError
 from detector.io.json import write_json
+from detector.runner.writers import check_writable_file
 from detector.structures.image import Image, read_image
 
 _TOOLS = Path(__file__).resolve().parent
@@ -93,8 +94,8 @@ def benchmark(
         raise InputError("--proposals, --crops, --evaluators and --device exclude each other; give one")
     if evaluators and image is not None:
         raise InputError("--evaluators measures on made-up detections; leave out --image")
-    if json is not None and json.is_dir():
-        raise InputError(f"--json {json}: is a folder; give a file")
+    if json is not None:
+        check_writable_file(json, "--json")
     import cv2
     import torch
 
