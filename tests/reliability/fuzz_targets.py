@@ -274,7 +274,7 @@ def detections() -> Target:
     )  # fmt: skip
     item = {"label": "cat", "category_id": 1, "score": 0.5, "box": [3, 4, 20, 25]}
     entry = {"image": "a.jpg", "width": 40, "height": 30, "seconds": 0.1, "detections": [item]}
-    result = {"image_id": "a", "category_id": 1, "bbox": [3, 4, 17, 21], "score": 0.5}
+    result = {"image_id": "a", "category_id": 17, "bbox": [3, 4, 17, 21], "score": 0.5}
     files = {
         "native.json": json.dumps([entry, {**entry, "image": "b.jpg"}]).encode(),
         "coco.json": json.dumps([result, {**result, "image_id": "b"}]).encode(),
@@ -283,13 +283,13 @@ def detections() -> Target:
         "voc/comp4_det_val_cat.txt": b"a 0.5 3 4 20 25\n",
         "yolo/a.txt": b"0 0.5 0.5 0.2 0.3 0.9\n",
     }
-    kinds = {"native.json": "native", "coco.json": "coco", "a.csv": "csv", "ilsvrc.txt": "ilsvrc"}
+    kinds = {"coco.json": "coco", "a.csv": "csv", "ilsvrc.txt": "ilsvrc"}
 
     def read(folder: Path, changed: Path) -> None:
         if changed.parent != folder:
             read_detections(changed.parent, truth, "voc" if changed.parent.name == "voc" else "yolo")
             return
-        read_detections(changed, truth, kinds[changed.name])  # type: ignore[arg-type]
+        read_detections(changed, truth, kinds.get(changed.name))  # type: ignore[arg-type]
 
     return Target("detections", files, read)
 
