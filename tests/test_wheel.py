@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).parents[1]
 MOST_BYTES = 25_000_000
 

@@ -65,6 +65,7 @@ def strict(path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_users_script_is_clean_under_mypy_strict_and_mistakes_are_found(tmp_path):
     pytest.importorskip("mypy")
     script = tmp_path / "script.py"

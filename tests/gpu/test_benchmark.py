@@ -1,9 +1,12 @@
 """The benchmark on a GPU, in small."""
 
+import pytest
 import torch
 from benchmarks.throughput import benchmark_throughput
 
 from detector.cli.benchmark import _module
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 
 
 def test_images_a_second():

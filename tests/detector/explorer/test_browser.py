@@ -11,17 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
-from detector.explorer.image_cache import ImageCache
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from detector.explorer import Explanation
+from detector.explorer.image_cache import ImageCache
 from detector.explorer.page import make_page
 from detector.explorer.regions import region_at
 from detector.explorer.server import listen
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path"),
+]
 
 PANELS = ("segmentation", "levels", "proposals", "region", "regression", "suppression", "detections")
 
