@@ -266,7 +266,7 @@ def ilsvrc() -> Target:
 
 def detections() -> Target:
     from detector.data.formats import read_detections
-    from detector.data.ground_truth import GroundTruth
+    from detector.evaluation import GroundTruth
 
     truth = GroundTruth(
         image_ids=("a", "b"), class_names=("cat", "dog"), images=[0], labels=[0], boxes=[[3, 4, 20, 25]],

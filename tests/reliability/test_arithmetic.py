@@ -23,9 +23,8 @@ from safetensors.torch import load_file, save_file
 
 from detector import load_detector
 from detector.data.annotations import Annotations
-from detector.data.detection_table import DetectionTable
-from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
+from detector.evaluation import DetectionTable, GroundTruth
 from detector.inference.detector import Detector
 from detector.models.weights import load_model
 from detector.structures.detections import Detections

@@ -15,15 +15,14 @@ import numpy as np
 
 from benchmarks.measuring import Report, Rival, Task, interleave, load_rivals
 from benchmarks.processes import run_fresh
-from detector.data.detection_table import DetectionTable
-from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
-from detector.evaluation.metrics.coco import coco_average_precision
-from detector.evaluation.metrics.ilsvrc import ilsvrc_average_precision
-from detector.evaluation.metrics.ranked_matches import rank_matches
-from detector.evaluation.metrics.voc import voc_average_precision
-from detector.evaluation.metrics.voc_matching import match_detections
+from detector.evaluation import (
+    DetectionTable,
+    GroundTruth,
+    coco_average_precision,
+    ilsvrc_average_precision,
+    voc_average_precision,
+)
 
 DETECTIONS = 39_615
 """Detections for 36,708 objects in 5,000 images of 80 classes, as in COCO's validation set; other numbers keep these
@@ -37,7 +36,6 @@ EVALUATORS: Mapping[str, Callable[[GroundTruth, DetectionTable], Any]] = {
     "voc07": voc_average_precision,
     "ilsvrc": ilsvrc_average_precision,
 }
-INTERVALS = "voc10 with intervals by 1,000 resamples"
 # Package, its module with the class `COCO`, and the module and name of its evaluator.
 _RIVALS = {
     "pycocotools": ("pycocotools.coco", "pycocotools.cocoeval", "COCOeval"),
@@ -74,7 +72,6 @@ def benchmark_evaluators(
         raise InputError(f"detections {detections}, growth {tuple(growth)}: give at least 1")
     truth, table = made_up_data(detections)
     tasks = [Task(name, partial(run, truth, table)) for name, run in EVALUATORS.items()]
-    tasks.append(Task(INTERVALS, partial(_intervals, truth, table)))
     names = _RIVALS if rivals else ()
     loaded, skipped = load_rivals(
         [Rival(name, ("coco",), partial(_rival, name), slow=True) for name in names], truth, table
@@ -149,10 +146,6 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
     sides = np.exp(rng.uniform(np.log(8), np.log(300), (count, 2)))
     corners = rng.uniform(0, 1, (count, 2)) * (np.array(_SIZE) - sides).clip(0)
     return np.hstack([corners, corners + sides]).round(2)
-
-
-def _intervals(truth: GroundTruth, detections: DetectionTable) -> object:
-    return bootstrap_average_precision([rank_matches(truth, detections, match_detections(truth, detections))], "voc10")
 
 
 def _growth(count: int) -> dict[str, float]:
