@@ -6,7 +6,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -23,58 +23,40 @@ _TOOLS = Path(__file__).resolve().parent
 if str(_TOOLS) not in sys.path:  # loaded by `detector benchmark`
     sys.path.append(str(_TOOLS))
 
+
+def _option(panel: str, text: str, *names: str, **settings: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel, **settings)
+
+
 _WHAT, _HOW = "What is measured", "How"
+_PHOTO = _option(_WHAT, "Photo to detect in.", metavar="PHOTO", show_default="500x375")
+_MODEL = _option(_WHAT, "Model file (.safetensors).", metavar="PATH", show_default="the installed model")
+_PROPOSALS = _option(_WHAT, "Measure Selective Search and its rivals.", "--proposals")
+_CROPS = _option(_WHAT, "Measure R-CNN's crops beside other GoogLeNets.", "--crops")
+_EVALUATORS = _option(_WHAT, "Measure the metrics beside pycocotools and others.", "--evaluators")
+_DEVICE = _option(
+    _WHAT,
+    "Measure images a second in batches of 1, 4 and 16 on this device: cuda or cpu.",
+    metavar="NAME",
+    show_default="none",
+)
+_REPEATS = _option(_HOW, "Rounds of timing.", metavar="N", min=1)
+_THREADS = _option(_HOW, "Threads of PyTorch and OpenCV.", metavar="N", min=1, show_default="2; with a GPU all cores")
+_RIVALS = _option(_HOW, "Time other software that is installed.")
+_JSON = _option("Results", "Write the result here.", metavar="FILE", show_default="none")
 
 
 def benchmark(
-    image: Annotated[
-        Path | None,
-        typer.Option(metavar="PHOTO", help="Photo to detect in.", show_default="500x375", rich_help_panel=_WHAT),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Model file (.safetensors).",
-            show_default="the installed model",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    proposals: Annotated[
-        bool, typer.Option("--proposals", help="Measure Selective Search and its rivals.", rich_help_panel=_WHAT)
-    ] = False,
-    crops: Annotated[
-        bool, typer.Option("--crops", help="Measure R-CNN's crops beside other GoogLeNets.", rich_help_panel=_WHAT)
-    ] = False,
-    evaluators: Annotated[
-        bool,
-        typer.Option("--evaluators", help="Measure the metrics beside pycocotools and others.", rich_help_panel=_WHAT),
-    ] = False,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Measure images a second in batches of 1, 4 and 16 on this device: cuda or cpu.",
-            show_default="none",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Rounds of timing.", rich_help_panel=_HOW)] = 10,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Threads of PyTorch and OpenCV.",
-            show_default="2; with a GPU all cores",
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
-    rivals: Annotated[bool, typer.Option(help="Time other software that is installed.", rich_help_panel=_HOW)] = True,
-    json: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the result here.", show_default="none", rich_help_panel="Results"),
-    ] = None,
+    image: Annotated[Path | None, _PHOTO] = None,
+    model: Annotated[Path | None, _MODEL] = None,
+    proposals: Annotated[bool, _PROPOSALS] = False,
+    crops: Annotated[bool, _CROPS] = False,
+    evaluators: Annotated[bool, _EVALUATORS] = False,
+    device: Annotated[str | None, _DEVICE] = None,
+    repeats: Annotated[int, _REPEATS] = 10,
+    threads: Annotated[int | None, _THREADS] = None,
+    rivals: Annotated[bool, _RIVALS] = True,
+    json: Annotated[Path | None, _JSON] = None,
 ) -> None:
     """Measure how long detection takes on this machine: each stage, the start of the program, its memory.
 
@@ -104,28 +86,27 @@ def benchmark(
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     photo = default_photo() if image is None else read_image(image)
+    options = {"repeats": repeats, "progress": True}
     if evaluators:
         from benchmarks.evaluators import benchmark_evaluators
 
-        report = benchmark_evaluators(repeats=repeats, rivals=rivals, progress=True)
+        report = benchmark_evaluators(rivals=rivals, **options)
     elif proposals:
         from benchmarks.selective_search import benchmark_proposals
 
-        report = benchmark_proposals(photo, repeats=repeats, progress=True)
+        report = benchmark_proposals(photo, rivals=rivals, **options)
     elif crops:
         from benchmarks.crops import benchmark_crops
 
-        report = benchmark_crops(photo, repeats=repeats, threads=threads, rivals=rivals, progress=True)
+        report = benchmark_crops(photo, threads=threads, rivals=rivals, **options)
     elif device is not None:
         from benchmarks.throughput import benchmark_throughput
 
-        report = benchmark_throughput(
-            photo, device, model, repeats=repeats, threads=threads, rivals=rivals, progress=True
-        )
+        report = benchmark_throughput(photo, device, model, threads=threads, rivals=rivals, **options)
     else:
         from benchmarks.detection import benchmark_detection
 
-        report = benchmark_detection(photo, model, repeats=repeats, threads=threads, rivals=rivals, progress=True)
+        report = benchmark_detection(photo, model, threads=threads, rivals=rivals, **options)
     print(report.table())
     if json is not None:
         write_json(json, report.to_dict())

@@ -14,11 +14,11 @@ from PIL import Image as PillowImage
 
 from benchmarks.measuring import SLOW_REPEATS, Report, Rival, Task, Timing, interleave, load_rivals, photo_subject
 from benchmarks.processes import run_fresh
+from benchmarks.selective_search import proposer_rival
 from detector import load_detector, read_image
 from detector.errors import InputError
 from detector.inference.rfcn_scorer import RFCNScorer
 from detector.structures.image import Image
-from proposals import make_proposer
 
 DETECTION, MULTIBOX = "detect", "detect, MultiBox alone"
 _START = """
@@ -128,14 +128,6 @@ def _torchvision(name: str, slow: bool = False) -> Rival:
     return Rival(f"torchvision {name}", (DETECTION, MULTIBOX), lambda image: torchvision_detector(name, image), slow)
 
 
-def _proposer(method: str, preset: str = "fast") -> Callable[[Image], Callable[[], object]]:
-    def load(image: Image) -> Callable[[], object]:
-        proposer = make_proposer(method, preset)
-        return lambda: proposer(image.pixels)
-
-    return load
-
-
 def _yolo(image: Image) -> Callable[[], object]:
     try:
         from ultralytics import YOLO
@@ -155,8 +147,8 @@ def _onnx(image: Image) -> Callable[[], object]:
 
 
 RIVALS = (
-    Rival("selectivesearch (PyPI)", ("stage: proposals",), _proposer("selectivesearch"), slow=True),
-    Rival("OpenCV Selective Search, fast", ("stage: proposals",), _proposer("opencv"), slow=True),
+    proposer_rival("selectivesearch", "fast", "stage: proposals"),
+    proposer_rival("opencv", "fast", "stage: proposals"),
     Rival("ONNX Runtime, the installed model's backbone", ("stage: backbone",), _onnx),
     _torchvision("fasterrcnn_resnet50_fpn", slow=True),
     _torchvision("fasterrcnn_mobilenet_v3_large_fpn", slow=True),

@@ -25,26 +25,32 @@ print(peak_memory() or "NaN")
 """
 
 
-def _rival(method: str, preset: str) -> Rival:
+def proposer_rival(method: str, preset: str, against: str) -> Rival:
+    """Another implementation of Selective Search."""
+
     def load(image: Image) -> Callable[[], object]:
         proposer = make_proposer(method, preset)
         return lambda: proposer(image.pixels)
 
-    return Rival(f"{method} {preset}", (f"selective_search {preset}",), load, slow=True)
+    return Rival(f"{method} {preset}", (against,), load, slow=True)
 
 
-RIVALS = (*(_rival("opencv", preset) for preset in PRESETS), _rival("selectivesearch", "fast"))
+RIVALS = tuple(
+    proposer_rival(method, preset, f"selective_search {preset}")
+    for method, presets in (("opencv", PRESETS), ("selectivesearch", ("fast",)))
+    for preset in presets
+)
 
 
-def benchmark_proposals(image: Image, *, repeats: int, progress: bool = False) -> Report:
+def benchmark_proposals(image: Image, *, repeats: int, rivals: bool = True, progress: bool = False) -> Report:
     """Times the presets on a photo beside the implementations that are installed."""
     cv2.setNumThreads(1)
     tasks = []
     for preset in PRESETS:
         proposer = make_proposer("selective_search", preset)
         tasks.append(Task(f"selective_search {preset}", lambda proposer=proposer: proposer(image.pixels)))  # type: ignore[misc]
-    rivals, skipped = load_rivals(RIVALS, image)
-    timings = interleave([*tasks, *rivals], repeats, progress)
+    loaded, skipped = load_rivals(RIVALS if rivals else (), image)
+    timings = interleave([*tasks, *loaded], repeats, progress)
     native = SelectiveSearch(SelectiveSearchConfig(working_width=None))
     growth = [{"megapixels": size, "seconds": _seconds(native, larger(image.pixels, size))} for size in MEGAPIXELS]
     rates = [{"workers": workers, "images a second": _rate(image, workers, 20 * repeats)} for workers in (1, 2)]
