@@ -5,7 +5,8 @@ from pathlib import Path
 
 from detector.errors import InputError
 
-_SCRIPT = Path(__file__).parents[2] / "tools" / "benchmark.py"
+_CHECKOUT = Path(__file__).parents[2]
+_SCRIPT = _CHECKOUT / "tools" / "benchmark.py"
 
 
 def _only_in_a_checkout() -> None:
@@ -17,7 +18,7 @@ def _only_in_a_checkout() -> None:
 
 benchmark = _only_in_a_checkout
 _spec = spec_from_file_location("detector_benchmark", _SCRIPT)
-if _SCRIPT.is_file() and _spec is not None and _spec.loader is not None:
+if (_CHECKOUT / "pyproject.toml").is_file() and _SCRIPT.is_file() and _spec is not None and _spec.loader is not None:
     _module = module_from_spec(_spec)
     _spec.loader.exec_module(_module)
     benchmark = _module.benchmark
