@@ -123,6 +123,7 @@ def test_shipped_model_says_what_it_is():
     assert {"recipe", "steps", "split", "images", "metric"} <= model.metadata.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these instructions are of x86 processors")
 def test_an_older_processor_gives_the_same_detections(photos: Path, tmp_path: Path, detector):
     """Without AVX512, AMX and fast bfloat16: as PyTorch, oneDNN and Numba run on a processor of 2013."""

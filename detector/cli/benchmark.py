@@ -16,6 +16,7 @@ def _only_in_a_checkout() -> None:
     )
 
 
+_only_in_a_checkout.__name__ = "benchmark"  # Typer takes the command's name from it
 benchmark = _only_in_a_checkout
 _spec = spec_from_file_location("detector_benchmark", _SCRIPT)
 if (_CHECKOUT / "pyproject.toml").is_file() and _SCRIPT.is_file() and _spec is not None and _spec.loader is not None:
