@@ -1,12 +1,31 @@
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 # On images this small, threads mostly wait for each other. Has to be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Modules of the extras in pyproject.toml: tests of what is not installed are skipped.
+OPTIONAL = (
+    "fastapi|starlette|httpx|uvicorn|playwright|matplotlib|onnx|onnxruntime|onnxscript|pandas|pdoc|pycocotools|ray|"
+    "scipy|selectivesearch|skimage|sklearn|supervision|tensorboard"
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    """Skips a test module that imports a missing optional package, itself or through what it tests."""
+    report = yield
+    missing = re.search(rf"No module named '({OPTIONAL})\b", str(report.longrepr)) if report.failed else None
+    if missing is not None:
+        report.outcome, report.longrepr = "skipped", (str(collector.path), 0, f"Skipped: {missing[1]} is not installed")
+    return report
+
 
 VOCObject = tuple[str, tuple[float, float, float, float], int]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).parents[1]
 MOST_BYTES = 25_000_000
 
@@ -55,14 +56,16 @@ def test_it_detects_outside_the_checkout(wheel: Path, tmp_path: Path):
     program = (
         "import detector, sys; print(detector.__file__); from detector.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", program, "detect", "cat.jpg", "--json", "cat.json"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(site)}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+
+    found = run("detect", "cat.jpg", "--json", "cat.json")
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith(str(site))
     assert "cat" in found.stdout
+    benchmark = run("benchmark")
+    assert benchmark.returncode == 2
+    assert "tools/benchmark.py" in benchmark.stderr

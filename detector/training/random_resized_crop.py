@@ -19,7 +19,7 @@ def draw_patch(
     width: int, height: int, config: RandomResizedCropConfig, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
     """(x, y, w, h) in whole pixels of a patch of 8 to 100 % of an image's area and of aspect 3/4 to 4/3, both evenly
-    distributed; the largest centerd square where none of ten fits, as in long narrow images."""
+    distributed; the largest centered square where none of ten fits, as in long narrow images."""
     for _ in range(_TRIES):
         area = rng.uniform(*config.area) * width * height
         aspect = rng.uniform(*config.aspect)

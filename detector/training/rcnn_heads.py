@@ -205,7 +205,7 @@ def _svm(positive: np.ndarray, negative: np.ndarray, config: HeadsConfig) -> tup
 def fit_boxes(features: RegionFeatures, config: HeadsConfig, class_names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     """Ridge regression of the box_deltas for each class: weights (num_classes * 4, P) and biases (num_classes * 4,).
 
-    Features are brought to the same mean norm as for the SVMs. The targets of a class are centerd and whitened
+    Features are brought to the same mean norm as for the SVMs. The targets of a class are centered and whitened
     (decorrelated) for the fit, as in R-CNN's code. A class without regions near its objects leaves boxes as they are.
     """
     width = features.parts.shape[1]
@@ -225,7 +225,7 @@ def fit_boxes(features: RegionFeatures, config: HeadsConfig, class_names: tuple[
 
 def ridge_whitened(x: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
     """Weights (4, P) and biases (4,) of the ridge regression from x (N, P) to targets (N, 4), fitted to the targets
-    after these were centerd and whitened.
+    after these were centered and whitened.
 
     With one penalty for all four, whitening leaves the predictions as they are; it is R-CNN's, and keeps the fit well
     conditioned."""

@@ -1,20 +1,17 @@
 """The benchmark on a GPU, in small."""
 
-from pathlib import Path
-
 import pytest
 import torch
+from benchmarks.throughput import benchmark_throughput
 
-from detector.benchmark.photo import default_photo
-from detector.benchmark.throughput import benchmark_throughput
+from detector.cli.benchmark import _module
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 
 
-def test_images_a_second(tmp_path: Path):
-    report = benchmark_throughput(default_photo(), "cuda", batches=(1, 2), repeats=1, threads=4)
-    assert len(report.rates) == 8
-    assert all(rate.memory is not None and rate.memory > 0 for rate in report.rates)
-    assert torch.cuda.get_device_name() in report.device
-    assert report.to_dict()["workers"] == 4
-    assert "4 CPU threads beside it" in report.table()
+def test_images_a_second():
+    report = benchmark_throughput(_module.default_photo(), "cuda", None, batches=(1, 2), repeats=1, threads=4)
+    assert len(report.timings) == 8
+    assert len(report.peak_memory) == 8
+    assert min(report.peak_memory.values()) > 0
+    assert torch.cuda.get_device_name() in str(report.subject["device"])

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 
 from detector.cli import main
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 
 
 def command(*arguments: object) -> int:

@@ -31,7 +31,7 @@ from proposals.multibox.config import MultiBoxConfig
 
 DEVICE = "cuda"
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 
 
 @pytest.fixture(autouse=True)

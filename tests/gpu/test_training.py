@@ -13,7 +13,7 @@ from detector.models.weights import load_model
 from detector.training.recipes import Recipe
 from detector.training.start import make_loop
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 
 IMAGES = {
     "a": [("bus", (11, 11, 70, 60), 0)],

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-if sys.platform == "win32":  # no signals, no limits of memory, no forks
+if sys.platform == "win32":  # no signals, no memory limits, no forks
     collect_ignore_glob = ["*.py"]
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Runs commands in processes that are ready at once."""
-    from tests.reliability.nursery import Nursery
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Runs commands in processes that have imported everything."""
+    from tests.reliability.fork_server import ForkServer
 
-    with Nursery(tmp_path_factory.mktemp("nursery")) as one:
-        yield one
+    with ForkServer(tmp_path_factory.mktemp("fork-server")) as running:
+        yield running

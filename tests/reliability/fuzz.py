@@ -1,8 +1,8 @@
 """Mutated files for every reader: `python -m tests.reliability.fuzz --inputs 100000`.
 
-Each input is read in a forked process that may take 10 s of the processor and 2 GiB of memory beyond what it has
-before. Anything but success or `InputError`, or the death of the process, is a finding; `--target NAME --first N
---inputs 1` repeats one.
+Each input is read in a forked process that may take 10 s of CPU time and 2 GiB of memory beyond what it had before.
+Anything but success or `InputError`, or the death of the process, is a finding; `--target NAME --first N --inputs 1`
+repeats one.
 """
 
 import argparse
@@ -17,26 +17,39 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.reliability.coverage_guided import fuzz_by_coverage
+from tests.reliability.fork_server import memory_of_this_process
 from tests.reliability.fuzz_targets import Target, all_targets
 from tests.reliability.mutation import mutate
-from tests.reliability.nursery import memory_of_this_process
-from tests.reliability.table import Row, Timer, report
 
 SECONDS = 10.0
 PATIENCE = 6
-"""Times as long a process that does nothing is waited for, or one of many on a busy machine."""
+"""How many times as long a process that does nothing is waited for, or one of many on a busy machine."""
 MEMORY = 2 << 30
 """Bytes beyond those of the process before the input."""
 
 
-def fuzz(target: Target, first: int, inputs: int, seed: int, folder: Path, limit: float = SECONDS) -> Row:
-    """Reads the inputs of these numbers; `limit`: seconds for each."""
-    row = Row(f"fuzz: {target.name}")
-    peak, errors = 0, dict[str, list[int]]()
+@dataclass
+class Result:
+    """What came of a target's inputs: their number, findings, and the most seconds and bytes that one took."""
+
+    target: str
+    tried: int = 0
+    seconds: float = 0.0
+    memory: int = 0
+    findings: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        most = f"at most {self.seconds:.2f} s and {self.memory >> 20} MiB"
+        return "\n".join([f"{self.target}: {self.tried} tried, {len(self.findings)} findings, {most}", *self.findings])
+
+
+def fuzz(target: Target, first: int, inputs: int, seed: int, folder: Path, limit: float = SECONDS) -> Result:
+    """Reads the inputs with these numbers; `limit`: seconds for each."""
+    result, errors = Result(target.name), dict[str, list[int]]()
     number, end = first, first + inputs
     while number < end:
         reader, writer = os.pipe()
@@ -48,43 +61,37 @@ def fuzz(target: Target, first: int, inputs: int, seed: int, folder: Path, limit
         with os.fdopen(reader, "rb", buffering=0) as answers:
             while number < end:
                 answer = _answer(answers, limit)
-                row.tried += 1
-                if answer is None:  # it died, or is late
-                    late = _end(worker, limit)
-                    (row.fault if late else row.crash)(f"input {number}: {late or 'the process died'}")
-                    row.took(PATIENCE * limit if late else 0)
-                    number += 1
-                    break
+                result.tried += 1
                 number += 1
-                peak = max(peak, answer["memory"])
-                row.took(answer["seconds"])
+                if answer is None:
+                    result.findings.append(f"input {number - 1}: {_end(worker, limit)}")
+                    break
+                result.memory = max(result.memory, answer["memory"])
+                result.seconds = max(result.seconds, answer["seconds"])
                 if answer["seconds"] > limit:
-                    row.fault(f"input {answer['number']}: {answer['seconds']:.0f} s")
+                    result.findings.append(f"input {number - 1}: {answer['seconds']:.0f} s")
                 if answer["memory"] > MEMORY:
-                    row.fault(f"input {answer['number']}: {answer['memory'] >> 20} MiB")
+                    result.findings.append(f"input {number - 1}: {answer['memory'] >> 20} MiB")
                 if answer["error"]:
-                    row.crashed += 1
-                    errors.setdefault(answer["error"], []).append(answer["number"])
+                    errors.setdefault(answer["error"], []).append(number - 1)
             else:
                 os.waitpid(worker, 0)
-    for error, numbers in errors.items():
-        row.findings.append(f"input {numbers[0]} and {len(numbers) - 1} more: {error}")
-    row.notes = f"at most {peak >> 20} MiB"
-    return row
+    result.findings += [f"input {numbers[0]} and {len(numbers) - 1} more: {error}" for error, numbers in errors.items()]
+    return result
 
 
 def _answer(answers: Any, limit: float) -> dict[str, Any] | None:
-    """The next line of the worker; None if it dies, or waits for something."""
+    """The next line of the worker; None if it has died or hangs."""
     ready = select.select([answers], [], [], PATIENCE * limit)[0]
     line = answers.readline() if ready else b""
     return json.loads(line) if line else None
 
 
 def _end(worker: int, limit: float) -> str:
-    """Why there is no answer: "" if the worker has died by itself."""
+    """Why the worker does not answer; a hanging one is killed."""
     for _ in range(20):
         if os.waitpid(worker, os.WNOHANG)[0]:
-            return ""
+            return "the process died"
         time.sleep(0.01)
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
@@ -97,87 +104,64 @@ def _work(target: Target, numbers: Sequence[int], seed: int, folder: Path, write
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         limit = memory_of_this_process("VmSize") + MEMORY + (256 << 20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        place = Path(tempfile.mkdtemp(dir=folder))
-        for name, content in target.files.items():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            (place / name).write_bytes(content)
+        inputs = Path(tempfile.mkdtemp(dir=folder))
+        target.write(inputs)
         with os.fdopen(writer, "wb") as answers:
             for number in numbers:
-                answers.write(json.dumps(_one(target, number, seed, place)).encode() + b"\n")
+                answers.write(json.dumps(_read(target, number, seed, inputs)).encode() + b"\n")
                 answers.flush()
     except BaseException:
-        traceback.print_exc(file=sys.__stdout__)  # a fault of this program; the number is told as that of a death
+        traceback.print_exc(file=sys.__stdout__)  # a fault of this program; the input counts as a death
         sys.stdout.flush()
     finally:
         os._exit(0)
 
 
-def changed_file(target: Target, number: int, seed: int) -> tuple[str, bytes]:
-    """Input of a number: the file's name, and its changed content."""
-    chance = random.Random(f"{seed} {target.name} {number}")
-    names = [name for name in sorted(target.files) if name not in target.unchanged]
-    name = chance.choice(names)
-    others = [target.files[one] for one in names]
-    return name, mutate(chance, target.files[name], name, others)
-
-
-def _one(target: Target, number: int, seed: int, place: Path) -> dict[str, Any]:
+def _read(target: Target, number: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Changes one of the target's files, has it read, and restores it."""
     from detector.errors import InputError
 
-    name, content = changed_file(target, number, seed)
-    path = place / name
-    path.write_bytes(content)
-    _forget_peak()
+    chance = random.Random(f"{seed} {target.name} {number}")
+    names = [name for name in sorted(target.files) if name not in target.unchanged]
+    path = folder / chance.choice(names)
+    name = path.relative_to(folder).as_posix()
+    path.write_bytes(mutate(chance, target.files[name], name, [target.files[each] for each in names]))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     before, error, started = memory_of_this_process("VmRSS"), "", time.process_time()
     try:
-        target.read(place, path)
+        target.read(folder, path)
     except InputError as refused:
         if "\n" in str(refused) and len(getattr(refused, "faults", ())) == 0:
             error = f"a message of several lines: {str(refused)[-100:]!r}"
     except BaseException as other:
         frames = traceback.extract_tb(other.__traceback__)
-        where = [f"{Path(one.filename).name}:{one.lineno}" for one in frames if "/site-packages/" not in one.filename]
-        error = f"{type(other).__name__}: {_without_place(str(other), place)!r:.120} at {' '.join(where[-3:])}"
-    seconds = time.process_time() - started  # so that a busy machine finds nothing that is not there
+        lines = [f"{Path(f.filename).name}:{f.lineno}" for f in frames if "/site-packages/" not in f.filename]
+        message = str(other).replace(f"{folder}/", "")
+        error = f"{type(other).__name__}: {message!r:.120} at {' '.join(lines[-3:])}"
+    seconds = time.process_time() - started  # CPU time, so that a busy machine makes no findings
     sys.stderr.flush()
     memory = max(0, memory_of_this_process("VmHWM") - before)
     path.write_bytes(target.files[name])
-    return {"number": number, "seconds": seconds, "memory": memory, "error": error}
+    return {"seconds": seconds, "memory": memory, "error": error}
 
 
-def _without_place(text: str, place: Path) -> str:
-    return text.replace(f"{place}/", "")
-
-
-def _forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability.fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000, help="shared between the readers (%(default)s)")
-    parser.add_argument("--target", help="one reader, by a part of its name")
+    parser.add_argument("--target", default="", help="one reader, by a part of its name")
     parser.add_argument("--first", type=int, default=0, help="number of the first input of each reader")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--engine", choices=("mutation", "atheris"), default="mutation")
-    parser.add_argument("--seconds", type=int, default=600, help="of atheris, shared between the readers (%(default)s)")
-    parser.add_argument("--keep", type=Path, help="folder of what atheris finds (default: a temporary one)")
-    options = parser.parse_args(arguments)
-    targets = [one for one in all_targets() if options.target is None or options.target in one.name]
-    shares = sum(one.share for one in targets)
-    rows = []
-    with Timer() as timer, tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+    options = parser.parse_args()
+    targets = [target for target in all_targets() if options.target in target.name]
+    shares = sum(target.share for target in targets)
+    bad = False
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
         for target in targets:
             count = max(1, round(options.inputs * target.share / shares))
-            with Timer() as own:
-                if options.engine == "atheris":
-                    seconds = options.seconds * target.share / shares
-                    place = (options.keep or Path(folder)).absolute() / target.name.replace(" ", "-")
-                    rows.append(fuzz_by_coverage(target.name, seconds, options.seed, place))
-                else:
-                    rows.append(fuzz(target, options.first, count, options.seed, Path(folder)))
-            rows[-1].notes += f", {own.seconds:.0f} s in all"
-    return report(rows, timer.seconds)
+            result = fuzz(target, options.first, count, options.seed, Path(folder))
+            print(result, flush=True)
+            bad |= bool(result.findings)
+    return int(bad)
 
 
 if __name__ == "__main__":

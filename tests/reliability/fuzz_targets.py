@@ -1,4 +1,4 @@
-"""What is read from files of users: each reader with small good files to be changed."""
+"""Every reader of users' files, with small good files to be changed."""
 
 import io
 import json
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, features
 
-from tests.reliability.nursery import ROOT
+from tests.reliability.fork_server import MODEL, ROOT
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Target:
     """A reader.
 
     Attributes:
-        files: good files by their name in a folder, of which one is changed.
-        read: is given the folder and the changed file.
-        share: of the inputs, against the other targets'.
-        unchanged: files that are there and stay as they are.
+        files: good files by their name in a folder; each input changes one.
+        read: called with the folder and the changed file.
+        share: of the inputs, relative to the other targets.
+        unchanged: files that are never changed.
     """
 
     name: str
@@ -33,6 +33,12 @@ class Target:
     read: Callable[[Path, Path], object]
     share: float = 1.0
     unchanged: tuple[str, ...] = ()
+
+    def write(self, folder: Path) -> None:
+        """Writes the good files."""
+        for name, content in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
 
 
 def all_targets() -> list[Target]:
@@ -85,7 +91,7 @@ def images() -> Target:
 def model_files() -> Target:
     from detector.models.weights import load_model
 
-    content = (ROOT / "detector/pretrained/voc07.safetensors").read_bytes()
+    content = MODEL.read_bytes()
     kinds = ("regions", "crops", "classification", "multibox")
     return Target("model files", {"m.safetensors": content}, lambda _, path: load_model(path, kinds), 0.15)  # type: ignore[arg-type]
 
@@ -260,7 +266,7 @@ def ilsvrc() -> Target:
 
 def detections() -> Target:
     from detector.data.formats import read_detections
-    from detector.data.ground_truth import GroundTruth
+    from detector.evaluation import GroundTruth
 
     truth = GroundTruth(
         image_ids=("a", "b"), class_names=("cat", "dog"), images=[0], labels=[0], boxes=[[3, 4, 20, 25]],
@@ -268,22 +274,22 @@ def detections() -> Target:
     )  # fmt: skip
     item = {"label": "cat", "category_id": 1, "score": 0.5, "box": [3, 4, 20, 25]}
     entry = {"image": "a.jpg", "width": 40, "height": 30, "seconds": 0.1, "detections": [item]}
-    result = {"image_id": "a", "category_id": 1, "bbox": [3, 4, 17, 21], "score": 0.5}
+    result = {"image_id": "a", "category_id": 17, "bbox": [3, 4, 17, 21], "score": 0.5}
     files = {
-        "own.json": json.dumps([entry, {**entry, "image": "b.jpg"}]).encode(),
+        "native.json": json.dumps([entry, {**entry, "image": "b.jpg"}]).encode(),
         "coco.json": json.dumps([result, {**result, "image_id": "b"}]).encode(),
         "a.csv": b"image,class,score,x1,y1,x2,y2\na.jpg,cat,0.5,3,4,20,25\n",
         "ilsvrc.txt": b"1 1 0.5 3 4 20 25\n2 2 0.4 3 4 20 25\n",
         "voc/comp4_det_val_cat.txt": b"a 0.5 3 4 20 25\n",
         "yolo/a.txt": b"0 0.5 0.5 0.2 0.3 0.9\n",
     }
-    kinds = {"own.json": "own", "coco.json": "coco", "a.csv": "csv", "ilsvrc.txt": "ilsvrc"}
+    kinds = {"coco.json": "coco", "a.csv": "csv", "ilsvrc.txt": "ilsvrc"}
 
     def read(folder: Path, changed: Path) -> None:
         if changed.parent != folder:
             read_detections(changed.parent, truth, "voc" if changed.parent.name == "voc" else "yolo")
             return
-        read_detections(changed, truth, kinds[changed.name])  # type: ignore[arg-type]
+        read_detections(changed, truth, kinds.get(changed.name))  # type: ignore[arg-type]
 
     return Target("detections", files, read)
 

@@ -1,7 +1,7 @@
 """Structured mutation: damage that gets past a format's outer checks.
 
-Besides flipped, cut, repeated and foreign bytes and wrong lengths, texts are changed by tokens, and containers (zip,
-PNG, safetensors) are taken apart, one part is changed, and put together again with right checksums.
+Bytes are flipped, cut, repeated, inserted and overwritten with extreme lengths; texts are changed by tokens; containers
+(zip, PNG, safetensors, npy) are taken apart, changed in one part, and put together again with correct checksums.
 """
 
 import io
@@ -38,7 +38,7 @@ def mutate(chance: random.Random, content: bytes, name: str, others: list[bytes]
                 continue
             except (ValueError, KeyError, IndexError, struct.error, zipfile.BadZipFile, zlib.error, EOFError,
                     OverflowError, NotImplementedError, RuntimeError):  # fmt: skip
-                pass  # it has been changed too much to be taken apart
+                pass  # an earlier change has broken its structure
         if suffix in _TEXTS and chance.random() < 0.7:
             content = _text(chance, content)
         elif chance.random() < 0.1:

@@ -1,23 +1,115 @@
-"""Short form of `python -m tests.reliability.concurrency`."""
+"""Eight processes share one proposal cache or one output folder; threads share a detector, a cache and a zip.
 
+Each result must be that of one process alone, or a second writer be refused in a clear line. `RELIABILITY=N` multiplies
+the rounds.
+"""
+
+import threading
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.reliability import concurrency
-from tests.reliability.kill_tasks import Detect
-from tests.reliability.nursery import Nursery
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector import load_detector
+from detector.runner.sources import Source, find_sources
+from proposals import ProposalCache, SelectiveSearch, SelectiveSearchConfig
+from tests.reliability.commands import Cache, Command, Detect, Evaluate, Export, draw_photos, half_written
+from tests.reliability.fork_server import MODEL, ROOT, SCALE, ForkServer
+
+pytestmark = pytest.mark.slow
+PROCESSES = 8
 
 
-def test_processes_share_a_cache(nursery: Nursery, tmp_path: Path):
-    assert concurrency.one_cache(nursery, tmp_path, photos=4, rounds=1).findings == []
+def test_processes_share_a_cache(server: ForkServer, tmp_path: Path):
+    command = Cache(4)
+    whole = command.new_folder(tmp_path / "whole")
+    assert server.run(command.arguments(), whole).code == 0
+    for number in range(SCALE):
+        folder = command.new_folder(tmp_path / f"cache-{number}")
+        (folder / "r").rmdir()
+        children = []
+        for index in range(PROCESSES):
+            (folder / f"r{index}").mkdir()
+            arguments = [*command.arguments()[:-4], "--export", f"r{index}/boxes.npz", "--draw", "0"]
+            children.append(server.start(arguments, folder))
+        for index, ended in enumerate([server.wait(child) for child in children]):
+            assert ended.code == 0, ended.errors
+            (folder / "r").unlink(missing_ok=True)
+            (folder / "r").symlink_to(f"r{index}")
+            assert command.outcome(folder).differences(command.outcome(whole)) == []
 
 
-def test_only_one_process_writes_into_a_folder(nursery: Nursery, tmp_path: Path):
-    assert concurrency.one_output(nursery, tmp_path, Detect(2), rounds=1).findings == []
+@pytest.mark.parametrize("command", [Detect(2), Evaluate(6), Export()], ids=str)
+def test_only_one_process_writes_into_a_folder(command: Command, server: ForkServer, tmp_path: Path):
+    """One process does the work; the rest are refused, or find it done."""
+    whole = command.new_folder(tmp_path / "whole")
+    assert server.run(command.arguments(), whole).code == 0
+    for number in range(SCALE):
+        folder = command.new_folder(tmp_path / f"run-{number}")
+        children = [server.start(command.arguments(), folder) for _ in range(PROCESSES)]
+        ended = [server.wait(child) for child in children]
+        assert {process.code for process in ended} <= {0, 2}, ended
+        assert any(process.code == 0 for process in ended), ended[0].errors
+        for refused in (process for process in ended if process.code == 2):
+            assert refused.errors.startswith("error: ")
+            assert "Traceback" not in refused.errors
+        assert list(half_written(folder)) == []
+        assert command.outcome(folder).differences(command.outcome(whole)) == []
 
 
-def test_threads_share_a_detector_a_cache_and_a_zip(tmp_path: Path):
-    assert concurrency.one_detector(threads=4, times=3).findings == []
-    (tmp_path / "cache").mkdir()
-    assert concurrency.one_cache_in_threads(tmp_path / "cache", threads=4, times=10).findings == []
-    (tmp_path / "zip").mkdir()
-    assert concurrency.one_zip_in_threads(tmp_path / "zip", threads=4, times=20).findings == []
+def in_threads(threads: int, times: int, work: Callable[[int], bool]) -> list[str]:
+    """Calls `work` with consecutive numbers in several threads; says which calls failed or returned False."""
+    faults = []
+
+    def several(first: int) -> None:
+        for index in range(first, first + times):
+            try:
+                if not work(index):
+                    faults.append(f"call {index}: a different result")
+            except Exception as error:
+                faults.append(f"call {index}: {type(error).__name__}: {error}")
+
+    workers = [threading.Thread(target=several, args=(number * times,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return faults
+
+
+def test_threads_share_a_detector():
+    detector = load_detector(MODEL, device="cpu")
+    with Image.open(ROOT / "tests/photos/cat.jpg") as cat:
+        photos = [np.array(cat.convert("RGB").resize(size)) for size in ((160, 120), (120, 160), (200, 90))]
+    expected = [detector(photo, "RGB", 0.05).to_dict() for photo in photos]
+    assert in_threads(4, 3 * SCALE, lambda i: detector(photos[i % 3], "RGB", 0.05).to_dict() == expected[i % 3]) == []
+
+
+def test_threads_share_a_cache_whose_entries_are_damaged(tmp_path: Path):
+    names = draw_photos(tmp_path / "photos", 3)
+    search = SelectiveSearch(SelectiveSearchConfig.preset("single"))
+    contents = [(tmp_path / "photos" / name).read_bytes() for name in names]
+    pixels = [np.array(Image.open(tmp_path / "photos" / name).convert("RGB")) for name in names]
+    expected = [search(photo).boxes for photo in pixels]
+    cache = ProposalCache(tmp_path / "cache", search)
+
+    def work(index: int) -> bool:
+        which = index % 3
+        if index % 5 == 0 and cache.path(contents[which]).exists():
+            cache.path(contents[which]).write_bytes(b"PK damaged")
+        return np.array_equal(cache.get(contents[which], lambda: search(pixels[which])).boxes, expected[which])
+
+    assert in_threads(4, 10 * SCALE, work) == []
+
+
+def test_threads_share_a_zip(tmp_path: Path):
+    names = draw_photos(tmp_path / "photos", 6)
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for name in names:
+            archive.write(tmp_path / "photos" / name, name)
+    sources = [source for source in find_sources([str(tmp_path / "photos.zip")]) if isinstance(source, Source)]
+    expected = [np.array(Image.open(tmp_path / "photos" / name).convert("RGB")) for name in names]
+    assert in_threads(4, 20 * SCALE, lambda i: np.array_equal(sources[i % 6].read().pixels, expected[i % 6])) == []

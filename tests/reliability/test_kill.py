@@ -1,24 +1,52 @@
-"""Short form of `python -m tests.reliability.kill`, without the export, which is slow."""
+"""SIGKILL at random moments.
 
+A killed command is restarted again and again. In the end everything on the disk must be what an undisturbed run leaves,
+and at no time may a file have its final name before it is whole. `RELIABILITY=N` multiplies the kills.
+"""
+
+import random
 from pathlib import Path
 
 import pytest
 
-from tests.reliability.kill import half_written, try_kills
-from tests.reliability.kill_tasks import Cache, Detect, Evaluate, Task, Train
-from tests.reliability.nursery import Nursery
+from tests.reliability.commands import Cache, Command, Detect, Evaluate, Export, Train, half_written
+from tests.reliability.fork_server import SCALE, ForkServer
+
+# After this many kills a run is left alone.
+MOST_KILLS = 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("task", "times"), [(Detect(6), 3), (Evaluate(4), 2), (Train(4), 2), (Cache(6), 4)], ids=lambda value: str(value)
+    ("command", "kills"), [(Detect(6), 3), (Evaluate(4), 2), (Train(4), 2), (Cache(6), 4), (Export(), 1)], ids=str
 )
-def test_a_killed_command_goes_on_to_the_same_end(task: Task, times: int, nursery: Nursery, tmp_path: Path):
-    row = try_kills(task, times, nursery, tmp_path)
-    assert row.findings == []
-    assert row.tried == times
+def test_a_killed_command_reaches_the_same_end(command: Command, kills: int, server: ForkServer, tmp_path: Path):
+    chance = random.Random(command.name)
+    whole = command.new_folder(tmp_path / "whole")
+    undisturbed = server.run(command.arguments(), whole)
+    assert undisturbed.code == 0, undisturbed.errors
+    expected, duration, killed = command.outcome(whole), undisturbed.seconds, 0
+    for run in range(100 * kills * SCALE):
+        if killed >= kills * SCALE:
+            break
+        folder, kills_of_run = command.new_folder(tmp_path / f"run-{run}"), 0
+        while True:
+            disturb = killed < kills * SCALE and kills_of_run < MOST_KILLS
+            ended = server.run(command.arguments(), folder, chance.random() * duration if disturb else None)
+            if ended.code != -9:
+                assert ended.code == 0, ended.errors
+                break
+            killed, kills_of_run = killed + 1, kills_of_run + 1
+            assert list(half_written(folder)) == []
+            if command.is_done(folder):
+                break
+        if not kills_of_run:  # it had ended before the kill: the machine is less busy now
+            duration = min(duration, ended.seconds)
+        assert command.outcome(folder).differences(expected) == [], f"after {kills_of_run} kills"
+    assert killed >= kills * SCALE
 
 
-def test_half_written_files_are_seen(tmp_path: Path):
+def test_half_written_files_are_detected(tmp_path: Path):
     (tmp_path / "good.json").write_text("[]")
     (tmp_path / "bad.json").write_text("[")
     (tmp_path / "bad.npz").write_bytes(b"PK")

@@ -1,282 +1,259 @@
-"""The command `benchmark` and what it is made of. Times come from a clock that the fakes move; none is judged."""
+"""The benchmark: how it times and compares, and each measurement on little data. No time is asserted."""
 
 import json
-import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from benchmarks import crops, evaluators, selective_search, throughput
+from benchmarks.detection import DETECTION, MULTIBOX, RIVALS, stages, torchvision_detector
+from benchmarks.measuring import Report, Rival, Task, Timing, interleave, larger, load_rivals
+from benchmarks.processes import peak_memory, run_fresh
 from PIL import Image as PillowImage
 
-from detector.benchmark.rivals import Rival
-from detector.benchmark.stages import detection_stages
-from detector.benchmark.startup import Startup
-from detector.benchmark.timing import Timing
+from detector.cli import benchmark as command
 from detector.cli import main
 from detector.config import InputConfig, ModelConfig
+from detector.errors import InputError
 from detector.inference.detector import Detector
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
-from detector.structures.detections import Detections
 from detector.structures.image import Image
-from proposals import Proposals, SelectiveSearchConfig
-
-NAMES = ["detect: backbone", "detect: proposals", "detect: regions", "detect: post-processing"]
+from proposals import SelectiveSearchConfig
 
 
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
+def timing(name: str, *seconds: float, against: tuple[str, ...] = (), items: int = 1) -> Timing:
+    return Timing(Task(name, lambda: None, items=items, against=against), seconds)
 
 
-class FakeProposer:
-    """The whole image, its left half and its upper half, after 2 seconds."""
-
-    fingerprint = "fake"
-
-    def __init__(self, clock: FakeClock) -> None:
-        self.clock = clock
-
-    def __call__(self, image: np.ndarray) -> Proposals:
-        self.clock.wait(2)
-        height, width = image.shape[:2]
-        boxes = np.array([[0, 0, width, height], [0, 0, width / 2, height], [0, 0, width, height / 2]], np.float32)
-        scores = np.array([0.9, 0.8, 0.7], np.float32)
-        return Proposals(boxes, scores, np.zeros(3, np.int16), ("fake",), (width, height))
+def missing(*_: object) -> Callable[[], object]:
+    raise ImportError("No module named 'missing'")
 
 
-class FakeDetector:
-    """A detection of 1 + 4 + 2 + 8 + 16 seconds: before the steps, and each of them."""
-
-    class_names = ("cat",)
-    dtype = torch.bfloat16
-
-    def __init__(self, clock: FakeClock, failure: BaseException | None = None) -> None:
-        self.clock, self.failure = clock, failure
-        self.proposer = FakeProposer(clock)
-        self.scorers = (None,)
-        self.threads: list[int] = []
-
-    def encode(self, image: Image) -> Image:
-        self.clock.wait(4)
-        return image
-
-    def propose(self, image: Image, views: Image) -> Proposals:
-        return self.proposer(image.pixels)
-
-    def score(self, views: Image, proposals: Proposals) -> None:
-        self.clock.wait(8)
-        if self.failure is not None:
-            raise self.failure
-
-    def suppress(self, proposals: Proposals, scored: None, score: float) -> Detections:
-        self.clock.wait(16)
-        return Detections(((0, 0, 5, 5),), (0.9,), (0,), self.class_names, proposals.image_size)
-
-    def detect(self, image: Image, score: float = 0.5) -> Detections:
-        self.threads.append(torch.get_num_threads())
-        self.clock.wait(1)
-        views = self.encode(image)
-        proposals = self.propose(image, views)
-        return self.suppress(proposals, self.score(views, proposals), score)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def image() -> Image:
-    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    return Image(pixels, "noise")
+    return Image(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8), "noise")
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    """Random weights; small inputs and few strategies, so that a detection is quick."""
+    """Random weights and small inputs, so that a detection is quick."""
     torch.manual_seed(0)
-    proposals = SelectiveSearchConfig(working_width=None)
-    config = ModelConfig(input=InputConfig(short_side=64), proposals=proposals)
+    config = ModelConfig(input=InputConfig(short_side=64), proposals=SelectiveSearchConfig(working_width=None))
     return Model(RFCN(2, config.network).eval(), config, ("cat", "dog"), {})
-
-
-def test_stages_of_a_detection(clock: FakeClock, image: Image) -> None:
-    detector = FakeDetector(clock)
-    # What `detect` does before the first step belongs to it.
-    expected = {"detect": 31, **dict(zip(NAMES, (5, 2, 8, 16), strict=True))}
-    assert detection_stages(detector, image, clock) == expected
-    assert detection_stages(detector, image, clock) == expected
-
-
-@pytest.mark.parametrize("failure", [None, RuntimeError("no memory"), KeyboardInterrupt()])
-def test_a_measured_detector_is_left_as_it_was(clock: FakeClock, image: Image, failure: BaseException) -> None:
-    detector = FakeDetector(clock, failure)
-    before = dict(vars(detector))
-    if failure is None:
-        detection_stages(detector, image, clock)
-    else:
-        with pytest.raises(type(failure)):
-            detection_stages(detector, image, clock)
-    assert vars(detector) == before
-
-
-def test_stages_of_the_real_detector(clock: FakeClock, image: Image, model: Model) -> None:
-    detector = Detector(model, "cpu", FakeProposer(clock))
-    expected = detector.detect(image, 0.01).to_dict()
-    ticks = iter(range(100))
-    expected_ticks = {"detect": 5, **dict(zip(NAMES, (1, 1, 1, 2), strict=True))}
-    assert detection_stages(detector, image, lambda: float(next(ticks))) == expected_ticks
-    assert detector.detect(image, 0.01).to_dict() == expected
-
-
-STARTUP = Startup((Timing("start: import", (1.5, 2.5)), Timing("start: load the detector", (0.25, 0.25))), (300, 311))
 
 
 def run(*arguments: object) -> int:
     with pytest.raises(SystemExit) as caught:
         main(["benchmark", *map(str, arguments)])
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
+    return int(caught.value.code or 0)
 
 
-@pytest.fixture
-def photo(tmp_path: Path, image: Image) -> Path:
-    path = tmp_path / "noise.png"
-    PillowImage.fromarray(image.pixels).save(path)
-    return path
+def test_tasks_take_turns_and_slow_ones_leave_the_last_rounds_out():
+    calls: list[str] = []
+    tasks = [Task(name, lambda name=name: calls.append(name), slow=name == "slow") for name in ("a", "slow", "b")]
+    timings = interleave(tasks, 5)
+    assert [len(measured.seconds) for measured in timings] == [5, 3, 5]
+    turns = [name for name, before in zip(calls, ["", *calls], strict=False) if name != before]
+    assert turns == ["a", "slow", "b"] * 3 + ["a", "b"] * 2
+    with pytest.raises(InputError, match="--repeats 0"):
+        interleave(tasks, 0)
 
 
-@pytest.fixture
-def fakes(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDetector]:
-    """Puts fakes in place of the detector, its rivals (the second is not installed), clock and processes."""
-    detector = FakeDetector(clock)
-
-    def stages(measured: Detector, image: Image) -> dict[str, float]:
-        return detection_stages(measured, image, clock)
-
-    def missing(pixels: np.ndarray) -> Callable[[], object]:
-        raise ImportError("No module named 'missing'")
-
-    def startup(image: Image, model: Path | None, repeats: int, threads: int) -> Startup:
-        detector.startup = (image.name, model, repeats, threads)
-        return STARTUP
-
-    def load(model: Path | None, device: str) -> FakeDetector:
-        detector.loaded = (model, device, torch.get_num_threads())
-        return detector
-
-    rivals = (Rival("quick", "detect: proposals", lambda pixels: lambda: None), Rival("missing", "detect", missing))
-    monkeypatch.setattr("detector.benchmark.report.load_detector", load)
-    monkeypatch.setattr("detector.benchmark.report.detection_stages", stages)
-    monkeypatch.setattr("detector.benchmark.report.measure_startup", startup)
-    monkeypatch.setattr("detector.benchmark.report.RIVALS", rivals)
-    before = torch.get_num_threads()
-    yield detector
-    assert torch.get_num_threads() == before
+def test_a_report_compares_round_by_round():
+    # The machine becomes four times slower in the second round: the ratio stays.
+    rival = timing("rival", 3, 12, 2, against=("ours", "not measured"), items=4)
+    report = Report(
+        {"image": "a.jpg"},
+        (timing("ours", 1, 4, 1, 1000), rival),
+        threads=5,
+        tables={"growth": [{"size": 1, "seconds": 0.5}]},
+        peak_memory={"known": 305.4, "unknown": float("nan")},
+        skipped={"third": "No module named 'third'"},
+    )
+    content = json.loads(json.dumps(report.to_dict()))
+    compared = {"ours": "ours", "rival": "rival", "times_as_fast": 3, "lowest": 2, "highest": 3}
+    assert content["comparisons"] == [compared]
+    assert (content["image"], content["threads"], content["versions"]["numpy"]) == ("a.jpg", 5, np.__version__)
+    expected = {"name": "rival", "median": 3, "fastest": 2, "slowest": 12, "seconds": [3, 12, 2]}
+    assert content["timings"][1] == {**expected, "items_per_second": pytest.approx(4 / 3)}
+    assert content["peak_memory"] == {"known": 305.4, "unknown": None}
+    table = report.table()
+    for part in ("ours: 3.00 times as fast as rival", "3000.0", "305 MiB", "third", "seconds 0.5", np.__version__):
+        assert part in table
 
 
-def test_a_run(fakes: FakeDetector, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = tmp_path / "new" / "result.json"
-    options = ("--model", "m.safetensors", "--repeats", 4, "--threads", 1, "--json", result)
-    assert run("--image", photo, *options) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    assert fakes.loaded == (Path("m.safetensors"), "cpu", 1)
-    assert fakes.threads == [1] * 5  # a warm-up and four repeats
-    assert fakes.startup == (str(photo), Path("m.safetensors"), 3, 1)
-
-    content = json.loads(result.read_text())
-    assert [path.name for path in result.parent.iterdir()] == ["result.json"]
-    assert (content["image"], content["image_size"]) == (str(photo), [64, 48])
-    assert (content["model"], content["dtype"], content["threads"]) == ("m.safetensors", "bfloat16", 1)
-    assert {"date", "cpu", "cores", "load", "platform", "versions"} <= content.keys()
-    timings = {entry["name"]: entry for entry in content["timings"]}
-    assert list(timings) == ["detect", *NAMES, "quick", "start: import", "start: load the detector"]
-    assert timings["detect"]["seconds"] == [31] * 4
-    assert timings["detect: regions"] == {
-        "name": "detect: regions",
-        "median": 8,
-        "fastest": 8,
-        "slowest": 8,
-        "seconds": [8] * 4,
-    }
-    assert len(timings["quick"]["seconds"]) == 4
-    (comparison,) = content["comparisons"]
-    assert (comparison["ours"], comparison["rival"]) == ("detect: proposals", "quick")
-    assert content["peak_memory"] == [300, 311]
-    assert content["skipped"] == {"missing": "No module named 'missing'"}
-
-    assert f"photo     {photo}, 64x48 pixels" in captured.out
-    assert re.search(r"^detect: regions +8000\.0 ", captured.out, re.MULTILINE)
-    assert "not timed: missing (No module named 'missing')" in captured.out
+def test_rivals_that_are_not_installed_are_skipped():
+    loaded, skipped = load_rivals([Rival("here", ("a",), lambda _: print), Rival("gone", ("a",), missing)], None)
+    assert [(task.name, task.against) for task in loaded] == [("here", ("a",))]
+    assert skipped == {"gone": "No module named 'missing'"}
 
 
-def test_a_run_with_defaults(fakes: FakeDetector, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--no-rivals", "--repeats", 1) == 0
-    out = capsys.readouterr().out
-    assert "photo     astronaut.jpg, 500x375 pixels" in out
-    assert "model     the installed model, bfloat16 on the CPU" in out
-    assert "quick" not in out
-    assert "missing" not in out
-    assert fakes.loaded == (None, "cpu", 2)
-    assert fakes.startup == ("astronaut.jpg", None, 1, 2)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_fresh_processes():
+    assert run_fresh("import json, sys; print(json.dumps(sys.argv[1:]))", 1, "a", threads=1) == ["1", "a"]
+    with pytest.raises(InputError, match="MemoryError: full"):
+        run_fresh("raise MemoryError('full')", threads=1)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    assert (peak_memory() or 0) >= pages * 4096 / 2**20 - 1
+
+
+def test_stages_of_a_detection(model: Model, image: Image):
+    detector = Detector(model, "cpu", source="selective_search")
+    tasks = stages(detector, image)
+    assert [task.name.removeprefix("stage: ") for task in tasks] == [
+        "decoding", "backbone", "proposals", "regions", "NMS and box voting", "drawing",
+    ]  # fmt: skip
+    results = [task.run() for task in tasks]
+    assert results[4].to_dict() == detector.detect(image).to_dict()
+    assert results[5].shape == image.pixels.shape
+
+
+def test_the_rivals_of_a_detection(image: Image):
+    names = {f"stage: {name}" for name in ("proposals", "backbone")} | {DETECTION, MULTIBOX}
+    assert {name for rival in RIVALS for name in rival.against} == names
+    run_rival = torchvision_detector("fasterrcnn_mobilenet_v3_large_320_fpn", image, batch=2)
+    assert [result.keys() >= {"boxes", "scores"} for result in run_rival()] == [True, True]
+
+
+def test_a_larger_photo_repeats_itself(image: Image):
+    assert larger(image.pixels, 0.1).shape == pytest.approx((274, 365, 3), abs=1)
+    assert np.array_equal(larger(image.pixels, 0.1)[:48, 64:128], image.pixels[:, ::-1])
+
+
+def test_random_boxes_lie_inside_and_repeat(image: Image):
+    boxes = crops.random_boxes(image, 500)
+    assert torch.equal(boxes, crops.random_boxes(image, 500))
+    assert (boxes >= 0).all()
+    assert (boxes[:, 2:] <= torch.tensor([64, 48])).all()
+    assert (boxes[:, 2:] - boxes[:, :2] >= torch.tensor([64, 48]) * 0.049).all()
+
+
+def test_crops(image: Image, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(crops, "CROPS", 2)
+    monkeypatch.setattr(crops, "run_fresh", lambda *_, threads: 1234.5)
+    rivals = (Rival("rival", ("crops",), lambda threads: lambda: None), Rival("absent", ("crops",), missing))
+    monkeypatch.setattr(crops, "RIVALS", rivals)
+    content = crops.benchmark_crops(image, repeats=1, threads=1).to_dict()
+    assert [measured["name"] for measured in content["timings"]] == [
+        "crops", "crops, float32", "crops: cutting out", "rival",
+    ]  # fmt: skip
+    assert content["timings"][0]["items_per_second"] == pytest.approx(2 / content["timings"][0]["median"])
+    assert [(c["ours"], c["rival"]) for c in content["comparisons"]] == [("crops", "rival")]
+    assert list(content["peak_memory"].values()) == [1234.5]
+    assert list(content["skipped"]) == ["absent"]
+
+
+def test_proposals(image: Image, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(selective_search, "MEGAPIXELS", (0.01,))
+    monkeypatch.setattr(selective_search, "RIVALS", ())
+    monkeypatch.setattr(selective_search, "_rate", lambda image, workers, count: float(workers))
+    monkeypatch.setattr(selective_search, "run_fresh", lambda *_, threads: 99)
+    content = selective_search.benchmark_proposals(image, repeats=1).to_dict()
+    names = [f"selective_search {preset}" for preset in ("single", "fast", "quality")]
+    assert [measured["name"] for measured in content["timings"]] == names
+    assert [row["workers"] for row in content["tables"]["fast, several photos"]] == [1, 2]
+    assert list(content["peak_memory"].values()) == [99, 99]
+
+
+def test_made_up_detections_are_like_cocos():
+    truth, table = evaluators.made_up_data(7923, seed=3)
+    assert (len(truth.image_ids), len(truth), len(table)) == (1000, 7342, 7923)
+    assert truth.crowd.any()
+    assert len(np.unique(table.scores)) < len(table)
+    # Neither hopeless nor perfect, so that every rule of the metric matters.
+    assert 0.1 < evaluators.coco_average_precision(truth, table).mean_ap < 0.9
+    assert np.array_equal(evaluators.made_up_data(7923, seed=3)[1].boxes, table.boxes)
+    assert not np.array_equal(evaluators.made_up_data(7923, seed=4)[1].boxes, table.boxes)
+
+
+def test_evaluators_agree_with_their_rivals(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("pycocotools")
+    monkeypatch.setattr(evaluators, "run_fresh", lambda *_, threads: 50)
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    report = evaluators.benchmark_evaluators(repeats=1, detections=400, growth=(100,))
+    content = report.to_dict()
+    assert content["data"] == {"images": 50, "objects": 371, "detections": 400}
+    assert [(c["ours"], c["rival"]) for c in content["comparisons"]] == [("coco", "pycocotools")]
+    (difference,) = content["tables"]["largest difference of COCO's twelve numbers"]
+    assert difference["pycocotools"] < 1e-12
+    (row,) = content["tables"]["seconds by number of detections"]
+    assert set(evaluators.EVALUATORS) < set(row)
+    assert list(content["skipped"]) == ["faster-coco-eval"]
+    assert len(content["peak_memory"]) == 3
+    with pytest.raises(InputError, match="detections 0"):
+        evaluators.benchmark_evaluators(repeats=1, detections=0)
+
+
+def test_images_a_second(model: Model, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save_model(model, tmp_path / "m.safetensors")
+    monkeypatch.setattr(throughput, "torchvision_detector", lambda *_: lambda: None)
+    options = {"batches": (1, 2), "repeats": 1, "threads": 1}
+    content = throughput.benchmark_throughput(image, "cpu", tmp_path / "m.safetensors", **options).to_dict()
+    names = [f"{name}, batch {batch}" for batch in (1, 2) for name in ("network", "network and regions")]
+    assert [m["name"] for m in content["timings"] if m["name"].startswith("network")] == names
+    assert [c["rival"] for c in content["comparisons"]] == [f"{throughput.RIVAL}, batch {batch}" for batch in (1, 2)]
+    assert all(m["items_per_second"] == pytest.approx(int(m["name"][-1]) / m["median"]) for m in content["timings"])
+    with pytest.raises(InputError, match="'tpu'"):
+        throughput.benchmark_throughput(image, "tpu", None, **options)
+
+
+def test_the_default_photo(photos: Path):
+    photo = command._module.default_photo()
+    assert (photo.width, photo.height) == (500, 375)
+    with PillowImage.open(photos / "astronaut.jpg") as picture:
+        middle = np.asarray(picture.convert("RGB").crop((0, 64, 512, 448)).resize((500, 375)), np.float32)
+    assert np.abs(photo.pixels - middle).mean() < 2
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "named"),
     [
-        (("--image", "no.jpg"), "no.jpg: "),
-        (("--threads", "0"), "threads is 0; give at least 1"),
-        (("--repeats", "0"), "repeats is 0; give at least 1"),
-        (("--json", "."), "--json .: is a folder"),
+        (("--image", "no.jpg"), "no.jpg"),
+        (("--threads", "0"), "--threads"),
+        (("--repeats", "0"), "--repeats"),
+        (("--json", "."), "--json"),
+        (("--crops", "--device", "cpu"), "--crops"),
+        (("--evaluators", "--image", "a.jpg"), "--image"),
+        (("--model", "no.safetensors"), "no.safetensors"),
+        (("--model", "voc07_crops"), "--crops"),
     ],
 )
-def test_errors(
-    fakes: FakeDetector, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
-) -> None:
-    assert run(*options) == 2
+def test_a_wrong_use_is_one_line(options: tuple[str, ...], named: str, capsys: pytest.CaptureFixture[str]):
+    threads = torch.get_num_threads()
+    try:
+        assert run(*options) == 2
+    finally:
+        torch.set_num_threads(threads)
     captured = capsys.readouterr()
-    assert captured.err.startswith(f"error: {message}")
-    assert captured.err.count("\n") == 1
-    assert captured.out == ""
-    assert fakes.threads == []
+    assert captured.err.startswith("error: ")
+    assert named in captured.err
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
 
 
-def test_an_unknown_model(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--image", photo, "--model", "no.safetensors") == 2
-    assert capsys.readouterr().err.startswith("error: no.safetensors: no such model file; give a path, or an installed")
+def test_outside_a_checkout_the_command_names_the_script():
+    with pytest.raises(InputError, match=r"tools/benchmark\.py"):
+        command._only_in_a_checkout()
 
 
-def test_a_model_that_sees_crops(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--image", photo, "--model", "voc07_crops") == 2
-    assert "for a model that sees crops give --crops" in capsys.readouterr().err
-
-
-def test_an_interruption(fakes: FakeDetector, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fakes.failure = KeyboardInterrupt()
-    assert run("--image", photo, "--json", tmp_path / "result.json") == 130
-    assert capsys.readouterr() == ("", "interrupted: the benchmark is not complete\n")
-    assert not (tmp_path / "result.json").exists()
-
-
-def test_a_real_run(model: Model, photo: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_real_run(model: Model, image: Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     save_model(model, tmp_path / "m.safetensors")
-    result = tmp_path / "result.json"
+    PillowImage.fromarray(image.pixels).save(tmp_path / "noise.png")
+    result = tmp_path / "new/result.json"
     options = ("--model", tmp_path / "m.safetensors", "--repeats", 1, "--threads", 1, "--no-rivals", "--json", result)
-    assert run("--image", photo, *options) == 0
+    threads = torch.get_num_threads()
+    try:
+        assert run("--image", tmp_path / "noise.png", *options) == 0
+    finally:
+        torch.set_num_threads(threads)
     content = json.loads(result.read_text())
-    seconds = {entry["name"]: entry["seconds"] for entry in content["timings"]}
-    assert len(seconds) == 9
-    assert all(len(values) == 1 for values in seconds.values())
-    assert sum(seconds[name][0] for name in NAMES) == pytest.approx(seconds["detect"][0])
-    assert min(value for values in seconds.values() for value in values) > 0
-    assert content["dtype"] in ("float32", "bfloat16")
+    names = [measured["name"] for measured in content["timings"]]
+    assert next(name for name in names if name.startswith("start: ")) == "start: import"
+    assert (content["image_size"], content["threads"]) == ([64, 48], 1)
+    assert min(value for measured in content["timings"] for value in measured["seconds"]) > 0
+    assert content["peak_memory"]["a fresh process"] > 100
+    assert "stage: backbone" in capsys.readouterr().out

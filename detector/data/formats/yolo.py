@@ -33,7 +33,7 @@ _NAMES = "data.yaml"
 
 _FIELDS = ("cx", "cy", "width", "height", "confidence")
 _COLUMNS = "class cx cy width height confidence"
-# No box of an image is centerd or as large as this in its widths and heights: these are pixels.
+# No box of an image is centered or as large as this in its widths and heights: these are pixels.
 _NO_FRACTION = 2.0
 _PIXELS = (
     lambda values: (np.abs(values[:, :4]) > _NO_FRACTION).any(axis=1),

@@ -1,4 +1,4 @@
-"""A short run with Ray, where it is installed; `ray_at_length` has those in which processes die."""
+"""A short run with Ray; `test_ray_at_length` has those in which processes die."""
 
 import pytest
 
@@ -9,6 +9,7 @@ from detector.errors import InputError
 from tests.detector.run_tools import Told
 
 pytest.importorskip("ray.data")
+pytestmark = pytest.mark.ray
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -21,7 +21,7 @@ def draws(width: int, height: int, count: int, config: RandomResizedCropConfig =
 @given(SIDES, SIDES, st.integers(0, 2**32))
 @settings(deadline=None)
 def test_it_lies_inside_and_keeps_to_its_bounds(width: int, height: int, seed: int):
-    """Area 8 to 100 % and aspect 3/4 to 4/3, up to the rounding of its sides; or the largest centerd square."""
+    """Area 8 to 100 % and aspect 3/4 to 4/3, up to the rounding of its sides; or the largest centered square."""
     x, y, w, h = draw_patch(width, height, PLAIN, np.random.default_rng(seed))
     assert 0 <= x <= x + w <= width
     assert 0 <= y <= y + h <= height

@@ -267,6 +267,7 @@ def test_describe_regions(scorer: RCNNScorer):
     assert {found.pooled.dtype, found.parts.dtype, found.overlaps.dtype} == {np.dtype(np.float16)}
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_regions_are_described_by_a_network_on_a_gpu(scorer: RCNNScorer):
     expected = describe_regions(scorer, picture(), REGIONS, 2, OBJECTS, 3, CONFIG)

@@ -251,6 +251,7 @@ def test_wrong_arguments(full: tuple, tmp_path: Path) -> None:
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 def test_a_browser_shows_it(full: tuple, photos: Path, tmp_path: Path) -> None:
     """At the width of a phone no part of the page is wider, and tables can be sorted."""

@@ -1,13 +1,15 @@
-"""Commands to be killed, and what each leaves."""
+"""Commands that are killed, starved and run at once, and what each leaves on the disk."""
 
 import hashlib
 import json
 import zipfile
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from detector.training.checkpoint import load_checkpoint
-from tests.reliability.nursery import ROOT
+from tests.reliability.fork_server import MODEL, ROOT
 
 
 @dataclass
@@ -25,9 +27,22 @@ class Outcome:
     records: Counter[str] = field(default_factory=Counter)
     files: dict[str, str] = field(default_factory=dict)
 
+    def differences(self, expected: "Outcome") -> list[str]:
+        """What was lost, doubled, changed or left behind, a line each."""
+        faults = [f"lost: {record[:150]}" for record in expected.records - self.records]
+        faults += [f"doubled: {record[:150]}" for record in self.records - expected.records]
+        for name in sorted(expected.files.keys() | self.files.keys()):
+            if name not in self.files:
+                faults.append(f"lost: {name}")
+            elif name not in expected.files:
+                faults.append(f"left behind: {name}")
+            elif expected.files[name] != self.files[name]:
+                faults.append(f"differs: {name}")
+        return faults
 
-class Task(ABC):
-    """A command whose processes are killed."""
+
+class Command(ABC):
+    """A command with inputs made for it."""
 
     name: str
 
@@ -36,23 +51,30 @@ class Task(ABC):
 
     @abstractmethod
     def prepare(self, folder: Path) -> None:
-        """Makes what the command reads, in a new folder."""
+        """Writes the command's inputs into a new folder."""
 
     @abstractmethod
     def arguments(self) -> list[str]:
-        """Of the command, which runs in the folder; the same for the first and every further start."""
+        """Its arguments, the same for the first start and each restart; it runs in the folder."""
 
     @abstractmethod
     def outcome(self, folder: Path) -> Outcome:
-        """What has come of it."""
+        """What it has left in the folder."""
 
     def is_done(self, folder: Path) -> bool:
-        """Whether a killed run had done all: it is not started again."""
+        """Whether a killed run had finished its work, so that it is not restarted."""
         return False
+
+    def new_folder(self, folder: Path) -> Path:
+        """Makes a folder with the inputs and, for results, `r`."""
+        folder.mkdir(parents=True)
+        self.prepare(folder)
+        (folder / "r").mkdir(exist_ok=True)
+        return folder
 
 
 def draw_photos(folder: Path, count: int, size: tuple[int, int] = (120, 90)) -> list[str]:
-    """Parts of the two photos, each another one; gives their names."""
+    """Draws different crops of the two photos into a new folder; gives their names."""
     folder.mkdir(parents=True)
     photos = [Image.open(ROOT / "tests/photos" / name).convert("RGB") for name in ("cat.jpg", "astronaut.jpg")]
     names = []
@@ -65,7 +87,7 @@ def draw_photos(folder: Path, count: int, size: tuple[int, int] = (120, 90)) -> 
 
 
 def draw_voc(root: Path, count: int) -> None:
-    """A data set in VOC's layout, its split `val`."""
+    """Makes a data set in VOC's layout with the split `val`."""
     names = draw_photos(root / "JPEGImages", count)
     for part in ("Annotations", "ImageSets/Main"):
         (root / part).mkdir(parents=True)
@@ -79,7 +101,7 @@ def draw_voc(root: Path, count: int) -> None:
     (root / "ImageSets/Main/val.txt").write_text("".join(f"{Path(name).stem}\n" for name in names))
 
 
-class Detect(Task):
+class Detect(Command):
     name = "detect over a folder"
 
     def __init__(self, photos: int) -> None:
@@ -98,19 +120,19 @@ class Detect(Task):
         return (folder / "r/f.json").exists() and not (folder / "out/unfinished.jsonl").exists()
 
     def outcome(self, folder: Path) -> Outcome:
-        found = Outcome()
+        outcome = Outcome()
         entries = json.loads((folder / "r/f.json").read_text())
         lines = [json.loads(line) for line in (folder / "r/f.jsonl").read_text().splitlines()]
         for kind, values in (("json", entries), ("jsonl", lines)):
-            found.records.update(f"{kind} {json.dumps(without_times(value))}" for value in values)
-        found.records.update(f"csv {line}" for line in (folder / "r/f.csv").read_text().splitlines())
+            outcome.records.update(f"{kind} {json.dumps(without_times(value))}" for value in values)
+        outcome.records.update(f"csv {line}" for line in (folder / "r/f.csv").read_text().splitlines())
         for path in files_below(folder, "out", "r"):
             if path.suffix not in (".json", ".jsonl", ".csv") or "coco" in path.name:
-                found.files[str(path.relative_to(folder))] = digest(path.read_bytes())
-        return found
+                outcome.files[str(path.relative_to(folder))] = digest(path.read_bytes())
+        return outcome
 
 
-class Evaluate(Task):
+class Evaluate(Command):
     name = "evaluate"
 
     def __init__(self, photos: int) -> None:
@@ -124,17 +146,17 @@ class Evaluate(Task):
                 "--json", "r/result.json", "--report", "r/why.html"]  # fmt: skip
 
     def outcome(self, folder: Path) -> Outcome:
-        found = Outcome()
+        outcome = Outcome()
         entries = json.loads((folder / "r/found.json").read_text())
-        found.records.update(json.dumps(without_times(entry)) for entry in entries)
+        outcome.records.update(json.dumps(without_times(entry)) for entry in entries)
         result = without_times(json.loads((folder / "r/result.json").read_text()))
-        found.files["r/result.json"] = digest(json.dumps(result).encode())
+        outcome.files["r/result.json"] = digest(json.dumps(result).encode())
         for path in files_below(folder, "r"):
-            found.files.setdefault(str(path.relative_to(folder)), "")
-        return found
+            outcome.files.setdefault(str(path.relative_to(folder)), "")
+        return outcome
 
 
-class Train(Task):
+class Train(Command):
     name = "train"
 
     def __init__(self, steps: int) -> None:
@@ -150,22 +172,21 @@ class Train(Task):
         )
 
     def arguments(self) -> list[str]:
-        weights = ROOT / "detector/pretrained/voc07.safetensors"
-        return ["train", "recipe.yaml", "--root", "VOC", "--init", str(weights), "--out", "run", "--cache", "cache"]
+        return ["train", "recipe.yaml", "--root", "VOC", "--init", str(MODEL), "--out", "run", "--cache", "cache"]
 
     def outcome(self, folder: Path) -> Outcome:
-        found = Outcome()
+        outcome = Outcome()
         state = read_checkpoint(folder / "run/checkpoint.pt")
-        found.records[f"step {state['step']}"] = 1
+        outcome.records[f"step {state['step']}"] = 1
         for kind in ("network", "ema"):
-            found.files[kind] = digest_of_tensors(state[kind])
-        found.files["model"] = digest_of_tensors(load_file(folder / "run/model.safetensors"))
+            outcome.files[kind] = digest_of_tensors(state[kind])
+        outcome.files["model"] = digest_of_tensors(load_file(folder / "run/model.safetensors"))
         left = [path for path in files_below(folder, "run", "cache") if "tmp" in path.name]
-        found.files.update({str(path.relative_to(folder)): "" for path in left})
-        return found
+        outcome.files.update({str(path.relative_to(folder)): "" for path in left})
+        return outcome
 
 
-class Cache(Task):
+class Cache(Command):
     name = "proposal cache"
 
     def __init__(self, photos: int) -> None:
@@ -178,38 +199,35 @@ class Cache(Task):
         return ["propose", "photos", "--preset", "fast", "--cache", "cache", "--export", "r/boxes.npz", "--draw", "0"]
 
     def outcome(self, folder: Path) -> Outcome:
-        found = Outcome()
+        outcome = Outcome()
         with np.load(folder / "r/boxes.npz") as arrays:
             counts = np.diff(arrays["starts"]).tolist()
-            found.records.update(
+            outcome.records.update(
                 f"{name} {count}" for name, count in zip(arrays["names"].tolist(), counts, strict=True)
             )
         for path in files_below(folder, "cache", "r"):
-            found.files[str(path.relative_to(folder))] = digest_of_arrays(path) if path.suffix == ".npz" else ""
-        return found
+            outcome.files[str(path.relative_to(folder))] = digest_of_arrays(path) if path.suffix == ".npz" else ""
+        return outcome
 
 
-class Export(Task):
+class Export(Command):
     name = "export"
 
     def prepare(self, folder: Path) -> None:
-        (folder / "r").mkdir()
+        pass
 
     def arguments(self) -> list[str]:
         return ["export", "r/graph.pt2", "--format", "torch_export", "--size", "64x64"]
 
-    def is_done(self, folder: Path) -> bool:
-        return False
-
     def outcome(self, folder: Path) -> Outcome:
-        found = Outcome()
+        outcome = Outcome()
         with zipfile.ZipFile(folder / "r/graph.pt2") as archive:
-            found.records.update(Path(name).name for name in archive.namelist())
+            outcome.records.update(Path(name).name for name in archive.namelist())
             # the program's text names its objects by numbers that differ from run to run
             weights = [info for info in archive.infolist() if "/weights/" in info.filename]
-            found.files["weights"] = str(sorted((Path(info.filename).name, info.CRC) for info in weights))
-        found.files.update({str(path.relative_to(folder)): "" for path in files_below(folder, "r")})
-        return found
+            outcome.files["weights"] = str(sorted((Path(info.filename).name, info.CRC) for info in weights))
+        outcome.files.update({str(path.relative_to(folder)): "" for path in files_below(folder, "r")})
+        return outcome
 
 
 def files_below(folder: Path, *parts: str) -> list[Path]:
@@ -241,3 +259,39 @@ def digest_of_tensors(state: dict[str, torch.Tensor]) -> str:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     state = torch.load(path, map_location="cpu", weights_only=True)
     return load_checkpoint(path, state["recipe"])
+
+
+def half_written(folder: Path) -> Iterator[str]:
+    """Files under their final names that cannot be read. The last of appended lines may be cut off."""
+    for path in files_below(folder, "."):
+        if ".tmp" in path.name or path.parent.name.startswith(".tmp") or path.suffix == ".lock":
+            continue
+        try:
+            _read(path)
+        except Exception as error:
+            yield f"{path.relative_to(folder)}: {type(error).__name__}: {str(error).splitlines()[:1]}"
+
+
+def _read(path: Path) -> None:
+    if path.suffix in (".json", ".coco"):
+        json.loads(path.read_text())
+    elif path.suffix in (".jpg", ".png"):
+        with Image.open(path) as photo:
+            photo.load()
+    elif path.suffix == ".xml":
+        ElementTree.fromstring(path.read_bytes())
+    elif path.suffix == ".npz":
+        digest_of_arrays(path)
+    elif path.suffix == ".pt":
+        read_checkpoint(path)
+    elif path.suffix == ".safetensors":
+        load_file(path)
+    elif path.suffix == ".pt2":
+        with zipfile.ZipFile(path) as archive:
+            assert archive.testzip() is None
+    elif path.suffix == ".html":
+        assert path.read_text().rstrip().endswith("</html>")
+    elif path.suffix == ".jsonl" or ".part-" in path.name:
+        for line in path.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                json.loads(line)

@@ -1,4 +1,4 @@
-"""Runs with Ray in which processes die, some minutes: `python -m pytest tests/detector/bulk/ray_at_length.py`."""
+"""Runs with Ray in which processes die; some minutes."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from detector.bulk.pipeline import detect_many
 ROOT = Path(__file__).parents[3]
 
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
 
 
 class Watching(Told):
