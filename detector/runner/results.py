@@ -185,7 +185,7 @@ def _write_tables(
     from detector.data.formats import write_detections
     from detector.data.formats.coco import with_numbers, write_coco
     from detector.data.formats.files import valid_text
-    from detector.data.formats.places import file_name, stem
+    from detector.data.formats.keys import file_name, stem
     from detector.data.formats.voc_xml import write_voc_xml
 
     truth, table = _gathered(entries(), classes, stems)

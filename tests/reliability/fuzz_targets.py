@@ -264,20 +264,20 @@ def detections() -> Target:
 
     truth = GroundTruth(
         image_ids=("a", "b"), class_names=("cat", "dog"), images=[0], labels=[0], boxes=[[3, 4, 20, 25]],
-        image_sizes=[[40, 30], [40, 30]], files=("a.jpg", "b.jpg"),
+        image_sizes=[[40, 30], [40, 30]], files=("a.jpg", "b.jpg"), class_ids=(17, 18),
     )  # fmt: skip
     item = {"label": "cat", "category_id": 1, "score": 0.5, "box": [3, 4, 20, 25]}
     entry = {"image": "a.jpg", "width": 40, "height": 30, "seconds": 0.1, "detections": [item]}
-    result = {"image_id": "a", "category_id": 1, "bbox": [3, 4, 17, 21], "score": 0.5}
+    result = {"image_id": "a", "category_id": 17, "bbox": [3, 4, 17, 21], "score": 0.5}
     files = {
-        "own.json": json.dumps([entry, {**entry, "image": "b.jpg"}]).encode(),
+        "native.json": json.dumps([entry, {**entry, "image": "b.jpg"}]).encode(),
         "coco.json": json.dumps([result, {**result, "image_id": "b"}]).encode(),
         "a.csv": b"image,class,score,x1,y1,x2,y2\na.jpg,cat,0.5,3,4,20,25\n",
         "ilsvrc.txt": b"1 1 0.5 3 4 20 25\n2 2 0.4 3 4 20 25\n",
         "voc/comp4_det_val_cat.txt": b"a 0.5 3 4 20 25\n",
         "yolo/a.txt": b"0 0.5 0.5 0.2 0.3 0.9\n",
     }
-    kinds = {"own.json": "own", "coco.json": "coco", "a.csv": "csv", "ilsvrc.txt": "ilsvrc"}
+    kinds = {"native.json": "native", "coco.json": "coco", "a.csv": "csv", "ilsvrc.txt": "ilsvrc"}
 
     def read(folder: Path, changed: Path) -> None:
         if changed.parent != folder:

@@ -19,7 +19,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.formats.collector import Collector, Part
 from detector.data.formats.files import text_file
 from detector.data.formats.json_stream import checked_fields, read_records
-from detector.data.formats.places import Key, by_class_name, class_ids, is_number
+from detector.data.formats.keys import Key, by_class_name, class_ids, is_number
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 

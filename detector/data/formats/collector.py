@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from detector.data.detection_table import DetectionTable
 from detector.data.faults import Faults
-from detector.data.formats.places import AMBIGUOUS, UNKNOWN, Key, Places, by_class_name, image_places
+from detector.data.formats.keys import AMBIGUOUS, UNKNOWN, Key, Places, by_class_name, image_places
 from detector.data.ground_truth import GroundTruth, joined
 from detector.errors import InputError
 

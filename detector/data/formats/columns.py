@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.formats.collector import Collector, Part
-from detector.data.formats.places import Key
+from detector.data.formats.keys import Key
 
 Array = npt.NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.formats.collector import Collector
 from detector.data.formats.columns import add_rows
 from detector.data.formats.files import BATCH, text_file
-from detector.data.formats.places import image_names
+from detector.data.formats.keys import image_names
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.io.text import opened

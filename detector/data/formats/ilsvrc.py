@@ -14,7 +14,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.formats.collector import Collector
 from detector.data.formats.columns import add_rows, from_inclusive, to_inclusive
 from detector.data.formats.files import read_lines, text_file
-from detector.data.formats.places import UNKNOWN, Key, Places, is_number
+from detector.data.formats.keys import UNKNOWN, Key, Places, is_number
 from detector.data.ground_truth import GroundTruth
 
 _FIELDS = ("score", "xmin", "ymin", "xmax", "ymax")

@@ -21,7 +21,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.faults import Faults
 from detector.data.formats.collector import classes_error, images_error
 from detector.data.formats.json_stream import Records, checked_fields, read_records
-from detector.data.formats.places import AMBIGUOUS, Key, by_class_name, image_names, image_places
+from detector.data.formats.keys import AMBIGUOUS, Key, by_class_name, image_names, image_places
 from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import Prediction, check_size, object_traces, write_predictions
 from detector.errors import InputError
@@ -101,11 +101,11 @@ def saved_classes(path: Path) -> tuple[str, ...]:
 
 
 def read_predictions(path: str | Path, truth: GroundTruth) -> list[Prediction]:
-    """The predictions of a file for the images of a data set, in its order; see `read_own`."""
-    return read_own(Path(path), truth).predictions
+    """The predictions of a file for the images of a data set, in its order; see `read_native`."""
+    return read_native(Path(path), truth).predictions
 
 
-def read_own(
+def read_native(
     path: Path, truth: GroundTruth, content: BinaryIO | None = None, *, ignore_unknown_classes: bool = False
 ) -> OwnResult:
     """Read a file of the project's own format, from `content` if it is open already.
@@ -243,7 +243,7 @@ def _checked_entry(value: object, note: Callable[[str], None]) -> _Entry | None:
     return _Entry(**{**outer, "detections": found}) if len(found) == len(outer["detections"]) else None
 
 
-def write_own(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
+def write_native(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
     """Write a file of the project's own format with an entry for every image.
 
     Boxes and scores are read again as the nearest numbers of 32 bits, best first in an image.
@@ -256,7 +256,7 @@ def write_own(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
     if not truth.image_sizes.all():
         index = int(np.argmin(truth.image_sizes.all(axis=1)))
         raise InputError(
-            f"image {truth.image_ids[index]}: its width and height are not known, which the own format holds; choose "
+            f"image {truth.image_ids[index]}: its width and height are not known, which the native format holds; choose "
             "another format"
         )
     order = np.lexsort((-table.scores, table.images))

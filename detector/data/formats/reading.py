@@ -11,8 +11,8 @@ from detector.data.formats.collector import Collector
 from detector.data.formats.csv import read_csv, write_csv
 from detector.data.formats.files import begun
 from detector.data.formats.ilsvrc import read_ilsvrc, write_ilsvrc
-from detector.data.formats.native import read_own, write_own
-from detector.data.formats.places import Key
+from detector.data.formats.keys import Key
+from detector.data.formats.native import read_native, write_native
 from detector.data.formats.recognition import Format, check_format, recognize
 from detector.data.formats.voc import read_voc, write_voc
 from detector.data.formats.yolo import read_yolo, write_yolo
@@ -53,7 +53,7 @@ class ReadDetections:
     def of_predictions(cls, predictions: Sequence[Prediction], truth: GroundTruth) -> Self:
         """The same of a detector that has run just now."""
         table, traces = detection_table(truth, predictions), joined_traces(predictions, truth)
-        return cls(table=table, format="own", predictions=predictions, traces=traces)
+        return cls(table=table, format="native", predictions=predictions, traces=traces)
 
     @property
     def failed(self) -> dict[str, str]:
@@ -73,7 +73,7 @@ class ReadDetections:
             matched = ", ".join(f"{key} = {name}" for key, name in other.items())
             lines.append(f"classes of the detections, as the data set names them: {matched}")
         if self.outside:
-            what = "entries" if self.format == "own" else "detections"
+            what = "entries" if self.format == "native" else "detections"
             lines.append(f"{self.outside} {what} of images that are not in the data set, left out")
         if self.unknown_classes:
             counts = ", ".join(f"{key} ({count})" for key, count in self.unknown_classes.items())
@@ -120,7 +120,7 @@ def read_detections(
     given = None if format is None else check_format(format)
     with begun(path) as (head, content):
         chosen = given or recognize(path, head, truth)
-        if chosen == "own":
+        if chosen == "native":
             return _read_own(path, truth, content, ignore_unknown_classes)
         into = Collector(truth, keep_empty_boxes)
         _READERS[chosen](path, into, content)
@@ -136,7 +136,7 @@ def read_detections(
 
 
 def _read_own(path: Path, truth: GroundTruth, content: BinaryIO | None, ignore_unknown_classes: bool) -> ReadDetections:
-    result = read_own(path, truth, content, ignore_unknown_classes=ignore_unknown_classes)
+    result = read_native(path, truth, content, ignore_unknown_classes=ignore_unknown_classes)
     return replace(
         ReadDetections.of_predictions(result.predictions, truth),
         outside=result.outside,
@@ -170,7 +170,7 @@ _READERS: dict[Format, Callable[[Path, Collector, BinaryIO | None], None]] = {
 }
 _WRITERS: dict[Format, Callable[[Path, DetectionTable, GroundTruth], None]] = {
     "coco": write_coco,
-    "own": write_own,
+    "native": write_native,
     "voc": write_voc,
     "ilsvrc": write_ilsvrc,
     "yolo": write_yolo,

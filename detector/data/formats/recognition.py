@@ -4,14 +4,14 @@ import re
 from pathlib import Path
 from typing import Literal, get_args
 
-from detector.data.formats.places import UNKNOWN, image_places
+from detector.data.formats.keys import UNKNOWN, image_places
 from detector.data.formats.voc import class_of_file
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.io.text import without_mark
 from proposals.names import unknown_name
 
-Format = Literal["coco", "own", "voc", "ilsvrc", "yolo", "csv"]
+Format = Literal["coco", "native", "voc", "ilsvrc", "yolo", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -32,7 +32,7 @@ def recognize(path: Path, head: bytes, truth: GroundTruth) -> Format:
         return _of_folder(path, truth)
     text = without_mark(head).lstrip()
     if text[:1] in (b"[", b"{") or path.suffix == ".json":
-        return "own" if re.match(rb'\[\s*\{\s*"image"\s*:', text) or b'"detections"' in text else "coco"
+        return "native" if re.match(rb'\[\s*\{\s*"image"\s*:', text) or b'"detections"' in text else "coco"
     lines = text.decode("utf-8", "replace").splitlines()
     first = lines[0] if lines else ""
     if {"image", "class", "score"} <= set(first.replace('"', "").replace(" ", "").lower().split(",")):

@@ -13,7 +13,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.formats.collector import Collector
 from detector.data.formats.columns import add_rows, from_inclusive, to_inclusive
 from detector.data.formats.files import new_folder, read_lines, safe_name
-from detector.data.formats.places import by_class_name, image_names
+from detector.data.formats.keys import by_class_name, image_names
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 

@@ -12,7 +12,7 @@ import numpy as np
 from detector.data.detection_table import DetectionTable
 from detector.data.formats.columns import to_inclusive
 from detector.data.formats.files import new_folder, safe_name, valid_text
-from detector.data.formats.places import file_name, file_stems, image_names, stem
+from detector.data.formats.keys import file_name, file_stems, image_names, stem
 from detector.data.ground_truth import GroundTruth
 
 

@@ -16,7 +16,7 @@ from detector.data.detection_table import DetectionTable
 from detector.data.formats.collector import Collector
 from detector.data.formats.columns import Array, add_rows
 from detector.data.formats.files import new_folder, read_lines, safe_name
-from detector.data.formats.places import (
+from detector.data.formats.keys import (
     Key,
     by_class_name,
     file_name,

@@ -76,7 +76,7 @@ def test_what_is_written_is_read_again(truth: GroundTruth, tmp_path: Path) -> No
         assert read.traces.source_names == given.traces.source_names
         assert read.traces.sources.tolist() == given.traces.sources.tolist()
     result = read_detections(path, truth)
-    assert (result.format, result.seconds_per_image, result.failed) == ("own", 0.1875, {})
+    assert (result.format, result.seconds_per_image, result.failed) == ("native", 0.1875, {})
     assert result.table.images.tolist() == [0, 0, 2]
     assert result.traces is not None
     assert result.traces.proposal_overlaps.tolist() == [0.1, 0.9, 0.1]
@@ -226,7 +226,7 @@ def test_entries_are_found_between_their_detections(
     path = tmp_path / "f.json"
     path.write_text(json.dumps(entries, indent=indent))
     monkeypatch.setattr(json_stream, "CHUNK", chunk)
-    result = read_detections(path, truth, "own")
+    result = read_detections(path, truth, "native")
     assert np.bincount(result.table.images, minlength=40).tolist() == [n % 5 for n in range(40)]
 
 
