@@ -123,8 +123,7 @@ class GroundTruth:
 
     def rows_by_image(self) -> list[npt.NDArray[np.int64]]:
         """Of each image the rows of its objects, in their order."""
-        ends = np.cumsum(np.bincount(self.images, minlength=len(self.image_ids)))
-        return np.split(np.argsort(self.images, kind="stable"), ends[:-1]) if len(ends) else []
+        return rows_by_image(self.images, len(self.image_ids))
 
     def first(self, count: int) -> Self:
         """The first `count` images with their objects."""
@@ -169,6 +168,21 @@ class GroundTruth:
     def _rows(self, kept: npt.NDArray[np.bool_]) -> Self:
         columns = ("images", "labels", "boxes", "difficult", "crowd", "sides", "areas")
         return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in columns})
+
+
+def rows_by_image(
+    images: npt.NDArray[np.int64], image_count: int, scores: npt.NDArray[np.float64] | None = None
+) -> list[npt.NDArray[np.int64]]:
+    """The rows of each image: in their order, or by falling `scores`.
+
+    Args:
+        images: (N,) each row's index of its image.
+        image_count: I, the length of the result.
+        scores: (N,).
+    """
+    order = np.argsort(images, kind="stable") if scores is None else np.lexsort((-scores, images))
+    ends = np.cumsum(np.bincount(images, minlength=image_count))
+    return np.split(order, ends[:-1]) if image_count else []
 
 
 def joined(arrays: Sequence[np.ndarray], empty_shape: tuple[int, ...]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which image and class of a ground truth an id or a name in a file of detections means."""
+"""Lookups of a ground truth's images and classes by the ids and names in files of detections."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -10,14 +10,15 @@ from detector.structures.class_names import same_classes
 Key = str | int
 
 UNKNOWN = -1
-#: The name is that of several images.
+"""The index of a key that the ground truth does not have."""
 AMBIGUOUS = -2
+"""The index of a name that several images share."""
 
 _EXTENSION = re.compile(r"\.[A-Za-z]\w{0,4}$")
 
 
-class Places(dict[Key, int]):
-    """Indices by key; a key that is looked up for the first time is resolved, and its index kept."""
+class KeyIndex(dict[Key, int]):
+    """Indices by key. A key is resolved at its first lookup and kept."""
 
     def __init__(self, resolve: Callable[[Key], int]) -> None:
         super().__init__()
@@ -28,11 +29,11 @@ class Places(dict[Key, int]):
         return index
 
 
-def image_places(truth: GroundTruth) -> Places:
+def image_index(truth: GroundTruth) -> KeyIndex:
     """Indices of images by id, or by the path, the name or the stem of their file.
 
-    A number is an image's id, or what an id of digits such as 000139 says, and never the name of a file: detectors
-    that name images after their files write 139. A text that means two images is `AMBIGUOUS`. A path is also tried
+    A number is an image's id, or the number of an id of digits such as 000139 (detectors that name images after their
+    files write 139), but never the name of a file. A text that means two images is `AMBIGUOUS`. A path is also tried
     without its folders (of Windows too) and without its extension.
     """
     ids: dict[Key, int] = {image_id: index for index, image_id in enumerate(truth.image_ids)}
@@ -54,61 +55,50 @@ def image_places(truth: GroundTruth) -> Places:
     def resolve(key: Key) -> int:
         if not isinstance(key, str):
             return ids.get(key, ids.get(str(key), numbers.get(key, UNKNOWN)))
-        for name in (key, stem(key), file_name(key), stem(file_name(key))):
-            if name in names:
-                return names[name]
-        return UNKNOWN
+        candidates = (key, stem(key), file_name(key), stem(file_name(key)))
+        return next((names[name] for name in candidates if name in names), UNKNOWN)
 
-    return Places(resolve)
+    return KeyIndex(resolve)
 
 
-def file_stems(truth: GroundTruth) -> Places:
+def stem_index(truth: GroundTruth) -> KeyIndex:
     """Indices of images by the name of their file without its extension, and by nothing else."""
     names: dict[Key, int] = {}
     _add(names, (stem(file_name(file)) for file in truth.files))
-    return Places(lambda key: names.get(key, UNKNOWN))
+    return KeyIndex(lambda key: names.get(key, UNKNOWN))
 
 
-def image_names(truth: GroundTruth, names: Sequence[str], places: Places | None = None) -> list[str]:
-    """`names`, one an image, after making sure that `places`, or `image_places`, finds the images by them.
-
-    Raises:
-        InputError: a name is that of another image too.
-    """
-    places = image_places(truth) if places is None else places
-    for index, name in enumerate(names):
-        if places[name] != index:
-            raise InputError(f"image {truth.image_ids[index]!r}: {name!r} is the name of another image too")
-    return list(names)
+def check_names(truth: GroundTruth, names: Sequence[str], index: KeyIndex) -> None:
+    """InputError if `index` would not find an image by its name in `names`, because another image has it too."""
+    for position, name in enumerate(names):
+        if index[name] != position:
+            raise InputError(f"image {truth.image_ids[position]!r}: {name!r} is the name of another image too")
 
 
-def class_ids(truth: GroundTruth) -> dict[Key, int]:
-    """Indices of classes by `truth.class_ids`; an id that is a number also as text, and the other way round."""
-    places: dict[Key, int] = {class_id: index for index, class_id in enumerate(truth.class_ids)}
-    for class_id, index in list(places.items()):
+def class_id_index(truth: GroundTruth) -> dict[Key, int]:
+    """Indices of classes by `truth.class_ids`; numbers may be written as text, and the other way round."""
+    indices: dict[Key, int] = {class_id: index for index, class_id in enumerate(truth.class_ids)}
+    for class_id, index in list(indices.items()):
         if isinstance(class_id, int):
-            places.setdefault(str(class_id), index)
+            indices.setdefault(str(class_id), index)
         elif is_number(class_id) and str(int(class_id)) == class_id:
-            places.setdefault(int(class_id), index)
-    return places
+            indices.setdefault(int(class_id), index)
+    return indices
 
 
-def by_class_name(truth: GroundTruth) -> Places:
-    """Indices of classes by name: as it is spelled, or else what `same_classes` holds for the same."""
+def class_name_index(truth: GroundTruth) -> KeyIndex:
+    """Indices of classes by name: the exact one, or else the one that `same_classes` finds."""
     exact = {name: index for index, name in enumerate(truth.class_names)}
 
     def resolve(key: Key) -> int:
         name = str(key)
-        if name in exact:
-            return exact[name]
-        same = same_classes([name], truth.class_names)
-        return exact[same[name]] if name in same else UNKNOWN
+        return exact.get(name, exact.get(same_classes([name], truth.class_names).get(name, name), UNKNOWN))
 
-    return Places(resolve)
+    return KeyIndex(resolve)
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a whole number from 0 on, of the digits 0 to 9 and not so many that no program counts to it."""
+    """Whether a text is a whole number of at most 19 digits 0 to 9, without a sign."""
     return text.isascii() and text.isdigit() and len(text) < 20
 
 
@@ -118,14 +108,14 @@ def file_name(path: str) -> str:
 
 
 def stem(name: str) -> str:
-    """A file's name without its extension; what follows a dot and begins with a digit is none."""
+    """A file's name without its extension, which begins with a letter: "v1.2" has none."""
     return _EXTENSION.sub("", name)
 
 
-def _add(known: dict[Key, int], names: Iterable[str]) -> None:
-    """Add each image's name unless it is known already, which then means the image that it did."""
+def _add(indices: dict[Key, int], names: Iterable[str]) -> None:
+    """Adds each image's name, unless an earlier kind of name has it already."""
     new: dict[Key, int] = {}
     for index, name in enumerate(names):
-        if name not in known:
+        if name not in indices:
             new[name] = index if new.get(name, index) == index else AMBIGUOUS
-    known |= new
+    indices |= new

@@ -141,7 +141,7 @@ def test_old_results_in_a_folder_are_not_mixed_with_new_ones(
 ) -> None:
     table = table_of(truth, [(0, 0)], [[0, 0, 9, 9]], [0.5])
     (tmp_path / "old.txt").write_text("")
-    with pytest.raises(InputError, match="is there already; give a new or an empty folder"):
+    with pytest.raises(InputError, match="already exists"):
         write_detections(tmp_path, table, truth, format_)
     assert [file.name for file in tmp_path.iterdir()] == ["old.txt"]
 
@@ -162,8 +162,8 @@ def sized(truth: GroundTruth, **changes: object) -> GroundTruth:
 @pytest.mark.parametrize(
     ("format_", "changes", "box", "score", "message"),
     [
-        ("yolo", {"image_sizes": None}, [0, 0, 9, 9], 0.5, "image 11: its width and height are not known"),
-        ("native", {"image_sizes": None}, [0, 0, 9, 9], 0.5, "image 11: its width and height are not known"),
+        ("yolo", {"image_sizes": None}, [0, 0, 9, 9], 0.5, "image 11: its width and height are unknown"),
+        ("native", {"image_sizes": None}, [0, 0, 9, 9], 0.5, "image 11: its width and height are unknown"),
         ("yolo", {}, [0, 0, 900, 9], 0.5, "image 11: a box lies far beyond the image"),
         ("native", {}, [0, 0, 900, 9], 0.5, "image 11: box 0 .* is not inside the image"),
         ("native", {}, [0, 0, 9, 9], 7.5, "image 11: score 0 .* is not in 0..1"),
