@@ -9,14 +9,13 @@ fields, such as segmentations, are ignored. Next to the results, NAME.categories
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from detector.data.detection_table import DetectionTable
-from detector.data.formats.collector import BATCH, Batch, Collector
+from detector.data.formats.collector import Batch, Collector
 from detector.data.formats.files import decode_records, read_content, text_file
 from detector.data.formats.keys import Key, class_id_index, class_name_index, is_number
 from detector.data.ground_truth import GroundTruth
@@ -50,16 +49,8 @@ def read_coco(path: Path, into: Collector, content: bytes | None = None) -> None
         InputError: a file cannot be read or is not JSON.
     """
     into.find_classes_by(_class_index(categories_path(path), into.truth))
-    decoded = decode_records(path, read_content(path) if content is None else content, _Record)
-    while batch := list(islice(decoded, BATCH)):
-        numbers: list[int] = []
-        records: list[_Record] = []
-        for number, record in batch:
-            if isinstance(record, str):
-                into.faults.add(path, f"record {number}", record)
-            else:
-                numbers.append(number)
-                records.append(record)
+    content = read_content(path) if content is None else content
+    for numbers, records in decode_records(path, content, _Record, into.faults, "record"):
         boxes = np.array([record.bbox for record in records], np.float64).reshape(-1, 4)
         sides = boxes[:, 2:].copy()
         with np.errstate(over="ignore"):  # too large numbers become infinite, which is a fault

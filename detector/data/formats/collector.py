@@ -19,9 +19,6 @@ from detector.errors import InputError
 
 Format = Literal["coco", "native", "voc", "ilsvrc", "yolo", "csv"]
 
-BATCH = 20_000
-"""Records that are converted to columns at a time."""
-
 _NAMED = 5  # keys in a message
 
 

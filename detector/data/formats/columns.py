@@ -4,17 +4,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.formats.collector import BATCH, Batch, Collector
-from detector.data.formats.keys import Key
+from detector.data.formats.collector import Batch, Collector
+from detector.data.formats.files import BATCH
 from detector.io.text import opened
 
 Array = npt.NDArray[np.float64]
-Row = tuple[int, Key, Key, Sequence[str]]
-"""Line, image, class and the fields that are numbers."""
+Row = tuple[Any, ...]
+"""Line, image, class and k fields that are numbers. Flat, for the garbage collector does not track tuples of texts."""
 
 
 def read_lines(path: Path, content: bytes | None = None) -> Iterator[tuple[int, str]]:
@@ -47,7 +48,7 @@ def add_rows(
     Args:
         into: takes the batches and the faults.
         file: named in faults.
-        rows: each with k fields.
+        rows: of the file.
         fields: (k,) their names.
         convert: computes boxes (n, 4) xyxy and scores (n,) from the numbers (n, k).
         refuse: tells for numbers (n, k) which rows (n,) are faults.
@@ -55,20 +56,18 @@ def add_rows(
     """
     iterator = iter(rows)
     while batch := list(islice(iterator, BATCH)):
-        texts = [text for row in batch for text in row[3]]
         try:
-            if "_" in "".join(texts):  # Python reads 1_000 as a number
-                raise ValueError
-            numbers = np.fromiter(map(float, texts), np.float64, len(texts)).reshape(-1, len(fields))
+            columns = [_numbers(texts) for texts in list(zip(*batch, strict=True))[3:]]
         except ValueError:
-            checked = [[_number(text) for text in row[3]] for row in batch]
-            for row, values in zip(batch, checked, strict=True):
-                for name, text, value in zip(fields, row[3], values, strict=True):
-                    if value is None:
-                        into.faults.add(file, f"line {row[0]}", f"field {name} is {text[:40]!r}, expected a number")
-            batch = [row for row, values in zip(batch, checked, strict=True) if None not in values]
-            numbers = np.array([v for v in checked if None not in v], np.float64).reshape(-1, len(fields))
-        lines, images, classes, _ = zip(*batch, strict=True) if batch else ((),) * 4
+            for row in batch:
+                for name, text in zip(fields, row[3:], strict=True):
+                    if not _is_number(text):
+                        fault = f"field {name} is {text[:40]!r}, expected a number"
+                        into.faults.add(file, f"line {row[0]}", fault)
+            batch = [row for row in batch if all(map(_is_number, row[3:]))]
+            columns = [[float(row[3 + index]) for row in batch] for index in range(len(fields))]
+        numbers = np.array(columns, np.float64).T
+        lines, images, classes = list(zip(*batch, strict=True))[:3] if batch else ((),) * 3
         if refuse is not None:
             for index in np.flatnonzero(refuse(numbers)).tolist():
                 into.faults.add(file, f"line {lines[index]}", refusal)
@@ -81,11 +80,17 @@ def add_rows(
         )  # fmt: skip
 
 
-def _number(text: str) -> float | None:
+def _numbers(texts: Sequence[str]) -> list[float]:
+    if "_" in "".join(texts):  # Python reads 1_000 as a number
+        raise ValueError
+    return list(map(float, texts))
+
+
+def _is_number(text: str) -> bool:
     try:
-        return None if "_" in text else float(text)
+        return bool(_numbers([text]))
     except ValueError:
-        return None
+        return False
 
 
 def score_and_inclusive_box(numbers: Array) -> tuple[Array, Array]:

@@ -44,7 +44,7 @@ def _rows(path: Path, into: Collector, content: bytes | None) -> Iterator[Row]:
             numbers_of = itemgetter(*numbers)
             for row in reader:
                 if len(row) == len(header):
-                    yield reader.line_num, row[image], row[label], numbers_of(row)
+                    yield reader.line_num, row[image], row[label], *numbers_of(row)
                 elif row:
                     fault = f"has {len(row)} values, the header {len(header)}"
                     into.faults.add(path, f"line {reader.line_num}", fault)

@@ -51,7 +51,7 @@ def _rows(path: Path, into: Collector, content: bytes | None) -> Iterator[Row]:
             fault = f"field image_index is {fields[0][:40]!r}, expected a number from 1 on"
             into.faults.add(path, f"line {line}", fault)
         else:
-            yield line, int(fields[0]), fields[1], fields[2:]
+            yield line, int(fields[0]), *fields[1:]
 
 
 def write_ilsvrc(path: Path, table: DetectionTable, truth: GroundTruth) -> None:

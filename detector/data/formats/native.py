@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -88,10 +89,9 @@ def read_native(
     object_counts = np.bincount(truth.images, minlength=len(truth.image_ids)).tolist()
     predictions: dict[int, Prediction] = {}
     untraced = 0
-    for number, entry in decode_records(path, read_content(path) if content is None else content, _Entry):
-        if isinstance(entry, str):
-            into.faults.add(path, f"entry {number}", entry)
-            continue
+    content = read_content(path) if content is None else content
+    batches = decode_records(path, content, _Entry, into.faults, "entry")
+    for number, entry in chain.from_iterable(zip(*batch, strict=True) for batch in batches):
         report = partial(into.faults.add, path, f"entry {number} ({entry.image})")
         index = into.images[entry.image]
         if index == AMBIGUOUS:

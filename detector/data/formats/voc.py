@@ -62,7 +62,7 @@ def _rows(file: Path, class_name: str, into: Collector, content: bytes | None) -
             fault = f"has {len(text.split())} columns, expected image score xmin ymin xmax ymax"
             into.faults.add(file, f"line {line}", fault)
         else:
-            yield line, image, class_name, values
+            yield line, image, class_name, *values
 
 
 def write_voc(path: Path, table: DetectionTable, truth: GroundTruth) -> None:

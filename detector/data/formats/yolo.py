@@ -64,7 +64,7 @@ def _rows(file: Path, image: str, into: Collector, content: bytes | None) -> Ite
         elif not is_number(label):
             into.faults.add(file, f"line {line}", f"field class is {label[:40]!r}, expected a number from 0 on")
         else:
-            yield line, image, int(label), fields
+            yield line, image, int(label), *fields
 
 
 def _too_large(values: Array) -> np.ndarray:
