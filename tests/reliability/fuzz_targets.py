@@ -172,8 +172,7 @@ _VOC = {"JPEGImages/a.jpg": _saved("JPEG"), "Annotations/a.xml": _annotation(), 
 
 
 def voc() -> Target:
-    from detector.data.voc import VOCDataset
-    from detector.data.voc_archive import read_voc
+    from detector.data.voc import VOCDataset, read_voc
 
     def read(folder: Path, changed: Path) -> None:
         VOCDataset(folder, "val").ground_truth()
@@ -201,7 +200,7 @@ def _tarred(files: dict[str, bytes], mode: str) -> bytes:
 
 
 def voc_archives() -> Target:
-    from detector.data.voc_archive import read_voc
+    from detector.data.voc import read_voc
 
     inside = {name: content for name, content in _VOC.items() if not name.endswith("jpg")}
     files = {"a.zip": _zipped(inside), "a.tar": _tarred(inside, "w"), "a.tgz": _tarred(inside, "w:gz"),

@@ -85,7 +85,7 @@ def test_a_name_that_comes_twice_is_refused(tmp_path: Path, make: Make) -> None:
         def items(self):  # type: ignore[no-untyped-def, override]
             return [("a.xml", b"1"), ("a.xml", b"2")]
 
-    assert "member a.xml is there twice" in message_of(make(tmp_path, Twice()))
+    assert "member a.xml is repeated" in message_of(make(tmp_path, Twice()))
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
@@ -129,7 +129,7 @@ def test_a_large_member_is_refused_before_it_is_read(
 def test_many_members_are_refused_by_their_sum(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "LARGEST_TOTAL", 250)
     path = make(tmp_path, {f"{number}.xml": os.urandom(100) for number in range(3)})
-    assert "member 2.xml is too large, or all together" in message_of(path)
+    assert "member 2.xml" in message_of(path)
 
 
 def test_a_zip_that_lies_about_a_size_is_refused(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_truncated_archive_is_refused(tmp_path: Path, make: Make, part: float)
     path = make(tmp_path, {f"{number}.xml": os.urandom(20_000) for number in range(10)})
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * part)])
-    assert re.search("is damaged|cannot be read|has lost its end", message_of(path))
+    assert re.search("is damaged|cannot be read|is cut off", message_of(path))
 
 
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.xz"])
@@ -188,5 +188,5 @@ def test_other_files_are_no_archives(tmp_path: Path) -> None:
     path.write_text("no archive")
     assert not is_archive(path)
     assert not is_archive(tmp_path)
-    assert "is no zip or tar, or has lost its end" in message_of(path)
+    assert "is not a zip or tar" in message_of(path)
     assert "no such file" in message_of(tmp_path / "none.zip")

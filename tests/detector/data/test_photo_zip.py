@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.data import photo_zip
-from detector.data.photo_zip import PhotoZip
+from detector.data import archives
+from detector.data.archives import PhotoZip
 from detector.errors import InputError
 
 
@@ -35,7 +35,7 @@ def test_photos_are_read_by_their_names(tmp_path):
 @pytest.mark.parametrize("name", ["../out.jpg", "a/../../out.jpg", "/etc/out.jpg", "C:\\out.jpg", "..\\out.jpg"])
 def test_a_path_that_leaves_the_root(tmp_path, name):
     path = make(tmp_path / "a.zip", {"good.jpg": b"one", name: b"two"})
-    with pytest.raises(InputError, match=r"a.zip: member .* points outside the archive; pack it anew"):
+    with pytest.raises(InputError, match=r"a.zip: member .* points outside the archive; pack it again"):
         PhotoZip(path, is_photo)
 
 
@@ -55,12 +55,12 @@ def test_a_name_that_is_there_twice(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.jpg", b"one")
         archive.writestr("a.jpg", b"two")
-    with pytest.raises(InputError, match=r"a.zip: member a.jpg is there twice"):
+    with pytest.raises(InputError, match=r"a.zip: member a.jpg is repeated"):
         PhotoZip(path, is_photo)
 
 
 def test_a_huge_member_fails_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(photo_zip, "LARGEST_PHOTO", 2**20)
+    monkeypatch.setattr(archives, "LARGEST_PHOTO", 2**20)
     archive = PhotoZip(make(tmp_path / "a.zip", {"huge.jpg": bytes(2**20 + 1), "good.jpg": b"one"}), is_photo)
     with pytest.raises(InputError, match=r"a.zip/huge.jpg: has more than 1 MiB"):
         archive.read("huge.jpg")
@@ -91,7 +91,7 @@ def test_an_encrypted_member(tmp_path):
 
 def test_what_is_no_zip(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"text")
-    with pytest.raises(InputError, match=r"a.zip: is no zip, or is damaged"):
+    with pytest.raises(InputError, match=r"a.zip: is not a zip, or is damaged"):
         PhotoZip(tmp_path / "a.zip", is_photo)
     with pytest.raises(InputError, match=r"b.zip: cannot be read \(No such file or directory\)"):
         PhotoZip(tmp_path / "b.zip", is_photo)
