@@ -104,38 +104,31 @@ def read_coco(path: str | Path, report: ReadReport | None = None) -> GroundTruth
     names = categories.column("name", _is_name, "text")
     categories.distinct("name", names)
     annotations.distinct("id", annotations.column("id", _is_id, _EXPECTED_ID))
-    columns: dict[str, Any] = {
-        "images": annotations.references("image_id", images),
-        "labels": annotations.references("category_id", categories),
-        "crowd": annotations.column("iscrowd", _is_flag, "0 or 1", optional=True),
-    }
-    given = annotations.column("area", _is_area, "a number of at least 0", optional=True)
-    columns["boxes"], columns["sides"] = _boxes(annotations)
-    kept = np.ones(len(given), bool)
-    usable = (
-        images.records and categories.records and not images.faulty and not categories.faulty and annotations.is_list
-    )
-    if report is None or not usable:
+    image_rows = annotations.references("image_id", images)
+    labels = annotations.references("category_id", categories)
+    crowd = annotations.column("iscrowd", _is_flag, "0 or 1", optional=True)  # None, a missing value, is false
+    given_areas = annotations.column("area", _is_area, "a number of at least 0", optional=True)
+    boxes, sides = _boxes(annotations)
+    areas = np.array(given_areas, np.float64)  # None becomes NaN
+    kept = np.ones(len(areas), bool)
+    usable = images.records and categories.records and annotations.is_list
+    if report is None or not usable or images.faulty or categories.faulty:
         faults.check()
     else:
         kept[sorted(annotations.faulty)] = False
         report.origins.extend((str(path), annotations.label(row)) for row in np.flatnonzero(kept).tolist())
-
-    columns["areas"] = np.array([np.nan if area is None else area for area in given], np.float64)
-    columns["areas"] = np.where(np.isnan(columns["areas"]), columns["sides"].prod(axis=1), columns["areas"])
-    columns["crowd"] = np.array(columns["crowd"], dtype=bool)  # None, a missing value, is false
     return GroundTruth(
         image_ids=tuple(image.id for image in images.records),
         class_names=tuple(names),
         class_ids=tuple(category.id for category in categories.records),
         image_sizes=np.array([[side or 0 for side in column] for column in sizes], np.int64).T,
         files=files,
-        images=np.asarray(columns["images"])[kept],
-        labels=np.asarray(columns["labels"])[kept],
-        boxes=columns["boxes"][kept],
-        sides=columns["sides"][kept],
-        areas=columns["areas"][kept],
-        crowd=columns["crowd"][kept],
+        images=image_rows[kept],
+        labels=labels[kept],
+        boxes=boxes[kept],
+        sides=sides[kept],
+        areas=np.where(np.isnan(areas), sides.prod(axis=1), areas)[kept],
+        crowd=np.array(crowd, dtype=bool)[kept],
     )
 
 
