@@ -185,8 +185,8 @@ def _join(path: Path, layout: Layout, splits: Sequence["_Split"], faults: Faults
     photos = _photos_below(path) if path.is_dir() and layout != "yolo" else []
     unlabeled = [photo for photo in photos if photo not in used and _split_name(photo, path) not in _UNUSED]
     if unlabeled:
-        photos_have = "1 photo has" if len(unlabeled) == 1 else f"{len(unlabeled)} photos have"
-        notes.append(f"skipped: {photos_have} no labels, such as {unlabeled[0]}")
+        several = f"{len(unlabeled)} photos have no labels and are left out, the first is {unlabeled[0]}"
+        notes.append(several if len(unlabeled) > 1 else f"1 photo has no labels and is left out: {unlabeled[0]}")
     class_ids = _class_ids(splits) if layout == "coco" else ()
     if splits and layout == "coco" and not class_ids:
         notes.append("the files give the classes different category ids, so the model will have none")

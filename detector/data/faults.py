@@ -78,8 +78,8 @@ class Faults:
         """A line that counts the faults and names the first, for a reader that skips faulty records."""
         if not self._count:
             return ()
-        labels = "1 faulty label was" if self._count == 1 else f"{self._count:,} faulty labels were"
-        return (f"{labels} skipped (--skip-bad-labels), the first: {self._faults[0]}",)
+        labels = "1 label is" if self._count == 1 else f"{self._count:,} labels are"
+        return (f"{labels} wrong and left out (--skip-bad-labels), the first: {self._faults[0]}",)
 
     def check(self, by_file: bool = False) -> None:
         """Raise FaultyDataError if there are faults.

@@ -115,7 +115,7 @@ def read_data_set(
     if report is not None:
         if not len(data.truth):
             report.faults.check()
-        notes += [*report.faults.summary(), *(f"skipped an image: {fault}" for fault in report.unreadable)]
+        notes += [*report.faults.summary(), *(f"an image is left out: {fault}" for fault in report.unreadable)]
     data = replace(data, notes=tuple(notes))
     return data if classes is None else data.of_classes(classes)
 
@@ -155,7 +155,7 @@ def _ilsvrc(
     notes = []
     if data.other_synsets:
         counts = ", ".join(f"{synset} ({count})" for synset, count in data.other_synsets.items())
-        notes.append(f"skipped objects of synsets that are not in the class map: {counts}")
+        notes.append(f"objects of synsets that are not in the class map, left out: {counts}")
     pairs = None if blacklist is None else read_blacklist(blacklist, data.truth)
     if pairs is not None:
         notes.append(f"{len(pairs.images)} pairs of an image and a class are on the blacklist")

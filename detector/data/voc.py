@@ -147,7 +147,7 @@ def _read_split(folder: Path, split: str) -> tuple[str, ...]:
     path = folder / f"{split}.txt"
     if not path.is_file():
         splits = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
-        raise InputError(f"{path}: no such split; available: {splits}")
+        raise InputError(f"{path}: no such split; there are: {splits}")
     try:
         return parse_split(path.read_bytes(), str(path))
     except OSError as error:
@@ -193,7 +193,7 @@ def read_voc(
     elif split in lists:
         ids = parse_split(lists[split](), f"{path}: {split}.txt")
     else:
-        raise InputError(f"{path}: no split {split}; available: {', '.join(sorted(lists)) or 'none'}")
+        raise InputError(f"{path}: no split {split}; there are: {', '.join(sorted(lists)) or 'none'}")
 
     faults = Faults() if report is None else report.faults
     labels = {name: label for label, name in enumerate(class_names)}

@@ -291,7 +291,7 @@ def read_yolo_config(path: Path, split: str) -> YOLOConfig:
         splits = ", ".join(key for key in _SPLITS if content.get(key)) or "none"
         what = f"is {given!r}" if split in content else "is missing"
         faults.add(
-            path, f"key {split}", f"{what}, expected a folder, a list of folders, or a .txt; available: {splits}"
+            path, f"key {split}", f"{what}, expected a folder, a list of folders, or a .txt; there are: {splits}"
         )
         sources = []
 

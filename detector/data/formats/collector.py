@@ -69,15 +69,15 @@ class ReadDetections:
         """What to know about the result, a line each."""
         lines = []
         if renamed := [f"{key} = {name}" for key, name in self.classes.items() if key != name]:
-            lines.append(f"classes matched to the data set's names: {', '.join(renamed)}")
+            lines.append(f"classes of the detections, as the data set names them: {', '.join(renamed)}")
         if self.outside:
             what = "entries" if self.format == "native" else "detections"
-            lines.append(f"skipped {self.outside} {what} of images that are not in the data set")
+            lines.append(f"{self.outside} {what} of images that are not in the data set, left out")
         if self.unknown_classes:
             counts = ", ".join(f"{key} ({count})" for key, count in self.unknown_classes.items())
-            lines.append(f"skipped detections of classes that are not in the data set: {counts}")
+            lines.append(f"detections of classes that are not in the data set, left out: {counts}")
         if self.untraced:
-            lines.append(f"skipped the traces of {self.untraced} images: their objects are not the data set's")
+            lines.append(f"traces of {self.untraced} images, whose objects are not the data set's, left out")
         if self.empty_boxes:
             lines.append(f"{self.empty_boxes} boxes have no width or height and count as false positives")
         return lines

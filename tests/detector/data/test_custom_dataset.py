@@ -294,7 +294,7 @@ def test_bad_labels_are_left_out_and_counted_on_demand(tmp_path: Path, make: Cal
     data = read_custom_dataset(root, skip_bad_labels=True)
     right = {image: [(n, tuple(map(float, b))) for n, b in found] for image, found in OBJECTS.items()}
     assert seen(data) == {image: found for image, found in right.items() if image not in lost}
-    counted = [note for note in data.notes if note.startswith(f"{2 + len(lost)} faulty labels")]
+    counted = [note for note in data.notes if note.startswith(f"{2 + len(lost)} labels")]
     assert len(counted) == 1
     assert str(root) in counted[0]
 

@@ -115,7 +115,7 @@ def test_bad_labels_are_left_out_and_counted_on_demand(tmp_path: Path, make: Any
     assert data.truth.images.tolist() == [0]
     # an image whose labels cannot be read is not one without objects
     assert len(data.truth.image_ids) == len(data.truth.files) == 2
-    assert sum(f"{faults} faulty label" in note and str(caught.value.faults[0]) in note for note in data.notes) == 1
+    assert sum(f"{faults} label" in note and str(caught.value.faults[0]) in note for note in data.notes) == 1
 
 
 def test_where_all_labels_are_bad_they_are_named(tmp_path: Path) -> None:

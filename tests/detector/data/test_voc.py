@@ -238,7 +238,7 @@ def test_missing_split_lists_the_splits_there_are(root: Path) -> None:
     (root / "ImageSets/Main/train.txt").write_text("000001\n")
     with pytest.raises(InputError) as caught:
         VOCDataset(root, "test")
-    assert message_of(caught) == f"{root / 'ImageSets/Main/test.txt'}: no such split; available: train, val"
+    assert message_of(caught) == f"{root / 'ImageSets/Main/test.txt'}: no such split; there are: train, val"
 
 
 @pytest.mark.parametrize(

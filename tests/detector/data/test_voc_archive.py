@@ -154,7 +154,7 @@ def test_other_classes_are_left_out_only_on_demand(root: Path) -> None:
 
 @all_sources
 def test_an_unknown_split_lists_those_there_are(root: Path, source: Callable[[Path], Path]) -> None:
-    with pytest.raises(InputError, match="no split test; available: one, val"):
+    with pytest.raises(InputError, match="no split test; there are: one, val"):
         read_voc(source(root), "test")
 
 
