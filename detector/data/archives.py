@@ -36,8 +36,8 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """The content, by name, of the files in a zip or tar (.tar, .tar.gz, .tar.bz2, .tar.xz) whose name is `wanted`.
+def read_members(path: Path, is_selected: Callable[[str], bool]) -> dict[str, bytes]:
+    """The content, by name, of the files in a zip or tar (.tar, .tar.gz, .tar.bz2, .tar.xz) whose name is selected.
 
     Nothing is written. All members are checked, since one hostile name is reason enough to refuse the whole archive.
 
@@ -47,7 +47,7 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
             message names the archive and the member.
     """
     contents: dict[str, bytes] = {}
-    seen: set[str] = set()
+    names: set[str] = set()
     total = read = 0
     try:
         if not path.is_file():
@@ -57,14 +57,14 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
         allowed = max(_ALWAYS_ALLOWED, path.stat().st_size * _LARGEST_RATIO)
         for name, size, open_member in _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path):
             check_member_name(name)
-            if name in seen:
+            if name in names:
                 raise InputError(f"member {name} is repeated")
-            seen.add(name)
+            names.add(name)
             total += size
             if total > allowed:
                 raise InputError(f"member {name} brings the content to {total} bytes, more than {_LARGEST_RATIO} times "
                                  "the archive's size, as in a decompression bomb")  # fmt: skip
-            if not wanted(name):
+            if not is_selected(name):
                 continue
             if size > LARGEST_MEMBER:
                 raise InputError(f"member {name} has {size} bytes, at most {LARGEST_MEMBER} are read")
@@ -131,14 +131,14 @@ class PhotoZip:
 
     Args:
         path: the zip.
-        wanted: whether a member is a photo, by its name.
+        is_selected: whether a member is a photo, by its name.
 
     Raises:
         InputError: the zip cannot be read or is damaged, or holds a member outside its own root, a link or a repeated
             name.
     """
 
-    def __init__(self, path: Path, wanted: Callable[[str], bool]) -> None:
+    def __init__(self, path: Path, is_selected: Callable[[str], bool]) -> None:
         self.path = path
         self._archive: zipfile.ZipFile | None = None
         names: list[str] = []
@@ -156,7 +156,7 @@ class PhotoZip:
         if len(set(names)) != len(names):
             repeated = next(name for name in names if names.count(name) > 1)
             raise InputError(f"{path}: member {repeated} is repeated; pack it again")
-        self.names = tuple(name for name in names if wanted(name))
+        self.names = tuple(name for name in names if is_selected(name))
 
     def read(self, name: str) -> bytes:
         """The content of a member.

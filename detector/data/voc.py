@@ -253,7 +253,7 @@ def _folder(path: Path) -> tuple[_Contents, _Contents, _Locate]:
 
 
 def _archive(path: Path) -> tuple[_Contents, _Contents, _Locate]:
-    def wanted(name: str) -> bool:
+    def is_selected(name: str) -> bool:
         file = PurePosixPath(name)
         is_list = file.suffix == ".txt" and file.parent.match(_LISTS)
         return (file.suffix == ".xml" or is_list) and not file.name.startswith(".")  # macOS adds ._000001.xml
@@ -261,7 +261,7 @@ def _archive(path: Path) -> tuple[_Contents, _Contents, _Locate]:
     def reader(content: bytes) -> Callable[[], bytes]:
         return lambda: content
 
-    files = {PurePosixPath(name): reader(content) for name, content in read_members(path, wanted).items()}
+    files = {PurePosixPath(name): reader(content) for name, content in read_members(path, is_selected).items()}
     annotations = [name for name in files if name.suffix == ".xml"]
     folders = sorted({name.parent for name in annotations if name.parent.name == "Annotations"})
     folder = _only(path, folders or sorted({name.parent for name in annotations}))
