@@ -127,7 +127,7 @@ def evaluate(
               "blacklist": blacklist, "skip_bad_labels": skip_bad_labels}  # fmt: skip
 
     files = compared or (() if detections is None else (detections,))
-    says = {path: saved_classes(path) if format in (None, "own") else () for path in files}
+    says = {path: saved_classes(path) if format in (None, "native") else () for path in files}
 
     def found_in(path: Path, data: DataSet) -> ReadDetections:
         loose = ignore_unknown_classes or chosen is not None or bool(says[path])

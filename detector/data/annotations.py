@@ -1,4 +1,4 @@
-"""The annotated objects of one image, as every data set reader gives them."""
+"""The annotated objects of one image, which all readers of data sets return."""
 
 import math
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class Annotations:
         boxes: (N, 4) float32 x1, y1, x2, y2 in pixels of the upright image, 0-based, right and bottom
             exclusive; inside the image and of positive area.
         labels: (N,) int64, 0-based index into the class names of the data set.
-        difficult: (N,) bool; a difficult object is neither trained on nor counted in an evaluation.
+        difficult: (N,) bool; difficult objects are ignored in training and evaluation.
         image_size: width and height of the image in pixels.
 
     An image without objects has N = 0. The arrays are converted to the types above and made read-only.
 
     Raises:
-        InputError: a shape, a size or a box is wrong; the message names the first such box.
+        InputError: a shape, a size or a box is wrong; the message names the first faulty box.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -49,15 +49,15 @@ class Annotations:
             raise InputError(f"image size {width} x {height} is not positive")
         for index, (box, label) in enumerate(zip(boxes.tolist(), labels.tolist(), strict=True)):
             x1, y1, x2, y2 = box
-            where = f"box {index} ({x1:g}, {y1:g}, {x2:g}, {y2:g})"
+            name = f"box {index} ({x1:g}, {y1:g}, {x2:g}, {y2:g})"
             if not all(map(math.isfinite, box)):
-                raise InputError(f"{where} is not finite")
+                raise InputError(f"{name} is not finite")
             if x2 <= x1 or y2 <= y1:
-                raise InputError(f"{where} has no area")
+                raise InputError(f"{name} has no area")
             if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
-                raise InputError(f"{where} is not inside the image of {width} x {height} pixels")
+                raise InputError(f"{name} is not inside the image of {width} x {height} pixels")
             if label < 0:
-                raise InputError(f"{where} has the label {label}, labels count from 0")
+                raise InputError(f"{name} has the label {label}, labels count from 0")
         for name, array in (("boxes", boxes), ("labels", labels), ("difficult", difficult)):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
@@ -70,7 +70,7 @@ class Annotations:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image of a data set: its id, the file it is read from and its annotated objects."""
+    """One image of a data set: its id, its file and its annotated objects."""
 
     id: str
     image_path: Path

@@ -1,4 +1,4 @@
-"""Small files out of a zip or tar archive, read without extracting anything, and without trust in the archive."""
+"""Files in zip and tar archives, read without extracting them and without trust in the archive."""
 
 import lzma
 import stat
@@ -11,14 +11,19 @@ from typing import IO
 
 from detector.errors import InputError
 
-#: Largest file that is read out of an archive; VOC's annotations have some 1 to 10 kB.
 LARGEST_MEMBER = 2**22
-#: Most bytes that are read out of one archive, half a million annotations.
+"""Bytes of the largest file that `read_members` reads; VOC's annotations have 1 to 10 kB."""
 LARGEST_TOTAL = 2**30
+"""Bytes that `read_members` reads from one archive, half a million annotations."""
+LARGEST_PHOTO = 2**29
+"""Bytes of the largest photo that `PhotoZip` reads; 150 megapixels need fewer in any common format."""
+
 # Members' bytes per byte of the archive. Text deflates to a fifth, and tar pads each small file to a multiple of 512;
-# deflate's limit, which only a made-up file reaches, is 1032.
+# deflate's limit, which only a crafted file reaches, is 1032.
 _LARGEST_RATIO = 200
 _ALWAYS_ALLOWED = 2**24
+
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 
 _Member = tuple[str, int, Callable[[], IO[bytes] | None]]
 
@@ -27,40 +32,39 @@ def is_archive(path: Path) -> bool:
     """Whether a file is a zip or a tar, plain or compressed, whatever its name."""
     try:
         return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
-    except (OSError, EOFError, zlib.error, lzma.LZMAError):  # is_tarfile lets the faults of compression through
+    except (OSError, EOFError, zlib.error, lzma.LZMAError):  # is_tarfile does not catch decompression errors
         return False
 
 
-def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """The content, by name, of the files in a zip or tar (.tar, .tar.gz, .tar.bz2, .tar.xz) whose name is wanted.
+def read_members(path: Path, is_selected: Callable[[str], bool]) -> dict[str, bytes]:
+    """The content, by name, of the files in a zip or tar (.tar, .tar.gz, .tar.bz2, .tar.xz) whose name is selected.
 
-    Nothing is written. Every member of the archive is checked, wanted or not, since one hostile name is reason enough
-    to leave the whole archive alone.
+    Nothing is written. All members are checked, since one hostile name is reason enough to refuse the whole archive.
 
     Raises:
         InputError: the archive cannot be read or is damaged, holds a member outside its own root (an absolute path or
-            `..`), a link or a device, the same name twice, or more bytes than such files can have (a bomb); the
+            `..`), a link or a device, a repeated name, or more bytes than such files can have (a bomb); the
             message names the archive and the member.
     """
     contents: dict[str, bytes] = {}
-    seen: set[str] = set()
+    names: set[str] = set()
     total = read = 0
     try:
         if not path.is_file():
             raise InputError("no such file")
         if not is_archive(path):
-            raise InputError("is no zip or tar, or has lost its end; get it anew")
+            raise InputError("is not a zip or tar, or is cut off; get it again")
         allowed = max(_ALWAYS_ALLOWED, path.stat().st_size * _LARGEST_RATIO)
         for name, size, open_member in _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path):
             check_member_name(name)
-            if name in seen:
-                raise InputError(f"member {name} is there twice")
-            seen.add(name)
+            if name in names:
+                raise InputError(f"member {name} is repeated")
+            names.add(name)
             total += size
             if total > allowed:
                 raise InputError(f"member {name} brings the content to {total} bytes, more than {_LARGEST_RATIO} times "
                                  "the archive's size, as in a decompression bomb")  # fmt: skip
-            if not wanted(name):
+            if not is_selected(name):
                 continue
             if size > LARGEST_MEMBER:
                 raise InputError(f"member {name} has {size} bytes, at most {LARGEST_MEMBER} are read")
@@ -72,11 +76,12 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
                 contents[name] = file.read(LARGEST_MEMBER + 1)
             read += len(contents[name])
             if len(contents[name]) > LARGEST_MEMBER or read > LARGEST_TOTAL:
-                raise InputError(f"member {name} is too large, or all together: over {LARGEST_TOTAL} bytes")
+                raise InputError(
+                    f"member {name} is larger than its header says, or the members have over {LARGEST_TOTAL} bytes"
+                )
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError,
-            NotImplementedError) as error:  # fmt: skip
+    except (*_ZIP_ERRORS, tarfile.TarError, lzma.LZMAError) as error:
         raise InputError(f"{path}: is damaged, or cannot be read: {error}") from error
     except OSError as error:  # also gzip's and bz2's own errors
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -85,17 +90,17 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
 
 def _zip_members(path: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(path) as archive:
-        for info in regular_files(archive):
+        for info in _regular_files(archive):
             yield info.orig_filename, info.file_size, lambda info=info: archive.open(info)  # type: ignore[misc]
 
 
-def regular_files(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
-    """The members of a zip but its folders; InputError at a link or a device."""
+def _regular_files(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
+    """The members of a zip except folders; InputError for a link or a device."""
     for info in archive.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise InputError(f"member {info.filename} is a link or a device; pack the file itself")
-        if not info.filename.endswith("/"):  # is_dir cannot take a name that is empty
+        if not info.filename.endswith("/"):  # is_dir fails for an empty name
             yield info
 
 
@@ -106,16 +111,69 @@ def _tar_members(path: Path) -> Iterator[_Member]:
                 raise InputError(f"member {info.name} is a link or a device; pack the file itself")
             if info.isreg():
                 yield info.name, info.size, lambda info=info: archive.extractfile(info)  # type: ignore[misc]
-        # tarfile takes a header that is cut off or wrong, after the first, for the end of the archive.
+        # tarfile reads a damaged or cut-off header as the end of the archive, unless it is the first.
         end = archive.fileobj
         if end is not None:
             end.seek(archive.offset)
             if end.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise InputError(f"is damaged or cut off after {archive.offset} bytes of content; get it anew")
+                raise InputError(f"is damaged or cut off after {archive.offset} bytes of content; get it again")
 
 
 def check_member_name(name: str) -> None:
     """InputError if a member would lie outside the folder into which the archive is unpacked, here or on Windows."""
     windows = PureWindowsPath(name)
     if ".." in windows.parts or windows.root or windows.drive or PurePosixPath(name).is_absolute() or "\0" in name:
-        raise InputError(f"member {name!r} points outside the archive; pack it anew with relative names")
+        raise InputError(f"member {name!r} points outside the archive; pack it again with relative names")
+
+
+class PhotoZip:
+    """A zip of photos, read one at a time. The file is opened for the first photo and stays open.
+
+    Args:
+        path: the zip.
+        is_selected: whether a member is a photo, by its name.
+
+    Raises:
+        InputError: the zip cannot be read or is damaged, or holds a member outside its own root, a link or a repeated
+            name.
+    """
+
+    def __init__(self, path: Path, is_selected: Callable[[str], bool]) -> None:
+        self.path = path
+        self._archive: zipfile.ZipFile | None = None
+        names: list[str] = []
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for info in _regular_files(archive):
+                    check_member_name(info.orig_filename)
+                    names.append(info.filename)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        except _ZIP_ERRORS as error:
+            raise InputError(f"{path}: is not a zip, or is damaged ({error}); get it again") from None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+        if len(set(names)) != len(names):
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{path}: member {repeated} is repeated; pack it again")
+        self.names = tuple(name for name in names if is_selected(name))
+
+    def read(self, name: str) -> bytes:
+        """The content of a member.
+
+        Raises:
+            InputError: it is larger than `LARGEST_PHOTO`, encrypted or damaged; the message names zip and member.
+        """
+        try:
+            if self._archive is None:
+                self._archive = zipfile.ZipFile(self.path)
+            with self._archive.open(name) as file:
+                content = file.read(LARGEST_PHOTO + 1)  # the size in the header may be a lie
+        except _ZIP_ERRORS as error:
+            raise InputError(f"{self.path}/{name}: is damaged or encrypted ({error}); pack it again") from None
+        except (OSError, KeyError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{self.path}/{name}: cannot be read ({reason})") from None
+        if len(content) > LARGEST_PHOTO:
+            raise InputError(f"{self.path}/{name}: has more than {LARGEST_PHOTO // 2**20} MiB; make it smaller")
+        return content

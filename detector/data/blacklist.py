@@ -1,4 +1,4 @@
-"""What an evaluation leaves out because its annotation is known to be wrong or missing."""
+"""Pairs of images and classes that an evaluation leaves out because their annotations are wrong or missing."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from detector.data.ground_truth import column
 
 @dataclass(frozen=True, eq=False)
 class Blacklist:
-    """Pairs of an image and a class that are not judged.
+    """Pairs of an image and a class to leave out of an evaluation.
 
     Attributes:
         images, labels: (B,) int64, indices into the ground truth's `image_ids` and `class_names`.

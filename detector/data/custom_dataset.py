@@ -1,53 +1,56 @@
-"""A user's own photos and labels, found out by looking: VOC's XML files, COCO's JSON or YOLO's text files.
+"""A user's own photos and labels in VOC's XML files, COCO's JSON or YOLO's text files; the layout is detected.
 
-Wrong labels stop the reader, all named at once: they can be mended, and training without them may teach that their
-objects are background. On demand they are left out and counted. A photo that is missing, damaged or of another size
-than its labels say is left out and told.
+Faulty labels stop the reader, which names them all at once: they can be corrected, and training without them may teach
+that their objects are background. On request they are skipped and counted. A photo that is missing, damaged or of
+another size than its labels say is left out and reported.
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from detector.data.annotations import Annotations, Sample
-from detector.data.faults import Fault, Faults
-from detector.data.layouts import (
-    UNUSED,
-    VAL,
-    Layout,
-    Part,
-    PhotoFinder,
-    find_layout,
-    part_name,
-    photos_below,
-    read_parts,
-)
-from detector.data.yolo import upright_size
+from detector.data.coco import read_coco
+from detector.data.faults import Fault, Faults, FaultyDataError, ReadReport
+from detector.data.ground_truth import GroundTruth
+from detector.data.voc import read_voc
+from detector.data.voc_xml import parse_split, parse_xml
+from detector.data.yolo import read_yolo, read_yolo_config, upright_size
 from detector.errors import InputError
+from detector.io.text import open_text
+from detector.io.yaml import parse_yaml
+from detector.structures.image import EXTENSIONS
 from proposals.names import as_names, unknown_name
 
-# A box that is further outside its photo, in pixels or in parts of a side, belongs to another photo.
+Layout = Literal["voc", "coco", "yolo"]
+
+_VAL = ("val", "valid", "validation")  # names of splits, often of folders
+_UNUSED = ("test",)
+
+_CLASS_LISTS = ("classes.txt", "labels.txt", "predefined_classes.txt")
+
+# A box that leaves its photo by more, in pixels or as a fraction of a side, belongs to another photo.
 _TOLERANCE = (2.0, 0.01)
 
 
 @dataclass(frozen=True, eq=False)
 class CustomDataset:
-    """What was found.
+    """Photos with labels.
 
     Attributes:
-        path: what the user named.
+        path: the file or folder that the user named.
         layout: of the labels.
-        class_names: of all labels, also of classes that no photo shows.
-        samples: photos and their objects; ids are all different.
-        val: ids of the photos that the data set itself keeps for judging; empty if it has no such part.
+        class_names: of all labels, including classes without objects.
+        samples: photos and their objects; ids are distinct.
+        val: ids of the photos in the data set's validation split; empty if it has none.
         faults: photos that were left out, and why.
-        class_ids: COCO's category ids of the classes; none in other layouts.
-        notes: what the reader has to know, a line each.
+        class_ids: COCO's category ids of the classes; empty in other layouts.
+        notes: what to know about the data, a line each.
     """
 
     path: Path
@@ -63,27 +66,27 @@ class CustomDataset:
         """The same photos with the objects of some of the classes (a name, or several), in the order of `names`.
 
         Raises:
-            InputError: a name is none of the classes, or comes twice.
+            InputError: a name is not a class, or is repeated.
         """
         names = as_names(names)
         for name in names:
             if name not in self.class_names:
                 raise InputError(f"{self.path}: {unknown_name('class', name, self.class_names)}")
         if len(set(names)) < len(names):
-            raise InputError(f"{self.path}: a class is named twice: {', '.join(names)}")
-        place = np.full(len(self.class_names), -1)
-        place[[self.class_names.index(name) for name in names]] = np.arange(len(names))
+            raise InputError(f"{self.path}: a class is repeated: {', '.join(names)}")
+        new_label = np.full(len(self.class_names), -1)
+        new_label[[self.class_names.index(name) for name in names]] = np.arange(len(names))
         samples = []
         for sample in self.samples:
             old = sample.annotations
-            kept = place[old.labels] >= 0
-            objects = Annotations(old.boxes[kept], place[old.labels[kept]], old.difficult[kept], old.image_size)
+            kept = new_label[old.labels] >= 0
+            objects = Annotations(old.boxes[kept], new_label[old.labels[kept]], old.difficult[kept], old.image_size)
             samples.append(replace(sample, annotations=objects))
         ids = tuple(self.class_ids[self.class_names.index(name)] for name in names) if self.class_ids else ()
         return replace(self, class_names=names, class_ids=ids, samples=tuple(samples))
 
     def without(self, faults: Sequence[tuple[str, Fault]]) -> "CustomDataset":
-        """The data without some samples, by id, and why."""
+        """The data without these samples, given by id and the reason."""
         ids = {sample_id for sample_id, _ in faults}
         samples = tuple(sample for sample in self.samples if sample.id not in ids)
         return replace(self, samples=samples, faults=(*self.faults, *(fault for _, fault in faults)))
@@ -96,18 +99,19 @@ def read_custom_dataset(
     *,
     skip_bad_labels: bool = False,
 ) -> CustomDataset:
-    """Finds photos and labels.
+    """Read a user's photos and labels.
+
+    Photos of a split named val or valid (a folder, or YOLO's key) are for validation, those of test are left out. In
+    VOC's layout, a file classes.txt or labels.txt beside the labels lists the classes; by default they are those of
+    the labels.
 
     Args:
         path: a folder with photos and labels somewhere below; or the file that names them: COCO's JSON, YOLO's
             data.yaml, a list in VOC's `ImageSets/Main`.
-        layout: of the labels; by default what `path` holds.
-        classes: take only objects of these classes (a name, or several).
-        skip_bad_labels: leave out labels that are wrong, with a note that counts them; by default they are raised. A
-            photo none of whose labels can be read is left out with them.
-
-    Photos in a part called val or valid (a folder, YOLO's key) are held back, those of test are left out. In VOC's
-    layout, a file classes.txt or labels.txt beside the labels lists the classes; without it they are those that occur.
+        layout: of the labels; detected by default.
+        classes: read only objects of these classes (a name, or several).
+        skip_bad_labels: skip faulty labels, and photos whose labels cannot be read, with a note that counts them; by
+            default they are raised.
 
     Raises:
         InputError: there are no photos, no labels or no objects, labels of several layouts, or a class is unknown.
@@ -118,96 +122,300 @@ def read_custom_dataset(
         raise InputError(f"{path}: no such file or folder; give the folder of photos and labels")
     if layout is not None and layout not in get_args(Layout):
         raise InputError(unknown_name("layout", layout, get_args(Layout)))
-    layout = layout or find_layout(path)
+    layout = layout or _find_layout(path)
     faults = Faults()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        data = _joined(path, layout, read_parts(path, layout, faults), faults)
+        data = _join(path, layout, list(_READERS[layout](path, faults)), faults)
     if faults.raised or not skip_bad_labels:
         faults.check(by_file=True)
-    data = replace(data, notes=(*data.notes, *(str(one.message) for one in told), *faults.left_out()))
+    data = replace(data, notes=(*data.notes, *(str(warning.message) for warning in caught), *faults.summary()))
     if classes is not None:
         data = data.of_classes(classes)
     if not data.samples:
+        faults.check(by_file=True)
         first = f"; the first: {data.faults[0]}" if data.faults else ""
-        raise InputError(f"{path}: no photo can be used, of {len(data.faults)} that have labels{first}")
+        raise InputError(f"{path}: none of its {len(data.faults)} labeled photos can be used{first}")
     if not any(len(sample.annotations) for sample in data.samples):
-        raise InputError(f"{path}: {len(data.samples)} photos, but not one labeled object to learn from")
+        raise InputError(f"{path}: {len(data.samples)} photos, but no labeled object")
     return data
 
 
-def _joined(path: Path, layout: Layout, parts: Sequence[Part], faults: Faults) -> CustomDataset:
-    names = tuple(dict.fromkeys(name for part in parts for name in part.truth.class_names))
+def _join(path: Path, layout: Layout, splits: Sequence["_Split"], faults: Faults) -> CustomDataset:
+    """The samples of all splits; labels outside their photos go to `faults`."""
+    names = tuple(dict.fromkeys(name for split in splits for name in split.truth.class_names))
     index = {name: label for label, name in enumerate(names)}
     root = path if path.is_dir() else path.parent
     samples: dict[str, Sample] = {}
     val: set[str] = set()
-    left_out = [fault for part in parts for fault in part.gathered.unreadable]
+    left_out = [fault for split in splits for fault in split.report.unreadable]
     notes: list[str] = []
-    for part in parts:
-        find = PhotoFinder(part.folders)
-        places = np.array([index[name] for name in part.truth.class_names])
-        for i, rows in enumerate(part.truth.rows_by_image()):
-            file = part.truth.files[i]
-            photo = find(file, exact=layout != "voc")
+    for split in splits:
+        truth = split.truth
+        find = _PhotoFinder(split.folders)
+        labels = np.array([index[name] for name in truth.class_names])
+        for i, rows in enumerate(truth.rows_by_image()):
+            photo = find(truth.files[i], exact=layout != "voc")
             if isinstance(photo, str):
-                left_out.append(Fault(file, "", photo))
+                left_out.append(Fault(truth.files[i], "", photo))
                 continue
             try:
                 size = upright_size(photo)
             except (OSError, ValueError, PillowImage.DecompressionBombError) as error:
                 left_out.append(Fault(str(photo), "", " ".join(str(error).split())))
                 continue
-            said = tuple(part.truth.image_sizes[i].tolist())
-            if said[0] and said != size:
-                wrong = f"is {size[0]}x{size[1]} pixels, but its labels say {said[0]}x{said[1]}"
+            labeled = tuple(truth.image_sizes[i].tolist())
+            if labeled[0] and labeled != size:
+                wrong = f"is {size[0]}x{size[1]} pixels, but its labels say {labeled[0]}x{labeled[1]}"
                 left_out.append(Fault(str(photo), "", wrong))
                 continue
-            boxes, good = _cut(
-                part.truth.boxes[rows], size, photo, [part.gathered.origins[row] for row in rows], faults
-            )
+            boxes, good = _clip(truth.boxes[rows], size, photo, [split.report.origins[row] for row in rows], faults)
             rows = rows[good]
-            difficult = part.truth.difficult[rows] | part.truth.crowd[rows]
             sample_id = photo.relative_to(root).as_posix() if photo.is_relative_to(root) else photo.as_posix()
             if sample_id in samples:
                 faults.add(photo, "", "has labels twice")
                 continue
-            objects = Annotations(boxes, places[part.truth.labels[rows]], difficult, size)
+            difficult = truth.difficult[rows] | truth.crowd[rows]
+            objects = Annotations(boxes, labels[truth.labels[rows]], difficult, size)
             samples[sample_id] = Sample(sample_id, photo, objects)
-            if part.name in VAL:
+            if split.name in _VAL:
                 val.add(sample_id)
-    known = {sample.image_path for sample in samples.values()} | {Path(fault.file) for fault in left_out}
-    photos = photos_below(path) if path.is_dir() and layout != "yolo" else []  # YOLO's without labels have no objects
-    bare = [one for one in photos if one not in known and part_name(one, path) not in UNUSED]
-    if bare:
-        several = f"{len(bare)} photos have no labels and are left out, the first is {bare[0]}"
-        notes.append(several if len(bare) > 1 else f"1 photo has no labels and is left out: {bare[0]}")
-    ordered = tuple(samples[key] for key in sorted(samples))
-    ids = _class_ids(parts) if layout == "coco" else ()
-    if layout == "coco" and not ids:
-        notes.append("the files give the classes different category ids: the model will have none of them")
-    return CustomDataset(path, layout, names, ordered, frozenset(val), tuple(left_out), tuple(notes), ids)
+    used = {sample.image_path for sample in samples.values()} | {Path(fault.file) for fault in left_out}
+    # In YOLO's layout, photos without labels have no objects.
+    photos = _photos_below(path) if path.is_dir() and layout != "yolo" else []
+    unlabeled = [photo for photo in photos if photo not in used and _split_name(photo, path) not in _UNUSED]
+    if unlabeled:
+        several = f"{len(unlabeled)} photos have no labels and are left out, the first is {unlabeled[0]}"
+        notes.append(several if len(unlabeled) > 1 else f"1 photo has no labels and is left out: {unlabeled[0]}")
+    class_ids = _class_ids(splits) if layout == "coco" else ()
+    if splits and layout == "coco" and not class_ids:
+        notes.append("the files give the classes different category ids, so the model will have none")
+    return CustomDataset(
+        path, layout, names, tuple(samples[key] for key in sorted(samples)), frozenset(val), tuple(left_out),
+        tuple(notes), class_ids,
+    )  # fmt: skip
 
 
-def _class_ids(parts: Sequence[Part]) -> tuple[int | str, ...]:
-    """The category ids of the classes of all parts, in the order of `_joined`; none if two parts disagree."""
-    pairs = dict.fromkeys(
-        pair for part in parts for pair in zip(part.truth.class_names, part.truth.class_ids, strict=True)
-    )
-    names, ids = zip(*pairs, strict=True)
+def _class_ids(splits: Sequence["_Split"]) -> tuple[int | str, ...]:
+    """The category ids of the classes of all splits, in the order of `_join`; () if two splits disagree."""
+    pairs = {
+        pair: None for split in splits for pair in zip(split.truth.class_names, split.truth.class_ids, strict=True)
+    }
+    names, ids = tuple(name for name, _ in pairs), tuple(class_id for _, class_id in pairs)
     return ids if len(set(names)) == len(set(ids)) == len(pairs) else ()
 
 
-def _cut(
+def _clip(
     boxes: np.ndarray, size: tuple[int, int], photo: Path, origins: Sequence[tuple[str, str]], faults: Faults
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The boxes cut at the border of the photo, without those that are far outside or have nothing in it, which are
-    faults; and which ones stay."""
+    """Clip boxes to the photo; those far outside are faults.
+
+    Returns:
+        The clipped boxes without faulty ones, and which (N,) of the given boxes these are.
+    """
     limit = np.array([*size, *size], np.float64)
-    cut = np.clip(boxes, 0, limit)
+    clipped = np.clip(boxes, 0, limit)
     allowed = np.maximum(_TOLERANCE[0], _TOLERANCE[1] * limit)
-    good = (np.abs(cut - boxes) <= allowed).all(axis=1) & (cut[:, 2:] - cut[:, :2] > 0).all(axis=1)
+    good = (np.abs(clipped - boxes) <= allowed).all(axis=1) & (clipped[:, 2:] - clipped[:, :2] > 0).all(axis=1)
     for row in np.flatnonzero(~good).tolist():
-        shown = ", ".join(f"{value:g}" for value in boxes[row].tolist())
-        faults.add(*origins[row], f"box ({shown}) is outside the photo {photo.name} of {size[0]}x{size[1]} pixels")
-    return cut[good], good
+        corners = ", ".join(f"{value:g}" for value in boxes[row].tolist())
+        faults.add(*origins[row], f"box ({corners}) is outside the photo {photo.name} of {size[0]}x{size[1]} pixels")
+    return clipped[good], good
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """The labels in one file or folder.
+
+    Attributes:
+        truth: without faulty records.
+        folders: where the photos may be.
+        name: of the split; "" if unknown.
+        report: unreadable photos, and the origin of each object.
+    """
+
+    truth: GroundTruth
+    folders: tuple[Path, ...]
+    name: str
+    report: ReadReport
+
+
+def _find_layout(path: Path) -> Layout:
+    if path.is_file():
+        by_suffix: dict[str, Layout] = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".txt": "voc"}
+        if path.suffix.lower() not in by_suffix:
+            raise InputError(f"{path}: give a folder, COCO's JSON, YOLO's data.yaml or a list in VOC's ImageSets/Main")
+        return by_suffix[path.suffix.lower()]
+    kinds: list[Layout] = []
+    if any(_files(path, ".xml")):
+        kinds.append("voc")
+    if any(_is_coco(file) for file in _files(path, ".json")):
+        kinds.append("coco")
+    if _data_yaml(path) is not None:
+        kinds.append("yolo")
+    if len(kinds) > 1:
+        raise InputError(f"{path}: holds labels of several layouts, {', '.join(kinds)}; name one with --format")
+    if kinds:
+        return kinds[0]
+    if not _photos_below(path):
+        raise InputError(f"{path}: holds no photos")
+    hint = ""
+    if any(_files(path, ".txt")):
+        hint = "; for YOLO's text files add a data.yaml with the lines 'train: .' and 'names: [first, second]'"
+    raise InputError(f"{path}: holds photos, but no labels of VOC (.xml), COCO (.json) or YOLO (data.yaml){hint}")
+
+
+def _files(folder: Path, *suffixes: str) -> list[Path]:
+    files = (file for file in folder.rglob("*") if file.suffix.lower() in suffixes and not file.name.startswith("."))
+    return sorted(file for file in files if file.is_file())
+
+
+def _photos_below(folder: Path) -> list[Path]:
+    return _files(folder, *EXTENSIONS)
+
+
+def _is_coco(path: Path) -> bool:
+    content = path.read_bytes()
+    return b'"annotations"' in content and b'"categories"' in content
+
+
+def _data_yaml(folder: Path) -> Path | None:
+    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
+        try:
+            content = parse_yaml(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and "names" in content:
+            return path
+    return None
+
+
+def _split_name(path: Path, root: Path) -> str:
+    """The split of the data set at `root` that the folders of a path name; "" if none does."""
+    names = [part.casefold() for part in path.relative_to(root).parts] if path.is_relative_to(root) else []
+    return next((name for name in names if name in (*_VAL, *_UNUSED)), "")
+
+
+def _voc(path: Path, faults: Faults) -> Iterator[_Split]:
+    listed: tuple[str, ...] | None = None
+    if path.is_file():
+        if path.parent.parent.name != "ImageSets":
+            raise InputError(f"{path}: is not a list in VOC's ImageSets/Main; give the folder of photos and labels")
+        root = path.parent.parent.parent
+        listed = parse_split(path.read_bytes(), str(path))
+        folders = [root / "Annotations"]
+    else:
+        root = path
+        folders = sorted({file.parent for file in _files(root, ".xml")})
+        folders = [folder for folder in folders if _split_name(folder, root) not in _UNUSED]
+    if not folders:
+        raise InputError(f"{path}: holds no labels of VOC (.xml)")
+    names = _voc_classes(root, folders, listed)
+    for folder in folders:
+        report = ReadReport(faults)
+        truth = read_voc(folder, listed, names, report=report)
+        near = (folder, *(folder.parent / name for name in ("JPEGImages", "images", "Images")), folder.parent, root)
+        yield _Split(truth, near, _split_name(folder, root), report)
+
+
+def _voc_classes(root: Path, folders: Iterable[Path], listed: Sequence[str] | None) -> tuple[str, ...]:
+    """The classes in a list beside the labels, or else those of the labels, sorted."""
+    for file in (folder / name for folder in (root, *folders) for name in _CLASS_LISTS):
+        if file.is_file():
+            with open_text(file) as lines:
+                return tuple(dict.fromkeys(filter(None, map(str.strip, lines))))
+    names = set()
+    for folder in folders:
+        for file in folder.glob("*.xml") if listed is None else (folder / f"{image_id}.xml" for image_id in listed):
+            try:
+                elements = parse_xml(file.read_bytes()).iterfind("object/name")
+                names |= {(element.text or "").strip() for element in elements}
+            except (InputError, OSError):  # reported by `read_voc`
+                continue
+    return tuple(sorted(names - {""})) or ("nothing",)
+
+
+def _coco(path: Path, faults: Faults) -> Iterator[_Split]:
+    files = [path] if path.is_file() else [file for file in _files(path, ".json") if _is_coco(file)]
+    if not files:
+        raise InputError(f"{path}: holds no labels of COCO (.json)")
+    root = path.parent if path.is_file() else path
+    names = [_split_name(file.parent, root) or _coco_split(file) for file in files]
+    for index, (file, name) in enumerate(zip(files, names, strict=True)):
+        if name in names[:index]:
+            raise InputError(
+                f"{path}: {files[names.index(name)]} and {file} may both be the labels; give one of them as --data"
+            )
+        if name in _UNUSED:
+            continue
+        above = file.parent.parent
+        near = (file.parent, file.parent / "images", file.parent / file.stem, above, above / "images", root)
+        report = ReadReport(faults)
+        try:
+            truth = read_coco(file, report=report)
+        except FaultyDataError:  # the faults are in the report; the other files may have more
+            continue
+        yield _Split(truth, near, name, report)
+
+
+def _coco_split(file: Path) -> str:
+    """The split in the name of a file such as instances_val2017.json; "" if there is none."""
+    words = file.stem.casefold().replace("-", "_").split("_")
+    return next((name for word in words for name in ("val", "test") if word.startswith(name)), "")
+
+
+def _yolo(path: Path, faults: Faults) -> Iterator[_Split]:
+    file = path if path.is_file() else _data_yaml(path)
+    if file is None:
+        raise InputError(f"{path}: holds no data.yaml, which names the classes and the folders of YOLO's photos")
+    for split in ("train", "val"):
+        try:
+            root = read_yolo_config(file, split).root
+            if split == "val" and _same_source(file):
+                continue
+        except InputError:
+            if split == "train":
+                raise
+            continue  # there is no validation split
+        report = ReadReport(faults)
+        try:
+            truth = read_yolo(file, split, report)
+        except FaultyDataError:
+            continue
+        yield _Split(truth, (root,), "val" if split == "val" else "", report)
+
+
+def _same_source(file: Path) -> bool:
+    """Whether the validation photos are the training photos, or do not exist."""
+    val = read_yolo_config(file, "val").sources
+    return val == read_yolo_config(file, "train").sources or not any(source.exists() for source in val)
+
+
+_READERS = {"voc": _voc, "coco": _coco, "yolo": _yolo}
+
+
+class _PhotoFinder:
+    """Finds the photo of a label file in folders, in their order, then anywhere below the last one."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = folders
+        self.below: dict[str, list[Path]] | None = None
+
+    def __call__(self, file: str, exact: bool) -> Path | str:
+        """The photo, or why there is none. Unless `exact`, its suffix is unknown."""
+        for folder in self.folders:
+            if (folder / file).is_file():
+                return folder / file
+            if not exact:
+                for suffix in EXTENSIONS:
+                    for spelling in (suffix, suffix.upper()):
+                        if (path := folder / (file.removesuffix(".jpg") + spelling)).is_file():
+                            return path
+        if self.below is None:
+            self.below = {}
+            for photo in _photos_below(self.folders[-1]):
+                self.below.setdefault(photo.name if exact else photo.stem, []).append(photo)
+        photos = self.below.get(Path(file).name if exact else file.removesuffix(".jpg"), [])
+        if len(photos) > 1:
+            return f"several photos have this name, {photos[0]} and {photos[1]}"
+        return photos[0] if photos else f"no such photo, in {self.folders[0]} or below {self.folders[-1]}"

@@ -1,4 +1,4 @@
-"""The detections in all images of a data set in columns, as evaluators take them."""
+"""The detections in all images of a data set, in columns for the evaluators."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,17 +19,17 @@ class DetectionTable:
     """Detections, an array a column, in any order. Arrays are converted to the types below and made read-only.
 
     Attributes:
-        image_ids, class_names: those of the ground truth that they are judged by.
+        image_ids, class_names: those of the ground truth that they are compared with.
         images: (D,) int64, the image of a detection as an index into `image_ids`.
         labels: (D,) int64, its class as an index into `class_names`.
         boxes: (D, 4) float64 x1, y1, x2, y2 in pixels of the upright image, 0-based, right and bottom exclusive; a
-            box may reach beyond the image, and have no width or height: it then finds nothing.
-        scores: (D,) float64, any finite numbers, higher is surer.
+            box may reach beyond the image. A box without width or height matches no object.
+        scores: (D,) float64, any finite numbers, higher is more certain.
         sides: (D, 2) float64 width and height of the boxes; see `GroundTruth.sides`.
 
     Raises:
         InputError: a column has another length, an index is out of range, a box is not finite or of negative size, a
-            score is not finite, or `sides` are not those of the boxes; the message names the first such detection.
+            score is not finite, or `sides` are not those of the boxes; the message names the first faulty detection.
     """
 
     image_ids: tuple[str | int, ...]
@@ -61,13 +61,17 @@ class DetectionTable:
     def from_detections(cls, truth: GroundTruth, detections: Sequence[Detections]) -> Self:
         """The detections of each image of `truth`, in its order.
 
-        Classes are matched by name (`detector.structures.class_names.same_classes`), others left out.
+        Classes are matched by name (`detector.structures.class_names.same_classes`); detections of other classes are
+        left out.
+
+        Raises:
+            InputError: the number of images is another one.
         """
         if len(detections) != len(truth.image_ids):
             raise InputError(f"ground truth of {len(truth.image_ids)} images, but detections of {len(detections)}")
         index = {name: label for label, name in enumerate(truth.class_names)}
-        every = tuple(dict.fromkeys(name for names in {d.class_names for d in detections} for name in names))
-        same = same_classes(every, truth.class_names)
+        all_names = tuple(dict.fromkeys(name for names in {d.class_names for d in detections} for name in names))
+        same = same_classes(all_names, truth.class_names)
         labels = joined(
             [
                 np.array([index[same[n]] if n in same else -1 for n in d.class_names], np.int64)[d.labels]
@@ -75,14 +79,14 @@ class DetectionTable:
             ],
             (0,),
         )
-        known = labels >= 0
+        matched = labels >= 0
         return cls(
             image_ids=truth.image_ids,
             class_names=truth.class_names,
-            images=np.repeat(np.arange(len(detections)), [len(d) for d in detections])[known],
-            labels=labels[known],
-            boxes=joined([d.boxes for d in detections], (0, 4))[known],
-            scores=joined([d.scores for d in detections], (0,))[known],
+            images=np.repeat(np.arange(len(detections)), [len(d) for d in detections])[matched],
+            labels=labels[matched],
+            boxes=joined([d.boxes for d in detections], (0, 4))[matched],
+            scores=joined([d.scores for d in detections], (0,))[matched],
         )
 
     __reduce__ = reduce_by_fields
@@ -91,7 +95,7 @@ class DetectionTable:
         return len(self.scores)
 
     def __getitem__(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64] | slice) -> Self:
-        """Some of the rows."""
+        """The table of some of the rows."""
         return type(self)(
             image_ids=self.image_ids,
             class_names=self.class_names,

@@ -1,9 +1,12 @@
-"""The faults of input files, gathered so that a reader names all of them at once, up to a limit."""
+"""The faults of input files, collected so that a reader names all of them at once, up to a limit."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from detector.errors import InputError
+
+_NAMED = 20  # faults in a message
+_KEPT = 10_000  # faults in memory, so that `check` can name those of the first files
 
 
 @dataclass(frozen=True)
@@ -12,7 +15,7 @@ class Fault:
 
     Attributes:
         file: the file as the user named it.
-        record: which of its records, such as `annotations[17] (id 42)` or `line 3`; empty for the file as a whole.
+        record: which of its records, such as `annotations[17] (id 42)` or `line 3`; empty for the whole file.
         fault: the field and what is wrong with it.
     """
 
@@ -29,7 +32,7 @@ class FaultyDataError(InputError):
 
     Args:
         faults: at least one.
-        more: how many others there are; the message ends in "... and N more".
+        more: number of further faults; the message ends in "... and N more".
     """
 
     def __init__(self, faults: tuple[Fault, ...], more: int = 0) -> None:
@@ -38,22 +41,15 @@ class FaultyDataError(InputError):
         super().__init__("\n".join((*map(str, faults), *([f"... and {more:,} more"] if more else []))))
 
     def __reduce__(self) -> tuple[type["FaultyDataError"], tuple[tuple[Fault, ...], int]]:
-        # An exception is otherwise copied, and sent from a worker process, by its message alone.
+        # By default, an exception is copied, and sent from a worker process, by its message alone.
         return type(self), (self.faults, self.more)
 
 
-#: Faults that are kept, so that those of the first files can be named; the others are only counted.
-_KEPT = 10_000
-
-
 class Faults:
-    """Gathers the faults of a reader, which goes on after each.
-
-    Args:
-        limit: the number of faults that are named; the others are counted.
+    """Collects the faults of a reader that continues after each.
 
     Attributes:
-        raised: whether a reader could not go on.
+        raised: whether `check` has raised.
 
     Example:
         >>> faults = Faults()
@@ -63,11 +59,8 @@ class Faults:
         detector.data.faults.FaultyDataError: boxes.csv: line 3: field score is 'x', expected a number
     """
 
-    def __init__(self, limit: int = 20) -> None:
-        if limit < 1:
-            raise ValueError(f"limit is {limit}, expected at least 1")
-        self._limit = limit
-        self._found: list[Fault] = []
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
         self._count = 0
         self.raised = False
 
@@ -75,40 +68,40 @@ class Faults:
         return self._count
 
     def add(self, file: Path | str, record: str, fault: str) -> None:
-        """Notes a fault."""
+        """Add a fault."""
         self._count += 1
-        if len(self._found) < _KEPT:
+        if len(self._faults) < _KEPT:
             # A name or a value from the file may hold a line break; a fault stays one line.
-            self._found.append(Fault(str(file), *(" ".join(text.splitlines()) for text in (record, fault))))
+            self._faults.append(Fault(str(file), *(" ".join(text.splitlines()) for text in (record, fault))))
 
-    def left_out(self) -> tuple[str, ...]:
-        """A line that counts the faults and names the first, for a reader that goes on without what has them."""
+    def summary(self) -> tuple[str, ...]:
+        """A line that counts the faults and names the first, for a reader that skips faulty records."""
         if not self._count:
             return ()
         labels = "1 label is" if self._count == 1 else f"{self._count:,} labels are"
-        return (f"{labels} wrong and left out (--skip-bad-labels), the first: {self._found[0]}",)
+        return (f"{labels} wrong and left out (--skip-bad-labels), the first: {self._faults[0]}",)
 
     def check(self, by_file: bool = False) -> None:
-        """Raises FaultyDataError if a fault was noted.
+        """Raise FaultyDataError if there are faults.
 
         Args:
-            by_file: those of a file together, files by name; otherwise in the order in which they were found.
+            by_file: sort the faults by file; otherwise they keep their order.
         """
-        if self._found:
+        if self._faults:
             self.raised = True
-            found = sorted(self._found, key=lambda fault: fault.file) if by_file else self._found
-            named = tuple(found[: self._limit])
+            faults = sorted(self._faults, key=lambda fault: fault.file) if by_file else self._faults
+            named = tuple(faults[:_NAMED])
             raise FaultyDataError(named, self._count - len(named))
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
-    """What readers of labels note in place of raising, so that the faults of all files can be told at once.
+class ReadReport:
+    """What readers of labels collect instead of raising, so that the faults of all files can be named at once.
 
     Attributes:
-        faults: the records that have one are left out of what the reader gives.
+        faults: of records, which the reader leaves out.
         unreadable: photos whose size cannot be read, which are left out too.
-        origins: the file and the record of each object that was read, a row of the ground truth each.
+        origins: the file and the record of each object, a row of the ground truth each.
     """
 
     faults: Faults = field(default_factory=Faults)

@@ -1,4 +1,4 @@
-"""The annotated objects of a whole data set in columns, as evaluators take them."""
+"""The annotated objects of a whole data set, in columns for the evaluators."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -14,8 +14,8 @@ from detector.structures.class_names import default_class_ids
 from proposals.names import as_names, unknown_name
 from proposals.types import reduce_by_fields
 
-#: Coordinates beyond this are no pixels, and the areas of their boxes would overflow.
 LARGEST = 1e150
+"""Larger coordinates are refused, because the areas of their boxes would overflow."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -23,28 +23,28 @@ class GroundTruth:
     """The objects of a data set, an array a column. Arrays are converted to the types below and made read-only.
 
     Attributes:
-        image_ids: (I,) the data set's own names or numbers of its images, in its order, all different, also as text.
-        class_names: (C,) all different.
+        image_ids: (I,) the data set's names or numbers of its images, in its order; distinct, also as text.
+        class_names: (C,) distinct.
         images: (N,) int64, the image of an object as an index into `image_ids`.
         labels: (N,) int64, its class as an index into `class_names`.
         boxes: (N, 4) float64 x1, y1, x2, y2 in pixels of the upright image, 0-based, right and bottom exclusive.
-        difficult: (N,) bool, objects that count neither way (VOC's flag); none by default.
-        crowd: (N,) bool, boxes around many objects (COCO's iscrowd), which count neither way and match any number of
-            detections; none by default.
-        sides: (N, 2) float64 width and height of the boxes as a file gives them, which x2 - x1 may miss in the last
-            bit: 100.1 + 32 - 100.1 is above 32. By default the differences of the corners.
-        areas: (N,) float64 square pixels, by which objects are told small or large: COCO's area of the outline; by
-            default that of the box.
-        class_ids: (C,) the data set's own names of its classes, COCO's category ids or ImageNet's synsets; by default
-            as `detector.structures.class_names.default_class_ids` gives them.
-        image_numbers, class_numbers: (I,) and (C,) numbers by which some result files name them, ILSVRC's above all; by
-            default their places in the data set's own lists, from 1 on. Parts of a data set keep them.
-        image_sizes: (I, 2) int64 width and height in pixels, 0 where they are not known (the default).
+        difficult: (N,) bool, objects that an evaluation ignores, found or missed (VOC's flag); default False.
+        crowd: (N,) bool, boxes around many objects (COCO's iscrowd), which are ignored likewise and match any number of
+            detections; default False.
+        sides: (N, 2) float64 width and height of the boxes in the file. x2 - x1, the default, may differ in the last
+            bit: 100.1 + 32 - 100.1 is above 32.
+        areas: (N,) float64 square pixels, which decide whether objects are small or large: COCO's area of the outline;
+            by default that of the box.
+        class_ids: (C,) the data set's ids of its classes, COCO's category ids or ImageNet's synsets; by default those
+            of `detector.structures.class_names.default_class_ids`.
+        image_numbers, class_numbers: (I,) and (C,) numbers of images and classes in some result files, such as
+            ILSVRC's; by default their positions in the data set's lists, from 1. Subsets of a data set keep them.
+        image_sizes: (I, 2) int64 width and height in pixels, 0 if unknown (the default).
         files: (I,) the images' files, relative to the folder of the images; the ids by default.
 
     Raises:
         InputError: a column has another length, an index is out of range, a box is not finite or has no area, or
-            `sides` are not those of the boxes; the message names the first such object.
+            `sides` are not those of the boxes; the message names the first faulty object.
     """
 
     image_ids: tuple[str | int, ...]
@@ -88,10 +88,10 @@ class GroundTruth:
         set_(self, "boxes", boxes)
         for name in ("image_ids", "class_names", "class_ids", "image_numbers", "class_numbers"):
             check_distinct(name, getattr(self, name))
-        for one, other in (("class_ids", "class_names"), ("class_numbers", "class_names"), ("files", "image_ids"),
-                           ("image_numbers", "image_ids")):  # fmt: skip
-            if len(getattr(self, one)) != len(getattr(self, other)):
-                raise InputError(f"{one} must have an entry for each of the {other}, or be left out")
+        for name, of in (("class_ids", "class_names"), ("class_numbers", "class_names"), ("files", "image_ids"),
+                         ("image_numbers", "image_ids")):  # fmt: skip
+            if len(getattr(self, name)) != len(getattr(self, of)):
+                raise InputError(f"{name} must have an entry for each of the {of}, or be left out")
         check_rows("object", self.images, len(self.image_ids), self.labels, len(self.class_names), boxes)
 
     @classmethod
@@ -102,17 +102,17 @@ class GroundTruth:
         class_names: Sequence[str],
         files: Sequence[str] = (),
     ) -> Self:
-        """The objects of images whose annotations are at hand, such as a `VOCDataset`'s."""
+        """The ground truth of images with these annotations, such as a `VOCDataset`'s; InputError if counts differ."""
         if len(image_ids) != len(annotations):
             raise InputError(f"{len(image_ids)} image ids, but annotations of {len(annotations)} images")
         return cls(
             image_ids=tuple(image_ids),
             class_names=tuple(class_names),
-            images=np.repeat(np.arange(len(annotations)), [len(one) for one in annotations]),
-            labels=joined([one.labels for one in annotations], (0,)),
-            boxes=joined([one.boxes for one in annotations], (0, 4)),
-            difficult=joined([one.difficult for one in annotations], (0,)),
-            image_sizes=np.array([one.image_size for one in annotations], np.int64).reshape(-1, 2),
+            images=np.repeat(np.arange(len(annotations)), [len(image) for image in annotations]),
+            labels=joined([image.labels for image in annotations], (0,)),
+            boxes=joined([image.boxes for image in annotations], (0, 4)),
+            difficult=joined([image.difficult for image in annotations], (0,)),
+            image_sizes=np.array([image.image_size for image in annotations], np.int64).reshape(-1, 2),
             files=tuple(files),
         )
 
@@ -122,45 +122,44 @@ class GroundTruth:
         return len(self.labels)
 
     def rows_by_image(self) -> list[npt.NDArray[np.int64]]:
-        """Of each image the rows of its objects, in their order."""
-        ends = np.cumsum(np.bincount(self.images, minlength=len(self.image_ids)))
-        return np.split(np.argsort(self.images, kind="stable"), ends[:-1]) if len(ends) else []
+        """The rows of each image's objects, in their order."""
+        return rows_by_image(self.images, len(self.image_ids))
 
     def first(self, count: int) -> Self:
-        """The first `count` images with their objects."""
+        """The subset of the first `count` images."""
         return self.of_images(range(min(count, len(self.image_ids))))
 
     def of_classes(self, names: str | Iterable[str]) -> Self:
-        """The objects of some of the classes (a name, or several), in the order of `names`; the images stay.
+        """The objects of some of the classes (a name, or several), in the order of `names`, in all images.
 
         Raises:
-            InputError: a name is none of the classes.
+            InputError: a class is unknown.
         """
         names = as_names(names)
         missing = [name for name in names if name not in self.class_names]
         if missing:
             raise InputError(unknown_name("class", missing[0], self.class_names))
         chosen = [self.class_names.index(name) for name in names]
-        place = np.full(len(self.class_names), -1)
-        place[chosen] = np.arange(len(chosen))
-        kept = place[self.labels] >= 0
+        new_label = np.full(len(self.class_names), -1)
+        new_label[chosen] = np.arange(len(chosen))
+        kept = new_label[self.labels] >= 0
         return dataclasses.replace(
             self._rows(kept),
             class_names=names,
             class_ids=tuple(self.class_ids[i] for i in chosen),
             class_numbers=tuple(self.class_numbers[i] for i in chosen),
-            labels=place[self.labels[kept]],
+            labels=new_label[self.labels[kept]],
         )
 
     def of_images(self, chosen: Sequence[int]) -> Self:
-        """Some of the images, in the order of the indices given, with their objects."""
-        place = np.full(len(self.image_ids), -1)
-        place[list(chosen)] = np.arange(len(chosen))
-        kept = place[self.images] >= 0
+        """The subset of some images, in the order of the indices `chosen`."""
+        new_index = np.full(len(self.image_ids), -1)
+        new_index[list(chosen)] = np.arange(len(chosen))
+        kept = new_index[self.images] >= 0
         return dataclasses.replace(
             self._rows(kept),
             image_ids=tuple(self.image_ids[i] for i in chosen),
-            images=place[self.images[kept]],
+            images=new_index[self.images[kept]],
             image_sizes=self.image_sizes[list(chosen)],
             files=tuple(self.files[i] for i in chosen),
             image_numbers=tuple(self.image_numbers[i] for i in chosen),
@@ -171,13 +170,28 @@ class GroundTruth:
         return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in columns})
 
 
+def rows_by_image(
+    images: npt.NDArray[np.int64], image_count: int, scores: npt.NDArray[np.float64] | None = None
+) -> list[npt.NDArray[np.int64]]:
+    """The rows of each image: in their order, or by falling `scores`.
+
+    Args:
+        images: (N,) each row's index of its image.
+        image_count: I, the length of the result.
+        scores: (N,).
+    """
+    order = np.argsort(images, kind="stable") if scores is None else np.lexsort((-scores, images))
+    ends = np.cumsum(np.bincount(images, minlength=image_count))
+    return np.split(order, ends[:-1]) if image_count else []
+
+
 def joined(arrays: Sequence[np.ndarray], empty_shape: tuple[int, ...]) -> np.ndarray:
-    """Arrays in one; of the shape given if there is none."""
+    """The concatenated arrays; an array of `empty_shape` if there are none."""
     return np.concatenate(arrays) if arrays else np.zeros(empty_shape)
 
 
 def column(name: str, values: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
-    """`values` as a read-only array; InputError that names the column if they have another shape or kind."""
+    """`values` as a read-only array; InputError that names the column if their shape or kind is wrong."""
     try:
         given = np.asarray(values)
         if given.size and np.dtype(dtype).kind == "i" and given.dtype.kind not in "iub" and (given % 1).any():
@@ -196,7 +210,7 @@ def column(name: str, values: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[
 
 
 def sides_column(what: str, sides: npt.ArrayLike | None, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(N, 2) width and height of (N, 4) boxes, read-only; InputError that names the first box that has others."""
+    """(N, 2) width and height of (N, 4) boxes, read-only; InputError names the first box of other sides."""
     differences = boxes[:, 2:] - boxes[:, :2]
     if sides is None:
         return column("sides", differences, np.float64, differences.shape)
@@ -212,11 +226,11 @@ def sides_column(what: str, sides: npt.ArrayLike | None, boxes: npt.NDArray[np.f
 
 
 def check_distinct(name: str, values: Sequence[object]) -> None:
-    """InputError that names the first value which comes twice; 1 and "1" are one, as in files of results."""
+    """InputError that names the first repeated value; 1 and "1" are equal, as in files of results."""
     first: dict[str, object] = {}
     for value in values:
         if (text := str(value)) in first:
-            fault = "comes twice" if first[text] == value else f"reads as {first[text]!r} does; give them different ids"
+            fault = "is repeated" if first[text] == value else f"equals {first[text]!r} in a file; give different ids"
             raise InputError(f"{name}: {value!r} {fault}")
         first[text] = value
 
@@ -230,17 +244,17 @@ def check_rows(
     boxes: npt.NDArray[np.float64],
     empty: bool = False,
 ) -> None:
-    """InputError that names the first row whose image, label or box is none; `empty` boxes may be allowed."""
+    """InputError that names the first row with a wrong image, label or box; `empty` allows boxes without area."""
     for name, values, limit in (("image", images, image_count), ("label", labels, class_count)):
         good = (values >= 0) & (values < limit)
         if not good.all():
             row = int(np.argmin(good))
             raise InputError(f"{what} {row}: {name} {values[row]} is not in 0..{limit - 1}")
-    for whole, fault in (
+    for valid, fault in (
         (np.isfinite(boxes).all(axis=1), "is not finite"),
         (~(boxes[:, 2:] < boxes[:, :2]).any(axis=1), "has a negative size"),
         (empty | (boxes[:, 2:] > boxes[:, :2]).all(axis=1), "has no area"),
     ):
-        if not whole.all():
-            row = int(np.argmin(whole))
+        if not valid.all():
+            row = int(np.argmin(valid))
             raise InputError(f"{what} {row}: box {boxes[row].tolist()} {fault}")

@@ -1,9 +1,9 @@
 """Reader of the ground truth of the ILSVRC detection task (DET).
 
 The annotations are XML in VOC's format whose `name` is a synset, `n02691156`. The development kit's eval_detection.m
-takes width as xmax - xmin + 1: like VOC's, both ends are inclusive, and a box becomes (xmin - 1, ymin - 1, xmax, ymax)
-here. It neither clips a box nor compares it with the size of the image, and some annotations count from 0; so such a
-box begins at -1 here, and keeps the width and the overlaps that the development kit sees.
+computes the width as xmax - xmin + 1: like VOC's, both ends are inclusive, and a box becomes (xmin - 1, ymin - 1, xmax,
+ymax) here. It neither clips a box nor compares it with the size of the image, and some annotations count from 0; such a
+box begins at -1 here, and keeps the width and the overlaps that the development kit computes.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.data.blacklist import Blacklist
-from detector.data.faults import Faults, Gathered
+from detector.data.faults import Faults, ReadReport
 from detector.data.ground_truth import GroundTruth
 from detector.data.voc_xml import Box, box_of, image_size, parse_xml, text_of
 from detector.errors import InputError
@@ -23,18 +23,16 @@ from detector.io.text import open_text
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ILSVRCData:
-    """What `read_ilsvrc` reads.
+    """Ground truth of the detection task.
 
     Attributes:
-        truth: `image_ids` are the images' names, `class_ids` the synsets; `image_numbers` those of the list, by which
-            results and the blacklist name images, `class_numbers` those of the map (ILSVRC_DET_ID).
-        other_synsets: how many objects there are of each synset that is not in the map. They are left out.
-        unannotated: the names of images that have no XML file and count as images without objects.
+        truth: `image_ids` are the images' names, `class_ids` the synsets, `image_numbers` those of the list, which
+            results and the blacklist use, and `class_numbers` those of the map (ILSVRC_DET_ID).
+        other_synsets: number of objects of each synset that is not in the map. They are left out.
     """
 
     truth: GroundTruth
     other_synsets: Mapping[str, int]
-    unannotated: tuple[str, ...]
 
 
 def read_ilsvrc(
@@ -42,20 +40,16 @@ def read_ilsvrc(
     image_list: Path,
     class_map: Path,
     *,
-    missing_is_empty: bool = False,
-    gathered: Gathered | None = None,
+    report: ReadReport | None = None,
 ) -> ILSVRCData:
     """The objects in the images of a list.
 
     Args:
         annotations: the folder of the XML files, such as `Annotations/DET/val`.
-        image_list: a line an image, its name and number: `ILSVRC2012_val_00000001 1` (`ImageSets/DET/val.txt`). Where
-            the number is left out it is that of the line.
+        image_list: a line an image, its name and number: `ILSVRC2012_val_00000001 1` (`ImageSets/DET/val.txt`). The
+            number defaults to that of the line.
         class_map: a line a class, its synset, number and name: `n02672831 1 accordion` (`map_det.txt`).
-        missing_is_empty: an image without an XML file has no objects, as in the lists of training images; otherwise
-            that is a fault, for in the validation set every image has one.
-        gathered: what is wrong with annotations goes in here; images of which nothing can be read are left out. By
-            default it is raised.
+        report: collects the faults; images whose annotation cannot be read are left out. By default they are raised.
 
     Raises:
         InputError: a file or folder cannot be read.
@@ -68,28 +62,26 @@ def read_ilsvrc(
     images = _read_image_list(Path(image_list))
     labels = {synset: label for label, (synset, _, _) in enumerate(classes)}
 
-    faults = Faults() if gathered is None else gathered.faults
-    unread: set[int] = set()
-    rows: list[int] = []
-    found: list[tuple[int, Box]] = []
+    faults = Faults() if report is None else report.faults
     sizes = np.zeros((len(images), 2), np.int64)
+    readable: list[int] = []
+    rows: list[int] = []
+    objects: list[tuple[int, Box]] = []
     other: Counter[str] = Counter()
-    unannotated: list[str] = []
-    for place, (name, _) in enumerate(images):
+    missing = 0
+    for index, (name, _) in enumerate(images):
         path = annotations / f"{name}.xml"
         try:
             root = parse_xml(path.read_bytes())
-            sizes[place] = image_size(root)
+            sizes[index] = image_size(root)
         except FileNotFoundError:
-            unannotated.append(name)
-            if not missing_is_empty:
-                faults.add(path, "", f"no such annotation, but {image_list} lists {name}")
-                unread.add(place)
+            faults.add(path, "", f"no such annotation, but {image_list} lists {name}")
+            missing += 1
             continue
         except (OSError, InputError) as error:
             faults.add(path, "", f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error))
-            unread.add(place)
             continue
+        readable.append(index)
         for number, element in enumerate(root.iterfind("object"), start=1):
             try:
                 synset = text_of(element, "name")
@@ -98,45 +90,40 @@ def read_ilsvrc(
                 faults.add(path, f"object {number}", str(error))
                 continue
             if synset in labels:
-                rows.append(place)
-                found.append((labels[synset], box))
+                rows.append(index)
+                objects.append((labels[synset], box))
             else:
                 other[synset] += 1
-    if len(unannotated) == len(images):
+    if missing == len(images):
         faults.add(annotations, "", f"holds no annotation of any image in {image_list}")
-    if gathered is None or len(unannotated) == len(images):
+    if report is None or missing == len(images):
         faults.check()
     truth = GroundTruth(
         image_ids=tuple(name for name, _ in images),
         class_names=tuple(name for _, _, name in classes),
         class_ids=tuple(synset for synset, _, _ in classes),
         images=np.array(rows, np.int64),
-        labels=np.array([label for label, _ in found], np.int64),
-        boxes=np.array([box for _, box in found], np.float64).reshape(-1, 4),
+        labels=np.array([label for label, _ in objects], np.int64),
+        boxes=np.array([box for _, box in objects], np.float64).reshape(-1, 4),
         image_sizes=sizes,
         files=tuple(f"{name}.JPEG" for name, _ in images),
         image_numbers=tuple(number for _, number in images),
         class_numbers=tuple(number for _, number, _ in classes),
     )
-    return ILSVRCData(
-        truth=truth.of_images([place for place in range(len(images)) if place not in unread]),
-        other_synsets=dict(sorted(other.items())),
-        unannotated=tuple(unannotated),
-    )
+    return ILSVRCData(truth=truth.of_images(readable), other_synsets=dict(sorted(other.items())))
 
 
 def read_blacklist(path: Path, truth: GroundTruth) -> Blacklist:
-    """The pairs of an image and a class that are not judged, `data/ILSVRC2015_det_validation_blacklist.txt`.
+    """Pairs of an image and a class to leave out of the evaluation, `data/ILSVRC2015_det_validation_blacklist.txt`.
 
-    Each line has an image's number in the list and a synset, as eval_detection.m reads it; a class's number will do
-    too. Lines about images or classes that `truth` lacks, such as those of another part of the list, are left out,
-    unless that is every one.
+    Each line has an image's number in the list and a synset, as eval_detection.m reads it, or a class's number.
+    Lines about images or classes that `truth` lacks, such as those of another subset of the list, are ignored.
 
     Raises:
-        InputError: the file cannot be read, or is about none of the images and classes.
+        InputError: the file cannot be read, or all lines are about other images or classes.
         FaultyDataError: a line is wrong; the fault names it.
     """
-    images = {number: place for place, number in enumerate(truth.image_numbers)}
+    images = {number: index for index, number in enumerate(truth.image_numbers)}
     labels: dict[str | int, int] = {synset: label for label, synset in enumerate(truth.class_ids)}
     labels |= {str(number): label for label, number in enumerate(truth.class_numbers)}
     faults = Faults()
@@ -151,36 +138,38 @@ def read_blacklist(path: Path, truth: GroundTruth) -> Blacklist:
             pairs.append((images[int(fields[0])], labels[fields[1]]))
     faults.check()
     if count and not pairs:
-        raise InputError(f"{path}: none of its {count} lines is about an image and a class of the data; is it theirs?")
+        raise InputError(
+            f"{path}: none of its {count} lines is about an image and a class of the data; give the data's blacklist"
+        )
     columns = np.array(pairs, np.int64).reshape(-1, 2)
     return Blacklist(columns[:, 0], columns[:, 1])
 
 
 def _read_class_map(path: Path) -> list[tuple[str, int, str]]:
-    """Synset, number and name of each class; `aircraft_carrier` stays as it is written."""
+    """Synset, number and name of each class; such as `aircraft_carrier`."""
     faults = Faults()
     classes: list[tuple[str, int, str]] = []
-    seen: dict[str | int, str] = {}
+    first_line: dict[str | int, str] = {}
     for line, fields in _lines(path):
         if len(fields) < 3 or not _is_number(fields[1]):
             faults.add(path, line, f"is '{' '.join(fields)}', expected a synset, a number and a name")
             continue
         synset, number, name = fields[0], int(fields[1]), " ".join(fields[2:])
-        # Two columns of texts: a synset and a name never look alike.
+        # Texts of both columns in one dictionary: a synset never equals a name.
         for value in (synset, number, name):
-            if seen.setdefault(value, line) != line:
-                faults.add(path, line, f"has {value}, as has {seen[value]}")
+            if first_line.setdefault(value, line) != line:
+                faults.add(path, line, f"has {value}, like {first_line[value]}")
         classes.append((synset, number, name))
     faults.check()
     if not classes:
-        raise InputError(f"{path}: holds no class, expected a synset, a number and a name a line")
+        raise InputError(f"{path}: holds no class, expected a line a class with its synset, number and name")
     return classes
 
 
 def _read_image_list(path: Path) -> list[tuple[str, int]]:
     faults = Faults()
     images: list[tuple[str, int]] = []
-    seen: dict[str | int, str] = {}
+    first_line: dict[str | int, str] = {}
     for line, fields in _lines(path):
         name, number = fields[0], fields[1] if len(fields) > 1 else line.removeprefix("line ")
         if len(fields) > 2 or not _is_number(number):
@@ -188,13 +177,13 @@ def _read_image_list(path: Path) -> list[tuple[str, int]]:
             faults.add(path, line, f"is '{' '.join(fields)}', expected an image's name and its number{hint}")
             continue
         if not name.isprintable():
-            faults.add(path, line, f"name {name!r} names no file")
+            faults.add(path, line, f"name {name!r} is not the name of a file")
             continue
         if Path(name).is_absolute() or ".." in Path(name).parts:
             faults.add(path, line, f"name '{name}' points outside the folder of the annotations")
         for value in (name, int(number)):
-            if seen.setdefault(value, line) != line:
-                faults.add(path, line, f"has {value}, as has {seen[value]}")
+            if first_line.setdefault(value, line) != line:
+                faults.add(path, line, f"has {value}, like {first_line[value]}")
         images.append((name, int(number)))
     faults.check()
     if not images:
@@ -207,7 +196,7 @@ def _is_number(text: str) -> bool:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """How faults name each line that is not blank, and its fields."""
+    """The name in faults and the fields of each line that is not blank."""
     with open_text(Path(path)) as file:
         for number, line in enumerate(file, start=1):
             if fields := line.split():

@@ -1,4 +1,4 @@
-"""Photos that are labeled by the names of their folders or files, as ImageNet's are."""
+"""Photos labeled by the names of their folders or files, like ImageNet's."""
 
 import os
 import re
@@ -21,15 +21,15 @@ class LabeledPhoto:
 def labeled_photos(root: Path, class_names: Sequence[str]) -> list[LabeledPhoto]:
     """The photos of a folder that are named by their class: in a subfolder CLASS, or as CLASS_ANYTHING.jpg.
 
-    A class is named by its whole name, its synset (`n01440764`, which the name may begin with), or its first synonym;
-    whole names come first, and of equal ones the first class. Hidden files and folders are passed over.
+    A class is named by its whole name, its synset (`n01440764`, if the name begins with it), or its first synonym.
+    Whole names take precedence, then the first class of that name. Hidden files and folders are ignored.
 
     Raises:
-        InputError: the folder is missing, holds no photos, or a name is no class; names it.
+        InputError: the folder is missing or holds no photos, or a photo's name is not that of a class.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder of photos")
-    known = _known_names(class_names)
+    labels = _labels(class_names)
     photos = []
     files = (Path(folder) / name for folder, _, names in os.walk(root, followlinks=True) for name in names)
     for path in sorted(file for file in files if file.suffix.lower() in EXTENSIONS and file.is_file()):
@@ -38,29 +38,29 @@ def labeled_photos(root: Path, class_names: Sequence[str]) -> list[LabeledPhoto]
             continue
         name = inside[0] if len(inside) > 1 else path.stem
         words = name.split("_")
-        beginnings = ("_".join(words[:count]) for count in range(len(words), 0, -1))  # the longest first
-        label = next((known[beginning] for beginning in beginnings if beginning in known), None)
+        prefixes = ("_".join(words[:count]) for count in range(len(words), 0, -1))  # the longest first
+        label = next((labels[prefix] for prefix in prefixes if prefix in labels), None)
         if label is None:
-            known_names = f"the model's {len(class_names)} classes, such as '{class_names[0]}'"
-            raise InputError(f"{path}: '{name}' is none of {known_names}")
+            classes = f"the model's {len(class_names)} classes, such as '{class_names[0]}'"
+            raise InputError(f"{path}: '{name}' is not one of {classes}")
         photos.append(LabeledPhoto(path, label))
     if not photos:
         raise InputError(f"{root}: holds no photos; name them CLASS/photo.jpg or CLASS_photo.jpg")
     return photos
 
 
-def _known_names(class_names: Sequence[str]) -> dict[str, int]:
+def _labels(class_names: Sequence[str]) -> dict[str, int]:
     synsets, synonyms = zip(*(re.findall(r"(n\d{8}\b)?\s*([^,]*)", name)[0] for name in class_names), strict=True)
-    known: dict[str, int] = {}
+    labels: dict[str, int] = {}
     for names in (class_names, synsets, synonyms):
         for index, name in enumerate(names):
-            known.setdefault(name, index)
-    known.pop("", None)
-    return known
+            labels.setdefault(name, index)
+    labels.pop("", None)
+    return labels
 
 
 def class_folders(root: Path) -> tuple[str, ...]:
-    """The classes of a folder that has a subfolder for each: their names, sorted.
+    """The names of a folder's subfolders, one a class, sorted.
 
     Raises:
         InputError: the folder is missing or has fewer than two subfolders.

@@ -1,4 +1,4 @@
-"""What a detector gives for the images of a data set, before it is judged."""
+"""A detector's predictions for the images of a data set."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from detector.io.json import write_json_lines
 from detector.structures.class_names import same_classes
 from detector.structures.detections import Detections
 
-#: Lowest score asked of a detector for an evaluation. Average precision runs over the whole curve, and the
-#: detections that matter to it end well above this.
 LOWEST_SCORE = 0.001
+"""Score threshold of detectors in an evaluation. Average precision is that of the whole curve, on which detections
+below this have no visible effect."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The detections of one image of a data set, or why there are none.
+    """The detections of one image of a data set, or the error.
 
     Attributes:
         image_id: id of the image in the data set.
         detections: None if the image failed.
         seconds: wall-clock time from the decoded image to its detections; None if unknown.
         error: one line if the image failed, otherwise None.
-        traces: what became of the image's objects, if that was asked for.
+        traces: of the image's objects, if requested.
     """
 
     image_id: str | int
@@ -39,22 +39,22 @@ class Prediction:
     traces: ObjectTraces | None = None
 
 
-def known_classes(class_names: Sequence[str], known: Sequence[str], source: str) -> dict[str, str]:
-    """Which of a source's known classes each class of a data set is; those that it does not know are left out.
+def known_classes(class_names: Sequence[str], detected: Sequence[str], source: str) -> dict[str, str]:
+    """The detected class that each class of a data set corresponds to; undetected classes are left out.
 
     Raises:
-        InputError: it knows none of them.
+        InputError: no class is detected; names `source`.
     """
-    same = same_classes(class_names, known)
+    same = same_classes(class_names, detected)
     if not same:
         raise InputError(
-            f"{source} knows none of the data set's classes ({', '.join(class_names)}), but {', '.join(known)}"
+            f"{source} detects none of the data set's classes ({', '.join(class_names)}), only {', '.join(detected)}"
         )
     return same
 
 
 def check_size(size: tuple[int, int], annotated: tuple[int, int]) -> None:
-    """Refuse an image whose size is not the annotated one, for its boxes would lie elsewhere.
+    """Check that an image has the annotated size, to which its boxes refer.
 
     Raises:
         InputError: the sizes (width, height) differ.
@@ -66,7 +66,7 @@ def check_size(size: tuple[int, int], annotated: tuple[int, int]) -> None:
 
 
 def detection_table(truth: GroundTruth, predictions: Sequence[Prediction]) -> DetectionTable:
-    """The detections of all images, their classes brought to the data set's names; images that failed have none.
+    """The detections of all images, with classes matched to the data set's; failed images have none.
 
     Raises:
         InputError: the predictions are not those of the data set's images, in its order.
@@ -74,8 +74,9 @@ def detection_table(truth: GroundTruth, predictions: Sequence[Prediction]) -> De
     if [prediction.image_id for prediction in predictions] != list(truth.image_ids):
         raise InputError(f"the predictions are not those of the {len(truth.image_ids)} images, in their order")
     nothing = Detections.from_dict([], truth.class_names, (1, 1))
-    found = [nothing if prediction.detections is None else prediction.detections for prediction in predictions]
-    return DetectionTable.from_detections(truth, found)
+    return DetectionTable.from_detections(
+        truth, [nothing if prediction.detections is None else prediction.detections for prediction in predictions]
+    )
 
 
 def failures(predictions: Sequence[Prediction]) -> dict[str, str]:
@@ -84,13 +85,13 @@ def failures(predictions: Sequence[Prediction]) -> dict[str, str]:
 
 
 def mean_seconds(predictions: Sequence[Prediction]) -> float | None:
-    """Mean time of an image; None if none is known."""
+    """Mean time of an image; None if unknown."""
     seconds = [prediction.seconds for prediction in predictions if prediction.seconds is not None]
     return sum(seconds) / len(seconds) if seconds else None
 
 
 def joined_traces(predictions: Sequence[Prediction], truth: GroundTruth) -> ObjectTraces | None:
-    """The traces of all objects in the order of the data set; None if those of an image with objects are missing."""
+    """The traces of all objects, in the data set's order; None if an image with objects has no traces of them."""
     if all(prediction.traces is None for prediction in predictions):
         return None
     rows_of = dict(zip(truth.image_ids, truth.rows_by_image(), strict=True))
@@ -98,7 +99,7 @@ def joined_traces(predictions: Sequence[Prediction], truth: GroundTruth) -> Obje
     overlaps, sources, scores = np.zeros(len(truth)), np.full(len(truth), -1), np.zeros(len(truth))
     for prediction in predictions:
         rows, traces = rows_of[prediction.image_id], prediction.traces
-        if prediction.detections is None:  # failed: nothing was proposed
+        if prediction.detections is None:  # failed, so its objects have no proposals
             continue
         if traces is None or len(traces) != len(rows):
             if len(rows):
@@ -130,7 +131,7 @@ def to_entry(prediction: Prediction, file: str) -> dict[str, Any]:
 def from_entry(
     entry: Mapping[str, Any], image_id: str | int, class_names: Sequence[str], class_ids: Sequence[int | str]
 ) -> Prediction:
-    """The prediction that `to_entry` made an entry of."""
+    """The inverse of `to_entry`."""
     if "error" in entry:
         return Prediction(image_id, None, error=entry["error"])
     size = (entry["width"], entry["height"])
@@ -143,7 +144,7 @@ def from_entry(
 def object_traces(
     proposal_overlaps: Sequence[float], sources: Sequence[str | None], region_scores: Sequence[float]
 ) -> ObjectTraces:
-    """Traces from the plain values of an entry's `objects`.
+    """Traces from an entry's `objects`.
 
     Raises:
         InputError: the lists have different lengths.
@@ -158,9 +159,9 @@ def object_traces(
 
 
 def write_predictions(path: str | Path, predictions: list[Prediction], truth: GroundTruth) -> None:
-    """Write the detections of a data set to a file, as `detect --json` does; images that failed are left out.
+    """Write the predictions for a data set to a file in the native format; failed images are left out.
 
-    The first entry also holds the `classes` that the detector knows.
+    The first entry also holds the detector's `classes`.
 
     Raises:
         InputError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""A data set by its layout, from what a user names: folders, a split, annotations."""
+"""Ground truth of a data set in any layout, from the folders, split and annotations that a user names."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -10,13 +10,11 @@ import numpy as np
 
 from detector.data.blacklist import Blacklist
 from detector.data.coco import read_coco
-from detector.data.faults import Gathered
+from detector.data.faults import ReadReport
 from detector.data.ground_truth import GroundTruth
 from detector.data.ilsvrc import read_blacklist, read_ilsvrc
-from detector.data.voc import VOC_CLASSES, VOCDataset
-from detector.data.voc_archive import read_voc
-from detector.data.yolo import read_yolo
-from detector.data.yolo_config import read_yolo_config
+from detector.data.voc import VOC_CLASSES, VOCDataset, read_voc
+from detector.data.yolo import read_yolo, read_yolo_config
 from detector.errors import InputError
 from proposals.names import as_names, unknown_name
 
@@ -25,14 +23,14 @@ Layout = Literal["voc", "coco", "ilsvrc", "yolo"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DataSet:
-    """Ground truth and where its photos are.
+    """Ground truth and the folder of its photos.
 
     Attributes:
         truth: the objects.
-        name: for the reader of a result: a split, a file.
-        folder: of the photos, to which `truth.files` are relative; None if it is not known.
-        blacklist: what ILSVRC does not judge.
-        notes: what the reader has to know, a line each.
+        name: of the split or the file, for reports.
+        folder: of the photos, to which `truth.files` are relative; None if unknown.
+        blacklist: what ILSVRC's evaluation leaves out.
+        notes: what to know about the data, a line each.
     """
 
     truth: GroundTruth
@@ -42,14 +40,14 @@ class DataSet:
     notes: tuple[str, ...] = ()
 
     def of_classes(self, names: str | Iterable[str]) -> Self:
-        """Some of the classes (a name, or several); raises `InputError` if one is unknown."""
+        """The data with only these classes (a name, or several); raises `InputError` if one is unknown."""
         names = as_names(names)
         truth = self.truth.of_classes(names)
         if self.blacklist is None:
             return replace(self, truth=truth)
-        place = np.full(len(self.truth.class_names), -1)
-        place[[self.truth.class_names.index(name) for name in names]] = np.arange(len(names))
-        labels = place[self.blacklist.labels]
+        new_label = np.full(len(self.truth.class_names), -1)
+        new_label[[self.truth.class_names.index(name) for name in names]] = np.arange(len(names))
+        labels = new_label[self.blacklist.labels]
         kept = Blacklist(self.blacklist.images[labels >= 0], labels[labels >= 0])
         return replace(self, truth=truth, blacklist=kept)
 
@@ -80,59 +78,46 @@ def read_data_set(
         layout: `voc`: `root` holds JPEGImages, Annotations and ImageSets, and `split` is a list in the latter; or
             `annotations` is an archive of that, or a folder of XML files. `coco`: `annotations` is the JSON file, and
             `root` holds the photos. `ilsvrc`: `annotations` is the folder of XML files, `split` the list file,
-            `class_map` the file that names the synsets, `blacklist` the file of what is not judged. `yolo`:
+            `class_map` the file that names the synsets, `blacklist` the file of pairs to leave out. `yolo`:
             `annotations` is the data.yaml, `split` one of its lists, val by default.
+        root, annotations, split, class_map, blacklist: files and folders, which depend on the layout.
         class_names: of a `voc` data set; any other name in it is an error.
-        classes: judge only these (a name, or several).
-        skip_bad_labels: leave out labels that are wrong, and images of which none can be read, with a note that counts
-            them; by default they are raised.
+        classes: evaluate only these (a name, or several).
+        skip_bad_labels: skip faulty labels, and images whose labels cannot be read, with a note that counts them; by
+            default they are raised.
 
     Raises:
-        InputError: something that the layout needs is not named, or what its reader refuses.
+        InputError: an argument that the layout needs is missing, or a file cannot be read.
+        FaultyDataError: labels are wrong, unless they are skipped.
     """
     if layout not in get_args(Layout):
         raise InputError(unknown_name("layout", layout, get_args(Layout)))
     classes = None if classes is None else as_names(classes)
-    with warnings.catch_warnings(record=True) as told:
+    report = ReadReport() if skip_bad_labels else None
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        gathered = Gathered() if skip_bad_labels else None
-        data = _read(layout, root, annotations, split, class_names, classes, class_map, blacklist, gathered)
-    data = replace(data, notes=(*data.notes, *(str(one.message) for one in told)))
-    if gathered is not None:
+        if layout == "voc":
+            data = _voc(root, annotations, split, class_names, classes, report)
+        elif annotations is None:
+            files = {"coco": "the JSON file", "yolo": "the data.yaml", "ilsvrc": "the folder of XML files"}
+            raise InputError(f"--dataset {layout} needs --annotations: {files[layout]}")
+        elif layout == "coco":
+            data = DataSet(truth=read_coco(annotations, report), name=annotations.name, folder=root)
+        elif layout == "yolo":
+            split = split or "val"
+            folder = root or read_yolo_config(annotations, split).root
+            data = DataSet(truth=read_yolo(annotations, split, report), name=split, folder=folder)
+        elif split is None or class_map is None:
+            raise InputError("--dataset ilsvrc needs --split, the list file, and --class-map, the names of the synsets")
+        else:
+            data = _ilsvrc(root, annotations, Path(split), class_map, blacklist, report)
+    notes = [*data.notes, *(str(warning.message) for warning in caught)]
+    if report is not None:
         if not len(data.truth):
-            gathered.faults.check()
-        unread = [f"an image is left out: {fault}" for fault in gathered.unreadable]
-        data = replace(data, notes=(*data.notes, *gathered.faults.left_out(), *unread))
+            report.faults.check()
+        notes += [*report.faults.summary(), *(f"an image is left out: {fault}" for fault in report.unreadable)]
+    data = replace(data, notes=tuple(notes))
     return data if classes is None else data.of_classes(classes)
-
-
-def _read(
-    layout: Layout,
-    root: Path | None,
-    annotations: Path | None,
-    split: str | None,
-    class_names: Sequence[str],
-    classes: Sequence[str] | None,
-    class_map: Path | None,
-    blacklist: Path | None,
-    gathered: Gathered | None,
-) -> DataSet:
-    if layout == "voc":
-        return _voc(root, annotations, split, class_names, classes, gathered)
-    if annotations is None:
-        raise InputError(f"--dataset {layout} needs --annotations: {_ANNOTATIONS[layout]}")
-    if layout == "coco":
-        return DataSet(truth=read_coco(annotations, gathered), name=annotations.name, folder=root)
-    if layout == "yolo":
-        truth = read_yolo(annotations, split or "val", gathered)
-        folder = root or read_yolo_config(annotations, split or "val").root
-        return DataSet(truth=truth, name=split or "val", folder=folder)
-    if split is None or class_map is None:
-        raise InputError("--dataset ilsvrc needs --split, the list file, and --class-map, the names of the synsets")
-    return _ilsvrc(root, annotations, Path(split), class_map, blacklist, gathered)
-
-
-_ANNOTATIONS = {"coco": "the JSON file", "yolo": "the data.yaml", "ilsvrc": "the folder of XML files"}
 
 
 def _voc(
@@ -141,17 +126,17 @@ def _voc(
     split: str | None,
     class_names: Sequence[str],
     classes: Sequence[str] | None,
-    gathered: Gathered | None,
+    report: ReadReport | None,
 ) -> DataSet:
-    # Some of the known classes are taken out of all: so these keep their numbers.
+    # Chosen classes keep their numbers: all known classes are read, and the others removed later.
     names = class_names if classes is None or set(classes) <= set(class_names) else classes
     if annotations is not None:
-        truth = read_voc(annotations, split, names, ignore_other_classes=classes is not None, gathered=gathered)
+        truth = read_voc(annotations, split, names, ignore_other_classes=classes is not None, report=report)
         return DataSet(truth=truth, name=split or annotations.name, folder=root and _photos(root))
     if root is None or split is None:
         raise InputError("--dataset voc needs --root, the folder that holds JPEGImages, and --split, a list of images")
     dataset = VOCDataset(root, split, names, ignore_other_classes=classes is not None)
-    return DataSet(truth=dataset.ground_truth(gathered), name=split, folder=_photos(dataset.root))
+    return DataSet(truth=dataset.ground_truth(report), name=split, folder=_photos(dataset.root))
 
 
 def _photos(root: Path) -> Path:
@@ -164,13 +149,13 @@ def _ilsvrc(
     image_list: Path,
     class_map: Path,
     blacklist: Path | None,
-    gathered: Gathered | None,
+    report: ReadReport | None,
 ) -> DataSet:
-    data = read_ilsvrc(annotations, image_list, class_map, gathered=gathered)
+    data = read_ilsvrc(annotations, image_list, class_map, report=report)
     notes = []
     if data.other_synsets:
         counts = ", ".join(f"{synset} ({count})" for synset, count in data.other_synsets.items())
-        notes.append(f"annotated objects of synsets that are no class, left out: {counts}")
+        notes.append(f"objects of synsets that are not in the class map, left out: {counts}")
     pairs = None if blacklist is None else read_blacklist(blacklist, data.truth)
     if pairs is not None:
         notes.append(f"{len(pairs.images)} pairs of an image and a class are on the blacklist")

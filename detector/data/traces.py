@@ -1,4 +1,4 @@
-"""What a detector's stages made of every annotated object: the reasons of its misses."""
+"""What a detector's stages made of every annotated object, which explains its misses."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,23 @@ import numpy.typing as npt
 
 from detector.errors import InputError
 
-#: A proposal or a region with this IoU or more covers an object.
 COVERED = 0.5
+"""A proposal or a region with this IoU or more covers an object."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ObjectTraces:
-    """Of every object of a ground truth, in its order:
+    """Proposals and scores of each object of a ground truth, in its order.
 
     Attributes:
         proposal_overlaps: (N,) float64, highest IoU with a proposal.
-        sources: (N,) int64, source of that proposal as an index into `source_names`; -1 without proposals.
-        source_names: kinds of sources, such as `selective_search` and `multibox`.
+        sources: (N,) int64, source of that proposal as an index into `source_names`; -1 if there is none.
+        source_names: of proposals, such as `selective_search` and `multibox`.
         region_scores: (N,) float64, highest score of the object's class among the regions, moved by box regression,
-            that cover it (IoU of at least 0.5), before non-maximum suppression; 0 without such a region.
+            that cover it (IoU of at least 0.5), before non-maximum suppression; 0 if there is no such region.
+
+    Raises:
+        InputError: the columns have different lengths.
     """
 
     proposal_overlaps: npt.NDArray[np.float64]

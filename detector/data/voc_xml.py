@@ -18,16 +18,16 @@ from detector.errors import InputError
 from detector.io.lfs import NOT_FETCHED, is_pointer
 from detector.io.text import ENCODING
 
-#: The 20 classes of PASCAL VOC 2007 to 2012, in alphabetical order; labels index into it.
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+"""The 20 classes of PASCAL VOC 2007 to 2012, in alphabetical order; labels index into it."""
 
 Box = tuple[float, float, float, float]
 
 # Published annotations, and tools that count from 0, leave coordinates one pixel outside the image. Those are
-# clipped; anything further out means a wrong file or a wrong image size, which clipping would hide.
+# clipped; anything further out means a wrong file or image size, which clipping would hide.
 _CLIPPED_PIXELS = 1.0
 
 
@@ -39,7 +39,7 @@ class VOCObjects:
         boxes: x1, y1, x2, y2 in pixels, 0-based, right and bottom exclusive, of an area above 0 inside the image.
         labels: of the same length, as the mapping given to the parser has them.
         difficult: of the same length.
-        numbers: of the same length, their places among the annotation's objects, from 1 on.
+        numbers: of the same length, positions among the annotation's objects, from 1.
         image_size: width and height in pixels.
     """
 
@@ -53,7 +53,7 @@ class VOCObjects:
 def parse_annotation(
     content: bytes,
     labels: Mapping[str, int],
-    report: Callable[[str, str], None],
+    on_fault: Callable[[str, str], None],
     *,
     ignore_other_classes: bool = False,
     inside: bool = True,
@@ -63,19 +63,19 @@ def parse_annotation(
     Args:
         content: the XML file.
         labels: the label of each class.
-        report: is called with the record ("object 2", or "" for the file) and the fault for each fault. If it returns,
-            the parser goes on without that record, so that all faults of a file can be gathered.
+        on_fault: called with the record ("object 2", or "" for the file) and the fault. If it returns, the parser
+            skips the record, so that all faults of a file can be collected.
         ignore_other_classes: leave out objects of classes that are not in `labels`; otherwise they are faults.
-        inside: cut boxes that leave the image by a pixel, and report those that leave it by more. Otherwise boxes are
-            as they are written, which the development kit's evaluation takes them for.
+        inside: clip boxes that leave the image by a pixel, and report those that leave it by more. Otherwise boxes
+            stay as written, as in the development kit's evaluation.
     """
     try:
         root = parse_xml(content)
         size = image_size(root)
     except InputError as error:
-        report("", str(error))
+        on_fault("", str(error))
         return VOCObjects(boxes=(), labels=(), difficult=(), numbers=(), image_size=(0, 0))
-    found: list[tuple[Box, int, bool, int]] = []
+    objects: list[tuple[Box, int, bool, int]] = []
     for number, element in enumerate(root.iterfind("object"), start=1):
         try:
             name = text_of(element, "name")
@@ -83,24 +83,19 @@ def parse_annotation(
                 if not ignore_other_classes:
                     raise InputError(f"unknown class '{name}', known are {', '.join(labels)}")
                 continue
-            found.append((box_of(element, size if inside else None), labels[name], _difficult(element), number))
+            objects.append((box_of(element, size if inside else None), labels[name], _difficult(element), number))
         except InputError as error:
-            report(f"object {number}", str(error))
-    return VOCObjects(
-        boxes=tuple(box for box, _, _, _ in found),
-        labels=tuple(label for _, label, _, _ in found),
-        difficult=tuple(difficult for _, _, difficult, _ in found),
-        numbers=tuple(number for _, _, _, number in found),
-        image_size=size,
-    )
+            on_fault(f"object {number}", str(error))
+    boxes, labels_, difficult, numbers = zip(*objects, strict=True) if objects else ((),) * 4
+    return VOCObjects(boxes=boxes, labels=labels_, difficult=difficult, numbers=numbers, image_size=size)
 
 
 def parse_xml(content: bytes) -> Element:
     """The root of an annotation.
 
     Raises:
-        InputError: the XML is not well-formed or no annotation, or it has a document type, which is refused, and with
-            it every entity (expansion, other files).
+        InputError: the XML is not well-formed or not an annotation, or it has a document type declaration, which could
+            define entities (expansion, other files).
     """
     try:
         root = fromstring(content, forbid_dtd=True)
@@ -118,7 +113,7 @@ def parse_xml(content: bytes) -> Element:
 
 
 def image_size(root: Element) -> tuple[int, int]:
-    """Width and height of the image in pixels; InputError if they are no positive whole numbers."""
+    """Width and height of the image in pixels; InputError unless they are positive whole numbers."""
     sides = []
     for side in ("width", "height"):
         number = number_of(root, f"size/{side}")
@@ -126,12 +121,6 @@ def image_size(root: Element) -> tuple[int, int]:
             raise InputError(f"field size/{side} is {number:g}, expected a positive whole number")
         sides.append(int(number))
     return sides[0], sides[1]
-
-
-def corners(element: Element) -> Box:
-    """xmin, ymin, xmax, ymax of an object as they are written, 1-based and inclusive."""
-    xmin, ymin, xmax, ymax = (number_of(element, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
-    return xmin, ymin, xmax, ymax
 
 
 def text_of(element: Element, field: str) -> str:
@@ -143,7 +132,7 @@ def text_of(element: Element, field: str) -> str:
 
 
 def number_of(element: Element, field: str) -> float:
-    """The finite number in a field; InputError if there is none."""
+    """The finite number in a field; InputError if there is no such number."""
     text = text_of(element, field)
     try:
         number = float(text)
@@ -166,29 +155,29 @@ def box_of(element: Element, size: tuple[int, int] | None) -> Box:
     """The box in pixels, 0-based, right and bottom exclusive, from VOC's 1-based inclusive one.
 
     Raises:
-        InputError: it has no area, or leaves an image of `size` by more than a pixel; by a pixel it is cut.
+        InputError: it has no area, or leaves an image of `size` by more than a pixel; by a pixel it is clipped.
     """
-    xmin, ymin, xmax, ymax = corners(element)
-    given = f"bndbox ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g})"
+    xmin, ymin, xmax, ymax = (number_of(element, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
+    written = f"bndbox ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g})"
     x1, y1, x2, y2 = xmin - 1, ymin - 1, xmax, ymax
     if size is not None:
         width, height = size
         for side, value, limit in (("xmin", xmin, width), ("xmax", xmax, width),
                                    ("ymin", ymin, height), ("ymax", ymax, height)):  # fmt: skip
             if not 1 - _CLIPPED_PIXELS <= value <= limit + _CLIPPED_PIXELS:
-                raise InputError(f"{given}: {side} is outside the image of {width} x {height} pixels")
+                raise InputError(f"{written}: {side} is outside the image of {width} x {height} pixels")
         x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height)
     if xmax < xmin or ymax < ymin or x2 <= x1 or y2 <= y1:
-        raise InputError(f"{given} has no area")
+        raise InputError(f"{written} has no area")
     return x1, y1, x2, y2
 
 
-def parse_split(content: bytes, where: str) -> tuple[str, ...]:
-    """The image ids in a list, one a line; InputError that begins with `where` and names the line."""
+def parse_split(content: bytes, source: str) -> tuple[str, ...]:
+    """The image ids in a list, one a line; InputError that begins with `source` and names the line."""
     try:
         lines = content.decode(ENCODING).splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"{where}: cannot be read as a list of image ids: {error}") from error
+        raise InputError(f"{source}: cannot be read as a list of image ids: {error}") from error
     ids: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         fields = line.split()
@@ -196,16 +185,16 @@ def parse_split(content: bytes, where: str) -> tuple[str, ...]:
             continue
         if len(fields) > 1:
             raise InputError(
-                f"{where}: line {number} has {len(fields)} fields; a split has one image id a line "
+                f"{source}: line {number} has {len(fields)} fields; a split has one image id a line "
                 "(lists such as car_train.txt with a flag for each image are not splits)"
             )
         if not fields[0].isprintable():
-            raise InputError(f"{where}: line {number} is {fields[0]!r}, which names no file")
+            raise InputError(f"{source}: line {number} is {fields[0]!r}, which is not the name of a file")
         if ".." in Path(fields[0]).parts or Path(fields[0]).is_absolute():
-            raise InputError(f"{where}: line {number} is '{fields[0]}', which points outside the data set")
+            raise InputError(f"{source}: line {number} is '{fields[0]}', which points outside the data set")
         if fields[0] in ids:
-            raise InputError(f"{where}: line {number} lists {fields[0]} again, first on line {ids[fields[0]]}")
+            raise InputError(f"{source}: line {number} lists {fields[0]} again, first on line {ids[fields[0]]}")
         ids[fields[0]] = number
     if not ids:
-        raise InputError(f"{where}: lists no image")
+        raise InputError(f"{source}: lists no image")
     return tuple(ids)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from detector.data.photo_zip import PhotoZip
+from detector.data.archives import PhotoZip
 from detector.errors import InputError
 from detector.io.text import strip_bom
 from detector.runner.video import VIDEO_EXTENSIONS, Video

@@ -178,8 +178,7 @@ _VOC = {"JPEGImages/a.jpg": _saved("JPEG"), "Annotations/a.xml": _annotation(), 
 
 
 def voc() -> Target:
-    from detector.data.voc import VOCDataset
-    from detector.data.voc_archive import read_voc
+    from detector.data.voc import VOCDataset, read_voc
 
     def read(folder: Path, changed: Path) -> None:
         VOCDataset(folder, "val").ground_truth()
@@ -207,7 +206,7 @@ def _tarred(files: dict[str, bytes], mode: str) -> bytes:
 
 
 def voc_archives() -> Target:
-    from detector.data.voc_archive import read_voc
+    from detector.data.voc import read_voc
 
     inside = {name: content for name, content in _VOC.items() if not name.endswith("jpg")}
     files = {"a.zip": _zipped(inside), "a.tar": _tarred(inside, "w"), "a.tgz": _tarred(inside, "w:gz"),
@@ -270,7 +269,7 @@ def detections() -> Target:
 
     truth = GroundTruth(
         image_ids=("a", "b"), class_names=("cat", "dog"), images=[0], labels=[0], boxes=[[3, 4, 20, 25]],
-        image_sizes=[[40, 30], [40, 30]], files=("a.jpg", "b.jpg"),
+        image_sizes=[[40, 30], [40, 30]], files=("a.jpg", "b.jpg"), class_ids=(17, 18),
     )  # fmt: skip
     item = {"label": "cat", "category_id": 1, "score": 0.5, "box": [3, 4, 20, 25]}
     entry = {"image": "a.jpg", "width": 40, "height": 30, "seconds": 0.1, "detections": [item]}
@@ -349,8 +348,7 @@ def custom_dataset() -> Target:
 
 
 def unfinished_runs() -> Target:
-    from detector.storage.evaluation_store import ResultStore
-    from detector.storage.journal import Journal
+    from detector.storage.run_store import Journal, ResultStore
 
     made_by = {"score": 0.5}
     lines = [{"made_by": made_by}, {"image": "a.jpg", "width": 40, "height": 30, "seconds": 0.1, "detections": []}]

@@ -23,13 +23,12 @@ import numpy as np
 import pytest
 
 from detector.config import read_yaml
-from detector.data.archives import read_members
+from detector.data.archives import PhotoZip, read_members
 from detector.data.coco import read_coco
 from detector.data.ilsvrc import read_ilsvrc
-from detector.data.photo_zip import PhotoZip
 from detector.data.voc import VOCDataset
 from detector.data.voc_xml import parse_xml
-from detector.data.yolo_config import read_yolo_config
+from detector.data.yolo import read_yolo_config
 from detector.errors import InputError
 from detector.models.caffe import read_caffe_arrays
 from detector.models.weights import load_model

@@ -111,4 +111,4 @@ def test_wrong_options_are_one_line(run: Run, model: Path, options: tuple[object
 def test_an_unknown_class(run: Run, model: Path, tmp_path: Path):
     Image.new("RGB", (4, 4)).save(tmp_path / "photos/z_1.jpg")
     code, _, err = run("--model", model)
-    assert (code, "z_1.jpg: 'z_1' is none of the model's 7 classes, such as 'a'" in err) == (2, True)
+    assert (code, "z_1.jpg: 'z_1' is not one of the model's 7 classes, such as 'a'" in err) == (2, True)

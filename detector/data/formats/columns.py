@@ -1,96 +1,107 @@
-"""Numbers in the columns of text formats."""
+"""Detections in the columns of text formats."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.formats.collector import Collector, Part
-from detector.data.formats.places import Key
+from detector.data.formats.collector import Batch, Collector
+from detector.data.formats.files import BATCH
+from detector.io.text import open_text
 
 Array = npt.NDArray[np.float64]
+Row = tuple[Any, ...]
+"""Line, image, class and k fields that are numbers. Flat, for the garbage collector does not track tuples of texts."""
+
+
+def read_lines(path: Path, content: bytes | None = None) -> Iterator[tuple[int, str]]:
+    """Number, from 1, and text of each line that is not blank.
+
+    Args:
+        path: a UTF-8 file.
+        content: its bytes, if they have been read.
+
+    Raises:
+        InputError: the file cannot be read or is not text.
+    """
+    with open_text(path, content=None if content is None else BytesIO(content)) as file:
+        for number, line in enumerate(file, start=1):
+            if text := line.strip():
+                yield number, text
 
 
 def add_rows(
     into: Collector,
     file: Path,
-    lines: Sequence[int],
-    images: Sequence[Key],
-    classes: Sequence[Key],
-    texts: Sequence[Sequence[str]],
+    rows: Iterable[Row],
     fields: Sequence[str],
     convert: Callable[[Array], tuple[Array, Array]],
-    refuse: tuple[Callable[[Array], npt.NDArray[np.bool_]], str] | None = None,
+    refuse: Callable[[Array], npt.NDArray[np.bool_]] | None = None,
+    refusal: str = "",
 ) -> None:
-    """Hand the rows of a text file on, after noting the fields that are no numbers.
+    """Hand on the rows of a text file, batch by batch; fields that are not numbers are faults.
 
     Args:
-        into: what takes them.
-        file, lines: where the n rows are from.
-        images, classes: (n,) as they stand in the file.
-        texts: (n, k) the fields that are numbers; the names of these k are `fields`.
-        convert: makes boxes (m, 4) xyxy and scores (m,) of the numbers (m, k).
-        refuse: which of the numbers (m, k) are a fault (m,), and what the fault is.
+        into: takes the batches and the faults.
+        file: named in faults.
+        rows: of the file.
+        fields: (k,) their names.
+        convert: computes boxes (n, 4) xyxy and scores (n,) from the numbers (n, k).
+        refuse: tells for numbers (n, k) which rows (n,) are faults.
+        refusal: the fault of those.
     """
-    if not texts:
-        return
+    iterator = iter(rows)
+    while batch := list(islice(iterator, BATCH)):
+        try:
+            columns = [_numbers(texts) for texts in list(zip(*batch, strict=True))[3:]]
+        except ValueError:
+            for row in batch:
+                for name, text in zip(fields, row[3:], strict=True):
+                    if not _is_number(text):
+                        fault = f"field {name} is {text[:40]!r}, expected a number"
+                        into.faults.add(file, f"line {row[0]}", fault)
+            batch = [row for row in batch if all(map(_is_number, row[3:]))]
+            columns = [[float(row[3 + index]) for row in batch] for index in range(len(fields))]
+        numbers = np.array(columns, np.float64).T
+        lines, images, classes = list(zip(*batch, strict=True))[:3] if batch else ((),) * 3
+        if refuse is not None:
+            for index in np.flatnonzero(refuse(numbers)).tolist():
+                into.faults.add(file, f"line {lines[index]}", refusal)
+        boxes, scores = convert(numbers)
+        into.add(
+            Batch(
+                file=file, numbers=lines, images=images, classes=classes, boxes=boxes, scores=scores,
+                record="line", box_field="box",
+            )
+        )  # fmt: skip
+
+
+def _numbers(texts: Sequence[str]) -> list[float]:
+    if "_" in "".join(texts):  # Python reads 1_000 as a number
+        raise ValueError
+    return list(map(float, texts))
+
+
+def _is_number(text: str) -> bool:
     try:
-        flat = [text for row in texts for text in row]
-        if "_" in "".join(flat):
-            raise ValueError
-        numbers = np.fromiter(map(float, flat), np.float64, len(flat)).reshape(-1, len(fields))
-        rows = np.arange(len(texts))
+        return bool(_numbers([text]))
     except ValueError:
-        good: list[list[float]] = []
-        kept: list[int] = []
-        for index, row in enumerate(texts):
-            found = [_noted(into, file, lines[index], name, text) for name, text in zip(fields, row, strict=True)]
-            if (whole := [number for number in found if number is not None]) and len(whole) == len(found):
-                good.append(whole)
-                kept.append(index)
-        numbers, rows = np.array(good, np.float64).reshape(-1, len(fields)), np.array(kept, np.int64)
-        images, classes = [images[row] for row in kept], [classes[row] for row in kept]
-    if refuse is not None:
-        for place in np.flatnonzero(refuse[0](numbers)).tolist():
-            into.faults.add(file, f"line {lines[rows[place]]}", refuse[1])
-    boxes, scores = convert(numbers)
-    into.add(
-        Part(
-            file=file,
-            images=images,
-            classes=classes,
-            boxes=boxes,
-            scores=scores,
-            record=lambda row: f"line {lines[rows[row]]}",
-            box_field="box",
-        )
-    )
+        return False
 
 
-def from_inclusive(numbers: Array) -> Array:
-    """(n, 4) boxes of xmin, ymin, xmax, ymax, which count pixels from 1 and include the last, as xyxy.
+def score_and_inclusive_box(numbers: Array) -> tuple[Array, Array]:
+    """Boxes (n, 4) xyxy and scores (n,) of (n, 5) score, xmin, ymin, xmax, ymax, 1-based with the last pixel included.
 
-    >>> from_inclusive(np.array([[1.0, 1, 10, 20]])).tolist()
-    [[0.0, 0.0, 10.0, 20.0]]
+    >>> score_and_inclusive_box(np.array([[0.5, 1, 1, 10, 20]]))
+    (array([[ 0.,  0., 10., 20.]]), array([0.5]))
     """
-    return numbers - np.array([1.0, 1.0, 0.0, 0.0])
+    return numbers[:, 1:] - np.array([1.0, 1.0, 0.0, 0.0]), numbers[:, 0]
 
 
 def to_inclusive(boxes: Array) -> Array:
-    """The inverse of `from_inclusive`, up to the last bit of a float64."""
+    """(n, 4) xmin, ymin, xmax, ymax, 1-based with the last pixel included, of xyxy boxes."""
     return boxes + np.array([1.0, 1.0, 0.0, 0.0])
-
-
-def _number(text: str) -> float:
-    if "_" in text:  # Python's own way of writing 1_000
-        raise ValueError
-    return float(text)
-
-
-def _noted(into: Collector, file: Path, line: int, name: str, text: str) -> float | None:
-    try:
-        return _number(text)
-    except ValueError:
-        into.faults.add(file, f"line {line}", f"field {name} is {text[:40]!r}, expected a number")
-        return None

@@ -1,20 +1,20 @@
 """Detections as comma-separated values, with the header image,class,score,x1,y1,x2,y2.
 
 The image's id or file, the class's name, and the box in pixels, 0-based, right and bottom exclusive. Columns may come
-in any order and others beside them. RFC 4180: a value with a comma or a quotation mark is quoted.
+in any order, and other columns are ignored. RFC 4180: a value with a comma or a quotation mark is quoted.
 """
 
 import csv
-from itertools import islice
+from collections.abc import Iterator
+from io import BytesIO
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO
 
 from detector.data.detection_table import DetectionTable
 from detector.data.formats.collector import Collector
-from detector.data.formats.columns import add_rows
-from detector.data.formats.files import BATCH, text_file
-from detector.data.formats.places import image_names
+from detector.data.formats.columns import Row, add_rows
+from detector.data.formats.files import text_file
+from detector.data.formats.keys import check_names, image_index
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.io.text import open_text
@@ -22,49 +22,44 @@ from detector.io.text import open_text
 HEADER = ("image", "class", "score", "x1", "y1", "x2", "y2")
 
 
-def read_csv(path: Path, into: Collector, content: BinaryIO | None = None) -> None:
-    """Read such a file, from `content` if it is open already.
+def read_csv(path: Path, into: Collector, content: bytes | None = None) -> None:
+    """Read a CSV file, from `content` if its bytes have been read.
 
     Raises:
-        InputError: the file cannot be read, a column is missing or comes twice, or there are too many faults.
+        InputError: the file cannot be read, or a column is missing or repeated.
     """
-    with open_text(path, newline="", content=content) as file:
+    add_rows(into, path, _rows(path, into, content), HEADER[2:], lambda values: (values[:, 1:], values[:, 0]))
+
+
+def _rows(path: Path, into: Collector, content: bytes | None) -> Iterator[Row]:
+    with open_text(path, newline="", content=None if content is None else BytesIO(content)) as file:
         reader = csv.reader(file, strict=True)
         try:
             header = [name.strip().lower() for name in next(reader, [])]
             for name in HEADER:
                 if header.count(name) != 1:
-                    fault = "comes twice" if name in header else "is missing"
+                    fault = "is repeated" if name in header else "is missing"
                     raise InputError(f"{path}: column {name} {fault}; the header is {','.join(HEADER)}")
-            image, label, *places = map(header.index, HEADER)
-            numbers_of = itemgetter(*places)
-            rows = ((reader.line_num, row) for row in reader if row)
-            while batch := list(islice(rows, BATCH)):
-                for line, row in batch:
-                    if len(row) != len(header):
-                        into.faults.add(path, f"line {line}", f"has {len(row)} values, the header {len(header)}")
-                whole = [one for one in batch if len(one[1]) == len(header)]
-                add_rows(
-                    into,
-                    path,
-                    lines=[line for line, _ in whole],
-                    images=[row[image] for _, row in whole],
-                    classes=[row[label] for _, row in whole],
-                    texts=[numbers_of(row) for _, row in whole],
-                    fields=HEADER[2:],
-                    convert=lambda values: (values[:, 1:], values[:, 0]),
-                )
+            image, label, *numbers = map(header.index, HEADER)
+            numbers_of = itemgetter(*numbers)
+            for row in reader:
+                if len(row) == len(header):
+                    yield reader.line_num, row[image], row[label], *numbers_of(row)
+                elif row:
+                    fault = f"has {len(row)} values, the header {len(header)}"
+                    into.faults.add(path, f"line {reader.line_num}", fault)
         except csv.Error as error:
             raise InputError(f"{path}: line {reader.line_num}: {error}") from None
 
 
 def write_csv(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
-    """Write such a file, with all digits: read again, the table is as it was.
+    """Write a CSV file with all digits, so that `read_csv` returns the same table.
 
     Raises:
         InputError: the file cannot be written.
     """
-    ids = image_names(truth, list(map(str, truth.image_ids)))
+    ids = list(map(str, truth.image_ids))
+    check_names(truth, ids, image_index(truth))
     columns = zip(
         table.images.tolist(), table.labels.tolist(), table.scores.tolist(), table.boxes.tolist(), strict=True
     )

@@ -17,9 +17,8 @@ from PIL import Image as PillowImage
 from torchvision.ops import box_iou
 
 from detector.config import ModelConfig
-from detector.data.custom_dataset import CustomDataset, read_custom_dataset
+from detector.data.custom_dataset import CustomDataset, Layout, read_custom_dataset
 from detector.data.faults import Fault
-from detector.data.layouts import Layout
 from detector.errors import InputError
 from detector.evaluation.evaluation import DEFAULT_SCORE
 from detector.evaluation.metrics.calibration import fit_calibration

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.data.custom_dataset import CustomDataset
+from detector.data.custom_dataset import CustomDataset, Layout
 from detector.data.faults import Fault
-from detector.data.layouts import Layout
 
 _SHOWN_FAULTS = 20
 _NAMES: dict[Layout, str] = {"voc": "VOC's XML", "coco": "COCO's JSON", "yolo": "YOLO's text files"}

@@ -89,7 +89,7 @@ def test_ids_may_be_texts(path: Path) -> None:
     assert truth.image_ids == (42, "a-1")
     assert truth.images.tolist() == [1, 0]
     content["annotations"][1]["id"] = "first"
-    fault = 'field id is "first", as is that of annotations[0]'
+    fault = 'field id is "first", as in annotations[0]'
     assert faults_of(path, content) == [f'annotations[1] (id "first"): {fault}']
 
 
@@ -145,8 +145,8 @@ NUMBERS = "four finite numbers x, y, width, height"
     ("section", "record", "fields", "message"),
     [
         ("annotations", 1, {"id": ...}, "annotations[1]: field id is missing"),
-        ("annotations", 1, {"id": 7}, "annotations[1] (id 7): field id is 7, as is that of annotations[0]"),
-        ("annotations", 1, {"id": 1.5}, "annotations[1]: field id is 1.5, expected a whole number or a text"),
+        ("annotations", 1, {"id": 7}, "annotations[1] (id 7): field id is 7, as in annotations[0]"),
+        ("annotations", 1, {"id": 1.5}, "annotations[1]: field id is 1.5, expected a whole number or text"),
         ("annotations", 0, {"image_id": ...}, "annotations[0] (id 7): field image_id is missing"),
         ("annotations", 0, {"image_id": 8}, "annotations[0] (id 7): field image_id is 8, which no record in images"
                                             " has as its id"),
@@ -173,19 +173,19 @@ NUMBERS = "four finite numbers x, y, width, height"
         ("annotations", 0, {"area": float("nan")}, "field area is NaN, expected a number of at least 0"),
         ("annotations", 0, {"iscrowd": 2}, "field iscrowd is 2, expected 0 or 1"),
         ("annotations", 0, {"iscrowd": "1"}, 'field iscrowd is "1", expected 0 or 1'),
-        ("images", 1, {"id": 42}, "images[1] (id 42): field id is 42, as is that of images[0]"),
-        ("images", 1, {"id": "42"}, 'images[1] (id "42"): field id is "42", as is that of images[0] (42)'),
-        ("images", 1, {"id": " "}, 'images[1]: field id is " ", expected a whole number or a text'),
+        ("images", 1, {"id": 42}, "images[1] (id 42): field id is 42, as in images[0]"),
+        ("images", 1, {"id": "42"}, 'images[1] (id "42"): field id is "42", as in images[0] (42)'),
+        ("images", 1, {"id": " "}, 'images[1]: field id is " ", expected a whole number or text'),
         ("images", 0, {"width": 0}, "images[0] (id 42): field width is 0, expected a whole number above 0"),
         ("images", 0, {"height": "480"}, 'field height is "480", expected a whole number above 0'),
         ("images", 0, {"height": 2**65}, f"field height is {2**65}, expected a whole number above 0"),
-        ("images", 0, {"file_name": 5}, "field file_name is 5, expected a text"),
-        ("categories", 1, {"id": 90}, "categories[1] (id 90): field id is 90, as is that of categories[0]"),
-        ("categories", 1, {"id": "90"}, 'categories[1] (id "90"): field id is "90", as is that of categories[0] (90)'),
-        ("categories", 1, {"name": "toothbrush"}, 'categories[1] (id 1): field name is "toothbrush", as is that of '
+        ("images", 0, {"file_name": 5}, "field file_name is 5, expected text"),
+        ("categories", 1, {"id": 90}, "categories[1] (id 90): field id is 90, as in categories[0]"),
+        ("categories", 1, {"id": "90"}, 'categories[1] (id "90"): field id is "90", as in categories[0] (90)'),
+        ("categories", 1, {"name": "toothbrush"}, 'categories[1] (id 1): field name is "toothbrush", as in '
                                                   "categories[0]"),
         ("categories", 1, {"name": ...}, "categories[1] (id 1): field name is missing"),
-        ("categories", 1, {"name": " "}, 'categories[1] (id 1): field name is " ", expected a text'),
+        ("categories", 1, {"name": " "}, 'categories[1] (id 1): field name is " ", expected text'),
     ],
 )  # fmt: skip
 def test_a_wrong_field_names_record_and_field(
@@ -299,10 +299,10 @@ def test_polygons_take_no_memory(path: Path) -> None:
     assert path.stat().st_size > 40e6
     # Pages of the mapped file (RssFile) are the system's to take back; the objects are in RssAnon.
     program = (
-        "import pathlib, msgspec, detector.data.coco_json as coco\n"
+        "import pathlib, msgspec, detector.data.coco as coco\n"
         "memory = lambda: int(open('/proc/self/status').read().split('RssAnon:')[1].split()[0])\n"
         "before = memory()\n"
-        f"content = coco.decode_coco(pathlib.Path({str(path)!r}))\n"
+        f"content = coco._decode(pathlib.Path({str(path)!r}))\n"
         "print(memory() - before)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

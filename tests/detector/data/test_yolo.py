@@ -127,7 +127,7 @@ def test_a_box_written_to_six_digits_comes_back_and_stays_inside(root: Path, dat
         ("0 0.1 0.2 0.5 inf 0.3 0.8", "field 5 is 'inf', expected a number"),
         ("0 0.5 0.5 0 0.5", "fields w h are 0 0.5, expected numbers above 0"),
         ("0 0.5 0.5 0.5 -0.1", "fields w h are 0.5 -0.1, expected numbers above 0"),
-        ("0 100 50 20 20", "box (90, 40, 110, 60) is outside the image; are the numbers parts of its width"),
+        ("0 100 50 20 20", "box (90, 40, 110, 60) is outside the image"),
         ("0 0.502 0.5 1 1", "box (0.002, 0, 1.002, 1) is outside the image"),
         ("0 1.0005 0.5 0.001 1", "box (1, 0, 1, 1) has no area"),
         ("0 0.1 0.2 0.1 0.1 0.1 0.8", "box (0.1, 0.1, 0.1, 0.8) has no area"),
@@ -145,16 +145,16 @@ def test_all_faults_are_named(root: Path) -> None:
     add_image(root, "val/d.png", labels="0")
     (root / "images/val/d.png").write_text("no image")
     assert [fault.split(",")[0] for fault in faults_of(root)] == [
+        f"d.png: : size cannot be read from the image: cannot identify image file '{root}/images/val/d.png'",
         "a.txt: line 1: fields w h are 0 1",
         "a.txt: line 2: field class is 7",
-        f"d.png: : size cannot be read from the image: cannot identify image file '{root}/images/val/d.png'",
         "d.txt: line 1: has 1 fields",
     ]
 
 
 def test_a_line_that_is_there_twice_counts_once(root: Path) -> None:
     (root / "labels/val/b.txt").write_text("0 0.5 0.5 1 1\n1 0.5 0.5 1 1\n0 0.50 0.5 1 1.0\n")
-    with pytest.warns(UserWarning, match=r"data.yaml: 1 labels of val are there twice and count once"):
+    with pytest.warns(UserWarning, match=r"data.yaml: 1 repeated labels of val"):
         truth = read_yolo(root / "data.yaml", "val")
     assert truth.labels.tolist() == [0, 1]
 
@@ -175,7 +175,7 @@ def test_labels_of_no_image_at_all_are_a_fault(root: Path) -> None:
 def test_labels_whose_image_is_missing_are_a_fault(root: Path) -> None:
     (root / "labels/val/c.txt").write_text("0 0.5 0.5 1 1\n")
     (root / "labels/val/classes.txt").write_text("cat\ndog\n")
-    assert faults_of(root) == [f"c.txt: : labels without an image, none in {root}/images/val has their name"]
+    assert faults_of(root) == [f"c.txt: : labels without an image of that name in {root}/images/val"]
 
 
 def test_labels_that_are_no_text(root: Path) -> None:
@@ -205,7 +205,9 @@ def test_a_list_with_wrong_images(root: Path) -> None:
 def test_a_name_that_is_too_long_for_a_file(root: Path) -> None:
     name = "x" * 5000
     (root / "data.yaml").write_text(YAML.replace("images/val", name))
-    assert faults_of(root) == [f"data.yaml: key val: {root}/{name} is no folder of images and no .txt list of them"]
+    assert faults_of(root) == [
+        f"data.yaml: key val: {root}/{name} is neither a folder of images nor a .txt list of them"
+    ]
     (root / "val.txt").write_text(f"images/{name}.jpg\n")
     (root / "data.yaml").write_text(YAML.replace("images/val", "val.txt"))
     assert faults_of(root) == [f"val.txt: line 1: no such image {root}/images/{name}.jpg"]
@@ -232,7 +234,7 @@ def test_several_folders_whose_images_share_a_name(root: Path) -> None:
         (YAML.replace("  0: cat\n  1: dog\n", " 5\n"), "key names: is 5, expected the classes, a list or numbers with"),
         (YAML.replace("  1:", "  2:"), "key names: has the numbers [0, 2], expected 0 to 1, each once"),
         (YAML.replace("  0:", "  '0':"), "key names: has the numbers ['0', 1], expected 0 to 1, each once"),
-        (YAML.replace("dog", "no"), "key names, 1: is False, expected a text; put the name in quotes"),
+        (YAML.replace("dog", "no"), "key names, 1: is False, expected text; put the name in quotes"),
         (YAML.replace("dog", "cat"), "key names, 1: is 'cat', as is 0"),
         (YAML + "nc: 80\n", "key nc: is 80, but there are 2 names"),
     ],
@@ -247,8 +249,8 @@ def test_a_wrong_key(root: Path, text: str, message: str) -> None:
     [
         ("a: [", "is not YAML: while parsing"),
         ("!!python/object/apply:os.system ['false']", "is not YAML: could not determine a constructor"),
-        ("- a\n", "is no mapping, expected the keys path, train, val, test and names"),
-        ("", "is no mapping"),
+        ("- a\n", "is not a mapping, expected the keys path, train, val, test and names"),
+        ("", "is not a mapping"),
         (YAML + "kpt_shape: 17\n", "key kpt_shape is 17, expected the number of keypoints and of their fields"),
         (YAML.replace("images/val", "labels"), "key val leads to no images"),
     ],
@@ -264,7 +266,7 @@ def test_a_wrong_description(root: Path, text: str, message: str) -> None:
 def test_a_source_that_is_not_there(root: Path) -> None:
     (root / "data.yaml").write_text(YAML.replace("images/val", "images/none"))
     assert faults_of(root) == [
-        f"data.yaml: key val: {root}/images/none is no folder of images and no .txt list of them"
+        f"data.yaml: key val: {root}/images/none is neither a folder of images nor a .txt list of them"
     ]
     with pytest.raises(InputError, match=r"none.yaml: cannot be read: No such file.*; give the data set's data.yaml"):
         read_yolo(root / "none.yaml", "val")

@@ -50,7 +50,7 @@ def test_all_of_both_ranges_and_every_place_are_drawn(size: tuple[int, int]):
 
 
 @pytest.mark.parametrize(("size", "square"), [((2000, 20), (990, 0, 20, 20)), ((9, 1000), (0, 495, 9, 9))])
-def test_elongated_images_give_their_centerd_square(size: tuple[int, int], square: tuple[int, ...]):
+def test_elongated_images_give_their_centered_square(size: tuple[int, int], square: tuple[int, ...]):
     assert {tuple(patch) for patch in draws(*size, 50)} == {square}
 
 

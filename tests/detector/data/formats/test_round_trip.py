@@ -141,7 +141,7 @@ def test_old_results_in_a_folder_are_not_mixed_with_new_ones(
 ) -> None:
     table = table_of(truth, [(0, 0)], [[0, 0, 9, 9]], [0.5])
     (tmp_path / "old.txt").write_text("")
-    with pytest.raises(InputError, match="is there already; give a new or an empty folder"):
+    with pytest.raises(InputError, match="already exists"):
         write_detections(tmp_path, table, truth, format_)
     assert [file.name for file in tmp_path.iterdir()] == ["old.txt"]
 
@@ -162,17 +162,17 @@ def sized(truth: GroundTruth, **changes: object) -> GroundTruth:
 @pytest.mark.parametrize(
     ("format_", "changes", "box", "score", "message"),
     [
-        ("yolo", {"image_sizes": None}, [0, 0, 9, 9], 0.5, "image 11: its width and height are not known"),
-        ("own", {"image_sizes": None}, [0, 0, 9, 9], 0.5, "image 11: its width and height are not known"),
+        ("yolo", {"image_sizes": None}, [0, 0, 9, 9], 0.5, "image 11: its width and height are unknown"),
+        ("native", {"image_sizes": None}, [0, 0, 9, 9], 0.5, "image 11: its width and height are unknown"),
         ("yolo", {}, [0, 0, 900, 9], 0.5, "image 11: a box lies far beyond the image"),
-        ("own", {}, [0, 0, 900, 9], 0.5, "image 11: box 0 .* is not inside the image"),
-        ("own", {}, [0, 0, 9, 9], 7.5, "image 11: score 0 .* is not in 0..1"),
+        ("native", {}, [0, 0, 900, 9], 0.5, "image 11: box 0 .* is not inside the image"),
+        ("native", {}, [0, 0, 9, 9], 7.5, "image 11: score 0 .* is not in 0..1"),
         ("voc", {"class_names": ("cat/dog", "b")}, [0, 0, 9, 9], 0.5, "'cat/dog' cannot be the name of a file"),
         ("voc", {"image_ids": (" a", 2, 3)}, [0, 0, 9, 9], 0.5, "image id ' a' cannot stand in a line"),
         ("voc", {"files": ("a", "11", "c")}, [0, 0, 9, 9], 0.5, "image 11: '11' is the name of another image too"),
         ("csv", {"files": ("a", "11", "c")}, [0, 0, 9, 9], 0.5, "image 11: '11' is the name of another image too"),
         ("yolo", {"files": ("a/1.jpg", "b/1.jpg", "2")}, [0, 0, 9, 9], 0.5, "'1' is the name of another image too"),
-        ("own", {"files": ("13", "b.jpg", "c.jpg")}, [0, 0, 9, 9], 0.5, "'13' is the name of another image too"),
+        ("native", {"files": ("13", "b.jpg", "c.jpg")}, [0, 0, 9, 9], 0.5, "'13' is the name of another image too"),
     ],
 )
 def test_what_a_format_cannot_hold(
@@ -192,9 +192,9 @@ def test_what_a_format_cannot_hold(
 
 def test_unknown_formats_and_other_data(truth: GroundTruth, tmp_path: Path) -> None:
     table = table_of(truth, [(0, 0)], [[0, 0, 9, 9]], [0.5])
-    with pytest.raises(InputError, match="format of detections 'xml' is unknown; known are coco, own, voc"):
+    with pytest.raises(InputError, match="format of detections 'xml' is unknown; known are coco, native, voc"):
         write_detections(tmp_path / "f", table, truth, "xml")
-    with pytest.raises(InputError, match="format of detections 'xml' is unknown; known are coco, own, voc"):
+    with pytest.raises(InputError, match="format of detections 'xml' is unknown; known are coco, native, voc"):
         read_detections(tmp_path / "f", truth, "xml")
     with pytest.raises(InputError, match="other images or classes"):
         write_detections(tmp_path / "f", table, truth.first(1), "csv")

@@ -331,7 +331,7 @@ def test_data_that_cannot_be_used(tmp_path: Path):
     with pytest.raises(InputError, match=r"data/val: no such folder of photos"):
         trainer(root, out, recipe())
     photo(root / "val/c/1.png")
-    with pytest.raises(InputError, match=r"c/1\.png: 'c' is none of the model's 2 classes"):
+    with pytest.raises(InputError, match=r"c/1\.png: 'c' is not one of the model's 2 classes"):
         trainer(root, out, recipe())
     (root / "train/b/2.png").write_bytes(b"broken")
     task = trainer(root, out, recipe(val="train")).task
