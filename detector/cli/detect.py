@@ -15,7 +15,7 @@ from detector.runner.results import ResultFiles, write_results
 from detector.runner.run import JOURNAL, DetectionRun, RunPlace
 from detector.runner.sources import Source, find_media
 from detector.runner.video import Video
-from detector.storage.journal import recorded_precision
+from detector.storage.run_store import recorded_precision
 from detector.structures.selection import Selection
 
 _WHAT = "What to detect"

@@ -20,8 +20,7 @@ from detector.evaluation.running import run_detector
 from detector.io.json import write_json
 from detector.models.files import DEFAULT_MODEL, model_files
 from detector.runner.writers import check_writable_file
-from detector.storage.evaluation_store import parts_of
-from detector.storage.journal import recorded_precision
+from detector.storage.run_store import parts_of, recorded_precision
 
 
 def run_model(

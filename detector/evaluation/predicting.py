@@ -14,7 +14,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import LOWEST_SCORE, Prediction, check_size, from_entry, known_classes, to_entry
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.storage.evaluation_store import ResultStore
+from detector.storage.run_store import ResultStore
 from detector.structures.class_names import same_classes
 from detector.structures.detections import Detections
 from detector.structures.image import Image, read_image

@@ -11,7 +11,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import LOWEST_SCORE, Prediction, from_entry, write_predictions
 from detector.errors import InputError
 from detector.evaluation.predicting import ImageDetector, predict
-from detector.storage.evaluation_store import ResultStore, parts_of
+from detector.storage.run_store import ResultStore, parts_of
 
 
 def run_detector(

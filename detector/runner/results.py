@@ -16,7 +16,7 @@ from detector.errors import InputError
 from detector.io.json import write_json_lines
 from detector.runner.video import Frame, Video, frame_name
 from detector.runner.writers import check_folder, check_result_file, save_picture
-from detector.storage.journal import OutputError, source_of
+from detector.storage.run_store import OutputError, source_of
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 

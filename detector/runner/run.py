@@ -15,7 +15,7 @@ from detector.runner.results import LineFile, ResultFiles, frame_entry, photo_en
 from detector.runner.sources import Source
 from detector.runner.video import Frame, Video, VideoWriter
 from detector.runner.writers import PictureFolder, check_folder, distinct_stems, next_folder
-from detector.storage.journal import Journal, OutputError, source_of
+from detector.storage.run_store import OutputError, RunStore, source_of
 from detector.structures.detections import Detection, Detections
 from detector.structures.image import Image
 from detector.structures.selection import Selection
@@ -142,11 +142,13 @@ class DetectionRun:
         """
         self._stems = distinct_stems(media)
         self._pictures = PictureFolder(self._place.folder, media) if self._place.draw else None
-        self._journal = Journal(self._place.folder / JOURNAL, self._made_by, self._place.resumed)
+        self._store = RunStore(
+            self._place.folder / JOURNAL, self._made_by, resume=self._place.resumed, finished_only=True
+        )
         self._names = {source.name: stem for source, stem in self._stems.items()}
         lines = self._place.files.jsonl
         self._lines = None if lines is None else LineFile(lines, self._entries())
-        todo = [source for source in media if source.name not in self._journal.finished]
+        todo = [source for source in media if source.name not in self._store.finished]
         self.done = len(media) - len(todo)
         if self.done:
             self._reporter.result(f"{self.done} of {len(media)} are done already")
@@ -163,7 +165,7 @@ class DetectionRun:
                         assert result is not None
                         self._tell(source, result)
                     if self.unwritten == before:
-                        self._journal.finish(source.name)
+                        self._store.finish(source.name)
                 except OutputError:
                     raise
                 except InputError as error:
@@ -185,7 +187,7 @@ class DetectionRun:
         try:
             if self._lines is not None:
                 self._lines.close()
-            self._journal.close(remove=complete and not self.unwritten)
+            self._store.close(remove=complete and not self.unwritten)
         except OutputError as error:
             self._tell_unwritten([error])
 
@@ -196,7 +198,7 @@ class DetectionRun:
 
     def _entries(self) -> Iterator[dict[str, Any]]:
         """Of an interrupted run, those of sources that are no longer asked for are left out."""
-        return (one for one in self._journal.entries() if source_of(one) in self._names)
+        return (one for one in self._store.records() if source_of(one) in self._names)
 
     def _judged(self, media: Sequence[Source | Video]) -> Generator[ImageResult | InputError | None, None, None]:
         """What is found in each photo, or what is wrong with it. A video waits for its turn."""
@@ -265,7 +267,7 @@ class DetectionRun:
         task.write(found, frame, frame.time if video.path is None else None)
 
     def _keep(self, entry: dict[str, Any]) -> None:
-        self._journal.add(entry)
+        self._store.add(entry)
         if self._lines is not None:
             self._lines.add(entry)
 

@@ -343,8 +343,7 @@ def custom_dataset() -> Target:
 
 
 def unfinished_runs() -> Target:
-    from detector.storage.evaluation_store import ResultStore
-    from detector.storage.journal import Journal
+    from detector.storage.run_store import ResultStore, RunStore
 
     made_by = {"score": 0.5}
     lines = [{"made_by": made_by}, {"image": "a.jpg", "width": 40, "height": 30, "seconds": 0.1, "detections": []}]
@@ -353,11 +352,11 @@ def unfinished_runs() -> Target:
 
     def read(folder: Path, changed: Path) -> None:
         if changed.name == "unfinished.jsonl":
-            journal = Journal(changed, made_by, resume=True)
+            store = RunStore(changed, made_by, finished_only=True)
             try:
-                list(journal.entries())
+                list(store.records())
             finally:
-                journal.close(remove=False)
+                store.close()
         else:
             ResultStore(folder / "f.json", made_by).close()
 

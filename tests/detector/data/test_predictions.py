@@ -15,7 +15,7 @@ from detector.data.predictions import detection_table, joined_traces
 from detector.errors import InputError
 from detector.evaluation.predicting import predict
 from detector.evaluation.running import remove_parts, run_detector
-from detector.storage.evaluation_store import ResultStore
+from detector.storage.run_store import ResultStore
 from detector.structures.detections import Detections
 from detector.structures.image import Image as Photo
 
@@ -206,9 +206,9 @@ def test_results_of_another_run_are_refused(
     with pytest.raises(KeyboardInterrupt):
         run_detector(FakeDetector({2: KeyboardInterrupt()}), truth, folder, path, made_by={"model": "a"})  # type: ignore[dict-item]
     options = {"made_by": {"model": "a"}} | change
-    with pytest.raises(InputError, match="holds results of another evaluation"):
+    with pytest.raises(InputError, match="other settings"):
         run_detector(FakeDetector(), truth, folder, path, **options)
-    with pytest.raises(InputError, match=r"another evaluation \(of other images, objects"):
+    with pytest.raises(InputError, match=r"other settings \(other images, objects"):
         run_detector(FakeDetector(), truth.first(2), folder, path, made_by={"model": "a"})
 
 

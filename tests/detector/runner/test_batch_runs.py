@@ -22,7 +22,7 @@ from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 from detector.runner.results import ResultFiles
 from detector.runner.run import JOURNAL
-from detector.storage.evaluation_store import ResultStore
+from detector.storage.run_store import ResultStore
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 from detector.structures.selection import Selection

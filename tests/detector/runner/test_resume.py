@@ -10,6 +10,7 @@ import pytest
 from detector.errors import InputError
 from detector.runner.results import ResultFiles
 from detector.runner.run import JOURNAL
+from detector.storage import run_store
 from detector.structures.selection import Selection
 from tests.detector.run_tools import ALL, RuleDetector, Stop, files, frames_of, stop_at
 
@@ -85,20 +86,18 @@ def test_what_is_no_longer_asked_for_is_left_out(runs):
 
 def test_a_full_disk_ends_the_run_and_it_can_be_gone_on_with(runs, monkeypatch):
     """Results that could not be kept would be lost: the run stops with one line."""
-    from detector.storage import journal
-
-    original = journal._append
+    original = run_store._line
     left = 4  # the header, two lines of the first photo, one of the second
 
-    def full(file: Any, line: dict[str, Any]) -> None:
+    def full(record: dict[str, Any]) -> bytes:
         nonlocal left
         if left == 0:
             raise OSError(28, "No space left on device")
         left -= 1
-        original(file, line)
+        return original(record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "_append", full)
+        patch.setattr(run_store, "_line", full)
         assert runs("b", "a/x.jpg", files=ResultFiles(json=Path("f.json"))) == 1
     (line,) = runs.told.errors
     kept = "cannot be written (No space left on device); stopped after 1 of 3, --resume goes on"
