@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from detector.bulk.network import DetectorSettings
-from detector.bulk.shards import ShardFolder, recorded_precision
+from detector.bulk.shards import LIST, ShardFolder
 from detector.bulk.stages import failure
 from detector.errors import InputError
+from detector.storage.run_store import recorded_precision
 
 
 @pytest.fixture
@@ -68,14 +69,11 @@ def test_the_same_run_goes_on_with_the_list_it_began_with(names):
 
 def test_another_run_is_refused(names):
     opened(names, model="a")
-    with pytest.raises(InputError, match=r"^out/run.json: is of a run with other settings \(model was a, is b\)"):
+    with pytest.raises(InputError, match=r"^out/images.jsonl: .*\(model was a, is b\); .*--out"):
         opened(names, model="b")
-    Path("out/run.json").write_text("[]")
-    with pytest.raises(InputError, match=r"^out/run.json: is not of a run over many photos"):
-        opened(names, model="a")
-    Path("out/run.json").unlink()
+    Path("out/images.jsonl").unlink()
     Path("out/shard-00000.jsonl").touch()
-    with pytest.raises(InputError, match=r"^--out out: has shards of a run whose list is gone"):
+    with pytest.raises(InputError, match=r"^--out out: has shards"):
         opened(names, model="a")
 
 
@@ -86,7 +84,7 @@ def test_a_run_of_other_photos_by_the_same_name_is_refused(names, monkeypatch):
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     Path("list.txt").write_text("0.jpg\n")
-    with pytest.raises(InputError, match=r"is of a run with other settings \(sources was "):
+    with pytest.raises(InputError, match=r"other settings \(sources was "):
         ShardFolder(out, names, 2, {})
     assert len(ShardFolder(out, ["../list.txt"], 2, {}).todo) == 3, "the same photos by another name"
 
@@ -116,29 +114,19 @@ def test_sizes_of_shards_that_would_fill_the_memory(names, monkeypatch):
     assert len(opened(names).todo) == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("run.json", '{"lr": 0.1}', "is not of a run over many photos"),
-        ("run.json", "[]", "is not of a run over many photos"),
-        ("images.jsonl", "{}", "is of no run, for there is no run.json"),
-    ],
-)
-def test_a_file_of_somebody_else_is_not_replaced(names, name: str, content: str, message: str):
-    Path("out").mkdir()
-    (Path("out") / name).write_text(content)
-    with pytest.raises(InputError, match=f"{name}: {message}; give another --out"):
+@pytest.mark.parametrize("content", ["", "[]", '{"lr": 0.1}', '"a.jpg"\n'])
+def test_a_list_of_something_else_is_not_replaced(names, content: str):
+    path = Path("out") / LIST
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(InputError, match=f"^{path}: .*--out"):
         opened(names)
-    assert [(path.name, path.read_text()) for path in Path("out").iterdir()] == [(name, content)]
-
-
-def test_a_run_that_had_no_list_yet_begins_again_with_other_settings(names):
-    opened(names, model="a").images.path.unlink()
-    assert len(opened(names, model="b").todo) == 3
+    assert list(path.parent.iterdir()) == [path]
+    assert path.read_text() == content
 
 
 def test_the_number_format_of_a_run(names):
-    assert recorded_precision(Path("out")) is None
+    assert recorded_precision(Path("out") / LIST) is None
     opened(names, precision="bfloat16")
-    assert recorded_precision(Path("out")) == "bfloat16"
+    assert recorded_precision(Path("out") / LIST) == "bfloat16"
     assert DetectorSettings(device="cpu", precision="bfloat16").load().precision == "bfloat16"
