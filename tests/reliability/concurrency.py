@@ -32,7 +32,7 @@ def one_cache(nursery: Nursery, folder: Path, photos: int, rounds: int) -> Row:
     assert nursery.run(task.arguments(), whole).code == 0
     for number in range(rounds):
         place = new_folder(task, folder / f"cache-{number}")
-        commands = [[*task.arguments()[:-4], "--export", f"r{i}/boxes.npz", "--draw", "0"] for i in range(PROCESSES)]
+        commands = [[*task.arguments()[:-3], "--export", f"r{i}/boxes.npz", "--no-draw"] for i in range(PROCESSES)]
         for index in range(PROCESSES):
             (place / f"r{index}").mkdir()
         with Timer() as timer:

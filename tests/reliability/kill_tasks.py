@@ -175,7 +175,7 @@ class Cache(Task):
         draw_photos(folder / "photos", self.photos, (240, 180))
 
     def arguments(self) -> list[str]:
-        return ["propose", "photos", "--preset", "fast", "--cache", "cache", "--export", "r/boxes.npz", "--draw", "0"]
+        return ["propose", "photos", "--preset", "fast", "--cache", "cache", "--export", "r/boxes.npz", "--no-draw"]
 
     def outcome(self, folder: Path) -> Outcome:
         found = Outcome()
@@ -196,7 +196,7 @@ class Export(Task):
         (folder / "r").mkdir()
 
     def arguments(self) -> list[str]:
-        return ["export", "r/graph.pt2", "--format", "torch_export", "--size", "64x64"]
+        return ["export", "r/graph.pt2", "--size", "64x64"]
 
     def is_done(self, folder: Path) -> bool:
         return False
