@@ -1,5 +1,5 @@
-"""Detection over more photos than one process, or one machine, can do (`detector.bulk.pipeline.detect_many`).
+"""Detection in more photos than one process, or one machine, can handle (`detector.bulk.pipeline.detect_many`).
 
-read -> propose -> batches to the network -> shards of JSON lines; Ray Data moves the photos from stage to stage.
-It needs the extra `ray`.
+Ray Data moves the photos from stage to stage: read, propose, batches to the network, shards of JSON lines. Needs the
+extra `ray`.
 """

@@ -1,10 +1,11 @@
-"""The last stage of a large run: the network."""
+"""The stage of a large run that runs the network."""
 
 import json
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,33 +30,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorSettings:
-    """Arguments of `load_detector`, and what is wanted of its detections.
+    """Arguments of `load_detector`, and the selection of detections.
 
     Attributes:
-        precision: on CPUs, where every process would choose one by a timing; on GPUs it follows from their kind.
+        precision: on CPUs, where each process would otherwise choose one by a timing; a GPU's kind determines its own.
     """
 
-    model: str | None = None
+    model: str | Path | None = None
     device: str = "auto"
-    config: str | None = None
+    config: str | Path | None = None
     source: Source | None = None
     engine: str = "torch"
     selection: Selection = field(default_factory=Selection)
     precision: str | None = None
 
     def load(self, device: str | None = None) -> Detector:
-        """The detector, on another device perhaps. Raises `InputError` as `load_detector` does, and for a class that
-        it does not know."""
+        """The detector, by default on `self.device`.
+
+        Raises:
+            InputError: as `load_detector`, and for a class that the detector does not know.
+        """
         device = device or self.device
         precision = self.precision if resolve_device(device).type == "cpu" else None
         detector = load_detector(self.model, device, self.config, self.source, self.engine, precision)
         self.selection.check(detector.class_names)
-        most = max(detector.postprocess.max_detections, self.selection.max_detections or 0)
-        return detector.replace(postprocess=replace(detector.postprocess, max_detections=most))
+        limit = max(detector.postprocess.max_detections, self.selection.max_detections or 0)
+        return detector.replace(postprocess=replace(detector.postprocess, max_detections=limit))
 
 
 class Network:
-    """The last stage: makes detections of photos and their boxes. The detector is loaded once."""
+    """The last stage: detects in photos, given their proposals. The detector is loaded once."""
 
     def __init__(self, settings: DetectorSettings) -> None:
         if settings.device == "cpu":
@@ -64,54 +68,54 @@ class Network:
         self._ahead = without_network(self._detector.proposer)
 
     def __call__(self, rows: Sequence[Row]) -> list[Row]:
-        """Rows that are all done: `shard`, `place` and `line`. They pass the network together."""
-        lines: dict[int, bytes] = {index: row["line"] for index, row in enumerate(rows) if row["line"] is not None}
+        """Finished rows with `shard`, `index` and `line`. The photos pass the network as one batch."""
+        lines: dict[int, bytes] = {i: row["line"] for i, row in enumerate(rows) if row["line"] is not None}
         ready: dict[int, Prepared] = {}
-        for index, row in enumerate(rows):
-            if index not in lines:
+        for i, row in enumerate(rows):
+            if i not in lines:
                 try:
-                    ready[index] = self._prepared(row)
+                    ready[i] = self._prepare(row)
                 except Exception as error:
-                    lines[index] = failure(os.fsdecode(row["name"]), error)
-        for index, scored in zip(ready, self._judged(list(ready.values())), strict=True):
-            name = os.fsdecode(rows[index]["name"])
+                    lines[i] = failure(os.fsdecode(row["name"]), error)
+        for i, scored in zip(ready, self._score(list(ready.values())), strict=True):
+            name = os.fsdecode(rows[i]["name"])
             try:
-                lines[index] = self._line(name, scored)
+                lines[i] = self._line(name, scored)
             except Exception as error:
-                lines[index] = failure(name, error)
-        return [{"shard": row["shard"], "place": row["place"], "line": lines[i]} for i, row in enumerate(rows)]
+                lines[i] = failure(name, error)
+        return [{"shard": row["shard"], "index": row["index"], "line": lines[i]} for i, row in enumerate(rows)]
 
-    def _prepared(self, row: Row) -> Prepared:
+    def _prepare(self, row: Row) -> Prepared:
         image = read_image(row["content"], os.fsdecode(row["name"]))
-        begun = time.perf_counter()
-        known = {}
+        start = time.perf_counter()
+        cached = {}
         if self._ahead is not None and row["boxes"] is not None:
-            known[id(self._ahead)] = _proposals(row["boxes"], (image.width, image.height))
+            cached[id(self._ahead)] = _proposals(row["boxes"], (image.width, image.height))
         inputs = tuple(scorer.prepare(image) for scorer in self._detector.scorers)
-        return Prepared(image, inputs, known, row["seconds"] + time.perf_counter() - begun)
+        return Prepared(image, inputs, cached, row["seconds"] + time.perf_counter() - start)
 
-    def _judged(self, ready: Sequence[Prepared]) -> Sequence[Scored | Exception]:
+    def _score(self, ready: Sequence[Prepared]) -> Sequence[Scored | Exception]:
         try:
-            judged = score_each(self._detector, ready)
-        except Exception as error:  # that nobody expects
+            results = score_each(self._detector, ready)
+        except Exception as error:  # an unexpected one
             if len(ready) > 1:
-                return [one for alone in ready for one in self._judged([alone])]
+                return [result for photo in ready for result in self._score([photo])]
             return [error]
-        if self._detector.device.type == "cuda" and any(isinstance(one, Exception) for one in judged):
-            _end_if_lost()
-        return judged
+        if self._detector.device.type == "cuda" and any(isinstance(result, Exception) for result in results):
+            _exit_if_gpu_lost()
+        return results
 
     def _line(self, name: str, scored: Scored | Exception) -> bytes:
         if isinstance(scored, Exception):
             raise scored
-        begun = time.perf_counter()
-        found = self._detector.suppress(scored.proposals, scored.scores, self._selection.lowest_score)
-        seconds = scored.seconds + time.perf_counter() - begun
-        return json.dumps(photo_entry(scored.image, name, self._selection(found), seconds)).encode()
+        start = time.perf_counter()
+        detections = self._detector.suppress(scored.proposals, scored.scores, self._selection.lowest_score)
+        seconds = scored.seconds + time.perf_counter() - start
+        return json.dumps(photo_entry(scored.image, name, self._selection(detections), seconds)).encode()
 
 
 class NetworkActor:
-    """The stage on tables."""
+    """`Network` on tables."""
 
     def __init__(self, settings: DetectorSettings) -> None:
         self._stage = Network(settings)
@@ -120,9 +124,9 @@ class NetworkActor:
         return table(self._stage(rows.to_pylist()))
 
 
-def _end_if_lost() -> None:
-    """Ends the process if its GPU does no more work, as after an illegal access, so that Ray starts another: in this
-    one all photos that follow would fail."""
+def _exit_if_gpu_lost() -> None:
+    """Ends the process if its GPU no longer works, as after an illegal access: all later photos would fail in it, and
+    Ray starts another."""
     try:
         torch.cuda.synchronize()
     except RuntimeError:
@@ -130,7 +134,7 @@ def _end_if_lost() -> None:
 
 
 def _proposals(boxes: bytes, size: tuple[int, int]) -> Proposals:
-    """As far as detections depend on them: the boxes in their order."""
-    array = np.frombuffer(boxes, np.float32).reshape(-1, 4).copy()  # torch wants arrays that it may write to
+    """Proposals as far as detections depend on them: the boxes in their order."""
+    array = np.frombuffer(boxes, np.float32).reshape(-1, 4).copy()  # torch needs writable arrays
     scores = (1 / np.arange(1, len(array) + 1)).astype(np.float32)
     return Proposals(array, scores, np.zeros(len(array), np.int16), ("proposed ahead",), size)

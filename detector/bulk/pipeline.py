@@ -1,7 +1,7 @@
-"""The run: what is to be done is taken from its folder, and what comes back from the stages is kept there."""
+"""A large run: missing shards of its folder pass the stages, and their results are kept in the folder."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from detector.bulk.listing import Shard
 from detector.bulk.network import DetectorSettings
 from detector.bulk.ray_data import RETRIES, Cluster, Stages, connected, data_settings, shares_of
-from detector.bulk.shards import Outcome, ShardFolder, recorded_precision
+from detector.bulk.shards import LIST, Outcome, ShardFolder
 from detector.bulk.stages import Row, failure, is_failure
 from detector.errors import InputError
 from detector.inference.proposers import without_network
 from detector.ops.devices import default_batch
 from detector.storage.run_lock import run_lock
+from detector.storage.run_store import recorded_precision
 from proposals import SelectiveSearch, warm_up
 from proposals.extras import needs_extra
 
@@ -33,15 +34,14 @@ def detect_many(
     batch: int | None = None,
     shard: int = 1000,
 ) -> Outcome:
-    """Detects in all photos that sources name and writes JSON lines into `out`, a file a shard; goes on with a run that
-    is there.
+    """Detects in all photos of `sources` and writes JSON lines, one file per shard. An unfinished run continues.
 
     Args:
-        sources: folders, with all below them; photos; lists of photos (.txt).
-        out: the folder of the run (`detector.bulk.shards`). On a cluster all machines have to see it, and the photos,
-            at the same path.
-        batch: photos that a network sees at once; by default 1 on a CPU and 8 on a GPU.
-        shard: photos a file of results.
+        sources: folders with their subfolders, photos, or lists of photos (.txt).
+        out: the folder of the run (`detector.bulk.shards`). All machines of a cluster must have it, and the photos, at
+            the same path.
+        batch: photos in a batch of the network; by default 1 on a CPU and 8 on a GPU.
+        shard: photos per file of results.
 
     Raises:
         InputError: Ray is not installed or cannot be reached; the model, the folder or a setting cannot be used.
@@ -51,11 +51,11 @@ def detect_many(
     except ModuleNotFoundError:
         raise InputError(needs_extra("detector bulk", "ray")) from None
     if settings.device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device {settings.device}: is not known; give auto, cpu or cuda")
+        raise InputError(f"--device {settings.device}: unknown; give auto, cpu or cuda")
     cluster = cluster or Cluster()
     warm_up(reporter.result)
-    settings = replace(settings, precision=recorded_precision(out))
-    detector = settings.load("cpu")  # what is wrong with it is told before anything starts
+    settings = replace(settings, precision=recorded_precision(out / LIST))
+    detector = settings.load("cpu")  # raises its errors before anything starts
     settings = replace(settings, precision=detector.precision)
     made_by = {
         "precision": detector.precision,
@@ -64,7 +64,7 @@ def detect_many(
     }
     proposer = without_network(detector.proposer)
     if isinstance(proposer, SelectiveSearch):
-        proposer.threads = 1  # there is a process for each core
+        proposer.threads = 1  # each core has a process
     del detector
     with run_lock(out):
         folder = ShardFolder(out, sources, shard, made_by)
@@ -82,40 +82,37 @@ def detect_many(
                     collect(folder, partial(stages.rows, batch=size), reporter)
                 except ray.exceptions.RayError as error:
                     reason = " ".join(str(error).split())
-                    raise InputError(f"{out}: stopped ({reason[-300:]}); the same command goes on") from None
+                    raise InputError(f"{out}: stopped ({reason[-300:]}); the same command continues") from None
         return folder.outcome
 
 
 Rows = Callable[[Sequence[Shard], bool], Iterable[Row]]
-"""Gives the finished photos of shards, in any order. Some may be missing, or come twice. If asked to, each photo is
-worked on by itself."""
+"""Returns the finished photos of shards, in any order; some may be missing or repeated. The second argument asks to
+process each photo by itself."""
 
 
 def collect(folder: ShardFolder, rows: Rows, reporter: "Reporter") -> None:
-    """Does what is missing in the folder.
+    """Processes the missing shards.
 
-    What does not come back, because a process died of it, is tried once more, one photo at a time, to lose only the one
-    that kills it; that has an error as its result.
+    Photos that do not come back, because a process died, are tried once more one at a time, so that only a photo that
+    kills its process is lost; its result is an error.
     """
+
+    def report(row: Row) -> None:
+        if is_failure(row["line"]):
+            reporter.error(f"error: {json.loads(row['line'])['error']}")
+
     before = folder.outcome
-    for row in reporter.progress(_taken(rows(folder.todo, False), folder), "photo", before.images - before.done):
-        _tell(row, reporter)
+    new = (row for row in rows(folder.todo, False) if folder.add(**row))
+    for row in reporter.progress(new, "photo", before.images - before.done):
+        report(row)
     if missing := folder.missing():
-        for row in _taken(rows(missing, True), folder):
-            _tell(row, reporter)
-    for one in folder.missing():
-        (name,) = folder.images.read(one)
-        died = InputError(f"{name}: detection failed (its process died of it {2 * RETRIES + 2} times)")
-        row = {"shard": one.number, "place": one.first, "line": failure(str(name), died)}
+        for row in rows(missing, True):
+            if folder.add(**row):
+                report(row)
+    for photo in folder.missing():
+        (name,) = folder.images.read(photo)
+        died = InputError(f"{name}: detection failed (its process died {2 * RETRIES + 2} times)")
+        row = {"shard": photo.number, "index": photo.first, "line": failure(str(name), died)}
         folder.add(**row)
-        _tell(row, reporter)
-
-
-def _taken(rows: Iterable[Row], folder: ShardFolder) -> Iterator[Row]:
-    """The finished rows as they come, each of them kept in the folder."""
-    return (row for row in rows if folder.add(**row))
-
-
-def _tell(row: Row, reporter: "Reporter") -> None:
-    if is_failure(row["line"]):
-        reporter.error(f"error: {json.loads(row['line'])['error']}")
+        report(row)

@@ -21,29 +21,26 @@ if TYPE_CHECKING:
     import ray.data
 
 RETRIES = 3
-"""How often a block of photos is tried again whose process died; one that kills it each time is given up."""
+"""Retries of a block of photos whose process died."""
 
+# A run survives this many lost blocks, or as many as it has shards; more cannot be the fault of single photos.
 _LOST_BLOCKS = 100
-"""Of these the run goes on, in a large one of as many as it has shards; more mean that it is no photo's fault."""
-
+# Photos that a task reads before it passes them on.
 _AT_ONCE = 8
-"""Photos that a task reads between two looks at what is done with them."""
-
+# Size of a block between stages: about 80 photos of 500x375 pixels.
 _BLOCK_BYTES = 8 << 20
-"""What goes from stage to stage at once: about 80 photos of 500x375 pixels."""
-
+# Data that may wait between the stages, for each worker.
 _WAITING_BYTES = 256 << 20
-"""What may wait between the stages for each worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """Where the work is done.
+    """Where a run is computed.
 
     Attributes:
-        address: of a Ray cluster, or "auto"; None: this machine alone.
-        workers: networks at work. By default one a GPU; without GPUs one a core, half of which is its network's and
-            half of which reads and proposes.
+        address: of a Ray cluster, or "auto"; None for this machine alone.
+        workers: processes that run the network. By default one per GPU; without GPUs one per core, half of which runs
+            the network and half of which reads and proposes.
     """
 
     address: str | None = None
@@ -52,13 +49,13 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Shares:
-    """How much of the machines each stage takes.
+    """The cores and GPUs that each stage takes.
 
     Attributes:
         device: of the networks.
-        networks: how many there are, each a process that has the model, and a GPU if there are any.
-        tasks: most tasks that read, and most that propose; None: as many as there are cores for.
-        network, proposing, reading: cores of each.
+        networks: their number; each is a process with the model and, if there are GPUs, one of them.
+        tasks: limit of the tasks that read, and of those that propose; None for as many as the cores allow.
+        network, proposing, reading: cores of each process or task.
     """
 
     device: str
@@ -71,12 +68,12 @@ class Shares:
 
 @dataclass(frozen=True)
 class Stages:
-    """What becomes of the shards of a run.
+    """The stages that shards pass.
 
     Attributes:
-        images: the list that they are parts of.
-        start: folder in which relative names begin.
-        proposer: of boxes that need no network.
+        images: the list that the shards are parts of.
+        start: folder that relative names begin in.
+        proposer: makes the proposals that need no network.
     """
 
     images: ImageList
@@ -86,11 +83,11 @@ class Stages:
     shares: Shares
 
     def rows(self, shards: Sequence[Shard], alone: bool, batch: int) -> Iterator[Row]:
-        """The finished photos as they come; those of lost blocks are missing.
+        """The finished photos in any order, without those of lost blocks.
 
         Args:
-            alone: each photo is worked on by itself.
-            batch: photos that a network sees at once.
+            alone: process each photo by itself.
+            batch: photos in a batch of the network.
         """
         dataset = self._dataset(shards, *((1, 1) if alone else (_AT_ONCE, batch)))
         tables: Iterator[Any] = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
@@ -98,10 +95,10 @@ class Stages:
             yield from table.to_pylist()
 
     def _dataset(self, shards: Sequence[Shard], at_once: int, batch: int) -> "ray.data.Dataset":
-        """Nothing is done before its rows are asked for."""
+        """A lazy data set: its rows are computed when they are read."""
         from ray.data import ActorPoolStrategy, TaskPoolStrategy, from_items
 
-        dataset: Any = from_items([asdict(one) for one in shards], override_num_blocks=len(shards))
+        dataset: Any = from_items([asdict(shard) for shard in shards], override_num_blocks=len(shards))
         dataset = dataset.map_batches(
             reading(Reading(self.images, self.start), at_once),
             batch_size=1,
@@ -133,17 +130,17 @@ class Stages:
 
 @contextmanager
 def connected(cluster: Cluster, device: str) -> Iterator[None]:
-    """Within the block there is Ray: the caller's, a cluster, or one of this machine alone that ends with the block."""
+    """Connects to Ray: to the caller's, to a cluster, or to one on this machine alone that ends with the block."""
     import ray
 
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local: dict[str, Any] = {}
     if not cluster.address:
-        on_gpus = device != "cpu" and torch.cuda.is_available()  # the cores then read and propose for them
+        on_gpus = device != "cpu" and torch.cuda.is_available()  # then all cores read and propose
         cores = default_workers() if on_gpus else cluster.workers or default_workers()
         local = {"num_cpus": cores, "include_dashboard": False}
     try:
@@ -159,7 +156,7 @@ def connected(cluster: Cluster, device: str) -> Iterator[None]:
 
 @contextmanager
 def data_settings(workers: int, shards: int) -> Iterator[None]:
-    """Within the block datasets are made that keep little waiting and tell little."""
+    """Keeps Ray's data sets small and quiet within the block."""
     from ray.data import DataContext, ExecutionResources
 
     context = DataContext.get_current().copy()
@@ -169,34 +166,37 @@ def data_settings(workers: int, shards: int) -> Iterator[None]:
     context.execution_options.resource_limits = ExecutionResources(object_store_memory=_WAITING_BYTES * workers)
     logger = logging.getLogger("ray.data")
     level = logger.level
-    logger.setLevel(logging.CRITICAL)  # blocks that are lost are told of at the end, by what they cost
+    logger.setLevel(logging.CRITICAL)  # lost photos are reported at the end
     try:
-        with (
-            DataContext.current(context),
-            warnings.catch_warnings(action="ignore"),
-        ):  # how retries are given will change
+        # Ray warns that its option for retries will change.
+        with DataContext.current(context), warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logger.setLevel(level)
 
 
 def default_workers() -> int:
-    """Cores of this machine that the process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def shares_of(device: str, workers: int | None) -> Shares:
+    """Divides the cores and GPUs of the cluster among the stages.
+
+    Raises:
+        InputError: they are too few, so that a stage would wait forever.
+    """
     import ray
 
-    there = ray.cluster_resources()
-    cores, gpus = int(there.get("CPU", 0)), int(there.get("GPU", 0))
+    resources = ray.cluster_resources()
+    cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     if device != "cpu" and gpus:
         networks = workers or gpus
         if networks > gpus:
             raise InputError(f"--workers {networks}: Ray has {gpus} GPUs, and a worker takes one")
-        if cores < networks + 2:  # or it would wait for them without end
-            need = f"{networks} networks and what reads and proposes take {networks + 2}"
-            raise InputError(f"--device {device}: Ray has {cores} cores, and {need}; give cpu, or Ray more cores")
+        if cores < networks + 2:
+            need = f"{networks} networks, reading and proposing need {networks + 2}"
+            raise InputError(f"--device {device}: Ray has {cores} cores, but {need}; give cpu, or Ray more cores")
         return Shares("cuda", networks, 1.0, None, 1.0, 0.25)
     if device == "cuda":
         raise InputError("--device cuda: Ray has no GPU; give cpu")

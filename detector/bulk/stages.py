@@ -1,9 +1,9 @@
-"""What is done to the photos of a large run before the network, in processes that need no PyTorch.
+"""The stages of a large run before the network, in processes that need no PyTorch.
 
-Rows come in and rows go out, whatever moves them. A row is a dictionary: `shard` and `place` say where its result
-belongs, `name` is the photo's as bytes (names need not be valid text), `content` its file, `boxes` what was proposed,
-(N, 4) float32 as bytes, `seconds` what that took, and `line` its result in JSON, with which it is done: the stages that
-follow pass it on. Ray keeps rows in tables of Arrow.
+A stage takes rows and returns rows; Ray keeps them in tables of Arrow. A row is a dictionary: `shard` and `index` say
+where its result belongs, `name` is the photo's as bytes (names may be invalid text), `content` its file, `boxes` its
+proposals, (N, 4) float32 as bytes, `seconds` the time for them, and `line` its result as JSON. A row with a `line` is
+done, and later stages pass it through.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from detector.bulk.listing import ImageList, Shard
 from detector.errors import FAULTS, InputError
-from detector.runner.frame_detector import no_detection
+from detector.runner.frame_detector import detection_failed
 from detector.structures.image import read_image
 from proposals import Proposer
 
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+# Bytes of a file: more than photos of `MAX_PIXELS` pixels need.
 _LARGEST = 1 << 30
-"""Bytes of a file: more than photos of `MAX_PIXELS` pixels need."""
-
+# Bytes of files that are passed on together, each time as a copy.
 _TOGETHER = 8 << 20
-"""Bytes of files that are handed on together, and copied by it."""
 
 
 @dataclass(frozen=True)
@@ -37,32 +36,26 @@ class Reading:
     """Reads the files of shards.
 
     Attributes:
-        images: the list they are parts of.
-        folder: that relative names begin in.
+        images: the list that the shards are parts of.
+        folder: where relative names begin.
     """
 
     images: ImageList
     folder: Path
 
     def __call__(self, shard: Shard) -> Iterator[Row]:
-        for place, one in enumerate(self.images.read(shard), shard.first):
-            row: Row = {
-                "shard": shard.number,
-                "place": place,
-                "name": None,
-                "content": None,
-                "boxes": None,
-                "line": None,
-            }
-            if isinstance(one, InputError):
-                row["line"] = failure(None, one)
+        for index, name in enumerate(self.images.read(shard), shard.first):
+            row: Row = {"shard": shard.number, "index": index, "name": None, "content": None, "boxes": None,
+                        "line": None, "seconds": 0.0}  # fmt: skip
+            if isinstance(name, InputError):
+                row["line"] = failure(None, name)
             else:
-                row["name"] = os.fsencode(one)
+                row["name"] = os.fsencode(name)
                 try:
-                    row["content"] = self._content(one)
+                    row["content"] = self._content(name)
                 except InputError as error:
-                    row["line"] = failure(one, error)
-            yield {**row, "seconds": 0.0}
+                    row["line"] = failure(name, error)
+            yield row
 
     def _content(self, name: str) -> bytes:
         path = os.path.join(self.folder, name)
@@ -74,10 +67,10 @@ class Reading:
                     content = file.read(size + 1)
         except (OSError, ValueError) as error:  # ValueError: a null character in the path
             raise InputError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-        if not is_file:  # to open a pipe would wait for its other end
-            raise InputError(f"{name}: is no file; give a photo")
+        if not is_file:  # opening a pipe would wait for its writer
+            raise InputError(f"{name}: not a regular file; give a photo")
         if size > _LARGEST:
-            raise InputError(f"{name}: {size} bytes are more than a photo has; check the file")
+            raise InputError(f"{name}: {size} bytes are too many for a photo; check the file")
         if len(content) > size:
             raise InputError(f"{name}: grew while it was read; wait until it is written")
         return content
@@ -85,59 +78,59 @@ class Reading:
 
 @dataclass(frozen=True)
 class Proposing:
-    """Adds the boxes that need no network."""
+    """Adds the proposals that need no network."""
 
     proposer: Proposer
 
     def __call__(self, rows: Sequence[Row]) -> list[Row]:
-        return [row if row["line"] is not None else self._proposed(row) for row in rows]
+        return [row if row["line"] is not None else self._propose(row) for row in rows]
 
-    def _proposed(self, row: Row) -> Row:
+    def _propose(self, row: Row) -> Row:
         name = os.fsdecode(row["name"])
         try:
             image = read_image(row["content"], name)
-            begun = time.perf_counter()
+            start = time.perf_counter()
             boxes = self.proposer(image.pixels).boxes
-            return {**row, "boxes": boxes.tobytes(), "seconds": time.perf_counter() - begun}
+            return {**row, "boxes": boxes.tobytes(), "seconds": time.perf_counter() - start}
         except Exception as error:
             return {**row, "content": None, "line": failure(name, error)}
 
 
 def failure(name: str | None, error: Exception) -> bytes:
-    """The line of a photo that has no result. A name is missing where a folder could not be listed.
+    """The line of a photo that failed; `name` is None for a folder that could not be listed.
 
-    Errors that nobody expects are kept with their type: one photo among millions must not end a run, and Ray would
-    tell of a lost block only.
+    Unexpected errors are kept with their type: one photo among millions must not end a run, and Ray would report only
+    a lost block.
     """
     if not isinstance(error, FAULTS):
         error = RuntimeError(f"{type(error).__name__}: {error}")
     if not isinstance(error, InputError):
-        error = no_detection(name or "", error)
+        error = detection_failed(name or "", error)
     return json.dumps({"image": name, "error": str(error)}).encode()
 
 
 def is_failure(line: bytes) -> bool:
-    """Whether a line is one of `failure`."""
+    """Whether a line comes from `failure`."""
     return b'"error": ' in line and "error" in json.loads(line)
 
 
 def together(rows: Iterable[Row], most: int, size: int = _TOGETHER) -> Iterator[list[Row]]:
-    """Rows by at most `most`, whose files have at most `size` bytes or are one."""
-    some: list[Row] = []
+    """Groups of at most `most` rows and, unless it is a single row, at most `size` bytes of files."""
+    group: list[Row] = []
     held = 0
     for row in rows:
         more = len(row["content"] or b"")
-        if some and (len(some) == most or held + more > size):
-            yield some
-            some, held = [], 0
-        some.append(row)
+        if group and (len(group) == most or held + more > size):
+            yield group
+            group, held = [], 0
+        group.append(row)
         held += more
-    if some:
-        yield some
+    if group:
+        yield group
 
 
 def reading(stage: Reading, at_once: int) -> Callable[["Table"], Iterator["Table"]]:
-    """The stage on tables; the first has a row a shard."""
+    """`Reading` on tables; the input has a row per shard."""
 
     def work(shards: "Table") -> Iterator["Table"]:
         for shard in shards.to_pylist():
@@ -147,18 +140,14 @@ def reading(stage: Reading, at_once: int) -> Callable[["Table"], Iterator["Table
 
 
 def proposing(stage: Proposing) -> Callable[["Table"], "Table"]:
-    """The stage on tables."""
-
-    def work(rows: "Table") -> "Table":
-        return table(stage(rows.to_pylist()))
-
-    return work
+    """`Proposing` on tables."""
+    return lambda rows: table(stage(rows.to_pylist()))
 
 
 def table(rows: Sequence[Row]) -> "Table":
-    """Rows with equal keys, at least one."""
+    """A table of at least one row; all rows have the same keys."""
     import pyarrow
 
-    types = {"shard": pyarrow.int64(), "place": pyarrow.int64(), "seconds": pyarrow.float64()}
+    types = {"shard": pyarrow.int64(), "index": pyarrow.int64(), "seconds": pyarrow.float64()}
     schema = pyarrow.schema([(key, types.get(key, pyarrow.large_binary())) for key in rows[0]])
     return pyarrow.Table.from_pylist(rows, schema)

@@ -20,22 +20,12 @@ from proposals.memory import keep_freed_memory
 from proposals.names import unknown_name
 
 _COMMANDS = (
-    "detect",
-    "bulk",
-    "evaluate",
-    "propose",
-    "train",
-    "classify",
-    "convert",
-    "export",
-    "benchmark",
-    "explore",
-    "docs",
-)
+    "detect", "bulk", "evaluate", "propose", "train", "classify", "convert", "export", "benchmark", "explore", "docs",
+)  # fmt: skip
 
 
 def _app(commands: Iterable[str]) -> typer.Typer:
-    """The command line with these subcommands, each the function of its name in the module of its name."""
+    """The command line with these subcommands: each is the function in the module of the same name."""
     app = typer.Typer(
         help="Object detection with a GoogLeNet: find objects in photos, propose boxes, classify, train, evaluate.",
         no_args_is_help=True,
@@ -43,7 +33,7 @@ def _app(commands: Iterable[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_options)  # also, a single subcommand would otherwise lose its name
+    app.callback()(_options)  # without a callback, a single subcommand would lose its name
     for name in commands:
         app.command()(getattr(import_module(f"detector.cli.{name}"), name))
     return app
@@ -55,57 +45,61 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-_VERSION = typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
-
-
-def _options(version: Annotated[bool, _VERSION] = False) -> None:
-    """What stands before a subcommand."""
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the subcommand."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line `arguments` (default: those of the process) and exits.
+    """Runs the command line and exits: with 0 after success, 2 after a failure (stderr has a line), 130 after Ctrl-C.
 
-    Exit codes: 0 all good, 2 something failed (one line on standard error says what), 130 interrupted.
+    Args:
+        arguments: by default those of the process.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    # Only the module of the subcommand is imported, if one is named.
-    wanted = [name for name in _COMMANDS if [name] == list(arguments[:1])] or _COMMANDS
+    command = arguments[0] if arguments[0] in _COMMANDS else None
     keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
+            stream.reconfigure(errors="backslashreplace")  # file names may be invalid text
     try:
-        if wanted is _COMMANDS and not arguments[0].startswith("-"):
+        if command is None and not arguments[0].startswith("-"):
             raise InputError(unknown_name("command", arguments[0], _COMMANDS))
-        # Not standalone: Typer's own way with a wrong option is a box of several lines.
-        sys.exit(_app(wanted)(arguments, prog_name="detector", standalone_mode=False) or 0)
+        app = _app([command] if command else _COMMANDS)  # imports as few modules as possible
+        # In standalone mode, Typer would print a box of several lines for a wrong option.
+        sys.exit(app(arguments, prog_name="detector", standalone_mode=False) or 0)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
     except _UsageError as error:
-        print(f"error: {_usage(error, wanted[0] if len(wanted) == 1 else '')}", file=sys.stderr)
-        sys.exit(2)
+        _fail(_usage(error, command))
     except typer.Abort:
         sys.exit(130)
-    except OSError as error:  # a disk that is full or may not be written
-        if error.errno == errno.EPIPE:  # the reader has gone ("| head")
+    except OSError as error:  # a disk is full or cannot be written
+        if error.errno == errno.EPIPE:  # the reader has left ("| head")
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         if error.filename is None:
             raise
-        print(f"error: {os.fsdecode(error.filename)}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(f"{os.fsdecode(error.filename)}: {error.strerror or error}")
 
 
-# Of Click, or of the copy of it that newer versions of Typer bring along.
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+# Click's, or that of the copy of Click in newer versions of Typer.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
 
-def _usage(error: Any, command: str) -> str:
-    """What is wrong with the arguments, in a line."""
+def _usage(error: Any, command: str | None) -> str:
+    """One line on what is wrong with the arguments."""
     text = " ".join(error.format_message().split()).rstrip(".")
     for before, after in ((": Value error, ", ": "), (": Input should", ": should")):  # Pydantic's words
         text = text.replace(before, after)
     if choice := re.fullmatch(r"Invalid value for '(.*)': '(.*)' is not one of '(.*)'", text):
         return unknown_name(choice[1], choice[2], choice[3].split("', '"))
-    return f"{text[:1].lower()}{text[1:]}; {' '.join(filter(None, ('detector', command)))} --help lists what there is"
+    return f"{text[:1].lower()}{text[1:]}; see {' '.join(filter(None, ('detector', command)))} --help"

@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 _T = TypeVar("_T")
 
+# Seconds between two lines of progress where there is no terminal.
 _PAUSE = 30.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 
 class Console:
-    """Results go to standard output, errors to standard error; `quiet` leaves only the errors."""
+    """Prints results to stdout and errors to stderr; `quiet` leaves only the errors."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -28,10 +28,10 @@ class Console:
         _write(line, sys.stderr)
 
     def progress(self, items: Iterable[_T], unit: str, total: int | None = None) -> Iterable[_T]:
-        """`items`, with a progress bar on standard error if there is more than one; a line now and then if that is no
-        terminal.
+        """Shows progress over several `items` on stderr: a bar on a terminal, else a line now and then.
 
-        total: how many there are; by default their length, or unknown where they have none.
+        Args:
+            total: number of items; by default their length, or unknown where they have none.
         """
         if total is None and isinstance(items, Sized):
             total = len(items)
@@ -39,14 +39,14 @@ class Console:
             return items
         if sys.stderr.isatty():
             return tqdm(items, total=total, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True)
-        return self._told(items, unit, total)
+        return self._progress_lines(items, unit, total)
 
-    def _told(self, items: Iterable[_T], unit: str, total: int | None) -> Iterator[_T]:
-        before = time.monotonic()
+    def _progress_lines(self, items: Iterable[_T], unit: str, total: int | None) -> Iterator[_T]:
+        printed = time.monotonic()
         for count, item in enumerate(items, start=1):
             yield item
-            if (now := time.monotonic()) - before >= _PAUSE:
-                before = now
+            if (now := time.monotonic()) - printed >= _PAUSE:
+                printed = now
                 self.error(f"{count}{'' if total is None else f' of {total}'} {unit}s are done")
 
 
@@ -55,5 +55,5 @@ def _write(line: str, stream: TextIO) -> None:
         tqdm.write(line, file=stream)
         stream.flush()
     except BrokenPipeError:
-        # The reader has gone ("| head"). The files are still wanted: go on, and let later lines vanish.
+        # The reader has left ("| head"), but the files are still wanted: drop all later lines.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from detector.cli.console import Console
+from detector.cli.options import LabelsOption
 from detector.errors import InputError
 from detector.runner.writers import check_writable_file
 
@@ -13,12 +14,9 @@ from detector.runner.writers import check_writable_file
 def convert(
     source: Annotated[Path, typer.Argument(help="Weights: .caffemodel, .npz, .safetensors, or torchvision/googlenet.")],
     target: Annotated[Path, typer.Argument(help="File to write: .safetensors or .npz.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Class names, one a line.", show_default="synset_words.txt beside SOURCE"),
-    ] = None,
+    labels: LabelsOption = None,
 ) -> None:
-    """Convert classification weights; .safetensors also holds the class names, .npz is named by Caffe's layers.
+    """Convert classification weights. A .safetensors also holds the class names; an .npz uses Caffe's layer names.
 
     Example:
 
@@ -39,6 +37,6 @@ def convert(
     else:
         assert isinstance(model.network, ImageClassifier)
         if not isinstance(model.network.backbone, GoogLeNetBackbone):
-            raise InputError(f"{source}: is no GoogLeNet and has no names in Caffe's layout; give a .safetensors")
+            raise InputError(f"{source}: Caffe's layout has names for a GoogLeNet only; give a .safetensors")
         save_caffe_arrays(model.network, target)
     Console().result(f"{target}: {len(model.class_names)} classes, {target.stat().st_size / 1e6:.1f} MB")

@@ -1,15 +1,34 @@
-"""`detector evaluate`: a metric on an annotated data set, and why it is what it is."""
+"""`detector evaluate`: a metric on an annotated data set, and an explanation of its value."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
-from detector.cli import evaluate_options as options
 from detector.cli.console import Console
 from detector.cli.evaluate_modes import ablate, compare_files, evaluate_classifier, read_for_files, run_model
-from detector.cli.options import BatchOption, EngineOption, ProposalsOption, split_names
+from detector.cli.options import (
+    DATA,
+    MODEL,
+    RESULTS,
+    BatchOption,
+    ConfigOption,
+    DeviceOption,
+    EngineOption,
+    LabelsOption,
+    LimitOption,
+    ProposalsOption,
+    TestCropsOption,
+    given_options,
+    option,
+    refuse,
+    result_file,
+    split_names,
+)
 from detector.data.formats import (
+    FORMATS,
+    Format,
     ReadDetections,
     check_format,
     read_detections,
@@ -28,55 +47,136 @@ from detector.runner.writers import check_writable_file
 
 # The metric of each data set's own benchmark.
 _METRICS: dict[str, Metric] = {"voc": "voc07", "coco": "coco", "ilsvrc": "ilsvrc", "yolo": "coco"}
-# Options that mean something for some data sets only.
-_USES = {
+# Options that only some data sets have.
+_LAYOUT_OPTIONS = {
     "voc": {"--split", "--annotations", "--ablation"},
     "coco": {"--annotations"},
     "ilsvrc": {"--split", "--annotations", "--class-map", "--blacklist"},
     "yolo": {"--split", "--annotations"},
 }
-_OF_A_MODEL = {"--model", "--config", "--proposals", "--engine", "--batch", "--save-detections"}
-_OF_SOME_LAYOUTS = set().union(*_USES.values(), {"--crops", "--labels"})
+_MODEL_OPTIONS = {"--model", "--config", "--proposals", "--engine", "--batch", "--save-detections"}
+_FILE_OPTIONS = {"--format", "--ignore-unknown-classes", "--keep-empty-boxes"}
+_CLASSIFIER_OPTIONS = {"--model", "--test-crops", "--labels"}
+_ABLATION_OPTIONS = {"--split", "--model", "--config", "--proposals", "--ablation"}
+_COMMON_OPTIONS = {"--root", "--dataset", "--limit", "--json", "--device"}
+_FILES, _METRIC = "Detections of files", "Metric"
 
 
 def evaluate(
-    root: options.RootOption = None,
-    split: options.SplitOption = None,
-    dataset: options.DatasetOption = "voc",
-    annotations: options.AnnotationsOption = None,
-    class_map: options.ClassMapOption = None,
-    blacklist: options.BlacklistOption = None,
-    skip_bad_labels: options.SkipBadLabelsOption = False,
-    models: options.ModelsOption = None,
-    config: options.ConfigOption = None,
+    context: typer.Context,
+    root: Annotated[
+        Path | None, option(DATA, "Folder of the photos; voc: the one that holds JPEGImages.", "DIR", "none")
+    ] = None,
+    split: Annotated[
+        str | None, option(DATA, "List of images; voc: ImageSets/Main/NAME.txt; ilsvrc: a file.", "NAME", "none")
+    ] = None,
+    dataset: Annotated[
+        Literal["voc", "coco", "ilsvrc", "yolo", "imagenet"],
+        option(DATA, "Layout; imagenet is for classifiers: photos named CLASS/photo.jpg or CLASS_photo.jpg."),
+    ] = "voc",
+    annotations: Annotated[
+        Path | None,
+        option(
+            DATA,
+            "coco: the JSON file. yolo: the data.yaml. ilsvrc: the folder of XML files. voc: an archive, or a folder "
+            "of XML files.",
+            "PATH",
+            "none",
+        ),
+    ] = None,
+    class_map: Annotated[
+        Path | None, option(DATA, "ilsvrc: names of the synsets, map_det.txt.", "FILE", "none")
+    ] = None,
+    blacklist: Annotated[Path | None, option(DATA, "ilsvrc: images and classes to exclude.", "FILE", "none")] = None,
+    skip_bad_labels: Annotated[
+        bool,
+        option(DATA, "Skip and count wrong labels, such as boxes without width or height.", flag="--skip-bad-labels"),
+    ] = False,
+    models: Annotated[
+        list[Path] | None,
+        option(
+            MODEL,
+            "Model file, or the name of an installed model; imagenet: the outputs of several are averaged.",
+            "PATH",
+            "the installed model",
+            "--model",
+        ),
+    ] = None,
+    config: ConfigOption = None,
     proposals: ProposalsOption = None,
-    ablation: options.AblationOption = False,
-    crops: options.CropsOption = None,
-    labels: options.LabelsOption = None,
-    detections: options.DetectionsOption = None,
-    format: options.FormatOption = None,
-    ignore_unknown_classes: options.IgnoreUnknownClassesOption = False,
-    keep_empty_boxes: options.KeepEmptyBoxesOption = False,
-    compared: options.ComparedOption = None,
-    metric: options.MetricOption = None,
-    iou: options.IouOption = None,
-    classes: options.ClassesOption = None,
-    limit: options.LimitOption = None,
-    json: options.JsonOption = None,
-    report: options.ReportOption = None,
-    save_detections: options.SaveDetectionsOption = None,
-    export: options.ExportOption = None,
-    device: options.DeviceOption = "auto",
+    ablation: Annotated[
+        bool,
+        option(
+            MODEL,
+            "mAP of an R-CNN's softmax and of its SVMs, each with and without box regression.",
+            flag="--ablation",
+        ),
+    ] = False,
+    test_crops: TestCropsOption = None,
+    labels: LabelsOption = None,
+    detections: Annotated[
+        Path | None,
+        option(
+            _FILES,
+            "Evaluate these detections instead of a model: a file of --save-detections, COCO, ILSVRC or CSV, or a "
+            "folder of VOC or YOLO text files.",
+            "PATH",
+        ),
+    ] = None,
+    format: Annotated[
+        Format | None, option(_FILES, "Format of the detections.", None, "recognized by their content")
+    ] = None,
+    ignore_unknown_classes: Annotated[
+        bool,
+        option(
+            _FILES,
+            "Skip and count detections of classes that the data set lacks.",
+            flag="--ignore-unknown-classes",
+        ),
+    ] = False,
+    keep_empty_boxes: Annotated[
+        bool,
+        option(
+            _FILES,
+            "Count detections without width or height as false positives, as pycocotools does.",
+            flag="--keep-empty-boxes",
+        ),
+    ] = False,
+    compared: Annotated[
+        tuple[Path, Path] | None, option(_FILES, "Compare the detections of two files.", "A B", "none", "--compare")
+    ] = None,
+    metric: Annotated[
+        Metric | None, option(_METRIC, "voc07: AP at 11 points. voc10: area under the curve.", None, "the data set's")
+    ] = None,
+    iou: Annotated[str | None, option(_METRIC, "IoU thresholds.", "T,...", "0.5; coco: 0.5, 0.55, ... 0.95")] = None,
+    classes: Annotated[
+        str | None, option(_METRIC, "Evaluate only these classes.", "NAME,...", "all that the model knows")
+    ] = None,
+    limit: LimitOption = None,
+    json: Annotated[Path | None, result_file("Write the result as JSON.")] = None,
+    report: Annotated[Path | None, result_file("Write an HTML page that explains the result.")] = None,
+    save_detections: Annotated[
+        Path | None,
+        result_file(
+            "Write the detections, for --detections. They are stored while the command runs, and the same command "
+            "continues an interrupted run."
+        ),
+    ] = None,
+    export: Annotated[
+        tuple[str, Path] | None,
+        option(RESULTS, f"Write the detections as {', '.join(FORMATS)}.", "FORMAT PATH", "none"),
+    ] = None,
+    device: DeviceOption = "auto",
     engine: EngineOption = "torch",
     batch: BatchOption = None,
 ) -> None:
     """Measure a model, or the detections of any detector, on an annotated data set.
 
-    In the file of --json, AP, mAP, precision and recall are fractions from 0 to 1. The exit code is 2 if any
-    image failed; its objects count as not found. Detections are matched to images by id or file, to classes by name or
-    number; what is left out is counted and told.
+    AP, mAP, precision and recall in the --json file are fractions from 0 to 1. The exit code is 2 if an image failed;
+    its objects count as missed. Detections are matched to images by id or file name and to classes by name or number;
+    the result says how many were skipped.
 
-    With --dataset imagenet a model for classification is measured: top-1 and top-5 hits.
+    With --dataset imagenet, the top-1 and top-5 accuracy of a classification model is measured.
 
     Examples:
 
@@ -84,37 +184,31 @@ def evaluate(
         detector evaluate --dataset coco --annotations instances.json --detections found.json
         detector evaluate --root VOCdevkit/VOC2007 --split test --compare before.json after.json
     """
-    given: dict[str, object] = {
-        "--split": split, "--annotations": annotations, "--class-map": class_map, "--blacklist": blacklist,
-        "--skip-bad-labels": skip_bad_labels or None, "--config": config, "--proposals": proposals,
-        "--model": models or None, "--engine": None if engine == "torch" else engine, "--batch": batch,
-        "--ablation": ablation or None, "--detections": detections, "--format": format,
-        "--ignore-unknown-classes": ignore_unknown_classes or None,
-        "--keep-empty-boxes": keep_empty_boxes or None, "--compare": compared, "--metric": metric,
-        "--iou": iou, "--classes": classes, "--report": report, "--save-detections": save_detections,
-        "--export": export, "--crops": crops, "--labels": labels,
-    }  # fmt: skip
+    given = given_options(context)
     if dataset == "imagenet":
-        _refuse(given, set(given) - {"--model", "--crops", "--labels"}, "--dataset imagenet")
+        refuse(given, set(given) - _COMMON_OPTIONS - _CLASSIFIER_OPTIONS, "--dataset imagenet")
         if root is None:
             raise InputError("--dataset imagenet needs --root, the folder of photos")
-        evaluate_classifier(root, models or [], crops or 1, labels, limit, json, device)
+        evaluate_classifier(root, models or [], test_crops or 1, labels, limit, json, device)
         return
-    _refuse(given, _OF_SOME_LAYOUTS - _USES[dataset], f"--dataset {dataset}")
+    absent = set().union(*_LAYOUT_OPTIONS.values(), {"--test-crops", "--labels"}) - _LAYOUT_OPTIONS[dataset]
+    refuse(given, absent, f"--dataset {dataset}")
     if models and len(models) > 1:
-        raise InputError(f"--model is one for --dataset {dataset}; --config averages several: configs/ensemble.yaml")
+        raise InputError(f"--dataset {dataset} takes one --model; --config averages several: configs/ensemble.yaml")
     model = models[0] if models else None
     if ablation:
-        _refuse(given, set(given) - {"--split", "--model", "--config", "--proposals", "--ablation"}, "--ablation")
+        refuse(given, set(given) - _COMMON_OPTIONS - _ABLATION_OPTIONS, "--ablation")
         if root is None or split is None:
             raise InputError("--ablation needs --root, the folder that holds JPEGImages, and --split, a list of images")
         ablate(root, split, model, config, proposals, limit, json, device)
         return
-    for mode in ("--detections", "--compare"):
-        if given[mode] is not None:
-            _refuse(given, _OF_A_MODEL, f"{mode}, which runs no model")
+    if detections is not None:
+        refuse(given, _MODEL_OPTIONS, "--detections, which runs no model")
+    if compared is not None:
+        refuse(given, _MODEL_OPTIONS, "--compare, which runs no model")
+        refuse(given, {"--detections", "--report", "--export"}, "--compare")
     if detections is None and compared is None:
-        _refuse(given, {"--format", "--ignore-unknown-classes", "--keep-empty-boxes"}, "a model, but with --detections")
+        refuse(given, _FILE_OPTIONS, "a model, only with --detections")
     outputs = {"--json": json, "--save-detections": save_detections, "--report": report}
     if export is not None:
         check_format(export[0])
@@ -123,80 +217,89 @@ def evaluate(
     console = Console()
     chosen = None if classes is None else split_names(classes, "--classes")
     thresholds = None if iou is None else [_number(text) for text in split_names(iou, "--iou")]
-    source = {"root": root, "annotations": annotations, "split": split, "classes": chosen, "class_map": class_map,
-              "blacklist": blacklist, "skip_bad_labels": skip_bad_labels}  # fmt: skip
+    source: dict[str, Any] = {"root": root, "annotations": annotations, "split": split, "classes": chosen,
+                              "class_map": class_map, "blacklist": blacklist,
+                              "skip_bad_labels": skip_bad_labels}  # fmt: skip
 
     files = compared or (() if detections is None else (detections,))
-    says = {path: saved_classes(path) if format in (None, "native") else () for path in files}
+    # A file of our own format says which classes its detector knows.
+    known = {path: saved_classes(path) if format in (None, "native") else () for path in files}
 
-    def found_in(path: Path, data: DataSet) -> ReadDetections:
-        loose = ignore_unknown_classes or chosen is not None or bool(says[path])
+    def read_file(path: Path, data: DataSet) -> ReadDetections:
+        loose = ignore_unknown_classes or chosen is not None or bool(known[path])
         return read_detections(
             path, data.truth, format, ignore_unknown_classes=loose, keep_empty_boxes=keep_empty_boxes
         )
 
     def read(class_names: Sequence[str] = VOC_CLASSES) -> DataSet:
-        data = read_data_set(dataset, class_names=class_names, **source)  # type: ignore[arg-type]
+        data = read_data_set(dataset, class_names=class_names, **source)
         return data if limit is None else data.first(limit)
 
-    chosen_metric, own = metric or _METRICS[dataset], dataset == "voc" and chosen is None
+    chosen_metric, model_classes = metric or _METRICS[dataset], dataset == "voc" and chosen is None
     try:
-        if compared is not None:
-            _refuse(given, {"--detections", "--report", "--export"}, "--compare")
-            data = read_for_files(read, says, own)
-            both = [found_in(file, data) for file in compared]
-            compare_files(console, data, compared, both, chosen_metric, thresholds, json)
-            return
-        if detections is not None:
-            data = read_for_files(read, says, own)
-            found = found_in(detections, data)
-        else:
-            traced = report is not None
-            ran = run_model(
-                console, read, model, config, proposals, engine, device, batch, save_detections, traced, own
-            )
-            if ran is None:  # another of torchrun's processes tells the result
+        if files:
+            data = read_for_files(read, known, model_classes)
+            contents = [read_file(path, data) for path in files]
+            if compared is not None:
+                compare_files(console, data, compared, contents, chosen_metric, thresholds, json)
                 return
-            data, found, model = ran
+            (detected,) = contents
+        else:
+            ran = run_model(
+                console,
+                read,
+                model,
+                config,
+                proposals,
+                engine,
+                device,
+                batch,
+                save_detections,
+                trace=report is not None,
+                model_classes=model_classes,
+            )
+            if ran is None:  # the first of torchrun's processes prints the result
+                return
+            data, detected, model = ran
         evaluation = evaluate_detections(
             data.truth,
-            found.table,
+            detected.table,
             chosen_metric,
             thresholds,
             data.blacklist,
             data=data.name,
-            seconds_per_image=found.seconds_per_image,
-            failed=found.failed,
-            notes=[*data.notes, *found.notes()],
+            seconds_per_image=detected.seconds_per_image,
+            failed=detected.failed,
+            notes=[*data.notes, *detected.notes()],
         )
         console.result(evaluation.table())
         paths = {"model": model, "config": config, "detections": detections, "annotations": annotations}
-        named = {name: None if path is None else str(path) for name, path in paths.items()}
+        names = {key: None if path is None else str(path) for key, path in paths.items()}
         if export is not None:
             # Only COCO's own annotations say how COCO's results name their images.
             coco = export[0] == "coco" and dataset != "coco"
-            truth, table = with_numbers(data.truth, found.table) if coco else (data.truth, found.table)
+            truth, table = with_numbers(data.truth, detected.table) if coco else (data.truth, detected.table)
             write_detections(export[1], table, truth, export[0])
-            console.result(f"detections, as {export[0]} -> {export[1]}")
+            console.result(f"detections as {export[0]} -> {export[1]}")
         if json is not None:
-            write_json(json, {"dataset": dataset, **named, "proposals": proposals, **evaluation.to_dict()})
+            write_json(json, {"dataset": dataset, **names, "proposals": proposals, **evaluation.to_dict()})
         if report is not None:
-            known = {name: path for name, path in named.items() if path is not None}
+            given_files = {key: path for key, path in names.items() if path is not None}
             explain(
                 report,
                 data.truth,
-                found.table,
+                detected.table,
                 evaluation,
-                title=Path(next(iter(known.values()))).stem,
-                files=known,
-                traces=found.traces,
+                title=Path(next(iter(given_files.values()))).stem,
+                files=given_files,
+                traces=detected.traces,
                 photos=data.folder,
             )
-            console.result(f"why-report -> {report}")
+            console.result(f"report -> {report}")
         if save_detections is not None:
-            remove_parts(save_detections)  # not before all is written: until then the same command goes on from them
+            remove_parts(save_detections)  # last: until all is written, the same command continues from them
     except KeyboardInterrupt:
-        kept = "; the same command goes on" if save_detections is not None else ""
+        kept = "; the same command continues" if save_detections is not None else ""
         console.error(f"interrupted: the evaluation is not complete{kept}")
         raise typer.Exit(130) from None
     if evaluation.failed:
@@ -207,26 +310,20 @@ def evaluate(
 
 
 def _check_outputs(outputs: dict[str, Path | None], inputs: Iterable[Path | None]) -> None:
-    """Refuses a file that cannot be written, and one that is read or written for something else too."""
-    taken = {path.resolve(): "is what is read" for path in inputs if path is not None}
-    for option, path in outputs.items():
+    """Refuses an output that cannot be written, or that is also an input or another output."""
+    taken = {path.resolve(): "is an input" for path in inputs if path is not None}
+    for option_name, path in outputs.items():
         if path is None:
             continue
         if path.resolve() in taken:
-            raise InputError(f"{option} {path}: {taken[path.resolve()]}; give another file")
-        if option != "--export" or not path.is_dir():  # some formats are folders
-            check_writable_file(path, option)
-        taken[path.resolve()] = f"is the file of {option} too"
-
-
-def _refuse(given: dict[str, object], names: Iterable[str], mode: str) -> None:
-    for name in given:
-        if name in names and given[name] is not None:
-            raise InputError(f"{name} means nothing with {mode}; leave it out")
+            raise InputError(f"{option_name} {path}: {taken[path.resolve()]}; give another file")
+        if option_name != "--export" or not path.is_dir():  # some formats are folders
+            check_writable_file(path, option_name)
+        taken[path.resolve()] = f"is the file of {option_name} too"
 
 
 def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--iou: '{text}' is no number") from None
+        raise InputError(f"--iou: '{text}' is not a number") from None

@@ -1,4 +1,4 @@
-"""The modes of `detector evaluate`: run a model, compare two, count a classifier's hits, take an R-CNN apart."""
+"""The modes of `detector evaluate`: a model, two files compared, a classifier, and an R-CNN's ablation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,8 +20,7 @@ from detector.evaluation.prediction.predict import run_detector
 from detector.io.json import write_json
 from detector.models.files import DEFAULT_MODEL, model_files
 from detector.runner.writers import check_writable_file
-from detector.storage.evaluation_store import parts_of
-from detector.storage.journal import recorded_precision
+from detector.storage.run_store import parts_of, recorded_precision
 
 
 def run_model(
@@ -34,23 +33,30 @@ def run_model(
     device: str,
     batch: int | None,
     save: Path | None,
+    *,
     trace: bool,
-    own_classes: bool,
+    model_classes: bool,
 ) -> tuple[DataSet, ReadDetections, Path | None] | None:
-    """The detections of a model in the data set that `read` gives for class names, and the model's file.
+    """Runs a model on the data set that `read` returns for class names.
 
-    `own_classes`: other names may give another data set. None in all processes of torchrun but the first.
+    Args:
+        save: file for the detections, from which an interrupted run continues.
+        trace: also record what becomes of each object, for the report.
+        model_classes: the data set takes its classes from the model if they are not VOC's.
+
+    Returns:
+        The data set, the detections and the model's file; None in all processes of torchrun but the first.
     """
-    model_files(model, config)  # they are there
-    # What is wrong with the data shows before a model is loaded; but the classes of VOC's layout may be that model's.
+    model_files(model, config)  # fails at once if a file is missing
+    # Errors in the data are found before a model is loaded, except where the classes may be the model's.
     data: DataSet | None = None
     try:
         data = read(VOC_CLASSES)
         _check_photos(data)
     except FaultyDataError:
-        if not own_classes:
+        if not model_classes:
             raise
-    # They import torch, for which --help and --detections need not wait.
+    # These import torch, for which --help and --detections need not wait.
     from detector.inference.assembly import load_detector
     from detector.inference.parallel import share_cores
     from detector.ops.devices import default_batch, uses_gpu
@@ -58,12 +64,12 @@ def run_model(
 
     warm_up(console.result)
     batch = default_batch(device) if batch is None else batch
-    workers = share_cores() if batch > 1 and uses_gpu(device) else 1  # a CPU's cores work on the images themselves
+    workers = share_cores() if batch > 1 and uses_gpu(device) else 1  # on a CPU, all cores run the network
     model = model or (DEFAULT_MODEL if config is None else None)
     recorded = map(recorded_precision, () if save is None else parts_of(save))
     detector = load_detector(model, device, config, proposals, engine, next(filter(None, recorded), None))
     data = read(detector.class_names) if data is None else data
-    data = _of_known(data, detector.class_names, "the model")
+    data = _with_known_classes(data, detector.class_names, "the model")
     predictions = run_detector(
         detector,
         data.truth,
@@ -86,33 +92,34 @@ def run_model(
 
 
 def read_for_files(
-    read: Callable[[Sequence[str]], DataSet], known: Mapping[Path, Sequence[str]], own_classes: bool
+    read: Callable[[Sequence[str]], DataSet], known: Mapping[Path, Sequence[str]], model_classes: bool
 ) -> DataSet:
-    """The data set that files of detections are judged on, with the classes that all of their detectors know.
+    """The data set to evaluate files of detections on, reduced to the classes that all their detectors know.
 
-    known: the classes of each file's detector; none if it does not say.
-    own_classes: as of `run_model`.
+    Args:
+        known: the classes of each file's detector, empty if the file does not say.
+        model_classes: as for `run_model`.
     """
-    saying = {path: names for path, names in known.items() if names}
+    known = {path: names for path, names in known.items() if names}
     try:
         data = read(VOC_CLASSES)
     except FaultyDataError:
-        if not own_classes or not saying:
+        if not model_classes or not known:
             raise
-        data = read(next(iter(saying.values())))
-    for path, names in saying.items():
-        data = _of_known(data, names, str(path))
+        data = read(next(iter(known.values())))
+    for path, names in known.items():
+        data = _with_known_classes(data, names, str(path))
     return data
 
 
-def _of_known(data: DataSet, known: Sequence[str], source: str) -> DataSet:
-    """The classes that a model knows, or the one whose detections a file is of."""
+def _with_known_classes(data: DataSet, known: Sequence[str], source: str) -> DataSet:
+    """The data set with only the classes that the detector of `source` knows."""
     same = known_classes(data.truth.class_names, known, source)
     with_objects = {data.truth.class_names[label] for label in set(data.truth.labels.tolist())}
     notes = []
     if unknown := [name for name in data.truth.class_names if name in with_objects and name not in same]:
-        notes.append(f"classes that the model does not know, not judged: {', '.join(unknown)}")
-    if renamed := [f"{name} = {own}" for name, own in same.items() if name != own]:
+        notes.append(f"classes that the model does not know, not evaluated: {', '.join(unknown)}")
+    if renamed := [f"{name} = {alias}" for name, alias in same.items() if name != alias]:
         notes.append(f"classes of the data set, as the model names them: {', '.join(renamed)}")
     data = data.of_classes(sorted(same, key=lambda name: known.index(same[name])))
     return replace(data, notes=(*data.notes, *notes))
@@ -133,34 +140,34 @@ def compare_files(
     iou_thresholds: Sequence[float] | None,
     json: Path | None,
 ) -> None:
-    """The difference of two files of detections; exit code 2 if one lacks images."""
+    """Compares two files of detections; the exit code is 2 if images failed in one of them."""
     (first, second), names = files, (str(paths[0]), str(paths[1]))
     result = compare(data.truth, first.table, second.table, metric, iou_thresholds, data.blacklist, names=names)
     console.result(result.table())
     notes = list(dict.fromkeys((*first.notes(), *second.notes())))
     for note in (*data.notes, *notes):
         console.result(note)
+    failed = {name: dict(file.failed) for name, file in zip(names, files, strict=True)}
     if json is not None:
-        failed = {name: dict(one.failed) for name, one in zip(names, files, strict=True)}
         write_json(json, {**result.to_dict(), "failed": failed, "notes": [*data.notes, *notes]})
-    for name, one in zip(names, files, strict=True):
-        if one.failed:
-            count = f"{len(one.failed)} of {len(data.truth.image_ids)}"
-            console.error(f"error: {name}: {count} images failed; their objects count as not found")
-    if any(one.failed for one in files):
+    for name, images in failed.items():
+        if images:
+            count = f"{len(images)} of {len(data.truth.image_ids)}"
+            console.error(f"error: {name}: {count} images failed; their objects count as missed")
+    if any(failed.values()):
         raise typer.Exit(2)
 
 
 def evaluate_classifier(
     root: Path,
     models: Sequence[Path],
-    crops: int,
+    test_crops: int,
     labels: Path | None,
     limit: int | None,
     json: Path | None,
     device: str,
 ) -> None:
-    """Top-1 and top-5 hits on labeled photos."""
+    """Top-1 and top-5 accuracy on labeled photos."""
     if json is not None:
         check_writable_file(json, "--json")
     if not models:
@@ -170,7 +177,7 @@ def evaluate_classifier(
     from detector.inference.classification import load_classifier
 
     console = Console()
-    classifier = load_classifier(models, crops, device, labels)
+    classifier = load_classifier(models, test_crops, device, labels)
     photos = labeled_photos(root, classifier.class_names)[:limit]
     try:
         result = evaluation.evaluate_classifier(classifier, photos, progress=True)
@@ -179,7 +186,9 @@ def evaluate_classifier(
         raise typer.Exit(130) from None
     console.result(result.table())
     if json is not None:
-        write_json(json, {"dataset": "imagenet", "models": [*map(str, models)], "crops": crops, **result.to_dict()})
+        write_json(
+            json, {"dataset": "imagenet", "models": [*map(str, models)], "crops": test_crops, **result.to_dict()}
+        )
     if result.failed:
         console.error(f"error: {len(result.failed)} of {result.images} photos failed")
         raise typer.Exit(2)

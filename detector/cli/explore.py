@@ -1,76 +1,47 @@
 """`detector explore`: a page in the browser that shows a detection stage by stage."""
 
-import re
 import webbrowser
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
 from detector.cli.console import Console
+from detector.cli.options import DeviceOption, ModelOption, option
 from detector.errors import InputError
 from detector.models.files import model_files
 from proposals.extras import needs_extra
 
+_PAGE, _PHOTOS = "Page", "Photos"
+
 
 def explore(
-    host: Annotated[
-        str,
-        typer.Option(
-            metavar="ADDRESS", help="Address to listen on; 0.0.0.0 lets other machines in.", rich_help_panel="Page"
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(metavar="N", min=0, max=65535, help="Port; 0 takes a free one.", rich_help_panel="Page")
-    ] = 7860,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Model file (.safetensors).",
-            show_default="the installed model",
-            rich_help_panel="Model",
-        ),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto (a GPU if there is one), cpu or cuda.", rich_help_panel="Model")
-    ] = "auto",
+    host: Annotated[str, option(_PAGE, "Address to listen on; 0.0.0.0 admits other machines.", "ADDRESS")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, option(_PAGE, "Port; 0 takes a free one.", "N", min=0, max=65535)] = 7860,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
     dataset: Annotated[
-        Literal["voc"] | None,
-        typer.Option(help="Layout of a data set to choose photos from.", show_default="none", rich_help_panel="Photos"),
+        Literal["voc"] | None, option(_PHOTOS, "Layout of a data set to choose photos from.", None, "none")
     ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Folder of the data set, the one that holds JPEGImages.", rich_help_panel="Photos"
-        ),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="List of images of the data set.", rich_help_panel="Photos")
-    ] = None,
-    max_megabytes: Annotated[
-        float, typer.Option(metavar="N", min=0.1, max=500, help="Largest upload.", rich_help_panel="Page")
-    ] = 25,
-    open_page: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the page in the browser.", rich_help_panel="Page")
-    ] = True,
+    root: Annotated[Path | None, option(_PHOTOS, "Folder of the data set that holds JPEGImages.", "DIR")] = None,
+    split: Annotated[str | None, option(_PHOTOS, "List of images of the data set.", "NAME")] = None,
+    max_megabytes: Annotated[float, option(_PAGE, "Largest upload in megabytes.", "N", min=0.1, max=500)] = 25,
+    open_page: Annotated[bool, option(_PAGE, "Open the page in the browser.", flag="--open/--no-open")] = True,
 ) -> None:
-    """See how a detection comes about: a page in the browser, on this machine and without a network.
+    """Show how a detection comes about: a page in the browser, served by this machine without internet access.
 
-    Drop a photo on it: superpixels, hierarchy, boxes, what the network sees in a region, box regression and
-    non-maximum suppression, with the thresholds as sliders. Ctrl-C ends it.
+    Drop a photo on it to see superpixels, the hierarchy, proposals, what the network computes in a region, box
+    regression and non-maximum suppression, with sliders for the thresholds. Ctrl-C stops the server.
 
     Example:
 
         detector explore --dataset voc --root VOCdevkit/VOC2007 --split val500
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise InputError(f"--device {device}: is not known; give auto, cpu or cuda")
     if dataset is None and not root is split is None:
-        raise InputError("--root and --split name a data set: give --dataset voc too")
+        raise InputError("--root and --split need a data set: give --dataset voc too")
     if dataset is not None and (root is None or split is None):
         raise InputError("--dataset voc needs --root, the folder that holds JPEGImages, and --split, a list of images")
-    model_files(model)  # it is there
+    model_files(model)  # fails at once if the file is missing
     try:
         from detector.explorer.server import LOCAL, serve
     except ModuleNotFoundError as error:
@@ -87,8 +58,8 @@ def explore(
     detector = load_detector(model, device)
 
     def ready(address: str) -> None:
-        who = "only this machine reaches it" if host in LOCAL else "every machine that reaches this one can use it"
-        console.result(f"{address} ({who}); Ctrl-C ends it")
+        who = "only this machine can reach it" if host in LOCAL else "any machine that reaches this one can use it"
+        console.result(f"{address} ({who}); Ctrl-C stops it")
         if open_page:
             webbrowser.open(address)
 

@@ -1,45 +1,98 @@
-"""What several commands read from their options in the same way."""
+"""Options that several commands share, and the short form in which the commands declare the others."""
 
-from typing import Annotated
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from detector.config import Source
 from detector.errors import InputError
 
+# The panels of --help in which options of several commands are listed.
+DATA, MODEL, RESULTS, RUN, WHAT = "Data", "Model", "Results", "Run", "What to detect"
+
+
+def option(
+    panel: str, help: str, metavar: str | None = None, default: str | None = None, flag: str = "", **settings: Any
+) -> Any:
+    """An option in a panel of --help.
+
+    Args:
+        default: what --help shows where the default is None.
+        flag: the option's name, where it is not the argument's or has no negative form.
+        settings: for `typer.Option`.
+    """
+    shown = True if default is None else default
+    names = (flag,) if flag else ()
+    return typer.Option(*names, metavar=metavar, help=help, show_default=shown, rich_help_panel=panel, **settings)
+
+
+def result_file(help: str) -> Any:
+    return option(RESULTS, help, "FILE", "none")
+
+
+def _check_device(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise InputError(f"--device {device}: unknown; give auto, cpu or cuda")
+    return device
+
+
+ModelOption = Annotated[Path | None, option(MODEL, "Model file (.safetensors).", "PATH", "the installed model")]
+ConfigOption = Annotated[
+    Path | None, option(MODEL, "Detector assembled from several parts: configs/paper.yaml.", "FILE", "none")
+]
+DeviceOption = Annotated[str, option(MODEL, "auto (a GPU if there is one), cpu or cuda.", callback=_check_device)]
 ProposalsOption = Annotated[
     Source | None,
-    typer.Option(
-        help="Where regions come from: Selective Search, the model's MultiBox, or both.",
-        show_default="the model's",
-        rich_help_panel="Model",
-    ),
+    option(MODEL, "Source of proposals: Selective Search, the model's MultiBox, or both.", None, "the model's"),
 ]
-
 EngineOption = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="What runs the network: torch, onnx, or a file that `detector export` wrote.",
-        rich_help_panel="Model",
+    str, option(MODEL, "What runs the network: torch, onnx, or a file from `detector export`.", "NAME")
+]
+BatchOption = Annotated[int | None, option(MODEL, "Photos in a batch of the network.", "N", "1; on a GPU 8", min=1)]
+TestCropsOption = Annotated[
+    int | None, option(MODEL, "Crops per photo that a classifier averages: 1, 10 or 144 as in the paper.", "N", "1")
+]
+LabelsOption = Annotated[
+    Path | None,
+    option(MODEL, "Class names of a classifier, one a line.", "FILE", "synset_words.txt beside the weights"),
+]
+ScoreOption = Annotated[
+    list[str] | None,
+    option(
+        WHAT,
+        "Lowest score of an object, 0 to 1. Repeat it for single classes: --score 0.5 --score cat=0.7.",
+        "[CLASS=]S",
+        "0.5",
     ),
 ]
+ClassesOption = Annotated[str | None, option(WHAT, "Detect only these classes: cat,dog.", "NAME,...", "all")]
+MaxDetectionsOption = Annotated[int | None, option(WHAT, "Keep the best N objects per image.", "N", "100", min=1)]
+QuietOption = Annotated[bool, option(RUN, "Print only errors.", flag="--quiet")]
+LimitOption = Annotated[int | None, option(DATA, "Take only the first N images.", "N", "all", min=1)]
 
-BatchOption = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        min=1,
-        help="How many photos the network sees at once.",
-        show_default="1; on a GPU 8",
-        rich_help_panel="Model",
-    ),
-]
+
+def given_options(context: typer.Context) -> list[str]:
+    """The options on the command line, by their names such as "--model"."""
+    return [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name and getattr(context.get_parameter_source(parameter.name), "name", "") == "COMMANDLINE"
+    ]
+
+
+def refuse(given: Iterable[str], names: Iterable[str], mode: str) -> None:
+    """Raises `InputError` for the first given option that has no meaning in `mode`."""
+    for name in given:
+        if name in names:
+            raise InputError(f"{name} has no meaning with {mode}; leave it out")
 
 
 def split_names(text: str, option: str) -> list[str]:
-    """The names in "a, b,c". Raises `InputError` that names the option if there is none."""
+    """The names in "a, b,c". Raises `InputError` that names the option if it is empty."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise InputError(f"{option} names no class; give names with commas between them")
+        raise InputError(f"{option} has no names; separate names by commas")
     return names

@@ -11,103 +11,96 @@ from typing import Annotated, Literal
 import typer
 
 from detector.cli.console import Console
-from detector.cli.options import split_names
+from detector.cli.options import (
+    RUN,
+    DeviceOption,
+    given_options,
+    option,
+    refuse,
+    split_names,
+)
 from detector.errors import InputError
 from detector.runner.writers import check_writable_file
 from proposals.extras import needs_extra
 
+_RECIPE, _CUSTOM = "By a recipe", "On your own photos"
+_DATA_OPTIONS = {"--layout", "--classes", "--skip-bad-labels", "--epochs", "--minutes"}
+
 
 def train(
+    context: typer.Context,
     recipe: Annotated[
         Path | None, typer.Argument(help="Recipe, for example configs/voc07.yaml.", show_default="none")
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(
-            help="Data set of a recipe: folder that holds JPEGImages; classification: train and val.",
-            show_default="none",
-            rich_help_panel="By a recipe",
+        option(
+            _RECIPE,
+            "Data set of a recipe: folder that holds JPEGImages; for classification, train and val.",
+            None,
+            "none",
         ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Your own photos and labels: a folder, COCO's JSON, YOLO's data.yaml, or a list in VOC's "
-            "ImageSets/Main.",
-            show_default="none",
-            rich_help_panel="On your own photos",
+        option(
+            _CUSTOM,
+            "Your own photos and labels: a folder, COCO's JSON, YOLO's data.yaml, or a list in VOC's ImageSets/Main.",
+            "PATH",
+            "none",
         ),
     ] = None,
-    format: Annotated[
-        Literal["auto", "voc", "coco", "yolo"],
-        typer.Option(help="Layout of the labels of --data.", rich_help_panel="On your own photos"),
+    layout: Annotated[
+        Literal["auto", "voc", "coco", "yolo"], option(_CUSTOM, "Layout of the labels of --data.")
     ] = "auto",
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,...",
-            help="Learn only these classes of --data.",
-            show_default="all",
-            rich_help_panel="On your own photos",
-        ),
-    ] = None,
+    classes: Annotated[str | None, option(_CUSTOM, "Learn only these classes of --data.", "NAME,...", "all")] = None,
     skip_bad_labels: Annotated[
         bool,
-        typer.Option(
-            "--skip-bad-labels",
-            help="Leave out and count wrong labels of --data, such as boxes without width or height.",
-            rich_help_panel="On your own photos",
+        option(
+            _CUSTOM,
+            "Skip and count wrong labels of --data, such as boxes without width or height.",
+            flag="--skip-bad-labels",
         ),
     ] = False,
-    epochs: Annotated[
-        str, typer.Option(metavar="N", help="Passes over the photos of --data.", rich_help_panel="On your own photos")
-    ] = "auto",
+    epochs: Annotated[str, option(_CUSTOM, "Passes over the photos of --data.", "N")] = "auto",
     minutes: Annotated[
         float | None,
-        typer.Option(
-            help="Most time for --data, proposals and judging included.",
-            show_default="25, and 3 s for each photo beyond 400",
-            rich_help_panel="On your own photos",
+        option(
+            _CUSTOM,
+            "Time limit with --data, including proposals and evaluation.",
+            None,
+            "25, and 3 s for each photo beyond 400",
         ),
     ] = None,
     init: Annotated[
         Path | None,
-        typer.Option(
-            help="Weights to start from: a model file (.safetensors), for recipes also the BVLC .npz.",
-            show_default="--data: the installed model",
-            rich_help_panel="Run",
+        option(
+            RUN,
+            "Weights to start from: a model file (.safetensors), for recipes also the BVLC .npz.",
+            None,
+            "--data: the installed model",
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for checkpoints, logs and the model.", show_default="runs/NAME", rich_help_panel="Run"
-        ),
-    ] = None,
+    out: Annotated[Path | None, option(RUN, "Folder for checkpoints, logs and the model.", None, "runs/NAME")] = None,
     cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of cached proposals.",
-            show_default="runs/proposals; --data: OUT/proposals",
-            rich_help_panel="Run",
-        ),
+        Path | None, option(RUN, "Folder of cached proposals.", None, "runs/proposals; --data: OUT/proposals")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel="Run")] = "auto",
+    device: DeviceOption = "auto",
     workers: Annotated[
         int | None,
-        typer.Option(
+        option(
+            _RECIPE,
+            "Processes that prepare images for a recipe.",
+            None,
+            "with a GPU one less than the cores, at most 16; else a thread",
             min=0,
-            help="Processes that prepare images for a recipe.",
-            show_default="with a GPU one a core but one, at most 16, else a thread",
-            rich_help_panel="By a recipe",
         ),
     ] = None,
 ) -> None:
-    """Train a model; started again with the same --out, it goes on where it stopped.
+    """Train a model. Started again with the same --out, an interrupted training continues.
 
-    With --data, on your own photos and classes: all settings are chosen, and a held-back part of the photos judges the
-    model. The exit code is 2 if photos had to be left out; the model is there all the same.
+    With --data, it trains on your own photos and classes: all settings are chosen for you, and the model is evaluated
+    on photos set aside for validation. The exit code is 2 if photos were left out, although the model is complete.
 
     Examples:
 
@@ -124,21 +117,14 @@ def train(
     if (recipe is None) == (data is None):
         raise InputError("give a recipe with --root, or --data with your own photos")
     if data is not None:
-        if root is not None:
-            raise InputError("--root means nothing with --data; leave it out")
-        if workers is not None:
-            raise InputError("--workers is for recipes; leave it out")
+        refuse(given_options(context), {"--root", "--workers"}, "--data")
         names = None if classes is None else split_names(classes, "--classes")
-        chosen = None if format == "auto" else format
+        chosen = None if layout == "auto" else layout
         _train_on_custom_dataset(
             data, chosen, names, skip_bad_labels, _epochs(epochs), minutes, init, out, cache, device
         )
         return
-    given = {"--format": format != "auto", "--classes": classes, "--skip-bad-labels": skip_bad_labels,
-             "--epochs": epochs != "auto", "--minutes": minutes}  # fmt: skip
-    for option, value in given.items():
-        if value:
-            raise InputError(f"{option} is for --data; a recipe names its own")
+    refuse(given_options(context), _DATA_OPTIONS, "a recipe, which has its own")
     if root is None:
         raise InputError("a recipe needs --root, the folder of its data set")
     assert recipe is not None
@@ -171,8 +157,8 @@ def _train_on_custom_dataset(
 
     console = Console()
     if out is None:
-        named = data.resolve()
-        out = Path("runs") / (named.parent.name if named.name == "data.yaml" else named.stem)
+        path = data.resolve()
+        out = Path("runs") / (path.parent.name if path.name == "data.yaml" else path.stem)
     _check_folders(out, cache or out / "proposals")
     _log_to(out)
     try:
@@ -190,10 +176,10 @@ def _train_on_custom_dataset(
             log=console.result,
         )
     except FaultyDataError as error:
-        hint = "" if skip_bad_labels else "\nmend the labels, or leave out those that are wrong with --skip-bad-labels"
+        hint = "" if skip_bad_labels else "\nfix the labels, or skip the wrong ones with --skip-bad-labels"
         raise InputError(f"{error}{hint}") from None
     except KeyboardInterrupt:
-        console.error("interrupted: the same command goes on")
+        console.error("interrupted: the same command continues")
         raise typer.Exit(130) from None
     console.result(str(fitted))
     program = f"python {sys.argv[0]}" if Path(sys.argv[0]).name == "train.py" else ""
@@ -225,7 +211,7 @@ def _train_by_recipe(
         try:
             loop.run()
         except KeyboardInterrupt:
-            Console().error(f"interrupted: the same command goes on from step {loop.saved_step}")
+            Console().error(f"interrupted: the same command continues from step {loop.saved_step}")
             raise typer.Exit(130) from None
 
 

@@ -254,7 +254,7 @@ def _find_layout(path: Path) -> Layout:
     if _data_yaml(path) is not None:
         kinds.append("yolo")
     if len(kinds) > 1:
-        raise InputError(f"{path}: holds labels of several layouts, {', '.join(kinds)}; name one with --format")
+        raise InputError(f"{path}: holds labels of several layouts, {', '.join(kinds)}; name one with --layout")
     if kinds:
         return kinds[0]
     if not _photos_below(path):

@@ -1,1 +1,1 @@
-"""The resumable run over photos and videos: sources, video, detection, writers."""
+"""A resumable run over photos and videos: sources, video, detection, writers."""

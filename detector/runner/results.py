@@ -1,4 +1,4 @@
-"""The results of a run over photos and videos in files of the field's formats, written from the run's journal."""
+"""The results of a run over photos and videos in common file formats, written from the run's store."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from detector.errors import InputError
 from detector.io.json import write_json_lines
 from detector.runner.video import Frame, Video, frame_name
 from detector.runner.writers import check_folder, check_result_file, save_picture
-from detector.storage.journal import OutputError, source_of
+from detector.storage.run_store import source_of, writing
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from detector.data.detection_table import DetectionTable
     from detector.data.ground_truth import GroundTruth
 
-_MADE = ".tmp-results-"
+_TEMPORARY = ".tmp-results-"
 _Entries = Callable[[], Iterator[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class ResultFiles:
-    """Where results go; None for those that are not wanted.
+    """Where results are written; None for formats that are not requested.
 
     Attributes:
-        json: a list with an entry a photo or frame.
-        jsonl: the same entries, a line each, as they come.
+        json: a list with an entry per photo or frame.
+        jsonl: the same entries as lines, written while the run is in progress.
         csv: `image,class,score,x1,y1,x2,y2`.
-        coco: COCO's results, to 0.01 pixel and five digits of a score, and beside them the categories. An image's id is
-            its file's name without extension, or its path if two files share that; as a number if all are numbers.
-        yolo: folder of a text file an image, `class cx cy width height confidence`, and `data.yaml`.
-        voc: folder of an annotation an image in VOC's XML, with a `confidence` each object.
-        crops: folder of cut out objects, a folder a class.
+        coco: COCO results, to 0.01 pixel and five digits of a score, with the categories in a second file. An image's
+            id is its file name without extension, or its path if two files share that name; numbers become integers.
+        yolo: folder with a text file per image, `class cx cy width height confidence`, and `data.yaml`.
+        voc: folder with a VOC annotation (XML) per image, with a `confidence` per object.
+        crops: folder with a crop of each object, in one folder per class.
     """
 
     json: Path | None = None
@@ -51,45 +51,43 @@ class ResultFiles:
     voc: Path | None = None
     crops: Path | None = None
 
-    def paths(self) -> dict[str, Path]:
-        """Those that are wanted, by their option."""
-        given = {f"--{field.name}": getattr(self, field.name) for field in fields(self)}
-        return {option: path for option, path in given.items() if path is not None}
+    def check(self, photos: Sequence[Path], overwrite: bool = False, hint: str = "") -> None:
+        """Finds out before the run what could not be written after it.
 
-    def check(self, photos: Sequence[Path], replaced: bool = False, hint: str = "") -> None:
-        """Finds out before the work what could not be written after it.
+        Args:
+            photos: the input files; no folder of results may hold one.
+            overwrite: existing files may be replaced.
+            hint: ends the message about an existing file.
 
-        photos: the files that are read, in whose folders no folder of results may be.
-        replaced: files that are there may be written over.
-        hint: what is said besides where they may not.
-
-        Raises `InputError`, which names the option, also if two are the same.
+        Raises:
+            InputError: an option's file or folder exists, cannot be written, or is that of another option.
         """
+        given = [(f"--{field.name}", getattr(self, field.name)) for field in fields(self)]
+        outputs: list[tuple[str, Path]] = [(option, path) for option, path in given if path is not None]
+        inputs = {photo.parent.resolve() for photo in photos} if self.yolo or self.voc or self.crops else set()
         taken: dict[Path, str] = {}
-        folders = {photo.parent.resolve() for photo in photos} if self.yolo or self.voc or self.crops else set()
-        wanted = list(self.paths().items())
         if self.coco is not None:
             from detector.data.formats.coco import categories_path
 
-            wanted.append(("--coco", categories_path(self.coco)))
-        for option, path in wanted:
-            other = taken.setdefault(path.resolve(), option)
-            if other != option:
-                raise InputError(f"{other} and {option} are both {path}; give two names")
+            outputs.append(("--coco", categories_path(self.coco)))
+        for option, path in outputs:
+            first = taken.setdefault(path.resolve(), option)
+            if first != option:
+                raise InputError(f"{first} and {option} are both {path}; give two names")
             if option in ("--yolo", "--voc", "--crops"):
-                if path.resolve() in folders:
-                    raise InputError(f"{option} {path}: holds photos that are read; give another folder")
+                if path.resolve() in inputs:
+                    raise InputError(f"{option} {path}: holds photos of the input; give another folder")
                 check_folder(path, f"{option} {path}")
-                there = any(path.iterdir())
+                exists = any(path.iterdir())
             else:
                 check_result_file(path, option)
-                there = os.path.lexists(path)
-            if there and not replaced:
-                raise InputError(f"{option} {path}: is there already; --overwrite replaces it{hint}")
+                exists = os.path.lexists(path)
+            if exists and not overwrite:
+                raise InputError(f"{option} {path}: already exists; --overwrite replaces it{hint}")
 
 
 def photo_entry(image: Image, name: str, detections: Detections, seconds: float) -> dict[str, Any]:
-    """What is kept of a photo, as plain values: boxes to 0.01 pixel, scores to six digits."""
+    """The result of a photo as plain values: boxes to 0.01 pixel, scores to six digits."""
     items = detections.to_dict()
     for item in items:
         item["box"] = [round(value, 2) for value in item["box"]]
@@ -104,139 +102,125 @@ def photo_entry(image: Image, name: str, detections: Detections, seconds: float)
 
 
 def frame_entry(video: Video, frame: Frame, detections: Detections, seconds: float) -> dict[str, Any]:
-    """What is kept of a frame: as of a photo, and the video, the frame's place from 0 and its time in seconds."""
+    """The result of a frame: as of a photo, with the video, the frame's number from 0 and its time in seconds."""
     entry = photo_entry(frame.image, frame_name(video, frame.index), detections, seconds)
-    place = {"video": video.name, "frame": frame.index, "time": round(frame.time, 3)}
-    return {"image": entry.pop("image"), **place, **entry}
+    position = {"video": video.name, "frame": frame.index, "time": round(frame.time, 3)}
+    return {"image": entry.pop("image"), **position, **entry}
 
 
 class LineFile:
-    """Entries in JSON, a line each, written as they come; `before` is what an interrupted run had found."""
+    """Entries as JSON lines, written one by one; a resumed run first repeats those in its store.
 
-    def __init__(self, path: Path, before: Iterator[dict[str, Any]]) -> None:
+    Raises:
+        OutputError: by all methods, if the file cannot be written.
+    """
+
+    def __init__(self, path: Path, entries: Iterator[dict[str, Any]]) -> None:
         self._path = path
-        try:
+        with writing(path):
             self._file = path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-        for entry in before:
+        for entry in entries:
             self.add(entry)
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Raises `OutputError` if that fails."""
-        try:
+        with writing(self._path):
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise OutputError(f"{self._path}: cannot be written ({error.strerror or error})") from None
 
     def close(self) -> None:
-        try:
+        with writing(self._path):
             self._file.close()
-        except OSError as error:
-            raise OutputError(f"{self._path}: cannot be written ({error.strerror or error})") from None
 
 
 def save_crops(folder: Path, stem: str, image: Image, detections: Detections) -> None:
-    """The found objects cut out, best first: FOLDER/CLASS/STEM-1.jpg, ... Raises `InputError` if that fails."""
+    """Writes a crop of each object, best first: FOLDER/CLASS/STEM-1.jpg, ... Raises `InputError` if that fails."""
     from detector.data.formats.files import safe_name
 
-    for number, one in enumerate(detections, start=1):
-        x1, y1 = (int(value) for value in one.box[:2])
-        x2, y2 = (int(np.ceil(value)) for value in one.box[2:])
-        place = folder / safe_name(one.label)
+    for number, detection in enumerate(detections, start=1):
+        x1, y1 = (int(value) for value in detection.box[:2])
+        x2, y2 = (int(np.ceil(value)) for value in detection.box[2:])
+        class_folder = folder / safe_name(detection.label)
         try:
-            place.mkdir(parents=True, exist_ok=True)
+            class_folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{place}: cannot be made ({error.strerror or error})") from None
-        save_picture(place / f"{stem}-{number}.jpg", image.pixels[y1:y2, x1:x2])
+            raise InputError(f"{class_folder}: cannot be made ({error.strerror or error})") from None
+        save_picture(class_folder / f"{stem}-{number}.jpg", image.pixels[y1:y2, x1:x2])
 
 
 def write_results(
     files: ResultFiles, entries: _Entries, classes: Mapping[str, int | str], stems: Mapping[str, str]
 ) -> list[InputError]:
-    """Writes the files that are complete only at the end; what failed is returned, and the others are there.
+    """Writes the files that are complete only at the end.
 
-    entries: gives the entries, once a call.
-    classes: names and ids of those that the detector knows.
-    stems: by the name of a photo or video, what its files are named after.
+    Args:
+        entries: returns an iterator over the results; called once per pass.
+        classes: names and ids of the classes that the detector knows.
+        stems: by the name of a photo or video, what its files are named after.
+
+    Returns:
+        The errors of the files that could not be written; the others are complete.
     """
     failed: list[InputError] = []
 
-    def attempt(write: Callable[[], None]) -> None:
-        try:
-            write()
-        except InputError as error:
-            failed.append(error)
-        except OSError as error:
-            failed.append(InputError(f"{error.filename or 'output'}: cannot be written ({error.strerror or error})"))
+    def attempt(path: Path | None, write: Callable[[Path], object]) -> None:
+        if path is not None:
+            try:
+                with writing(path):
+                    write(path)
+            except InputError as error:
+                failed.append(error)
 
-    if files.json is not None:
-        path = files.json
-        attempt(lambda: write_json_lines(path, entries()))
-    if any((files.csv, files.coco, files.yolo, files.voc)):
-        attempt(lambda: failed.extend(_write_tables(files, entries, classes, stems)))
-    return failed
-
-
-def _write_tables(
-    files: ResultFiles, entries: _Entries, classes: Mapping[str, int | str], stems: Mapping[str, str]
-) -> list[InputError]:
+    attempt(files.json, lambda path: write_json_lines(path, entries()))
+    if files.csv is files.coco is files.yolo is files.voc is None:
+        return failed
     from detector.data.formats import write_detections
     from detector.data.formats.coco import with_numbers, write_coco
     from detector.data.formats.files import valid_text
-    from detector.data.formats.places import file_name, stem
+    from detector.data.formats.keys import file_name, stem
     from detector.data.formats.voc_xml import write_voc_xml
 
-    truth, table = _gathered(entries(), classes, stems)
-    names = [valid_text(str(one)) for one in truth.image_ids]
-    named = replace(truth, image_ids=tuple(names), files=tuple(names))
-    last = [stem(file_name(one)) for one in names]
-    counted = replace(truth, image_ids=tuple(last if len(set(last)) == len(last) else names))
+    try:
+        truth, table = _tables(entries(), classes, stems)
+    except InputError as error:
+        return [*failed, error]
+    names = tuple(valid_text(str(image_id)) for image_id in truth.image_ids)
+    named = replace(truth, image_ids=names, files=names)
+    last_parts = tuple(stem(file_name(name)) for name in names)
+    by_stem = replace(truth, image_ids=last_parts if len(set(last_parts)) == len(last_parts) else names)
 
     def coco(path: Path) -> None:
-        numbered, found = with_numbers(counted, _of(table, counted))
-        write_coco(path, found, numbered, rounded=True)
+        numbered, detections = with_numbers(by_stem, replace(table, image_ids=by_stem.image_ids))
+        write_coco(path, detections, numbered, rounded=True)
 
-    def folder(path: Path, write: Callable[[Path], None]) -> None:
-        # The writers make a folder of their own, so that old files are never read as part of a new result. Here the
-        # caller has asked for the files of an earlier run to be replaced, or the folder is empty.
-        for left in path.glob(f"{_MADE}*"):  # by a run that was killed here
-            shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=path, prefix=_MADE) as made:
-            write(Path(made) / "new")
-            for file in sorted((Path(made) / "new").iterdir()):
-                shutil.move(file, path / file.name)
-
-    failed = []
-    for path, write in (
-        (files.csv, lambda path: write_detections(path, _of(table, named), named, "csv")),
-        (files.coco, coco),
-        (files.yolo, lambda path: folder(path, lambda new: write_detections(new, table, truth, "yolo"))),
-        (files.voc, lambda path: folder(path, lambda new: write_voc_xml(new, table, truth))),
-    ):
-        try:
-            if path is not None:
-                write(path)
-        except InputError as error:
-            failed.append(error)
-        except OSError as error:
-            failed.append(InputError(f"{path}: cannot be written ({error.strerror or error})"))
+    attempt(files.csv, lambda path: write_detections(path, replace(table, image_ids=names), named, "csv"))
+    attempt(files.coco, coco)
+    attempt(files.yolo, lambda path: _fill(path, lambda new: write_detections(new, table, truth, "yolo")))
+    attempt(files.voc, lambda path: _fill(path, lambda new: write_voc_xml(new, table, truth)))
     return failed
 
 
-def _of(table: "DetectionTable", truth: "GroundTruth") -> "DetectionTable":
-    return replace(table, image_ids=truth.image_ids)
+def _fill(folder: Path, write: Callable[[Path], None]) -> None:
+    """Moves the files that `write` makes in a new folder into `folder`.
+
+    The writers insist on a new folder, so that old files never count as part of a new result. Here `folder` is empty,
+    or the user asked to replace the files of an earlier run.
+    """
+    for leftover in folder.glob(f"{_TEMPORARY}*"):  # of a run that was killed here
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_TEMPORARY) as temporary:
+        write(Path(temporary) / "new")
+        for file in sorted((Path(temporary) / "new").iterdir()):
+            shutil.move(file, folder / file.name)
 
 
-def _gathered(
+def _tables(
     entries: Iterator[dict[str, Any]], classes: Mapping[str, int | str], stems: Mapping[str, str]
 ) -> "tuple[GroundTruth, DetectionTable]":
-    """The images and their detections in columns, which take a tenth of the entries' memory."""
+    """The images and their detections as columns, which take a tenth of the memory of entries."""
     from detector.data.detection_table import DetectionTable
     from detector.data.ground_truth import GroundTruth
 
-    place = {name: label for label, name in enumerate(classes)}
+    label_of = {name: label for label, name in enumerate(classes)}
     names: list[str] = []
     files: list[str] = []
     sizes, images, labels = array("q"), array("q"), array("q")
@@ -248,16 +232,16 @@ def _gathered(
         sizes.extend((entry["width"], entry["height"]))
         for item in entry["detections"]:
             images.append(index)
-            labels.append(place[item["label"]])
+            labels.append(label_of[item["label"]])
             boxes.extend(item["box"])
             scores.append(item["score"])
-    none = np.zeros(0, np.int64)
+    no_objects = np.zeros(0, np.int64)
     truth = GroundTruth(
         image_ids=tuple(names),
         class_names=tuple(classes),
         class_ids=tuple(classes.values()),
-        images=none,
-        labels=none,
+        images=no_objects,
+        labels=no_objects,
         boxes=np.zeros((0, 4)),
         image_sizes=np.array(sizes, np.int64).reshape(-1, 2),
         files=tuple(files),

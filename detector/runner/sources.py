@@ -1,6 +1,7 @@
 """From the SOURCE... arguments of a command line to photos and videos.
 
-Files, folders, patterns, zips of photos, lists in text files, standard input, and cameras by their number.
+An argument is a file, a folder, a pattern, a zip of photos, a list in a text file, standard input, or the number of a
+camera.
 """
 
 import glob
@@ -18,13 +19,21 @@ from detector.runner.video import VIDEO_EXTENSIONS, Video
 from detector.structures.image import EXTENSIONS, FOUND_EXTENSIONS, Image, missing_file, read_image
 
 STANDARD_INPUT = "-"
+PHOTO_ENDINGS = f"photos end in {', '.join(EXTENSIONS[:6])} or the like"
+"""Ends the message where no photo was found."""
+
+# Each folder is held open while its subfolders are walked.
+_MAX_DEPTH = 100
 
 
 @dataclass(frozen=True)
 class Source:
-    """A photo that was named but not yet read: a file, a member of a zip, or standard input where `path` is None.
+    """A photo that is not read yet.
 
-    `path` is the zip's where `member` is the name of the photo in it.
+    Attributes:
+        path: the file, or the zip that holds the photo; None for standard input.
+        member: the photo's name in the zip.
+        archive: the open zip.
     """
 
     path: Path | None
@@ -56,42 +65,42 @@ class Source:
 
 
 def find_sources(arguments: Iterable[str], recursive: bool = False) -> Iterator[Source | InputError]:
-    """The photos that `arguments` name, in their order, each path once.
+    """The photos that `arguments` name, in their order and without duplicates.
 
-    An argument is
+    An argument is one of
 
-    - a file; one that ends in .txt is a list of further arguments, a line each: relative ones are looked for in the
+    - a file; one that ends in .txt is a list of further arguments, one a line. Relative names are looked up in the
       working directory, then in the list's folder;
-    - a folder, for the photos directly in it (by extension, in natural order: 2 before 10), or, if `recursive`, in
-      it and all folders below;
-    - a pattern (`*`, `?`, `[...]`, and `**` for any depth), for the photos it matches;
+    - a folder, for the photos in it, by extension and in natural order (2 before 10); with `recursive`, also for those
+      in its subfolders;
+    - a pattern (`*`, `?`, `[...]`, and `**` for any depth), for the photos that match;
     - a file that ends in .zip, for the photos in it;
     - "-", standard input.
 
-    An argument that names no photo gives an `InputError` in its place, and the others go on. No file but lists and
-    the contents of zips is opened.
+    An argument without photos yields an `InputError` in its place. Only lists and zips are opened.
     """
-    for found in _found(arguments, _Finder(FOUND_EXTENSIONS, recursive)):
-        assert not isinstance(found, Video)
-        yield found
+    for source in _find(arguments, _Finder(FOUND_EXTENSIONS, recursive)):
+        assert not isinstance(source, Video)
+        yield source
 
 
 def find_media(arguments: Iterable[str], recursive: bool = False) -> Iterator[Source | Video | InputError]:
-    """The same with videos: their files among photos, and a number, where no file has that name, for a camera."""
-    return _found(arguments, _Finder((*FOUND_EXTENSIONS, *VIDEO_EXTENSIONS), recursive))
+    """Photos as in `find_sources`, and videos among them. A number that is not the name of a file is a camera."""
+    return _find(arguments, _Finder((*FOUND_EXTENSIONS, *VIDEO_EXTENSIONS), recursive))
 
 
-def _found(arguments: Iterable[str], finder: "_Finder") -> Iterator[Source | Video | InputError]:
-    seen: set[object] = set()
+def _find(arguments: Iterable[str], finder: "_Finder") -> Iterator[Source | Video | InputError]:
+    yielded: set[object] = set()
     for argument in arguments:
-        for one in finder.expand(argument):
-            if not isinstance(one, InputError):
-                # The rest of a source beside its path tells members of a zip, and cameras, apart.
-                key = one.name if one.path is None else (os.path.abspath(one.path), getattr(one, "member", None))
-                if key in seen:
+        for source in finder.expand(argument):
+            if not isinstance(source, InputError):
+                # Members of a zip share its path, and cameras have none.
+                path = source.path
+                key = source.name if path is None else (os.path.abspath(path), getattr(source, "member", None))
+                if key in yielded:
                     continue
-                seen.add(key)
-            yield one
+                yielded.add(key)
+            yield source
 
 
 @dataclass(frozen=True)
@@ -100,27 +109,17 @@ class _Finder:
     recursive: bool
 
     def expand(self, argument: str, folder: Path | None = None) -> Iterator[Source | Video | InputError]:
-        """What an argument names; `folder` is that of the list which it is a line of."""
+        """The sources of an argument; `folder` is that of the list that holds the argument, if any."""
         try:
-            if folder is None and _is_list(argument):
-                yield from self._listed(Path(argument))
+            if folder is None and argument.lower().endswith(".txt") and os.path.isfile(argument):
+                for number, line in list_lines(argument):
+                    for source in self.expand(line, Path(argument).parent):
+                        wrong = isinstance(source, InputError)
+                        yield InputError(f"{argument}, line {number}: {source}") if wrong else source
             else:
                 yield from self._named(argument, folder)
         except InputError as error:
             yield error
-
-    def _listed(self, path: Path) -> Iterator[Source | Video | InputError]:
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path}: the list cannot be read ({error.strerror or error})") from None
-        # Decoded as the system decodes names of files, which need not be valid text.
-        lines = [line.removesuffix("\r") for line in os.fsdecode(strip_bom(content)).split("\n")]
-        if not any(line.strip() for line in lines):
-            raise InputError(f"{path}: the list is empty; give a photo a line")
-        for number, line in enumerate(lines, start=1):
-            for one in self.expand(line, path.parent) if line.strip() else ():
-                yield InputError(f"{path}, line {number}: {one}") if isinstance(one, InputError) else one
 
     def _named(self, argument: str, folder: Path | None) -> list[Source | Video | InputError]:
         if argument == STANDARD_INPUT and folder is None:
@@ -129,7 +128,8 @@ class _Finder:
             raise InputError(f"{argument!r}: not a path; give a photo, a folder or a pattern")
         path = Path(argument)
         if os.path.isdir(path):
-            return self._chosen(argument, self._entries(path), "the folder has no")
+            files = walk_folder(argument, self.extensions, self.recursive)
+            return self._sorted(argument, files, "the folder has no")
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -139,11 +139,16 @@ class _Finder:
                 return [Video(None, int(argument))]
             if not glob.has_magic(argument):
                 raise missing_file(argument, "file or folder") from None
-            return self._chosen(argument, map(Path, glob.iglob(argument, recursive=True)), "matches no")
+            matches = glob.iglob(argument, recursive=True)
+            files = (name for name in matches if name.lower().endswith(self.extensions) and not os.path.isdir(name))
+            return self._sorted(argument, files, "matches no")
         except OSError:
-            pass  # reading the photo says what is wrong with it
+            pass  # reading the photo raises the reason
         if path.suffix.lower() == ".zip":
-            return self._zipped(path)
+            archive = PhotoZip(path, _is_photo)
+            if not archive.names:
+                raise InputError(f"{path}: the zip has no photos; {PHOTO_ENDINGS}")
+            return [Source(path, name, archive) for name in sorted(archive.names, key=_natural)]
         return [self._source(path)]
 
     @property
@@ -153,49 +158,79 @@ class _Finder:
     def _source(self, path: Path) -> Source | Video:
         return Video(path) if self._videos and path.suffix.lower() in VIDEO_EXTENSIONS else Source(path)
 
-    def _entries(self, folder: Path) -> Iterator[Path | InputError]:
-        # Names that begin with a dot are hidden files, such as the "._photo.jpg" that macOS leaves behind.
-        try:
-            entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be listed ({error.strerror}); check its access rights") from None
-        for entry in entries:
-            if self.recursive and entry.is_dir() and not entry.is_symlink():  # links may go round in circles
-                try:
-                    yield from self._entries(entry)
-                except InputError as error:
-                    yield error
-            else:
-                yield entry
-
-    def _chosen(
-        self, argument: str, entries: Iterable[Path | InputError], failure: str
+    def _sorted(
+        self, argument: str, files: Iterable[str | InputError], failure: str
     ) -> list[Source | Video | InputError]:
-        entries = list(entries)
-        wrong: list[Source | Video | InputError] = [entry for entry in entries if isinstance(entry, InputError)]
-        paths = [entry for entry in entries if isinstance(entry, Path)]
-        chosen = [path for path in paths if path.suffix.lower() in self.extensions and not os.path.isdir(path)]
-        if not chosen and not wrong:
+        errors: list[Source | Video | InputError] = []
+        names = []
+        for file in files:
+            if isinstance(file, InputError):
+                errors.append(file)
+            else:
+                names.append(str(Path(file)))
+        if not names and not errors:
             what = "photos or videos" if self._videos else "photos"
-            if not self.recursive and os.path.isdir(argument) and self._any_below(argument):
-                remedy = "--recursive takes them" if self._videos else f"give '{argument}/**'"
-                raise InputError(f"{argument}: {failure} {what} itself, but the folders in it have; {remedy}")
-            raise InputError(f"{argument}: {failure} {what}; photos end in {', '.join(EXTENSIONS[:6])} or the like")
-        return wrong + [self._source(path) for path in sorted(chosen, key=_natural)]
-
-    def _any_below(self, folder: str) -> bool:
-        names = (name for _, _, names in os.walk(folder) for name in names)
-        return any(name.lower().endswith(self.extensions) and not name.startswith(".") for name in names)
-
-    def _zipped(self, path: Path) -> list[Source | Video | InputError]:
-        archive = PhotoZip(path, _is_photo)
-        if not archive.names:
-            raise InputError(f"{path}: the zip has no photos; photos end in {', '.join(EXTENSIONS[:6])} or the like")
-        return [Source(path, name, archive) for name in sorted(archive.names, key=lambda name: _natural(Path(name)))]
+            below = walk_folder(argument, self.extensions, recursive=True) if os.path.isdir(argument) else ()
+            if not self.recursive and any(isinstance(file, str) for file in below):
+                remedy = "pass --recursive" if self._videos else f"give '{argument}/**'"
+                raise InputError(f"{argument}: {failure} {what} itself, but its subfolders do; {remedy}")
+            raise InputError(f"{argument}: {failure} {what}; {PHOTO_ENDINGS}")
+        return errors + [self._source(Path(name)) for name in sorted(names, key=_natural)]
 
 
-def _is_list(argument: str) -> bool:
-    return argument.lower().endswith(".txt") and os.path.isfile(argument)
+def walk_folder(
+    folder: str, extensions: tuple[str, ...], recursive: bool, depth: int = 0
+) -> Iterator[str | InputError]:
+    """The files in a folder that end in one of `extensions`, in the order in which the file system lists them.
+
+    Hidden files, such as the "._photo.jpg" of macOS, and links to folders, which may be circular, are skipped. A
+    folder that cannot be listed yields an `InputError`.
+    """
+    if depth > _MAX_DEPTH:
+        yield InputError(f"{folder}: folders are nested more than {_MAX_DEPTH} deep; name its photos in a list")
+        return
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    if recursive:
+                        yield from walk_folder(entry.path, extensions, recursive, depth + 1)
+                elif entry.name.lower().endswith(extensions) and _is_file(entry):
+                    yield entry.path
+    except OSError as error:
+        yield InputError(f"{folder}: cannot be listed ({error.strerror or error}); check its access rights")
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file or a broken link; reading the link raises the reason."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not entry.is_dir())
+    except OSError:
+        return True
+
+
+def list_lines(path: str) -> Iterator[tuple[int, str]]:
+    """The lines of a list of photos that are not blank, with their numbers from 1.
+
+    Names are decoded as the system decodes names of files, which may be invalid text.
+
+    Raises:
+        InputError: the list is empty or cannot be read.
+    """
+    empty = True
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                name = os.fsdecode((strip_bom(line) if number == 1 else line).rstrip(b"\r\n"))
+                if name.strip():
+                    empty = False
+                    yield number, name
+    except OSError as error:
+        raise InputError(f"{path}: the list cannot be read ({error.strerror or error})") from None
+    if empty:
+        raise InputError(f"{path}: the list is empty; give one photo per line")
 
 
 def _is_photo(member: str) -> bool:
@@ -203,7 +238,8 @@ def _is_photo(member: str) -> bool:
     return name.suffix.lower() in FOUND_EXTENSIONS and not name.name.startswith(".")
 
 
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    # Splitting at a group alternates text and digits, so that equal positions always compare alike.
-    parts = re.split(r"(\d+)", str(path).casefold())
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], str(path)
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """A sort key that orders numbers by value."""
+    # Splitting at a group alternates text and digits, so that equal positions always hold comparable types.
+    parts = re.split(r"(\d+)", name.casefold())
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name

@@ -1,4 +1,4 @@
-"""Videos and cameras, frame by frame, in and out; OpenCV decodes and encodes."""
+"""Reads videos and cameras and writes videos, frame by frame, with OpenCV."""
 
 import errno
 import os
@@ -19,26 +19,28 @@ from detector.structures.image import MAX_PIXELS, Image, missing_file
 VIDEO_EXTENSIONS = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts",
 )  # fmt: skip
-"""File name extensions, in lower case, by which videos are found."""
+"""File name extensions of videos, in lower case."""
 
+# Frames per second where the file does not say.
 _USUAL_FPS = 25.0
-# Containers without an index estimate their frames, and players leave out those before an edit list's start.
+# A video may lack so many frames, or this share of them, and count as complete: containers without an index estimate
+# the number, and players skip frames before the start of an edit list.
 _MISSING_FRAMES = 3
 _MISSING_SHARE = 0.02
-# Left free on the disk, so that a video that fills it can still be closed.
+# Bytes left free on the disk, so that a video that fills it can still be closed.
 _RESERVE = 2**24
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video that was named but not yet opened: a file, or a camera where `path` is None."""
+    """A video that is not opened yet: a file, or a camera where `path` is None."""
 
     path: Path | None
     camera: int = 0
 
     @property
     def name(self) -> str:
-        """The path as the user wrote it, or such as "camera0"."""
+        """The path as the user wrote it, or "camera0"."""
         return f"camera{self.camera}" if self.path is None else str(self.path)
 
     @property
@@ -46,13 +48,13 @@ class Video:
         return self.name if self.path is None else self.path.name
 
     def open(self) -> "VideoReader":
-        """Raises `InputError` if there is no such video or camera, or it cannot be decoded."""
+        """Raises `InputError` if the video or camera does not exist or cannot be decoded."""
         return VideoReader(self)
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A frame of a video: its place, from 0, its time in seconds from the start, and its pixels."""
+    """A frame of a video: its number from 0, its time in seconds from the start, and its pixels."""
 
     index: int
     time: float
@@ -60,11 +62,11 @@ class Frame:
 
 
 class VideoReader:
-    """An open video. Frames come one at a time, so that memory does not grow with its length.
+    """An open video. It yields one frame at a time, so that memory does not grow with its length.
 
     Attributes:
-        frame_rate: frames a second; 25 where the file does not tell.
-        frame_count: of a file, as its header says; None where that does not tell, and of a camera.
+        frame_rate: frames per second; 25 where the file does not say.
+        frame_count: from the header of a file; None if it does not say, and for a camera.
     """
 
     def __init__(self, video: Video) -> None:
@@ -82,8 +84,8 @@ class VideoReader:
             self.close()
             if video.path is None:
                 raise InputError(
-                    f"camera {video.camera}: cannot be opened; check that it is connected, that no other program has "
-                    "it, and the access rights"
+                    f"camera {video.camera}: cannot be opened; check that it is connected, that no other program uses "
+                    "it, and its access rights"
                 )
             raise InputError(f"{video.name}: damaged, or not a video in a known format; convert it to MP4 (H.264)")
         width, height = (int(self._capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
@@ -96,10 +98,10 @@ class VideoReader:
         self.frame_count = int(count) if video.path is not None and 0 < count < 1e9 else None
 
     def frames(self, step: int = 1) -> Iterator[Frame]:
-        """Every `step`-th frame, from the first on.
+        """Every `step`-th frame, starting with the first. A camera yields frames until it is unplugged.
 
-        Raises `InputError`, after the last frame that there is, if the video is damaged: frames are missing or
-        cannot be decoded. A camera goes on until it is unplugged, which is an error too.
+        Raises:
+            InputError: after the last frame, if frames are missing or cannot be decoded, or the camera is unplugged.
         """
         cv2 = _opencv()
         started = time.monotonic()
@@ -111,7 +113,7 @@ class VideoReader:
                     seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                     if self._video.path is None:
                         seconds = time.monotonic() - started
-                    elif not seconds > 0:  # not every format has times
+                    elif not seconds > 0:  # some formats have no times
                         seconds = index / self.frame_rate
                     rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
                     yield Frame(index, seconds, Image(rgb, frame_name(self._video, index)))
@@ -119,13 +121,12 @@ class VideoReader:
                     unreadable += 1
             index += 1
         if self._video.path is None:
-            raise InputError(f"camera {self._video.camera}: gives no more frames; check that it is connected")
+            raise InputError(f"camera {self._video.camera}: delivers no more frames; check that it is connected")
         missing = unreadable + max(0, (self.frame_count or 0) - index)
         if missing > max(_MISSING_FRAMES, _MISSING_SHARE * (self.frame_count or 0)) or index == unreadable:
             count = max(index, self.frame_count or 0)
             raise InputError(
-                f"{self._video.name}: damaged or cut short: {missing} of {count} frames cannot be read; get it again "
-                "from where it came"
+                f"{self._video.name}: damaged or cut short: {missing} of {count} frames cannot be read; get a new copy"
             )
 
     def close(self) -> None:
@@ -139,19 +140,19 @@ class VideoReader:
 
 
 class VideoWriter:
-    """An MP4 that is written frame by frame; whatever ends the work, what was written can be played.
+    """Writes an MP4 frame by frame; whatever ends the run, the frames so far can be played.
 
-    It is written beside `path` and becomes `path` when it is closed; without any frame there is no file.
+    The file is written beside `path` and becomes `path` when it is closed. Without frames there is no file.
 
     Args:
         path: ends in .mp4.
-        frame_rate: frames a second.
+        frame_rate: frames per second.
     """
 
     def __init__(self, path: Path, frame_rate: float) -> None:
         self.path = path
         self.frame_rate = frame_rate
-        # Always the same, so that what a kill leaves is written over when the run is gone on with.
+        # Always the same name, so that the resumed run replaces what a kill left behind.
         self._temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
         self._writer: Any = None
         self._size = (0, 0)
@@ -160,18 +161,20 @@ class VideoWriter:
     def write(self, pixels: np.ndarray, until: float | None = None) -> None:
         """Appends (H, W, 3) uint8 RGB `pixels`, all of one size.
 
-        until: the time of the frame, in seconds, of a camera: frames come as fast as they are judged, and each is
-            repeated, or left out, so that the video keeps the camera's pace.
+        Args:
+            until: the time in seconds of a camera's frame. The detector sets the pace of frames, so each is repeated or
+                dropped to keep the video in time.
 
-        Raises `InputError` if that fails. What was written before can still be closed.
+        Raises:
+            InputError: it cannot be written. The frames so far can still be closed.
         """
         cv2 = _opencv()
         height, width = pixels.shape[:2]
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-        if width % 2 or height % 2:  # the encoder halves the colors' resolution
+        if width % 2 or height % 2:  # the encoder halves the resolution of colors
             bgr = cv2.copyMakeBorder(bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         try:
-            # OpenCV does not tell when the disk is full.
+            # OpenCV does not report a full disk.
             if shutil.disk_usage(self.path.parent).free < _RESERVE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -193,7 +196,7 @@ class VideoWriter:
             self.frames += 1
 
     def close(self) -> None:
-        """Raises `InputError` if what was written cannot be played or put in its place."""
+        """Raises `InputError` if the video cannot be played or moved to `path`."""
         if self._writer is None:
             return
         self._writer.release()
@@ -204,7 +207,7 @@ class VideoWriter:
                 playable = check.grab()
                 check.release()
             if not playable:
-                raise InputError(f"{self.path}: could not be written (the encoder left nothing that plays)")
+                raise InputError(f"{self.path}: cannot be written (the encoder made a file that does not play)")
             os.replace(self._temporary, self.path)
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from None
@@ -218,21 +221,21 @@ class VideoWriter:
         try:
             self.close()
         except InputError:
-            if error is None:  # otherwise that one is the news
+            if error is None:  # the first error matters more
                 raise
 
 
 def frame_name(video: Video, index: int) -> str:
-    """What results call a frame: "clip.mp4#12"."""
+    """The name of a frame in results: "clip.mp4#12"."""
     return f"{video.name}#{index}"
 
 
 def _check_file(path: Path) -> None:
-    """OpenCV only says that it could not open a file."""
+    """Raises `InputError` with the reason, which OpenCV does not give."""
     try:
         with path.open("rb") as file:
             if not file.read(1):
-                raise InputError(f"{path}: the file is empty; get it again from where it came")
+                raise InputError(f"{path}: the file is empty; get a new copy")
     except FileNotFoundError:
         raise missing_file(path) from None
     except OSError as error:
@@ -246,7 +249,7 @@ def _opencv() -> Any:
 
 
 def _backend() -> int:
-    """FFmpeg where there is one: what OpenCV tries after it prints on the terminal, and takes "%02d" for a number."""
+    """FFmpeg if available: the backends that OpenCV tries after it print on the terminal and expand "%02d" in names."""
     cv2 = _opencv()
     code: int = cv2.CAP_FFMPEG if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG) else cv2.CAP_ANY
     return code
@@ -254,7 +257,7 @@ def _backend() -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """OpenCV and FFmpeg write on the terminal what is wrong with a file, which we say in one line."""
+    """Silences OpenCV and FFmpeg, whose messages would surround our one line on a file."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, when the first file is opened
     logging = _opencv().utils.logging
     level = logging.getLogLevel()

@@ -1,4 +1,4 @@
-"""What a run leaves on the disk: annotated pictures and videos, cut out objects, and results in JSON."""
+"""Writes annotated pictures and videos, and checks paths before a run."""
 
 import os
 import tempfile
@@ -20,13 +20,15 @@ _LOSSLESS = (".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".
 class PictureFolder:
     """A folder of annotated pictures and videos, each named after its source.
 
-    Sources of equal names get "x.jpg", "x-2.jpg", ... in their order, so that a run never overwrites its own
-    pictures, and the same run again has the same ones. Photos of lossless formats become PNG, all others JPEG,
+    Sources of the same name get "x.jpg", "x-2.jpg", ... in their order, so that a run never overwrites its own
+    pictures, and a repeated run has the same names. Photos of lossless formats become PNG, other photos JPEG, and
     videos MP4.
+
+    Raises:
+        InputError: the folder cannot be written, or holds one of `sources`.
     """
 
     def __init__(self, folder: Path, sources: Sequence[Source | Video]) -> None:
-        """Makes the folder. Raises `InputError` if it cannot be written or if one of `sources` lies in it."""
         for source in sources:
             if source.path is not None and source.path.parent.resolve() == folder.resolve():
                 raise InputError(f"--out {folder}: holds the photo {source.name} itself; give another folder")
@@ -38,7 +40,7 @@ class PictureFolder:
 
     @property
     def paths(self) -> list[Path]:
-        """All that may be written, in the order of the sources."""
+        """The file of each source, in their order."""
         return list(self._paths.values())
 
     def save(self, source: Source, pixels: np.ndarray) -> Path:
@@ -46,14 +48,14 @@ class PictureFolder:
         return save_picture(self._paths[source], pixels)
 
     def video(self, source: Video, frame_rate: float) -> VideoWriter:
-        """A video to be written, frame by frame."""
+        """A writer for the annotated video."""
         return VideoWriter(self._paths[source], frame_rate)
 
 
 def distinct_stems(sources: Sequence[Source | Video]) -> dict[Source | Video, str]:
-    """A name without extension for each source, by which its results can be told apart: "x", "x-2", ...
+    """A distinct name without extension for each source: "x", "x-2", ...
 
-    All are named in advance, since a photo that fails must not change the names of the others.
+    All are named in advance, because a photo that fails must not change the names of the others.
     """
     stems: dict[Source | Video, str] = {}
     taken: set[str] = set()
@@ -61,7 +63,7 @@ def distinct_stems(sources: Sequence[Source | Video]) -> dict[Source | Video, st
     for source in sources:
         original = Path(source.file_name).stem
         name, number = original, last.get(original.casefold(), 1)
-        while name.casefold() in taken:  # folded: some file systems do not tell "X.jpg" from "x.jpg"
+        while name.casefold() in taken:  # to some file systems "X.jpg" and "x.jpg" are the same
             number += 1
             name = f"{original}-{number}"
         last[original.casefold()] = number
@@ -71,7 +73,7 @@ def distinct_stems(sources: Sequence[Source | Video]) -> dict[Source | Video, st
 
 
 def save_picture(path: Path, pixels: np.ndarray) -> Path:
-    """Writes (H, W, 3) uint8 RGB `pixels` as PNG or, by any other ending, JPEG. Raises `InputError` if that fails."""
+    """Writes (H, W, 3) uint8 RGB `pixels`: a PNG if `path` ends so, else a JPEG. Raises `InputError` if that fails."""
     try:
         with atomic_write(path) as temporary:
             picture = PillowImage.fromarray(pixels)
@@ -79,7 +81,7 @@ def save_picture(path: Path, pixels: np.ndarray) -> Path:
                 picture.save(temporary, "PNG", compress_level=1)
             else:
                 picture.save(temporary, "JPEG", quality=92)
-    except OSError as error:
+    except OSError as error:  # no OutputError: the results are stored, and the run continues
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
     return path
 
@@ -91,7 +93,7 @@ def _picture_suffix(source: Source | Video) -> str:
 
 
 def next_folder(folder: Path) -> Path:
-    """`folder`, or, if that holds something, the first of "folder-2", "folder-3", ... that does not."""
+    """The first of `folder`, "folder-2", "folder-3", ... that is empty or does not exist."""
     number, path = 1, folder
     while os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         number += 1
@@ -100,32 +102,29 @@ def next_folder(folder: Path) -> Path:
 
 
 def check_result_file(path: Path, option: str) -> None:
-    """The same for a file of results, which must not have the name of a photo."""
+    """Checks as `check_writable_file` that a file of results can be written, and that its name is not a photo's."""
     check_writable_file(path, option)
     if path.suffix.lower() in EXTENSIONS:
-        raise InputError(f"{option} {path}: is the name of a photo; give another ending")
+        raise InputError(f"{option} {path}: the ending is that of a photo; give another")
 
 
 def check_writable_file(path: Path, option: str) -> None:
-    """Finds out before the work that a result could not be written after it.
-
-    Raises `InputError` that names the option and the file if it could not.
-    """
+    """Checks before a run that a file can be written after it. Raises `InputError` that names the option."""
     if str(path) == "-":
-        raise InputError(f"{option} -: standard output is for the printed results; give the name of a file")
+        raise InputError(f"{option} -: standard output is for the printed results; give a file name")
     if path.is_dir():
-        raise InputError(f"{option} {path}: is a folder; give the name of a file")
+        raise InputError(f"{option} {path}: is a folder; give a file name")
     check_folder(path.parent, f"{option} {path}")
 
 
 def check_folder(folder: Path, what: str) -> None:
-    """Makes a folder if need be. Raises `InputError` that begins with `what` if nothing can be written in it."""
+    """Makes a folder if needed. Raises `InputError` that begins with `what` if it cannot be written."""
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{what}: {folder} is not a folder; give another place") from None
+        raise InputError(f"{what}: {folder} is not a folder; give another path") from None
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"{what}: cannot be written ({reason}); give another place") from None
+        raise InputError(f"{what}: cannot be written ({reason}); give another path") from None

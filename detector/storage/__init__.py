@@ -1,1 +1,1 @@
-"""Resumable runs on disk: the lock, the journal, the results of a long evaluation."""
+"""Resumable runs on disk: the lock of a folder, and the store of results."""

@@ -1,4 +1,4 @@
-"""One writer a place."""
+"""A lock that lets one run write into a folder or file at a time."""
 
 import os
 from contextlib import suppress
@@ -11,24 +11,25 @@ from detector.errors import InputError
 
 
 class RunLock:
-    """No other process can have the same `path` until `close`, the end of the `with` block, or the end of this process,
-    however it ends. On a file system without locks nobody is refused.
+    """Holds `path` against other processes until `close`, the end of the `with` block, or the end of this process.
+
+    On a file system without locks, nobody is refused.
 
     Args:
-        path: of a file that is there while the lock is held; one that a killed process has left refuses nobody.
-        refusal: what the message says after the folder if another holds it.
+        path: a file that exists while the lock is held; one that a killed process left behind refuses nobody.
+        refusal: ends the error message, after the folder, if another process holds the lock.
 
     Raises:
-        InputError: another holds it.
+        InputError: another process holds it.
         OSError: the file cannot be made.
     """
 
     def __init__(self, path: Path, refusal: str) -> None:
         self.path = path
-        self._closed = False
         path.touch()
-        # Not 0 seconds: a holder that ends just now takes the file away, and it has to be made anew.
+        # Longer than 0 seconds: a process that is just releasing the lock deletes the file, which is then made anew.
         self._lock = FileLock(path, timeout=0.2, poll_interval=0.05, thread_local=False)
+        self._closed = False
         try:
             self._lock.acquire()
         except Timeout:
@@ -39,11 +40,11 @@ class RunLock:
             pass
 
     def close(self) -> None:
-        """Lets the next one in."""
+        """Releases the lock; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
-        if os.name == "posix":  # elsewhere the library does it
+        if os.name == "posix":  # elsewhere the library deletes the file
             with suppress(OSError):
                 self.path.unlink()
         self._lock.release()
@@ -56,10 +57,10 @@ class RunLock:
 
 
 def run_lock(out: Path) -> RunLock:
-    """The lock of a run's folder, which is made.
+    """Locks the folder of a run, and makes it if needed.
 
     Raises:
-        InputError: another run has it, or it cannot be written.
+        InputError: another run is writing there, or the folder cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from detector.errors import InputError
 from detector.runner.results import ResultFiles
-from detector.runner.run import DetectionRun, RunPlace
+from detector.runner.run import DetectionRun, RunOutput
 from detector.runner.sources import find_media
 from detector.runner.video import Video
 from detector.structures.detections import Detections
@@ -76,9 +76,9 @@ class Runs:
     ) -> int:
         self.told = Told()
         media = [one for one in find_media(arguments) if not isinstance(one, InputError)]
-        place = RunPlace.choose(None if out is None else Path(out), files or ResultFiles(), media, **choices)
+        output = RunOutput.choose(None if out is None else Path(out), files or ResultFiles(), media, **choices)
         run = DetectionRun(
-            self.detector, selection or Selection(), place, self.told, frame_step=step, batch=batch, workers=workers
+            self.detector, selection or Selection(), output, self.told, frame_step=step, batch=batch, workers=workers
         )
         return run(media)
 

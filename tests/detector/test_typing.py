@@ -17,7 +17,7 @@ import numpy as np
 from detector import Detection, Detections, Image, InputError, load_detector, read_image
 from detector.runner.writers import PictureFolder
 from detector.runner.results import ResultFiles
-from detector.runner.run import RunPlace
+from detector.runner.run import RunOutput
 from detector.structures.selection import Selection
 from detector.runner.sources import find_media
 from detector.runner.video import Video

@@ -196,7 +196,7 @@ class Cache(Command):
         draw_photos(folder / "photos", self.photos, (240, 180))
 
     def arguments(self) -> list[str]:
-        return ["propose", "photos", "--preset", "fast", "--cache", "cache", "--export", "r/boxes.npz", "--draw", "0"]
+        return ["propose", "photos", "--preset", "fast", "--cache", "cache", "--export", "r/boxes.npz", "--no-draw"]
 
     def outcome(self, folder: Path) -> Outcome:
         outcome = Outcome()
@@ -217,7 +217,7 @@ class Export(Command):
         pass
 
     def arguments(self) -> list[str]:
-        return ["export", "r/graph.pt2", "--format", "torch_export", "--size", "64x64"]
+        return ["export", "r/graph.pt2", "--size", "64x64"]
 
     def outcome(self, folder: Path) -> Outcome:
         outcome = Outcome()

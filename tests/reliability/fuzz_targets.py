@@ -348,7 +348,7 @@ def custom_dataset() -> Target:
 
 
 def unfinished_runs() -> Target:
-    from detector.storage.run_store import Journal, ResultStore
+    from detector.storage.run_store import ResultStore, RunStore
 
     made_by = {"score": 0.5}
     lines = [{"made_by": made_by}, {"image": "a.jpg", "width": 40, "height": 30, "seconds": 0.1, "detections": []}]
@@ -357,11 +357,11 @@ def unfinished_runs() -> Target:
 
     def read(folder: Path, changed: Path) -> None:
         if changed.name == "unfinished.jsonl":
-            journal = Journal(changed, made_by, resume=True)
+            store = RunStore(changed, made_by, finished_only=True)
             try:
-                list(journal.entries())
+                list(store.records())
             finally:
-                journal.close(remove=False)
+                store.close()
         else:
             ResultStore(folder / "f.json", made_by).close()
 

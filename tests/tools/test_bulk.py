@@ -9,15 +9,15 @@ from detector.cli import main
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "facts"),
     [
-        (("--score", "2"), "error: --score 2: is outside 0 to 1\n"),
-        (("--device", "abacus"), "error: --device abacus: is not known; give auto, cpu or cuda\n"),
-        (("--model", "none.safetensors"), "error: none.safetensors: no such model file"),
-        (("--classes", "lion"), "error: class 'lion' is unknown"),
+        (("--score", "2"), ("--score 2", "0 to 1")),
+        (("--device", "abacus"), ("--device abacus", "auto, cpu or cuda")),
+        (("--model", "none.safetensors"), ("none.safetensors: no such model file",)),
+        (("--classes", "lion"), ("'lion'",)),
     ],
 )
-def test_what_cannot_be_used_is_told_before_anything_starts(photos, tmp_path, monkeypatch, capsys, options, message):
+def test_unusable_options_are_refused_before_anything_starts(photos, tmp_path, monkeypatch, capsys, options, facts):
     ray = ModuleType("ray")  # one that cannot be started
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setitem(sys.modules, "ray.data", ModuleType("ray.data"))
@@ -25,7 +25,9 @@ def test_what_cannot_be_used_is_told_before_anything_starts(photos, tmp_path, mo
     with pytest.raises(SystemExit) as caught:
         main(["bulk", str(photos), "--out", str(tmp_path / "out"), *options])
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith(message)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert all(fact in line for fact in facts)
     assert not (tmp_path / "out").exists()
 
 

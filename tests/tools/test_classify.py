@@ -82,7 +82,7 @@ LINES = ["  0.6652  wild cat, Felis silvestris", "  0.2447  dog", "  0.0900  bir
 
 @pytest.mark.parametrize("crops", [1, 10, 144])
 def test_lines(run: Run, crops: int):
-    code, out, err = run("photos/1.jpg", "photos/3.png", "--model", "m.safetensors", "--crops", crops)
+    code, out, err = run("photos/1.jpg", "photos/3.png", "--model", "m.safetensors", "--test-crops", crops)
     assert (code, err) == (0, "")
     assert without_seconds(out) == ["photos/1.jpg", *LINES, "photos/3.png", *LINES]
 
@@ -155,9 +155,9 @@ def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give --model with weights of the BVLC GoogLeNet (.caffemodel or .npz)"),
-        (("--model", "m.safetensors", "--crops", 7), "crops is 7; give 1, 10, 144"),
-        (("--model", "m.safetensors", "--device", "abacus"), "device 'abacus' is not known"),
+        ((), "the package has no classification model; give --model "),
+        (("--model", "m.safetensors", "--test-crops", 7), "crops is 7; give 1, 10, 144"),
+        (("--model", "m.safetensors", "--device", "abacus"), "--device abacus: "),
         (("--model", "none.npz"), "none.npz: no such weights file"),
         (("--model", "none.safetensors"), "none.safetensors: no such model file"),
         (("--model", "broken.safetensors"), "broken.safetensors: not a readable model file"),
@@ -167,8 +167,8 @@ def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch):
         (("--model", DEFAULT_MODEL), f"{DEFAULT_MODEL}: a model for regions; one for classification is needed here"),
         (("--model", "torchvision/lenet"), "backbone 'torchvision/lenet': torchvision has no network of this name"),
         (("--model", "m.safetensors", "--model", "other.safetensors"), "the models must have the same classes"),
-        (("--model", "m.safetensors", "--json", "x.jpg"), "--json x.jpg: is the name of a photo; give another ending"),
-        (("--model", "m.safetensors", "--json", "photos"), "--json photos: is a folder; give the name of a file"),
+        (("--model", "m.safetensors", "--json", "x.jpg"), "--json x.jpg: "),
+        (("--model", "m.safetensors", "--json", "photos"), "--json photos: is a folder"),
     ],
 )
 def test_wrong_options_are_one_line(run: Run, arguments: tuple[object, ...], message: str):

@@ -166,11 +166,13 @@ def test_nothing_is_replaced_without_being_asked(detector, folder, capsys):
     before = Path("drawn/y.png").read_bytes()
     Path("drawn/y.png").write_bytes(b"old")
     for arguments, message in (
-        (("--out", "drawn"), "drawn/y.png: is there already; --overwrite replaces it"),
-        (("--json", "found.json"), "--json found.json: is there already; --overwrite replaces it"),
+        (("--out", "drawn"), "drawn/y.png: "),
+        (("--json", "found.json"), "--json found.json: "),
     ):
         assert run("b/y.png", "--quiet", *arguments) == 2
-        assert capsys.readouterr().err.startswith(f"error: {message}")
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {message}")
+        assert "--overwrite" in error
     assert Path("drawn/y.png").read_bytes() == b"old"
     assert run("b/y.png", "--out", "drawn", "--json", "found.json", "--overwrite") == 0
     assert Path("drawn/y.png").read_bytes() == before
@@ -282,5 +284,5 @@ def test_results_name_the_classes_of_their_numbers(detector, folder, capsys, fil
 def test_categories_of_an_earlier_run_are_not_replaced(detector, folder, capsys):
     Path("found.categories.json").write_text("mine")
     assert run("b/y.png", "--coco", "found.json") == 2
-    assert "--coco found.categories.json: is there already" in capsys.readouterr().err
+    assert "--coco found.categories.json: " in capsys.readouterr().err
     assert Path("found.categories.json").read_text() == "mine"

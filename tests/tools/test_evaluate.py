@@ -98,10 +98,9 @@ def test_classes(run: Run, use_detector: Callable, found: Path) -> None:
         code, out, _ = run("--classes", "cat, horse", *options)
         assert code == 0
         assert [line.split()[0] for line in out.splitlines()[:4]] == ["class", "cat", "horse", "mAP"]
-    assert run("--classes", " , ")[::2] == (
-        2,
-        "error: --classes names no class; give names with commas between them\n",
-    )
+    code, _, err = run("--classes", " , ")
+    assert code == 2
+    assert err.startswith("error: --classes ")
 
 
 def test_the_classes_of_a_model_of_ones_own(run: Run, use_detector: Callable) -> None:
@@ -134,7 +133,9 @@ def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> No
     use_detector(FakeDetector(stop=2, failure=KeyboardInterrupt()))
     result, saved = tmp_path / "result.json", tmp_path / "saved.json"
     code, out, err = run("--json", result, "--save-detections", saved)
-    assert (code, out, err) == (130, "", "interrupted: the evaluation is not complete; the same command goes on\n")
+    assert (code, out) == (130, "")
+    assert err.startswith("interrupted: ")
+    assert "same command" in err
     assert not result.exists()
     assert not saved.exists()
     again = FakeDetector()
@@ -143,48 +144,44 @@ def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> No
     assert again.calls == 2
     assert len(json.loads(saved.read_text())) == 3
     use_detector(FakeDetector(stop=2, failure=KeyboardInterrupt()))
-    assert run()[2] == "interrupted: the evaluation is not complete\n"
+    assert "same command" not in run()[2], "nothing was saved"
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "facts"),
     [
-        (["--detections", "none.json"], "none.json: cannot be read: No such file or directory"),
-        (["--detections", "x", "--model", "y"], "--model means nothing with --detections, which runs no model; leave"),
-        (["--detections", "x", "--save-detections", "y"], "--save-detections means nothing with --detections, which"),
-        (["--compare", "x", "y", "--config", "z"], "--config means nothing with --compare, which runs no model"),
-        (["--compare", "x", "y", "--report", "z"], "--report means nothing with --compare; leave it out"),
-        (["--iou", "0.5,high"], "--iou: 'high' is no number"),
-        (["--dataset", "coco"], "--split means nothing with --dataset coco; leave it out"),
-        (["--class-map", "x"], "--class-map means nothing with --dataset voc; leave it out"),
-        (["--format", "csv"], "--format means nothing with a model"),
-        (["--json", "x.json", "--report", "./x.json"], "--report x.json: is the file of --json too; give another file"),
-        (["--detections", "x.json", "--export", "csv", "x.json"], "--export x.json: is what is read; give another"),
-        (["--export", "xml", "x"], "unknown format of detections 'xml', known are"),
-        (["--detections", "x.json", "--json", "x.json"], "--json x.json: is what is read; give another file"),
-        (["--dataset", "yolo"], "--dataset yolo needs --annotations: the data.yaml"),
-        (["--dataset", "ilsvrc", "--annotations", "x"], "--dataset ilsvrc needs --split, the list file, and --class"),
-        (["--model", "x", "--model", "y"], "--model is one for --dataset voc; --config averages several"),
-        (["--crops", "10"], "--crops means nothing with --dataset voc; leave it out"),
-        (["--ablation", "--metric", "voc10"], "--metric means nothing with --ablation; leave it out"),
-        (["--json", "."], "--json .: is a folder; give the name of a file"),
-        (["--json", "/dev/null/x.json"], "--json /dev/null/x.json: /dev/null is not a folder"),
-        (["--save-detections", "/dev/null/x.json"], "--save-detections /dev/null/x.json: /dev/null is not a folder"),
+        (["--detections", "none.json"], ["none.json", "No such file"]),
+        (["--detections", "x", "--model", "y"], ["--model ", "--detections"]),
+        (["--detections", "x", "--save-detections", "y"], ["--save-detections ", "--detections"]),
+        (["--compare", "x", "y", "--config", "z"], ["--config ", "--compare"]),
+        (["--compare", "x", "y", "--report", "z"], ["--report ", "--compare"]),
+        (["--iou", "0.5,high"], ["--iou", "'high'"]),
+        (["--dataset", "coco"], ["--split ", "--dataset coco"]),
+        (["--class-map", "x"], ["--class-map ", "--dataset voc"]),
+        (["--format", "csv"], ["--format ", "--detections"]),
+        (["--json", "x.json", "--report", "./x.json"], ["--report x.json", "--json"]),
+        (["--detections", "x.json", "--export", "csv", "x.json"], ["--export x.json"]),
+        (["--export", "xml", "x"], ["'xml'", "coco"]),
+        (["--detections", "x.json", "--json", "x.json"], ["--json x.json"]),
+        (["--dataset", "yolo"], ["--dataset yolo", "--annotations"]),
+        (["--dataset", "ilsvrc", "--annotations", "x"], ["--dataset ilsvrc", "--split", "--class"]),
+        (["--model", "x", "--model", "y"], ["--model", "--dataset voc", "--config"]),
+        (["--test-crops", "10"], ["--test-crops ", "--dataset voc"]),
+        (["--ablation", "--metric", "voc10"], ["--metric ", "--ablation"]),
+        (["--json", "."], ["--json .", "folder"]),
+        (["--json", "/dev/null/x.json"], ["--json /dev/null/x.json: /dev/null is not a folder"]),
+        (["--save-detections", "/dev/null/x.json"], ["--save-detections /dev/null/x.json: /dev/null is not a folder"]),
+        (["--metric", "voc"], ["--metric", "voc07"]),
+        (["--limit", "0"], ["'--limit'"]),
+        (["--dataset", "oid"], ["--dataset", "coco"]),
     ],
 )
-def test_wrong_options(run: Run, options: list[str], message: str) -> None:
+def test_wrong_options(run: Run, options: list[str], facts: list[str]) -> None:
     code, out, err = run(*options)
     assert (code, out) == (2, "")
-    assert err.startswith(f"error: {message}")
+    assert err.startswith("error: ")
     assert err.count("\n") == 1
-
-
-@pytest.mark.parametrize("options", [["--metric", "voc"], ["--limit", "0"], ["--dataset", "oid"]])
-def test_options_out_of_range(run: Run, options: list[str]) -> None:
-    code, _, err = run(*options)
-    assert code == 2
-    assert err.startswith(f"error: invalid value for '{options[0]}': ")
-    assert err.count("\n") == 1
+    assert all(fact in err for fact in facts)
 
 
 def test_a_missing_split(run: Run, root: Path) -> None:
@@ -198,7 +195,7 @@ def test_the_report_tells_what_became_of_the_objects(
     page = tmp_path / "why.html"
     code, out, _ = run("--detections", found, "--report", page)
     assert code == 0
-    assert out.endswith(f"why-report -> {page}\n")
+    assert out.endswith(f" -> {page}\n")
     assert "val" in page.read_text(encoding="utf-8")
     # A model of ours tells more: the traces are in the file that it saves, and a report from that has them too.
     for name in "abc":
@@ -231,7 +228,7 @@ def test_a_model_is_judged_by_the_classes_that_it_knows(
     assert code == 0
     rows = [line.split()[0] for line in out.splitlines()[1 : 1 + len(names)]]
     assert rows == [{"airplane": "aeroplane", "tv": "tvmonitor"}.get(name, name) for name in names]
-    assert "classes that the model does not know, not judged: horse\n" in out
+    assert "classes that the model does not know, not evaluated: horse\n" in out
 
 
 def test_a_model_on_coco_is_judged_by_the_classes_it_knows(
@@ -244,7 +241,7 @@ def test_a_model_on_coco_is_judged_by_the_classes_it_knows(
     assert code == 0
     content = json.loads(result.read_text())
     assert list(content["classes"]) == ["cat", "chair"]
-    assert out.endswith("classes that the model does not know, not judged: kite\n")
+    assert out.endswith("classes that the model does not know, not evaluated: kite\n")
     code, _, err = evaluate("--dataset", "coco", "--annotations", annotations)
     assert (code, err) == (2, "error: give --root, the folder of the photos, or --detections\n")
 

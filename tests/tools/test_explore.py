@@ -27,8 +27,8 @@ def run(*arguments: str) -> int:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--device", "tpu"), "--device tpu: is not known"),
-        (("--root", "x"), "--root and --split name a data set: give --dataset voc too"),
+        (("--device", "tpu"), "--device tpu: "),
+        (("--root", "x"), "give --dataset voc"),
         (("--dataset", "voc", "--root", "x"), "--dataset voc needs --root"),
         (("--dataset", "voc", "--root", "nowhere", "--split", "val"), "nowhere: no such folder"),
         (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
@@ -65,15 +65,15 @@ def test_it_serves_this_machine_until_it_is_interrupted():
     command = [sys.executable, ROOT / "tools/explore.py", "--no-open", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as server:
         assert server.stdout is not None
-        line = ""
-        for line in server.stdout:
-            if line.startswith("http"):
-                break
-        assert line.startswith("http://127.0.0.1:")
-        assert line.endswith("/ (only this machine reaches it); Ctrl-C ends it\n")
-        with urllib.request.urlopen(line.split()[0], timeout=20) as answer:
-            assert b"stage by stage" in answer.read()
-        server.send_signal(signal.SIGINT)
-        assert server.wait(20) == 0
         assert server.stderr is not None
-        assert server.stderr.read() == ""
+        try:
+            line = next(line for line in server.stdout if line.startswith("http"))
+            assert line.startswith("http://127.0.0.1:")
+            assert "only this machine" in line
+            with urllib.request.urlopen(line.split()[0], timeout=20) as answer:
+                assert b"stage by stage" in answer.read()
+            server.send_signal(signal.SIGINT)
+            assert server.wait(20) == 0
+            assert server.stderr.read() == ""
+        finally:
+            server.kill()  # a failed assertion would otherwise wait for its end

@@ -42,27 +42,26 @@ def test_options_are_in_groups_with_their_defaults_and_there_is_an_example(comma
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "facts"),
     [
-        ("detect", "missing argument 'SOURCE'; detector detect --help lists what there is"),
-        (
-            "detect --proposals foo a.jpg",
-            "--proposals 'foo' is unknown; known are selective_search, multibox, both",
-        ),
-        ("detect --batch 0 a.jpg", "invalid value for '--batch': "),
-        ("detect --bacth 1 a.jpg", "no such option: --bacth "),
-        ("export --format onx a", "--format 'onx' is unknown; do you mean 'onnx'? Known are onnx, torch_export"),
-        ("--foo", "no such option: --foo; detector --help lists what there is"),
-        ("detct a.jpg", "command 'detct' is unknown; do you mean 'detect'?"),
-        ("see a.jpg", "command 'see' is unknown; known are detect, bulk, evaluate"),
+        ("detect", ["'SOURCE'", "detector detect --help"]),
+        ("detect --proposals foo a.jpg", ["--proposals 'foo'", "selective_search, multibox, both"]),
+        ("detect --batch 0 a.jpg", ["'--batch'"]),
+        ("detect --bacth 1 a.jpg", ["--bacth", "--batch"]),
+        ("detect --device abacus a.jpg", ["--device abacus", "cuda"]),
+        ("train --layout cco a", ["--layout 'cco'", "voc, coco, yolo"]),
+        ("--foo", ["--foo", "detector --help"]),
+        ("detct a.jpg", ["'detct'", "do you mean 'detect'?"]),
+        ("see a.jpg", ["'see'", "detect, bulk, evaluate"]),
     ],
 )
-def test_a_wrong_use_is_told_in_a_line(arguments: str, message: str, capsys: pytest.CaptureFixture[str]):
+def test_wrong_usage_gets_one_line(arguments: str, facts: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as caught:
         main(arguments.split())
     assert caught.value.code == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith(f"error: {message}")
+    assert captured.err.startswith("error: ")
+    assert all(fact in captured.err for fact in facts)
     assert (captured.out, captured.err.count("\n")) == ("", 1)
 
 

@@ -95,9 +95,8 @@ def test_report_on_what_has_no_objects(make_voc, tmp_path, monkeypatch, capsys, 
 def test_report_says_what_it_needs(root, arguments, capsys, files, propose):
     before = files(root.parent)
     assert propose("--report", *arguments) == 2
-    assert capsys.readouterr().err == (
-        "error: --report needs --dataset voc, --root DIR and --split NAME, and no SOURCE\n"
-    )
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: --report needs ")
     assert files(root.parent) == before
 
 

@@ -25,7 +25,7 @@ from detector.data.predictions import (
 )
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.storage.evaluation_store import ResultStore, parts_of
+from detector.storage.run_store import ResultStore, parts_of
 from detector.structures.class_names import same_classes
 from detector.structures.detections import Detections
 from detector.structures.image import Image, read_image

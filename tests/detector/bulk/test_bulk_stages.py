@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 def read(folder: Path, tmp_path: Path, *names: str) -> list[Row]:
     images = ImageList(tmp_path / "images.jsonl")
-    images.write(names or walk([str(folder)]))
+    images.write({}, names or walk([str(folder)]))
     (shard,) = images.shards(100, 9)
     return list(Reading(images, folder)(shard))
 
@@ -42,7 +42,7 @@ def test_they_find_what_one_process_finds(folder, alone, tmp_path, monkeypatch, 
     network = Network(DetectorSettings(device="cpu"))
     monkeypatch.setattr(SelectiveSearch, "__call__", lambda self, pixels: pytest.fail("boxes are there already"))
     done = [row for start in range(0, len(rows), batch) for row in network(rows[start : start + batch])]
-    assert [(row["shard"], row["place"]) for row in done] == [(0, place) for place in range(11)]
+    assert [(row["shard"], row["index"]) for row in done] == [(0, index) for index in range(11)]
     found = entries(done)
     wrong = found.pop(str(folder / "cut.jpg"))
     assert wrong["error"].startswith(f"{folder}/cut.jpg: damaged or cut short")
@@ -67,8 +67,8 @@ def test_files_that_cannot_be_read(folder, tmp_path):
     assert [one["image"] for one in errors] == names
     assert [one["error"].split(": ", 1)[1][:16] for one in errors] == [
         "cannot be read (",
-        "is no file; give",
-        "is no file; give",
+        "not a regular fi",
+        "not a regular fi",
         "1073741825 bytes",
         "cannot be read (",
         "cannot be read (",
@@ -78,8 +78,8 @@ def test_files_that_cannot_be_read(folder, tmp_path):
 
 def test_a_folder_that_cannot_be_listed_is_an_error_of_the_run(tmp_path):
     images = ImageList(tmp_path / "images.jsonl")
-    images.write([InputError("photos: cannot be listed (Permission denied)")])
-    (row,) = Reading(images, tmp_path)(Shard(3, 0, 1))
+    images.write({}, [InputError("photos: cannot be listed (Permission denied)")])
+    (row,) = Reading(images, tmp_path)(Shard(3, len(images.path.read_bytes().splitlines(True)[0]), 1))
     assert row["shard"] == 3
     assert json.loads(row["line"]) == {"image": None, "error": "photos: cannot be listed (Permission denied)"}
 
@@ -116,7 +116,7 @@ def test_an_error_that_nobody_expects_keeps_its_reason(folder, tmp_path, monkeyp
 def test_a_file_that_grows_is_read_no_further(tmp_path, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(bytes(100))
     images = ImageList(tmp_path / "images.jsonl")
-    images.write(["a.jpg"])
+    images.write({}, ["a.jpg"])
     isfile = os.path.isfile
 
     def grows(path: str) -> bool:
@@ -125,7 +125,7 @@ def test_a_file_that_grows_is_read_no_further(tmp_path, monkeypatch):
         return isfile(path)
 
     monkeypatch.setattr(os.path, "isfile", grows)
-    (row,) = Reading(images, tmp_path)(Shard(0, 0, 1))
+    (row,) = Reading(images, tmp_path)(Shard(0, len(images.path.read_bytes().splitlines(True)[0]), 1))
     assert json.loads(row["line"])["error"] == "a.jpg: grew while it was read; wait until it is written"
     assert row["content"] is None
 

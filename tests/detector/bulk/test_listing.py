@@ -70,7 +70,7 @@ def test_folders_nested_too_deep_are_told(tree):
     photo, error = sorted(walk(["d"]), key=str, reverse=True)
     assert photo == "d/here.jpg"
     assert isinstance(error, InputError)
-    assert str(error).endswith("/d: folders lie more than 100 deep; name the photos below in a list")
+    assert str(error).endswith("/d: folders are nested more than 100 deep; name its photos in a list")
 
 
 def test_a_list_of_windows(tree):
@@ -81,11 +81,12 @@ def test_a_list_of_windows(tree):
 def test_a_list_keeps_names_and_errors_and_is_read_by_parts(tmp_path):
     names = ["a.jpg", "b\nc.jpg", "ü.jpg", "gone-\udcff.jpg", InputError("d: cannot be listed"), "e.jpg", "f.jpg"]
     images = ImageList(tmp_path / "images.jsonl")
-    images.write(iter(names))
+    images.write({}, iter(names))
     shards = images.shards(3, 9)
     assert [(shard.number, shard.count) for shard in shards] == [(0, 3), (1, 3), (2, 1)]
     assert [str(one) for shard in shards for one in images.read(shard)] == list(map(str, names))
     assert isinstance(list(images.read(shards[1]))[1], InputError)
-    assert images.shards(7, 9) == [Shard(0, 0, 7)]
-    images.write(())
+    start = len(images.path.read_bytes().splitlines(keepends=True)[0])
+    assert images.shards(7, 9) == [Shard(0, start, 7)]
+    images.write({}, ())
     assert images.shards(3, 9) == []

@@ -24,7 +24,7 @@ NAMES = [f"{number}.jpg" for number in range(10)]
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Callable[[], ShardFolder]:
+def open_text(tmp_path: Path) -> Callable[[], ShardFolder]:
     (tmp_path / "list.txt").write_text("\n".join(NAMES))
     return lambda: ShardFolder(tmp_path / "out", [str(tmp_path / "list.txt")], 3, {})
 
@@ -50,7 +50,7 @@ class Worked:
                     if set(self.deadly).isdisjoint(names) and (alone or set(self.lost).isdisjoint(names)):
                         line = {name: json.dumps({"image": name, "detections": []}).encode() for name in names}
                         done += [
-                            {"shard": row["shard"], "place": row["place"], "line": line[name]}
+                            {"shard": row["shard"], "index": row["index"], "line": line[name]}
                             for row, name in zip(block, names, strict=True)
                         ]
             for count, row in enumerate(reversed(done * 2 if self.twice else done)):
@@ -82,7 +82,7 @@ def test_a_photo_that_kills_its_process_costs_itself_alone(opened):
     collect(folder, Worked(deadly=["4.jpg"], lost=["0.jpg"]).bound(folder), told)
     entries = written(folder)
     assert [entry["image"] for entry in entries] == NAMES
-    message = "4.jpg: detection failed (its process died of it 8 times)"
+    message = "4.jpg: detection failed (its process died 8 times)"
     assert [entry.get("error") for entry in entries if "error" in entry] == [message]
     assert told.errors == [f"error: {message}"]
     assert (folder.outcome.done, folder.outcome.failed) == (10, 1)
@@ -146,7 +146,7 @@ def test_the_command_finds_what_detect_finds_and_goes_on(
     command[1] = str(folder / "below")
     with pytest.raises(SystemExit):
         main(command)
-    assert "is of a run with other settings (sources was" in capsys.readouterr().err
+    assert "other settings (sources was" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_a_file(without_ray, folder, capsys):
@@ -180,7 +180,7 @@ def test_the_shares_of_the_stages_fit(without_ray, monkeypatch, there, device, w
         ({}, "auto", None, "--workers 1: Ray has 0 cores, and a worker takes one"),
         ({"CPU": 4.0}, "cuda", None, "--device cuda: Ray has no GPU; give cpu"),
         ({"CPU": 9.0, "GPU": 2.0}, "cuda", 3, "--workers 3: Ray has 2 GPUs, and a worker takes one"),
-        ({"CPU": 1.0, "GPU": 1.0}, "auto", None, "--device auto: Ray has 1 cores, and 1 networks and what reads and"),
+        ({"CPU": 1.0, "GPU": 1.0}, "auto", None, "--device auto: Ray has 1 cores, but 1 networks"),
     ],
 )
 def test_shares_that_would_wait_without_end(without_ray, monkeypatch, there, device, workers, message):

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from detector.bulk.network import DetectorSettings
-from detector.bulk.shards import ShardFolder, recorded_precision
+from detector.bulk.shards import LIST, ShardFolder
 from detector.bulk.stages import failure
 from detector.errors import InputError
+from detector.storage.run_store import recorded_precision
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["list.txt"]
 
 
-def opened(names: list[str], **made_by: str) -> ShardFolder:
+def open_text(names: list[str], **made_by: str) -> ShardFolder:
     return ShardFolder(Path("out"), names, 2, made_by)
 
 
@@ -25,7 +26,7 @@ def line(name: str) -> bytes:
 
 
 def test_a_shard_is_written_when_all_its_photos_are_done_in_their_order(names):
-    folder = opened(names)
+    folder = open_text(names)
     assert [shard.count for shard in folder.todo] == [2, 2, 1]
     assert folder.add(0, 1, line("1.jpg"))
     assert not folder.path(0).exists()
@@ -44,7 +45,7 @@ def test_a_shard_is_written_when_all_its_photos_are_done_in_their_order(names):
 
 
 def test_what_comes_again_is_not_taken(names):
-    folder = opened(names)
+    folder = open_text(names)
     assert folder.add(0, 0, line("0.jpg"))
     assert not folder.add(0, 0, b"another")
     assert folder.add(0, 1, line("1.jpg"))
@@ -55,38 +56,35 @@ def test_what_comes_again_is_not_taken(names):
 
 
 def test_the_same_run_goes_on_with_the_list_it_began_with(names):
-    folder = opened(names)
+    folder = open_text(names)
     folder.add(1, 0, failure("2.jpg", InputError('2.jpg: "error": in it')))
     folder.add(1, 1, line('"error": 3.jpg'))
     folder.add(0, 0, line("0.jpg"))  # and then a kill
     Path("list.txt").write_text("other.jpg\n")
-    again = opened(names)
+    again = open_text(names)
     assert [shard.number for shard in again.todo] == [0, 2]
     assert (again.outcome.done, again.outcome.failed) == (2, 1)
     assert [one for one in again.images.read(again.todo[0])] == ["0.jpg", "1.jpg"]
 
 
 def test_another_run_is_refused(names):
-    opened(names, model="a")
-    with pytest.raises(InputError, match=r"^out/run.json: is of a run with other settings \(model was a, is b\)"):
-        opened(names, model="b")
-    Path("out/run.json").write_text("[]")
-    with pytest.raises(InputError, match=r"^out/run.json: is not of a run over many photos"):
-        opened(names, model="a")
-    Path("out/run.json").unlink()
+    open_text(names, model="a")
+    with pytest.raises(InputError, match=r"^out/images.jsonl: .*\(model was a, is b\); .*--out"):
+        open_text(names, model="b")
+    Path("out/images.jsonl").unlink()
     Path("out/shard-00000.jsonl").touch()
-    with pytest.raises(InputError, match=r"^--out out: has shards of a run whose list is gone"):
-        opened(names, model="a")
+    with pytest.raises(InputError, match=r"^--out out: has shards"):
+        open_text(names, model="a")
 
 
 def test_a_run_of_other_photos_by_the_same_name_is_refused(names, monkeypatch):
-    opened(names)
+    open_text(names)
     out = Path("out").resolve()
     elsewhere = Path("elsewhere")
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     Path("list.txt").write_text("0.jpg\n")
-    with pytest.raises(InputError, match=r"is of a run with other settings \(sources was "):
+    with pytest.raises(InputError, match=r"other settings \(sources was "):
         ShardFolder(out, names, 2, {})
     assert len(ShardFolder(out, ["../list.txt"], 2, {}).todo) == 3, "the same photos by another name"
 
@@ -95,8 +93,8 @@ def test_a_run_of_other_photos_by_the_same_name_is_refused(names, monkeypatch):
     "content", [b"", b'{"image": "0.jpg", "error": ', b"{}\n{}\n{}\n", b'{"image": "0.jpg"}\n{"ima']
 )
 def test_a_shard_that_is_not_whole_is_done_again(names, content):
-    opened(names).path(0).write_bytes(content)
-    folder = opened(names)
+    open_text(names).path(0).write_bytes(content)
+    folder = open_text(names)
     assert [shard.number for shard in folder.todo] == [0, 1, 2]
     folder.add(0, 0, line("0.jpg"))
     folder.add(0, 1, line("1.jpg"))
@@ -111,34 +109,24 @@ def test_sizes_of_shards_that_would_fill_the_memory(names, monkeypatch):
     with pytest.raises(
         InputError, match=r"^--shard 2: would make more than 2 files; give a larger number and another --out"
     ):
-        opened(names)
+        open_text(names)
     monkeypatch.setattr("detector.bulk.shards.MOST_SHARDS", 3)
-    assert len(opened(names).todo) == 3
+    assert len(open_text(names).todo) == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("run.json", '{"lr": 0.1}', "is not of a run over many photos"),
-        ("run.json", "[]", "is not of a run over many photos"),
-        ("images.jsonl", "{}", "is of no run, for there is no run.json"),
-    ],
-)
-def test_a_file_of_somebody_else_is_not_replaced(names, name: str, content: str, message: str):
-    Path("out").mkdir()
-    (Path("out") / name).write_text(content)
-    with pytest.raises(InputError, match=f"{name}: {message}; give another --out"):
-        opened(names)
-    assert [(path.name, path.read_text()) for path in Path("out").iterdir()] == [(name, content)]
-
-
-def test_a_run_that_had_no_list_yet_begins_again_with_other_settings(names):
-    opened(names, model="a").images.path.unlink()
-    assert len(opened(names, model="b").todo) == 3
+@pytest.mark.parametrize("content", ["", "[]", '{"lr": 0.1}', '"a.jpg"\n'])
+def test_a_list_of_something_else_is_not_replaced(names, content: str):
+    path = Path("out") / LIST
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(InputError, match=f"^{path}: .*--out"):
+        open_text(names)
+    assert list(path.parent.iterdir()) == [path]
+    assert path.read_text() == content
 
 
 def test_the_number_format_of_a_run(names):
-    assert recorded_precision(Path("out")) is None
-    opened(names, precision="bfloat16")
-    assert recorded_precision(Path("out")) == "bfloat16"
+    assert recorded_precision(Path("out") / LIST) is None
+    open_text(names, precision="bfloat16")
+    assert recorded_precision(Path("out") / LIST) == "bfloat16"
     assert DetectorSettings(device="cpu", precision="bfloat16").load().precision == "bfloat16"

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detector.storage.run_store import ResultStore
 from PIL import Image
 
 from detector.data import VOCDataset
@@ -15,6 +14,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import detection_table, joined_traces
 from detector.errors import InputError
 from detector.evaluation.prediction.predict import predict, remove_parts, run_detector
+from detector.storage.run_store import ResultStore
 from detector.structures.detections import Detections
 from detector.structures.image import Image as Photo
 

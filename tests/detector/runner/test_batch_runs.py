@@ -21,8 +21,8 @@ from detector.inference.detector import Detector
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 from detector.runner.results import ResultFiles
-from detector.runner.run import JOURNAL
-from detector.storage.evaluation_store import ResultStore
+from detector.runner.run import STORE
+from detector.storage.run_store import ResultStore
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 from detector.structures.selection import Selection
@@ -134,7 +134,7 @@ def test_an_interrupted_run_in_batches_goes_on(runs, photos, detector, workers: 
     done = [one["image"] for one in entries("g.json")]
     assert done == photos[: len(done)]
     assert len(done) < 5
-    assert (Path("g") / JOURNAL).exists()
+    assert (Path("g") / STORE).exists()
     seen[:] = ["anything"] * 5
     assert runs(*photos, **options, resume=True) == 0
     assert seen[5:] == photos[len(done) :]
@@ -274,4 +274,6 @@ def test_the_option_of_evaluate(model: Model, root: Path, tmp_path: Path, capsys
         results.append(json.loads((tmp_path / "r.json").read_text()))
     assert results[0]["mAP"] == pytest.approx(results[1]["mAP"], abs=1e-6)
     assert command("evaluate", "--root", root, "--split", "val", "--detections", "x.json", "--batch", 3) == 2
-    assert "--batch means nothing with --detections, which runs no model" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--batch" in error
+    assert "--detections" in error

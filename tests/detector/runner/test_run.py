@@ -12,7 +12,7 @@ import pytest
 
 from detector.errors import InputError
 from detector.runner.results import ResultFiles
-from detector.runner.run import DetectionRun, RunPlace
+from detector.runner.run import DetectionRun, RunOutput
 from detector.runner.sources import Source
 from detector.runner.video import Video
 from detector.structures.selection import Selection
@@ -28,8 +28,8 @@ def test_an_annotated_video(runs):
     assert runs.told.totals == [None, 10]
     before, after = frames_of("clip.avi"), frames_of("out/clip.mp4")
     assert len(after) == 10
-    for one, other in zip(before, after, strict=True):
-        different = np.abs(one.astype(int) - other).max(axis=2) > 60
+    for original, annotated in zip(before, after, strict=True):
+        different = np.abs(original.astype(int) - annotated).max(axis=2) > 60
         assert 0.05 < different.mean() < 0.6, "boxes and labels"
     assert runs("clip.avi", step=3, out="slow") == 0
     with Video(Path("slow/clip.mp4")).open() as reader:
@@ -44,7 +44,7 @@ def test_without_pictures(runs):
     assert not any("->" in line for line in runs.told.results)
 
 
-def test_a_damaged_video_keeps_what_was_found_and_the_others_go_on(runs):
+def test_a_damaged_video_keeps_its_results_and_the_run_continues(runs):
     make_clip("cut.avi", 60)
     content = Path("cut.avi").read_bytes()
     Path("cut.avi").write_bytes(content[: len(content) * 2 // 3])
@@ -62,33 +62,32 @@ def test_a_damaged_video_keeps_what_was_found_and_the_others_go_on(runs):
 
 
 @pytest.mark.parametrize(
-    ("there", "changes", "message"),
+    ("existing", "changes", "output"),
     [
-        ("f.csv", {"files": ResultFiles(csv=Path("f.csv"))}, "--csv f.csv: is there already; --overwrite replaces it"),
-        ("y/x.txt", {"files": ResultFiles(yolo=Path("y"))}, "--yolo y: is there already; --overwrite replaces it"),
-        ("c/cat/x.jpg", {"files": ResultFiles(crops=Path("c"))}, "--crops c: is there already; --overwrite replaces"),
-        ("out/x.jpg", {}, "out/x.jpg: is there already; --overwrite replaces it, or give another --out"),
+        ("f.csv", {"files": ResultFiles(csv=Path("f.csv"))}, "--csv f.csv"),
+        ("y/x.txt", {"files": ResultFiles(yolo=Path("y"))}, "--yolo y"),
+        ("c/cat/x.jpg", {"files": ResultFiles(crops=Path("c"))}, "--crops c"),
+        ("out/x.jpg", {}, "out/x.jpg"),
     ],
 )
-def test_nothing_is_overwritten_without_being_asked(runs, there, changes, message):
-    Path(there).parent.mkdir(parents=True, exist_ok=True)
-    Path(there).write_text("old")
-    with pytest.raises(InputError) as caught:
+def test_nothing_is_overwritten_without_being_asked(runs, existing, changes, output):
+    Path(existing).parent.mkdir(parents=True, exist_ok=True)
+    Path(existing).write_text("old")
+    with pytest.raises(InputError, match=f"^{output}: .*--overwrite"):
         runs("a/x.jpg", **changes)
-    assert str(caught.value).startswith(message)
-    assert (Path(there).read_text(), runs.detector.seen) == ("old", [])
+    assert (Path(existing).read_text(), runs.detector.seen) == ("old", [])
     assert runs("a/x.jpg", **changes, overwrite=True) == 0
     assert files("out") == ["x.jpg"]
 
 
-def test_resuming_what_has_ended_says_that_there_is_nothing_to_go_on_with(runs):
+def test_a_complete_run_cannot_resume(runs):
     assert runs("a/x.jpg", files=ResultFiles(json=Path("f.json"))) == 0
     for changes, taken in (({"files": ResultFiles(json=Path("f.json"))}, "--json f.json"), ({}, "out/x.jpg")):
-        with pytest.raises(InputError, match=rf"^{taken}: is there already.*\(--resume: out has no interrupted run\)$"):
+        with pytest.raises(InputError, match=rf"^{taken}: .*\(--resume: out has no interrupted run\)$"):
             runs("a/x.jpg", **changes, resume=True)
 
 
-def test_a_video_that_cannot_be_written_is_judged_to_its_end(runs, monkeypatch):
+def test_a_video_that_cannot_be_written_is_processed_to_its_end(runs, monkeypatch):
     count = 0
 
     def usage(path: Path) -> Any:
@@ -114,11 +113,11 @@ def test_ctrl_c_is_how_a_camera_ends(runs, monkeypatch):
 
 
 def test_memory_stays_flat(runs):
-    """What has been found is on the disk only: the run holds no entry."""
+    """Results are on disk only: the run holds no entry."""
     make_clip("long.avi", 150)
     held: list[int] = []
-    place = RunPlace.choose(Path("out"), ResultFiles(jsonl=Path("f.jsonl")), [Video(Path("long.avi"))])
-    run = DetectionRun(runs.detector, Selection(), place, runs.told)
+    output = RunOutput.choose(Path("out"), ResultFiles(jsonl=Path("f.jsonl")), [Video(Path("long.avi"))])
+    run = DetectionRun(runs.detector, Selection(), output, runs.told)
     runs.detector.seen = []
 
     def measure(name: str) -> None:
@@ -135,7 +134,7 @@ def test_memory_stays_flat(runs):
     assert max(held[75:]) - max(held[25:75]) < 20_000, "a frame has 9,216 bytes, its entry 500"
 
 
-def test_an_unknown_class_is_told_before_anything_is_made(runs):
+def test_an_unknown_class_is_refused_before_anything_is_written(runs):
     with pytest.raises(InputError, match="class 'lion' is unknown"):
         runs("a/x.jpg", selection=Selection(classes=("lion",)))
     assert files("out") == []

@@ -1,4 +1,4 @@
-"""Which photos the SOURCE... arguments name, in which order, and what becomes of those that name none."""
+"""The photos that SOURCE... arguments name, their order, and the errors of arguments without photos."""
 
 import io
 import os
@@ -7,6 +7,7 @@ import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,10 +113,10 @@ def test_the_reason_is_the_right_one(folder):
 
 
 def test_folders_that_cannot_be_listed(folder, monkeypatch):
-    def denied(path: Path) -> Iterator[Path]:
+    def denied(path: str) -> Iterator[os.DirEntry[str]]:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "iterdir", denied)  # chmod would not stop root
+    monkeypatch.setattr(os, "scandir", denied)  # chmod would not stop root
     assert listed(["album"]) == ["album: cannot be listed (Permission denied); check its access rights"]
 
 
@@ -168,14 +169,14 @@ def test_folders_in_folders_on_request(folder):
 
 
 def test_a_folder_below_that_cannot_be_listed_is_told_and_the_others_go_on(folder, monkeypatch):
-    original = Path.iterdir
+    original = os.scandir
 
-    def some_denied(path: Path) -> Iterator[Path]:
-        if path.name == "deeper":
+    def some_denied(path: str) -> Any:
+        if path.endswith("deeper"):
             raise PermissionError(13, "Permission denied")
         return original(path)
 
-    monkeypatch.setattr(Path, "iterdir", some_denied)
+    monkeypatch.setattr(os, "scandir", some_denied)
     assert media(["album"], recursive=True) == [
         "album/deeper: cannot be listed (Permission denied); check its access rights",
         "album/a.png",
@@ -227,7 +228,7 @@ def test_lists_of_names_that_are_no_valid_text(folder):
 def test_an_empty_list_and_a_list_in_a_list(folder):
     (folder / "empty.txt").write_text("\n\n")
     (folder / "outer.txt").write_text("empty.txt\n-\n")
-    assert media(["empty.txt"]) == ["empty.txt: the list is empty; give a photo a line"]
+    assert media(["empty.txt"]) == ["empty.txt: the list is empty; give one photo per line"]
     first, second = find_media(["outer.txt"])
     assert first == Source(Path("empty.txt")), "a list names photos, and this is then none"
     assert str(second) == "outer.txt, line 2: -: no such file or folder; check the path"

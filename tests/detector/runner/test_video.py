@@ -100,18 +100,17 @@ def test_a_video_that_is_corrupt_in_the_middle(make_video):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "the file is empty; get it again from where it came"),
-        (b"not a video", "damaged, or not a video in a known format; convert it to MP4 (H.264)"),
-        (None, "no such file; check the path"),
+        (b"", "the file is empty"),
+        (b"not a video", "not a video in a known format"),
+        (None, "no such file"),
     ],
 )
-def test_what_is_no_video(tmp_path, content, message):
+def test_files_that_are_not_videos(tmp_path, content, message):
     path = tmp_path / "clip.mp4"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=f"^{path}: .*{message}"):
         Video(path).open()
-    assert str(caught.value) == f"{path}: {message}"
 
 
 def test_a_camera_that_is_not_there():
@@ -153,7 +152,7 @@ def test_a_camera_that_is_unplugged(make_video, monkeypatch):
     opened = cv2.VideoCapture
     monkeypatch.setattr(cv2, "VideoCapture", lambda number, *backend: opened(path) if number == 0 else None)
     seen: list[Frame] = []
-    with Video(None).open() as reader, pytest.raises(InputError, match="camera 0: gives no more frames"):
+    with Video(None).open() as reader, pytest.raises(InputError, match=r"^camera 0: .*frames"):
         seen.extend(reader.frames())
     assert (reader.frame_count, len(seen)) == (None, 40)
     assert 0 <= seen[0].time <= seen[-1].time < 3
