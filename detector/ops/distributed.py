@@ -1,4 +1,4 @@
-"""Several processes that train together, started by torchrun."""
+"""Training in several processes that torchrun started."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,19 +10,28 @@ from torch import Tensor, distributed, nn
 
 from detector.errors import InputError
 
+_TIMEOUT = timedelta(hours=12)
+"""The other processes wait while the first one evaluates."""
+
 
 def rank() -> int:
-    """This process' number among those that train together; 0 if it is alone."""
+    """Number of this process among those that train together; 0 for a single process."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
+def check_batch(batch: int) -> None:
+    """Raises `InputError` if the processes cannot share a batch equally."""
+    if batch % world_size():
+        raise InputError(f"batch: {batch} images cannot be divided among {world_size()} processes; use a multiple")
+
+
 def any_process(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in any of the processes; all of them have to ask."""
+    """Whether the flag is set in any process. Every process has to call it."""
     if world_size() == 1:
         return flag
     flags = torch.tensor(int(flag), device=device)
@@ -31,17 +40,18 @@ def any_process(flag: bool, device: torch.device) -> bool:
 
 
 def same_in_all(numbers: Sequence[int], device: torch.device) -> bool:
-    """Whether all processes have the same numbers, of at most 63 bits; all of them have to ask."""
+    """Whether all processes pass the same numbers, of at most 63 bits. Every process has to call it."""
     if world_size() == 1:
         return True
-    both = torch.tensor([numbers, [-number for number in numbers]], device=device)
-    distributed.all_reduce(both, distributed.ReduceOp.MAX)
-    largest, smallest = both[0], -both[1]
+    extremes = torch.tensor([numbers, [-number for number in numbers]], device=device)
+    distributed.all_reduce(extremes, distributed.ReduceOp.MAX)
+    largest, smallest = extremes[0], -extremes[1]
     return torch.equal(largest, smallest)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Gives each gradient its mean over the processes: that of the whole batch, where each has an equal part of it."""
+    """Replaces each gradient by its mean over the processes: the gradient of the whole batch, of which each process has
+    an equal part."""
     if world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -53,7 +63,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def sum_over_processes(value: float, device: torch.device) -> Tensor:
-    """The sum of a number that each process has, on the device, which is not waited for."""
+    """Sum of a number over the processes, as a tensor on the device, without waiting for a GPU."""
     total = torch.tensor(float(value), device=device)
     if world_size() > 1:
         distributed.all_reduce(total)
@@ -61,15 +71,15 @@ def sum_over_processes(value: float, device: torch.device) -> Tensor:
 
 
 def wait_for_all() -> None:
-    """Returns when all processes have called it."""
+    """Returns when every process has called it."""
     if distributed.is_initialized():
         distributed.barrier()
 
 
-def _life() -> str:
-    """A name for this start of the processes. torchrun keeps one store over its restarts: under the same name a process
-    may find where those that have died could be reached, and fail. On several machines, whose numbers of restarts can
-    differ, all starts have one name.
+def _store_prefix() -> str:
+    """A name for this start of the processes. torchrun keeps one store over its restarts: under the same name, a process
+    may read the addresses of processes that have died, and fail. Starts on several machines share one name, because
+    their numbers of restarts can differ.
     """
     one_machine = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
     return f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}" if one_machine else "start"
@@ -77,26 +87,27 @@ def _life() -> str:
 
 @contextmanager
 def process_group(device: str = "auto") -> Iterator[None]:
-    """Within the block, processes that torchrun started know each other (NCCL on GPUs, gloo with device "cpu").
+    """Connects the processes that torchrun started, within the block: by NCCL on GPUs, by gloo with device "cpu".
 
     Raises:
-        InputError: there are fewer GPUs than processes on this machine.
+        InputError: this machine has fewer GPUs than processes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     on_gpus = device != "cpu" and torch.cuda.is_available()
     if on_gpus:
-        own, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if own >= there:
-            raise InputError(f"{own + 1} processes are more than the {there} GPUs here; start one a GPU, or give cpu")
-        torch.cuda.set_device(own)
-    # the others wait while the first process evaluates
-    timeout = timedelta(hours=12)
-    store, own_rank, world = next(distributed.rendezvous("env://", timeout=timeout))
-    store = distributed.PrefixStore(_life(), store)
+        local_rank, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local_rank >= gpus:
+            raise InputError(
+                f"process {local_rank + 1} of this machine has no GPU, as there are {gpus}; "
+                "start one process per GPU, or give --device cpu"
+            )
+        torch.cuda.set_device(local_rank)
+    store, process_rank, world = next(distributed.rendezvous("env://", timeout=_TIMEOUT))
+    store = distributed.PrefixStore(_store_prefix(), store)
     backend = "nccl" if on_gpus else "gloo"
-    distributed.init_process_group(backend, store=store, rank=own_rank, world_size=world, timeout=timeout)
+    distributed.init_process_group(backend, store=store, rank=process_rank, world_size=world, timeout=_TIMEOUT)
     try:
         yield
     finally:

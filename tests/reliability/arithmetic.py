@@ -234,7 +234,7 @@ threads, folder, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 from pathlib import Path
 torch.set_num_threads(threads)
 from detector.training.recipes import load_recipe
-from detector.training.start import make_loop
+from detector.training.assembly import make_loop
 root = Path(folder)
 loop = make_loop(load_recipe(root / "recipe.yaml"), root / "VOC", Path(out), Path(sys.argv[4]), root / "cache", "cpu")
 for step in range(loop.config.steps):

@@ -198,7 +198,7 @@ def _serve() -> None:
     import torch.utils.tensorboard  # noqa: F401
 
     import detector.evaluation.explanation
-    import detector.training.start  # noqa: F401
+    import detector.training.assembly  # noqa: F401
     from detector import load_detector
     from detector.cli import _COMMANDS, _app
     from proposals import warm_up

@@ -25,11 +25,11 @@ def train(clock: Any, budget: Budget, seconds: Callable[[float], float], evaluat
         mark = min(STEPS, (places[-1] // EVERY + 1) * EVERY) if on_the_way else STEPS
         before = clock.now
         clock.now += seconds(clock.now)
-        budget.stepped(clock.now - before)
+        budget.record_step(clock.now - before)
         places.append(min(places[-1] + stride, mark))
         if places[-1] == mark:
             clock.now += evaluation * seconds(clock.now)
-            budget.evaluated(evaluation * seconds(clock.now))
+            budget.record_evaluation(evaluation * seconds(clock.now))
     return places
 
 

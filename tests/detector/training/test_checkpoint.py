@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detector.errors import InputError
-from detector.training.checkpoint import before_of, load_checkpoint, save_checkpoint
+from detector.training.checkpoint import previous_checkpoint, load_checkpoint, save_checkpoint
 
 
 def state(step: int) -> dict:
@@ -31,7 +31,7 @@ def flip(path: Path, place: int) -> None:
 
 def test_the_last_two_are_kept(path: Path):
     assert load_checkpoint(path, "r")["step"] == 3
-    assert load_checkpoint(before_of(path), "r")["step"] == 2
+    assert load_checkpoint(previous_checkpoint(path), "r")["step"] == 2
     assert sorted(one.name for one in path.parent.iterdir()) == ["checkpoint-before.pt", "checkpoint.pt"]
 
 
@@ -40,7 +40,7 @@ def test_one_wrong_bit_is_noticed_and_the_one_before_is_taken(path: Path, caplog
     flip(path, place)
     assert load_checkpoint(path, "r")["step"] == 2
     assert "is damaged" in caplog.text
-    before_of(path).unlink()
+    previous_checkpoint(path).unlink()
     with pytest.raises(InputError, match=r"checkpoint\.pt: not a readable checkpoint \(.*is damaged\); remove it"):
         load_checkpoint(path, "r")
 
@@ -59,7 +59,7 @@ def test_where_files_have_one_name_only_it_is_copied(path: Path, monkeypatch: py
 
     monkeypatch.setattr("os.link", refuse)
     save_checkpoint(path, state(4))
-    assert [load_checkpoint(one, "r")["step"] for one in (path, before_of(path))] == [4, 3]
+    assert [load_checkpoint(one, "r")["step"] for one in (path, previous_checkpoint(path))] == [4, 3]
 
 
 def test_a_full_disk_is_told_in_one_line_and_the_checkpoint_stays(path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -73,8 +73,8 @@ def test_a_full_disk_is_told_in_one_line_and_the_checkpoint_stays(path: Path, mo
 
 
 def test_a_kill_between_the_two_writes_leaves_nothing_behind(path: Path):
-    before_of(path).unlink()
-    before_of(path).hardlink_to(path)
+    previous_checkpoint(path).unlink()
+    previous_checkpoint(path).hardlink_to(path)
     save_checkpoint(path, state(4))
-    assert [load_checkpoint(one, "r")["step"] for one in (path, before_of(path))] == [4, 3]
+    assert [load_checkpoint(one, "r")["step"] for one in (path, previous_checkpoint(path))] == [4, 3]
     assert len(list(path.parent.iterdir())) == 2

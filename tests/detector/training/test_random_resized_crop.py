@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.training.random_resized_crop import INTERPOLATIONS, draw_patch, make_patch
+from detector.training.augmentation import INTERPOLATIONS, random_resized_window, random_resized_crop
 from detector.training.recipes import RandomResizedCropConfig
 
 PLAIN = RandomResizedCropConfig(color_jitter=0)
@@ -15,14 +15,14 @@ SIDES = st.integers(1, 3000)
 
 def draws(width: int, height: int, count: int, config: RandomResizedCropConfig = PLAIN) -> np.ndarray:
     rng = np.random.default_rng(0)
-    return np.array([draw_patch(width, height, config, rng) for _ in range(count)])
+    return np.array([random_resized_window(width, height, config, rng) for _ in range(count)])
 
 
 @given(SIDES, SIDES, st.integers(0, 2**32))
 @settings(deadline=None)
 def test_it_lies_inside_and_keeps_to_its_bounds(width: int, height: int, seed: int):
     """Area 8 to 100 % and aspect 3/4 to 4/3, up to the rounding of its sides; or the largest centerd square."""
-    x, y, w, h = draw_patch(width, height, PLAIN, np.random.default_rng(seed))
+    x, y, w, h = random_resized_window(width, height, PLAIN, np.random.default_rng(seed))
     assert 0 <= x <= x + w <= width
     assert 0 <= y <= y + h <= height
     assert min(w, h) >= 1
@@ -68,7 +68,7 @@ def noise(seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("config", [PLAIN, RandomResizedCropConfig()], ids=["plain", "distorted"])
 def test_the_random_numbers_decide(config: RandomResizedCropConfig):
-    first, again, other = (make_patch(noise(), 32, config, np.random.default_rng((7, s))) for s in (1, 1, 2))
+    first, again, other = (random_resized_crop(noise(), 32, config, np.random.default_rng((7, s))) for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     assert (first.shape, first.dtype) == ((32, 32, 3), np.uint8)
@@ -80,8 +80,8 @@ def test_all_interpolations_are_used_and_half_are_mirrored(size: int):
     image, counts = noise(), dict.fromkeys(INTERPOLATIONS, 0)
     mirrored = 0
     for seed in range(200):
-        x, y, w, h = draw_patch(120, 90, PLAIN, np.random.default_rng(seed))
-        patch = make_patch(image, size, PLAIN, np.random.default_rng(seed))
+        x, y, w, h = random_resized_window(120, 90, PLAIN, np.random.default_rng(seed))
+        patch = random_resized_crop(image, size, PLAIN, np.random.default_rng(seed))
         resized = {
             name: cv2.resize(image[y : y + h, x : x + w], (size, size), interpolation=flag)
             for name, flag in INTERPOLATIONS.items()
@@ -102,7 +102,7 @@ def test_one_interpolation_can_be_chosen():
     image = noise()
     small = cv2.resize(image, (40, 40), interpolation=cv2.INTER_NEAREST)
     for seed in range(10):
-        patch = make_patch(image, 40, config, np.random.default_rng(seed))
+        patch = random_resized_crop(image, 40, config, np.random.default_rng(seed))
         assert np.array_equal(patch, small) or np.array_equal(patch, small[:, ::-1])
 
 
@@ -111,7 +111,7 @@ def test_colors_change_in_place():
     image = np.full((50, 60, 3), (180, 100, 40), np.uint8)
     colors = []
     for seed in range(50):
-        patch = make_patch(image, 8, RandomResizedCropConfig(color_jitter=0.4), np.random.default_rng(seed))
+        patch = random_resized_crop(image, 8, RandomResizedCropConfig(color_jitter=0.4), np.random.default_rng(seed))
         assert (patch == patch[0, 0]).all()
         colors.append(patch[0, 0].astype(int))
     colors = np.array(colors)

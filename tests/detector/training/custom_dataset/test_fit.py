@@ -23,13 +23,13 @@ from detector.inference.assembly import load_detector
 from detector.inference.detector import Detector
 from detector.models.weights import Model, load_model, save_model
 from detector.training.budget import Budget
-from detector.training.custom_dataset import Fitted, Machine, fit, fitting
+from detector.training.custom_dataset import FitResult, Machine, fit, finetuning
 from detector.training.custom_dataset.split import PhotoSet
 from detector.training.custom_dataset.task import CustomDatasetTask, read_history
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
-from detector.training.recipes import DataConfig, Recipe
-from detector.training.start import make_loop
+from detector.training.recipes import DataConfig, RFCNRecipe
+from detector.training.assembly import make_loop
 
 BUS = (0, (10, 10, 60, 60))
 ROBOT = (1, (60, 30, 110, 80))
@@ -128,7 +128,7 @@ def test_a_checkpoint_of_another_training_stays(data: CustomDataset, train, tmp_
 
 def test_a_recipe_does_not_train_where_there_is_such_a_training(tmp_path: Path):
     (tmp_path / "plan.json").write_text("{}")
-    recipe = Recipe(DataConfig("a", "b"))
+    recipe = RFCNRecipe(DataConfig("a", "b"))
     with pytest.raises(InputError, match=f"^{tmp_path}: holds a training with --data; choose another --out$"):
         make_loop(recipe, tmp_path, tmp_path, None, tmp_path)
 
@@ -136,7 +136,7 @@ def test_a_recipe_does_not_train_where_there_is_such_a_training(tmp_path: Path):
 def test_an_ap_of_few_objects_says_little(tmp_path: Path):
     nothing = np.zeros(0), np.zeros(0, bool)
     classes = {"bus": ClassResult(0.125, 1, *nothing), "cup": ClassResult(0.5, 10, *nothing)}
-    text = str(Fitted(tmp_path / "m", tmp_path / "s", VOCResult("voc07", 0.5, classes), tmp_path / "p", (), 1.0))
+    text = str(FitResult(tmp_path / "m", tmp_path / "s", VOCResult("voc07", 0.5, classes), tmp_path / "p", (), 1.0))
     assert "  bus  AP  12.5, 1 object\n  cup  AP  50.0, 10 objects\n" in text
     assert [line.split(": ")[-1] for line in text.splitlines() if line.startswith("note ")] == ["bus"]
 
@@ -144,7 +144,7 @@ def test_an_ap_of_few_objects_says_little(tmp_path: Path):
 def test_without_detections_there_is_no_precision(tmp_path: Path):
     result = VOCResult("voc07", 0.5, {"bus": ClassResult(0.0, 3, np.zeros(0), np.zeros(0, bool))})
     assert math.isnan(result.best_score())
-    text = str(Fitted(tmp_path / "m", tmp_path / "s", result, (3, 4), None, "", tmp_path / "p", (), 1.0, ""))
+    text = str(FitResult(tmp_path / "m", tmp_path / "s", result, (3, 4), None, "", tmp_path / "p", (), 1.0, ""))
     assert ", 3 of 4 for lack of time)" in text
     assert "at score 0.5 no detections" in text
     assert "nan" not in text
@@ -152,7 +152,7 @@ def test_without_detections_there_is_no_precision(tmp_path: Path):
 
 def test_a_new_class_is_learned(custom_dataset: Callable[..., CustomDataset], train, monkeypatch: pytest.MonkeyPatch):
     """From ten photos, by a network of random weights, which has to learn faster: a red square on gray."""
-    monkeypatch.setattr("detector.training.custom_dataset.plan.RATE", 0.003)
+    monkeypatch.setattr("detector.training.custom_dataset.plan.LEARNING_RATE", 0.003)
     rng = np.random.default_rng(5)
     photos = []
     for _ in range(10):
@@ -167,7 +167,7 @@ def test_other_classes_stay_as_they_were(custom_dataset: Callable[..., CustomDat
     images = ProposedImages(
         PhotoSet(custom_dataset([[BUS]]).samples, ("bus", "robot")), start.config.proposals, tmp_path
     )
-    task = CustomDatasetTask(Recipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
+    task = CustomDatasetTask(RFCNRecipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
     task.initialize(None)
     task.backward(task.network, task.example(0), nullcontext())
     weight, bias = task.network.score_conv.weight.grad, task.network.score_conv.bias.grad
@@ -187,7 +187,7 @@ def task(
     def make(photos: int, without: int = 0) -> CustomDatasetTask:
         shown = PhotoSet(custom_dataset([[BUS]] * photos + [[]] * without, ["bus"]).samples, ("bus",))
         images = ProposedImages(shown, start.config.proposals, tmp_path)
-        return CustomDatasetTask(Recipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
+        return CustomDatasetTask(RFCNRecipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
 
     return make
 
@@ -217,8 +217,8 @@ def test_scores_are_calibrated_by_the_val_photos(
     """Also where all of these show an object; the starting model's calibration is that of its own classes."""
     made = task(photos, without)
     save_model(Model(made.network, start.config, ("bus",), {}, ("sofa",)), tmp_path / "model.safetensors")
-    monkeypatch.setattr(fitting, "detect_proposed", lambda *_: found_in(made, [True] * photos))
-    fitting._calibrate(made, tmp_path, "cpu")
+    monkeypatch.setattr(finetuning, "detect_proposed", lambda *_: found_in(made, [True] * photos))
+    finetuning._calibrate(made, tmp_path, "cpu")
     model = load_model(tmp_path / "model.safetensors")
     assert (model.config.postprocess.calibration != (1.0, 0.0)) is (photos > 9)
     assert model.metadata["calibration"].endswith(told)
@@ -260,9 +260,9 @@ def test_minutes_bound_the_training_on_a_machine_that_slows_down(
     data: CustomDataset, train, clock, monkeypatch: pytest.MonkeyPatch
 ):
     """Each step takes longer than the one measured; the rate still falls to zero, and the same call goes on."""
-    for module in ("budget", "loop", "regions", "custom_dataset.fitting"):
+    for module in ("budget", "loop", "tasks.rfcn", "custom_dataset.finetuning"):
         monkeypatch.setattr(f"detector.training.{module}.time", clock)
-    monkeypatch.setattr(fitting, "_measure", lambda *_: Machine("cpu", 1, 0.1))
+    monkeypatch.setattr(finetuning, "_measure", lambda *_: Machine("cpu", 1, 0.1))
     step, detect, rates = TrainingLoop.train_step, Detector.detect_proposals, []
 
     def slow_step(loop: TrainingLoop, example: object) -> dict[str, float]:
@@ -293,9 +293,9 @@ def test_minutes_bound_the_training_on_a_machine_that_slows_down(
 
 
 def test_with_time_to_spare_a_stop_changes_nothing(data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("detector.training.custom_dataset.plan._LEAST_STEPS", 8)
+    monkeypatch.setattr("detector.training.custom_dataset.plan._MIN_STEPS", 8)
     monkeypatch.setattr("detector.training.custom_dataset.plan._EPOCHS", (1, 1))
-    monkeypatch.setattr("detector.training.custom_dataset.fitting._measure", lambda *_: Machine("cpu", 1, 0.2))
+    monkeypatch.setattr("detector.training.custom_dataset.finetuning._measure", lambda *_: Machine("cpu", 1, 0.2))
     models = [load_model(train(data, out, epochs=epochs, minutes=minutes).model)
               for out, epochs, minutes in (("steps", 2, None), ("time", None, 30))]  # fmt: skip
     for one, other in zip(*(model.network.state_dict().values() for model in models), strict=True):
@@ -310,7 +310,7 @@ def test_minutes_that_go_by_with_proposals(data: CustomDataset, train):
 def test_interrupted_it_goes_on_to_the_same_model(
     data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    monkeypatch.setattr("detector.training.custom_dataset.fitting._measure", lambda *_: Machine("cpu", 1, 0.2))
+    monkeypatch.setattr("detector.training.custom_dataset.finetuning._measure", lambda *_: Machine("cpu", 1, 0.2))
     whole = train(data, "whole")
     step = TrainingLoop.train_step
 
@@ -324,7 +324,7 @@ def test_interrupted_it_goes_on_to_the_same_model(
         train(data, "parts")
     monkeypatch.setattr(TrainingLoop, "train_step", step)
     # the plan is kept: a machine that is slower now changes nothing
-    monkeypatch.setattr("detector.training.custom_dataset.fitting._measure", lambda *_: Machine("cpu", 1, 9.0))
+    monkeypatch.setattr("detector.training.custom_dataset.finetuning._measure", lambda *_: Machine("cpu", 1, 9.0))
     parts = train(data, "parts")
     for path in (whole, train(data, "parts")):  # once more: it is done, and says the same
         first, second = (load_model(one).network.state_dict() for one in (path.model, parts.model))

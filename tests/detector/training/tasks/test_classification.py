@@ -28,12 +28,12 @@ from detector.models.rcnn import RCNN
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model, save_model
 from detector.ops.precision import fast_dtype
-from detector.training.initial import initialize_backbone
+from detector.training.initial_weights import load_initial_weights
 from detector.training.loop import TrainingLoop
 from detector.training.optimizer import learning_rate
 from detector.training.recipes import ClassificationRecipe, RandomResizedCropConfig
-from detector.training.start import make_loop
-from detector.training.tasks.classification import PatchBatch
+from detector.training.assembly import make_loop
+from detector.training.tasks.classification import ClassificationBatch
 
 ROOT = Path(__file__).parents[4]
 COLORS = {"blue circle": (30, 60, 220), "green square": (40, 190, 60), "red circle": (220, 40, 30)}
@@ -73,11 +73,13 @@ def recipe(optimizer: Mapping[str, Any] = {}, **changes: Any) -> ClassificationR
 WITH_HEADS = {"model": {"size": 224}, "auxiliary_weight": 0.3}
 
 
-def trainer(root: Path, out: Path, recipe: ClassificationRecipe, init: Path | None = None) -> TrainingLoop[PatchBatch]:
+def trainer(
+    root: Path, out: Path, recipe: ClassificationRecipe, init: Path | None = None
+) -> TrainingLoop[ClassificationBatch]:
     return make_loop(recipe, root, out, init, cache=out / "proposals", device="cpu")
 
 
-def advance(loop: TrainingLoop[PatchBatch], steps: int) -> None:
+def advance(loop: TrainingLoop[ClassificationBatch], steps: int) -> None:
     for _ in range(steps):
         loop.train_step(loop.task.example(loop.step))
         loop.step += 1
@@ -151,7 +153,7 @@ def test_the_loss_by_hand(root: Path, tmp_path: Path, weight: float):
     task = trainer(root, tmp_path, recipe(auxiliary_weight=weight)).task
     labels = torch.tensor([0, 2, 1, 1])
     outputs = Outputs(3)
-    numbers = task.backward(outputs, PatchBatch(WHITE, labels), nullcontext())
+    numbers = task.backward(outputs, ClassificationBatch(WHITE, labels), nullcontext())
     main, *heads = (-logits.log_softmax(dim=1)[range(4), labels].mean().item() for logits in outputs.logits)
     right = (outputs.logits[0].argmax(dim=1) == labels).float().mean().item()
     expected = {"loss": main + weight * sum(heads), "main loss": main, "accuracy": right}
@@ -165,7 +167,7 @@ def test_without_heads_there_is_only_the_main_loss(root: Path, tmp_path: Path):
     task = trainer(root, tmp_path, recipe()).task
     assert task.network.auxiliary_4a is None
     outputs, labels = Outputs(1), torch.tensor([0, 2, 1, 1])
-    numbers = task.backward(outputs, PatchBatch(WHITE, labels), nullcontext())
+    numbers = task.backward(outputs, ClassificationBatch(WHITE, labels), nullcontext())
     assert numbers["loss"] == numbers["main loss"] == pytest.approx(F.cross_entropy(outputs.logits[0], labels).item())
 
 
@@ -241,17 +243,17 @@ def test_examples_depend_on_seed_and_step_alone(root: Path, tmp_path: Path):
     seen = []
     for step in range(7):
         example, same = task.example(step), again.example(step)
-        assert torch.equal(example.patches, same.patches)
+        assert torch.equal(example.images, same.images)
         assert example.labels.tolist() == same.labels.tolist()
-        assert (example.patches.shape, example.patches.dtype) == ((4, 3, 64, 64), torch.uint8)
-        for patch, label in zip(example.patches.float(), example.labels.tolist(), strict=True):
+        assert (example.images.shape, example.images.dtype) == ((4, 3, 64, 64), torch.uint8)
+        for patch, label in zip(example.images.float(), example.labels.tolist(), strict=True):
             colored = patch[:, (patch.amax(0) - patch.amin(0)) > 40]
             if colored.shape[1] > 200:
                 assert colored.mean(dim=1).argmax() == (2, 1, 0)[label]
         seen += example.labels.tolist()
     for epoch in range(4):
         assert sorted(seen[7 * epoch : 7 * epoch + 7]) == [0, 0, 0, 1, 1, 2, 2]
-    assert not torch.equal(task.example(0).patches, task.example(7).patches)
+    assert not torch.equal(task.example(0).images, task.example(7).images)
 
 
 def test_every_patch_has_random_numbers_of_its_own(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -263,7 +265,7 @@ def test_every_patch_has_random_numbers_of_its_own(root: Path, tmp_path: Path, m
         drawn.append(rng.random())
         return np.zeros((size, size, 3), np.uint8)
 
-    monkeypatch.setattr("detector.training.tasks.classification.make_patch", plain_patch)
+    monkeypatch.setattr("detector.training.tasks.classification.random_resized_crop", plain_patch)
     for seed in (0, 1):
         task = trainer(root, tmp_path, recipe(seed=seed)).task
         for step in range(5):
@@ -280,7 +282,7 @@ def test_processes_share_the_batch_of_one(root: Path, tmp_path: Path, monkeypatc
     for rank in range(world):
         monkeypatch.setattr("detector.training.tasks.classification.rank", lambda rank=rank: rank)
         part = task.example(3)
-        assert torch.equal(part.patches, whole.patches[rank::world])
+        assert torch.equal(part.images, whole.images[rank::world])
         assert torch.equal(part.labels, whole.labels[rank::world])
 
 
@@ -298,10 +300,10 @@ def test_weights_to_start_from(root: Path, tmp_path: Path):
         head = torch.equal(network.classifier.weight, source.classifier.weight.half().float())
         assert head == (init == "m.safetensors")
         regions = RFCN(20, NetworkConfig())
-        initialize_backbone(regions, regions.backbone, tmp_path / init)
+        load_initial_weights(regions, tmp_path / init)
         assert_same(copied(regions.backbone), backbone, rtol=0, atol=0)
         crops = RCNN(20, CropNetworkConfig())
-        initialize_backbone(crops, crops.backbone, tmp_path / init)
+        load_initial_weights(crops, tmp_path / init)
         assert_same(copied(crops.backbone), backbone, rtol=0, atol=0)
 
 
@@ -348,7 +350,7 @@ def test_recipes_that_cannot_be_used(root: Path, tmp_path: Path, monkeypatch: py
     with pytest.raises(InputError, match="backbone 'lenet' is unknown"):
         trainer(root, tmp_path, recipe(model={"backbone": "lenet"}))
     monkeypatch.setattr("detector.training.tasks.classification.world_size", lambda: 3)
-    with pytest.raises(InputError, match="batch is 4: no multiple of the 3 processes"):
+    with pytest.raises(InputError, match="x multiple of the 3 processes"):
         trainer(root, tmp_path, recipe())
 
 
@@ -362,7 +364,7 @@ from detector.config import parse
 from detector.training import loop as training_loop
 from detector.ops.distributed import process_group, rank
 from detector.training.recipes import ClassificationRecipe
-from detector.training.start import make_loop
+from detector.training.assembly import make_loop
 
 torch.set_num_threads(1)
 training_loop.fast_dtype = lambda device: torch.float32

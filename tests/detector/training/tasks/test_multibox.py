@@ -17,9 +17,9 @@ from detector.inference.proposers import load_multibox
 from detector.models.backbone import Backbone
 from detector.models.weights import load_model
 from detector.training.loop import TrainingLoop
-from detector.training.objects import clear_boxes, relative_objects
+from detector.training.tasks.multibox import relative_boxes, relative_objects
 from detector.training.recipes import MultiBoxRecipe
-from detector.training.start import make_loop
+from detector.training.assembly import make_loop
 from detector.training.tasks import multibox as multibox_training
 from detector.training.tasks.multibox import MultiBoxBatch, MultiBoxTask
 from proposals.multibox.loss import multibox_targets
@@ -104,7 +104,7 @@ def test_eight_images_are_learned_by_heart(draw: Callable[..., Path], tmp_path: 
 def test_interrupted_and_resumed_equals_uninterrupted(draw: Callable[..., Path], tmp_path: Path, interrupt_and_resume):
     root = draw()
     loop = interrupt_and_resume(lambda name: trainer(root, tmp_path / name), 2)
-    priors = make_priors(clear_boxes(VOCDataset(root, "val")), RECIPE.model.head)
+    priors = make_priors(relative_boxes(VOCDataset(root, "val")), RECIPE.model.head)
     torch.testing.assert_close(loop.network.head.priors, torch.from_numpy(priors))
 
 
@@ -199,7 +199,7 @@ def test_objects_in_parts_of_the_image():
 
 
 def test_boxes_of_a_data_set_leave_out_what_is_difficult(draw: Callable[..., Path]):
-    found = clear_boxes(VOCDataset(draw(), "val"))
+    found = relative_boxes(VOCDataset(draw(), "val"))
     np.testing.assert_allclose(
         found * (100, 80, 100, 80), [[10, 10, 70, 60], [30, 20, 90, 70], [0, 0, 45, 50]], rtol=1e-6
     )

@@ -19,19 +19,19 @@ from detector.models.weights import load_model
 from detector.ops.crops import crop_windows
 from detector.training import rcnn_heads
 from detector.training.data import ProposedImages, sample_index
-from detector.training.initial import initialize_backbone
+from detector.training.initial_weights import load_initial_weights
 from detector.training.loop import TrainingLoop
-from detector.training.recipes import CropRecipe
-from detector.training.start import make_loop
+from detector.training.recipes import RCNNRecipe
+from detector.training.assembly import make_loop
 from detector.training.tasks import rcnn as crop_training
-from detector.training.tasks.rcnn import CropBatch, CropTask
+from detector.training.tasks.rcnn import CropBatch, RCNNTask
 from proposals import Proposals
 
 BUS, SOFA = VOC_CLASSES.index("bus"), VOC_CLASSES.index("sofa")
 RECIPE = parse(
-    CropRecipe,
+    RCNNRecipe,
     {
-        "task": "crops",
+        "task": "rcnn",
         "data": {"train_split": "val", "eval_split": "val"},
         "model": {"crops": {"size": 32, "context": 4}, "network": {"box_bins": 2, "dropout": 0.3}},
         "batch": {"images": 2, "crops": 16, "foreground": 6, "micro_batch": 5},
@@ -52,18 +52,18 @@ def random_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crop_training, "initialize_backbone", lambda network, backbone, init: None)
 
 
-def with_batch(**changes: object) -> CropRecipe:
+def with_batch(**changes: object) -> RCNNRecipe:
     """The recipe with another batch, crops of which have no context, so that windows are the regions."""
     crops = CropConfig(size=32, context=0)
     batch = dataclasses.replace(RECIPE.batch, **changes)
     return dataclasses.replace(RECIPE, model=dataclasses.replace(RECIPE.model, crops=crops), batch=batch)
 
 
-def task(root: Path, recipe: CropRecipe = RECIPE) -> CropTask:
-    return CropTask(recipe, root, root / "proposals")
+def task(root: Path, recipe: RCNNRecipe = RECIPE) -> RCNNTask:
+    return RCNNTask(recipe, root, root / "proposals")
 
 
-def trainer(root: Path, out: Path, recipe: CropRecipe = RECIPE) -> TrainingLoop[CropBatch]:
+def trainer(root: Path, out: Path, recipe: RCNNRecipe = RECIPE) -> TrainingLoop[CropBatch]:
     return make_loop(recipe, root, out, None, cache=root / "proposals", device="cpu")
 
 
@@ -142,7 +142,7 @@ class FixedProposals:
         return image, Proposals(self.boxes, ranks, np.zeros(n, np.int16), ("given",), (100, 80)), annotations
 
 
-def of_one_region(root: Path, **changes: object) -> CropTask:
+def of_one_region(root: Path, **changes: object) -> RCNNTask:
     """A task whose batch is one region of image a again and again, background of two colors."""
     one = task(root, with_batch(images=1, crops=200, foreground=0, **changes))
     one.data = FixedProposals(one.data, [(0, 0, 100, 40)])
@@ -208,7 +208,7 @@ def test_an_image_that_its_object_covers_is_all_foreground(draw):
 def test_an_image_without_usable_regions_is_passed_over(draw, tmp_path: Path, objects: list):
     """Nothing is left of an image without proposals and objects, and of one that a difficult object covers."""
     run = trainer(draw({"a": objects, "b": [("sofa", (31, 21, 90, 70), 0)]}), tmp_path / "run")
-    assert isinstance(run.task, CropTask)
+    assert isinstance(run.task, RCNNTask)
     if not objects:
         run.task.data = FixedProposals(run.task.data, [])
     example = run.task.example(0)  # of both images

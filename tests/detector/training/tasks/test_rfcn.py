@@ -14,19 +14,19 @@ from detector.config import ModelConfig, parse
 from detector.errors import InputError
 from detector.inference.assembly import load_detector
 from detector.models.weights import load_model
-from detector.training.ahead import ahead
+from detector.training.prefetch import prefetch
 from detector.training.data import BatchOrder, sample_index
 from detector.training.loop import TrainingLoop
-from detector.training.objects import relative_objects
+from detector.training.tasks.multibox import relative_objects
 from detector.training.optimizer import learning_rate
-from detector.training.recipes import AugmentationConfig, OptimizerConfig, Recipe, SharedMultiBoxConfig
-from detector.training.start import make_loop
-from detector.training.tasks.rfcn import RegionBatch
+from detector.training.recipes import AugmentationConfig, OptimizerConfig, RFCNRecipe, SharedMultiBoxConfig
+from detector.training.assembly import make_loop
+from detector.training.tasks.rfcn import RFCNBatch
 from proposals.multibox.config import MultiBoxLossConfig
 from proposals.multibox.loss import multibox_targets
 
 RECIPE = parse(
-    Recipe,
+    RFCNRecipe,
     {
         "data": {"train_split": "val", "eval_split": "val"},
         "model": {"input": {"short_side": 96}},
@@ -45,7 +45,7 @@ def root(draw: Callable[..., Path]) -> Path:
     return draw()
 
 
-def trainer(root: Path, out: Path, init: Path | None, recipe: Recipe = RECIPE) -> TrainingLoop:
+def trainer(root: Path, out: Path, init: Path | None, recipe: RFCNRecipe = RECIPE) -> TrainingLoop:
     return make_loop(recipe, root, out, init, cache=root / "proposals", device="cpu")
 
 
@@ -143,7 +143,7 @@ def test_errors(root: Path, tmp_path: Path, init: Path):
         trainer(root, tmp_path / "run", init)
 
 
-def with_multibox(backbone: bool) -> Recipe:
+def with_multibox(backbone: bool) -> RFCNRecipe:
     head = {"grids": [3, 1], "shapes": 2, "channels": 8}
     model = {"input": {"short_side": 96}, "network": {"multibox": head}}
     return dataclasses.replace(
@@ -208,7 +208,7 @@ def test_a_batch_has_the_mean_gradient_of_its_images(root: Path, tmp_path: Path,
         regions = dataclasses.replace(batch.regions[own], image_index=torch.zeros(int(own.sum()), dtype=torch.long))
         head = run.task.network.multibox
         matched = multibox_targets(head, [truth], recipe.multibox.loss)
-        one = RegionBatch(
+        one = RFCNBatch(
             batch.images[place : place + 1],
             regions,
             batch.targets[own],
@@ -228,7 +228,7 @@ def test_processes_make_the_same_examples_in_the_same_order(root: Path, tmp_path
     varied = dataclasses.replace(BATCH, augmentation=AugmentationConfig(scale=(0.7, 1.5), mosaic=0.5, mixup=0.5))
     run = trainer(root, tmp_path / "run", init, varied)
     run.task.prepare()
-    with ahead(run.task.example, range(3, 9), workers) as found:
+    with prefetch(run.task.example, range(3, 9), workers) as found:
         for step, example in zip(range(3, 9), found, strict=True):
             expected = run.task.example(step)
             assert torch.equal(example.images, expected.images)

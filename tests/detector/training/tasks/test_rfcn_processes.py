@@ -17,9 +17,9 @@ from detector.config import parse, to_plain
 from detector.errors import InputError
 from detector.training.data import read_sample
 from detector.training.loop import TrainingLoop
-from detector.training.recipes import Recipe
-from detector.training.start import make_loop
-from detector.training.tasks.rfcn import RegionTask
+from detector.training.recipes import RFCNRecipe
+from detector.training.assembly import make_loop
+from detector.training.tasks.rfcn import RFCNTask
 
 ROOT = Path(__file__).parents[4]
 RECIPE = {
@@ -40,13 +40,13 @@ import torch
 from detector.config import parse
 from detector.training import loop as training_loop
 from detector.ops.distributed import process_group, rank
-from detector.training.recipes import Recipe
-from detector.training.start import make_loop
+from detector.training.recipes import RFCNRecipe
+from detector.training.assembly import make_loop
 
 torch.set_num_threads(1)
 training_loop.fast_dtype = lambda device: torch.float32
 root, out, init = map(Path, sys.argv[1:4])
-recipe = parse(Recipe, json.loads(sys.argv[4]), "script")
+recipe = parse(RFCNRecipe, json.loads(sys.argv[4]), "script")
 dies_at = int(sys.argv[5])
 if os.environ["TORCHELASTIC_RESTART_COUNT"] == "1" and os.environ["RANK"] == "1":
     time.sleep(3)  # the first process looks for it, and must not find where the one that died could be reached
@@ -67,8 +67,8 @@ with process_group("cpu"):
 """
 
 
-def recipe(**changes: Any) -> Recipe:
-    return parse(Recipe, RECIPE | changes, "test")
+def recipe(**changes: Any) -> RFCNRecipe:
+    return parse(RFCNRecipe, RECIPE | changes, "test")
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def root(draw: Callable[..., Path]) -> Path:
     return draw()
 
 
-def trainer(root: Path, out: Path, init: Path, own: Recipe) -> TrainingLoop:
+def trainer(root: Path, out: Path, init: Path, own: RFCNRecipe) -> TrainingLoop:
     return make_loop(own, root, out, init, cache=root / "proposals", device="cpu")
 
 
@@ -173,11 +173,11 @@ with process_group("cpu"):
 
 def test_batches_that_cannot_be_shared(root, tmp_path, init, monkeypatch):
     shared(monkeypatch, 0, 3)
-    with pytest.raises(InputError, match="batch is 4: no multiple of the 3 processes"):
+    with pytest.raises(InputError, match="x multiple of the 3 processes"):
         trainer(root, tmp_path, init, recipe())
 
 
-def torchrun(root: Path, out: Path, init: Path, own: Recipe, dies_at: int = -1) -> str:
+def torchrun(root: Path, out: Path, init: Path, own: RFCNRecipe, dies_at: int = -1) -> str:
     out.mkdir()
     (out / "script.py").write_text(SCRIPT)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -192,7 +192,7 @@ def test_two_processes_give_the_weights_of_one_also_when_one_is_killed(root, tmp
     """Within rounding; images without objects and MultiBox's loss, which is a part of an object's, included."""
     monkeypatch.setattr("detector.training.loop.fast_dtype", lambda device: torch.float32)
     alone = trainer(root, tmp_path / "alone", init, recipe())
-    assert isinstance(alone.task, RegionTask)
+    assert isinstance(alone.task, RFCNTask)
     start = {name: tensor.clone() for name, tensor in alone.network.state_dict().items()}
     alone.run()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from detector.data.annotations import Annotations
 from detector.data.custom_dataset import CustomDataset
 from detector.data.faults import Fault
-from detector.training.custom_dataset.survey import survey_data
+from detector.training.custom_dataset.summary import summarize
 
 
 def test_numbers_and_text(custom_dataset: Callable[..., CustomDataset]):
@@ -14,7 +14,7 @@ def test_numbers_and_text(custom_dataset: Callable[..., CustomDataset]):
     hard = Annotations([[0, 0, 60, 45]], [0], [True], (120, 90))
     samples = (*data.samples, replace(data.samples[0], id="hard", annotations=hard))
     faults = tuple(Fault(f"{number}.jpg", "", "damaged") for number in range(23))
-    survey = survey_data(replace(data, samples=samples, faults=faults, notes=("two photos have no labels",)))
+    survey = summarize(replace(data, samples=samples, faults=faults, notes=("two photos have no labels",)))
     assert (survey.photos, survey.empty, survey.difficult) == (4, 1, 1)
     assert survey.boxes == {"bus": 2, "robot": 1}
     assert survey.photos_with == {"bus": 2, "robot": 1}

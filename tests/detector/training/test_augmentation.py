@@ -7,7 +7,7 @@ import torch
 from detector.config import InputConfig
 from detector.data.annotations import Annotations
 from detector.training.examples import common_size, make_example
-from detector.training.random_crop import FAINT, Part, cut_part, cut_proposals, mixup, mosaic, random_part
+from detector.training.augmentation import FAINT, TrainingImage, crop_image, crop_proposals, mixup, mosaic, random_crop
 from detector.training.recipes import AugmentationConfig, RandomCropConfig
 
 
@@ -25,8 +25,8 @@ def test_parts_of_an_image_keep_their_objects():
     config = RandomCropConfig(probability=1.0, area=(0.1, 0.6))
     seen = {"whole": 0, "cut": 0, "difficult": 0, "sizes": set(), "left": set()}
     for seed in range(200):
-        window = random_part(100, 80, config, np.random.default_rng(seed))
-        part, truth = cut_part(pixels, annotations(*boxes), window, 0.5)
+        window = random_crop(100, 80, config, np.random.default_rng(seed))
+        part, truth = crop_image(pixels, annotations(*boxes), window, 0.5)
         assert part.shape[:2] == truth.image_size[::-1]
         seen["sizes"].add(truth.image_size)
         for label, box, difficult in zip(truth.labels, truth.boxes.astype(int), truth.difficult, strict=True):
@@ -44,15 +44,15 @@ def test_parts_of_an_image_keep_their_objects():
 
 def test_the_whole_image_without_parts():
     rng = np.random.default_rng(0)
-    assert {random_part(100, 80, RandomCropConfig(probability=0.0), rng) for _ in range(50)} == {(0, 0, 100, 80)}
-    some = [random_part(100, 80, RandomCropConfig(probability=0.5, area=(0.2, 0.5)), rng) for _ in range(200)]
+    assert {random_crop(100, 80, RandomCropConfig(probability=0.0), rng) for _ in range(50)} == {(0, 0, 100, 80)}
+    some = [random_crop(100, 80, RandomCropConfig(probability=0.5, area=(0.2, 0.5)), rng) for _ in range(200)]
     assert 60 < some.count((0, 0, 100, 80)) < 140
 
 
 def test_proposals_of_a_part_by_hand():
     """The first is inside, most of the second is left, the third becomes the second, the others are mostly out."""
     boxes = [(30, 30, 50, 60), (10, 20, 50, 60), (12, 20, 50, 60), (0, 0, 100, 80), (10, 30, 22, 50), (0, 0, 10, 10)]
-    found = cut_proposals(np.array(boxes, np.float32), (20, 20, 70, 60), 0.5)
+    found = crop_proposals(np.array(boxes, np.float32), (20, 20, 70, 60), 0.5)
     assert found.tolist() == [[0, 0, 30, 40], [10, 10, 30, 40]]
 
 
@@ -64,10 +64,10 @@ def test_proposals_go_with_the_part():
     augmentation = AugmentationConfig(scale=(1.0, 1.0), random_crop=RandomCropConfig(1.0, (0.3, 0.8)), color_jitter=0.0)
     inputs = InputConfig(short_side=128)
     parts = 0
-    whole = Part(pixels, proposals, annotations((10.0, 10.0, 40.0, 50.0)))
+    whole = TrainingImage(pixels, proposals, annotations((10.0, 10.0, 40.0, 50.0)))
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        part = whole.cut(random_part(100, 80, augmentation.random_crop, rng), augmentation.random_crop.overlap)
+        part = whole.crop(random_crop(100, 80, augmentation.random_crop, rng), augmentation.random_crop.overlap)
         example = make_example(part, common_size([part.size], inputs, 1.0), augmentation, rng)
         height, width = example.image.shape[1:]
         assert (example.regions >= 0).all()
@@ -91,7 +91,7 @@ def test_four_images_put_together():
         pixels = np.zeros((80, 100, 3), np.uint8)
         pixels[20:60, 30:70] = value
         proposals = np.tile(np.array([[30, 20, 70, 60]], np.float32), (40, 1))
-        images.append(Part(pixels, proposals, annotations((30.0, 20.0, 70.0, 60.0))))
+        images.append(TrainingImage(pixels, proposals, annotations((30.0, 20.0, 70.0, 60.0))))
     seen = 0
     for seed in range(30):
         together = mosaic(images, 0.5, np.random.default_rng(seed))
@@ -113,14 +113,16 @@ def test_two_images_mixed():
     """Both show through where their boxes say, at shares that add up to one; what is hardly seen is difficult."""
     rng = np.random.default_rng(0)
 
-    def image(size: tuple[int, int], box: tuple[int, int, int, int], value: int, labels: list[int]) -> Part:
+    def image(size: tuple[int, int], box: tuple[int, int, int, int], value: int, labels: list[int]) -> TrainingImage:
         """An object of that value, perhaps a difficult one beside it, and ten proposals inside the first."""
         x1, y1, x2, y2 = box
         pixels = np.zeros((size[1], size[0], 3), np.uint8)
         pixels[y1:y2, x1:x2] = value
         corners = rng.uniform((x1, y1, x2 - 5, y2 - 5), (x1 + 5, y1 + 5, x2, y2), (10, 4))
         boxes = np.array([box, (size[0] - 30, size[1] - 12, size[0] - 10, size[1])][: len(labels)], np.float32)
-        return Part(pixels, corners.astype(np.float32), Annotations(boxes, labels, [False, True][: len(labels)], size))  # type: ignore[arg-type]
+        return TrainingImage(
+            pixels, corners.astype(np.float32), Annotations(boxes, labels, [False, True][: len(labels)], size)
+        )  # type: ignore[arg-type]
 
     first, second = image((100, 80), (10, 10, 60, 60), 200, [3, 5]), image((60, 90), (20, 30, 35, 55), 250, [7])
     shares, faint, whole, halves = [], 0, 0, set()
