@@ -213,8 +213,8 @@ def _train_by_recipe(
 ) -> None:
     from detector.ops.distributed import process_group, rank
     from detector.storage.run_lock import run_lock
-    from detector.training.recipes import load_recipe
     from detector.training.assembly import make_loop
+    from detector.training.recipes import load_recipe
 
     loaded = load_recipe(recipe)
     out = out or Path("runs") / recipe.stem

@@ -77,9 +77,10 @@ def wait_for_all() -> None:
 
 
 def _store_prefix() -> str:
-    """A name for this start of the processes. torchrun keeps one store over its restarts: under the same name, a process
-    may read the addresses of processes that have died, and fail. Starts on several machines share one name, because
-    their numbers of restarts can differ.
+    """A name for this start of the processes.
+
+    torchrun keeps one store over its restarts: under the same name, a process may read the addresses of processes that
+    have died, and fail. Several machines share one name, because their numbers of restarts can differ.
     """
     one_machine = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
     return f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}" if one_machine else "start"

@@ -13,7 +13,7 @@ from detector.training.augmentation import TrainingImage, color_jitter, flip_box
 from detector.training.recipes import AugmentationConfig
 
 TRAINING_SIDE_MULTIPLE = 64
-"""Keeps the number of input sizes low, for the reason given in `detector.ops.transforms`; it also varies their shape."""
+"""Keeps the number of input sizes low, for the reason in `detector.ops.transforms`, and varies their shape."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """The training loop of all tasks: steps, checkpoints, averaging, logs, exact resume.
 
-Accelerate and Lightning Fabric cannot carry it: both average gradients by DistributedDataParallel, which expects one
-forward call of the whole network per step, but R-FCN's step calls its parts; and neither has the average of the weights,
-steps of variable length, or a resume that draws each step's random numbers from the step's number.
+Accelerate and Lightning Fabric cannot carry it: they average gradients by DistributedDataParallel, which needs one call
+of the whole network per step where R-FCN's step calls its parts, and they do not resume exactly with other workers.
 """
 
 import logging
@@ -12,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ from detector.training.checkpoint import CHECKPOINT, load_checkpoint, save_check
 from detector.training.interrupts import deferred_interrupts
 from detector.training.optimizer import ExponentialAverage, learning_rate, make_optimizer
 from detector.training.prefetch import default_workers, prefetch
-from detector.training.recipes import OptimizerConfig
+from detector.training.recipes import AnyRecipe
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +39,6 @@ LOG_EVERY = 50
 
 Example = TypeVar("Example")
 Numbers = Mapping[str, float | Tensor]
-
-
-class LoopRecipe(Protocol):
-    """The part of a recipe that the loop uses."""
-
-    @property
-    def optimizer(self) -> OptimizerConfig: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def eval_every(self) -> int: ...
-    @property
-    def checkpoint_every(self) -> int: ...
 
 
 class Task(ABC, Generic[Example]):
@@ -66,7 +52,7 @@ class Task(ABC, Generic[Example]):
         workers: whether `example` may run in worker processes, which have no GPU and share no state.
     """
 
-    recipe: LoopRecipe
+    recipe: AnyRecipe
     network: nn.Module
     head: tuple[str, ...] = ()
     several_processes: bool = False

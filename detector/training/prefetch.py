@@ -1,15 +1,17 @@
 """Prefetching: training examples are made before the steps that need them."""
 
+import dataclasses
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import cv2
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from detector.errors import InputError
@@ -28,6 +30,28 @@ def default_workers(device: torch.device) -> int:
     return max(1, min(_MAX_WORKERS, cores // world_size() - 1))
 
 
+class Batch:
+    """Base of the dataclasses that hold a batch. Tensors in tuples stay on the CPU."""
+
+    def to(self, device: torch.device) -> Self:
+        """A copy on a device, made without waiting for the GPU."""
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """A copy in pinned memory."""
+        return map_tensors(self, Tensor.pin_memory)
+
+
+def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Applies a function to a tensor, or to the tensors in a dataclass, except for those in tuples."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return dataclasses.replace(value, **{n: map_tensors(getattr(value, n), function) for n in names})
+    return value
+
+
 @contextmanager
 def prefetch(
     make_example: Callable[[int], Example], steps: range, workers: int, pinned: bool = False
@@ -36,8 +60,7 @@ def prefetch(
 
     Args:
         workers: processes, each of which makes whole examples; 0: a thread makes the next one.
-        pinned: move examples from processes to pinned memory (by their method `pin_memory`), so that a GPU can copy
-            them asynchronously.
+        pinned: move examples from processes to pinned memory, from which a GPU copies without waiting.
 
     Raises:
         InputError: `make_example` raised it for the example whose turn it is, or a process ended, for example because

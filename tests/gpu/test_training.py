@@ -10,8 +10,8 @@ import torch
 from detector.config import parse
 from detector.models.files import find_model
 from detector.models.weights import load_model
-from detector.training.recipes import RFCNRecipe
 from detector.training.assembly import make_loop
+from detector.training.recipes import RFCNRecipe
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -94,15 +94,14 @@ class FitResult:
         classes = {name: result for name, result in self.result.classes.items() if result.objects}
         few = [name for name, result in classes.items() if result.objects < _FEW_OBJECTS]
         photos, val = self.evaluated
-        limited = f", {photos} of {val} for lack of time" if photos < val else ""
+        metric = "VOC07's 11 points, IoU 0.5" + (f", {photos} of {val} for lack of time" if photos < val else "")
         lines = [
-            f"mAP          {100 * self.result.mean_ap:.1f} on the validation photos (VOC07's 11 points, IoU 0.5{limited})",
+            f"mAP          {100 * self.result.mean_ap:.1f} on the validation photos ({metric})",
             *(
                 f"  {name:{width}}  AP {100 * result.ap:5.1f}, {result.objects} object{'s' * (result.objects != 1)}"
                 for name, result in classes.items()
             ),
-            few
-            and f"note         one object can change an AP of fewer than {_FEW_OBJECTS} by 10 points: {join_names(few)}",
+            few and f"note         AP is uncertain with fewer than {_FEW_OBJECTS} objects: {join_names(few)}",
             f"at score 0.5 {self._precision_recall(0.5)}",
             self.score is not None and f"best F1      at score {self.score:g}: {self._precision_recall(self.score)}",
             f"scores       {self.calibration}",

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from detector.training.augmentation import color_jitter, crop_image, flip_boxes,
 from detector.training.data import read_sample, sample_index
 from detector.training.initial_weights import load_initial_weights
 from detector.training.loop import Task
+from detector.training.prefetch import Batch, map_tensors
 from detector.training.recipes import MultiBoxRecipe
 from proposals.multibox.config import MultiBoxLossConfig
 from proposals.multibox.loss import MultiBoxObjects, MultiBoxTargets, multibox_loss, multibox_targets
@@ -35,7 +36,7 @@ RECALL_BUDGETS = (100, 200)
 
 
 @dataclass(frozen=True)
-class MultiBoxBatch:
+class MultiBoxBatch(Batch):
     """The images of a step and the targets of their predictions.
 
     Attributes:
@@ -47,15 +48,6 @@ class MultiBoxBatch:
     images: Tensor
     targets: MultiBoxTargets | None
     objects: tuple[MultiBoxObjects, ...]
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "MultiBoxBatch":
-        """Applies a function, such as a move to a device, to every tensor that the network needs."""
-        targets = None if self.targets is None else self.targets.map(function)
-        return MultiBoxBatch(function(self.images), targets, self.objects)
-
-    def pin_memory(self) -> "MultiBoxBatch":
-        """A copy in pinned memory, for `prefetch`."""
-        return self.map(Tensor.pin_memory)
 
 
 class MultiBoxTask(Task[MultiBoxBatch]):
@@ -120,7 +112,7 @@ class MultiBoxTask(Task[MultiBoxBatch]):
     def backward(
         self, model: nn.Module, example: MultiBoxBatch, autocast: AbstractContextManager[None]
     ) -> dict[str, Tensor]:
-        batch = example.map(lambda tensor: tensor.to(self.network.mean.device, non_blocking=True))
+        batch = example.to(self.network.mean.device)
         with autocast:
             predictions = model(batch.images)
         targets = batch.targets
@@ -167,7 +159,7 @@ def match_predictions(
     """Targets that depend on the predictions: matched on the CPU, on the predictions' device."""
     on_cpu = MultiBoxPredictions(predictions.box_deltas.detach().cpu(), predictions.logits.detach().cpu())
     targets = multibox_targets(cpu_head, objects, config, on_cpu)
-    return targets.map(lambda tensor: tensor.to(predictions.logits.device))
+    return map_tensors(targets, lambda tensor: tensor.to(predictions.logits.device))
 
 
 def set_priors(head: MultiBoxHead, dataset: VOCDataset, seed: int) -> None:

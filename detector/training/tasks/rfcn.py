@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from detector.training.data import BatchOrder, ProposedImages
 from detector.training.examples import Example, common_size, make_example
 from detector.training.initial_weights import load_initial_weights
 from detector.training.loop import Task
+from detector.training.prefetch import Batch
 from detector.training.recipes import RFCNRecipe
 from detector.training.targets import RegionTargets, hardest, match_regions, region_losses
 from detector.training.tasks.multibox import (
@@ -49,7 +49,7 @@ from proposals.multibox.network import MultiBoxHead
 
 
 @dataclass(frozen=True)
-class RFCNBatch:
+class RFCNBatch(Batch):
     """The images of a step with their regions and the targets.
 
     Attributes:
@@ -66,21 +66,6 @@ class RFCNBatch:
     counts: tuple[int, ...]
     multibox: MultiBoxTargets | None
     objects: tuple[MultiBoxObjects, ...]
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "RFCNBatch":
-        """Applies a function, such as a move to a device, to every tensor that the network needs."""
-        return RFCNBatch(
-            function(self.images),
-            RoIs(function(self.regions.boxes), function(self.regions.image_index)),
-            RegionTargets(function(self.targets.labels), function(self.targets.box_deltas)),
-            self.counts,
-            None if self.multibox is None else self.multibox.map(function),
-            self.objects,
-        )
-
-    def pin_memory(self) -> "RFCNBatch":
-        """A copy in pinned memory, for `prefetch`."""
-        return self.map(Tensor.pin_memory)
 
 
 class RFCNTask(Task[RFCNBatch]):
@@ -215,7 +200,7 @@ class RFCNTask(Task[RFCNBatch]):
         self, model: nn.Module, example: RFCNBatch, autocast: AbstractContextManager[None]
     ) -> dict[str, Tensor]:
         count = self.recipe.ohem_rois
-        batch = example.map(lambda tensor: tensor.to(self.network.mean.device, non_blocking=True))
+        batch = example.to(self.network.mean.device)
         regions, targets = batch.regions, batch.targets
         with autocast:
             features = self.network.features(batch.images)

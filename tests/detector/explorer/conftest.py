@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from detector.explorer.image_cache import ImageCache
 from fastapi import FastAPI
 from PIL import Image as PillowImage
 
 from detector.explorer import Explanation, explain
+from detector.explorer.image_cache import ImageCache
 from detector.explorer.page import UPLOAD_TYPE, make_page
 from detector.explorer.server import LOCAL_NAMES
 from detector.inference.assembly import load_detector

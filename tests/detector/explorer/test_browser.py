@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
-from detector.explorer.image_cache import ImageCache
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from detector.explorer import Explanation
+from detector.explorer.image_cache import ImageCache
 from detector.explorer.page import make_page
 from detector.explorer.regions import region_at
 from detector.explorer.server import listen

@@ -9,12 +9,12 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from detector.explorer.image_cache import BusyError, ImageCache, Session
 from PIL import ExifTags
 from PIL import Image as PillowImage
 
 from detector.data import VOCDataset
 from detector.explorer import Explanation
+from detector.explorer.image_cache import BusyError, ImageCache, Session
 from detector.explorer.page import make_page
 from detector.inference.detector import Detector
 

@@ -116,12 +116,12 @@ def test_mining_takes_in_what_the_first_negatives_lack(monkeypatch: pytest.Monke
     positive, negative = toy_classes(0)
     near = np.random.default_rng(1).normal((1, 1.5, 0, 0, 0, 0), 0.5, (30, 6)).astype(np.float32)
     monkeypatch.setattr(rcnn_heads, "_FIRST_NEGATIVES", 50)
-    monkeypatch.setattr(rcnn_heads, "_MOST_PASSES", 1)
+    monkeypatch.setattr(rcnn_heads, "_MAX_PASSES", 1)
     negative = np.concatenate((near, negative))
     first = np.random.default_rng(0).permutation(len(negative))[:50]
     negative[first] = negative[-50:]  # easy ones
     blind = mine_svm(positive, negative, HeadsConfig(svm_c=0.1))
-    monkeypatch.setattr(rcnn_heads, "_MOST_PASSES", 10)
+    monkeypatch.setattr(rcnn_heads, "_MAX_PASSES", 10)
     weight, bias, passes, known = mine_svm(positive, negative, HeadsConfig(svm_c=0.1))
     assert passes > 1
     assert 75 <= known < 1000
@@ -147,7 +147,8 @@ def test_svms_separate_their_classes_and_take_features_as_they_are(caplog: pytes
     for label in (0, 1):
         assert scores[kind == label, label].min() > 0.5 > -0.5 > scores[kind != label, label].max()
     assert (scores[:, 2] == -1).all()
-    assert caplog.messages == ["class cow has no objects: it is never found"]
+    assert len(caplog.messages) == 1
+    assert "class cow has no objects" in caplog.messages[0]
 
     # the same features in other units give the same decisions
     other = fit_svms(replace(found, pooled=(pooled * np.float16(8))), config, NAMES)
@@ -187,7 +188,7 @@ def test_a_class_without_negatives_is_never_found(caplog: pytest.LogCaptureFixtu
         weights, biases = fit_svms(found, CONFIG, NAMES)
     assert not weights.any()
     assert biases.tolist() == [-1, -1, -1]
-    assert caplog.messages[0] == "class cat has no negatives: it is never found"
+    assert "class cat has no negatives" in caplog.messages[0]
 
 
 def test_boxes_of_each_class_are_regressed_by_its_regions(caplog: pytest.LogCaptureFixture):
@@ -209,7 +210,8 @@ def test_boxes_of_each_class_are_regressed_by_its_regions(caplog: pytest.LogCapt
     np.testing.assert_allclose(biases[:8].reshape(2, 4), shifts, atol=1e-3)
     assert not weights[8:].any()
     assert not biases[8:].any()
-    assert caplog.messages == ["class cow has 1 regions near objects: its boxes stay as they are"]
+    assert len(caplog.messages) == 1
+    assert "class cow has 1 regions" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -311,13 +313,13 @@ class Pictures:
 
 def described(found: RegionFeatures) -> dict[str, int]:
     objects = int((found.object_class >= 0).sum())
-    return {"objects": objects, "extra_background_classes": len(found.pooled) - objects}
+    return {"objects": objects, "other regions": len(found.pooled) - objects}
 
 
 def test_features_of_all_images(scorer: RCNNScorer, tmp_path: Path):
     found = collect_features(scorer, Pictures(), CONFIG, 0, tmp_path / "cache")
     # a: the objects as proposals and the one of IoU 0.75 are near, the difficult one and the empty one off; b: all off
-    assert described(found) == {"objects": 4, "extra_background_classes": 3 + 2 + 6}
+    assert described(found) == {"objects": 4, "other regions": 3 + 2 + 6}
     assert len(found.parts) == len(found.near_index) == 2 + 3 + 2
     assert (found.nearest_iou[found.near_index] > CONFIG.box_iou).all()
     assert (np.delete(found.nearest_iou, found.near_index) <= CONFIG.box_iou).all()
@@ -332,12 +334,12 @@ def test_of_images_beyond_the_limit_only_the_objects(scorer: RCNNScorer, tmp_pat
     for seed in range(8):
         found.append(described(collect_features(scorer, Pictures(), config, seed, tmp_path / str(seed))))
     assert {counts["objects"] for counts in found} == {4}
-    assert {counts["others"] for counts in found} == {5, 6, 0}
+    assert {counts["other regions"] for counts in found} == {5, 6, 0}
 
 
 def test_at_most_so_many_regions_an_image(scorer: RCNNScorer, tmp_path: Path):
     found = collect_features(scorer, Pictures(), replace(CONFIG, near=1, negatives=2), 0, tmp_path)
-    assert described(found) == {"objects": 4, "extra_background_classes": (1 + 2) + 2}
+    assert described(found) == {"objects": 4, "other regions": (1 + 2) + 2}
 
 
 def test_what_the_cache_holds_is_not_computed_again(scorer: RCNNScorer, tmp_path: Path):

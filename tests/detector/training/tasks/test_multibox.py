@@ -16,12 +16,11 @@ from detector.evaluation.coverage import evaluate_proposals
 from detector.inference.proposers import load_multibox
 from detector.models.backbone import Backbone
 from detector.models.weights import load_model
-from detector.training.loop import TrainingLoop
-from detector.training.tasks.multibox import relative_boxes, relative_objects
-from detector.training.recipes import MultiBoxRecipe
 from detector.training.assembly import make_loop
+from detector.training.loop import TrainingLoop
+from detector.training.recipes import MultiBoxRecipe
 from detector.training.tasks import multibox as multibox_training
-from detector.training.tasks.multibox import MultiBoxBatch, MultiBoxTask
+from detector.training.tasks.multibox import MultiBoxBatch, MultiBoxTask, relative_boxes, relative_objects
 from proposals.multibox.loss import multibox_targets
 from proposals.multibox.priors import make_priors
 
@@ -74,7 +73,7 @@ class SmallBackbone(Backbone):
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small backbone of random weights in place of GoogLeNet's."""
     monkeypatch.setattr("detector.models.weights.make_backbone", lambda name: SmallBackbone())
-    monkeypatch.setattr(multibox_training, "initialize_backbone", lambda network, backbone, init: None)
+    monkeypatch.setattr(multibox_training, "load_initial_weights", lambda network, init: None)
 
 
 def trainer(root: Path, out: Path, recipe: MultiBoxRecipe = RECIPE) -> TrainingLoop[MultiBoxBatch]:

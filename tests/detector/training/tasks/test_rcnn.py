@@ -18,12 +18,12 @@ from detector.inference.rcnn_scorer import RCNNScorer
 from detector.models.weights import load_model
 from detector.ops.crops import crop_windows
 from detector.training import rcnn_heads
+from detector.training.assembly import make_loop
 from detector.training.data import ProposedImages, sample_index
 from detector.training.initial_weights import load_initial_weights
 from detector.training.loop import TrainingLoop
 from detector.training.recipes import RCNNRecipe
-from detector.training.assembly import make_loop
-from detector.training.tasks import rcnn as crop_training
+from detector.training.tasks import rcnn as rcnn_training
 from detector.training.tasks.rcnn import CropBatch, RCNNTask
 from proposals import Proposals
 
@@ -49,7 +49,7 @@ pytestmark = pytest.mark.usefixtures("tiny_backbone", "random_start")
 @pytest.fixture
 def random_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new run goes on from the random weights of its seed instead of a file."""
-    monkeypatch.setattr(crop_training, "initialize_backbone", lambda network, backbone, init: None)
+    monkeypatch.setattr(rcnn_training, "load_initial_weights", lambda network, init: None)
 
 
 def with_batch(**changes: object) -> RCNNRecipe:
@@ -71,13 +71,13 @@ def trainer(root: Path, out: Path, recipe: RCNNRecipe = RECIPE) -> TrainingLoop[
 def windows(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """The windows of the crops, image by image in the order in which they are cut."""
     seen: list[torch.Tensor] = []
-    warp = crop_training.warp_windows
+    warp = rcnn_training.warp_windows
 
     def warp_and_note(image: torch.Tensor, windows: torch.Tensor, size: int) -> torch.Tensor:
         seen.append(windows)
         return warp(image, windows, size)
 
-    monkeypatch.setattr(crop_training, "warp_windows", warp_and_note)
+    monkeypatch.setattr(rcnn_training, "warp_windows", warp_and_note)
     return seen
 
 
@@ -287,7 +287,7 @@ def test_run_ends_with_a_model_of_all_heads_that_detects(draw, tmp_path: Path):
     assert all(0 <= value <= 1 for value in results.values())
     assert results["softmax"] < results["softmax + box regression"] > 0.7
     assert results["svm"] < results["svm + box regression"] > 0.7
-    assert model.metadata["held-back loss"] < 1  # ln 21 at first
+    assert model.metadata["val loss"] < 1  # ln 21 at first
     # the SVMs of the two classes that there are, and of no other
     assert model.network.svm_weight.any(dim=1).nonzero()[:, 0].tolist() == [BUS, SOFA]
     assert model.network.box_weight.view(20, -1).any(dim=1).nonzero()[:, 0].tolist() == [BUS, SOFA]
@@ -305,9 +305,9 @@ def test_models_on_the_way_have_no_other_heads_yet(draw, tmp_path: Path):
     run = trainer(draw(), tmp_path / "run", recipe)
     metadata = {"steps": 3}
     numbers = run.task.evaluate(run.network.eval(), metadata, tmp_path, last=False)
-    assert numbers.keys() == {"held-back loss", "held-back accuracy"}
+    assert numbers.keys() == {"val loss", "val accuracy"}
     model = load_model(tmp_path / "model.safetensors")
-    assert model.metadata.keys() == {"steps", "held-back loss", "held-back accuracy"}
+    assert model.metadata.keys() == {"steps", "val loss", "val accuracy"}
     assert not model.network.svm_weight.any()
 
 
@@ -345,7 +345,7 @@ def test_a_new_run_needs_weights_and_takes_those_of_a_model(draw, tmp_path: Path
     root = draw()
     first = trainer(root, tmp_path / "first")
     first.run()
-    monkeypatch.setattr(crop_training, "initialize_backbone", initialize_backbone)
+    monkeypatch.setattr(rcnn_training, "load_initial_weights", load_initial_weights)
     with pytest.raises(InputError, match="give --init"):
         trainer(root, tmp_path / "second")
     second = make_loop(RECIPE, root, tmp_path / "second", tmp_path / "first/model.safetensors", root / "p", "cpu")

@@ -14,13 +14,13 @@ from detector.config import ModelConfig, parse
 from detector.errors import InputError
 from detector.inference.assembly import load_detector
 from detector.models.weights import load_model
-from detector.training.prefetch import prefetch
+from detector.training.assembly import make_loop
 from detector.training.data import BatchOrder, sample_index
 from detector.training.loop import TrainingLoop
-from detector.training.tasks.multibox import relative_objects
 from detector.training.optimizer import learning_rate
+from detector.training.prefetch import prefetch
 from detector.training.recipes import AugmentationConfig, OptimizerConfig, RFCNRecipe, SharedMultiBoxConfig
-from detector.training.assembly import make_loop
+from detector.training.tasks.multibox import relative_objects
 from detector.training.tasks.rfcn import RFCNBatch
 from proposals.multibox.config import MultiBoxLossConfig
 from proposals.multibox.loss import multibox_targets
@@ -83,7 +83,7 @@ def test_a_process_that_ends_is_one_line(root: Path, tmp_path: Path, init: Path)
     run = make_loop(BATCH, root, tmp_path / "run", init, root / "proposals", "cpu", 1)
     run.task.prepare()
     run.task.example = lambda step: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
-    with pytest.raises(InputError, match=r"^a process that prepares images ended \([^\n]*\); give fewer --workers$"):
+    with pytest.raises(InputError, match=r"^a process [^\n]*--workers$"):
         run.run()
 
 
@@ -135,11 +135,11 @@ def test_errors(root: Path, tmp_path: Path, init: Path):
     (tmp_path / "run").mkdir()
     run.save()
     other = dataclasses.replace(RECIPE, seed=1)
-    with pytest.raises(InputError, match=r"checkpoint\.pt: a checkpoint of another recipe"):
+    with pytest.raises(InputError, match=r"checkpoint\.pt: .*another recipe"):
         trainer(root, tmp_path / "run", init, other)
     checkpoint = tmp_path / "run/checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"checkpoint\.pt: not a readable checkpoint"):
+    with pytest.raises(InputError, match=r"checkpoint\.pt: .*readable"):
         trainer(root, tmp_path / "run", init)
 
 
@@ -160,12 +160,12 @@ def test_a_multibox_head_leaves_the_backbone_alone_unless_told(root: Path, tmp_p
         trainer(root, tmp_path / name, init, dataclasses.replace(recipe, **clipped))
         for name, recipe in (("plain", RECIPE), ("with", with_multibox(backbone)))
     )
-    run.network.load_state_dict(plain.network.state_dict(), strict=False)  # the same votes in both
+    run.network.load_state_dict(plain.network.state_dict(), strict=False)  # the same score maps in both
     before = plain.network.backbone.inception_5b.conv1x1.weight.clone()
     steps = []
-    for one in (plain, run):
-        one.train_step(one.task.example(1))
-        steps.append(one.network.backbone.inception_5b.conv1x1.weight - before)
+    for loop in (plain, run):
+        loop.train_step(loop.task.example(1))
+        steps.append(loop.network.backbone.inception_5b.conv1x1.weight - before)
     assert steps[0].abs().max() > 0
     assert torch.allclose(*steps, rtol=1e-3, atol=1e-9) is not backbone
     assert run.network.multibox.reduce.weight.grad.abs().sum() > 0
@@ -263,7 +263,7 @@ def test_a_training_that_diverges_is_not_saved(root: Path, tmp_path: Path, init:
     run = trainer(root, tmp_path / "run", init, wild)
     step = run.train_step
     run.train_step = lambda example: {**step(example), **({"loss": float("nan")} if run.step == 3 else {})}
-    with pytest.raises(InputError, match="step 3: the loss is nan; lower the lr or look at the data"):
+    with pytest.raises(InputError, match=r"step 3: the loss is nan"):
         run.run()
     assert not run.checkpoint.exists()
 
