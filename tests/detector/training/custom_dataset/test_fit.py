@@ -24,7 +24,8 @@ from detector.inference.detector import Detector
 from detector.models.weights import Model, load_model, save_model
 from detector.training.assembly import make_loop
 from detector.training.budget import Budget
-from detector.training.custom_dataset import FitResult, Machine, finetuning, fit
+from detector.training.custom_dataset import FitResult, finetuning, fit
+from detector.training.custom_dataset.plan import Machine
 from detector.training.custom_dataset.split import PhotoSet
 from detector.training.custom_dataset.task import CustomDatasetTask, read_history
 from detector.training.data import ProposedImages

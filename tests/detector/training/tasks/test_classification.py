@@ -181,6 +181,7 @@ def test_loss_falls(root: Path, tmp_path: Path):
     assert np.mean(losses[-4:]) < 0.3 * np.mean(losses[:4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{**WITH_HEADS, "batch": 2, "epochs": 1}, {"model": {"size": 64, "backbone": "googlenet_bn"}}],
@@ -378,6 +379,7 @@ with process_group():
 """
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Within rounding, with dropout and auxiliary heads: each process has every other sample of the batch."""
     monkeypatch.setattr("detector.training.loop.fast_dtype", lambda device: torch.float32)

@@ -1,4 +1,4 @@
-"""Training of MultiBox on small drawn images: as a network of its own, and as a head on a region classifier."""
+"""Training of MultiBox on small drawn images: as a network of its own, and as a head of an R-FCN."""
 
 import dataclasses
 from collections.abc import Callable
@@ -85,8 +85,9 @@ def with_steps(steps: int, **changes: object) -> MultiBoxRecipe:
     return parse(MultiBoxRecipe, {**VALUES, "optimizer": optimizer, "eval_every": steps, **changes}, "test")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["grid", "global"])
-def test_eight_images_are_learned_by_heart(draw: Callable[..., Path], tmp_path: Path, form: str):
+def test_it_overfits_eight_images(draw: Callable[..., Path], tmp_path: Path, form: str):
     """Every object is covered, by as many boxes as there are objects."""
     root = draw(EIGHT)
     head = {"form": form, "priors": 8, "grids": [4, 2], "shapes": 2, "channels": 16}

@@ -48,7 +48,7 @@ pytestmark = pytest.mark.usefixtures("tiny_backbone", "random_start")
 
 @pytest.fixture
 def random_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new run goes on from the random weights of its seed instead of a file."""
+    """A new run starts from the random weights of its seed, not from a file."""
     monkeypatch.setattr(rcnn_training, "load_initial_weights", lambda network, init: None)
 
 
@@ -82,15 +82,15 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 
 
 def test_labels_are_those_of_the_objects_that_regions_overlap(draw, windows: list[torch.Tensor]):
-    one = task(draw(), with_batch())
+    made = task(draw(), with_batch())
     kinds = []
     for step in range(20):
         windows.clear()
-        batch = one.example(step)
+        batch = made.example(step)
         assert batch.crops.shape == (16, 3, 32, 32)
         assert [len(w) for w in windows] == [8, 8]
         for place, labels in enumerate(batch.labels.split(8)):
-            annotations = one.data.dataset[sample_index(0, step * 2 + place, 4)].annotations
+            annotations = made.data.dataset[sample_index(0, step * 2 + place, 4)].annotations
             expected = torch.zeros(8, dtype=torch.long)
             if len(annotations):
                 overlap, nearest = box_iou(windows[place], torch.tensor(annotations.boxes)).max(dim=1)
@@ -104,20 +104,22 @@ def test_labels_are_those_of_the_objects_that_regions_overlap(draw, windows: lis
 @pytest.mark.parametrize("foreground", [0, 2, 6, 16])
 def test_share_of_the_foreground(draw, foreground: int):
     """Of each image that has objects; of the others all crops are background."""
-    one = task(draw(), with_batch(foreground=foreground))
+    made = task(draw(), with_batch(foreground=foreground))
     for step in range(6):
-        for place, labels in enumerate(one.example(step).labels.split(8)):
-            objects = one.data.dataset.ids[sample_index(0, step * 2 + place, 4)] != "d"
+        for place, labels in enumerate(made.example(step).labels.split(8)):
+            objects = made.data.dataset.ids[sample_index(0, step * 2 + place, 4)] != "d"
             assert int((labels > 0).sum()) == (foreground // 2 if objects else 0)
 
 
 def test_crops_show_their_objects(draw):
     """Whatever the context and the mirroring, a bus is red in the middle and a sofa blue."""
-    one = task(draw(), dataclasses.replace(RECIPE, batch=dataclasses.replace(RECIPE.batch, color_jitter=0.2)))
+    made = task(draw(), dataclasses.replace(RECIPE, batch=dataclasses.replace(RECIPE.batch, color_jitter=0.2)))
     seen = 0
     for step in range(8):
-        batch = one.example(step)
-        middle = batch.crops[:, :, 12:20, 12:20].mean(dim=(2, 3)) * one.network.std[:, 0, 0] + one.network.mean[:, 0, 0]
+        batch = made.example(step)
+        middle = (
+            batch.crops[:, :, 12:20, 12:20].mean(dim=(2, 3)) * made.network.std[:, 0, 0] + made.network.mean[:, 0, 0]
+        )
         for color, label in zip(middle, batch.labels.tolist(), strict=True):
             if label:
                 red, blue = color[0], color[2]
@@ -144,9 +146,9 @@ class FixedProposals:
 
 def of_one_region(root: Path, **changes: object) -> RCNNTask:
     """A task whose batch is one region of image a again and again, background of two colors."""
-    one = task(root, with_batch(images=1, crops=200, foreground=0, **changes))
-    one.data = FixedProposals(one.data, [(0, 0, 100, 40)])
-    return one
+    made = task(root, with_batch(images=1, crops=200, foreground=0, **changes))
+    made.data = FixedProposals(made.data, [(0, 0, 100, 40)])
+    return made
 
 
 TWO_COLORS = {"a": [("bus", (1, 1, 30, 80), 0), ("sofa", (31, 1, 100, 80), 0)]}
@@ -161,9 +163,9 @@ def test_half_of_the_crops_are_mirrored(draw):
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_part_of_the_crops_is_without_context(draw, windows: list[torch.Tensor], share: float):
-    one = of_one_region(draw(TWO_COLORS), without_context=share)
-    one.recipe = dataclasses.replace(one.recipe, model=RECIPE.model)  # with context
-    one.example(0)
+    made = of_one_region(draw(TWO_COLORS), without_context=share)
+    made.recipe = dataclasses.replace(made.recipe, model=RECIPE.model)  # with context
+    made.example(0)
     plain = windows[0].eq(torch.tensor([0.0, 0, 100, 40])).all(dim=1)
     wide = windows[0].eq(crop_windows(torch.tensor([[0.0, 0, 100, 40]]), RECIPE.model.crops)).all(dim=1)
     assert (plain ^ wide).all()
@@ -173,35 +175,35 @@ def test_part_of_the_crops_is_without_context(draw, windows: list[torch.Tensor],
 def test_examples_depend_on_seed_and_step_alone(draw):
     root = draw()
     recipe = with_batch(color_jitter=0.3, without_context=0.5)
-    one, again, other = task(root, recipe), task(root, recipe), task(root, dataclasses.replace(recipe, seed=1))
-    one.example(0), one.example(2)
+    made, again, other = task(root, recipe), task(root, recipe), task(root, dataclasses.replace(recipe, seed=1))
+    made.example(0), made.example(2)
     for step in (5, 1):
-        a, b = one.example(step), again.example(step)
+        a, b = made.example(step), again.example(step)
         assert torch.equal(a.crops, b.crops)
         assert torch.equal(a.labels, b.labels)
-    assert not torch.equal(one.example(1).crops, one.example(3).crops)
-    assert not torch.equal(one.example(1).crops, other.example(1).crops)
+    assert not torch.equal(made.example(1).crops, made.example(3).crops)
+    assert not torch.equal(made.example(1).crops, other.example(1).crops)
 
 
 def test_the_seed_says_more_than_the_order_of_images(draw):
     """Of one image alone, other regions are drawn and distorted in another way."""
     root, recipe = draw({"a": [("bus", (11, 11, 70, 60), 0)]}), with_batch(images=1, color_jitter=0.3)
-    one, other = task(root, recipe), task(root, dataclasses.replace(recipe, seed=1))
-    assert not torch.equal(one.example(0).crops, other.example(0).crops)
+    made, other = task(root, recipe), task(root, dataclasses.replace(recipe, seed=1))
+    assert not torch.equal(made.example(0).crops, other.example(0).crops)
 
 
 @pytest.mark.parametrize("objects", [[], [("bus", (1, 1, 20, 20), 0)]], ids=["no objects", "a small one"])
 def test_images_without_foreground_or_background_give_the_other(draw, objects: list):
     """An object that the proposals do not meet is its own region; the whole image is background to it."""
-    one = task(draw({"a": objects}), with_batch(images=1))
-    labels = one.example(0).labels
+    made = task(draw({"a": objects}), with_batch(images=1))
+    labels = made.example(0).labels
     assert len(labels) == 16
     assert set(labels.tolist()) == ({0, BUS + 1} if objects else {0})
 
 
 def test_an_image_that_its_object_covers_is_all_foreground(draw):
-    one = task(draw({"a": [("bus", (1, 1, 100, 80), 0)]}), with_batch(images=1))
-    assert one.example(0).labels.tolist() == [BUS + 1] * 16
+    made = task(draw({"a": [("bus", (1, 1, 100, 80), 0)]}), with_batch(images=1))
+    assert made.example(0).labels.tolist() == [BUS + 1] * 16
 
 
 @pytest.mark.parametrize("objects", [[], [("bus", (1, 1, 100, 80), 1)]], ids=["no regions", "a difficult one"])
@@ -222,12 +224,12 @@ def test_an_image_without_usable_regions_is_passed_over(draw, tmp_path: Path, ob
 @pytest.mark.parametrize("micro_batch", [5, 16, 100])
 def test_gradient_is_that_of_the_mean_loss(draw, micro_batch: int):
     """However many crops go through the network at once."""
-    one = task(draw(), with_batch(micro_batch=micro_batch))
-    example = one.example(0)
-    network = one.network.eval()  # no dropout
+    made = task(draw(), with_batch(micro_batch=micro_batch))
+    example = made.example(0)
+    network = made.network.eval()  # no dropout
     loss = torch.nn.functional.cross_entropy(network(example.crops), example.labels)
     expected = torch.autograd.grad(loss, list(network.parameters()))
-    numbers = one.backward(network, example, nullcontext())
+    numbers = made.backward(network, example, nullcontext())
     assert numbers["loss"] == pytest.approx(loss.item(), rel=1e-4)
     assert numbers["accuracy"] == (network(example.crops).argmax(dim=1) == example.labels).float().mean().item()
     for parameter, gradient in zip(network.parameters(), expected, strict=True):

@@ -1,4 +1,4 @@
-"""Training by regions, on small drawn images: it learns, it resumes to the same numbers, its model detects."""
+"""Training of an R-FCN on small drawn images: it learns, it resumes exactly, its model detects."""
 
 import dataclasses
 import os
@@ -56,6 +56,7 @@ def test_learning_rate_by_hand():
     assert learning_rate(config, 100) == pytest.approx(0.0)
 
 
+@pytest.mark.slow
 def test_loss_falls_on_the_same_examples(root: Path, tmp_path: Path, init: Path):
     longer = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, steps=40))
     run = trainer(root, tmp_path / "run", init, longer)
@@ -67,10 +68,12 @@ def test_loss_falls_on_the_same_examples(root: Path, tmp_path: Path, init: Path)
     assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_equals_uninterrupted(root: Path, tmp_path: Path, init: Path, interrupt_and_resume):
     interrupt_and_resume(lambda name: trainer(root, tmp_path / name, init), at=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_resumed_too(root: Path, tmp_path: Path, init: Path, interrupt_and_resume, workers: int):
     """An epoch is two steps here."""
@@ -154,7 +157,7 @@ def with_multibox(backbone: bool) -> RFCNRecipe:
 
 
 @pytest.mark.parametrize("backbone", [False, True])
-def test_a_multibox_head_leaves_the_backbone_alone_unless_told(root: Path, tmp_path: Path, init: Path, backbone: bool):
+def test_a_multibox_head_trains_the_backbone_only_on_request(root: Path, tmp_path: Path, init: Path, backbone: bool):
     clipped = {"optimizer": dataclasses.replace(RECIPE.optimizer, gradient_clip=0.1)}
     plain, run = (
         trainer(root, tmp_path / name, init, dataclasses.replace(recipe, **clipped))
@@ -177,7 +180,7 @@ def test_a_region_classifier_with_multibox_detects_with_it(root: Path, tmp_path:
     detector = load_detector(path, "cpu", source="multibox")
     assert detector.proposer(np.zeros((80, 100, 3), np.uint8)).source_names == ("multibox",)
     detector(root / "JPEGImages/a.jpg", score=0.0)
-    # a run that starts from this model keeps its priors, as it keeps the weights that were learned with them
+    # a run from this model keeps its priors, with which its weights were trained
     again = trainer(root, tmp_path / "again", path, dataclasses.replace(with_multibox(False), seed=5))
     torch.testing.assert_close(again.network.multibox.priors, load_model(path).network.multibox.priors)
 
@@ -202,17 +205,17 @@ def test_a_batch_has_the_mean_gradient_of_its_images(root: Path, tmp_path: Path,
     together = gradients(batch)
     singles = []
     examples = run.task.examples(0)
-    for place in range(3):
-        truth = relative_objects(examples[place].objects, examples[place].difficult, *examples[place].size)
-        own = batch.regions.image_index == place
-        regions = dataclasses.replace(batch.regions[own], image_index=torch.zeros(int(own.sum()), dtype=torch.long))
+    for index in range(3):
+        truth = relative_objects(examples[index].objects, examples[index].difficult, *examples[index].size)
+        rows = batch.regions.image_index == index
+        regions = dataclasses.replace(batch.regions[rows], image_index=torch.zeros(int(rows.sum()), dtype=torch.long))
         head = run.task.network.multibox
         matched = multibox_targets(head, [truth], recipe.multibox.loss)
         one = RFCNBatch(
-            batch.images[place : place + 1],
+            batch.images[index : index + 1],
             regions,
-            batch.targets[own],
-            (batch.counts[place],),
+            batch.targets[rows],
+            (batch.counts[index],),
             matched,
             (),
         )
@@ -250,6 +253,7 @@ def test_an_image_that_cannot_be_read_ends_the_training_in_its_turn(
     assert run.saved_step == 0
 
 
+@pytest.mark.slow
 def test_a_run_with_processes_ends_like_one_without(root: Path, tmp_path: Path, init: Path):
     runs = [make_loop(BATCH, root, tmp_path / f"{n}", init, root / "proposals", "cpu", n) for n in (0, 2)]
     for run in runs:
