@@ -162,7 +162,7 @@ def fit(
     if data.path.is_dir() and out.resolve().is_relative_to(data.path.resolve()):
         raise InputError(f"{out}: lies inside the data folder {data.path}; choose an --out outside of it")
     with run_lock(out):
-        log(str(summarize(data)))
+        log(summarize(data))
         folder = out / "proposals" if cache is None else Path(cache)
         logged_faults = len(data.faults)
         deadline = began + _PROPOSING * 60 * minutes if minutes is not None else math.inf
