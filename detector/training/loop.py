@@ -1,7 +1,7 @@
 """The training loop of all tasks: steps, checkpoints, averaging, logs, exact resume.
 
-Accelerate and Lightning Fabric cannot carry it: they average gradients by DistributedDataParallel, which needs one call
-of the whole network per step where R-FCN's step calls its parts, and they do not resume exactly with other workers.
+Accelerate and Lightning Fabric would not carry it: they average gradients by DistributedDataParallel, which needs one
+call of the whole network per step where R-FCN's step calls its parts, and exact resume would remain this module's work.
 """
 
 import logging

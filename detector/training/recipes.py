@@ -3,7 +3,7 @@ classification or multibox."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,11 +22,18 @@ from detector.errors import InputError
 from proposals.multibox.config import MultiBoxLossConfig
 from proposals.names import unknown_name
 
-_FORBID = {"extra": "forbid"}
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Number = Annotated[int, Field(ge=0)]
+
+
+class _Strict:
+    """Makes pydantic refuse unknown keys."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(_Strict):
     """Images of a data set in VOC's layout.
 
     Attributes:
@@ -34,14 +41,13 @@ class DataConfig:
         eval_limit: number of images to evaluate on before the last step.
     """
 
-    __pydantic_config__ = _FORBID
     train_split: str
     eval_split: str
     eval_limit: Count = 150
 
 
 @dataclass(frozen=True)
-class RandomCropConfig:
+class RandomCropConfig(_Strict):
     """Random crops of a training image.
 
     Attributes:
@@ -51,7 +57,6 @@ class RandomCropConfig:
         overlap: an object of which a smaller fraction remains is ignored.
     """
 
-    __pydantic_config__ = _FORBID
     probability: Fraction = 0.7
     area: tuple[Positive, Positive] = (0.2, 1.0)
     aspect: tuple[Positive, Positive] = (0.75, 4 / 3)
@@ -63,7 +68,7 @@ class RandomCropConfig:
 
 
 @dataclass(frozen=True)
-class AugmentationConfig:
+class AugmentationConfig(_Strict):
     """Random augmentation of a training image (`detector.training.augmentation`).
 
     Attributes:
@@ -75,12 +80,11 @@ class AugmentationConfig:
         color_jitter: strength of changes in brightness, contrast and saturation; 0 turns them off.
     """
 
-    __pydantic_config__ = _FORBID
     scale: tuple[Positive, Positive] = (0.85, 1.2)
     random_crop: RandomCropConfig = field(default_factory=lambda: RandomCropConfig(probability=0.0))
     mosaic: Fraction = 0.0
     mixup: Fraction = 0.0
-    jittered_copies: Annotated[int, Field(ge=0)] = 8
+    jittered_copies: Number = 8
     color_jitter: Fraction = 0.3
 
     def __post_init__(self) -> None:
@@ -89,7 +93,7 @@ class AugmentationConfig:
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(_Strict):
     """SGD with momentum and linear warm-up; `ema_decay` is the paper's Polyak averaging.
 
     Attributes:
@@ -98,12 +102,11 @@ class OptimizerConfig:
         head_lr_mult: factor on the learning rate of layers without initial weights (R-CNN: 10).
     """
 
-    __pydantic_config__ = _FORBID
     steps: Count = 20_000
     lr: Positive = 0.003
     momentum: Fraction = 0.9
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
-    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    weight_decay: NonNegative = 5e-4
+    warmup_steps: Number = 200
     gradient_clip: Positive = 10.0
     ema_decay: Fraction = 0.999
     decay: Fraction | None = None
@@ -112,7 +115,7 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class SharedMultiBoxConfig:
+class SharedMultiBoxConfig(_Strict):
     """Training of a MultiBox head on the backbone of an R-FCN.
 
     Attributes:
@@ -121,14 +124,13 @@ class SharedMultiBoxConfig:
         backbone: whether its gradients reach the backbone.
     """
 
-    __pydantic_config__ = _FORBID
     loss: MultiBoxLossConfig = field(default_factory=MultiBoxLossConfig)
     weight: Positive = 1.0
     backbone: bool = False
 
 
 @dataclass(frozen=True)
-class RFCNRecipe:
+class RFCNRecipe(_Strict):
     """Training of an R-FCN.
 
     Attributes:
@@ -137,7 +139,6 @@ class RFCNRecipe:
         multibox: for a network with a MultiBox head.
     """
 
-    __pydantic_config__ = _FORBID
     data: DataConfig
     task: Literal["rfcn"] = "rfcn"
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -146,13 +147,13 @@ class RFCNRecipe:
     multibox: SharedMultiBoxConfig = field(default_factory=SharedMultiBoxConfig)
     batch: Count = 1
     ohem_rois: Count = 128
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Number = 0
     eval_every: Count = 2000
     checkpoint_every: Count = 500
 
 
 @dataclass(frozen=True)
-class CropBatchConfig:
+class CropBatchConfig(_Strict):
     """The crops of one training step; the defaults are R-CNN's 32 foreground and 96 background regions.
 
     Attributes:
@@ -163,10 +164,9 @@ class CropBatchConfig:
         micro_batch: crops that pass through the network at once.
     """
 
-    __pydantic_config__ = _FORBID
     images: Count = 32
     crops: Count = 128
-    foreground: Annotated[int, Field(ge=0)] = 32
+    foreground: Number = 32
     without_context: Fraction = 0.0
     color_jitter: Fraction = 0.0
     micro_batch: Count = 32
@@ -177,7 +177,7 @@ class CropBatchConfig:
 
 
 @dataclass(frozen=True)
-class HeadsConfig:
+class HeadsConfig(_Strict):
     """SVMs and box regression on the features of the trained network (R-CNN, section 2.3 and appendix C).
 
     Attributes:
@@ -189,7 +189,6 @@ class HeadsConfig:
         box_lambda, box_iou: penalty of the ridge regression, and the IoU above which proposals are used.
     """
 
-    __pydantic_config__ = _FORBID
     images: Count = 2000
     negatives: Count = 40
     near: Count = 12
@@ -203,23 +202,22 @@ class HeadsConfig:
 
 
 @dataclass(frozen=True)
-class RCNNRecipe:
+class RCNNRecipe(_Strict):
     """Training of an R-CNN: the network on crops, then SVMs and box regression."""
 
-    __pydantic_config__ = _FORBID
     data: DataConfig
     task: Literal["rcnn"] = "rcnn"
     model: RCNNConfig = field(default_factory=RCNNConfig)
     batch: CropBatchConfig = field(default_factory=CropBatchConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Number = 0
     eval_every: Count = 1000
     checkpoint_every: Count = 50
 
 
 @dataclass(frozen=True)
-class RandomResizedCropConfig:
+class RandomResizedCropConfig(_Strict):
     """Random resized crops of a training image (GoogLeNet, section 6).
 
     Attributes:
@@ -229,7 +227,6 @@ class RandomResizedCropConfig:
         interpolations: one is drawn for each crop.
     """
 
-    __pydantic_config__ = _FORBID
     area: tuple[Positive, Positive] = (0.08, 1.0)
     aspect: tuple[Positive, Positive] = (0.75, 4 / 3)
     color_jitter: Fraction = 0.4
@@ -247,13 +244,13 @@ class ClassificationOptimizerConfig(OptimizerConfig):
     """Defaults of GoogLeNet's paper (the decay), and Caffe's where the paper gives none."""
 
     lr: Positive = 0.01
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2e-4
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: NonNegative = 2e-4
+    warmup_steps: Number = 0
     decay: Fraction | None = 0.96
 
 
 @dataclass(frozen=True)
-class ClassificationRecipe:
+class ClassificationRecipe(_Strict):
     """Training of an image classifier as GoogLeNet was trained (sections 5 and 6).
 
     Attributes:
@@ -264,24 +261,23 @@ class ClassificationRecipe:
             `decay_every` follow from the epochs.
     """
 
-    __pydantic_config__ = _FORBID
     task: Literal["classification"]
     train: str = "train"
     val: str = "val"
     model: ClassifierConfig = field(default_factory=ClassifierConfig)
     random_resized_crop: RandomResizedCropConfig = field(default_factory=RandomResizedCropConfig)
-    auxiliary_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
+    auxiliary_weight: NonNegative = 0.3
     epochs: Count = 60
     batch: Count = 32
     decay_epochs: Count = 8
     optimizer: ClassificationOptimizerConfig = field(default_factory=ClassificationOptimizerConfig)
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Number = 0
     eval_every: Count = 1000
     checkpoint_every: Count = 100
 
 
 @dataclass(frozen=True)
-class MultiBoxRecipe:
+class MultiBoxRecipe(_Strict):
     """Training of MultiBox as a network of its own.
 
     Attributes:
@@ -289,7 +285,6 @@ class MultiBoxRecipe:
         batch: images per step.
     """
 
-    __pydantic_config__ = _FORBID
     task: Literal["multibox"]
     data: DataConfig
     model: MultiBoxModelConfig = field(default_factory=MultiBoxModelConfig)
@@ -298,7 +293,7 @@ class MultiBoxRecipe:
     color_jitter: Fraction = 0.3
     batch: Count = 16
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Number = 0
     eval_every: Count = 2000
     checkpoint_every: Count = 100
 
