@@ -54,7 +54,6 @@ class TrainingPlan:
 
     Attributes:
         recipe: for the training loop, with the steps of the rule or of the requested epochs.
-        photos, val: number of training and of validation photos.
         steps: expected number of steps.
         minutes: expected time, with evaluations.
         budget: time limit.
@@ -62,8 +61,6 @@ class TrainingPlan:
     """
 
     recipe: RFCNRecipe
-    photos: int
-    val: int
     steps: int
     minutes: float
     budget: Budget
@@ -127,7 +124,7 @@ def make_plan(
     ]
     if warning := too_short(recipe, expected, total):
         reasons.append(f"warning      {warning}")
-    return TrainingPlan(recipe, photos, val, expected, total, budget, tuple(reasons))
+    return TrainingPlan(recipe, expected, total, budget, tuple(reasons))
 
 
 def too_short(recipe: RFCNRecipe, steps: int, minutes: float) -> str:
