@@ -76,8 +76,8 @@ def test_from_photos_to_a_model(data: CustomDataset, train, tmp_path: Path):
     assert model.metadata["score"] == fitted.score
     sheet = Image.open(fitted.sheet)
     assert sheet.width > 360
-    found = load_detector(fitted.model, "cpu")(fitted.photo, score=0.0)
-    assert found.class_names == ("bus", "robot")
+    detections = load_detector(fitted.model, "cpu")(fitted.photo, score=0.0)
+    assert detections.class_names == ("bus", "robot")
     assert f"model        {fitted.model}" in str(fitted)
     assert not list((tmp_path / "run").glob("*.pt")), "checkpoints remain"
 
@@ -345,7 +345,7 @@ def test_interrupted_and_resumed_gives_the_same_model(
     monkeypatch.setattr("detector.training.custom_dataset.finetuning._measure", lambda *_: Machine("cpu", 1, 9.0))
     parts = train(data, "parts")
     for path in (whole, train(data, "parts")):  # once more: it is done, and says the same
-        first, second = (load_model(one).network.state_dict() for one in (path.model, parts.model))
+        first, second = (load_model(file).network.state_dict() for file in (path.model, parts.model))
         for name in first:
             torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
     assert read_history(tmp_path / "whole") == read_history(tmp_path / "parts")

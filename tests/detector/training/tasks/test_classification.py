@@ -200,7 +200,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 
 
 def test_the_exported_model_classifies(root: Path, tmp_path: Path):
-    """Its metadata say how often it was right on the held-back photos, and `load_classifier` takes it."""
+    """Its metadata say how often it was right on the validation photos, and `load_classifier` takes it."""
     trainer(root, tmp_path, recipe(epochs=1)).run()
     model = load_model(tmp_path / "model.safetensors", ("classification",))
     assert (model.class_names, model.config) == (CLASSES, ClassifierConfig(size=64))
@@ -226,7 +226,7 @@ def test_a_new_run_starts_from_the_seed_alone(root: Path, tmp_path: Path):
 
 
 def test_first_weights_are_caffes(root: Path, tmp_path: Path):
-    """Uniform with a variance of one over the inputs; biases 0.2 but in the classifiers: BVLC's train_val.prototxt."""
+    """Uniform with variance 1 / inputs; biases 0.2 except in the classifiers (BVLC's train_val.prototxt)."""
     network = trainer(root, tmp_path, recipe(auxiliary_weight=0.3)).network
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

@@ -96,8 +96,8 @@ def test_it_overfits_eight_images(draw: Callable[..., Path], tmp_path: Path, for
     )
     trainer(root, tmp_path / "run", recipe).run()
     proposer = load_multibox(tmp_path / "run/model.safetensors", 2, torch.device("cpu"))
-    found = evaluate_proposals(proposer, VOCDataset(root, "val")).evaluation.coverage()
-    assert found.recall50 == 1.0
+    coverage = evaluate_proposals(proposer, VOCDataset(root, "val")).evaluation.coverage()
+    assert coverage.recall50 == 1.0
     assert load_model(tmp_path / "run/model.safetensors", ("multibox",)).metadata["recall50 at 100"] == 1.0
 
 
@@ -127,7 +127,7 @@ def test_one_image_with_a_hundred_objects(draw: Callable[..., Path], tmp_path: P
 
 def test_too_few_objects_for_the_priors(draw: Callable[..., Path], tmp_path: Path):
     recipe = with_steps(4, model={"size": 64, "head": {"form": "global", "priors": 50}})
-    with pytest.raises(InputError, match="50 priors need as many different boxes, and there are 3; ask for fewer"):
+    with pytest.raises(InputError, match=r"50 priors .* 3"):
         trainer(draw(), tmp_path / "run", recipe)
 
 
@@ -143,10 +143,10 @@ def test_half_of_the_images_are_mirrored(draw: Callable[..., Path]):
     """A bus in the left half of the image is red where its box says."""
     recipe = with_steps(5, random_crop={"probability": 0.0}, color_jitter=0.0, loss={"matching": "predictions"})
     task = MultiBoxTask(recipe, draw({"a": [("bus", (1, 1, 50, 80), 0)]}))
-    found = [task.example(step) for step in range(25)]
-    sides = [objects.boxes[0, 0].item() for batch in found for objects in batch.objects]
+    batches = [task.example(step) for step in range(25)]
+    sides = [objects.boxes[0, 0].item() for batch in batches for objects in batch.objects]
     assert 30 < sides.count(0.5) < 70
-    for batch in found:
+    for batch in batches:
         for image, objects in zip(batch.images, batch.objects, strict=True):
             red = image[0, 32, 16 if objects.boxes[0, 0] == 0 else 48]
             assert red > 200
@@ -199,7 +199,7 @@ def test_objects_in_parts_of_the_image():
 
 
 def test_boxes_of_a_data_set_leave_out_what_is_difficult(draw: Callable[..., Path]):
-    found = relative_boxes(VOCDataset(draw(), "val"))
+    boxes = relative_boxes(VOCDataset(draw(), "val"))
     np.testing.assert_allclose(
-        found * (100, 80, 100, 80), [[10, 10, 70, 60], [30, 20, 90, 70], [0, 0, 45, 50]], rtol=1e-6
+        boxes * (100, 80, 100, 80), [[10, 10, 70, 60], [30, 20, 90, 70], [0, 0, 45, 50]], rtol=1e-6
     )

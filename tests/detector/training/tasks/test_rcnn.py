@@ -89,11 +89,11 @@ def test_labels_are_those_of_the_objects_that_regions_overlap(draw, windows: lis
         batch = made.example(step)
         assert batch.crops.shape == (16, 3, 32, 32)
         assert [len(w) for w in windows] == [8, 8]
-        for place, labels in enumerate(batch.labels.split(8)):
-            annotations = made.data.dataset[sample_index(0, step * 2 + place, 4)].annotations
+        for number, labels in enumerate(batch.labels.split(8)):
+            annotations = made.data.dataset[sample_index(0, step * 2 + number, 4)].annotations
             expected = torch.zeros(8, dtype=torch.long)
             if len(annotations):
-                overlap, nearest = box_iou(windows[place], torch.tensor(annotations.boxes)).max(dim=1)
+                overlap, nearest = box_iou(windows[number], torch.tensor(annotations.boxes)).max(dim=1)
                 assert not torch.tensor(annotations.difficult)[nearest[overlap >= 0.5]].any()
                 expected = torch.where(overlap >= 0.5, torch.tensor(annotations.labels)[nearest] + 1, 0)
             assert torch.equal(labels, expected)
@@ -103,11 +103,11 @@ def test_labels_are_those_of_the_objects_that_regions_overlap(draw, windows: lis
 
 @pytest.mark.parametrize("foreground", [0, 2, 6, 16])
 def test_share_of_the_foreground(draw, foreground: int):
-    """Of each image that has objects; of the others all crops are background."""
+    """Of each image that has objects; of other images all crops are background."""
     made = task(draw(), with_batch(foreground=foreground))
     for step in range(6):
-        for place, labels in enumerate(made.example(step).labels.split(8)):
-            objects = made.data.dataset.ids[sample_index(0, step * 2 + place, 4)] != "d"
+        for number, labels in enumerate(made.example(step).labels.split(8)):
+            objects = made.data.dataset.ids[sample_index(0, step * 2 + number, 4)] != "d"
             assert int((labels > 0).sum()) == (foreground // 2 if objects else 0)
 
 
@@ -290,7 +290,7 @@ def test_run_ends_with_a_model_of_all_heads_that_detects(draw, tmp_path: Path):
     assert results["softmax"] < results["softmax + box regression"] > 0.7
     assert results["svm"] < results["svm + box regression"] > 0.7
     assert model.metadata["val loss"] < 1  # ln 21 at first
-    # the SVMs of the two classes that there are, and of no other
+    # only the SVMs of the two classes in the data
     assert model.network.svm_weight.any(dim=1).nonzero()[:, 0].tolist() == [BUS, SOFA]
     assert model.network.box_weight.view(20, -1).any(dim=1).nonzero()[:, 0].tolist() == [BUS, SOFA]
     assert model.config.calibration.softmax != (1.0, 0.0)

@@ -211,7 +211,7 @@ def test_a_batch_has_the_mean_gradient_of_its_images(root: Path, tmp_path: Path,
         regions = dataclasses.replace(batch.regions[rows], image_index=torch.zeros(int(rows.sum()), dtype=torch.long))
         head = run.task.network.multibox
         matched = multibox_targets(head, [truth], recipe.multibox.loss)
-        one = RFCNBatch(
+        single = RFCNBatch(
             batch.images[index : index + 1],
             regions,
             batch.targets[rows],
@@ -219,7 +219,7 @@ def test_a_batch_has_the_mean_gradient_of_its_images(root: Path, tmp_path: Path,
             matched,
             (),
         )
-        singles.append(gradients(one))
+        singles.append(gradients(single))
     for name, gradient in together.items():
         if not name.startswith("multibox"):  # whose loss counts objects, not images
             expected = sum(single[name] for single in singles) / 3
@@ -231,8 +231,8 @@ def test_processes_make_the_same_examples_in_the_same_order(root: Path, tmp_path
     varied = dataclasses.replace(BATCH, augmentation=AugmentationConfig(scale=(0.7, 1.5), mosaic=0.5, mixup=0.5))
     run = trainer(root, tmp_path / "run", init, varied)
     run.task.prepare()
-    with prefetch(run.task.example, range(3, 9), workers) as found:
-        for step, example in zip(range(3, 9), found, strict=True):
+    with prefetch(run.task.example, range(3, 9), workers) as examples:
+        for step, example in zip(range(3, 9), examples, strict=True):
             expected = run.task.example(step)
             assert torch.equal(example.images, expected.images)
             assert torch.equal(example.regions.boxes, expected.regions.boxes)
@@ -281,5 +281,5 @@ def test_batches_of_one_orientation_visit_every_image():
         assert {index for batch in batches for index in batch} == set(range(50))
         assert all(len(batch) == 4 and len({bool(wide[index]) for index in batch}) == 1 for batch in batches)
     assert [order[step] for step in range(steps)] != [order[steps + step] for step in range(steps)]
-    one = BatchOrder(3, wide, 1)
-    assert [one[step] for step in range(70)] == [[sample_index(3, step, 50)] for step in range(70)]
+    single = BatchOrder(3, wide, 1)
+    assert [single[step] for step in range(70)] == [[sample_index(3, step, 50)] for step in range(70)]
