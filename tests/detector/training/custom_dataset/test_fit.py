@@ -53,6 +53,7 @@ def train(start_file: Path, tmp_path: Path) -> Callable[..., object]:
     return run
 
 
+@pytest.mark.slow
 def test_from_photos_to_a_model(data: CustomDataset, train, tmp_path: Path):
     lines: list[str] = []
     fitted = train(dataclasses.replace(data, class_ids=(6, 90)), log=lines.append)
@@ -82,6 +83,7 @@ def test_from_photos_to_a_model(data: CustomDataset, train, tmp_path: Path):
     assert not list((tmp_path / "run").glob("*.pt")), "checkpoints remain"
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_evaluated_again_and_not_trained(
     data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
@@ -97,6 +99,7 @@ def test_a_finished_training_is_evaluated_again_and_not_trained(
     assert again.sheet.exists()
 
 
+@pytest.mark.slow
 def test_a_training_whose_model_was_removed_starts_over(data: CustomDataset, train):
     first = train(data, epochs=1)
     weights = load_model(first.model).network.state_dict()
@@ -106,6 +109,7 @@ def test_a_training_whose_model_was_removed_starts_over(data: CustomDataset, tra
         torch.testing.assert_close(again[name], weights[name], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_a_finished_training_without_its_plan_starts_over(data: CustomDataset, train, tmp_path: Path):
     """The minutes, scores and model of the training before it are not used."""
     run = tmp_path / "run"
@@ -167,6 +171,7 @@ def test_without_detections_there_is_no_precision(tmp_path: Path):
     assert "nan" not in text
 
 
+@pytest.mark.slow
 def test_a_new_class_is_learned(custom_dataset: Callable[..., CustomDataset], train, monkeypatch: pytest.MonkeyPatch):
     """From ten photos, by a network of random weights, which has to learn faster: a red square on gray."""
     monkeypatch.setattr("detector.training.custom_dataset.plan.LEARNING_RATE", 0.003)
@@ -274,6 +279,7 @@ def test_the_last_weights_become_the_model_unless_earlier_ones_are_clearly_bette
     assert list(read_history(tmp_path)) == [1, 2]
 
 
+@pytest.mark.slow
 def test_minutes_limit_the_training_on_a_machine_that_slows_down(
     data: CustomDataset, train, clock, monkeypatch: pytest.MonkeyPatch
 ):
@@ -310,6 +316,7 @@ def test_minutes_limit_the_training_on_a_machine_that_slows_down(
     assert fitted.warning in str(train(data, epochs=None, minutes=5))
 
 
+@pytest.mark.slow
 def test_a_time_limit_that_suffices_changes_nothing(data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("detector.training.custom_dataset.plan._MIN_STEPS", 8)
     monkeypatch.setattr("detector.training.custom_dataset.plan._EPOCHS", (1, 1))
@@ -325,6 +332,7 @@ def test_proposals_that_take_too_long(data: CustomDataset, train):
         train(data, epochs=None, minutes=1e-6)
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_gives_the_same_model(
     data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
