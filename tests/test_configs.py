@@ -1,4 +1,4 @@
-"""Every file in configs/ is what its readers take."""
+"""Every file in configs/ can be read, and has a header of three lines and a section in the README."""
 
 from pathlib import Path
 
@@ -18,6 +18,10 @@ def test_a_configuration(path: Path):
         assert parse(DetectorConfig, values, path.name).models
     else:
         load_recipe(path)
-    lines = path.read_text().splitlines()
-    assert lines[0].startswith("# ")
-    assert any(line.startswith("#   python tools/") for line in lines), "the header gives the command"
+    what, command, result, body = path.read_text().split("\n", 3)
+    assert what.startswith("# ")
+    assert command.startswith("#   python tools/")
+    assert f"configs/{path.name}" in command
+    assert result.startswith("# ")
+    assert not body.startswith("#")
+    assert f"## {path.name}" in (path.parent / "README.md").read_text()

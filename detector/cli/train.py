@@ -199,8 +199,8 @@ def _train_by_recipe(
 ) -> None:
     from detector.ops.distributed import process_group, rank
     from detector.storage.run_lock import run_lock
+    from detector.training.assembly import make_loop
     from detector.training.recipes import load_recipe
-    from detector.training.start import make_loop
 
     loaded = load_recipe(recipe)
     out = out or Path("runs") / recipe.stem

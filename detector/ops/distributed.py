@@ -1,4 +1,4 @@
-"""Training in several processes started by torchrun."""
+"""Training in several processes that torchrun started."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,23 +10,32 @@ from torch import Tensor, distributed, nn
 
 from detector.errors import InputError
 
+_TIMEOUT = timedelta(hours=12)
+"""The other processes wait while the first one evaluates."""
+
 
 def _initialized() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
 def rank() -> int:
-    """The rank of this process; 0 without torchrun."""
+    """Number of this process among those that train together; 0 for a single process."""
     return distributed.get_rank() if _initialized() else 0
 
 
 def world_size() -> int:
-    """The number of processes that train together."""
+    """Number of processes that train together."""
     return distributed.get_world_size() if _initialized() else 1
 
 
+def check_batch(batch: int) -> None:
+    """Raises `InputError` if the processes cannot share a batch equally."""
+    if batch % world_size():
+        raise InputError(f"batch: {batch} images cannot be divided among {world_size()} processes; use a multiple")
+
+
 def any_process(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in any process. A collective: every process must call it."""
+    """Whether the flag is set in any process. Every process has to call it."""
     if world_size() == 1:
         return flag
     flags = torch.tensor(int(flag), device=device)
@@ -35,17 +44,18 @@ def any_process(flag: bool, device: torch.device) -> bool:
 
 
 def same_in_all(numbers: Sequence[int], device: torch.device) -> bool:
-    """Whether all processes pass the same numbers, of at most 63 bits. A collective: every process must call it."""
+    """Whether all processes pass the same numbers, of at most 63 bits. Every process has to call it."""
     if world_size() == 1:
         return True
-    signed = torch.tensor([numbers, [-number for number in numbers]], device=device)
-    distributed.all_reduce(signed, distributed.ReduceOp.MAX)
-    largest, smallest = signed[0], -signed[1]
+    extremes = torch.tensor([numbers, [-number for number in numbers]], device=device)
+    distributed.all_reduce(extremes, distributed.ReduceOp.MAX)
+    largest, smallest = extremes[0], -extremes[1]
     return torch.equal(largest, smallest)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replaces each gradient by its mean over the processes, whose shares of the batch are of equal size."""
+    """Replaces each gradient by its mean over the processes: the gradient of the whole batch, of which each process has
+    an equal part."""
     if world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -57,7 +67,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def sum_over_processes(value: float, device: torch.device) -> Tensor:
-    """The sum of each process's value, left on the device so that a GPU is not synchronized with."""
+    """Sum of a number over the processes, as a tensor on the device, without waiting for a GPU."""
     total = torch.tensor(float(value), device=device)
     if world_size() > 1:
         distributed.all_reduce(total)
@@ -65,14 +75,24 @@ def sum_over_processes(value: float, device: torch.device) -> Tensor:
 
 
 def wait_for_all() -> None:
-    """Returns once every process has called it."""
+    """Returns when every process has called it."""
     if _initialized():
         distributed.barrier()
 
 
+def _store_prefix() -> str:
+    """A name for this start of the processes.
+
+    torchrun keeps one store over its restarts: under the same name, a process may read the addresses of processes that
+    have died, and fail. Several machines share one name, because their numbers of restarts can differ.
+    """
+    one_machine = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
+    return f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}" if one_machine else "start"
+
+
 @contextmanager
 def process_group(device: str = "auto") -> Iterator[None]:
-    """Connects the processes that torchrun started: NCCL on GPUs, gloo with device "cpu". A no-op without torchrun.
+    """Connects the processes that torchrun started, within the block: by NCCL on GPUs, by gloo with device "cpu".
 
     Raises:
         InputError: this machine has fewer GPUs than processes.
@@ -84,17 +104,15 @@ def process_group(device: str = "auto") -> Iterator[None]:
     if on_gpus:
         local_rank, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if local_rank >= gpus:
-            raise InputError(f"{local_rank + 1} processes need as many GPUs, this machine has {gpus}; or use cpu")
+            raise InputError(
+                f"process {local_rank + 1} of this machine has no GPU, as there are {gpus}; "
+                "start one process per GPU, or give --device cpu"
+            )
         torch.cuda.set_device(local_rank)
-    timeout = timedelta(hours=12)  # the other processes wait while the first evaluates
-    store, own_rank, world = next(distributed.rendezvous("env://", timeout=timeout))
-    # torchrun keeps one store over its restarts. Under an unchanged prefix a process could read addresses of processes
-    # that have died, and fail. Machines may count restarts differently, so several machines share one prefix.
-    one_machine = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
-    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = distributed.PrefixStore(f"start {restarts}" if one_machine else "start", store)
+    store, process_rank, world = next(distributed.rendezvous("env://", timeout=_TIMEOUT))
+    store = distributed.PrefixStore(_store_prefix(), store)
     backend = "nccl" if on_gpus else "gloo"
-    distributed.init_process_group(backend, store=store, rank=own_rank, world_size=world, timeout=timeout)
+    distributed.init_process_group(backend, store=store, rank=process_rank, world_size=world, timeout=_TIMEOUT)
     try:
         yield
     finally:

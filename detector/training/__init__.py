@@ -1,1 +1,1 @@
-"""Training of the region classifier."""
+"""Training: the loop, one task per network, augmentation, recipes, custom data sets."""

@@ -1,29 +1,28 @@
-"""The time that a training may take: how far each step goes in the schedule of the rate, so that all ends in time."""
+"""The wall time of a training: how far each step goes in the learning rate's schedule, so that all ends in time."""
 
 import math
 import time
 from dataclasses import dataclass, field
 
-_STEPS = (5, 20)
-"""Over which the time of a step is averaged, at first, with the guess for all but one of them, and at most."""
-
-_CLOSING = 0.2
-"""Of the time, most to keep for the last evaluation and what follows it."""
-_ON_THE_WAY = 0.25
-"""Of the time left for training, most to take for evaluations on the way; otherwise there are none."""
+_AVERAGED_STEPS = (5, 20)
+"""Number of steps over which the time of a step is averaged, at first (with the guess as all but one) and at most."""
+_MAX_CLOSING = 0.2
+"""Largest part of the time to reserve for the last evaluation and what follows it."""
+_MAX_EVALUATING = 0.25
+"""Evaluations before the last one are skipped if they would take more than this part of the time left."""
 
 
 @dataclass
 class Budget:
-    """Wall time of a training over all of its parts, with what precedes the first step and follows the last.
+    """Wall time of a training over all its sessions, with what precedes the first step and follows the last.
 
     Attributes:
-        seconds: that it may take; infinite for a training that is bound by its steps alone.
-        step: seconds that one takes: a guess, then as measured.
-        evaluation: steps that take as long as one: a guess, then as measured.
-        closing: what follows the last evaluation, in evaluations.
-        began: when this part of the training began, by `time.perf_counter`.
-        spent: seconds of the parts before.
+        seconds: time limit; infinite for a training that is limited by its steps alone.
+        step: seconds per step: a guess, then as measured.
+        evaluation: duration of an evaluation in steps: a guess, then as measured.
+        closing: duration of what follows the last evaluation, in evaluations.
+        began: when this session began, by `time.perf_counter`.
+        spent: seconds of the sessions before.
     """
 
     seconds: float = math.inf
@@ -32,42 +31,43 @@ class Budget:
     closing: float = 0.0
     began: float = field(default_factory=lambda: time.perf_counter())
     spent: float = 0.0
-    _averaged: int = _STEPS[0]
+    _averaged: int = _AVERAGED_STEPS[0]
 
     @property
     def elapsed(self) -> float:
         return self.spent + time.perf_counter() - self.began
 
-    def stepped(self, seconds: float) -> None:
-        """Takes note of how long a step took."""
+    def record_step(self, seconds: float) -> None:
+        """Updates the mean time of a step."""
         self.step += (seconds - self.step) / self._averaged
-        self._averaged = min(self._averaged + 1, _STEPS[1])
+        self._averaged = min(self._averaged + 1, _AVERAGED_STEPS[1])
 
-    def evaluated(self, seconds: float) -> None:
-        """Takes note of how long an evaluation took."""
+    def record_evaluation(self, seconds: float) -> None:
+        """Updates the duration of an evaluation."""
         self.evaluation = seconds / self.step
 
-    def plan(self, left: float, steps: int, evaluations: int) -> tuple[float, bool]:
-        """How far the next step goes in a schedule, 1 where the time suffices for a step each, and whether there is
-        time for evaluations on the way.
+    def plan(self, remaining: float, steps: int, evaluations: int) -> tuple[float, bool]:
+        """How far the next step goes in the schedule (1 if there is time for every step), and whether there is time for
+        evaluations before the last one.
 
         Args:
-            left: length of the schedule that is left.
-            steps: number of steps left, at most.
-            evaluations: number of evaluations that are to come before the last one.
+            remaining: length of the schedule that remains.
+            steps: largest number of steps that remain.
+            evaluations: number of evaluations due before the last one.
         """
-        training = self.seconds - self._kept - self.elapsed
-        on_the_way = evaluations * self.evaluation * self.step
-        evaluating = on_the_way <= _ON_THE_WAY * training
-        fitting = (training - evaluating * on_the_way) / self.step
-        return left / max(1.0, min(steps, fitting)), evaluating and fitting > 1
+        training = self.seconds - self._reserved - self.elapsed
+        evaluating = evaluations * self.evaluation * self.step
+        has_time = evaluating <= _MAX_EVALUATING * training
+        possible = (training - has_time * evaluating) / self.step
+        return remaining / max(1.0, min(steps, possible)), has_time and possible > 1
 
     @property
-    def _kept(self) -> float:
-        """Seconds for the last evaluation, which may judge earlier weights once more, and what follows it."""
-        return min((2 + self.closing) * self.evaluation * self.step, _CLOSING * self.seconds)
+    def _reserved(self) -> float:
+        """Seconds for the last evaluation, which may evaluate earlier weights too, and what follows it."""
+        return min((2 + self.closing) * self.evaluation * self.step, _MAX_CLOSING * self.seconds)
 
     def deadline(self, closing: bool) -> float:
-        """When all has to have ended, by `time.perf_counter`; with `closing`, when that has to begin."""
-        kept = self._kept * self.closing / (2 + self.closing) if closing else 0.0
-        return self.began - self.spent + self.seconds - kept
+        """When everything has to end, by `time.perf_counter`; with `closing`, when what follows the last evaluation has
+        to begin."""
+        reserved = self._reserved * self.closing / (2 + self.closing) if closing else 0.0
+        return self.began - self.spent + self.seconds - reserved

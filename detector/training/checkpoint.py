@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: all state that a resumed run needs to go on to the same numbers."""
+"""Checkpoints of a training: all the state that a resumed run needs to reach the same numbers."""
 
 import io
 import logging
@@ -19,74 +19,73 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes the state beside `path`, then renames: an interrupted write leaves the checkpoint before.
-
-    The one before is kept beside it (`before_of`), for a disk that loses what it was given.
+    """Writes the state atomically, and keeps the checkpoint before it (`previous_checkpoint`), because some disks lose
+    what was written last.
 
     Raises:
-        InputError: it cannot be written; the checkpoint before is there.
+        InputError: the file cannot be written; the existing checkpoint is kept.
     """
+    previous = previous_checkpoint(path)
     try:
-        # After a kill between the two writes both names may be of one file, and renaming would do nothing.
-        if path.exists() and not (before_of(path).exists() and path.samefile(before_of(path))):
-            with atomic_write(before_of(path)) as kept:
-                _copy(path, kept)
-        packed = io.BytesIO()  # on a full disk torch's own file may end the process
-        torch.save(state, packed)
+        # After a kill between the two writes both names may belong to one file, and renaming would do nothing.
+        if path.exists() and not (previous.exists() and path.samefile(previous)):
+            with atomic_write(previous) as temporary:
+                _link_or_copy(path, temporary)
+        buffer = io.BytesIO()  # torch.save to a file may end the process when the disk is full
+        torch.save(state, buffer)
         with atomic_write(path) as temporary:
-            temporary.write_bytes(packed.getbuffer())
+            temporary.write_bytes(buffer.getbuffer())
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"{path}: cannot be written ({reason}); make room, and the same command goes on") from None
+        raise InputError(f"{path}: cannot be written ({reason}); free space and run the same command again") from None
 
 
-def before_of(path: Path) -> Path:
-    """Where the checkpoint before the one at `path` is: checkpoint-before.pt."""
+def previous_checkpoint(path: Path) -> Path:
+    """The checkpoint before the one at `path`: checkpoint-before.pt."""
     return path.with_name(f"{path.stem}-before{path.suffix}")
 
 
 def remove_checkpoints(path: Path) -> None:
-    """Removes the checkpoint at `path` and the one before: of a training that has ended and will not go on."""
-    for one in (path, before_of(path)):
-        one.unlink(missing_ok=True)
+    """Removes the checkpoint at `path` and the one before it, once a training has ended for good."""
+    for checkpoint in (path, previous_checkpoint(path)):
+        checkpoint.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, recipe_hash: str) -> dict[str, Any]:
-    """Reads a checkpoint without executing code; if it is damaged, the one before it.
+    """Reads a checkpoint without executing code, or the one before it if it is damaged.
 
     Raises:
-        InputError: neither can be read, or it belongs to another recipe.
+        InputError: neither can be read, or the recipe is another one.
     """
     try:
         state = _read(path)
     except InputError as error:
-        if not before_of(path).exists():
+        if not previous_checkpoint(path).exists():
             raise
-        state = _read(before_of(path))
-        log.warning("%s; going on from the one before", error)
+        state = _read(previous_checkpoint(path))
+        log.warning("%s; resuming from the checkpoint before it", error)
     if state.get("recipe") != recipe_hash:
-        raise InputError(f"{path}: a checkpoint of another recipe; choose another --out or remove it to start anew")
+        raise InputError(f"{path}: a checkpoint of another recipe; choose another --out, or remove it to start over")
     return state
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(path) as records:  # torch writes their checksums and does not look at them
+        with zipfile.ZipFile(path) as records:  # torch writes checksums but does not verify them
             if damaged := records.testzip():
                 raise ValueError(f"{damaged} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
-            raise ValueError("it holds no state of a training")
+            raise ValueError("it holds no training state")
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: not a readable checkpoint ({reason}); remove it to start anew") from None
+        raise InputError(f"{path}: not a readable checkpoint ({reason}); remove it to start over") from None
     return state
 
 
-def _copy(path: Path, new: Path) -> None:
-    """A second name for the same file, or a copy where files have one name only."""
+def _link_or_copy(path: Path, new: Path) -> None:
     new.unlink(missing_ok=True)
     try:
         os.link(path, new)
-    except OSError:
+    except OSError:  # the file system has no hard links
         shutil.copyfile(path, new)

@@ -1,11 +1,11 @@
-"""Prepared convolutions."""
+"""oneDNN's cache of prepared convolutions."""
 
 import os
 
 
 def keep_prepared_convolutions() -> None:
-    """Lets oneDNN remember the convolutions of every image size that training meets (its default suffices for five).
+    """Makes oneDNN cache the convolutions of every image size in a training; its default suffices for five sizes.
 
-    Has to come before the process runs its first convolution.
+    Call it before the process runs its first convolution.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")

@@ -1,4 +1,4 @@
-"""Training images of a data set with their proposals, kept on disk."""
+"""Training images of a data set with their proposals, which are cached on disk, and the order of training."""
 
 import functools
 import logging
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class AnnotatedImages(Protocol):
-    """Images with their objects, such as a `VOCDataset`."""
+    """A data set of images with objects, such as a `VOCDataset`."""
 
     @property
     def ids(self) -> Sequence[str]: ...
@@ -50,8 +50,8 @@ class ProposedImages(Generic[Images]):
 
     Args:
         dataset: the images.
-        config: of Selective Search.
-        cache: folder of the cached proposals.
+        config: settings of Selective Search.
+        cache: folder of cached proposals.
     """
 
     def __init__(self, dataset: Images, config: SelectiveSearchConfig, cache: Path) -> None:
@@ -62,34 +62,33 @@ class ProposedImages(Generic[Images]):
         return len(self.dataset)
 
     def fill(self, first: int = 0, step: int = 1) -> None:
-        """Computes the proposals ahead, with a progress bar; finds images that cannot be read before they matter.
+        """Computes missing proposals before the training, with a progress bar, which also finds unreadable images.
 
         Args:
-            first, step: of several processes each fills in every `step`-th image from `first`.
+            first, step: each of several processes takes every `step`-th image from `first`.
 
         Raises:
             InputError: an image cannot be read.
         """
         for file in self.propose(range(first, len(self), step)):
             if file.error is not None:
-                raise InputError(f"{file.path}: {file.error}; mend it or take it out of the split")
+                raise InputError(f"{file.path}: {file.error}; repair it or remove it from the split")
 
-    def propose(self, which: range | None = None) -> Iterator[FileProposals]:
-        """The proposals of images, by default all, in their order, computed or cached, with a progress bar; an image
-        that cannot be read gives an error in their place."""
+    def propose(self, indices: range | None = None) -> Iterator[FileProposals]:
+        """Proposals of images (all by default), in order, computed or cached, with a progress bar. An image that cannot
+        be read gives an error instead."""
         warm_up(log.info)
-        which = range(len(self)) if which is None else which
-        paths = [self.dataset.image_path(index) for index in which]
-        done = propose_files(
+        paths = [self.dataset.image_path(index) for index in (range(len(self)) if indices is None else indices)]
+        proposed = propose_files(
             paths, self.cache.proposer, read_pixels, workers=torch.get_num_threads(), cache=self.cache.directory
         )
-        yield from tqdm(done, total=len(paths), desc="proposals", unit="image", disable=None)
+        yield from tqdm(proposed, total=len(paths), desc="proposals", unit="image", disable=None)
 
     def __getitem__(self, index: int) -> tuple[Image, Proposals, Annotations]:
-        """Image, its proposals and its objects.
+        """Image, proposals and objects.
 
         Raises:
-            InputError: the image cannot be read, or its size is not the annotated one.
+            InputError: as `read_sample`.
         """
         image, annotations = read_sample(self.dataset, index)
         data = self.dataset.image_path(index).read_bytes()
@@ -97,10 +96,10 @@ class ProposedImages(Generic[Images]):
 
 
 def read_sample(dataset: AnnotatedImages, index: int) -> tuple[Image, Annotations]:
-    """An image and its objects.
+    """Reads an image and its objects.
 
     Raises:
-        InputError: the image cannot be read, its annotation is wrong, or its size is not the annotated one.
+        InputError: the image cannot be read, its annotation is wrong, or its size differs from the annotated one.
     """
     sample = dataset[index]
     image = read_image(sample.image_path)
@@ -114,7 +113,7 @@ def read_sample(dataset: AnnotatedImages, index: int) -> tuple[Image, Annotation
 def proposed_splits(
     data: DataConfig, config: SelectiveSearchConfig, root: Path, cache: Path
 ) -> tuple[ProposedImages[VOCDataset], ProposedImages[VOCDataset]]:
-    """The images to train on and those held back, of a data set in VOC's layout: `root` holds `JPEGImages`.
+    """The training and validation images of a data set in VOC's layout: `root` holds `JPEGImages`.
 
     Raises:
         InputError: the data set or a split is missing.
@@ -124,39 +123,39 @@ def proposed_splits(
 
 
 def sample_index(seed: int, position: int, images: int) -> int:
-    """The image at a position of an endless training order: every epoch visits all of them in a new order."""
-    epoch, place = divmod(position, images)
-    return int(_order(seed, epoch, images)[place])
+    """The image at a position of an endless training order: every epoch visits all images in a new order."""
+    epoch, index = divmod(position, images)
+    return int(_order(seed, epoch, images)[index])
 
 
 class BatchOrder:
-    """An endless order of batches. In every epoch each image has its turn; all images of a batch are wide or all are
-    tall, and a batch that lacks some is filled with images that have had theirs.
+    """An endless order of batches in which every epoch visits every image. The images of a batch are all wide or all
+    tall; an incomplete batch is filled with images that the epoch has visited.
 
     Args:
-        wide: (N,) bool of the images.
-        batch: images a step; of one, the order is that of `sample_index`.
+        wide: (N,) bool, whether each image is wide.
+        batch: images per step; with 1 the order is that of `sample_index`.
     """
 
     def __init__(self, seed: int, wide: Sequence[bool], batch: int) -> None:
         self.seed, self.wide, self.batch = seed, np.array(wide, bool), batch
-        self._current = (-1, np.zeros((0, batch), np.int64))
+        self._epoch, self._batches = -1, np.zeros((0, batch), np.int64)
 
     def __getitem__(self, step: int) -> list[int]:
         """Indices of the images of a step."""
         if self.batch == 1:
             return [sample_index(self.seed, step, len(self.wide))]
         counts = (int(self.wide.sum()), int((~self.wide).sum()))
-        epoch, place = divmod(step, sum(-(-count // self.batch) for count in counts))
-        if self._current[0] != epoch:
-            self._current = (epoch, self._batches(epoch))
-        return self._current[1][place].tolist()
+        epoch, index = divmod(step, sum(-(-count // self.batch) for count in counts))
+        if self._epoch != epoch:
+            self._epoch, self._batches = epoch, self._shuffled(epoch)
+        return self._batches[index].tolist()
 
-    def _batches(self, epoch: int) -> np.ndarray:
+    def _shuffled(self, epoch: int) -> np.ndarray:
         order = _order(self.seed, epoch, len(self.wide))
         batches = []
-        for kind in (order[self.wide[order]], order[~self.wide[order]]):
-            batches.append(np.resize(kind, (-(-len(kind) // self.batch), self.batch)))
+        for images in (order[self.wide[order]], order[~self.wide[order]]):
+            batches.append(np.resize(images, (-(-len(images) // self.batch), self.batch)))
         return np.random.default_rng((self.seed, epoch, 1)).permutation(np.concatenate(batches))
 
 

@@ -1,4 +1,4 @@
-"""Stopping between two steps instead of in the middle of one."""
+"""Interrupts take effect between two steps, not in the middle of one."""
 
 import signal
 import sys
@@ -10,25 +10,25 @@ from types import FrameType
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Within the block, Ctrl-C and SIGTERM only make the yielded function true; a second one interrupts at once.
+    """Yields a function that says whether Ctrl-C or SIGTERM came within the block; a second one interrupts at once.
 
-    Outside the main thread, which alone receives signals, it changes nothing.
+    Only the main thread receives signals; in any other this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    asked = False
+    interrupted = False
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
             raise KeyboardInterrupt
-        asked = True
+        interrupted = True
         print("stopping after this step; press Ctrl-C again to stop at once", file=sys.stderr)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield lambda: interrupted
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""SVMs and box regression on the features of a trained crop network (R-CNN, section 2.3 and appendix C)."""
+"""SVMs and box regression on the features of a trained R-CNN (R-CNN, section 2.3 and appendix C)."""
 
 import logging
 from dataclasses import dataclass
@@ -24,27 +24,28 @@ from proposals.npz import read_npz
 log = logging.getLogger(__name__)
 
 MARGIN = 1.0
-"""Negatives that score above -MARGIN have a part in the SVM's loss."""
+"""Negatives that score above -MARGIN contribute to the SVM's loss."""
 
-_FEW = 0.01
-"""Mining ends when a pass finds fewer new hard negatives than this part of those that are known."""
+_MIN_GROWTH = 0.01
+"""Mining ends when a pass adds fewer hard negatives than this part of those it trained on."""
 
-_MOST_PASSES = 10
+_MAX_PASSES = 10
 _FIRST_NEGATIVES = 5000
 
 
 @dataclass(frozen=True, eq=False)
 class RegionFeatures:
-    """Features of N regions of training images, and what the regions are.
+    """Features and ground truth of N regions of training images.
 
     Attributes:
-        pooled: (N, C) float16 and parts: (N, P) float16, as in `detector.models.rcnn.CropFeatures`; a region that is
-            not near an object has no parts: they are kept by `near_index`.
-        near_index: (M,) rows of the regions that `parts` (M, P) belong to.
+        pooled: (N, C) float16, as in `detector.models.rcnn.CropFeatures`.
+        parts: (M, P) float16, as there, of the regions near an object only.
+        near_index: (M,) rows of these regions.
         overlaps: (N, num_classes) float16, highest IoU with an object of each class.
-        object_class: (N,) int16, class of the object that the region itself is (ground truth), -1 otherwise.
-        box_deltas: (N, 4) float32, to the nearest object that is not difficult; nearest_class (N,) int16 is its class,
-            -1 if the image has none, and nearest_iou (N,) float32.
+        object_class: (N,) int16, class of a region that is a ground-truth box, otherwise -1.
+        box_deltas: (N, 4) float32, deltas to the nearest object that is not difficult.
+        nearest_class: (N,) int16, class of that object; -1 if the image has none.
+        nearest_iou: (N,) float32, IoU with that object.
     """
 
     pooled: np.ndarray
@@ -60,28 +61,31 @@ class RegionFeatures:
 def collect_features(
     scorer: RCNNScorer, images: ProposedImages, config: HeadsConfig, seed: int, cache: Path
 ) -> RegionFeatures:
-    """Features of objects, of boxes near them and of boxes off them, image by image.
+    """Collects the features of objects, of regions near them and of negatives, image by image.
 
     Args:
-        cache: folder in which the features of an image are kept, so that an interrupted run goes on.
+        cache: folder for the features of each image, from which an interrupted run resumes.
+
+    Raises:
+        InputError: a file in the cache cannot be read.
     """
     order = np.random.default_rng((seed, 3)).permutation(len(images))
-    parts = []
-    for place, index in enumerate(tqdm(order.tolist(), desc="features", unit="image", disable=None)):
+    collected = []
+    for number, index in enumerate(tqdm(order.tolist(), desc="features", unit="image", disable=None)):
         path = cache / f"{images.dataset.ids[index]}.npz"
         if not path.exists():
             rng = np.random.default_rng((seed, index, 4))
-            found = _image_features(scorer, images, index, config, rng, objects_only=place >= config.images)
+            features = _image_features(scorer, images, index, config, rng, objects_only=number >= config.images)
             cache.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **vars(found))
+                np.savez(file, **vars(features))
         try:
-            parts.append(RegionFeatures(**read_npz(path.read_bytes())))
+            collected.append(RegionFeatures(**read_npz(path.read_bytes())))
         except (ValueError, TypeError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); remove it, and it is computed again") from None
-    counts = np.cumsum([0, *(len(p.pooled) for p in parts)])
-    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in vars(parts[0])}
-    columns["near_index"] = np.concatenate([p.near_index + start for p, start in zip(parts, counts, strict=False)])
+            raise InputError(f"{path}: cannot be read ({error}); remove it to compute it again") from None
+    firsts = np.cumsum([0, *(len(f.pooled) for f in collected)])
+    columns = {name: np.concatenate([getattr(f, name) for f in collected]) for name in vars(collected[0])}
+    columns["near_index"] = np.concatenate([f.near_index + i for f, i in zip(collected, firsts, strict=False)])
     return RegionFeatures(**columns)
 
 
@@ -99,10 +103,10 @@ def _image_features(
     if not objects_only:
         overlap = box_iou(torch.tensor(proposals.boxes), torch.from_numpy(np.array(objects)).view(-1, 4)).numpy()
         best = overlap.max(axis=1, initial=0.0)
-        near, off = np.flatnonzero(best > config.box_iou), np.flatnonzero(best < config.svm_negative_iou)
+        near, negatives = np.flatnonzero(best > config.box_iou), np.flatnonzero(best < config.svm_negative_iou)
         chosen = (
             rng.choice(near, min(len(near), config.near), replace=False),
-            rng.choice(off, min(len(off), config.negatives), replace=False),
+            rng.choice(negatives, min(len(negatives), config.negatives), replace=False),
         )
         boxes = np.concatenate((objects, proposals.boxes[np.concatenate(chosen)]))
     return describe_regions(scorer, image, boxes, len(objects), annotations, len(images.dataset.class_names), config)
@@ -117,10 +121,10 @@ def describe_regions(
     classes: int,
     config: HeadsConfig,
 ) -> RegionFeatures:
-    """Features and overlaps of boxes (N, 4) of an image; the first `objects` are its objects that are not difficult."""
-    on_device = torch.tensor(boxes).to(scorer.network.mean.device)
-    features = scorer.features(image, on_device)
+    """Features and ground truth of boxes (N, 4) of an image, the first `objects` of which are its objects that are not
+    difficult."""
     regions, truth = torch.tensor(boxes), torch.from_numpy(np.array(annotations.boxes)).view(-1, 4)
+    features = scorer.features(image, regions.to(scorer.network.mean.device))
     overlap = box_iou(regions, truth).numpy()
     overlaps = np.zeros((len(boxes), classes), np.float16)
     for column, label in enumerate(annotations.labels):
@@ -149,10 +153,10 @@ def describe_regions(
 
 
 def fit_svms(features: RegionFeatures, config: HeadsConfig, class_names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-    """One linear SVM a class: weights (num_classes, C) and biases (num_classes,) for features that are not scaled.
+    """Fits one linear SVM per class: weights (num_classes, C) and biases (num_classes,) for unscaled features.
 
-    Positives are the objects of the class, negatives the regions that overlap none of its objects by
-    `svm_negative_iou`. A class without objects scores everything at -1.
+    Positives are the objects of the class; negatives are the regions whose IoU with all its objects is below
+    `svm_negative_iou`. A class without objects scores every region -1.
     """
     pooled = features.pooled.astype(np.float32)
     scale = config.feature_norm / max(float(np.linalg.norm(pooled, axis=1).mean()), 1e-12)
@@ -163,30 +167,34 @@ def fit_svms(features: RegionFeatures, config: HeadsConfig, class_names: tuple[s
         positive = pooled[features.object_class == label]
         negative = pooled[(features.overlaps[:, label] < config.svm_negative_iou) & (features.object_class != label)]
         if not len(positive) or not len(negative):
-            log.warning("class %s has no %s: it is never found", name, "objects" if not len(positive) else "negatives")
+            missing = "objects" if not len(positive) else "negatives"
+            log.warning("class %s has no %s, so it is never detected", name, missing)
             continue
-        weights[label], biases[label], passes, known = mine_svm(positive, negative, config)
-        counts = (len(positive), known, len(negative), passes)
+        weights[label], biases[label], passes, mined = mine_svm(positive, negative, config)
+        counts = (len(positive), mined, len(negative), passes)
         log.info("SVM %s: %d positives, %d negatives of %d, %d passes", name, *counts)
     return weights * scale, biases
 
 
 def mine_svm(positive: np.ndarray, negative: np.ndarray, config: HeadsConfig) -> tuple[np.ndarray, float, int, int]:
-    """A linear SVM by hard negative mining: weight (C,), bias, passes and negatives that it was trained on.
+    """Fits a linear SVM by hard negative mining.
 
-    Trains on some of the negatives, adds those that lie above the margin, and repeats until few are new: a negative
-    that lies outside the margin has no influence on the solution.
+    Trains on some of the negatives, adds those that score above the margin, and repeats until few are new. Negatives
+    outside the margin have no influence on the solution.
+
+    Returns:
+        Weight (C,), bias, number of passes, and number of negatives trained on.
     """
     first = np.random.default_rng(0).permutation(len(negative))[:_FIRST_NEGATIVES]
-    known = np.zeros(len(negative), bool)
-    known[first] = True
-    for passes in range(1, _MOST_PASSES + 1):
-        weight, bias = _svm(positive, negative[known], config)
-        hard = (negative @ weight + bias > -MARGIN) & ~known
-        if hard.sum() <= _FEW * known.sum() * (passes > 1) or not hard.any():
+    used = np.zeros(len(negative), bool)
+    used[first] = True
+    for passes in range(1, _MAX_PASSES + 1):
+        weight, bias = _svm(positive, negative[used], config)
+        hard = (negative @ weight + bias > -MARGIN) & ~used
+        if hard.sum() <= _MIN_GROWTH * used.sum() * (passes > 1) or not hard.any():
             break
-        known |= hard
-    return weight, bias, passes, int(known.sum())
+        used |= hard
+    return weight, bias, passes, int(used.sum())
 
 
 def _svm(positive: np.ndarray, negative: np.ndarray, config: HeadsConfig) -> tuple[np.ndarray, float]:
@@ -203,10 +211,10 @@ def _svm(positive: np.ndarray, negative: np.ndarray, config: HeadsConfig) -> tup
 
 
 def fit_boxes(features: RegionFeatures, config: HeadsConfig, class_names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-    """Ridge regression of the box_deltas for each class: weights (num_classes * 4, P) and biases (num_classes * 4,).
+    """Fits ridge regressions of the box deltas per class: weights (num_classes * 4, P) and biases (num_classes * 4,).
 
-    Features are brought to the same mean norm as for the SVMs. The targets of a class are centered and whitened
-    (decorrelated) for the fit, as in R-CNN's code. A class without regions near its objects leaves boxes as they are.
+    Features are scaled to the same mean norm as for the SVMs. The targets of a class are centered and whitened
+    (decorrelated) for the fit, as in R-CNN's code. A class without regions near its objects does not move boxes.
     """
     width = features.parts.shape[1]
     scale = config.feature_norm / max(float(np.linalg.norm(features.parts.astype(np.float32), axis=1).mean()), 1e-12)
@@ -214,7 +222,7 @@ def fit_boxes(features: RegionFeatures, config: HeadsConfig, class_names: tuple[
     for label, name in enumerate(class_names):
         rows = np.flatnonzero(features.nearest_class[features.near_index] == label)
         if len(rows) < 2:
-            log.warning("class %s has %d regions near objects: its boxes stay as they are", name, len(rows))
+            log.warning("class %s has %d regions near objects, so its boxes are not regressed", name, len(rows))
             continue
         targets = features.box_deltas[features.near_index[rows]].astype(np.float64)
         weight, bias = ridge_whitened(scale * features.parts[rows].astype(np.float32), targets, config.box_lambda)
@@ -224,14 +232,15 @@ def fit_boxes(features: RegionFeatures, config: HeadsConfig, class_names: tuple[
 
 
 def ridge_whitened(x: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (4, P) and biases (4,) of the ridge regression from x (N, P) to targets (N, 4), fitted to the targets
-    after these were centered and whitened.
+    """Weights (4, P) and biases (4,) of the ridge regression from x (N, P) to targets (N, 4), fitted to centered and
+    whitened targets.
 
-    With one penalty for all four, whitening leaves the predictions as they are; it is R-CNN's, and keeps the fit well
-    conditioned."""
+    With one penalty for all four, whitening does not change the predictions, but R-CNN does it, and it keeps the fit
+    well conditioned.
+    """
     mean = targets.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(targets.T, bias=True))
-    deviation = np.sqrt(values + 1e-3)  # R-CNN's code has the same safeguard against a flat direction
+    deviation = np.sqrt(values + 1e-3)  # against directions without variance, as in R-CNN's code
     whiten, color = vectors / deviation @ vectors.T, vectors * deviation @ vectors.T
     fit = Ridge(alpha=penalty).fit(x, ((targets - mean) @ whiten).astype(x.dtype))
     return (color @ fit.coef_).astype(np.float32), (color @ fit.intercept_ + mean).astype(np.float32)

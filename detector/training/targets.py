@@ -1,4 +1,4 @@
-"""What each region should be predicted as, and the loss on the regions that are hardest."""
+"""Training targets of regions, their losses, and online hard example mining."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class RegionTargets:
     """Training targets of R regions.
 
     Attributes:
-        labels: (R,) int64; 0 background, 1..num_classes, `IGNORED` for regions on difficult objects.
-        box_deltas: (R, 4) float32, whitened box_deltas to the matched object; meaningful where labels > 0.
+        labels: (R,) int64; 0 is background, 1..num_classes, `IGNORED` for regions on difficult objects.
+        box_deltas: (R, 4) float32, whitened deltas to the matched object; meaningful where labels > 0.
     """
 
     labels: Tensor
@@ -32,13 +32,15 @@ class RegionTargets:
 
 
 def match_regions(boxes: Tensor, objects: Tensor, labels: Tensor, difficult: Tensor) -> RegionTargets:
-    """Matches the regions (R, 4) of one image with its objects.
+    """Matches the regions (R, 4) of an image with its objects, all float xyxy pixels.
 
-    A region belongs to the object of highest IoU if that is at least 0.5 (R-CNN's fine-tuning), else to the
-    background; one that belongs to a difficult object is ignored.
+    A region belongs to the object of highest IoU if that is at least 0.5 (R-CNN, section 2.3), else to the background.
+    Regions that belong to a difficult object are ignored.
 
     Args:
-        objects: (G, 4) boxes; labels: (G,) class indices 0..num_classes-1; difficult: (G,) bool.
+        objects: (G, 4) boxes.
+        labels: (G,) class indices 0..num_classes-1.
+        difficult: (G,) bool.
     """
     if len(objects) == 0:
         return RegionTargets(torch.zeros(len(boxes), dtype=torch.long, device=boxes.device), torch.zeros_like(boxes))
@@ -50,7 +52,7 @@ def match_regions(boxes: Tensor, objects: Tensor, labels: Tensor, difficult: Ten
 
 @dataclass(frozen=True)
 class RegionLosses:
-    """Loss of each of R regions: (R,) cross entropy and (R,) smooth L1 of the box_deltas (0 off the foreground)."""
+    """Losses of R regions: (R,) cross entropy, and (R,) smooth L1 of the box deltas, which is 0 for background."""
 
     classification: Tensor
     box_deltas: Tensor
@@ -62,19 +64,20 @@ class RegionLosses:
 
 def region_losses(predictions: RegionPredictions, targets: RegionTargets) -> RegionLosses:
     classification = F.cross_entropy(predictions.class_logits, targets.labels, ignore_index=IGNORED, reduction="none")
-    moved = F.smooth_l1_loss(predictions.box_deltas, targets.box_deltas, reduction="none").sum(dim=1)
-    return RegionLosses(classification, torch.where(targets.labels > 0, moved, 0.0))
+    regression = F.smooth_l1_loss(predictions.box_deltas, targets.box_deltas, reduction="none").sum(dim=1)
+    return RegionLosses(classification, torch.where(targets.labels > 0, regression, 0.0))
 
 
 def hardest(losses: Tensor, counts: Sequence[int], number: int) -> Tensor:
-    """Indices of the `number` regions of highest loss in each image (online hard example mining, Shrivastava 2016).
+    """Indices of the `number` regions of highest loss in each image (online hard example mining, Shrivastava et al.,
+    2016).
 
     Args:
-        losses: (R,) of the regions of all images, one image after the other.
-        counts: regions of each image.
+        losses: (R,) losses of the regions of all images, one image after another.
+        counts: number of regions of each image.
     """
     chosen, first = [], 0
-    for own in losses.split(list(counts)):
-        chosen.append(own.topk(min(number, len(own))).indices + first)
-        first += len(own)
+    for image_losses in losses.split(list(counts)):
+        chosen.append(image_losses.topk(min(number, len(image_losses))).indices + first)
+        first += len(image_losses)
     return torch.cat(chosen)

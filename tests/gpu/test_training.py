@@ -10,8 +10,8 @@ import torch
 from detector.config import parse
 from detector.models.files import find_model
 from detector.models.weights import load_model
-from detector.training.recipes import Recipe
-from detector.training.start import make_loop
+from detector.training.assembly import make_loop
+from detector.training.recipes import RFCNRecipe
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 
@@ -22,7 +22,7 @@ IMAGES = {
     "d": [],
 }
 RECIPE = parse(
-    Recipe,
+    RFCNRecipe,
     {
         "data": {"train_split": "val", "eval_split": "val"},
         "model": {"input": {"short_side": 160}, "network": {"multibox": {"grids": [3, 1], "shapes": 2, "channels": 8}}},

@@ -191,7 +191,7 @@ def _serve() -> None:
     import torch.export
     import torch.utils.tensorboard  # noqa: F401
 
-    import detector.training.start  # noqa: F401
+    import detector.training.assembly  # noqa: F401
     from detector import load_detector
     from detector.cli import _COMMANDS, _app
     from proposals import warm_up

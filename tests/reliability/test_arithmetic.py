@@ -181,7 +181,7 @@ import sys, torch
 from pathlib import Path
 torch.set_num_threads(int(sys.argv[1]))
 from detector.training.recipes import load_recipe
-from detector.training.start import make_loop
+from detector.training.assembly import make_loop
 root, out = Path(sys.argv[2]), Path(sys.argv[3])
 loop = make_loop(load_recipe(root / "recipe.yaml"), root / "VOC", out, Path(sys.argv[4]), root / "cache", "cpu")
 for step in range(loop.config.steps):

@@ -1,4 +1,4 @@
-"""Which of a user's photos are trained on and which are held back to judge by."""
+"""The split of a custom data set into training and validation photos."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,22 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.annotations import Annotations, Sample
+from detector.data.annotations import Sample
 from detector.data.custom_dataset import CustomDataset
 from detector.errors import InputError
 from detector.structures.class_names import same_classes
 
-SHARE = 0.2
-"""Part of the photos that is held back."""
-_MOST = 1000
-"""Photos held back at most: more make the figure no surer that is worth their absence from the training."""
-
-_LISTED = 10
+VAL_SHARE = 0.2
+_MAX_VAL = 1000
+"""Largest number of validation photos: more would make mAP little more certain, and be missing from the training."""
+_MAX_NAMES = 10
+_FEW_OBJECTS = 20
+"""Objects of a class to train on, below which the user is warned."""
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoSet:
-    """Photos with their objects, in the form of a `detector.training.data.AnnotatedImages`."""
+    """Photos with their objects, as a `detector.training.data.AnnotatedImages`."""
 
     samples: tuple[Sample, ...]
     class_names: tuple[str, ...]
@@ -43,16 +43,15 @@ class PhotoSet:
 
     def boxes(self) -> np.ndarray:
         """(C,) number of objects of each class that are not difficult."""
-        counts = [_shown(sample, len(self.class_names)) for sample in self.samples]
-        return np.array(counts, np.int64).reshape(-1, len(self.class_names)).sum(axis=0)
+        return _object_counts(self.samples, len(self.class_names)).sum(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Photos to train on and photos held back, of the same classes.
+    """Training and validation photos, of the same classes.
 
     Attributes:
-        notes: what the user has to know, a line each.
+        notes: what the user should know, a line each.
     """
 
     train: PhotoSet
@@ -63,64 +62,73 @@ class Split:
     def digest(self) -> str:
         """Twelve hex digits that change with the classes, the photos of either part and their objects."""
         digest = hashlib.sha256(repr((*self.train.class_names, *self.train.class_ids)).encode())
-        for part in (self.train, self.val):
-            for sample in part.samples:
-                one = sample.annotations
-                digest.update(f"\n{sample.id} {one.image_size} {sample.image_path.stat().st_size}".encode())
-                for array in (one.boxes, one.labels, one.difficult):
+        for photos in (self.train, self.val):
+            for sample in photos.samples:
+                annotations = sample.annotations
+                digest.update(f"\n{sample.id} {annotations.image_size} {sample.image_path.stat().st_size}".encode())
+                for array in (annotations.boxes, annotations.labels, annotations.difficult):
                     digest.update(array.tobytes())
             digest.update(b"\n\n")
         return digest.hexdigest()[:12]
 
 
-def split_data(data: CustomDataset, share: float = SHARE, seed: int = 0) -> Split:
-    """Holds back a part of the photos: the data set's own if it has one, otherwise a share of each class.
+def split_data(data: CustomDataset, share: float = VAL_SHARE, seed: int = 0) -> Split:
+    """Splits off the validation photos: the data set's own if it names any, otherwise a share of each class.
 
-    Classes without an object to learn from are left out, with a note. Each class of at least two photos has one on
-    either side where that can be. The same data and seed give the same split.
+    Classes without an object to train on are left out, with a note. If possible, a class with at least two photos has
+    one in each part. The same data and seed give the same split.
 
     Raises:
-        InputError: there are not two photos with objects, one to learn from and one to judge by, or two classes are
-            one to the evaluation.
+        InputError: fewer than two photos show objects, or two class names mean the same.
     """
-    shown = np.array([_shown(sample, len(data.class_names)) > 0 for sample in data.samples])
-    own = np.array([sample.id in data.val for sample in data.samples])
-    chosen = own if own.any() else _choose(shown, share, np.random.default_rng(seed))
-    order = np.random.default_rng((seed, 1)).permutation(len(chosen))
-    learned = shown[~chosen].any(axis=0)
-    if not learned.any() or not shown[chosen][:, learned].any():
-        with_objects = int(shown.any(axis=1).sum())
-        which = "the part held back" if learned.any() else "the part to train on"
-        if own.any():
-            raise InputError(f"{data.path}: {which} ({'val' if learned.any() else 'train'}) shows no object to use")
+    counts = _object_counts(data.samples, len(data.class_names)) > 0
+    named = np.array([sample.id in data.val for sample in data.samples])
+    in_val = named if named.any() else _choose_val(counts, share, np.random.default_rng(seed))
+    order = np.random.default_rng((seed, 1)).permutation(len(in_val))
+    trained = counts[~in_val].any(axis=0)
+    if not trained.any() or not counts[in_val][:, trained].any():
+        if named.any():
+            part = "val" if trained.any() else "train"
+            raise InputError(f"{data.path}: part '{part}' shows no object of a class to train; add photos to it")
+        photos = int(counts.any(axis=1).sum())
         raise InputError(
-            f"{data.path}: {with_objects} photo{'s' * (with_objects != 1)} with objects; at least 2 are needed, one to "
-            "learn from and one to judge by"
+            f"{data.path}: {photos} photo{'s' * (photos != 1)} with objects; at least 2 are needed, one to train on "
+            "and one to evaluate on"
         )
-    names = tuple(name for name, kept in zip(data.class_names, learned, strict=True) if kept)
-    _check_names(data.path, names)
+    names = tuple(name for name, kept in zip(data.class_names, trained, strict=True) if kept)
+    for name, same in same_classes(names, names).items():
+        if name != same:
+            raise InputError(f"{data.path}: the classes '{same}' and '{name}' mean the same; give them one name")
     kept = data.of_classes(names)
-    train = PhotoSet(tuple(kept.samples[i] for i in order if not chosen[i]), names, kept.class_ids)
-    val = PhotoSet(tuple(kept.samples[i] for i in order if chosen[i]), names, kept.class_ids)
+    train, val = (
+        PhotoSet(tuple(kept.samples[i] for i in order if in_val[i] == part), names, kept.class_ids)
+        for part in (False, True)
+    )
     return Split(train, val, tuple(_notes(data, names, train, val)))
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names in a line, not all of them where they are many."""
-    shown = ", ".join(names[:_LISTED])
-    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
+def join_names(names: Sequence[str]) -> str:
+    """Names in one line, of which many are shortened to a number."""
+    shown = ", ".join(names[:_MAX_NAMES])
+    return shown if len(names) <= _MAX_NAMES else f"{shown} and {len(names) - _MAX_NAMES} more"
 
 
-def _shown(sample: Sample, classes: int) -> np.ndarray:
-    objects: Annotations = sample.annotations
-    return np.bincount(objects.labels[~objects.difficult], minlength=classes)
+def _object_counts(samples: Sequence[Sample], classes: int) -> np.ndarray:
+    """(N, C) number of objects of each class in each photo, without difficult ones."""
+    annotations = [sample.annotations for sample in samples]
+    counts = [np.bincount(a.labels[~a.difficult], minlength=classes) for a in annotations]
+    return np.array(counts, np.int64).reshape(-1, classes)
 
 
-def _choose(shown: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """(N,) bool. Photos are grouped by the rarest class that they show, and each group gives its share."""
+def _choose_val(shown: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """(N,) bool. Photos are grouped by the rarest class that they show, and each group gives its share.
+
+    Args:
+        shown: (N, C) bool, whether a photo shows a class.
+    """
     photos = shown.sum(axis=0)
     rarest = np.where(shown.any(axis=1), np.where(shown, photos, photos.max() + 1).argmin(axis=1), -1)
-    share = min(share, _MOST / len(shown))
+    share = min(share, _MAX_VAL / len(shown))
     chosen = np.zeros(len(shown), bool)
     for group in np.unique(rarest).tolist():
         members = rng.permutation(np.flatnonzero(rarest == group))
@@ -131,21 +139,14 @@ def _choose(shown: np.ndarray, share: float, rng: np.random.Generator) -> np.nda
     return chosen
 
 
-def _check_names(path: Path, names: Sequence[str]) -> None:
-    for name, other in same_classes(names, names).items():
-        if name != other:
-            raise InputError(f"{path}: the classes '{other}' and '{name}' mean the same; give them one name")
-
-
 def _notes(data: CustomDataset, names: Sequence[str], train: PhotoSet, val: PhotoSet) -> list[str]:
     notes = []
-    if unseen := [name for name in data.class_names if name not in names]:
-        notes.append(f"without an example to learn from, and left out of the model: {listed(unseen)}")
+    if untrained := [name for name in data.class_names if name not in names]:
+        notes.append(f"left out of the model, because no training photo shows them: {join_names(untrained)}")
     if all(len(sample.annotations) for sample in data.samples):
-        notes.append("every photo shows an object: what the model finds on others is not judged; add some without")
-    judged = val.boxes()
-    if unjudged := [name for name, count in zip(names, judged, strict=True) if count == 0]:
-        notes.append(f"no photo could be held back for {listed(unjudged)}: learned, but not judged")
-    if few := [f"{name} ({count})" for name, count in zip(names, train.boxes(), strict=True) if count < 20]:
-        notes.append(f"fewer than 20 objects to learn from, so expect little: {listed(few)}")
+        notes.append("every photo shows an object; add some without, to evaluate false alarms on such photos")
+    if unevaluated := [name for name, count in zip(names, val.boxes(), strict=True) if count == 0]:
+        notes.append(f"trained but not evaluated, because no validation photo shows them: {join_names(unevaluated)}")
+    if few := [f"{name} ({n})" for name, n in zip(names, train.boxes(), strict=True) if n < _FEW_OBJECTS]:
+        notes.append(f"fewer than {_FEW_OBJECTS} objects to train on, so expect low accuracy: {join_names(few)}")
     return notes

@@ -1,1 +1,1 @@
-"""What is trained, one task a module: R-FCN, R-CNN, the classifier, MultiBox."""
+"""What is trained, one task per module: R-FCN, R-CNN, the classifier, MultiBox."""

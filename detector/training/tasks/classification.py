@@ -1,7 +1,7 @@
 """Training of an image classifier as GoogLeNet was trained ('Going deeper with convolutions', sections 5 and 6).
 
-SGD with momentum, the rate down 4 % every 8 epochs, auxiliary heads with weight 0.3, the weights averaged for the final
-model, random patches. Processes that share each batch (torchrun) take the place of DistBelief.
+SGD with momentum, a learning rate that falls by 4 % every 8 epochs, auxiliary heads of weight 0.3, averaged weights,
+random resized crops. Processes that share each batch (torchrun) replace DistBelief.
 """
 
 import math
@@ -21,32 +21,32 @@ from detector.evaluation.prediction.classification import evaluate_classifier
 from detector.inference.classification import Classifier
 from detector.models.classifier import ImageClassifier
 from detector.models.weights import Model, save_model
-from detector.ops.distributed import rank, world_size
+from detector.ops.distributed import check_batch, rank, world_size
 from detector.structures.image import read_image
+from detector.training.augmentation import random_resized_crop
 from detector.training.data import sample_index
-from detector.training.initial import initialize_backbone
+from detector.training.initial_weights import load_initial_weights
 from detector.training.loop import Task
-from detector.training.random_resized_crop import make_patch
 from detector.training.recipes import ClassificationRecipe
 
 
 @dataclass(frozen=True)
-class PatchBatch:
-    """Patches (B, 3, size, size) uint8 RGB and their classes (B,) int64."""
+class ClassificationBatch:
+    """Images (B, 3, size, size) uint8 RGB and their classes (B,) int64."""
 
-    patches: Tensor
+    images: Tensor
     labels: Tensor
 
 
-class ClassificationTask(Task[PatchBatch]):
+class ClassificationTask(Task[ClassificationBatch]):
     """Trains a classifier on folders of photos, one for each class.
 
     Args:
-        recipe: what to do.
-        root: the folder that holds those of the recipe's `train` and `val`.
+        recipe: the recipe.
+        root: the folder that holds the recipe's `train` and `val`.
 
     Raises:
-        InputError: the data cannot be used, or the batch cannot be shared by the processes.
+        InputError: the data cannot be used, or the processes cannot share the batch.
     """
 
     network: ImageClassifier
@@ -55,16 +55,13 @@ class ClassificationTask(Task[PatchBatch]):
     workers = True
 
     def __init__(self, recipe: ClassificationRecipe, root: Path) -> None:
-        if recipe.batch % world_size():
-            raise InputError(f"batch is {recipe.batch}: no multiple of the {world_size()} processes")
+        check_batch(recipe.batch)
         self.class_names = class_folders(root / recipe.train)
         self.data = labeled_photos(root / recipe.train, self.class_names)
         self.val = labeled_photos(root / recipe.val, self.class_names)
-        trained = {photo.label for photo in self.data}
-        for label, name in enumerate(self.class_names):
-            if label not in trained:
-                raise InputError(f"{root / recipe.train / name}: holds no photos to learn this class from")
-        epoch = math.ceil(len(self.data) / recipe.batch)  # steps
+        for label in sorted(set(range(len(self.class_names))) - {photo.label for photo in self.data}):
+            raise InputError(f"{root / recipe.train / self.class_names[label]}: holds no photos; add some or remove it")
+        epoch = math.ceil(len(self.data) / recipe.batch)  # in steps
         optimizer = replace(recipe.optimizer, steps=recipe.epochs * epoch, decay_every=recipe.decay_epochs * epoch)
         self.recipe: ClassificationRecipe = replace(recipe, optimizer=optimizer)
         torch.manual_seed(recipe.seed)
@@ -72,30 +69,30 @@ class ClassificationTask(Task[PatchBatch]):
         self.network = ImageClassifier(len(self.class_names), recipe.model.backbone, auxiliary)
 
     def initialize(self, init: Path | None) -> None:
-        """From a file, or from nothing as Caffe did: the paper does not say how."""
+        """Loads `init`, or draws Caffe's random weights, because the paper does not say how they are drawn."""
         if init is None:
-            _fill_like_caffe(self.network)
+            _initialize_like_caffe(self.network)
         else:
-            initialize_backbone(self.network, self.network.backbone, init)
+            load_initial_weights(self.network, init)
 
-    def example(self, step: int) -> PatchBatch:
+    def example(self, step: int) -> ClassificationBatch:
         batch, seed = self.recipe.batch, self.recipe.seed
-        patches, labels = [], []
+        images, labels = [], []
         for slot in range(step * batch + rank(), (step + 1) * batch, world_size()):
             photo = self.data[sample_index(seed, slot, len(self.data))]
             pixels = read_image(photo.path).pixels
             rng = np.random.default_rng((seed, slot, 6))
-            patches.append(make_patch(pixels, self.recipe.model.size, self.recipe.random_resized_crop, rng))
+            images.append(random_resized_crop(pixels, self.recipe.model.size, self.recipe.random_resized_crop, rng))
             labels.append(photo.label)
-        return PatchBatch(torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2), torch.tensor(labels))
+        return ClassificationBatch(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), torch.tensor(labels))
 
     def backward(
-        self, model: nn.Module, example: PatchBatch, autocast: AbstractContextManager[None]
+        self, model: nn.Module, example: ClassificationBatch, autocast: AbstractContextManager[None]
     ) -> dict[str, Tensor]:
         device = self.network.mean.device
         labels = example.labels.to(device)
         with autocast:
-            outputs = model(example.patches.to(device).float())
+            outputs = model(example.images.to(device).float())
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         loss = F.cross_entropy(main.float(), labels)
         accuracy = (main.argmax(1) == labels).float().mean()
@@ -104,7 +101,7 @@ class ClassificationTask(Task[PatchBatch]):
         return {"loss": total.detach(), "main loss": loss.detach(), "accuracy": accuracy}
 
     def evaluate(self, network: nn.Module, metadata: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
-        """Top-1 and top-5 of one center crop of the held-back photos."""
+        """Top-1 and top-5 accuracy on one center crop of each validation photo; writes the model."""
         model = Model(network, self.recipe.model, self.class_names, metadata)
         result = evaluate_classifier(Classifier(model, 1, str(self.network.mean.device)), self.val)
         numbers = {"top1": result.top1 / result.images, "top5": result.top5 / result.images}
@@ -113,8 +110,8 @@ class ClassificationTask(Task[PatchBatch]):
         return numbers
 
 
-def _fill_like_caffe(network: ImageClassifier) -> None:
-    """Xavier weights by the number of inputs, biases 0.2 but in the classifiers, where they are 0: BVLC's GoogLeNet."""
+def _initialize_like_caffe(network: ImageClassifier) -> None:
+    """Xavier weights by the number of inputs; biases 0.2, in the classifiers 0, as in BVLC's GoogLeNet."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             bound = math.sqrt(3 / module.weight[0].numel())

@@ -1,10 +1,10 @@
-"""Training of a MultiBox network of its own: batches of whole images, squeezed to one size."""
+"""Training of MultiBox: as a network of its own on batches of whole images, and what a head beside R-FCN shares."""
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,50 +15,46 @@ from torch import Tensor, nn
 
 from detector.data.annotations import Annotations
 from detector.data.voc import VOCDataset
-from detector.evaluation.prediction.proposals import evaluate_proposals
+from detector.errors import InputError
+from detector.evaluation.prediction.proposals import ProposalReport, evaluate_proposals
 from detector.models.weights import Model, make_network, save_model
 from detector.ops.precision import fast_dtype
+from detector.training.augmentation import color_jitter, crop_image, flip_boxes, random_crop
 from detector.training.data import read_sample, sample_index
-from detector.training.examples import distort, flip_boxes
-from detector.training.initial import initialize_backbone
+from detector.training.initial_weights import load_initial_weights
 from detector.training.loop import Task
-from detector.training.objects import BUDGETS, recall_at_budgets, relative_objects, set_priors
-from detector.training.random_crop import cut_part, random_part
+from detector.training.prefetch import Batch, map_tensors
 from detector.training.recipes import MultiBoxRecipe
+from proposals.multibox.config import MultiBoxLossConfig
 from proposals.multibox.loss import MultiBoxObjects, MultiBoxTargets, multibox_loss, multibox_targets
 from proposals.multibox.network import MultiBox, MultiBoxHead, MultiBoxPredictions
+from proposals.multibox.priors import make_priors
 from proposals.multibox.proposer import MultiBoxProposer
+
+RECALL_BUDGETS = (100, 200)
+"""Numbers of boxes at which recall is evaluated."""
 
 
 @dataclass(frozen=True)
-class MultiBoxBatch:
-    """The images of a step, and what the network should predict for them.
+class MultiBoxBatch(Batch):
+    """The images of a step and the targets of their predictions.
 
     Attributes:
         images: (B, 3, size, size) uint8 RGB.
-        targets: None if they depend on what it does predict.
-        objects: of each image, where the targets are still to be made.
+        targets: None if they depend on the predictions.
+        objects: of each image, if the targets depend on the predictions.
     """
 
     images: Tensor
     targets: MultiBoxTargets | None
     objects: tuple[MultiBoxObjects, ...]
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> "MultiBoxBatch":
-        """The same with every tensor that the network needs changed, such as moved to a device."""
-        targets = None if self.targets is None else self.targets.map(change)
-        return MultiBoxBatch(change(self.images), targets, self.objects)
-
-    def pin_memory(self) -> "MultiBoxBatch":
-        """The same where a GPU can fetch it by itself."""
-        return self.map(Tensor.pin_memory)
-
 
 class MultiBoxTask(Task[MultiBoxBatch]):
     """Trains a MultiBox network on a data set in VOC's layout.
 
     Args:
-        recipe: what to do.
+        recipe: the recipe.
         root: the folder that holds `JPEGImages`.
 
     Raises:
@@ -79,11 +75,11 @@ class MultiBoxTask(Task[MultiBoxBatch]):
         self.network.backbone.freeze_stem()  # type: ignore[operator]
 
     def initialize(self, init: Path | None) -> None:
-        initialize_backbone(self.network, self.network.backbone, init)  # type: ignore[arg-type]
+        load_initial_weights(self.network, init)
         set_priors(self.network.head, self.data, self.recipe.seed)
 
     def prepare(self) -> None:
-        _ = self._head  # before other processes make examples with it
+        _ = self._cpu_head  # before worker processes make examples with it
 
     def example(self, step: int) -> MultiBoxBatch:
         size, batch = self.recipe.model.size, self.recipe.batch
@@ -98,17 +94,17 @@ class MultiBoxTask(Task[MultiBoxBatch]):
         stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         if self.recipe.loss.matching == "predictions":
             return MultiBoxBatch(stacked, None, tuple(objects))
-        return MultiBoxBatch(stacked, multibox_targets(self._head, objects, self.recipe.loss), ())
+        return MultiBoxBatch(stacked, multibox_targets(self._cpu_head, objects, self.recipe.loss), ())
 
     def _augment(
         self, pixels: np.ndarray, annotations: Annotations, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pixels, boxes of objects and which are difficult, of an image changed at random."""
+        """Pixels, boxes of objects and which are difficult, of an image after random augmentation."""
         if self.recipe.color_jitter > 0:
-            pixels = distort(pixels, self.recipe.color_jitter, rng)
-        window = random_part(pixels.shape[1], pixels.shape[0], self.recipe.random_crop, rng)
-        pixels, truth = cut_part(pixels, annotations, window, self.recipe.random_crop.overlap)
-        boxes, difficult = np.array(truth.boxes), np.array(truth.difficult)
+            pixels = color_jitter(pixels, self.recipe.color_jitter, rng)
+        window = random_crop(pixels.shape[1], pixels.shape[0], self.recipe.random_crop, rng)
+        pixels, annotations = crop_image(pixels, annotations, window, self.recipe.random_crop.overlap)
+        boxes, difficult = np.array(annotations.boxes), np.array(annotations.difficult)
         if rng.random() < 0.5:
             pixels, boxes = np.ascontiguousarray(pixels[:, ::-1]), flip_boxes(boxes, pixels.shape[1])
         return pixels, boxes, difficult
@@ -116,15 +112,12 @@ class MultiBoxTask(Task[MultiBoxBatch]):
     def backward(
         self, model: nn.Module, example: MultiBoxBatch, autocast: AbstractContextManager[None]
     ) -> dict[str, Tensor]:
-        device = self.network.mean.device
-        batch = example.map(lambda tensor: tensor.to(device, non_blocking=True))
+        batch = example.to(self.network.mean.device)
         with autocast:
             predictions = model(batch.images)
         targets = batch.targets
         if targets is None:
-            on_cpu = MultiBoxPredictions(predictions.box_deltas.detach().cpu(), predictions.logits.detach().cpu())
-            targets = multibox_targets(self._head, batch.objects, self.recipe.loss, on_cpu)
-            targets = targets.map(lambda tensor: tensor.to(device))
+            targets = match_predictions(self._cpu_head, batch.objects, self.recipe.loss, predictions)
         loss = multibox_loss(self.network.head, predictions, targets, self.recipe.loss)
         loss.total.backward()
         return {
@@ -134,22 +127,80 @@ class MultiBoxTask(Task[MultiBoxBatch]):
         }
 
     @functools.cached_property
-    def _head(self) -> MultiBoxHead:
-        """A copy of the head that is matched with on the CPU: its priors stay as they are."""
+    def _cpu_head(self) -> MultiBoxHead:
+        """A copy of the head that matches objects on the CPU; its priors are never trained."""
         return copy.deepcopy(self.network.head).cpu()
 
     def evaluate(self, network: nn.Module, metadata: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
-        """Recall on the first held-back images, after the last step on all; writes the model."""
+        """Recall on the first validation images, after the last step on all; writes the model."""
         assert isinstance(network, MultiBox)
         count = len(self.val) if last else min(len(self.val), self.recipe.data.eval_limit)
-        model = Model(network, self.recipe.model, (), {})
+        converted = copy.deepcopy(network)  # the proposer changes its network's number format
         dtype = fast_dtype(str(network.mean.device))
-        copy = make_network(self.recipe.model, 0)
-        copy.load_state_dict(network.state_dict())
-        assert isinstance(copy, MultiBox)
-        proposer = MultiBoxProposer(copy.eval().to(network.mean.device), self.recipe.model.size, max(BUDGETS), dtype)
+        proposer = MultiBoxProposer(converted, self.recipe.model.size, max(RECALL_BUDGETS), dtype)
         numbers = recall_at_budgets(evaluate_proposals(proposer, self.val.first(count)))
         metadata |= {"split": self.recipe.data.eval_split, "images": count}
         metadata |= {name: round(value, 4) for name, value in numbers.items()}
-        save_model(replace(model, metadata=metadata), out / "model.safetensors")
+        save_model(Model(network, self.recipe.model, (), metadata), out / "model.safetensors")
         return numbers
+
+
+def relative_objects(boxes: Tensor, difficult: Tensor, width: int, height: int) -> MultiBoxObjects:
+    """MultiBox's targets of an image: boxes (G, 4) in pixels become fractions of its sides; difficult is (G,) bool."""
+    return MultiBoxObjects(boxes / boxes.new_tensor((width, height, width, height)), difficult)
+
+
+def match_predictions(
+    cpu_head: MultiBoxHead,
+    objects: Sequence[MultiBoxObjects],
+    config: MultiBoxLossConfig,
+    predictions: MultiBoxPredictions,
+) -> MultiBoxTargets:
+    """Targets that depend on the predictions: matched on the CPU, on the predictions' device."""
+    on_cpu = MultiBoxPredictions(predictions.box_deltas.detach().cpu(), predictions.logits.detach().cpu())
+    targets = multibox_targets(cpu_head, objects, config, on_cpu)
+    return map_tensors(targets, lambda tensor: tensor.to(predictions.logits.device))
+
+
+def set_priors(head: MultiBoxHead, dataset: VOCDataset, seed: int) -> None:
+    """Gives a head the priors that fit the objects of a data set. A head from a model file keeps its own, with which
+    its weights were trained.
+
+    Raises:
+        InputError: the data set has too few distinct objects, or an annotation is wrong.
+    """
+    if head.priors.any():
+        return
+    try:
+        priors = make_priors(relative_boxes(dataset), head.config, seed)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{dataset.root}: split '{dataset.split}': {error}") from None
+    head.set_priors(torch.from_numpy(priors).to(head.priors))
+
+
+def relative_boxes(dataset: VOCDataset) -> np.ndarray:
+    """(N, 4) float32: boxes of all objects of a data set that are not difficult, as fractions of the image's sides.
+
+    Raises:
+        InputError: an annotation is missing or wrong.
+    """
+    boxes: list[np.ndarray] = [np.zeros((0, 4), np.float32)]
+    for index in range(len(dataset)):
+        annotations = dataset.annotations(index)
+        width, height = annotations.image_size
+        kept = annotations.boxes[~annotations.difficult]
+        boxes.append(kept / np.array((width, height, width, height), np.float32))
+    return np.concatenate(boxes)
+
+
+def recall_at_budgets(report: ProposalReport) -> dict[str, float]:
+    """Recall at IoU 0.5 with each number of boxes of `RECALL_BUDGETS`.
+
+    Raises:
+        InputError: an image failed.
+    """
+    for image_id, reason in report.failed.items():
+        raise InputError(f"image {image_id}: {reason}")
+    return {f"recall50 at {budget}": report.evaluation.coverage(budget).recall50 for budget in RECALL_BUDGETS}

@@ -44,8 +44,8 @@ def draw(make_voc: Callable[..., Path]) -> Callable[..., Path]:
 
 @pytest.fixture
 def interrupt_and_resume(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainingLoop[Any]]:
-    """Runs a training in one piece, and again with Ctrl-C during a step and a second start; both must end with the
-    same weights and averages, to the last bit. Gives the loop that ran in one piece.
+    """Runs a training uninterrupted, and again with Ctrl-C during a step and a second start; both must end with the
+    same weights and averages, to the bit. Returns the uninterrupted loop.
 
     It takes what makes the training for a folder's name, which it calls with "whole" and twice with "parts".
     """
@@ -68,17 +68,17 @@ def interrupt_and_resume(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Train
         assert second.step == at + 1  # the step during which Ctrl-C came was finished
         second.run()
         for kind in ("network", "ema"):
-            expected, found = (getattr(loop, kind).state_dict() for loop in (whole, second))
-            assert expected.keys() == found.keys()
+            expected, resumed = (getattr(loop, kind).state_dict() for loop in (whole, second))
+            assert expected.keys() == resumed.keys()
             for name in expected:
-                torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0, msg=f"{kind} {name}")
+                torch.testing.assert_close(resumed[name], expected[name], rtol=0, atol=0, msg=f"{kind} {name}")
         return whole
 
     return run
 
 
 class Clock:
-    """Time that passes only when told to, in place of the module `time`."""
+    """A replacement of the module `time`, whose time passes on request."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -17,20 +17,20 @@ def time(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def train(clock: Any, budget: Budget, seconds: Callable[[float], float], evaluation: float = 15.0) -> list[float]:
-    """Goes through the schedule with steps that take what `seconds` says of the time; gives its places."""
-    places = [0.0]
-    while places[-1] < STEPS:
-        left = STEPS - places[-1]
-        stride, on_the_way = budget.plan(left, STEPS - (len(places) - 1), -(-int(left) // EVERY) - 1)
-        mark = min(STEPS, (places[-1] // EVERY + 1) * EVERY) if on_the_way else STEPS
+    """Goes through the schedule with steps that take what `seconds` says of the time; returns its positions."""
+    positions = [0.0]
+    while positions[-1] < STEPS:
+        remaining = STEPS - positions[-1]
+        stride, evaluates = budget.plan(remaining, STEPS - (len(positions) - 1), -(-int(remaining) // EVERY) - 1)
+        mark = min(STEPS, (positions[-1] // EVERY + 1) * EVERY) if evaluates else STEPS
         before = clock.now
         clock.now += seconds(clock.now)
-        budget.stepped(clock.now - before)
-        places.append(min(places[-1] + stride, mark))
-        if places[-1] == mark:
+        budget.record_step(clock.now - before)
+        positions.append(min(positions[-1] + stride, mark))
+        if positions[-1] == mark:
             clock.now += evaluation * seconds(clock.now)
-            budget.evaluated(evaluation * seconds(clock.now))
-    return places
+            budget.record_evaluation(evaluation * seconds(clock.now))
+    return positions
 
 
 def test_with_time_to_spare_each_step_counts_as_one(clock: Any):
@@ -48,13 +48,13 @@ def test_with_time_to_spare_each_step_counts_as_one(clock: Any):
 )
 def test_the_time_is_used_and_kept(clock: Any, guess: float, seconds: Callable[[float], float], least: int):
     budget = Budget(1500, guess, 15, closing=2)
-    places = train(clock, budget, seconds)
+    positions = train(clock, budget, seconds)
     closing = 2 * 15 * seconds(clock.now)
-    assert len(places) > least
+    assert len(positions) > least
     assert clock.now <= budget.deadline(closing=False)
-    if len(places) <= STEPS:  # all of it is used, but for an evaluation or so
+    if len(positions) <= STEPS:  # all of it is used, up to about an evaluation
         assert clock.now + closing >= 1500 - 3 * 15 * seconds(clock.now)
-    assert all(before < after for before, after in pairwise(places))
+    assert all(before < after for before, after in pairwise(positions))
 
 
 def test_what_parts_before_took_counts(clock: Any):

@@ -71,9 +71,9 @@ def test_ridge_equals_a_fit_to_targets_whitened_otherwise(penalty: float):
 def test_without_penalty_ridge_finds_the_linear_map():
     rng = np.random.default_rng(0)
     x, weights, biases = rng.normal(size=(100, 6)), rng.normal(size=(4, 6)), rng.normal(size=4)
-    found = ridge_whitened(x, x @ weights.T + biases, 0.0)
-    np.testing.assert_allclose(found[0], weights, atol=1e-4)
-    np.testing.assert_allclose(found[1], biases, atol=1e-4)
+    fitted = ridge_whitened(x, x @ weights.T + biases, 0.0)
+    np.testing.assert_allclose(fitted[0], weights, atol=1e-4)
+    np.testing.assert_allclose(fitted[1], biases, atol=1e-4)
 
 
 def test_a_penalty_without_end_leaves_the_mean():
@@ -102,12 +102,12 @@ def toy_classes(hard: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("hard", [0, 40, 600])
 def test_mined_svm_equals_one_fit_to_all_negatives(hard: int):
     positive, negative = toy_classes(hard)
-    weight, bias, passes, known = mine_svm(positive, negative, HeadsConfig(svm_c=0.01))
+    weight, bias, passes, used = mine_svm(positive, negative, HeadsConfig(svm_c=0.01))
     whole = LinearSVC(C=0.01, loss="hinge", class_weight={1: 2.0}, intercept_scaling=10.0, max_iter=100_000, tol=1e-6)
     whole.fit(np.concatenate((positive, negative)), np.repeat([1, 0], [60, 12_000]))
     rows = np.concatenate((positive, negative))
     np.testing.assert_allclose(rows @ weight + bias, whole.decision_function(rows), atol=0.01)
-    assert 5000 < known < 5100 + hard
+    assert 5000 < used < 5100 + hard
     assert 2 <= passes <= 3
 
 
@@ -116,15 +116,15 @@ def test_mining_takes_in_what_the_first_negatives_lack(monkeypatch: pytest.Monke
     positive, negative = toy_classes(0)
     near = np.random.default_rng(1).normal((1, 1.5, 0, 0, 0, 0), 0.5, (30, 6)).astype(np.float32)
     monkeypatch.setattr(rcnn_heads, "_FIRST_NEGATIVES", 50)
-    monkeypatch.setattr(rcnn_heads, "_MOST_PASSES", 1)
+    monkeypatch.setattr(rcnn_heads, "_MAX_PASSES", 1)
     negative = np.concatenate((near, negative))
     first = np.random.default_rng(0).permutation(len(negative))[:50]
     negative[first] = negative[-50:]  # easy ones
     blind = mine_svm(positive, negative, HeadsConfig(svm_c=0.1))
-    monkeypatch.setattr(rcnn_heads, "_MOST_PASSES", 10)
-    weight, bias, passes, known = mine_svm(positive, negative, HeadsConfig(svm_c=0.1))
+    monkeypatch.setattr(rcnn_heads, "_MAX_PASSES", 10)
+    weight, bias, passes, used = mine_svm(positive, negative, HeadsConfig(svm_c=0.1))
     assert passes > 1
-    assert 75 <= known < 1000
+    assert 75 <= used < 1000
     assert (near @ weight + bias).mean() < (near @ blind[0] + blind[1]).mean() - 0.5
 
 
@@ -139,19 +139,20 @@ def test_svms_separate_their_classes_and_take_features_as_they_are(caplog: pytes
     centers = np.array([(6, 0, 0, 0, 0), (0, 6, 0, 0, 0), (0, 0, 6, 0, 0)], np.float32)
     pooled = (centers[kind] + rng.normal(0, 0.5, (120, 5))).astype(np.float16)
     overlaps = np.eye(3, dtype=np.float16)[kind] * (kind >= 0)[:, None]
-    found = region_features(120, pooled=pooled, object_class=kind, overlaps=overlaps)
+    features = region_features(120, pooled=pooled, object_class=kind, overlaps=overlaps)
     config = HeadsConfig(svm_c=0.1)
     with caplog.at_level(logging.WARNING):
-        weights, biases = fit_svms(found, config, NAMES)
+        weights, biases = fit_svms(features, config, NAMES)
     scores = pooled.astype(np.float32) @ weights.T + biases
     for label in (0, 1):
         assert scores[kind == label, label].min() > 0.5 > -0.5 > scores[kind != label, label].max()
     assert (scores[:, 2] == -1).all()
-    assert caplog.messages == ["class cow has no objects: it is never found"]
+    assert len(caplog.messages) == 1
+    assert "class cow has no objects" in caplog.messages[0]
 
     # the same features in other units give the same decisions
-    other = fit_svms(replace(found, pooled=(pooled * np.float16(8))), config, NAMES)
-    np.testing.assert_allclose(pooled.astype(np.float32) * 8 @ other[0].T + other[1], scores, atol=1e-3)
+    scaled = fit_svms(replace(features, pooled=(pooled * np.float16(8))), config, NAMES)
+    np.testing.assert_allclose(pooled.astype(np.float32) * 8 @ scaled[0].T + scaled[1], scores, atol=1e-3)
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5])
@@ -170,24 +171,24 @@ def test_negatives_of_a_class_are_clear_of_its_objects(threshold: float, monkeyp
         return np.zeros(1, np.float32), 0.0, 1, 1
 
     monkeypatch.setattr(rcnn_heads, "mine_svm", keep)
-    found = region_features(len(exact), pooled=marks, overlaps=overlaps, object_class=objects)
-    fit_svms(found, replace(CONFIG, svm_negative_iou=threshold), NAMES[:2])
+    features = region_features(len(exact), pooled=marks, overlaps=overlaps, object_class=objects)
+    fit_svms(features, replace(CONFIG, svm_negative_iou=threshold), NAMES[:2])
     scale = trained[0][0][0, 0] / marks[-1, 0]
     assert trained[0][0] == pytest.approx(marks[-1:] * scale)  # the one object
     negatives = (trained[0][1][:, 0] / scale).round().astype(int) - 1
     assert exact[negatives].max() < threshold
     assert len(negatives) >= (exact < threshold).sum() - 1  # the float16 below may stand for the threshold itself
     assert 0 in negatives  # an object of the other class
-    assert len(trained[1][1]) == len(exact) - 1  # class 1 is overlapped by none but its own object
+    assert len(trained[1][1]) == len(exact) - 1  # class 1 is overlapped by its object alone
 
 
 def test_a_class_without_negatives_is_never_found(caplog: pytest.LogCaptureFixture):
-    found = region_features(3, object_class=np.zeros(3, np.int16), overlaps=np.ones((3, 3), np.float16))
+    features = region_features(3, object_class=np.zeros(3, np.int16), overlaps=np.ones((3, 3), np.float16))
     with caplog.at_level(logging.WARNING):
-        weights, biases = fit_svms(found, CONFIG, NAMES)
+        weights, biases = fit_svms(features, CONFIG, NAMES)
     assert not weights.any()
     assert biases.tolist() == [-1, -1, -1]
-    assert caplog.messages[0] == "class cat has no negatives: it is never found"
+    assert "class cat has no negatives" in caplog.messages[0]
 
 
 def test_boxes_of_each_class_are_regressed_by_its_regions(caplog: pytest.LogCaptureFixture):
@@ -201,15 +202,16 @@ def test_boxes_of_each_class_are_regressed_by_its_regions(caplog: pytest.LogCapt
     nearest[near_index] = kind
     for row, label, part in zip(near_index[:-1], kind, parts[:-1].astype(np.float64), strict=False):
         box_deltas[row] = maps[label] @ part + shifts[label]
-    found = region_features(200, parts=parts, near_index=near_index, box_deltas=box_deltas, nearest_class=nearest)
+    features = region_features(200, parts=parts, near_index=near_index, box_deltas=box_deltas, nearest_class=nearest)
     with caplog.at_level(logging.WARNING):
-        weights, biases = fit_boxes(found, HeadsConfig(box_lambda=1e-6), NAMES)
+        weights, biases = fit_boxes(features, HeadsConfig(box_lambda=1e-6), NAMES)
     assert weights.shape == (12, 6)
     np.testing.assert_allclose(weights[:8].reshape(2, 4, 6), maps, atol=1e-3)
     np.testing.assert_allclose(biases[:8].reshape(2, 4), shifts, atol=1e-3)
     assert not weights[8:].any()
     assert not biases[8:].any()
-    assert caplog.messages == ["class cow has 1 regions near objects: its boxes stay as they are"]
+    assert len(caplog.messages) == 1
+    assert "class cow has 1 regions" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -217,8 +219,8 @@ def test_two_regions_suffice_for_a_regression(count: int):
     parts, index = np.eye(count, 4, dtype=np.float16), np.arange(count)
     box_deltas = np.arange(count * 4, dtype=np.float32).reshape(count, 4)
     nearest = np.zeros(count, np.int16)
-    found = region_features(count, parts=parts, near_index=index, box_deltas=box_deltas, nearest_class=nearest)
-    weights, biases = fit_boxes(found, HeadsConfig(box_lambda=1e-6), NAMES)
+    features = region_features(count, parts=parts, near_index=index, box_deltas=box_deltas, nearest_class=nearest)
+    weights, biases = fit_boxes(features, HeadsConfig(box_lambda=1e-6), NAMES)
     np.testing.assert_allclose(parts @ weights[:4].T + biases[:4], box_deltas, atol=1e-2)
 
 
@@ -251,20 +253,20 @@ REGIONS = np.array(
 
 
 def test_describe_regions(scorer: RCNNScorer):
-    found = describe_regions(scorer, picture(), REGIONS, 2, OBJECTS, 3, CONFIG)
+    features = describe_regions(scorer, picture(), REGIONS, 2, OBJECTS, 3, CONFIG)
     cat, dog = [1, 0, 0.75, 0, 0, 0], [0, 1, 0, 0.5, 1, 0]  # a difficult object is no negative of its class
-    np.testing.assert_allclose(found.overlaps, np.stack((cat, dog, np.zeros(6)), axis=1), atol=5e-4)
-    assert found.object_class.tolist() == [0, 1, -1, -1, -1, -1]
-    np.testing.assert_allclose(found.nearest_iou, [1, 1, 0.75, 0.5, 0, 0], atol=1e-6)
-    assert found.nearest_class.tolist()[:4] == [0, 1, 0, 1]
-    assert found.near_index.tolist() == [0, 1, 2]
-    moved = decode_boxes(torch.from_numpy(REGIONS[:4]), torch.from_numpy(found.box_deltas[:4]))
+    np.testing.assert_allclose(features.overlaps, np.stack((cat, dog, np.zeros(6)), axis=1), atol=5e-4)
+    assert features.object_class.tolist() == [0, 1, -1, -1, -1, -1]
+    np.testing.assert_allclose(features.nearest_iou, [1, 1, 0.75, 0.5, 0, 0], atol=1e-6)
+    assert features.nearest_class.tolist()[:4] == [0, 1, 0, 1]
+    assert features.near_index.tolist() == [0, 1, 2]
+    moved = decode_boxes(torch.from_numpy(REGIONS[:4]), torch.from_numpy(features.box_deltas[:4]))
     np.testing.assert_allclose(moved, OBJECTS.boxes[[0, 1, 0, 1]], atol=1e-3)
 
     expected = scorer.features(picture(), torch.from_numpy(REGIONS))
-    np.testing.assert_allclose(found.pooled, expected.pooled, rtol=2e-3, atol=1e-3)
-    np.testing.assert_allclose(found.parts, expected.parts[:3], rtol=2e-3, atol=1e-3)
-    assert {found.pooled.dtype, found.parts.dtype, found.overlaps.dtype} == {np.dtype(np.float16)}
+    np.testing.assert_allclose(features.pooled, expected.pooled, rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(features.parts, expected.parts[:3], rtol=2e-3, atol=1e-3)
+    assert {features.pooled.dtype, features.parts.dtype, features.overlaps.dtype} == {np.dtype(np.float16)}
 
 
 @pytest.mark.gpu
@@ -272,9 +274,9 @@ def test_describe_regions(scorer: RCNNScorer):
 def test_regions_are_described_by_a_network_on_a_gpu(scorer: RCNNScorer):
     expected = describe_regions(scorer, picture(), REGIONS, 2, OBJECTS, 3, CONFIG)
     scorer.network.cuda()
-    found = describe_regions(scorer, picture(), REGIONS, 2, OBJECTS, 3, CONFIG)
+    features = describe_regions(scorer, picture(), REGIONS, 2, OBJECTS, 3, CONFIG)
     for name, values in vars(expected).items():
-        np.testing.assert_allclose(getattr(found, name), values, atol=0.02, err_msg=name)
+        np.testing.assert_allclose(getattr(features, name), values, atol=0.02, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -286,12 +288,12 @@ def test_regions_are_described_by_a_network_on_a_gpu(scorer: RCNNScorer):
     ids=["no objects", "a difficult one"],
 )
 def test_without_clear_objects_all_regions_are_of_no_class(scorer: RCNNScorer, annotations: Annotations):
-    found = describe_regions(scorer, picture(), REGIONS, 0, annotations, 3, CONFIG)
-    assert found.object_class.tolist() == found.nearest_class.tolist() == [-1] * 6
-    assert not found.nearest_iou.any()
-    assert not found.box_deltas.any()
-    assert found.parts.shape == (0, 24)
-    assert found.overlaps.max() == (1 if len(annotations) else 0)
+    features = describe_regions(scorer, picture(), REGIONS, 0, annotations, 3, CONFIG)
+    assert features.object_class.tolist() == features.nearest_class.tolist() == [-1] * 6
+    assert not features.nearest_iou.any()
+    assert not features.box_deltas.any()
+    assert features.parts.shape == (0, 24)
+    assert features.overlaps.max() == (1 if len(annotations) else 0)
 
 
 class Pictures:
@@ -310,35 +312,35 @@ class Pictures:
         return picture(index), proposals, nothing if index == 1 else OBJECTS
 
 
-def described(found: RegionFeatures) -> dict[str, int]:
-    objects = int((found.object_class >= 0).sum())
-    return {"objects": objects, "extra_background_classes": len(found.pooled) - objects}
+def described(features: RegionFeatures) -> dict[str, int]:
+    objects = int((features.object_class >= 0).sum())
+    return {"objects": objects, "other regions": len(features.pooled) - objects}
 
 
 def test_features_of_all_images(scorer: RCNNScorer, tmp_path: Path):
-    found = collect_features(scorer, Pictures(), CONFIG, 0, tmp_path / "cache")
-    # a: the objects as proposals and the one of IoU 0.75 are near, the difficult one and the empty one off; b: all off
-    assert described(found) == {"objects": 4, "extra_background_classes": 3 + 2 + 6}
-    assert len(found.parts) == len(found.near_index) == 2 + 3 + 2
-    assert (found.nearest_iou[found.near_index] > CONFIG.box_iou).all()
-    assert (np.delete(found.nearest_iou, found.near_index) <= CONFIG.box_iou).all()
+    features = collect_features(scorer, Pictures(), CONFIG, 0, tmp_path / "cache")
+    # a: the objects as proposals and the region of IoU 0.75 are near, two are negatives; b: all are negatives
+    assert described(features) == {"objects": 4, "other regions": 3 + 2 + 6}
+    assert len(features.parts) == len(features.near_index) == 2 + 3 + 2
+    assert (features.nearest_iou[features.near_index] > CONFIG.box_iou).all()
+    assert (np.delete(features.nearest_iou, features.near_index) <= CONFIG.box_iou).all()
     # parts and pooled features of a row are of the same region
-    parts = found.parts.astype(np.float32).reshape(-1, 6, 4).mean(axis=2)
-    np.testing.assert_allclose(parts, found.pooled[found.near_index], rtol=0.01, atol=2e-3)
+    parts = features.parts.astype(np.float32).reshape(-1, 6, 4).mean(axis=2)
+    np.testing.assert_allclose(parts, features.pooled[features.near_index], rtol=0.01, atol=2e-3)
 
 
 def test_of_images_beyond_the_limit_only_the_objects(scorer: RCNNScorer, tmp_path: Path):
     """The seed says which one of the images is used whole."""
-    config, found = replace(CONFIG, images=1), []
+    config, counts = replace(CONFIG, images=1), []
     for seed in range(8):
-        found.append(described(collect_features(scorer, Pictures(), config, seed, tmp_path / str(seed))))
-    assert {counts["objects"] for counts in found} == {4}
-    assert {counts["others"] for counts in found} == {5, 6, 0}
+        counts.append(described(collect_features(scorer, Pictures(), config, seed, tmp_path / str(seed))))
+    assert {c["objects"] for c in counts} == {4}
+    assert {c["other regions"] for c in counts} == {5, 6, 0}
 
 
 def test_at_most_so_many_regions_an_image(scorer: RCNNScorer, tmp_path: Path):
-    found = collect_features(scorer, Pictures(), replace(CONFIG, near=1, negatives=2), 0, tmp_path)
-    assert described(found) == {"objects": 4, "extra_background_classes": (1 + 2) + 2}
+    features = collect_features(scorer, Pictures(), replace(CONFIG, near=1, negatives=2), 0, tmp_path)
+    assert described(features) == {"objects": 4, "other regions": (1 + 2) + 2}
 
 
 def test_what_the_cache_holds_is_not_computed_again(scorer: RCNNScorer, tmp_path: Path):
@@ -356,7 +358,7 @@ def test_what_the_cache_holds_is_not_computed_again(scorer: RCNNScorer, tmp_path
         collect_features(scorer, Pictures(), CONFIG, 0, tmp_path / "parts")
     assert len(list((tmp_path / "parts").iterdir())) == 2
     again = collect_features(scorer, Pictures(), CONFIG, 0, tmp_path / "parts")
-    assert len(calls) == 4  # two, the one that was cut off, and that one again
+    assert len(calls) == 4  # two, the interrupted one, and that one again
     for name, values in vars(whole).items():
         np.testing.assert_array_equal(getattr(again, name), values, err_msg=name)
     collect_features(scorer, Pictures(), CONFIG, 0, tmp_path / "parts")

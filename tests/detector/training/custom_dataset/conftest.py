@@ -35,8 +35,8 @@ def custom_dataset(tmp_path: Path) -> Callable[..., CustomDataset]:
             path = folder / f"{number:03d}.png"
             Image.fromarray(pixels).save(path)
             boxes = np.array([box for _, box in objects], np.float32)
-            found = Annotations(boxes, [label for label, _ in objects], [False] * len(objects), (120, 90))
-            samples.append(Sample(path.name, path, found))
+            annotations = Annotations(boxes, [label for label, _ in objects], [False] * len(objects), (120, 90))
+            samples.append(Sample(path.name, path, annotations))
         return CustomDataset(folder, "voc", tuple(names), tuple(samples), frozenset(val))
 
     return make

@@ -22,14 +22,15 @@ from detector.evaluation.metrics.voc import ClassResult, VOCResult, voc_average_
 from detector.inference.assembly import load_detector
 from detector.inference.detector import Detector
 from detector.models.weights import Model, load_model, save_model
+from detector.training.assembly import make_loop
 from detector.training.budget import Budget
-from detector.training.custom_dataset import Fitted, Machine, fit, fitting
+from detector.training.custom_dataset import FitResult, finetuning, fit
+from detector.training.custom_dataset.plan import Machine
 from detector.training.custom_dataset.split import PhotoSet
 from detector.training.custom_dataset.task import CustomDatasetTask, read_history
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
-from detector.training.recipes import DataConfig, Recipe
-from detector.training.start import make_loop
+from detector.training.recipes import DataConfig, RFCNRecipe
 
 BUS = (0, (10, 10, 60, 60))
 ROBOT = (1, (60, 30, 110, 80))
@@ -43,7 +44,7 @@ def data(custom_dataset: Callable[..., CustomDataset]) -> CustomDataset:
 
 @pytest.fixture
 def train(start_file: Path, tmp_path: Path) -> Callable[..., object]:
-    """Fits data in a folder of `tmp_path`, two passes over the photos unless told."""
+    """Fits data in a folder of `tmp_path`, two passes over the photos by default."""
 
     def run(data: CustomDataset, out: str = "run", **options: object):
         given = {"epochs": 2, "init": start_file, "cache": tmp_path / "cache", "device": "cpu", **options}
@@ -52,13 +53,14 @@ def train(start_file: Path, tmp_path: Path) -> Callable[..., object]:
     return run
 
 
+@pytest.mark.slow
 def test_from_photos_to_a_model(data: CustomDataset, train, tmp_path: Path):
-    told: list[str] = []
-    fitted = train(dataclasses.replace(data, class_ids=(6, 90)), log=told.append)
-    text = "\n".join(told)
+    lines: list[str] = []
+    fitted = train(dataclasses.replace(data, class_ids=(6, 90)), log=lines.append)
+    text = "\n".join(lines)
     for line in (
         "photos       6, 1 of them without objects",
-        "held back    2 photos",
+        "validation   2 photos",
         "steps        8, one photo each",
     ):
         assert line in text
@@ -75,28 +77,30 @@ def test_from_photos_to_a_model(data: CustomDataset, train, tmp_path: Path):
     assert model.metadata["score"] == fitted.score
     sheet = Image.open(fitted.sheet)
     assert sheet.width > 360
-    found = load_detector(fitted.model, "cpu")(fitted.photo, score=0.0)
-    assert found.class_names == ("bus", "robot")
+    detections = load_detector(fitted.model, "cpu")(fitted.photo, score=0.0)
+    assert detections.class_names == ("bus", "robot")
     assert f"model        {fitted.model}" in str(fitted)
-    assert not list((tmp_path / "run").glob("*.pt")), "what only a run that goes on needs is gone"
+    assert not list((tmp_path / "run").glob("*.pt")), "checkpoints remain"
 
 
-def test_a_training_that_has_ended_is_judged_again_and_not_trained(
+@pytest.mark.slow
+def test_a_finished_training_is_evaluated_again_and_not_trained(
     data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     fitted = train(data)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")}
     (tmp_path / "run/sheet.jpg").unlink()
     monkeypatch.setattr(TrainingLoop, "run", lambda self: pytest.fail("trained again"))
-    told: list[str] = []
-    again = train(data, log=told.append)
-    assert told[-1] == f"finished     after {fitted.minutes:.1f} minutes; the model is judged again"
+    lines: list[str] = []
+    again = train(data, log=lines.append)
+    assert lines[-1].startswith(f"finished     after {fitted.minutes:.1f} minutes")
     assert str(again) == str(fitted)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")} == before
     assert again.sheet.exists()
 
 
-def test_a_training_whose_model_was_removed_starts_anew(data: CustomDataset, train):
+@pytest.mark.slow
+def test_a_training_whose_model_was_removed_starts_over(data: CustomDataset, train):
     first = train(data, epochs=1)
     weights = load_model(first.model).network.state_dict()
     first.model.unlink()
@@ -105,54 +109,72 @@ def test_a_training_whose_model_was_removed_starts_anew(data: CustomDataset, tra
         torch.testing.assert_close(again[name], weights[name], rtol=0, atol=0)
 
 
-def test_without_its_plan_a_training_that_has_ended_starts_anew(data: CustomDataset, train, tmp_path: Path):
-    """Neither the minutes nor the scores of the one before count, nor is its model judged by other photos."""
+@pytest.mark.slow
+def test_a_finished_training_without_its_plan_starts_over(data: CustomDataset, train, tmp_path: Path):
+    """The minutes, scores and model of the training before it are not used."""
     run = tmp_path / "run"
     train(data, epochs=1)
     (run / "history.json").write_text('{"1000": 1.0}')
     (run / "plan.json").unlink()
-    told: list[str] = []
-    again = train(data.of_classes(["robot"]), epochs=1, log=told.append)
-    assert not any(line.startswith("finished") for line in told)
+    lines: list[str] = []
+    again = train(data.of_classes(["robot"]), epochs=1, log=lines.append)
+    assert not any(line.startswith("finished") for line in lines)
     assert load_model(again.model).class_names == ("robot",)
     assert 1000 not in read_history(run)
 
 
-def test_a_checkpoint_of_another_training_stays(data: CustomDataset, train, tmp_path: Path):
+def test_a_checkpoint_of_another_training_is_kept(data: CustomDataset, train, tmp_path: Path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/checkpoint.pt").write_bytes(b"of weeks")
-    with pytest.raises(InputError, match=r"checkpoint\.pt: is of another training; choose another --out"):
+    (tmp_path / "run/checkpoint.pt").write_bytes(b"weeks of training")
+    with pytest.raises(InputError, match=r"checkpoint\.pt: .*--out"):
         train(data)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint.pt"]
 
 
-def test_a_recipe_does_not_train_where_there_is_such_a_training(tmp_path: Path):
+def test_a_recipe_is_refused_in_the_folder_of_such_a_training(tmp_path: Path):
     (tmp_path / "plan.json").write_text("{}")
-    recipe = Recipe(DataConfig("a", "b"))
-    with pytest.raises(InputError, match=f"^{tmp_path}: holds a training with --data; choose another --out$"):
+    recipe = RFCNRecipe(DataConfig("a", "b"))
+    with pytest.raises(InputError, match=f"^{tmp_path}: .*--data.*--out"):
         make_loop(recipe, tmp_path, tmp_path, None, tmp_path)
 
 
-def test_an_ap_of_few_objects_says_little(tmp_path: Path):
+def fit_result(folder: Path, **changes: object) -> FitResult:
     nothing = np.zeros(0), np.zeros(0, bool)
     classes = {"bus": ClassResult(0.125, 1, *nothing), "cup": ClassResult(0.5, 10, *nothing)}
-    text = str(Fitted(tmp_path / "m", tmp_path / "s", VOCResult("voc07", 0.5, classes), tmp_path / "p", (), 1.0))
+    values = {
+        "model": folder / "m",
+        "sheet": folder / "s",
+        "result": VOCResult("voc07", 0.5, classes),
+        "evaluated": (4, 4),
+        "score": None,
+        "calibration": "",
+        "photo": folder / "p",
+        "left_out": (),
+        "minutes": 1.0,
+        "warning": "",
+    }
+    return FitResult(**values | changes)  # type: ignore[arg-type]
+
+
+def test_an_ap_of_few_objects_is_noted(tmp_path: Path):
+    text = str(fit_result(tmp_path))
     assert "  bus  AP  12.5, 1 object\n  cup  AP  50.0, 10 objects\n" in text
     assert [line.split(": ")[-1] for line in text.splitlines() if line.startswith("note ")] == ["bus"]
 
 
 def test_without_detections_there_is_no_precision(tmp_path: Path):
-    result = VOCResult("voc07", 0.5, {"bus": ClassResult(0.0, 3, np.zeros(0), np.zeros(0, bool))})
-    assert math.isnan(result.best_score())
-    text = str(Fitted(tmp_path / "m", tmp_path / "s", result, (3, 4), None, "", tmp_path / "p", (), 1.0, ""))
-    assert ", 3 of 4 for lack of time)" in text
+    result = fit_result(tmp_path, evaluated=(3, 4))
+    assert math.isnan(result.result.best_score())
+    text = str(result)
+    assert "3 of 4" in text
     assert "at score 0.5 no detections" in text
     assert "nan" not in text
 
 
+@pytest.mark.slow
 def test_a_new_class_is_learned(custom_dataset: Callable[..., CustomDataset], train, monkeypatch: pytest.MonkeyPatch):
     """From ten photos, by a network of random weights, which has to learn faster: a red square on gray."""
-    monkeypatch.setattr("detector.training.custom_dataset.plan.RATE", 0.003)
+    monkeypatch.setattr("detector.training.custom_dataset.plan.LEARNING_RATE", 0.003)
     rng = np.random.default_rng(5)
     photos = []
     for _ in range(10):
@@ -162,12 +184,12 @@ def test_a_new_class_is_learned(custom_dataset: Callable[..., CustomDataset], tr
     assert fitted.result.mean_ap > 0.4
 
 
-def test_other_classes_stay_as_they_were(custom_dataset: Callable[..., CustomDataset], start: Model, tmp_path: Path):
-    """A step changes background, classes and box_deltas, and not what the model knows besides."""
+def test_extra_classes_stay_fixed(custom_dataset: Callable[..., CustomDataset], start: Model, tmp_path: Path):
+    """A step changes the score maps of background and classes, and the box deltas."""
     images = ProposedImages(
         PhotoSet(custom_dataset([[BUS]]).samples, ("bus", "robot")), start.config.proposals, tmp_path
     )
-    task = CustomDatasetTask(Recipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
+    task = CustomDatasetTask(RFCNRecipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
     task.initialize(None)
     task.backward(task.network, task.example(0), nullcontext())
     weight, bias = task.network.score_conv.weight.grad, task.network.score_conv.bias.grad
@@ -187,41 +209,41 @@ def task(
     def make(photos: int, without: int = 0) -> CustomDatasetTask:
         shown = PhotoSet(custom_dataset([[BUS]] * photos + [[]] * without, ["bus"]).samples, ("bus",))
         images = ProposedImages(shown, start.config.proposals, tmp_path)
-        return CustomDatasetTask(Recipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
+        return CustomDatasetTask(RFCNRecipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
 
     return make
 
 
-def found_in(task: CustomDatasetTask, found: Sequence[bool]) -> tuple[GroundTruth, DetectionTable]:
-    """What `detect_proposed` gives where a bus is found or not, by photo; beside each bus is a wrong detection."""
+def detections_of(task: CustomDatasetTask, detected: Sequence[bool]) -> tuple[GroundTruth, DetectionTable]:
+    """What `detect_proposed` returns if each photo's bus is detected or not; every bus has a wrong detection too."""
     photos = task.val.dataset
-    truth = GroundTruth.from_annotations(photos.ids, [one.annotations for one in photos.samples], photos.class_names)
-    hits = np.flatnonzero(found)
-    boxes, wrong = truth.boxes[hits], np.tile([0.0, 0, 5, 5], (len(truth), 1))
+    truth = GroundTruth.from_annotations(photos.ids, [s.annotations for s in photos.samples], photos.class_names)
+    hits = np.flatnonzero(detected)
+    wrong = np.tile([0.0, 0, 5, 5], (len(truth), 1))
     columns = {
         "images": np.concatenate([hits, truth.images]),
         "labels": np.zeros(len(hits) + len(wrong)),
-        "boxes": np.concatenate([boxes, wrong]),
+        "boxes": np.concatenate([truth.boxes[hits], wrong]),
         "scores": np.concatenate([np.linspace(0.3, 0.4, len(hits)), np.linspace(0.1, 0.35, len(wrong))]),
     }
     return truth, DetectionTable(image_ids=truth.image_ids, class_names=truth.class_names, **columns)
 
 
 @pytest.mark.parametrize(
-    ("photos", "without", "told"),
-    [(12, 0, "in others they are too high"), (12, 1, "12 wrong detections"), (9, 1, "10 of each are needed")],
+    ("photos", "without", "summary"),
+    [(12, 0, "scores are too high in photos without"), (12, 1, "12 wrong detections"), (9, 1, "10 of each are needed")],
 )
 def test_scores_are_calibrated_by_the_val_photos(
-    task, start: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: int, without: int, told: str
+    task, start: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: int, without: int, summary: str
 ):
-    """Also where all of these show an object; the starting model's calibration is that of its own classes."""
+    """Also if all of them show an object: the starting model's calibration belongs to its own classes."""
     made = task(photos, without)
     save_model(Model(made.network, start.config, ("bus",), {}, ("sofa",)), tmp_path / "model.safetensors")
-    monkeypatch.setattr(fitting, "detect_proposed", lambda *_: found_in(made, [True] * photos))
-    fitting._calibrate(made, tmp_path, "cpu")
+    monkeypatch.setattr(finetuning, "detect_proposed", lambda *_: detections_of(made, [True] * photos))
+    finetuning._calibrate(made, tmp_path, "cpu")
     model = load_model(tmp_path / "model.safetensors")
     assert (model.config.postprocess.calibration != (1.0, 0.0)) is (photos > 9)
-    assert model.metadata["calibration"].endswith(told)
+    assert model.metadata["calibration"].endswith(summary)
     assert model.metadata["calibration"].startswith(
         "calibrated by 12 right" if photos > 9 else "not calibrated: 9 right"
     )
@@ -229,7 +251,7 @@ def test_scores_are_calibrated_by_the_val_photos(
 
 def test_the_score_of_the_best_f1(task):
     made = task(12)
-    result = voc_average_precision(*found_in(made, [True] * 12))
+    result = voc_average_precision(*detections_of(made, [True] * 12))
     assert result.at_score(0.5)[1] == 0
     scores = np.unique(result.classes["bus"].scores)
     f1 = [2 * p * r / (p + r) for p, r in map(result.at_score, scores)]
@@ -243,26 +265,28 @@ def test_the_score_of_the_best_f1(task):
         ([True] * 10, [True] + [False] * 9, "best"),
     ],
 )
-def test_the_last_weights_are_kept_unless_others_are_clearly_better(
+def test_the_last_weights_become_the_model_unless_earlier_ones_are_clearly_better(
     task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: list[bool], last: list[bool], kept: str
 ):
-    """`best` and `last` say in which photos a model finds the bus."""
+    """`best` and `last` say in which photos a model detects the bus."""
     made = task(10)
-    found = iter((best, last, best))
-    monkeypatch.setattr("detector.training.custom_dataset.task.detect_proposed", lambda *_: found_in(made, next(found)))
+    detected = iter((best, last, best))
+    name = "detector.training.custom_dataset.task.detect_proposed"
+    monkeypatch.setattr(name, lambda *_: detections_of(made, next(detected)))
     made.evaluate(made.network, {"steps": 1}, tmp_path, False)
     made.evaluate(made.network, {"steps": 2}, tmp_path, True)
     assert load_model(tmp_path / "model.safetensors").metadata["steps"] == {"best": 1, "last": 2}[kept]
     assert list(read_history(tmp_path)) == [1, 2]
 
 
-def test_minutes_bound_the_training_on_a_machine_that_slows_down(
+@pytest.mark.slow
+def test_minutes_limit_the_training_on_a_machine_that_slows_down(
     data: CustomDataset, train, clock, monkeypatch: pytest.MonkeyPatch
 ):
-    """Each step takes longer than the one measured; the rate still falls to zero, and the same call goes on."""
-    for module in ("budget", "loop", "regions", "custom_dataset.fitting"):
+    """Each step takes longer than measured; the learning rate still falls to zero, and the same call resumes."""
+    for module in ("budget", "loop", "tasks.rfcn", "custom_dataset.finetuning"):
         monkeypatch.setattr(f"detector.training.{module}.time", clock)
-    monkeypatch.setattr(fitting, "_measure", lambda *_: Machine("cpu", 1, 0.1))
+    monkeypatch.setattr(finetuning, "_measure", lambda *_: Machine("cpu", 1, 0.1))
     step, detect, rates = TrainingLoop.train_step, Detector.detect_proposals, []
 
     def slow_step(loop: TrainingLoop, example: object) -> dict[str, float]:
@@ -288,29 +312,31 @@ def test_minutes_bound_the_training_on_a_machine_that_slows_down(
     assert len(rates) > 15
     assert rates[-1] < 0.2 * max(rates)
     assert load_model(fitted.model).metadata["steps"] == len(rates)
-    assert f"{len(rates)} steps are less than a third of the 300" in fitted.warning
+    assert fitted.warning.startswith(f"{len(rates)} steps ")
     assert fitted.warning in str(train(data, epochs=None, minutes=5))
 
 
-def test_with_time_to_spare_a_stop_changes_nothing(data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("detector.training.custom_dataset.plan._LEAST_STEPS", 8)
+@pytest.mark.slow
+def test_a_time_limit_that_suffices_changes_nothing(data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("detector.training.custom_dataset.plan._MIN_STEPS", 8)
     monkeypatch.setattr("detector.training.custom_dataset.plan._EPOCHS", (1, 1))
-    monkeypatch.setattr("detector.training.custom_dataset.fitting._measure", lambda *_: Machine("cpu", 1, 0.2))
+    monkeypatch.setattr("detector.training.custom_dataset.finetuning._measure", lambda *_: Machine("cpu", 1, 0.2))
     models = [load_model(train(data, out, epochs=epochs, minutes=minutes).model)
               for out, epochs, minutes in (("steps", 2, None), ("time", None, 30))]  # fmt: skip
-    for one, other in zip(*(model.network.state_dict().values() for model in models), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    for first, second in zip(*(model.network.state_dict().values() for model in models), strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
-def test_minutes_that_go_by_with_proposals(data: CustomDataset, train):
-    with pytest.raises(InputError, match=r"proposals for 0 of 6 photos.*the same command goes on"):
+def test_proposals_that_take_too_long(data: CustomDataset, train):
+    with pytest.raises(InputError, match=r"0 of 6 photos.*--minutes"):
         train(data, epochs=None, minutes=1e-6)
 
 
-def test_interrupted_it_goes_on_to_the_same_model(
+@pytest.mark.slow
+def test_interrupted_and_resumed_gives_the_same_model(
     data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    monkeypatch.setattr("detector.training.custom_dataset.fitting._measure", lambda *_: Machine("cpu", 1, 0.2))
+    monkeypatch.setattr("detector.training.custom_dataset.finetuning._measure", lambda *_: Machine("cpu", 1, 0.2))
     whole = train(data, "whole")
     step = TrainingLoop.train_step
 
@@ -324,10 +350,10 @@ def test_interrupted_it_goes_on_to_the_same_model(
         train(data, "parts")
     monkeypatch.setattr(TrainingLoop, "train_step", step)
     # the plan is kept: a machine that is slower now changes nothing
-    monkeypatch.setattr("detector.training.custom_dataset.fitting._measure", lambda *_: Machine("cpu", 1, 9.0))
+    monkeypatch.setattr("detector.training.custom_dataset.finetuning._measure", lambda *_: Machine("cpu", 1, 9.0))
     parts = train(data, "parts")
     for path in (whole, train(data, "parts")):  # once more: it is done, and says the same
-        first, second = (load_model(one).network.state_dict() for one in (path.model, parts.model))
+        first, second = (load_model(file).network.state_dict() for file in (path.model, parts.model))
         for name in first:
             torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
     assert read_history(tmp_path / "whole") == read_history(tmp_path / "parts")
@@ -357,7 +383,7 @@ def test_a_photo_that_is_damaged_during_the_training(
         fitted = train(data)
     assert fitted.model.exists()
     assert len(fitted.left_out) == 1
-    assert caplog.text.count("the file is empty; get an intact copy; another photo takes its place") == 1
+    assert [record.name for record in caplog.records].count("detector.training.custom_dataset.task") == 1
 
 
 def test_a_folder_of_another_training_is_refused(
@@ -366,22 +392,22 @@ def test_a_folder_of_another_training_is_refused(
     train(data, epochs=1)
     before = (tmp_path / "run/model.safetensors").read_bytes()
     for changed, message in (
-        (lambda: train(data, epochs=3), "holds a training with epochs 1, not 3; choose another --out"),
-        (lambda: train(data, epochs=None), "with epochs 1, not auto"),
-        (lambda: train(custom_dataset(PHOTOS[:5]), epochs=1), "holds a training on other data"),
-        (lambda: train(data, epochs=1, init="voc07"), "holds a training from another model"),
+        (lambda: train(data, epochs=3), "run: .* epochs 1, not 3"),
+        (lambda: train(data, epochs=None), "run: .* epochs 1, not auto"),
+        (lambda: train(custom_dataset(PHOTOS[:5]), epochs=1), "run: .* other data"),
+        (lambda: train(data, epochs=1, init="voc07"), "run: .* another model"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             changed()
         assert "\n" not in str(caught.value)
     assert (tmp_path / "run/model.safetensors").read_bytes() == before
     (tmp_path / "run/plan.json").write_text("{}")
-    with pytest.raises(InputError, match=r"plan\.json: cannot be read; remove it"):
+    with pytest.raises(InputError, match=r"plan\.json: "):
         train(data, epochs=1)
 
 
 def test_a_folder_inside_the_data_is_refused(data: CustomDataset, start_file: Path):
-    with pytest.raises(InputError, match="lies in the data's own folder"):
+    with pytest.raises(InputError, match=r"^[^\n]*photos/run: .*--out[^\n]*$"):
         fit(data, data.path / "run", init=start_file)
 
 

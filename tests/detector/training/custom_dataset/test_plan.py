@@ -1,6 +1,7 @@
-"""Settings by rule, without training: what the numbers of photos, the machine and the user ask for."""
+"""The settings that follow from the number of photos, the machine and the request, without training."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +35,6 @@ def split(tmp_path: Path) -> Callable[..., Split]:
 def test_steps_by_the_number_of_photos(split: Callable[..., Split], start: Model, photos: int, steps: int):
     plan = make_plan(split(photos, photos // 4), start, TWO_CORES)
     assert plan.recipe.optimizer.steps == plan.steps == steps
-    assert (plan.photos, plan.val) == (photos, photos // 4)
     assert plan.recipe.eval_every * 5 >= steps > plan.recipe.eval_every * 4
     assert plan.recipe.optimizer.warmup_steps <= steps / 10
 
@@ -46,10 +46,10 @@ def test_two_hundred_photos_take_less_than_thirty_minutes(split: Callable[..., S
         assert plan.steps * seconds / 60 < plan.minutes
         assert plan.recipe.optimizer.steps == 1600  # which the slowest goes through in fewer
     assert plan.steps < 1600
-    assert "what fits into 25 minutes; 1600 would be the rule for 160 photos" in str(plan)
+    assert re.search(r"^steps .*25 minutes.*160 photos is 1600$", str(plan), re.M)
 
 
-def test_what_the_user_asks_for(split: Callable[..., Split], start: Model):
+def test_requested_epochs_or_minutes(split: Callable[..., Split], start: Model):
     plan = make_plan(split(40, 10), start, Machine("cpu", 1, 30.0), epochs=20)
     assert plan.recipe.optimizer.steps == plan.steps == 800  # whatever the time
     assert plan.minutes > 400
@@ -63,33 +63,32 @@ def test_what_the_user_asks_for(split: Callable[..., Split], start: Model):
             make_plan(split(4, 1), start, TWO_CORES, **wrong)
 
 
-def test_a_training_of_less_than_a_third_of_the_rule_is_warned_of(split: Callable[..., Split], start: Model):
+def test_less_than_a_third_of_the_rule_gives_a_warning(split: Callable[..., Split], start: Model):
     for minutes, warned in ((2, True), (8, False)):
         text = str(make_plan(split(160, 40), start, TWO_CORES, minutes=minutes))
         assert ("\nwarning  " in text) is warned
-        assert ("less than a third of the 1600" in text) is warned
     assert too_short(make_plan(split(160, 40), start, TWO_CORES).recipe, 400, 5.0).endswith("--minutes 20")
 
 
-def test_judging_takes_a_small_part_of_few_minutes(split: Callable[..., Split], start: Model):
+def test_evaluation_takes_a_small_part_of_few_minutes(split: Callable[..., Split], start: Model):
     plan = make_plan(split(4000, 1000), start, TWO_CORES, minutes=1)
     assert plan.recipe.data.eval_limit == 150  # also on a machine that is slow when it is measured
     assert plan.steps * 0.3 > 30
 
 
-def test_it_is_told_with_reasons(split: Callable[..., Split], start: Model):
+def test_the_explanation(split: Callable[..., Split], start: Model):
     text = str(make_plan(split(160, 40, ("couch", "robot")), start, TWO_CORES))
     for line in (
-        "held back    40 photos to judge by, 160 to learn from",
+        "validation   40 photos to evaluate on, 160 to train on",
         "known        couch (its sofa)",
         "new          robot",
         "steps        1600, one photo each (10 passes): the rule for 160 photos",
-        "time         about 9 minutes: 0.30 s a step on 2 cores",
+        "time         about 9 minutes: 0.30 s per step on 2 cores",
     ):
         assert line in text
 
 
-def test_the_recipe_changes_with_the_data_and_only_then(split: Callable[..., Split], start: Model):
+def test_the_recipe_changes_only_with_the_data(split: Callable[..., Split], start: Model):
     hashes = [config_hash(make_plan(split(*sizes), start, TWO_CORES).recipe) for sizes in ((8, 2), (8, 2), (8, 3))]
     assert hashes[0] == hashes[1] != hashes[2]
 

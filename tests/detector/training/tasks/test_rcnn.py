@@ -18,20 +18,20 @@ from detector.inference.rcnn_scorer import RCNNScorer
 from detector.models.weights import load_model
 from detector.ops.crops import crop_windows
 from detector.training import rcnn_heads
+from detector.training.assembly import make_loop
 from detector.training.data import ProposedImages, sample_index
-from detector.training.initial import initialize_backbone
+from detector.training.initial_weights import load_initial_weights
 from detector.training.loop import TrainingLoop
-from detector.training.recipes import CropRecipe
-from detector.training.start import make_loop
-from detector.training.tasks import rcnn as crop_training
-from detector.training.tasks.rcnn import CropBatch, CropTask
+from detector.training.recipes import RCNNRecipe
+from detector.training.tasks import rcnn as rcnn_training
+from detector.training.tasks.rcnn import CropBatch, RCNNTask
 from proposals import Proposals
 
 BUS, SOFA = VOC_CLASSES.index("bus"), VOC_CLASSES.index("sofa")
 RECIPE = parse(
-    CropRecipe,
+    RCNNRecipe,
     {
-        "task": "crops",
+        "task": "rcnn",
         "data": {"train_split": "val", "eval_split": "val"},
         "model": {"crops": {"size": 32, "context": 4}, "network": {"box_bins": 2, "dropout": 0.3}},
         "batch": {"images": 2, "crops": 16, "foreground": 6, "micro_batch": 5},
@@ -48,22 +48,22 @@ pytestmark = pytest.mark.usefixtures("tiny_backbone", "random_start")
 
 @pytest.fixture
 def random_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new run goes on from the random weights of its seed instead of a file."""
-    monkeypatch.setattr(crop_training, "initialize_backbone", lambda network, backbone, init: None)
+    """A new run starts from the random weights of its seed, not from a file."""
+    monkeypatch.setattr(rcnn_training, "load_initial_weights", lambda network, init: None)
 
 
-def with_batch(**changes: object) -> CropRecipe:
+def with_batch(**changes: object) -> RCNNRecipe:
     """The recipe with another batch, crops of which have no context, so that windows are the regions."""
     crops = CropConfig(size=32, context=0)
     batch = dataclasses.replace(RECIPE.batch, **changes)
     return dataclasses.replace(RECIPE, model=dataclasses.replace(RECIPE.model, crops=crops), batch=batch)
 
 
-def task(root: Path, recipe: CropRecipe = RECIPE) -> CropTask:
-    return CropTask(recipe, root, root / "proposals")
+def task(root: Path, recipe: RCNNRecipe = RECIPE) -> RCNNTask:
+    return RCNNTask(recipe, root, root / "proposals")
 
 
-def trainer(root: Path, out: Path, recipe: CropRecipe = RECIPE) -> TrainingLoop[CropBatch]:
+def trainer(root: Path, out: Path, recipe: RCNNRecipe = RECIPE) -> TrainingLoop[CropBatch]:
     return make_loop(recipe, root, out, None, cache=root / "proposals", device="cpu")
 
 
@@ -71,29 +71,29 @@ def trainer(root: Path, out: Path, recipe: CropRecipe = RECIPE) -> TrainingLoop[
 def windows(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """The windows of the crops, image by image in the order in which they are cut."""
     seen: list[torch.Tensor] = []
-    warp = crop_training.warp_windows
+    warp = rcnn_training.warp_windows
 
     def warp_and_note(image: torch.Tensor, windows: torch.Tensor, size: int) -> torch.Tensor:
         seen.append(windows)
         return warp(image, windows, size)
 
-    monkeypatch.setattr(crop_training, "warp_windows", warp_and_note)
+    monkeypatch.setattr(rcnn_training, "warp_windows", warp_and_note)
     return seen
 
 
 def test_labels_are_those_of_the_objects_that_regions_overlap(draw, windows: list[torch.Tensor]):
-    one = task(draw(), with_batch())
+    made = task(draw(), with_batch())
     kinds = []
     for step in range(20):
         windows.clear()
-        batch = one.example(step)
+        batch = made.example(step)
         assert batch.crops.shape == (16, 3, 32, 32)
         assert [len(w) for w in windows] == [8, 8]
-        for place, labels in enumerate(batch.labels.split(8)):
-            annotations = one.data.dataset[sample_index(0, step * 2 + place, 4)].annotations
+        for number, labels in enumerate(batch.labels.split(8)):
+            annotations = made.data.dataset[sample_index(0, step * 2 + number, 4)].annotations
             expected = torch.zeros(8, dtype=torch.long)
             if len(annotations):
-                overlap, nearest = box_iou(windows[place], torch.tensor(annotations.boxes)).max(dim=1)
+                overlap, nearest = box_iou(windows[number], torch.tensor(annotations.boxes)).max(dim=1)
                 assert not torch.tensor(annotations.difficult)[nearest[overlap >= 0.5]].any()
                 expected = torch.where(overlap >= 0.5, torch.tensor(annotations.labels)[nearest] + 1, 0)
             assert torch.equal(labels, expected)
@@ -103,21 +103,23 @@ def test_labels_are_those_of_the_objects_that_regions_overlap(draw, windows: lis
 
 @pytest.mark.parametrize("foreground", [0, 2, 6, 16])
 def test_share_of_the_foreground(draw, foreground: int):
-    """Of each image that has objects; of the others all crops are background."""
-    one = task(draw(), with_batch(foreground=foreground))
+    """Of each image that has objects; of other images all crops are background."""
+    made = task(draw(), with_batch(foreground=foreground))
     for step in range(6):
-        for place, labels in enumerate(one.example(step).labels.split(8)):
-            objects = one.data.dataset.ids[sample_index(0, step * 2 + place, 4)] != "d"
+        for number, labels in enumerate(made.example(step).labels.split(8)):
+            objects = made.data.dataset.ids[sample_index(0, step * 2 + number, 4)] != "d"
             assert int((labels > 0).sum()) == (foreground // 2 if objects else 0)
 
 
 def test_crops_show_their_objects(draw):
     """Whatever the context and the mirroring, a bus is red in the middle and a sofa blue."""
-    one = task(draw(), dataclasses.replace(RECIPE, batch=dataclasses.replace(RECIPE.batch, color_jitter=0.2)))
+    made = task(draw(), dataclasses.replace(RECIPE, batch=dataclasses.replace(RECIPE.batch, color_jitter=0.2)))
     seen = 0
     for step in range(8):
-        batch = one.example(step)
-        middle = batch.crops[:, :, 12:20, 12:20].mean(dim=(2, 3)) * one.network.std[:, 0, 0] + one.network.mean[:, 0, 0]
+        batch = made.example(step)
+        middle = (
+            batch.crops[:, :, 12:20, 12:20].mean(dim=(2, 3)) * made.network.std[:, 0, 0] + made.network.mean[:, 0, 0]
+        )
         for color, label in zip(middle, batch.labels.tolist(), strict=True):
             if label:
                 red, blue = color[0], color[2]
@@ -142,11 +144,11 @@ class FixedProposals:
         return image, Proposals(self.boxes, ranks, np.zeros(n, np.int16), ("given",), (100, 80)), annotations
 
 
-def of_one_region(root: Path, **changes: object) -> CropTask:
+def of_one_region(root: Path, **changes: object) -> RCNNTask:
     """A task whose batch is one region of image a again and again, background of two colors."""
-    one = task(root, with_batch(images=1, crops=200, foreground=0, **changes))
-    one.data = FixedProposals(one.data, [(0, 0, 100, 40)])
-    return one
+    made = task(root, with_batch(images=1, crops=200, foreground=0, **changes))
+    made.data = FixedProposals(made.data, [(0, 0, 100, 40)])
+    return made
 
 
 TWO_COLORS = {"a": [("bus", (1, 1, 30, 80), 0), ("sofa", (31, 1, 100, 80), 0)]}
@@ -161,9 +163,9 @@ def test_half_of_the_crops_are_mirrored(draw):
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_part_of_the_crops_is_without_context(draw, windows: list[torch.Tensor], share: float):
-    one = of_one_region(draw(TWO_COLORS), without_context=share)
-    one.recipe = dataclasses.replace(one.recipe, model=RECIPE.model)  # with context
-    one.example(0)
+    made = of_one_region(draw(TWO_COLORS), without_context=share)
+    made.recipe = dataclasses.replace(made.recipe, model=RECIPE.model)  # with context
+    made.example(0)
     plain = windows[0].eq(torch.tensor([0.0, 0, 100, 40])).all(dim=1)
     wide = windows[0].eq(crop_windows(torch.tensor([[0.0, 0, 100, 40]]), RECIPE.model.crops)).all(dim=1)
     assert (plain ^ wide).all()
@@ -173,42 +175,42 @@ def test_part_of_the_crops_is_without_context(draw, windows: list[torch.Tensor],
 def test_examples_depend_on_seed_and_step_alone(draw):
     root = draw()
     recipe = with_batch(color_jitter=0.3, without_context=0.5)
-    one, again, other = task(root, recipe), task(root, recipe), task(root, dataclasses.replace(recipe, seed=1))
-    one.example(0), one.example(2)
+    made, again, other = task(root, recipe), task(root, recipe), task(root, dataclasses.replace(recipe, seed=1))
+    made.example(0), made.example(2)
     for step in (5, 1):
-        a, b = one.example(step), again.example(step)
+        a, b = made.example(step), again.example(step)
         assert torch.equal(a.crops, b.crops)
         assert torch.equal(a.labels, b.labels)
-    assert not torch.equal(one.example(1).crops, one.example(3).crops)
-    assert not torch.equal(one.example(1).crops, other.example(1).crops)
+    assert not torch.equal(made.example(1).crops, made.example(3).crops)
+    assert not torch.equal(made.example(1).crops, other.example(1).crops)
 
 
 def test_the_seed_says_more_than_the_order_of_images(draw):
     """Of one image alone, other regions are drawn and distorted in another way."""
     root, recipe = draw({"a": [("bus", (11, 11, 70, 60), 0)]}), with_batch(images=1, color_jitter=0.3)
-    one, other = task(root, recipe), task(root, dataclasses.replace(recipe, seed=1))
-    assert not torch.equal(one.example(0).crops, other.example(0).crops)
+    made, other = task(root, recipe), task(root, dataclasses.replace(recipe, seed=1))
+    assert not torch.equal(made.example(0).crops, other.example(0).crops)
 
 
 @pytest.mark.parametrize("objects", [[], [("bus", (1, 1, 20, 20), 0)]], ids=["no objects", "a small one"])
 def test_images_without_foreground_or_background_give_the_other(draw, objects: list):
     """An object that the proposals do not meet is its own region; the whole image is background to it."""
-    one = task(draw({"a": objects}), with_batch(images=1))
-    labels = one.example(0).labels
+    made = task(draw({"a": objects}), with_batch(images=1))
+    labels = made.example(0).labels
     assert len(labels) == 16
     assert set(labels.tolist()) == ({0, BUS + 1} if objects else {0})
 
 
 def test_an_image_that_its_object_covers_is_all_foreground(draw):
-    one = task(draw({"a": [("bus", (1, 1, 100, 80), 0)]}), with_batch(images=1))
-    assert one.example(0).labels.tolist() == [BUS + 1] * 16
+    made = task(draw({"a": [("bus", (1, 1, 100, 80), 0)]}), with_batch(images=1))
+    assert made.example(0).labels.tolist() == [BUS + 1] * 16
 
 
 @pytest.mark.parametrize("objects", [[], [("bus", (1, 1, 100, 80), 1)]], ids=["no regions", "a difficult one"])
 def test_an_image_without_usable_regions_is_passed_over(draw, tmp_path: Path, objects: list):
     """Nothing is left of an image without proposals and objects, and of one that a difficult object covers."""
     run = trainer(draw({"a": objects, "b": [("sofa", (31, 21, 90, 70), 0)]}), tmp_path / "run")
-    assert isinstance(run.task, CropTask)
+    assert isinstance(run.task, RCNNTask)
     if not objects:
         run.task.data = FixedProposals(run.task.data, [])
     example = run.task.example(0)  # of both images
@@ -222,12 +224,12 @@ def test_an_image_without_usable_regions_is_passed_over(draw, tmp_path: Path, ob
 @pytest.mark.parametrize("micro_batch", [5, 16, 100])
 def test_gradient_is_that_of_the_mean_loss(draw, micro_batch: int):
     """However many crops go through the network at once."""
-    one = task(draw(), with_batch(micro_batch=micro_batch))
-    example = one.example(0)
-    network = one.network.eval()  # no dropout
+    made = task(draw(), with_batch(micro_batch=micro_batch))
+    example = made.example(0)
+    network = made.network.eval()  # no dropout
     loss = torch.nn.functional.cross_entropy(network(example.crops), example.labels)
     expected = torch.autograd.grad(loss, list(network.parameters()))
-    numbers = one.backward(network, example, nullcontext())
+    numbers = made.backward(network, example, nullcontext())
     assert numbers["loss"] == pytest.approx(loss.item(), rel=1e-4)
     assert numbers["accuracy"] == (network(example.crops).argmax(dim=1) == example.labels).float().mean().item()
     for parameter, gradient in zip(network.parameters(), expected, strict=True):
@@ -287,8 +289,8 @@ def test_run_ends_with_a_model_of_all_heads_that_detects(draw, tmp_path: Path):
     assert all(0 <= value <= 1 for value in results.values())
     assert results["softmax"] < results["softmax + box regression"] > 0.7
     assert results["svm"] < results["svm + box regression"] > 0.7
-    assert model.metadata["held-back loss"] < 1  # ln 21 at first
-    # the SVMs of the two classes that there are, and of no other
+    assert model.metadata["val loss"] < 1  # ln 21 at first
+    # only the SVMs of the two classes in the data
     assert model.network.svm_weight.any(dim=1).nonzero()[:, 0].tolist() == [BUS, SOFA]
     assert model.network.box_weight.view(20, -1).any(dim=1).nonzero()[:, 0].tolist() == [BUS, SOFA]
     assert model.config.calibration.softmax != (1.0, 0.0)
@@ -305,9 +307,9 @@ def test_models_on_the_way_have_no_other_heads_yet(draw, tmp_path: Path):
     run = trainer(draw(), tmp_path / "run", recipe)
     metadata = {"steps": 3}
     numbers = run.task.evaluate(run.network.eval(), metadata, tmp_path, last=False)
-    assert numbers.keys() == {"held-back loss", "held-back accuracy"}
+    assert numbers.keys() == {"val loss", "val accuracy"}
     model = load_model(tmp_path / "model.safetensors")
-    assert model.metadata.keys() == {"steps", "held-back loss", "held-back accuracy"}
+    assert model.metadata.keys() == {"steps", "val loss", "val accuracy"}
     assert not model.network.svm_weight.any()
 
 
@@ -345,7 +347,7 @@ def test_a_new_run_needs_weights_and_takes_those_of_a_model(draw, tmp_path: Path
     root = draw()
     first = trainer(root, tmp_path / "first")
     first.run()
-    monkeypatch.setattr(crop_training, "initialize_backbone", initialize_backbone)
+    monkeypatch.setattr(rcnn_training, "load_initial_weights", load_initial_weights)
     with pytest.raises(InputError, match="give --init"):
         trainer(root, tmp_path / "second")
     second = make_loop(RECIPE, root, tmp_path / "second", tmp_path / "first/model.safetensors", root / "p", "cpu")

@@ -1,4 +1,4 @@
-"""Training by regions, on small drawn images: it learns, it resumes to the same numbers, its model detects."""
+"""Training of an R-FCN on small drawn images: it learns, it resumes exactly, its model detects."""
 
 import dataclasses
 import os
@@ -14,19 +14,19 @@ from detector.config import ModelConfig, parse
 from detector.errors import InputError
 from detector.inference.assembly import load_detector
 from detector.models.weights import load_model
-from detector.training.ahead import ahead
+from detector.training.assembly import make_loop
 from detector.training.data import BatchOrder, sample_index
 from detector.training.loop import TrainingLoop
-from detector.training.objects import relative_objects
 from detector.training.optimizer import learning_rate
-from detector.training.recipes import AugmentationConfig, OptimizerConfig, Recipe, SharedMultiBoxConfig
-from detector.training.start import make_loop
-from detector.training.tasks.rfcn import RegionBatch
+from detector.training.prefetch import prefetch
+from detector.training.recipes import AugmentationConfig, OptimizerConfig, RFCNRecipe, SharedMultiBoxConfig
+from detector.training.tasks.multibox import relative_objects
+from detector.training.tasks.rfcn import RFCNBatch
 from proposals.multibox.config import MultiBoxLossConfig
 from proposals.multibox.loss import multibox_targets
 
 RECIPE = parse(
-    Recipe,
+    RFCNRecipe,
     {
         "data": {"train_split": "val", "eval_split": "val"},
         "model": {"input": {"short_side": 96}},
@@ -45,7 +45,7 @@ def root(draw: Callable[..., Path]) -> Path:
     return draw()
 
 
-def trainer(root: Path, out: Path, init: Path | None, recipe: Recipe = RECIPE) -> TrainingLoop:
+def trainer(root: Path, out: Path, init: Path | None, recipe: RFCNRecipe = RECIPE) -> TrainingLoop:
     return make_loop(recipe, root, out, init, cache=root / "proposals", device="cpu")
 
 
@@ -56,6 +56,7 @@ def test_learning_rate_by_hand():
     assert learning_rate(config, 100) == pytest.approx(0.0)
 
 
+@pytest.mark.slow
 def test_loss_falls_on_the_same_examples(root: Path, tmp_path: Path, init: Path):
     longer = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, steps=40))
     run = trainer(root, tmp_path / "run", init, longer)
@@ -67,10 +68,12 @@ def test_loss_falls_on_the_same_examples(root: Path, tmp_path: Path, init: Path)
     assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_equals_uninterrupted(root: Path, tmp_path: Path, init: Path, interrupt_and_resume):
     interrupt_and_resume(lambda name: trainer(root, tmp_path / name, init), at=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_resumed_too(root: Path, tmp_path: Path, init: Path, interrupt_and_resume, workers: int):
     """An epoch is two steps here."""
@@ -83,7 +86,7 @@ def test_a_process_that_ends_is_one_line(root: Path, tmp_path: Path, init: Path)
     run = make_loop(BATCH, root, tmp_path / "run", init, root / "proposals", "cpu", 1)
     run.task.prepare()
     run.task.example = lambda step: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
-    with pytest.raises(InputError, match=r"^a process that prepares images ended \([^\n]*\); give fewer --workers$"):
+    with pytest.raises(InputError, match=r"^a process [^\n]*--workers$"):
         run.run()
 
 
@@ -135,15 +138,15 @@ def test_errors(root: Path, tmp_path: Path, init: Path):
     (tmp_path / "run").mkdir()
     run.save()
     other = dataclasses.replace(RECIPE, seed=1)
-    with pytest.raises(InputError, match=r"checkpoint\.pt: a checkpoint of another recipe"):
+    with pytest.raises(InputError, match=r"checkpoint\.pt: .*another recipe"):
         trainer(root, tmp_path / "run", init, other)
     checkpoint = tmp_path / "run/checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"checkpoint\.pt: not a readable checkpoint"):
+    with pytest.raises(InputError, match=r"checkpoint\.pt: .*readable"):
         trainer(root, tmp_path / "run", init)
 
 
-def with_multibox(backbone: bool) -> Recipe:
+def with_multibox(backbone: bool) -> RFCNRecipe:
     head = {"grids": [3, 1], "shapes": 2, "channels": 8}
     model = {"input": {"short_side": 96}, "network": {"multibox": head}}
     return dataclasses.replace(
@@ -154,18 +157,18 @@ def with_multibox(backbone: bool) -> Recipe:
 
 
 @pytest.mark.parametrize("backbone", [False, True])
-def test_a_multibox_head_leaves_the_backbone_alone_unless_told(root: Path, tmp_path: Path, init: Path, backbone: bool):
+def test_a_multibox_head_trains_the_backbone_only_on_request(root: Path, tmp_path: Path, init: Path, backbone: bool):
     clipped = {"optimizer": dataclasses.replace(RECIPE.optimizer, gradient_clip=0.1)}
     plain, run = (
         trainer(root, tmp_path / name, init, dataclasses.replace(recipe, **clipped))
         for name, recipe in (("plain", RECIPE), ("with", with_multibox(backbone)))
     )
-    run.network.load_state_dict(plain.network.state_dict(), strict=False)  # the same votes in both
+    run.network.load_state_dict(plain.network.state_dict(), strict=False)  # the same score maps in both
     before = plain.network.backbone.inception_5b.conv1x1.weight.clone()
     steps = []
-    for one in (plain, run):
-        one.train_step(one.task.example(1))
-        steps.append(one.network.backbone.inception_5b.conv1x1.weight - before)
+    for loop in (plain, run):
+        loop.train_step(loop.task.example(1))
+        steps.append(loop.network.backbone.inception_5b.conv1x1.weight - before)
     assert steps[0].abs().max() > 0
     assert torch.allclose(*steps, rtol=1e-3, atol=1e-9) is not backbone
     assert run.network.multibox.reduce.weight.grad.abs().sum() > 0
@@ -177,7 +180,7 @@ def test_a_region_classifier_with_multibox_detects_with_it(root: Path, tmp_path:
     detector = load_detector(path, "cpu", source="multibox")
     assert detector.proposer(np.zeros((80, 100, 3), np.uint8)).source_names == ("multibox",)
     detector(root / "JPEGImages/a.jpg", score=0.0)
-    # a run that starts from this model keeps its priors, as it keeps the weights that were learned with them
+    # a run from this model keeps its priors, with which its weights were trained
     again = trainer(root, tmp_path / "again", path, dataclasses.replace(with_multibox(False), seed=5))
     torch.testing.assert_close(again.network.multibox.priors, load_model(path).network.multibox.priors)
 
@@ -202,21 +205,21 @@ def test_a_batch_has_the_mean_gradient_of_its_images(root: Path, tmp_path: Path,
     together = gradients(batch)
     singles = []
     examples = run.task.examples(0)
-    for place in range(3):
-        truth = relative_objects(examples[place].objects, examples[place].difficult, *examples[place].size)
-        own = batch.regions.image_index == place
-        regions = dataclasses.replace(batch.regions[own], image_index=torch.zeros(int(own.sum()), dtype=torch.long))
+    for index in range(3):
+        truth = relative_objects(examples[index].objects, examples[index].difficult, *examples[index].size)
+        rows = batch.regions.image_index == index
+        regions = dataclasses.replace(batch.regions[rows], image_index=torch.zeros(int(rows.sum()), dtype=torch.long))
         head = run.task.network.multibox
         matched = multibox_targets(head, [truth], recipe.multibox.loss)
-        one = RegionBatch(
-            batch.images[place : place + 1],
+        single = RFCNBatch(
+            batch.images[index : index + 1],
             regions,
-            batch.targets[own],
-            (batch.counts[place],),
+            batch.targets[rows],
+            (batch.counts[index],),
             matched,
             (),
         )
-        singles.append(gradients(one))
+        singles.append(gradients(single))
     for name, gradient in together.items():
         if not name.startswith("multibox"):  # whose loss counts objects, not images
             expected = sum(single[name] for single in singles) / 3
@@ -228,8 +231,8 @@ def test_processes_make_the_same_examples_in_the_same_order(root: Path, tmp_path
     varied = dataclasses.replace(BATCH, augmentation=AugmentationConfig(scale=(0.7, 1.5), mosaic=0.5, mixup=0.5))
     run = trainer(root, tmp_path / "run", init, varied)
     run.task.prepare()
-    with ahead(run.task.example, range(3, 9), workers) as found:
-        for step, example in zip(range(3, 9), found, strict=True):
+    with prefetch(run.task.example, range(3, 9), workers) as examples:
+        for step, example in zip(range(3, 9), examples, strict=True):
             expected = run.task.example(step)
             assert torch.equal(example.images, expected.images)
             assert torch.equal(example.regions.boxes, expected.regions.boxes)
@@ -250,6 +253,7 @@ def test_an_image_that_cannot_be_read_ends_the_training_in_its_turn(
     assert run.saved_step == 0
 
 
+@pytest.mark.slow
 def test_a_run_with_processes_ends_like_one_without(root: Path, tmp_path: Path, init: Path):
     runs = [make_loop(BATCH, root, tmp_path / f"{n}", init, root / "proposals", "cpu", n) for n in (0, 2)]
     for run in runs:
@@ -263,7 +267,7 @@ def test_a_training_that_diverges_is_not_saved(root: Path, tmp_path: Path, init:
     run = trainer(root, tmp_path / "run", init, wild)
     step = run.train_step
     run.train_step = lambda example: {**step(example), **({"loss": float("nan")} if run.step == 3 else {})}
-    with pytest.raises(InputError, match="step 3: the loss is nan; lower the lr or look at the data"):
+    with pytest.raises(InputError, match=r"step 3: the loss is nan"):
         run.run()
     assert not run.checkpoint.exists()
 
@@ -277,5 +281,5 @@ def test_batches_of_one_orientation_visit_every_image():
         assert {index for batch in batches for index in batch} == set(range(50))
         assert all(len(batch) == 4 and len({bool(wide[index]) for index in batch}) == 1 for batch in batches)
     assert [order[step] for step in range(steps)] != [order[steps + step] for step in range(steps)]
-    one = BatchOrder(3, wide, 1)
-    assert [one[step] for step in range(70)] == [[sample_index(3, step, 50)] for step in range(70)]
+    single = BatchOrder(3, wide, 1)
+    assert [single[step] for step in range(70)] == [[sample_index(3, step, 50)] for step in range(70)]

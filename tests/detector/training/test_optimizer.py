@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from detector.training.averaging import ExponentialAverage
+from detector.training.optimizer import ExponentialAverage
 
 
 def test_it_is_that_of_pytorch():

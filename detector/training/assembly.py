@@ -1,0 +1,50 @@
+"""Assembly: from a recipe to the training loop of its task."""
+
+from pathlib import Path
+from typing import Any
+
+from detector.errors import InputError
+from detector.training.custom_dataset.plan import PLAN
+from detector.training.data import proposed_splits
+from detector.training.loop import Task, TrainingLoop
+from detector.training.recipes import AnyRecipe, ClassificationRecipe, MultiBoxRecipe, RCNNRecipe
+from detector.training.tasks.classification import ClassificationTask
+from detector.training.tasks.multibox import MultiBoxTask
+from detector.training.tasks.rcnn import RCNNTask
+from detector.training.tasks.rfcn import RFCNTask
+
+
+def make_loop(
+    recipe: AnyRecipe,
+    root: Path,
+    out: Path,
+    init: Path | None,
+    cache: Path,
+    device: str = "auto",
+    workers: int | None = None,
+) -> TrainingLoop[Any]:
+    """The training loop of a recipe; its `run` starts the training or resumes it.
+
+    Args:
+        root: folder of the data set: the one that holds JPEGImages, or for classification `train` and `val`.
+        out: folder for checkpoints, logs and the model.
+        init: initial weights of a new run.
+        cache: folder of cached proposals.
+        workers: processes that prepare examples (`TrainingLoop`).
+
+    Raises:
+        InputError: data, weights or checkpoint cannot be used, or `out` holds a training on a custom data set.
+    """
+    if (out / PLAN).exists():  # a recipe would overwrite its model and remove its checkpoints
+        raise InputError(f"{out}: holds a training with --data; choose another --out")
+    return TrainingLoop(_make_task(recipe, root, cache), out, init, device, workers)
+
+
+def _make_task(recipe: AnyRecipe, root: Path, cache: Path) -> Task[Any]:
+    if isinstance(recipe, ClassificationRecipe):
+        return ClassificationTask(recipe, root)
+    if isinstance(recipe, RCNNRecipe):
+        return RCNNTask(recipe, root, cache)
+    if isinstance(recipe, MultiBoxRecipe):
+        return MultiBoxTask(recipe, root)
+    return RFCNTask(recipe, *proposed_splits(recipe.data, recipe.model.proposals, root, cache))

@@ -1,0 +1,362 @@
+"""A detector of the user's own classes from their photos: all of `detector train --data`."""
+
+import dataclasses
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from torchvision.ops import box_iou
+
+from detector.config import ModelConfig
+from detector.data.custom_dataset import CustomDataset, Layout, read_custom_dataset
+from detector.data.faults import Fault
+from detector.errors import InputError
+from detector.evaluation.evaluation import DEFAULT_SCORE
+from detector.evaluation.metrics.calibration import fit_calibration
+from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
+from detector.evaluation.report.sheet import draw_sheet
+from detector.inference.detector import Detector
+from detector.models.weights import Model, load_model, save_model, weights_hash
+from detector.ops.devices import resolve_device
+from detector.ops.precision import fast_dtype
+from detector.storage.run_lock import run_lock
+from detector.structures.image import read_image
+from detector.training.budget import Budget
+from detector.training.checkpoint import CHECKPOINT, remove_checkpoints
+from detector.training.custom_dataset.plan import PLAN, Machine, check_length, make_plan, too_short
+from detector.training.custom_dataset.split import PhotoSet, Split, join_names, split_data
+from detector.training.custom_dataset.summary import summarize
+from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
+from detector.training.custom_dataset.transfer import transfer_weights
+from detector.training.data import ProposedImages
+from detector.training.loop import TrainingLoop
+from detector.training.tasks.rfcn import detect_proposed
+from proposals.files import atomic_write
+
+_logger = logging.getLogger(__name__)
+
+SHEET = "sheet.jpg"
+_FINISHED = "finished.json"
+"""File with the minutes and steps of a training that has ended, whose checkpoints are removed."""
+_TRIAL_STEPS = (3, 9)
+"""Steps before the measured ones, and all steps of the measurement."""
+_TRIAL_SECONDS = 5
+"""The measurement ends after this time; the training measures its steps again."""
+_COVERED_IOU = 0.5
+_FEW_OBJECTS = 10
+"""Validation objects of a class, below which one object can change the AP by more than ten points."""
+_PROPOSING = 0.75
+"""Largest part of the requested minutes for proposals."""
+_MIN_CALIBRATION = 10
+"""Fewest right and fewest wrong detections for a calibration."""
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """The result of a training.
+
+    Attributes:
+        model: the model file.
+        sheet: a picture of hits and misses.
+        result: of the model on the validation photos.
+        evaluated: number of validation photos that there was time to evaluate, and of all.
+        score: lowest score to show, that of the best F1 on the validation photos; None without detections.
+        calibration: how the scores are calibrated, or why they are not.
+        photo: a validation photo, to try the model on.
+        left_out: photos that could not be used, and why.
+        minutes: time of the training, over all its sessions.
+        warning: about a training that was too short; otherwise "".
+    """
+
+    model: Path
+    sheet: Path
+    result: VOCResult
+    evaluated: tuple[int, int]
+    score: float | None
+    calibration: str
+    photo: Path
+    left_out: tuple[Fault, ...]
+    minutes: float
+    warning: str
+
+    def __str__(self) -> str:
+        width = max(len(name) for name in self.result.classes)
+        classes = {name: result for name, result in self.result.classes.items() if result.objects}
+        few = [name for name, result in classes.items() if result.objects < _FEW_OBJECTS]
+        photos, val = self.evaluated
+        metric = "VOC07's 11 points, IoU 0.5" + (f", {photos} of {val} for lack of time" if photos < val else "")
+        lines = [
+            f"mAP          {100 * self.result.mean_ap:.1f} on the validation photos ({metric})",
+            *(
+                f"  {name:{width}}  AP {100 * result.ap:5.1f}, {result.objects} object{'s' * (result.objects != 1)}"
+                for name, result in classes.items()
+            ),
+            few and f"note         AP is uncertain with fewer than {_FEW_OBJECTS} objects: {join_names(few)}",
+            f"at score 0.5 {self._precision_recall(0.5)}",
+            self.score is not None and f"best F1      at score {self.score:g}: {self._precision_recall(self.score)}",
+            f"scores       {self.calibration}",
+            f"trained      {self.minutes:.1f} minutes",
+            f"hits, misses {self.sheet}",
+            f"model        {self.model}",
+            self.warning and f"warning      {self.warning}",
+        ]
+        return "\n".join(line for line in lines if line)
+
+    def _precision_recall(self, score: float) -> str:
+        precision, recall = self.result.at_score(score)
+        return "no detections" if math.isnan(precision) else f"precision {precision:.2f}, recall {recall:.2f}"
+
+
+def fit(
+    data: str | Path | CustomDataset,
+    out: str | Path,
+    *,
+    layout: Layout | None = None,
+    classes: str | Iterable[str] | None = None,
+    skip_bad_labels: bool = False,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    init: str | Path | None = None,
+    cache: str | Path | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    log: Callable[[str], None] = _logger.info,
+) -> FitResult:
+    """Trains a detector of the classes in `data`, starting from a trained one. A second call resumes the training.
+
+    `minutes` limit the time of everything, over all calls: proposals, training, evaluation. If they do not suffice for
+    the steps of the rule, the learning rate falls in fewer steps, as planned anew at each.
+
+    A training that has ended keeps no checkpoints, only the model, which a further call evaluates again.
+
+    Args:
+        data: as `detector.data.custom_dataset.read_custom_dataset` takes it, with `layout`, `classes` and
+            `skip_bad_labels`; or what that function returned.
+        out: folder for the model and all other output, in which no other run may be writing.
+        epochs, minutes: see `detector.training.custom_dataset.plan.make_plan`.
+        init: model file to start from; by default the model in the package.
+        cache: folder of cached proposals; by default `out / "proposals"`.
+        log: called with the summary of the data, the plan and notes, each of one or more lines.
+
+    Raises:
+        InputError: the data, the starting model or `out` cannot be used.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; the same call resumes.
+    """
+    began = time.perf_counter()
+    check_length(epochs, minutes)
+    out = Path(out)
+    start = load_model(init, ("regions",))
+    assert isinstance(start.config, ModelConfig)
+    if not isinstance(data, CustomDataset):
+        data = read_custom_dataset(data, layout, classes, skip_bad_labels=skip_bad_labels)
+    if data.path.is_dir() and out.resolve().is_relative_to(data.path.resolve()):
+        raise InputError(f"{out}: lies inside the data folder {data.path}; choose an --out outside of it")
+    with run_lock(out):
+        log(summarize(data))
+        folder = out / "proposals" if cache is None else Path(cache)
+        logged_faults = len(data.faults)
+        deadline = began + _PROPOSING * 60 * minutes if minutes is not None else math.inf
+        data, covered = _propose(data, start.config, folder, deadline)
+        if minutes is None:  # the default time limit does not include proposals
+            began = time.perf_counter()
+        for fault in data.faults[logged_faults:]:
+            log(f"left out     {fault}")
+        split = split_data(data, seed=seed)
+        log(
+            f"proposals    cover {100 * covered:.0f} % of the objects (IoU {_COVERED_IOU}); the rest cannot be detected"
+        )
+        for note in split.notes:
+            log(f"note         {note}")
+        train, val = (ProposedImages(photos, start.config.proposals, folder) for photos in (split.train, split.val))
+        request = {"data": split.digest, "start": weights_hash(start.network), "epochs": epochs, "minutes": minutes,
+                   "seed": seed}  # fmt: skip
+        machine = _load_or_measure(out, request, lambda: _measure(split, start, train, val, seed, device))
+        plan = make_plan(split, start, machine, epochs, minutes, seed, began)
+        log(str(plan))
+        finished = _read_finished(out)
+        left_out, budget = data.faults, plan.budget
+        if finished is not None:
+            log(f"finished     after {finished[0]:.1f} minutes; evaluating the model again")
+            budget = Budget()
+        else:
+            task = CustomDatasetTask(plan.recipe, start, train, val, budget)
+            loop = TrainingLoop(task, out, None, device, budget=budget)
+            loop.run()
+            _calibrate(task, out, str(loop.device))
+            finished = budget.elapsed / 60, loop.step
+            with atomic_write(out / _FINISHED) as temporary:
+                temporary.write_text(json.dumps(dict(zip(("minutes", "steps"), finished, strict=True))) + "\n")
+            left_out = (*left_out, *(Fault("", "", reason) for reason in task.failed.values()))
+        remove_checkpoints(out / CHECKPOINT)
+        trained, steps = finished
+        warning = too_short(plan.recipe, steps, trained)
+        return _evaluate(out, val, left_out, trained, warning, budget, device)
+
+
+def _propose(data: CustomDataset, config: ModelConfig, cache: Path, deadline: float) -> tuple[CustomDataset, float]:
+    """Makes all proposals.
+
+    Returns:
+        The data without unreadable photos, and the fraction of the objects that a proposal covers.
+
+    Raises:
+        InputError: it takes longer than until the deadline, or no photo can be read.
+    """
+    photos = PhotoSet(data.samples, data.class_names)
+    faults: list[tuple[str, Fault]] = []
+    covered = objects = 0
+    proposed = ProposedImages(photos, config.proposals, cache).propose()
+    for number, (sample, file) in enumerate(zip(data.samples, proposed, strict=True)):
+        if time.perf_counter() > deadline:
+            raise InputError(
+                f"{cache}: time for proposals ran out after {number} of {len(photos)} photos, which are kept; "
+                "run the same command again to resume, or give more --minutes"
+            )
+        if file.proposals is None:
+            faults.append((sample.id, Fault(str(sample.image_path), "", file.error or "cannot be read")))
+            continue
+        boxes = sample.annotations.boxes[~sample.annotations.difficult]
+        objects += len(boxes)
+        if len(boxes) and len(file.proposals.boxes):
+            overlaps = box_iou(torch.from_numpy(boxes), torch.tensor(file.proposals.boxes))
+            covered += int((overlaps.amax(dim=1) >= _COVERED_IOU).sum())
+    if faults and len(faults) == len(data.samples):
+        raise InputError(f"{faults[0][1]}; no other photo can be read either")
+    return data.without(faults), covered / max(1, objects)
+
+
+def _load_or_measure(out: Path, request: dict[str, Any], measure: Callable[[], Machine]) -> Machine:
+    """The machine as measured when the training in `out` began, so that a resumed one keeps its plan.
+
+    Raises:
+        InputError: `out` holds another training.
+    """
+    path = out / PLAN
+    if path.is_file():
+        try:
+            saved = json.loads(path.read_text())
+            machine = Machine(**saved.pop("machine"))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            raise InputError(f"{path}: cannot be read; remove it to start over") from None
+        for name, value in request.items():
+            if saved.get(name) != value:
+                what = {"data": "on other data", "start": "from another model"}.get(name)
+                what = what or f"with {name} {saved.get(name) or 'auto'}, not {value or 'auto'}"
+                raise InputError(f"{out}: holds a training {what}; choose another --out, or remove this one")
+        return machine
+    if (out / CHECKPOINT).exists():
+        raise InputError(f"{out / CHECKPOINT}: is of another training; choose another --out, or remove it")
+    for leftover in (_FINISHED, HISTORY):  # of a training whose plan was removed to start over
+        (out / leftover).unlink(missing_ok=True)
+    machine = measure()
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps({**request, "machine": dataclasses.asdict(machine)}, indent=2) + "\n")
+    return machine
+
+
+def _measure(
+    split: Split,
+    start: Model,
+    train: ProposedImages[PhotoSet],
+    val: ProposedImages[PhotoSet],
+    seed: int,
+    device: str,
+) -> Machine:
+    """Times some steps of the training without updating the weights."""
+    resolved = resolve_device(device)
+    recipe = make_plan(split, start, Machine(str(resolved), 1, 1.0), epochs=1, seed=seed).recipe
+    task = CustomDatasetTask(recipe, start, train, val, Budget())
+    transfer_weights(task.network, split.train.class_names, start)
+    network = task.network.to(resolved).to(memory_format=torch.channels_last).train()
+    dtype = fast_dtype(str(resolved))
+    seconds: list[float] = []
+    for step in range(_TRIAL_STEPS[1]):
+        if sum(seconds) > _TRIAL_SECONDS:
+            break
+        example = task.example(step)
+        began = time.perf_counter()
+        context = torch.autocast(resolved.type, dtype) if dtype != torch.float32 else nullcontext()
+        task.backward(network, example, context)
+        network.zero_grad()
+        seconds.append(time.perf_counter() - began)
+    # The median, because the first step of every input size prepares its convolutions.
+    measured = seconds[_TRIAL_STEPS[0] :] or seconds[-1:]
+    return Machine(str(resolved), torch.get_num_threads(), round(float(np.median(measured)), 3))
+
+
+def _read_finished(out: Path) -> tuple[float, int] | None:
+    """Minutes and steps of the training in `out`; None if it has not ended or its model is missing."""
+    try:
+        saved = json.loads((out / _FINISHED).read_text())
+        minutes, steps = float(saved["minutes"]), int(saved["steps"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return (minutes, steps) if (out / MODEL).is_file() else None
+
+
+def _calibrate(task: CustomDatasetTask, out: Path, device: str) -> None:
+    """Calibrates the model by its detections on the validation photos, or on those that there is time for."""
+    model = load_model(out / MODEL)
+    post = task.recipe.model.postprocess
+    uncalibrated = Detector(dataclasses.replace(model, config=task.recipe.model), device)
+    now, end = time.perf_counter(), task.budget.deadline(closing=False)
+    result = voc_average_precision(*detect_proposed(uncalibrated, task.val, len(task.val), now + (end - now) / 2))
+    hits = np.concatenate([c.true_positive for c in result.classes.values()])
+    right, wrong = int(hits.sum()), int((~hits).sum())
+    if min(right, wrong) < _MIN_CALIBRATION:
+        summary = f"not calibrated: {right} right and {wrong} wrong detections, {_MIN_CALIBRATION} of each are needed"
+    else:
+        post = dataclasses.replace(post, calibration=fit_calibration(result, post.calibration))
+        summary = f"calibrated by {right} right and {wrong} wrong detections"
+        if all(len(sample.annotations) for sample in task.val.dataset.samples):
+            summary += ", all in photos with objects: scores are too high in photos without"
+    config = dataclasses.replace(task.recipe.model, postprocess=post)
+    metadata = {**model.metadata, "calibration": summary}
+    save_model(dataclasses.replace(model, config=config, metadata=metadata), out / MODEL)
+
+
+def _evaluate(
+    out: Path,
+    val: ProposedImages[PhotoSet],
+    left_out: tuple[Fault, ...],
+    minutes: float,
+    warning: str,
+    budget: Budget,
+    device: str,
+) -> FitResult:
+    """Evaluates the model file, with its calibrated scores and float16 weights, on all validation photos that there is
+    time for; draws the sheet."""
+    model = load_model(out / MODEL)
+    truth, detections = detect_proposed(Detector(model, device), val, len(val), budget.deadline(closing=False))
+    result = voc_average_precision(truth, detections)
+    best = result.best_score()
+    score = None if math.isnan(best) else math.floor(1000 * best) / 1000
+    metadata = {**model.metadata, "mAP": round(result.mean_ap, 4), "images": len(truth.image_ids), "score": score}
+    if metadata != model.metadata:
+        save_model(dataclasses.replace(model, metadata=metadata), out / MODEL)
+    sheet = draw_sheet(
+        truth, detections, lambda index: read_image(val.dataset.image_path(index)).pixels, score or DEFAULT_SCORE
+    )
+    with atomic_write(out / SHEET) as temporary:
+        PillowImage.fromarray(sheet).save(temporary, "JPEG", quality=90)
+    return FitResult(
+        model=out / MODEL,
+        sheet=out / SHEET,
+        result=result,
+        evaluated=(len(truth.image_ids), len(val)),
+        score=score,
+        calibration=metadata["calibration"],
+        photo=next(sample.image_path for sample in val.dataset.samples if len(sample.annotations)),
+        left_out=left_out,
+        minutes=minutes,
+        warning=warning,
+    )
