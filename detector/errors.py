@@ -1,8 +1,8 @@
-"""What can go wrong."""
+"""Errors."""
 
 FAULTS = (ValueError, OSError, RuntimeError, MemoryError)
-"""What is wrong with one photo and leaves the others alone; torch has RuntimeError for a lack of memory."""
+"""Exceptions that fail one photo but not the run; PyTorch raises RuntimeError when memory runs out."""
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message is one line that says what and how to mend it."""
+    """Invalid input; the one-line message names the problem and the remedy."""

@@ -38,5 +38,8 @@ def convert(
         assert isinstance(model.network, ImageClassifier)
         if not isinstance(model.network.backbone, GoogLeNetBackbone):
             raise InputError(f"{source}: Caffe's layout has names for a GoogLeNet only; give a .safetensors")
-        save_caffe_arrays(model.network, target)
+        try:
+            save_caffe_arrays(model.network, target)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
     Console().result(f"{target}: {len(model.class_names)} classes, {target.stat().st_size / 1e6:.1f} MB")

@@ -222,7 +222,7 @@ def evaluate(
                               "skip_bad_labels": skip_bad_labels}  # fmt: skip
 
     files = compared or (() if detections is None else (detections,))
-    # A file of our own format says which classes its detector knows.
+    # A native file lists the classes of its detector.
     known = {path: saved_classes(path) if format in (None, "native") else () for path in files}
 
     def read_file(path: Path, data: DataSet) -> ReadDetections:

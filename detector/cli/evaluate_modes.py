@@ -41,7 +41,7 @@ def run_model(
 
     Args:
         save: file for the detections, from which an interrupted run continues.
-        trace: also record what becomes of each object, for the report.
+        trace: also record each object's result at every stage, for the report.
         model_classes: the data set takes its classes from the model if they are not VOC's.
 
     Returns:
@@ -118,7 +118,7 @@ def _with_known_classes(data: DataSet, known: Sequence[str], source: str) -> Dat
     with_objects = {data.truth.class_names[label] for label in set(data.truth.labels.tolist())}
     notes = []
     if unknown := [name for name in data.truth.class_names if name in with_objects and name not in same]:
-        notes.append(f"classes that the model does not know, not evaluated: {', '.join(unknown)}")
+        notes.append(f"classes missing from the model, not evaluated: {', '.join(unknown)}")
     if renamed := [f"{name} = {alias}" for name, alias in same.items() if name != alias]:
         notes.append(f"classes of the data set, as the model names them: {', '.join(renamed)}")
     data = data.of_classes(sorted(same, key=lambda name: known.index(same[name])))

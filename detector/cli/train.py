@@ -23,7 +23,7 @@ from detector.errors import InputError
 from detector.runner.writers import check_writable_file
 from proposals.extras import needs_extra
 
-_RECIPE, _CUSTOM = "By a recipe", "On your own photos"
+_RECIPE, _CUSTOM = "By a recipe", "On a custom dataset"
 _DATA_OPTIONS = {"--layout", "--classes", "--skip-bad-labels", "--epochs", "--minutes"}
 
 

@@ -1,4 +1,4 @@
-"""What a detector's stages made of every annotated object, which explains its misses."""
+"""The result of each detector stage for each annotated object, which explains misses."""
 
 from dataclasses import dataclass
 

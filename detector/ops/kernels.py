@@ -61,7 +61,7 @@ def _max_pool(x: np.ndarray, out: np.ndarray, stride: int, dilation: int, paddin
 
 @compiled
 def _indices(first: int, distance: int, size: int) -> tuple[int, int, int]:
-    """Three equidistant indices from `first` on; one outside 0 to `size` is replaced by another of the three."""
+    """Three equidistant indices from `first` on; an index outside 0 to `size` is replaced by one of the other two."""
     second, third = first + distance, first + 2 * distance
     if first < 0:
         first = second

@@ -29,7 +29,7 @@ def number_format(name: str | None, device: str) -> torch.dtype:
     if name is None:
         return fast_dtype(device)
     if name not in _FORMATS:
-        raise InputError(f"number format {name!r} is not known; give {' or '.join(_FORMATS)}")
+        raise InputError(f"unknown number format {name!r}; use {' or '.join(_FORMATS)}")
     return _FORMATS[name]
 
 

@@ -52,7 +52,7 @@ class ResultFiles:
     crops: Path | None = None
 
     def check(self, photos: Sequence[Path], overwrite: bool = False, hint: str = "") -> None:
-        """Finds out before the run what could not be written after it.
+        """Checks before the run that every output can be written.
 
         Args:
             photos: the input files; no folder of results may hold one.

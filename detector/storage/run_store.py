@@ -114,11 +114,11 @@ class RunStore:
 
 
 class ResultStore:
-    """The results of a long evaluation, by image id; each process of torchrun writes a part of its own.
+    """The results of a long evaluation, by image id; each process of torchrun writes its own part.
 
     Args:
         path: the final file of detections; the parts lie beside it as `path` + ".part-0" and so on.
-        made_by: what the results depend on: model, data, settings. Parts made by others are refused.
+        made_by: what the results depend on: model, data, settings. Parts made with different settings are refused.
         process: rank of this process.
 
     Attributes:

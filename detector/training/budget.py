@@ -14,7 +14,7 @@ _MAX_EVALUATING = 0.25
 
 @dataclass
 class Budget:
-    """Wall time of a training over all its sessions, with what precedes the first step and follows the last.
+    """Wall time of a training over all its runs, including start-up and the final steps.
 
     Attributes:
         seconds: time limit; infinite for a training that is limited by its steps alone.

@@ -278,7 +278,7 @@ class ClassificationRecipe(_Strict):
 
 @dataclass(frozen=True)
 class MultiBoxRecipe(_Strict):
-    """Training of MultiBox as a network of its own.
+    """Training of MultiBox as a separate network.
 
     Attributes:
         color_jitter: strength of changes in brightness, contrast and saturation; 0 turns them off.

@@ -37,6 +37,7 @@ def as_set(boxes: Boxes) -> set[tuple[float, ...]]:
     return set(map(tuple, boxes.tolist()))
 
 
+@pytest.mark.slow
 def test_the_first_boxes_find_the_large_parts(photo: np.ndarray) -> None:
     found = SelectiveSearch()(photo)
     areas = (found.boxes[:, 2:] - found.boxes[:, :2]).prod(axis=1)
@@ -146,6 +147,7 @@ def test_one_search_serves_several_threads_at_once(photo: np.ndarray, assert_equ
             assert_equal(at_once, alone)
 
 
+@pytest.mark.slow
 def test_another_process_on_another_processor_gives_the_same(photo: np.ndarray, tmp_path: Path) -> None:
     # The child process compiles for a generic processor and disables OpenCV's faster variants.
     np.save(tmp_path / "photo.npy", photo)

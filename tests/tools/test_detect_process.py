@@ -63,6 +63,7 @@ def test_an_interrupt_signal(folder, monkeypatch):
     assert len(json.loads(Path("found.json").read_text())) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("both", [False, True], ids=["stdout", "stdout and stderr"])
 def test_a_broken_pipe_is_harmless(folder, both):
     """The reader of the lines has gone: all the files are made, and nobody complains."""
@@ -83,6 +84,7 @@ def test_a_broken_pipe_is_harmless(folder, both):
     assert len(files(folder / "runs")) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_names_that_are_no_valid_text(folder):
     name = os.fsdecode(b"caf\xe9.jpg")

@@ -246,6 +246,7 @@ def test_a_model_on_coco_is_judged_by_the_classes_it_knows(
     assert (code, err) == (2, "error: give --root, the folder of the photos, or --detections\n")
 
 
+@pytest.mark.slow
 def test_several_processes_find_what_one_does(root: Path, tmp_path: Path, photos: Path) -> None:
     for name in "abc":
         Image.open(photos / "cat.jpg").resize((100, 80)).save(root / f"JPEGImages/{name}.jpg")

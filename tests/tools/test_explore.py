@@ -61,6 +61,7 @@ def test_a_port_that_is_taken(capsys):
         listen("no-such-host.invalid", 0)
 
 
+@pytest.mark.slow
 def test_it_serves_this_machine_until_it_is_interrupted():
     command = [sys.executable, ROOT / "tools/explore.py", "--no-open", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as server:

@@ -230,8 +230,8 @@ def test_standard_input_is_not_read(folder, capsys, propose, files):
     [
         (("--method", "edges"), "error: method 'edges' is unknown; known are selective_search, multibox, both, opencv"),
         (("--preset", "best"), "error: preset 'best' is unknown; known are single, fast, quality"),
-        (("--export", "boxes.txt"), "error: boxes.txt: the name must end in .npz, .jsonl, .json"),
-        (("--export", "boxes"), "error: boxes: the name must end in"),
+        (("--export", "boxes.txt"), "error: boxes.txt: the file name must end in .npz, .jsonl, .json"),
+        (("--export", "boxes"), "error: boxes: the file name must end in"),
         (("--export", "a"), "error: --export a: is a folder"),
         (("--json", "a"), "error: --json a: is a folder"),
         (("--json", "-"), "error: --json -: standard output is for the printed results"),
@@ -285,7 +285,7 @@ def test_no_source_at_all(folder, capsys, propose):
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        (("b/7.png", "a/x.png"), "error: a/x.png: COCO's format needs files named by number"),
+        (("b/7.png", "a/x.png"), "error: a/x.png: the COCO format needs files named by number"),
         (("b/7.png", "007.png"), "error: 007.png: has the same number as b/7.png"),
     ],
 )

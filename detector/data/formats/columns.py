@@ -51,7 +51,7 @@ def add_rows(
         rows: of the file.
         fields: (k,) their names.
         convert: computes boxes (n, 4) xyxy and scores (n,) from the numbers (n, k).
-        refuse: tells for numbers (n, k) which rows (n,) are faults.
+        refuse: returns the mask (n,) of the faulty rows among numbers (n, k).
         refusal: the fault of those.
     """
     iterator = iter(rows)

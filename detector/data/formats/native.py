@@ -1,4 +1,4 @@
-"""This project's own results: the JSON list that `detect --json` and `evaluate --save-detections` write.
+"""The native format: the JSON list that `detect --json` and `evaluate --save-detections` write.
 
 An entry an image: `image` (path, name or id), `width`, `height` (pixels), `seconds` (null or missing if unknown),
 `detections`, each with `label`, `category_id` (ignored when read), `score` from 0 to 1 and `box` [x1, y1, x2, y2] in

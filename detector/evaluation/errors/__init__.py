@@ -1,4 +1,4 @@
-"""Why a detector's average precision is what it is: everything the report shows, as numbers."""
+"""Diagnosis of a detector's errors: the numbers that the report shows."""
 
 from dataclasses import dataclass
 

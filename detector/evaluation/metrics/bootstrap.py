@@ -3,8 +3,8 @@
 Images are drawn with replacement, as many as the data set has, and average precision is computed again; percentiles of
 many such values are the interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). The
 matches of an image do not depend on other images, so they are computed once: a resample only gives each image a weight,
-the number of times that it was drawn. Two detectors are compared on the same resamples, because what makes an image
-hard moves both.
+the number of times that it was drawn. Two detectors are compared on the same resamples, because a hard image
+affects both.
 
 A resample is noisier than the images themselves, and the curve of the highest precision at a recall or beyond rises
 with noise: intervals lie slightly high, the more so the fewer objects a class has.

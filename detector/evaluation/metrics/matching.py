@@ -1,4 +1,4 @@
-"""What the matching rules of VOC, COCO and ILSVRC share: pairs with their IoU, matches, and what counts of them."""
+"""Shared by the matching rules of VOC, COCO and ILSVRC: pairs with their IoU, matches, and which of them count."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

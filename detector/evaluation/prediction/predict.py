@@ -142,7 +142,7 @@ def predict(
         folder: folder of the images' files.
         score: lowest score of the detections to keep, 0 to 1.
         trace: also record how each stage treated every object; needs a `detector.inference.detector.Detector`.
-        store: receives each result as it is made; images whose results it has are not run again.
+        store: receives each result at once; images whose results it has are skipped.
         share: (i, n): take only every n-th image, starting with the i-th.
         progress: write each failed image to standard error, with a progress bar if that is a terminal.
         batch: number of images in one pass of the networks; more than one needs a

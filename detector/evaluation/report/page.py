@@ -63,7 +63,7 @@ def explain(
     traces: ObjectTraces | None = None,
     photos: Path | None = None,
 ) -> None:
-    """Write the report of an evaluation as one HTML file: why its average precision is what it is.
+    """Write an HTML report that breaks the average precision down by kind of error.
 
     An evaluation by VOC's metrics is explained at its IoU threshold. COCO's and ILSVRC's numbers come first in the
     report; the rest is about VOC's area metric at IoU 0.5, by which the kinds of errors are defined.

@@ -230,7 +230,7 @@ def _propose(data: CustomDataset, config: ModelConfig, cache: Path, deadline: fl
             overlaps = box_iou(torch.from_numpy(boxes), torch.tensor(file.proposals.boxes))
             covered += int((overlaps.amax(dim=1) >= _COVERED_IOU).sum())
     if faults and len(faults) == len(data.samples):
-        raise InputError(f"{faults[0][1]}; no other photo can be read either")
+        raise InputError(f"{faults[0][1]}; none of the photos can be read")
     return data.without(faults), covered / max(1, objects)
 
 

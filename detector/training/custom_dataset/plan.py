@@ -15,7 +15,7 @@ from detector.training.recipes import AugmentationConfig, DataConfig, OptimizerC
 PLAN = "plan.json"
 """File in the training's folder: what was requested, and the machine."""
 LEARNING_RATE = 0.001
-"""A third of that of the default model's first trainings, so that it forgets less."""
+"""One third of the learning rate of the default model's first training, to limit forgetting."""
 _EPOCHS = (10, 3)
 """Passes over the first `_FEW_PHOTOS` photos, and over the rest."""
 _FEW_PHOTOS = 400
@@ -28,7 +28,7 @@ _EVAL_LIMIT = 150
 _DETECT_STEPS = 0.4
 """Time to detect on a photo, in training steps."""
 _MARGIN = (10.0, 0.1)
-"""Seconds reserved for what is not measured (imports, picture, files), and the largest part of the time for it."""
+"""Seconds reserved for unmeasured work (imports, picture, files), and its maximum share of the time limit."""
 _SHORT = 1 / 3
 """A training of less than this part of the rule's steps gives a warning."""
 _SCALE = (0.653, 1.167)
@@ -180,7 +180,7 @@ def _explain_transfer(transfer: Transfer) -> list[str]:
     ]
     new = [name for name, source in transfer.sources.items() if source is None]
     lines = {
-        "known        {}: start from the model's weights for them": known,
+        "pretrained   {}: start from the model's weights for them": known,
         "new          {}: start from the mean of the model's classes": new,
         "background   {}: the model's other classes, kept as background": transfer.extra_background_classes,
     }

@@ -16,7 +16,7 @@ _NOISE = 0.001
 
 @dataclass(frozen=True)
 class Transfer:
-    """Which of a model's classes the new ones start from.
+    """The source class of each new class.
 
     Attributes:
         sources: for each new class, the model's class that it starts from; None if the model has no such class.

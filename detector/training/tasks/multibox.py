@@ -1,4 +1,4 @@
-"""Training of MultiBox: as a network of its own on batches of whole images, and what a head beside R-FCN shares."""
+"""Training of MultiBox as a separate network on batches of whole images, and what an R-FCN's MultiBox head shares."""
 
 import copy
 import functools

@@ -130,8 +130,8 @@ class RFCNTask(Task[RFCNBatch]):
         """This process's images of a step. The images of all processes have one size, for which at most the first image
         of the other processes has to be read.
 
-        All random numbers come from (seed, step, slot in the batch), so a resumed run sees what an uninterrupted one
-        would have seen, and several processes together see what one would have seen.
+        All random numbers come from (seed, step, slot in the batch), so a resumed run draws the same images as an
+        uninterrupted one, and several processes together the same as one.
         """
         seed, batch, augmentation = self.recipe.seed, self.recipe.batch, self.recipe.augmentation
         generators = [np.random.default_rng((seed, step * batch + slot, 1)) for slot in range(batch)]

@@ -24,7 +24,7 @@ NAMES = [f"{number}.jpg" for number in range(10)]
 
 
 @pytest.fixture
-def open_text(tmp_path: Path) -> Callable[[], ShardFolder]:
+def opened(tmp_path: Path) -> Callable[[], ShardFolder]:
     (tmp_path / "list.txt").write_text("\n".join(NAMES))
     return lambda: ShardFolder(tmp_path / "out", [str(tmp_path / "list.txt")], 3, {})
 

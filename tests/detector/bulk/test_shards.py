@@ -17,7 +17,7 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["list.txt"]
 
 
-def open_text(names: list[str], **made_by: str) -> ShardFolder:
+def opened(names: list[str], **made_by: str) -> ShardFolder:
     return ShardFolder(Path("out"), names, 2, made_by)
 
 
@@ -26,7 +26,7 @@ def line(name: str) -> bytes:
 
 
 def test_a_shard_is_written_when_all_its_photos_are_done_in_their_order(names):
-    folder = open_text(names)
+    folder = opened(names)
     assert [shard.count for shard in folder.todo] == [2, 2, 1]
     assert folder.add(0, 1, line("1.jpg"))
     assert not folder.path(0).exists()
@@ -45,7 +45,7 @@ def test_a_shard_is_written_when_all_its_photos_are_done_in_their_order(names):
 
 
 def test_what_comes_again_is_not_taken(names):
-    folder = open_text(names)
+    folder = opened(names)
     assert folder.add(0, 0, line("0.jpg"))
     assert not folder.add(0, 0, b"another")
     assert folder.add(0, 1, line("1.jpg"))
@@ -56,29 +56,29 @@ def test_what_comes_again_is_not_taken(names):
 
 
 def test_the_same_run_goes_on_with_the_list_it_began_with(names):
-    folder = open_text(names)
+    folder = opened(names)
     folder.add(1, 0, failure("2.jpg", InputError('2.jpg: "error": in it')))
     folder.add(1, 1, line('"error": 3.jpg'))
     folder.add(0, 0, line("0.jpg"))  # and then a kill
     Path("list.txt").write_text("other.jpg\n")
-    again = open_text(names)
+    again = opened(names)
     assert [shard.number for shard in again.todo] == [0, 2]
     assert (again.outcome.done, again.outcome.failed) == (2, 1)
     assert [one for one in again.images.read(again.todo[0])] == ["0.jpg", "1.jpg"]
 
 
 def test_another_run_is_refused(names):
-    open_text(names, model="a")
+    opened(names, model="a")
     with pytest.raises(InputError, match=r"^out/images.jsonl: .*\(model was a, is b\); .*--out"):
-        open_text(names, model="b")
+        opened(names, model="b")
     Path("out/images.jsonl").unlink()
     Path("out/shard-00000.jsonl").touch()
     with pytest.raises(InputError, match=r"^--out out: has shards"):
-        open_text(names, model="a")
+        opened(names, model="a")
 
 
 def test_a_run_of_other_photos_by_the_same_name_is_refused(names, monkeypatch):
-    open_text(names)
+    opened(names)
     out = Path("out").resolve()
     elsewhere = Path("elsewhere")
     elsewhere.mkdir()
@@ -93,8 +93,8 @@ def test_a_run_of_other_photos_by_the_same_name_is_refused(names, monkeypatch):
     "content", [b"", b'{"image": "0.jpg", "error": ', b"{}\n{}\n{}\n", b'{"image": "0.jpg"}\n{"ima']
 )
 def test_a_shard_that_is_not_whole_is_done_again(names, content):
-    open_text(names).path(0).write_bytes(content)
-    folder = open_text(names)
+    opened(names).path(0).write_bytes(content)
+    folder = opened(names)
     assert [shard.number for shard in folder.todo] == [0, 1, 2]
     folder.add(0, 0, line("0.jpg"))
     folder.add(0, 1, line("1.jpg"))
@@ -109,9 +109,9 @@ def test_sizes_of_shards_that_would_fill_the_memory(names, monkeypatch):
     with pytest.raises(
         InputError, match=r"^--shard 2: would make more than 2 files; give a larger number and another --out"
     ):
-        open_text(names)
+        opened(names)
     monkeypatch.setattr("detector.bulk.shards.MOST_SHARDS", 3)
-    assert len(open_text(names).todo) == 3
+    assert len(opened(names).todo) == 3
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"lr": 0.1}', '"a.jpg"\n'])
@@ -120,13 +120,13 @@ def test_a_list_of_something_else_is_not_replaced(names, content: str):
     path.parent.mkdir()
     path.write_text(content)
     with pytest.raises(InputError, match=f"^{path}: .*--out"):
-        open_text(names)
+        opened(names)
     assert list(path.parent.iterdir()) == [path]
     assert path.read_text() == content
 
 
 def test_the_number_format_of_a_run(names):
     assert recorded_precision(Path("out") / LIST) is None
-    open_text(names, precision="bfloat16")
+    opened(names, precision="bfloat16")
     assert recorded_precision(Path("out") / LIST) == "bfloat16"
     assert DetectorSettings(device="cpu", precision="bfloat16").load().precision == "bfloat16"

@@ -374,7 +374,7 @@ def test_what_is_no_data_is_refused_in_one_line(tmp_path: Path):
         (bare, r"holds photos, but no labels of VOC \(\.xml\), COCO"),
         (lone, "the first: a.jpg: no such photo"),
         (blank, "no labeled object"),
-        (both, "labels of several layouts, voc, coco; name one with --format"),
+        (both, "labels of several layouts, voc, coco; name one with --layout"),
         (tmp_path / "a.csv", "give a folder, COCO's JSON"),
     ):
         with pytest.raises(InputError, match=message) as caught:

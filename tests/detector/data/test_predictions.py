@@ -204,9 +204,9 @@ def test_results_of_another_run_are_refused(
     with pytest.raises(KeyboardInterrupt):
         run_detector(FakeDetector({2: KeyboardInterrupt()}), truth, folder, path, made_by={"model": "a"})  # type: ignore[dict-item]
     options = {"made_by": {"model": "a"}} | change
-    with pytest.raises(InputError, match="holds results of another evaluation"):
+    with pytest.raises(InputError, match="made by a run with other settings"):
         run_detector(FakeDetector(), truth, folder, path, **options)
-    with pytest.raises(InputError, match=r"another evaluation \(of other images, objects"):
+    with pytest.raises(InputError, match="other images, objects or classes"):
         run_detector(FakeDetector(), truth.first(2), folder, path, made_by={"model": "a"})
 
 

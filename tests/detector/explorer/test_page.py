@@ -23,7 +23,7 @@ Noise = Callable[..., bytes]
 
 
 @pytest.fixture(scope="module")
-def open_text(client, photos: Path) -> str:
+def opened(client, photos: Path) -> str:
     """The stages of the cat."""
     answer = client.open("/photos?name=cat.jpg", (photos / "cat.jpg").read_bytes())
     assert answer.status_code == 200

@@ -67,6 +67,7 @@ def test_an_end_before_the_last_item_leaves_the_rest(workers: int) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("detector_")]
 
 
+@pytest.mark.slow
 def test_cores_are_shared_between_images() -> None:
     program = """
 import cv2, threading, torch

@@ -360,6 +360,7 @@ def test_interrupted_and_resumed_gives_the_same_model(
     assert str(whole.result.ap) == str(parts.result.ap)
 
 
+@pytest.mark.slow
 def test_a_damaged_photo_in_the_middle(data: CustomDataset, train, tmp_path: Path):
     broken = data.samples[2].image_path
     broken.write_bytes(broken.read_bytes()[:2000])

@@ -171,6 +171,7 @@ def test_without_heads_there_is_only_the_main_loss(root: Path, tmp_path: Path):
     assert numbers["loss"] == numbers["main loss"] == pytest.approx(F.cross_entropy(outputs.logits[0], labels).item())
 
 
+@pytest.mark.slow
 def test_loss_falls(root: Path, tmp_path: Path):
     quick = recipe({"lr": 0.03}, model={"size": 32, "backbone": "googlenet_bn"}, batch=7, epochs=20)
     loop = trainer(root, tmp_path, quick)
