@@ -20,6 +20,7 @@ from detector.data.formats.files import decode_records, read_content, text_file
 from detector.data.formats.keys import Key, class_id_index, class_name_index, is_number
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
+from detector.io.text import strip_bom
 
 _COORDINATE_DECIMALS, _SCORE_DECIMALS = 2, 5  # of rounded results
 
@@ -78,7 +79,7 @@ def _class_index(path: Path, truth: GroundTruth) -> Mapping[Key, int]:
     if not path.is_file():
         return class_id_index(truth)
     try:
-        categories = msgspec.json.decode(path.read_bytes(), type=_Categories).categories
+        categories = msgspec.json.decode(strip_bom(path.read_bytes()), type=_Categories).categories
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: does not name the categories of its results ({error}); delete it") from None
     indices = class_name_index(truth)

@@ -7,6 +7,7 @@ import pytest
 
 from detector.data.faults import FaultyDataError
 from detector.data.formats import Format, files, read_detections
+from detector.data.formats.coco import categories_path
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 
@@ -128,10 +129,12 @@ def test_what_is_no_json_list(truth: GroundTruth, tmp_path: Path, content: bytes
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_with_a_byte_order_mark(truth: GroundTruth, tmp_path: Path) -> None:
+def test_files_with_a_byte_order_mark(truth: GroundTruth, tmp_path: Path) -> None:
     path = tmp_path / "f.json"
-    path.write_bytes(b"\xef\xbb\xbf" + json.dumps([GOOD]).encode())
-    assert len(read_detections(path, truth).table) == 1
+    path.write_text(json.dumps([GOOD]), encoding="utf-8-sig")
+    categories = {"categories": [{"id": 17, "name": "traffic light"}]}
+    categories_path(path).write_text(json.dumps(categories), encoding="utf-8-sig")
+    assert read_detections(path, truth).table.labels.tolist() == [1]
 
 
 def test_a_missing_file(truth: GroundTruth, tmp_path: Path) -> None:
