@@ -35,7 +35,7 @@ from detector.data.formats import (
     saved_classes,
     write_detections,
 )
-from detector.data.formats.coco import with_numbers
+from detector.data.formats.coco import categories_path, with_numbers
 from detector.data.reading import DataSet, read_data_set
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
@@ -213,6 +213,8 @@ def evaluate(
     if export is not None:
         check_format(export[0])
         outputs["--export"] = export[1]
+        if export[0] == "coco":
+            outputs["--export coco"] = categories_path(export[1])
     _check_outputs(outputs, [annotations, class_map, blacklist, detections, config, *(compared or ()), *(models or ())])
     console = Console()
     chosen = None if classes is None else split_names(classes, "--classes")

@@ -248,7 +248,7 @@ def test_recorded_category_ids_from_detect_to_evaluate_and_back(detector, folder
     results = json.loads(Path("coco.json").read_text())
     assert [(one["image_id"], one["category_id"]) for one in results] == [(0, 17), (0, 3), (12, 17), (12, 3)]
     categories = [{"id": 90, "name": "bird"}, {"id": 17, "name": "cat"}, {"id": 3, "name": "dog"}]
-    assert json.loads(Path("coco.categories.json").read_text()) == {"categories": categories}
+    assert json.loads(Path("coco.json.categories.json").read_text()) == {"categories": categories}
 
     annotations = {
         "images": [{"id": i, "file_name": f"{i:06}.jpg", "width": 150, "height": 60} for i in (0, 12)],
@@ -282,7 +282,7 @@ def test_results_name_the_classes_of_their_numbers(detector, folder, capsys, fil
 
 
 def test_categories_of_an_earlier_run_are_not_replaced(detector, folder, capsys):
-    Path("found.categories.json").write_text("mine")
+    Path("found.json.categories.json").write_text("mine")
     assert run("b/y.png", "--coco", "found.json") == 2
-    assert "--coco found.categories.json: " in capsys.readouterr().err
-    assert Path("found.categories.json").read_text() == "mine"
+    assert "--coco found.json.categories.json: " in capsys.readouterr().err
+    assert Path("found.json.categories.json").read_text() == "mine"

@@ -161,6 +161,7 @@ def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> No
         (["--format", "csv"], ["--format ", "--detections"]),
         (["--json", "x.json", "--report", "./x.json"], ["--report x.json", "--json"]),
         (["--detections", "x.json", "--export", "csv", "x.json"], ["--export x.json"]),
+        (["--export", "coco", "x", "--json", "x.categories.json"], ["--export coco x.categories.json", "--json"]),
         (["--export", "xml", "x"], ["'xml'", "coco"]),
         (["--detections", "x.json", "--json", "x.json"], ["--json x.json"]),
         (["--dataset", "yolo"], ["--dataset yolo", "--annotations"]),

@@ -2,7 +2,7 @@
 `score`.
 
 Source: https://cocodataset.org/#format-results. Coordinates are 0-based, and right = x + width is exclusive; other
-fields, such as segmentations, are ignored. Next to the results, NAME.categories.json may name their ids, in
+fields, such as segmentations, are ignored. Next to the results in FILE, FILE.categories.json may name their ids, in
 `categories` as in COCO's annotations; without it, they are those of the data set.
 """
 
@@ -71,7 +71,7 @@ def read_coco(path: Path, into: Collector, content: bytes | None = None) -> None
 
 def categories_path(path: Path) -> Path:
     """The file that names the categories of the results at `path`."""
-    return path.with_suffix(".categories.json")
+    return Path(f"{path}.categories.json")  # not with_suffix, which would give run.v1 and run.v2 the same file
 
 
 def _class_index(path: Path, truth: GroundTruth) -> Mapping[Key, int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.data.faults import FaultyDataError
-from detector.data.formats import Format, files, read_detections
+from detector.data.formats import Format, files, read_detections, write_detections
 from detector.data.formats.coco import categories_path
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
@@ -135,6 +135,17 @@ def test_files_with_a_byte_order_mark(truth: GroundTruth, tmp_path: Path) -> Non
     categories = {"categories": [{"id": 17, "name": "traffic light"}]}
     categories_path(path).write_text(json.dumps(categories), encoding="utf-8-sig")
     assert read_detections(path, truth).table.labels.tolist() == [1]
+
+
+def test_results_whose_names_differ_after_a_dot_have_a_file_of_categories_each(
+    truth: GroundTruth, tmp_path: Path
+) -> None:
+    table = read_detections(saved(tmp_path / "f.json", GOOD), truth).table
+    for name in ("run.v1", "run.v2"):
+        write_detections(tmp_path / name, table, truth, "coco")
+    assert {path.name for path in tmp_path.glob("run*")} == {
+        "run.v1", "run.v2", "run.v1.categories.json", "run.v2.categories.json"
+    }  # fmt: skip
 
 
 def test_a_missing_file(truth: GroundTruth, tmp_path: Path) -> None:
