@@ -137,6 +137,24 @@ def test_files_with_a_byte_order_mark(truth: GroundTruth, tmp_path: Path) -> Non
     assert read_detections(path, truth).table.labels.tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    ("names", "conflict"),
+    [
+        ({17: "Cat", 10: "traffic_light", 1: "dog"}, None),
+        ({17: "cat", 10: "cat"}, "10 is cat, not traffic light"),
+        ({17: "cat", "10": "lynx"}, "10 is lynx, not traffic light"),
+    ],
+)
+def test_categories_that_differ_from_those_of_the_data_set_are_noted(
+    truth: GroundTruth, tmp_path: Path, names: dict[int | str, str], conflict: str | None
+) -> None:
+    path = saved(tmp_path / "f.json", GOOD)
+    categories = {"categories": [{"id": key, "name": name} for key, name in names.items()]}
+    categories_path(path).write_text(json.dumps(categories))
+    notes = [note for note in read_detections(path, truth).notes() if str(categories_path(path)) in note]
+    assert [note.endswith(f": {conflict}") for note in notes] == ([] if conflict is None else [True])
+
+
 def test_results_whose_names_differ_after_a_dot_have_a_file_of_categories_each(
     truth: GroundTruth, tmp_path: Path
 ) -> None:
