@@ -314,3 +314,6 @@ def test_saved_detections_are_judged_as_the_model_was(
     code, out, _ = evaluate("--root", root, "--split", "val", "--compare", saved, saved)
     assert code == 0
     assert "100.0" in out
+    for options in ((), ("--detections", saved)):
+        code, out, _ = evaluate("--root", root, "--split", "val", "--skip-bad-labels", *options)
+        assert (code, out.splitlines()[:4]) == (0, live[1].splitlines()[:4])
