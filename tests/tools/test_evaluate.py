@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -294,6 +295,18 @@ def known_by(names: tuple[str, ...], label: str) -> FakeDetector:
     return detector
 
 
+@contextmanager
+def marked_pipe(path: Path) -> Iterator[str]:
+    """A pipe with a small file's content after a byte-order mark."""
+    out, into = os.pipe()
+    try:
+        with open(into, "wb") as file:
+            file.write(b"\xef\xbb\xbf" + path.read_bytes())
+        yield f"/dev/fd/{out}"
+    finally:
+        os.close(out)
+
+
 @pytest.mark.parametrize("names", [("cat", "dog", "unicorn"), ("raccoon", "horse")])
 def test_saved_detections_are_judged_as_the_model_was(
     make_voc: Callable[..., Path],
@@ -311,6 +324,8 @@ def test_saved_detections_are_judged_as_the_model_was(
     assert json.loads(saved.read_text())[0]["classes"] == list(names)
     again = evaluate("--root", root, "--split", "val", "--detections", saved)
     assert again == live
+    with marked_pipe(saved) as pipe:
+        assert evaluate("--root", root, "--split", "val", "--detections", pipe) == live
     code, out, _ = evaluate("--root", root, "--split", "val", "--compare", saved, saved)
     assert code == 0
     assert "100.0" in out
