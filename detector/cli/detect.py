@@ -67,7 +67,7 @@ def detect(
     json: Annotated[Path | None, result_file("Write the results as a JSON list.")] = None,
     jsonl: Annotated[Path | None, result_file("Write the results as JSON lines while the command runs.")] = None,
     csv: Annotated[Path | None, result_file("Write a table: image,class,score,x1,y1,x2,y2.")] = None,
-    coco: Annotated[Path | None, result_file("Write COCO results, and the categories in NAME.categories.json.")] = None,
+    coco: Annotated[Path | None, result_file("Write COCO results, and the categories in FILE.categories.json.")] = None,
     yolo: Annotated[
         Path | None, option(RESULTS, "Write YOLO text files, one per image, and a data.yaml.", "DIR", "none")
     ] = None,

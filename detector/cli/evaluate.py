@@ -31,11 +31,12 @@ from detector.data.formats import (
     Format,
     ReadDetections,
     check_format,
+    read_content,
     read_detections,
     saved_classes,
     write_detections,
 )
-from detector.data.formats.coco import with_numbers
+from detector.data.formats.coco import categories_path, with_numbers
 from detector.data.reading import DataSet, read_data_set
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
@@ -213,6 +214,8 @@ def evaluate(
     if export is not None:
         check_format(export[0])
         outputs["--export"] = export[1]
+        if export[0] == "coco":
+            outputs["--export coco"] = categories_path(export[1])
     _check_outputs(outputs, [annotations, class_map, blacklist, detections, config, *(compared or ()), *(models or ())])
     console = Console()
     chosen = None if classes is None else split_names(classes, "--classes")
@@ -222,13 +225,22 @@ def evaluate(
                               "skip_bad_labels": skip_bad_labels}  # fmt: skip
 
     files = compared or (() if detections is None else (detections,))
+    contents = {path: None if path.is_dir() else read_content(path) for path in files}  # a pipe can be read only once
     # A native file lists the classes of its detector.
-    known = {path: saved_classes(path) if format in (None, "native") else () for path in files}
+    known = {
+        path: saved_classes(content) if content is not None and format in (None, "native") else ()
+        for path, content in contents.items()
+    }
 
     def read_file(path: Path, data: DataSet) -> ReadDetections:
         loose = ignore_unknown_classes or chosen is not None or bool(known[path])
         return read_detections(
-            path, data.truth, format, ignore_unknown_classes=loose, keep_empty_boxes=keep_empty_boxes
+            path,
+            data.truth,
+            format,
+            contents[path],
+            ignore_unknown_classes=loose,
+            keep_empty_boxes=keep_empty_boxes,
         )
 
     def read(class_names: Sequence[str] = VOC_CLASSES) -> DataSet:
@@ -238,12 +250,12 @@ def evaluate(
     chosen_metric, model_classes = metric or _METRICS[dataset], dataset == "voc" and chosen is None
     try:
         if files:
-            data = read_for_files(read, known, model_classes)
-            contents = [read_file(path, data) for path in files]
+            data = read_for_files(read, known, format, model_classes)
+            results = [read_file(path, data) for path in files]
             if compared is not None:
-                compare_files(console, data, compared, contents, chosen_metric, thresholds, json)
+                compare_files(console, data, compared, results, chosen_metric, thresholds, json)
                 return
-            (detected,) = contents
+            (detected,) = results
         else:
             ran = run_model(
                 console,

@@ -10,7 +10,7 @@ from detector.cli.classify import NO_CLASSIFIER
 from detector.cli.console import Console
 from detector.config import Source
 from detector.data.faults import FaultyDataError
-from detector.data.formats import ReadDetections
+from detector.data.formats import Format, ReadDetections, named_classes
 from detector.data.predictions import known_classes
 from detector.data.reading import DataSet
 from detector.data.voc import VOC_CLASSES, VOCDataset
@@ -92,23 +92,31 @@ def run_model(
 
 
 def read_for_files(
-    read: Callable[[Sequence[str]], DataSet], known: Mapping[Path, Sequence[str]], model_classes: bool
+    read: Callable[[Sequence[str]], DataSet],
+    known: Mapping[Path, Sequence[str]],
+    format: Format | None,
+    model_classes: bool,
 ) -> DataSet:
     """The data set to evaluate files of detections on, reduced to the classes that all their detectors know.
 
     Args:
+        read: as for `run_model`.
         known: the classes of each file's detector, empty if the file does not say.
-        model_classes: as for `run_model`.
+        format: of the files.
+        model_classes: the data set takes its classes from the files, or from those beside them, if they are not VOC's.
     """
-    known = {path: names for path, names in known.items() if names}
     try:
         data = read(VOC_CLASSES)
     except FaultyDataError:
-        if not model_classes or not known:
+        if not model_classes:
             raise
-        data = read(next(iter(known.values())))
+        names = next(filter(None, (known[path] or named_classes(path, format) for path in known)), None)
+        if names is None:
+            raise
+        data = read(names)
     for path, names in known.items():
-        data = _with_known_classes(data, names, str(path))
+        if names:
+            data = _with_known_classes(data, names, str(path))
     return data
 
 

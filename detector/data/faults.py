@@ -100,10 +100,13 @@ class ReadReport:
 
     Attributes:
         faults: of records, which the reader leaves out.
+        unknown_classes: of objects whose class is not one of the given ones, where these faults must not be skipped;
+            None if they belong to `faults`.
         unreadable: photos whose size cannot be read, which are left out too.
         origins: the file and the record of each object, a row of the ground truth each.
     """
 
     faults: Faults = field(default_factory=Faults)
+    unknown_classes: Faults | None = None
     unreadable: list[Fault] = field(default_factory=list)
     origins: list[tuple[str, str]] = field(default_factory=list)

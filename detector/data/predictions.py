@@ -1,6 +1,6 @@
 """A detector's predictions for the images of a data set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,9 +166,22 @@ def write_predictions(path: str | Path, predictions: list[Prediction], truth: Gr
     Raises:
         InputError: the file cannot be written.
     """
-    entries: list[dict[str, Any]] = []
-    for prediction, file in zip(predictions, truth.files, strict=True):
-        if prediction.detections is not None:
-            classes = {} if entries else {"classes": prediction.detections.class_names}
-            entries.append({"image": file, **classes, **to_entry(prediction, file)})
-    write_json_lines(Path(path), entries)
+    done = [
+        (prediction.detections.class_names, to_entry(prediction, file))
+        for prediction, file in zip(predictions, truth.files, strict=True)
+        if prediction.detections is not None
+    ]
+    write_entries(Path(path), (entry for _, entry in done), done[0][0] if done else ())
+
+
+def write_entries(path: Path, entries: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
+    """Write entries of the native format; the first also holds the detector's `classes`, after its `image`.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    first = {"classes": list(class_names)}
+    write_json_lines(
+        path,
+        (entry if number else {"image": entry["image"], **first, **entry} for number, entry in enumerate(entries)),
+    )

@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.data.blacklist import Blacklist
 from detector.data.coco import read_coco
-from detector.data.faults import ReadReport
+from detector.data.faults import Faults, ReadReport
 from detector.data.ground_truth import GroundTruth
 from detector.data.ilsvrc import read_blacklist, read_ilsvrc
 from detector.data.voc import VOC_CLASSES, VOCDataset, read_voc
@@ -84,7 +84,7 @@ def read_data_set(
         class_names: of a `voc` data set; any other name in it is an error.
         classes: evaluate only these (a name, or several).
         skip_bad_labels: skip faulty labels, and images whose labels cannot be read, with a note that counts them; by
-            default they are raised.
+            default they are raised. Unknown classes of a `voc` data set always are: `class_names` may be wrong.
 
     Raises:
         InputError: an argument that the layout needs is missing, or a file cannot be read.
@@ -93,7 +93,8 @@ def read_data_set(
     if layout not in get_args(Layout):
         raise InputError(unknown_name("layout", layout, get_args(Layout)))
     classes = None if classes is None else as_names(classes)
-    report = ReadReport() if skip_bad_labels else None
+    unknown_classes = Faults()
+    report = ReadReport(unknown_classes=unknown_classes) if skip_bad_labels else None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if layout == "voc":
@@ -111,6 +112,7 @@ def read_data_set(
             raise InputError("--dataset ilsvrc needs --split, the list file, and --class-map, the names of the synsets")
         else:
             data = _ilsvrc(root, annotations, Path(split), class_map, blacklist, report)
+    unknown_classes.check()
     notes = [*data.notes, *(str(warning.message) for warning in caught)]
     if report is not None:
         if not len(data.truth):

@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NoReturn, TypeVar
 
@@ -211,10 +212,18 @@ def read_voc(
             faults.add(file, member, f"cannot be read: {error.strerror}")
             continue
 
-        def on_fault(record: str, fault: str, file: str = file, member: str = member) -> None:
+        def on_fault(record: str, fault: str, faults: Faults = faults, file: str = file, member: str = member) -> None:
             faults.add(file, ", ".join(filter(None, (member, record))), fault)
 
-        objects = parse_annotation(content, labels, on_fault, ignore_other_classes=ignore_other_classes, inside=False)
+        unknown_classes = faults if report is None or report.unknown_classes is None else report.unknown_classes
+        objects = parse_annotation(
+            content,
+            labels,
+            on_fault,
+            on_other_class=partial(on_fault, faults=unknown_classes),
+            ignore_other_classes=ignore_other_classes,
+            inside=False,
+        )
         if objects.image_size == (0, 0):  # unreadable, so whether the image has objects is unknown
             continue
         annotations[image_id] = objects

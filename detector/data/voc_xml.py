@@ -55,6 +55,7 @@ def parse_annotation(
     labels: Mapping[str, int],
     on_fault: Callable[[str, str], None],
     *,
+    on_other_class: Callable[[str, str], None] | None = None,
     ignore_other_classes: bool = False,
     inside: bool = True,
 ) -> VOCObjects:
@@ -65,6 +66,7 @@ def parse_annotation(
         labels: the label of each class.
         on_fault: called with the record ("object 2", or "" for the file) and the fault. If it returns, the parser
             skips the record, so that all faults of a file can be collected.
+        on_other_class: called instead of `on_fault` for an object of a class that is not in `labels`.
         ignore_other_classes: leave out objects of classes that are not in `labels`; otherwise they are faults.
         inside: clip boxes that leave the image by a pixel, and report those that leave it by more. Otherwise boxes
             stay as written, as in the development kit's evaluation.
@@ -77,13 +79,15 @@ def parse_annotation(
         return VOCObjects(boxes=(), labels=(), difficult=(), numbers=(), image_size=(0, 0))
     objects: list[tuple[Box, int, bool, int]] = []
     for number, element in enumerate(root.iterfind("object"), start=1):
+        name = (element.findtext("name") or "").strip()
+        if name and name not in labels:
+            if not ignore_other_classes:
+                report = on_other_class or on_fault
+                report(f"object {number}", f"unknown class '{name}', known are {', '.join(labels)}")
+            continue
         try:
-            name = text_of(element, "name")
-            if name not in labels:
-                if not ignore_other_classes:
-                    raise InputError(f"unknown class '{name}', known are {', '.join(labels)}")
-                continue
-            objects.append((box_of(element, size if inside else None), labels[name], _difficult(element), number))
+            label = labels[text_of(element, "name")]
+            objects.append((box_of(element, size if inside else None), label, _difficult(element), number))
         except InputError as error:
             on_fault(f"object {number}", str(error))
     boxes, labels_, difficult, numbers = zip(*objects, strict=True) if objects else ((),) * 4

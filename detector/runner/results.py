@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.errors import InputError
-from detector.io.json import write_json_lines
 from detector.runner.video import Frame, Video, frame_name
 from detector.runner.writers import check_folder, check_result_file, save_picture
 from detector.storage.run_store import source_of, writing
@@ -33,8 +32,8 @@ class ResultFiles:
     """Where results are written; None for formats that are not requested.
 
     Attributes:
-        json: a list with an entry per photo or frame.
-        jsonl: the same entries as lines, written while the run is in progress.
+        json: a list with an entry per photo or frame, in the native format; the first also holds the `classes`.
+        jsonl: the same entries as lines, without `classes`, written while the run is in progress.
         csv: `image,class,score,x1,y1,x2,y2`.
         coco: COCO results, to 0.01 pixel and five digits of a score, with the categories in a second file. An image's
             id is its file name without extension, or its path if two files share that name; numbers become integers.
@@ -170,7 +169,10 @@ def write_results(
             except InputError as error:
                 failed.append(error)
 
-    attempt(files.json, lambda path: write_json_lines(path, entries()))
+    if files.json is not None:
+        from detector.data.predictions import write_entries
+
+        attempt(files.json, lambda path: write_entries(path, entries(), tuple(classes)))
     if files.csv is files.coco is files.yolo is files.voc is None:
         return failed
     from detector.data.formats import write_detections

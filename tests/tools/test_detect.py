@@ -43,6 +43,7 @@ def test_json(detector, folder):
     assert all(entry.pop("seconds") >= 0 for entry in results)
     assert results[0] == {
         "image": "b/x.jpg",
+        "classes": ["bird", "cat", "dog"],
         "width": 60,
         "height": 40,
         "detections": [{"label": "cat", "category_id": 17, "score": 0.876543, "box": [0.0, 0.0, 20.0, 40.0]}],
@@ -243,12 +244,13 @@ def test_recorded_category_ids_from_detect_to_evaluate_and_back(detector, folder
         write_photo(folder / f"voc/{name}.jpg", (150, 60))
     assert run("voc", "--json", "f.json", "--jsonl", "f.jsonl", "--coco", "coco.json") == 0
     entries = json.loads(Path("f.json").read_text())
+    assert entries[0].pop("classes") == ["bird", "cat", "dog"]
     assert [json.loads(line) for line in Path("f.jsonl").read_text().splitlines()] == entries
     assert [one["category_id"] for entry in entries for one in entry["detections"]] == [17, 3] * 2
     results = json.loads(Path("coco.json").read_text())
     assert [(one["image_id"], one["category_id"]) for one in results] == [(0, 17), (0, 3), (12, 17), (12, 3)]
     categories = [{"id": 90, "name": "bird"}, {"id": 17, "name": "cat"}, {"id": 3, "name": "dog"}]
-    assert json.loads(Path("coco.categories.json").read_text()) == {"categories": categories}
+    assert json.loads(Path("coco.json.categories.json").read_text()) == {"categories": categories}
 
     annotations = {
         "images": [{"id": i, "file_name": f"{i:06}.jpg", "width": 150, "height": 60} for i in (0, 12)],
@@ -281,8 +283,21 @@ def test_results_name_the_classes_of_their_numbers(detector, folder, capsys, fil
     assert capsys.readouterr().out.splitlines()[3].split() == ["mAP", "2", "2", "100.0"]
 
 
+@pytest.mark.parametrize("results", [("--json", "found.json"), ("--coco", "found.json"), ("--yolo", "found")])
+def test_results_of_other_classes_than_those_of_voc_are_evaluated(detector, folder, capsys, monkeypatch, results):
+    detector.class_names = ("bird", "raccoon", "dog")
+    monkeypatch.setattr("tests.tools.detect_tools.CLASSES", detector.class_names)
+    write_photo(folder / "c/p.jpg", (150, 60))
+    assert run("c", "--voc", "xml", *results) == 0
+    capsys.readouterr()
+    assert command("evaluate", "--annotations", "xml", "--detections", results[1]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:5]]
+    assert [row[0] for row in rows] == ["bird", "raccoon", "dog", "mAP"]
+    assert rows[-1] == ["mAP", "2", "2", "100.0"]
+
+
 def test_categories_of_an_earlier_run_are_not_replaced(detector, folder, capsys):
-    Path("found.categories.json").write_text("mine")
+    Path("found.json.categories.json").write_text("mine")
     assert run("b/y.png", "--coco", "found.json") == 2
-    assert "--coco found.categories.json: " in capsys.readouterr().err
-    assert Path("found.categories.json").read_text() == "mine"
+    assert "--coco found.json.categories.json: " in capsys.readouterr().err
+    assert Path("found.json.categories.json").read_text() == "mine"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from detector.data.detection_table import DetectionTable, check_same_data
-from detector.data.formats.coco import read_coco, write_coco
+from detector.data.formats.coco import categories_path, read_categories, read_coco, write_coco
 from detector.data.formats.collector import Collector, Format, ReadDetections
 from detector.data.formats.csv import read_csv, write_csv
 from detector.data.formats.files import read_content
@@ -14,7 +14,7 @@ from detector.data.formats.ilsvrc import read_ilsvrc, write_ilsvrc
 from detector.data.formats.keys import UNKNOWN, image_index
 from detector.data.formats.native import read_native, read_predictions, saved_classes, write_native
 from detector.data.formats.voc import class_of_file, read_voc, write_voc
-from detector.data.formats.yolo import read_yolo, write_yolo
+from detector.data.formats.yolo import read_names, read_yolo, write_yolo
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.io.text import strip_bom
@@ -25,6 +25,8 @@ __all__ = [
     "Format",
     "ReadDetections",
     "check_format",
+    "named_classes",
+    "read_content",
     "read_detections",
     "read_predictions",
     "saved_classes",
@@ -56,6 +58,7 @@ def read_detections(
     path: str | Path,
     truth: GroundTruth,
     format: Format | None = None,
+    content: bytes | None = None,
     *,
     ignore_unknown_classes: bool = False,
     keep_empty_boxes: bool = False,
@@ -73,6 +76,7 @@ def read_detections(
         path: a file, a pipe or a folder.
         truth: the data set of the detections.
         format: one of `FORMATS`; recognized from the content by default.
+        content: the bytes of the file or pipe, if they have been read.
         ignore_unknown_classes: leave out and count detections of classes that `truth` does not have.
         keep_empty_boxes: keep and count boxes without width or height. A negative size is always a fault, and
             the native format has no empty boxes.
@@ -86,13 +90,28 @@ def read_detections(
     path = Path(path)
     if format is not None:
         check_format(format)
-    content = None if path.is_dir() else read_content(path)  # once, for a pipe cannot be read again
+    if content is None and not path.is_dir():
+        content = read_content(path)  # once, for a pipe cannot be read again
     format = format or _of_folder(path, truth) if content is None else format or _of_file(path, content[:_HEAD], truth)
     into = Collector(truth, keep_empty_boxes)
     if format == "native":
         return read_native(path, into, content, ignore_unknown_classes=ignore_unknown_classes)
     _READERS[format](path, into, content)
     return into.result(path, format, ignore_unknown_classes=ignore_unknown_classes)
+
+
+def named_classes(path: Path, format: Format | None = None) -> tuple[str, ...]:
+    """The classes that COCO's file of categories or YOLO's data.yaml names for results; () if there is no such file.
+
+    Raises:
+        InputError: the file cannot be read or names no classes.
+    """
+    names = None
+    if format in (None, "coco"):
+        names = read_categories(categories_path(path))
+    if format == "yolo" or (format is None and path.is_dir()):
+        names = read_names(path)
+    return tuple(dict.fromkeys(names.values())) if names else ()
 
 
 def write_detections(path: str | Path, table: DetectionTable, truth: GroundTruth, format: Format | str) -> None:

@@ -2,7 +2,7 @@
 `score`.
 
 Source: https://cocodataset.org/#format-results. Coordinates are 0-based, and right = x + width is exclusive; other
-fields, such as segmentations, are ignored. Next to the results, NAME.categories.json may name their ids, in
+fields, such as segmentations, are ignored. Next to the results in FILE, FILE.categories.json may name their ids, in
 `categories` as in COCO's annotations; without it, they are those of the data set.
 """
 
@@ -20,6 +20,7 @@ from detector.data.formats.files import decode_records, read_content, text_file
 from detector.data.formats.keys import Key, class_id_index, class_name_index, is_number
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
+from detector.io.text import strip_bom
 
 _COORDINATE_DECIMALS, _SCORE_DECIMALS = 2, 5  # of rounded results
 
@@ -48,7 +49,7 @@ def read_coco(path: Path, into: Collector, content: bytes | None = None) -> None
     Raises:
         InputError: a file cannot be read or is not JSON.
     """
-    into.find_classes_by(_class_index(categories_path(path), into.truth))
+    into.find_classes_by(_class_index(categories_path(path), into))
     content = read_content(path) if content is None else content
     for numbers, records in decode_records(path, content, _Record, into.faults, "record"):
         boxes = np.array([record.bbox for record in records], np.float64).reshape(-1, 4)
@@ -70,19 +71,33 @@ def read_coco(path: Path, into: Collector, content: bytes | None = None) -> None
 
 def categories_path(path: Path) -> Path:
     """The file that names the categories of the results at `path`."""
-    return path.with_suffix(".categories.json")
+    return Path(f"{path}.categories.json")  # not with_suffix, which would give run.v1 and run.v2 the same file
 
 
-def _class_index(path: Path, truth: GroundTruth) -> Mapping[Key, int]:
-    """Indices of classes by the ids in a file of categories, or in the data set if there is no such file."""
+def read_categories(path: Path) -> dict[Key, str] | None:
+    """The names of the ids in a file of categories; None if there is no such file."""
     if not path.is_file():
-        return class_id_index(truth)
+        return None
     try:
-        categories = msgspec.json.decode(path.read_bytes(), type=_Categories).categories
+        categories = msgspec.json.decode(strip_bom(path.read_bytes()), type=_Categories).categories
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: does not name the categories of its results ({error}); delete it") from None
-    indices = class_name_index(truth)
-    return {category.id: indices[category.name] for category in categories if indices[category.name] >= 0}
+    return {category.id: category.name for category in categories}
+
+
+def _class_index(path: Path, into: Collector) -> Mapping[Key, int]:
+    """Indices of classes by the ids in a file of categories, or in the data set if there is no such file."""
+    truth_index = class_id_index(into.truth)
+    names = read_categories(path)
+    if names is None:
+        return truth_index
+    by_name = class_name_index(into.truth)
+    index = {key: by_name[name] for key, name in names.items()}
+    # The file may be of earlier results.
+    if conflicts := [key for key in index if truth_index.get(key, index[key]) != index[key]]:
+        described = (f"{key} is {names[key]}, not {into.truth.class_names[truth_index[key]]}" for key in conflicts)
+        into.remarks.append(f"{path} differs from the data set's categories and is used: {', '.join(described)}")
+    return {key: label for key, label in index.items() if label >= 0}
 
 
 def write_coco(path: Path, table: DetectionTable, truth: GroundTruth, rounded: bool = False) -> None:

@@ -37,6 +37,7 @@ class ReadDetections:
         predictions: of all images in their order, with times and failures; empty unless the format is native. In the
             other formats an image without detections is one in which nothing was found.
         traces: what the detector's stages made of the objects, if a native file has that for all of them.
+        remarks: what the reader noticed about the file, a line each.
     """
 
     table: DetectionTable
@@ -48,6 +49,7 @@ class ReadDetections:
     classes: Mapping[Key, str] = field(default_factory=dict)
     predictions: Sequence[Prediction] = ()
     traces: ObjectTraces | None = None
+    remarks: Sequence[str] = ()
 
     @classmethod
     def of_predictions(cls, predictions: Sequence[Prediction], truth: GroundTruth) -> Self:
@@ -67,7 +69,7 @@ class ReadDetections:
 
     def notes(self) -> list[str]:
         """What to know about the result, a line each."""
-        lines = []
+        lines = [*self.remarks]
         if renamed := [f"{key} = {name}" for key, name in self.classes.items() if key != name]:
             lines.append(f"classes of the detections, as the data set names them: {', '.join(renamed)}")
         if self.outside:
@@ -120,6 +122,7 @@ class Collector:
         matched, outside: number of records of images that are in the ground truth, and that are not.
         empty_boxes: number of boxes without width or height that were kept.
         unknown_classes: number of detections of each class that is not in the ground truth.
+        remarks: as of `ReadDetections`.
     """
 
     def __init__(self, truth: GroundTruth, keep_empty_boxes: bool = False) -> None:
@@ -132,6 +135,7 @@ class Collector:
         self.classes = class_name_index(truth)
         self.matched = self.outside = 0
         self.unknown_classes: Counter[Key] = Counter()
+        self.remarks: list[str] = []
         self._class_keys = ", ".join(truth.class_names)
         self._outside_key: Key = ""
         self._columns: list[tuple[np.ndarray, ...]] = []
@@ -240,6 +244,7 @@ class Collector:
             unknown_classes=dict(self.unknown_classes),
             empty_boxes=self.empty_boxes,
             classes=classes,
+            remarks=self.remarks,
         )
 
 

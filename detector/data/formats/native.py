@@ -25,6 +25,7 @@ from detector.data.ground_truth import GroundTruth, rows_by_image
 from detector.data.predictions import Prediction, check_size, object_traces, write_predictions
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
+from detector.io.text import strip_bom
 from detector.structures.detections import Detections
 
 
@@ -53,16 +54,13 @@ class _Entry(msgspec.Struct):
     objects: _Objects | None = None
 
 
-def saved_classes(path: Path) -> tuple[str, ...]:
-    """The classes of the detector that wrote a file; () if the file does not say, or is a pipe."""
-    if not path.is_file():  # a pipe can be read only once
+def saved_classes(content: bytes) -> tuple[str, ...]:
+    """The classes of the detector that wrote a file of this content; () if it does not say."""
+    if b'"classes"' not in content[: 1 << 16]:
         return ()
     try:
-        with path.open("rb") as file:
-            if b'"classes"' not in file.read(1 << 16):
-                return ()
-        entries = msgspec.json.decode(path.read_bytes(), type=list[_Head])
-    except (OSError, ValueError, RecursionError):  # another format, or a fault that `read_native` reports
+        entries = msgspec.json.decode(strip_bom(content), type=list[_Head])
+    except (ValueError, RecursionError):  # another format, or a fault that `read_native` reports
         return ()
     return entries[0].classes if entries else ()
 

@@ -34,7 +34,7 @@ def read_yolo(path: Path, into: Collector, content: bytes | None = None) -> None
     Raises:
         InputError: there is no such file, one cannot be read, or the size of an image is unknown.
     """
-    into.find_classes_by(_class_index((path if path.is_dir() else path.parent) / _NAMES, into.truth))
+    into.find_classes_by(_class_index(read_names(path), into.truth))
     into.images = stem_index(into.truth)
     files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
     if not files:
@@ -71,17 +71,25 @@ def _too_large(values: Array) -> np.ndarray:
     return np.asarray((np.abs(values[:, :4]) > _LARGEST_FRACTION).any(axis=1))
 
 
-def _class_index(path: Path, truth: GroundTruth) -> Mapping[Key, int]:
-    """Indices of classes by YOLO's numbers, from `data.yaml` or, if there is no such file, from the data set."""
+def read_names(path: Path) -> dict[Key, str] | None:
+    """The names of YOLO's numbers in the `data.yaml` of a folder of results, or of a file in it; None without one."""
+    path = (path if path.is_dir() else path.parent) / _NAMES
     if not path.is_file():
-        return {number - 1: index for index, number in enumerate(truth.class_numbers)}
+        return None
     try:
         names = parse_yaml(path.read_bytes())["names"]
         numbered = dict(enumerate(names) if isinstance(names, list) else names)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: does not name the classes of its results ({error}); delete it") from None
+    return {number: str(name) for number, name in numbered.items()}
+
+
+def _class_index(names: Mapping[Key, str] | None, truth: GroundTruth) -> Mapping[Key, int]:
+    """Indices of classes by YOLO's numbers, from their names or, without any, from the data set."""
+    if names is None:
+        return {number - 1: index for index, number in enumerate(truth.class_numbers)}
     indices = class_name_index(truth)
-    return {number: indices[str(name)] for number, name in numbered.items() if indices[str(name)] >= 0}
+    return {number: indices[name] for number, name in names.items() if indices[name] >= 0}
 
 
 def write_yolo(path: Path, table: DetectionTable, truth: GroundTruth) -> None:

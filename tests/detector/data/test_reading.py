@@ -118,6 +118,19 @@ def test_bad_labels_are_left_out_and_counted_on_demand(tmp_path: Path, make: Any
     assert sum(f"{faults} label" in note and str(caught.value.faults[0]) in note for note in data.notes) == 1
 
 
+def test_an_unknown_class_is_no_bad_label_to_skip(tmp_path: Path) -> None:
+    options = bad_voc(tmp_path)
+    annotation = tmp_path / "Annotations/b.xml"
+    annotation.write_text(XML.format(ITEM.format("raccoon", 1)))
+    with pytest.raises(FaultyDataError) as caught:
+        read_data_set("voc", **options, skip_bad_labels=True)  # type: ignore[arg-type]
+    assert [(fault.file, fault.record, "'raccoon'" in fault.fault) for fault in caught.value.faults] == [
+        (str(annotation), "object 1", True)
+    ]
+    data = read_data_set("voc", **options, class_names=("cat", "raccoon"), skip_bad_labels=True)  # type: ignore[arg-type]
+    assert data.truth.labels.tolist() == [0, 1]
+
+
 def test_where_all_labels_are_bad_they_are_named(tmp_path: Path) -> None:
     options = bad_yolo(tmp_path)
     (tmp_path / "labels/a.txt").write_text("0 0.5 0.5 0 0.45\n")

@@ -26,6 +26,7 @@ def test_every_format_of_photos_and_a_video(runs):
     assert files("out") == ["clip.mp4", "x-2.jpg", "x.jpg", "y.png"]
 
     entries = json.loads(Path("r/f.json").read_text())
+    assert entries[0].pop("classes") == list(runs.detector.class_names)
     assert [json.loads(line) for line in Path("r/f.jsonl").read_text().splitlines()] == entries
     assert [entry["image"] for entry in entries] == images
     assert {key: entries[4][key] for key in ("video", "frame", "time", "width", "height")} == {

@@ -40,6 +40,7 @@ def test_an_interrupted_run_resumes(runs, error):
     assert len(frames_of("out/clip.mp4")) == 10
     assert {path: Path("r", path).read_bytes() for path in files("r") if "json" not in path} == whole
     again = json.loads(Path("r/f.json").read_text())
+    assert again[0].pop("classes") == entries[0].pop("classes")
     assert [json.loads(line) for line in Path("r/f.jsonl").read_text().splitlines()] == again
     for entry in (*entries, *again):
         del entry["seconds"]
@@ -114,7 +115,7 @@ def test_a_result_that_cannot_be_written_at_the_end(runs, monkeypatch):
         raise InputError(f"{path}: cannot be written (No space left on device)")
 
     with monkeypatch.context() as patch:
-        patch.setattr("detector.runner.results.write_json_lines", full)
+        patch.setattr("detector.data.predictions.write_json_lines", full)
         assert runs("a", files=ALL) == 1
     assert runs.told.errors == ["error: r/f.json: cannot be written (No space left on device)"]
     assert files("r/yolo") == ["data.yaml", "x.txt"]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from detector.data.faults import FaultyDataError
-from detector.data.formats import Format, files, read_detections
+from detector.data.formats import Format, files, read_detections, write_detections
+from detector.data.formats.coco import categories_path
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 
@@ -128,10 +129,41 @@ def test_what_is_no_json_list(truth: GroundTruth, tmp_path: Path, content: bytes
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_with_a_byte_order_mark(truth: GroundTruth, tmp_path: Path) -> None:
+def test_files_with_a_byte_order_mark(truth: GroundTruth, tmp_path: Path) -> None:
     path = tmp_path / "f.json"
-    path.write_bytes(b"\xef\xbb\xbf" + json.dumps([GOOD]).encode())
-    assert len(read_detections(path, truth).table) == 1
+    path.write_text(json.dumps([GOOD]), encoding="utf-8-sig")
+    categories = {"categories": [{"id": 17, "name": "traffic light"}]}
+    categories_path(path).write_text(json.dumps(categories), encoding="utf-8-sig")
+    assert read_detections(path, truth).table.labels.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("names", "conflict"),
+    [
+        ({17: "Cat", 10: "traffic_light", 1: "dog"}, None),
+        ({17: "cat", 10: "cat"}, "10 is cat, not traffic light"),
+        ({17: "cat", "10": "lynx"}, "10 is lynx, not traffic light"),
+    ],
+)
+def test_categories_that_differ_from_those_of_the_data_set_are_noted(
+    truth: GroundTruth, tmp_path: Path, names: dict[int | str, str], conflict: str | None
+) -> None:
+    path = saved(tmp_path / "f.json", GOOD)
+    categories = {"categories": [{"id": key, "name": name} for key, name in names.items()]}
+    categories_path(path).write_text(json.dumps(categories))
+    notes = [note for note in read_detections(path, truth).notes() if str(categories_path(path)) in note]
+    assert [note.endswith(f": {conflict}") for note in notes] == ([] if conflict is None else [True])
+
+
+def test_results_whose_names_differ_after_a_dot_have_a_file_of_categories_each(
+    truth: GroundTruth, tmp_path: Path
+) -> None:
+    table = read_detections(saved(tmp_path / "f.json", GOOD), truth).table
+    for name in ("run.v1", "run.v2"):
+        write_detections(tmp_path / name, table, truth, "coco")
+    assert {path.name for path in tmp_path.glob("run*")} == {
+        "run.v1", "run.v2", "run.v1.categories.json", "run.v2.categories.json"
+    }  # fmt: skip
 
 
 def test_a_missing_file(truth: GroundTruth, tmp_path: Path) -> None:
