@@ -28,6 +28,7 @@ from detector.errors import InputError
 from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
 from detector.io.text import ENCODING, open_text
 from detector.io.yaml import parse_yaml
+from detector.structures.image import NOT_SUPPORTED, is_heic
 
 _SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
 
@@ -188,8 +189,12 @@ def _name_lone_labels(config: YOLOConfig, images: list[Path], faults: Faults) ->
     for folder in (source for source in config.sources if os.path.isdir(source)):
         for path in sorted(_label_file(folder / "any").parent.rglob("*.txt")):
             # Tools such as LabelImg leave the list of the classes among the labels.
-            if path not in used and path.name != "classes.txt":
-                faults.add(path, "", f"labels without an image of that name in {folder}")
+            if path in used or path.name == "classes.txt":
+                continue
+            image = folder / path.relative_to(_label_file(folder / "any").parent)
+            heic = [file for file in image.parent.glob("*") if file.stem == image.stem and is_heic(file)]
+            lone = f"labels without an image of that name in {folder}"
+            faults.add(path, "", f"its photo {heic[0]} {NOT_SUPPORTED}" if heic else lone)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -202,6 +207,8 @@ def upright_size(path: Path) -> tuple[int, int]:
         with path.open("rb") as file:
             if is_pointer(file.read(START_BYTES)):
                 raise UnidentifiedImageError(NOT_FETCHED) from None
+        if is_heic(path):
+            raise UnidentifiedImageError(NOT_SUPPORTED) from None
         raise
     return (height, width) if turned else (width, height)
 
