@@ -114,7 +114,7 @@ def test_wrong_uses(photos: Path, train: Callable[..., tuple[int, str, str]], tm
         (("r.yaml", "--root", photos, "--skip-bad-labels"), "--skip-bad-labels "),
         (("r.yaml",), "a recipe needs --root"),
         ((*data, "--epochs", "many"), "--epochs many: give a whole number, or auto"),
-        ((*data, "--epochs", "0"), "epochs must be above 0"),
+        ((*data, "--epochs", "0"), "epochs is 0; "),
         ((*data, "--classes", "dog"), "class 'dog' is unknown; known are cat"),
         ((*data, "--layout", "coco"), "holds no labels of COCO"),
         (("--data", tmp_path / "none"), "none: no such file or folder"),
