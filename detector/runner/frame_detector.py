@@ -44,8 +44,8 @@ class FrameDetector:
     """A detector and how a run uses it.
 
     Attributes:
-        workers: threads that share the detector, each with a photo; in batch mode, threads that run before and after the
-            network.
+        workers: threads that share the detector, each with a photo; in batch mode, threads that run before and after
+            the network.
         batch: images in a batch of the networks; more than one needs a `detector.inference.detector.Detector`.
         draw: whether to draw annotated pictures of photos.
     """
