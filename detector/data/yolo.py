@@ -109,7 +109,11 @@ def read_yolo(data_yaml: str | Path, split: str, report: ReadReport | None = Non
         label_file = _label_file(image)
         lines: list[str] = []
         try:
-            lines = label_file.read_text(ENCODING).splitlines()
+            content = label_file.read_bytes()
+            if is_pointer(content):
+                faults.add(label_file, "", NOT_FETCHED)
+                continue
+            lines = content.decode(ENCODING).splitlines()
             labeled += 1
         except FileNotFoundError:
             pass
@@ -275,11 +279,14 @@ def read_yolo_config(path: Path, split: str) -> YOLOConfig:
         FaultyDataError: keys are missing or wrong; each fault names the key.
     """
     try:
-        content = parse_yaml(path.read_bytes())
+        encoded = path.read_bytes()
+        content = parse_yaml(encoded)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; give the data set's data.yaml") from error
     except ValueError as error:
         raise InputError(f"{path}: is not YAML: {error}") from error
+    if is_pointer(encoded):
+        raise InputError(f"{path}: {NOT_FETCHED}")
     if not isinstance(content, dict):
         raise InputError(f"{path}: is not a mapping, expected the keys path, {', '.join(_SPLITS)} and names")
     faults = Faults()

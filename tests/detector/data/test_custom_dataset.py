@@ -348,12 +348,14 @@ def test_pointers_in_place_of_photos_are_named_as_such(tmp_path: Path, make: Cal
     assert first in str(caught.value)
 
 
-@pytest.mark.parametrize(("make", "labels"), [(flat_voc, "a.xml"), (coco_file, "")])
+@pytest.mark.parametrize(
+    ("make", "labels"), [(flat_voc, "a.xml"), (coco_file, ""), (yolo, "labels/a.txt"), (yolo, "data.yaml")]
+)
 def test_pointers_in_place_of_labels_are_named_as_such(tmp_path: Path, make: Callable[[Path], Path], labels: str):
     path = make(tmp_path / "data") / labels
     path.write_bytes(POINTER)
     with pytest.raises(InputError, match=f"^{path}: is a Git LFS pointer"):
-        read_custom_dataset(path if path.suffix == ".json" else tmp_path / "data")
+        read_custom_dataset(path if path.suffix in (".json", ".yaml") else tmp_path / "data")
 
 
 def test_many_faults_are_counted(tmp_path: Path):
