@@ -64,7 +64,7 @@ def test_one_command_ends_with_the_line_that_uses_the_model(
 ):
     code, output, _ = train("--data", photos, "--epochs", 1, "--out", tmp_path / "my run")
     assert code == 0
-    for start in ("data ", "photos ", "boxes ", "validation ", "known        cat", "mAP ", "hits, misses ", "model "):
+    for start in ("data ", "photos ", "boxes ", "validation ", "pretrained   cat", "mAP ", "hits, misses ", "model "):
         assert re.search(f"^{start}", output, re.MULTILINE), start
     command = shlex.split(output.splitlines()[-1].removeprefix("try it "))
     assert command[:2] == ["detector", "detect"]
