@@ -28,7 +28,9 @@ def check_name(what: str, name: object, choices: Iterable[str]) -> None:
 def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
     """Returns one or several names as a tuple.
 
+    A value that cannot be iterated, such as 3, counts as one name, so that callers report it as unknown.
+
     >>> as_names("cat"), as_names(name for name in ("cat", "dog"))
     (('cat',), ('cat', 'dog'))
     """
-    return (names,) if isinstance(names, str) else tuple(names)
+    return tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (names,)

@@ -24,7 +24,7 @@ from detector.data.yolo import read_yolo, read_yolo_config, upright_size
 from detector.errors import InputError
 from detector.io.text import open_text
 from detector.io.yaml import parse_yaml
-from detector.structures.image import EXTENSIONS
+from detector.structures.image import EXTENSIONS, NOT_SUPPORTED, is_heic
 from proposals.names import as_names, unknown_name
 
 Layout = Literal["voc", "coco", "yolo"]
@@ -400,6 +400,7 @@ class _PhotoFinder:
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = folders
         self.below: dict[str, list[Path]] | None = None
+        self.heic: dict[str, Path] | None = None
 
     def __call__(self, file: str, exact: bool) -> Path | str:
         """The photo, or why there is none. Unless `exact`, its suffix is unknown."""
@@ -418,4 +419,14 @@ class _PhotoFinder:
         photos = self.below.get(Path(file).name if exact else file.removesuffix(".jpg"), [])
         if len(photos) > 1:
             return f"several photos have this name, {photos[0]} and {photos[1]}"
-        return photos[0] if photos else f"no such photo, in {self.folders[0]} or below {self.folders[-1]}"
+        if photos:
+            return photos[0]
+        if (heic := self._find_heic(Path(file).stem)) is not None:
+            return f"its photo {heic} {NOT_SUPPORTED}"
+        return f"no such photo, in {self.folders[0]} or below {self.folders[-1]}"
+
+    def _find_heic(self, stem: str) -> Path | None:
+        if self.heic is None:
+            near = (path for folder in self.folders for path in folder.glob("*"))
+            self.heic = {path.stem: path for path in (*near, *self.folders[-1].rglob("*")) if is_heic(path)}
+        return self.heic.get(stem)

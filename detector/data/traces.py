@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from detector.errors import InputError
+from detector.data.ground_truth import column
+from proposals.types import reduce_by_fields
 
 COVERED = 0.5
 """A proposal or a region with this IoU or more covers an object."""
@@ -13,7 +14,7 @@ COVERED = 0.5
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ObjectTraces:
-    """Proposals and scores of each object of a ground truth, in its order.
+    """Proposals and scores of each object of a ground truth, in its order. Immutable: the arrays are read-only copies.
 
     Attributes:
         proposal_overlaps: (N,) float64, highest IoU with a proposal.
@@ -23,7 +24,7 @@ class ObjectTraces:
             that cover it (IoU of at least 0.5), before non-maximum suppression; 0 if there is no such region.
 
     Raises:
-        InputError: the columns have different lengths.
+        InputError: the columns have different lengths or are not numbers.
     """
 
     proposal_overlaps: npt.NDArray[np.float64]
@@ -32,8 +33,11 @@ class ObjectTraces:
     region_scores: npt.NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        if not len(self.proposal_overlaps) == len(self.sources) == len(self.region_scores):
-            raise InputError("the columns of object traces have different lengths")
+        kinds = {"proposal_overlaps": np.float64, "sources": np.int64, "region_scores": np.float64}
+        for name, dtype in kinds.items():
+            object.__setattr__(self, name, column(name, getattr(self, name), dtype, (len(self.sources),)))
+
+    __reduce__ = reduce_by_fields
 
     def __len__(self) -> int:
         return len(self.sources)

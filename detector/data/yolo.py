@@ -28,6 +28,7 @@ from detector.errors import InputError
 from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
 from detector.io.text import ENCODING, open_text
 from detector.io.yaml import parse_yaml
+from detector.structures.image import NOT_SUPPORTED, is_heic
 
 _SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
 
@@ -108,7 +109,11 @@ def read_yolo(data_yaml: str | Path, split: str, report: ReadReport | None = Non
         label_file = _label_file(image)
         lines: list[str] = []
         try:
-            lines = label_file.read_text(ENCODING).splitlines()
+            content = label_file.read_bytes()
+            if is_pointer(content):
+                faults.add(label_file, "", NOT_FETCHED)
+                continue
+            lines = content.decode(ENCODING).splitlines()
             labeled += 1
         except FileNotFoundError:
             pass
@@ -188,8 +193,12 @@ def _name_lone_labels(config: YOLOConfig, images: list[Path], faults: Faults) ->
     for folder in (source for source in config.sources if os.path.isdir(source)):
         for path in sorted(_label_file(folder / "any").parent.rglob("*.txt")):
             # Tools such as LabelImg leave the list of the classes among the labels.
-            if path not in used and path.name != "classes.txt":
-                faults.add(path, "", f"labels without an image of that name in {folder}")
+            if path in used or path.name == "classes.txt":
+                continue
+            image = folder / path.relative_to(_label_file(folder / "any").parent)
+            heic = [file for file in image.parent.glob("*") if file.stem == image.stem and is_heic(file)]
+            lone = f"labels without an image of that name in {folder}"
+            faults.add(path, "", f"its photo {heic[0]} {NOT_SUPPORTED}" if heic else lone)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -202,6 +211,8 @@ def upright_size(path: Path) -> tuple[int, int]:
         with path.open("rb") as file:
             if is_pointer(file.read(START_BYTES)):
                 raise UnidentifiedImageError(NOT_FETCHED) from None
+        if is_heic(path):
+            raise UnidentifiedImageError(NOT_SUPPORTED) from None
         raise
     return (height, width) if turned else (width, height)
 
@@ -268,11 +279,14 @@ def read_yolo_config(path: Path, split: str) -> YOLOConfig:
         FaultyDataError: keys are missing or wrong; each fault names the key.
     """
     try:
-        content = parse_yaml(path.read_bytes())
+        encoded = path.read_bytes()
+        content = parse_yaml(encoded)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; give the data set's data.yaml") from error
     except ValueError as error:
         raise InputError(f"{path}: is not YAML: {error}") from error
+    if is_pointer(encoded):
+        raise InputError(f"{path}: {NOT_FETCHED}")
     if not isinstance(content, dict):
         raise InputError(f"{path}: is not a mapping, expected the keys path, {', '.join(_SPLITS)} and names")
     faults = Faults()

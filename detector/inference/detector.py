@@ -104,7 +104,7 @@ class Detector:
         self.proposer: Proposer = proposer or _make_proposer(self.scorers, first.config, source)
         self.postprocess = postprocess or first.config.postprocess
         self.box_regression = box_regression
-        self.engine = engine
+        self.engine = str(engine)
 
     def replace(
         self,

@@ -58,7 +58,7 @@ def make_engine(engine: str, model: Model, network: RFCN, dtype: torch.dtype) ->
     """
     if engine == "torch":
         return TorchEngine(network, dtype)
-    if engine != "onnx" and not engine.endswith(".onnx"):
+    if engine != "onnx" and not str(engine).endswith(".onnx"):
         raise InputError(unknown_name("engine", engine, (*ENGINES, "an exported .onnx file")))
     if network.mean.device.type != "cpu":
         raise InputError(f"engine {engine} runs on the CPU; give device cpu, or engine torch")

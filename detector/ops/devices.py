@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from detector.errors import InputError
+from proposals.names import unknown_name
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -20,7 +21,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise InputError(f"unknown device '{device}'; use auto, cpu or cuda")
+        if re.fullmatch(r"[^c]pu", device.casefold()):  # gpu, tpu, xpu: other hardware, not misspellings of cpu
+            raise InputError(f"device {device!r} is unknown; use cuda for an NVIDIA GPU, otherwise cpu")
+        raise InputError(unknown_name("device", device, ("auto", "cpu", "cuda")))
     resolved = torch.device(device)
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()

@@ -12,6 +12,7 @@ from torch import nn
 
 from detector.errors import InputError
 from detector.ops.devices import without_denormals
+from proposals.names import unknown_name
 
 _FORMATS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -29,7 +30,7 @@ def number_format(name: str | None, device: str) -> torch.dtype:
     if name is None:
         return fast_dtype(device)
     if name not in _FORMATS:
-        raise InputError(f"unknown number format {name!r}; use {' or '.join(_FORMATS)}")
+        raise InputError(unknown_name("precision", name, _FORMATS))
     return _FORMATS[name]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from detector.errors import InputError
+from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
 from detector.structures.image import MAX_PIXELS, Image, missing_file
 
 VIDEO_EXTENSIONS = (
@@ -234,8 +235,11 @@ def _check_file(path: Path) -> None:
     """Raises `InputError` with the reason, which OpenCV does not give."""
     try:
         with path.open("rb") as file:
-            if not file.read(1):
-                raise InputError(f"{path}: the file is empty; get a new copy")
+            start = file.read(START_BYTES)
+        if not start:
+            raise InputError(f"{path}: the file is empty; get a new copy")
+        if is_pointer(start):
+            raise InputError(f"{path}: {NOT_FETCHED}")
     except FileNotFoundError:
         raise missing_file(path) from None
     except OSError as error:

@@ -17,6 +17,7 @@ from PIL import Image as PillowImage
 
 from detector.errors import InputError
 from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
+from proposals.names import unknown_name
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +34,11 @@ EXTENSIONS = (
 )
 """File name extensions of the supported formats, in lower case."""
 
-FOUND_EXTENSIONS = (*EXTENSIONS, ".heic", ".heif")
-"""Extensions by which a folder's photos are found. Phones' HEIC is unsupported but included, so that it is reported."""
+_HEIC_EXTENSIONS = (".heic", ".heif")
+NOT_SUPPORTED = "is in HEIC, a format that is not supported; convert it to JPEG"
+
+FOUND_EXTENSIONS = (*EXTENSIONS, *_HEIC_EXTENSIONS)
+"""Extensions by which a folder's photos are found. HEIC is included, so that it is reported."""
 
 # What undoes each value of the EXIF orientation tag; 1 is upright.
 _UPRIGHT = {
@@ -125,7 +129,7 @@ def as_image(source: object, channels: str | None = None, name: str | None = Non
         InputError: the source is of another kind or cannot be read.
     """
     if channels not in (None, "RGB", "BGR"):
-        raise InputError(f'channels is {channels!r}; give "RGB" or "BGR"')
+        raise InputError(unknown_name("channels", channels, ("RGB", "BGR")))
     if isinstance(source, Image):
         return source
     if isinstance(source, PillowImage.Image):
@@ -139,6 +143,11 @@ def as_image(source: object, channels: str | None = None, name: str | None = Non
             raise InputError("a torch tensor is taken as RGB; reverse its channels with tensor.flip(0)")
         return _from_tensor(source, name or "<tensor>")
     return read_image(source, name)  # type: ignore[arg-type]  # read_image refuses the rest
+
+
+def is_heic(path: Path) -> bool:
+    """Whether a file's extension is that of phones' HEIC photos, which are not supported."""
+    return path.suffix.lower() in _HEIC_EXTENSIONS
 
 
 def missing_file(name: str | Path, what: str = "file") -> InputError:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from typing import Self
 
 from detector.errors import InputError
@@ -21,7 +21,7 @@ class Selection:
         max_detections: most detections per image; None for no limit.
 
     Raises:
-        InputError: a score is not a number in 0..1.
+        InputError: a score is not a number in 0..1, or `max_detections` is not a whole number of at least 1.
     """
 
     score: float = 0.5
@@ -33,6 +33,9 @@ class Selection:
         for score in (self.score, *self.class_scores.values()):
             if not isinstance(score, Real) or not 0 <= score <= 1:  # NaN fails too
                 raise InputError(f"--score {score}: is outside 0 to 1")
+        most = self.max_detections
+        if most is not None and (not isinstance(most, Integral) or most < 1):
+            raise InputError(f"max_detections is {most!r}; give a whole number of at least 1")
         if self.classes is not None:
             object.__setattr__(self, "classes", as_names(self.classes))
 

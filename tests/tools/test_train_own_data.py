@@ -64,7 +64,7 @@ def test_one_command_ends_with_the_line_that_uses_the_model(
 ):
     code, output, _ = train("--data", photos, "--epochs", 1, "--out", tmp_path / "my run")
     assert code == 0
-    for start in ("data ", "photos ", "boxes ", "validation ", "known        cat", "mAP ", "hits, misses ", "model "):
+    for start in ("data ", "photos ", "boxes ", "validation ", "pretrained   cat", "mAP ", "hits, misses ", "model "):
         assert re.search(f"^{start}", output, re.MULTILINE), start
     command = shlex.split(output.splitlines()[-1].removeprefix("try it "))
     assert command[:2] == ["detector", "detect"]
@@ -114,7 +114,7 @@ def test_wrong_uses(photos: Path, train: Callable[..., tuple[int, str, str]], tm
         (("r.yaml", "--root", photos, "--skip-bad-labels"), "--skip-bad-labels "),
         (("r.yaml",), "a recipe needs --root"),
         ((*data, "--epochs", "many"), "--epochs many: give a whole number, or auto"),
-        ((*data, "--epochs", "0"), "epochs must be above 0"),
+        ((*data, "--epochs", "0"), "epochs is 0; "),
         ((*data, "--classes", "dog"), "class 'dog' is unknown; known are cat"),
         ((*data, "--layout", "coco"), "holds no labels of COCO"),
         (("--data", tmp_path / "none"), "none: no such file or folder"),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.formats.collector import Batch, Collector
-from detector.data.formats.files import BATCH
+from detector.data.formats.files import BATCH, read_content
 from detector.io.text import open_text
 
 Array = npt.NDArray[np.float64]
@@ -26,9 +26,9 @@ def read_lines(path: Path, content: bytes | None = None) -> Iterator[tuple[int, 
         content: its bytes, if they have been read.
 
     Raises:
-        InputError: the file cannot be read or is not text.
+        InputError: the file cannot be read, is a Git LFS pointer or is not text.
     """
-    with open_text(path, content=None if content is None else BytesIO(content)) as file:
+    with open_text(path, content=BytesIO(read_content(path) if content is None else content)) as file:
         for number, line in enumerate(file, start=1):
             if text := line.strip():
                 yield number, text

@@ -11,6 +11,7 @@ import msgspec
 
 from detector.data.faults import Faults
 from detector.errors import InputError
+from detector.io.lfs import NOT_FETCHED, is_pointer
 from detector.io.text import strip_bom
 from proposals.files import atomic_write, temporary_folder
 
@@ -21,11 +22,14 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 def read_content(path: Path) -> bytes:
-    """The bytes of a file or a pipe; InputError if it cannot be read."""
+    """The bytes of a file or a pipe; InputError if it cannot be read or is a Git LFS pointer."""
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if is_pointer(content):
+        raise InputError(f"{path}: {NOT_FETCHED}")
+    return content
 
 
 def decode_records(

@@ -153,6 +153,9 @@ def fit(
     """
     began = time.perf_counter()
     check_length(epochs, minutes)
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed is {seed!r}; give a whole number of at least 0")
+    resolve_device(device)
     out = Path(out)
     start = load_model(init, ("regions",))
     assert isinstance(start.config, ModelConfig)
@@ -343,9 +346,8 @@ def _evaluate(
     metadata = {**model.metadata, "mAP": round(result.mean_ap, 4), "images": len(truth.image_ids), "score": score}
     if metadata != model.metadata:
         save_model(dataclasses.replace(model, metadata=metadata), out / MODEL)
-    sheet = draw_sheet(
-        truth, detections, lambda index: read_image(val.dataset.image_path(index)).pixels, score or DEFAULT_SCORE
-    )
+    shown = DEFAULT_SCORE if score is None else score
+    sheet = draw_sheet(truth, detections, lambda index: read_image(val.dataset.image_path(index)).pixels, shown)
     with atomic_write(out / SHEET) as temporary:
         PillowImage.fromarray(sheet).save(temporary, "JPEG", quality=90)
     return FitResult(

@@ -89,7 +89,7 @@ def make_plan(
         began: when the time began, by `time.perf_counter`; by default now.
 
     Raises:
-        InputError: epochs or minutes are not positive, or both are given.
+        InputError: epochs or minutes are not numbers above 0, or both are given.
     """
     check_length(epochs, minutes)
     photos, val = len(split.train), len(split.val)
@@ -110,13 +110,13 @@ def make_plan(
     if epochs is not None:
         length = f"{steps}, {passes}: as requested"
     elif expected == rule:
-        length = f"{steps}, {passes}: the rule for {photos} photos"
+        length = f"{steps}, {passes}: the rule for {_count(photos, 'photo')}"
     else:
-        available = f"{limit:.0f} minute{'s' * (round(limit) != 1)}"
-        length = f"about {expected}, {passes}: what fits into {available}; the rule for {photos} photos is {rule}"
+        limited = f"the time limit is {_format_minutes(limit)}"
+        length = f"about {expected}, {passes}: {limited}; the rule for {_count(photos, 'photo')} is {rule}"
     recipe = _recipe(split, model, steps, machine.step_seconds, evaluated, seed)
     reasons = [
-        f"validation   {val} photo{'s' * (val != 1)} to evaluate on, {photos} to train on",
+        f"validation   {_count(val, 'photo')} to evaluate on, {photos} to train on",
         *_explain_transfer(match_classes(split.train.class_names, model)),
         f"steps        {length}",
         *_explain_recipe(recipe),
@@ -133,17 +133,20 @@ def too_short(recipe: RFCNRecipe, steps: int, minutes: float) -> str:
     if steps >= _SHORT * rule:
         return ""
     return (
-        f"{steps} steps are less than a third of the {rule} that the rule asks for, so expect low accuracy; at the "
-        f"current speed of this machine they need about --minutes {math.ceil(minutes * rule / steps)}"
+        f"{steps} {'step is' if steps == 1 else 'steps are'} less than a third of the {rule} that the rule asks for, "
+        f"so expect low accuracy; at the current speed of this machine, {rule} steps need about "
+        f"--minutes {math.ceil(minutes * rule / steps)}"
     )
 
 
 def check_length(epochs: int | None, minutes: float | None) -> None:
-    """Raises `InputError` if both are given, or one is not positive."""
+    """Raises `InputError` if both are given, or one is not a number above 0, whole for epochs."""
     if epochs is not None and minutes is not None:
         raise InputError("give epochs or minutes, not both")
-    if (epochs is not None and epochs < 1) or (minutes is not None and not 0 < minutes < math.inf):
-        raise InputError(f"{'minutes' if epochs is None else 'epochs'} must be above 0")
+    if epochs is not None and not (isinstance(epochs, int) and epochs > 0):
+        raise InputError(f"epochs is {epochs!r}; give a whole number above 0")
+    if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
+        raise InputError(f"minutes is {minutes!r}; give a number above 0")
 
 
 def _rule_steps(photos: int) -> int:
@@ -190,21 +193,25 @@ def _explain_transfer(transfer: Transfer) -> list[str]:
 def _explain_recipe(recipe: RFCNRecipe) -> list[str]:
     side, warmup, evaluated = recipe.model.input.short_side, recipe.optimizer.warmup_steps, recipe.data.eval_limit
     smallest, largest = (round(side * scale) for scale in recipe.augmentation.scale)
-    photos = f"{evaluated} validation photo{'s' * (evaluated != 1)}"
+    steps, photos = _count(recipe.eval_every, "step"), _count(evaluated, "validation photo")
     return [
-        f"lr           {recipe.optimizer.lr}, warmed up over {warmup} steps, then half a cosine down to 0",
+        f"lr           {recipe.optimizer.lr}, warmed up over {_count(warmup, 'step')}, then half a cosine down to 0",
         f"input        short side {side} pixels, in training {smallest} to {largest}; random flips and color jitter",
-        f"evaluation   every {recipe.eval_every} steps on {photos}; keeps the last weights, or clearly better ones",
+        f"evaluation   every {steps} on {photos}; keeps the last weights, or clearly better ones",
     ]
 
 
 def _format_minutes(minutes: float) -> str:
     if minutes < 1.5:
-        return f"{max(1, round(60 * minutes))} seconds"
+        return _count(max(1, round(60 * minutes)), "second")
     return f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
 
 
 def _describe(machine: Machine) -> str:
     if machine.device != "cpu":
         return machine.device
-    return f"{machine.threads} core{'s' * (machine.threads != 1)}"
+    return _count(machine.threads, "core")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

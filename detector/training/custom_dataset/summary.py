@@ -25,6 +25,7 @@ def summarize(data: CustomDataset) -> str:
     )
     low, middle, high = (f"{100 * side:.0f}" for side in np.percentile(sides, (0, 50, 100)))
     unused = f", and {difficult} unused ones marked difficult or crowd" if difficult else ""
+    totals = counts.sum(axis=0).tolist(), (counts > 0).sum(axis=0).tolist()
     width = max(len(name) for name in data.class_names)
     lines = [
         f"data         {data.path}: {_LAYOUT_NAMES[data.layout]}",
@@ -33,13 +34,13 @@ def summarize(data: CustomDataset) -> str:
         f"boxes        {counts.sum()}{unused}",
         f"box sizes    {low} to {high} % of the photo's side, median {middle} %",
         *(
-            f"  {name:{width}}  {boxes:6d} boxes in {photos} photos"
-            for name, boxes, photos in zip(data.class_names, counts.sum(axis=0), (counts > 0).sum(axis=0), strict=True)
+            f"  {name:{width}}  {boxes:6d} box{'es' * (boxes != 1)} in {photos} photo{'s' * (photos != 1)}"
+            for name, boxes, photos in zip(data.class_names, *totals, strict=True)
         ),
         *(f"note         {note}" for note in data.notes),
     ]
     if data.faults:
-        lines.append(f"left out     {len(data.faults)} photos")
+        lines.append(f"left out     {len(data.faults)} photo{'s' * (len(data.faults) != 1)}")
         lines += [f"  {fault}" for fault in data.faults[:_MAX_FAULTS]]
     if len(data.faults) > _MAX_FAULTS:
         lines.append(f"  ... and {len(data.faults) - _MAX_FAULTS} more")

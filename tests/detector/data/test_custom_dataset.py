@@ -159,6 +159,28 @@ def test_a_missing_photo_and_one_of_another_size(tmp_path: Path, make: Callable[
     assert "is 50x50 pixels, but its labels say 100x80" in resized
 
 
+@pytest.mark.parametrize("make", [flat_voc, devkit, coco_folder])
+@pytest.mark.parametrize("folder", ["", "deep"])
+def test_labels_of_a_heic_photo(tmp_path: Path, make: Callable[[Path], Path], folder: str):
+    root = make(tmp_path / "data")
+    path = next(root.rglob("b.*g"))
+    heic = path.parent / folder / "b.HEIC"
+    heic.parent.mkdir(exist_ok=True)
+    path.rename(heic)
+    (fault,) = map(str, read_custom_dataset(root).faults)
+    assert f"{heic} is in HEIC" in fault
+
+
+def test_heic_photos_that_the_labels_name(tmp_path: Path):
+    root = coco_folder(tmp_path / "data")
+    (root / "images/b.jpg").unlink()
+    (root / "images/b.heic").write_bytes(b"no photo")
+    labels = root / "annotations/instances_default.json"
+    labels.write_text(labels.read_text().replace("b.jpg", "b.heic"))
+    (fault,) = map(str, read_custom_dataset(root).faults)
+    assert "b.heic: is in HEIC" in fault
+
+
 def test_parts_of_the_data_set_are_respected(tmp_path: Path):
     """As Roboflow exports VOC and COCO: a folder for each part."""
     for layout in ("voc", "coco"):
@@ -326,12 +348,14 @@ def test_pointers_in_place_of_photos_are_named_as_such(tmp_path: Path, make: Cal
     assert first in str(caught.value)
 
 
-@pytest.mark.parametrize(("make", "labels"), [(flat_voc, "a.xml"), (coco_file, "")])
+@pytest.mark.parametrize(
+    ("make", "labels"), [(flat_voc, "a.xml"), (coco_file, ""), (yolo, "labels/a.txt"), (yolo, "data.yaml")]
+)
 def test_pointers_in_place_of_labels_are_named_as_such(tmp_path: Path, make: Callable[[Path], Path], labels: str):
     path = make(tmp_path / "data") / labels
     path.write_bytes(POINTER)
     with pytest.raises(InputError, match=f"^{path}: is a Git LFS pointer"):
-        read_custom_dataset(path if path.suffix == ".json" else tmp_path / "data")
+        read_custom_dataset(path if path.suffix in (".json", ".yaml") else tmp_path / "data")
 
 
 def test_many_faults_are_counted(tmp_path: Path):

@@ -176,6 +176,9 @@ def test_labels_whose_image_is_missing_are_a_fault(root: Path) -> None:
     (root / "labels/val/c.txt").write_text("0 0.5 0.5 1 1\n")
     (root / "labels/val/classes.txt").write_text("cat\ndog\n")
     assert faults_of(root) == [f"c.txt: : labels without an image of that name in {root}/images/val"]
+    (root / "images/val/c.HEIC").write_bytes(b"no photo")
+    (fault,) = faults_of(root)
+    assert fault.startswith(f"c.txt: : its photo {root}/images/val/c.HEIC is in HEIC")
 
 
 def test_labels_that_are_no_text(root: Path) -> None:

@@ -132,7 +132,7 @@ def test_top_is_the_best_first_and_of_equal_ones_the_earlier():
         ([model()], {"crops": 7}, "crops is 7; give 1, 10, 144"),
         ([model(), model(classes=("green", "red", "blue"))], {}, "the same classes in the same order"),
         ([model(), model(classes=("red", "green"))], {}, "the same classes in the same order"),
-        ([model()], {"device": "abacus"}, "device 'abacus' is not known"),
+        ([model()], {"device": "abacus"}, "device 'abacus' is unknown"),
     ],
 )
 def test_models_that_do_not_fit_together(models: list[Model], options: dict, message: str):

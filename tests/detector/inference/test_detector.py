@@ -79,8 +79,12 @@ def test_devices():
     assert resolve_device("cpu") == resolve_device(torch.device("cpu")) == torch.device("cpu")
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     for unknown in ("gpu", "meta", "cuda:x", torch.device("meta"), None):
-        with pytest.raises(InputError, match=f"device '{unknown}' is not known"):
+        with pytest.raises(InputError, match=f"device '{unknown}' is unknown") as caught:
             resolve_device(unknown)
+        assert "mean 'cpu'" not in str(caught.value)
+    for misspelled, device in (("cup", "cpu"), ("cdua", "cuda"), ("atuo", "auto")):
+        with pytest.raises(InputError, match=f"'{misspelled}'.*'{device}'"):
+            resolve_device(misspelled)
     with pytest.raises(InputError, match="device 'cuda:99': PyTorch finds"):
         resolve_device("cuda:99")
 
@@ -114,6 +118,8 @@ def test_the_number_format_can_be_given(model: Model):
     assert len({one.fingerprint for one in formats}) == 2
     with pytest.raises(InputError, match="float64"):
         Detector(model, "cpu", precision="float64")
+    with pytest.raises(InputError, match=r"'bfloat61'.*mean 'bfloat16'"):
+        Detector(model, "cpu", precision="bfloat61")
 
 
 @pytest.mark.parametrize("changed", [{"class_names": ("cat", "fox")}, {"class_ids": (3, 4)}])

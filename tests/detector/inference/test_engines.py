@@ -153,6 +153,8 @@ def test_unusable_engines_and_files(model: Model, graph: Path, tmp_path: Path) -
     assert isinstance(network, RFCN)
     with pytest.raises(InputError, match=r"engine 'tensorrt' is unknown; .* torch, onnx"):
         make_engine("tensorrt", model, network, torch.float32)
+    with pytest.raises(InputError, match=r"engine None is unknown; .* torch, onnx"):
+        make_engine(None, model, network, torch.float32)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"missing\.onnx: no such file"):
         OnnxEngine(model, tmp_path / "missing.onnx")
     broken = tmp_path / "broken.onnx"

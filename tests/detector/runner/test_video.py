@@ -102,6 +102,7 @@ def test_a_video_that_is_corrupt_in_the_middle(make_video):
     [
         (b"", "the file is empty"),
         (b"not a video", "not a video in a known format"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
         (None, "no such file"),
     ],
 )

@@ -122,6 +122,8 @@ def test_filter():
     assert make(labels=[0, 0, 0], class_names="bird").class_names == ("bird",)
     with pytest.raises(InputError, match=r"'lion'.*bird, cat, dog"):
         detections.filter(classes=["dog", "lion"])
+    with pytest.raises(InputError, match="class 3 is unknown"):
+        detections.filter(classes=3)
 
 
 @pytest.mark.parametrize("score", ["0.5", float("nan"), 2, {"cat": None}, {"cat": "0.5"}])

@@ -59,6 +59,12 @@ def test_scores_outside_0_to_1(score):
             Selection(**arguments)
 
 
+@pytest.mark.parametrize("count", [2.5, "2", -2, 0])
+def test_wrong_numbers_of_detections(count):
+    with pytest.raises(InputError, match=f"max_detections is {count!r}"):
+        Selection(max_detections=count)
+
+
 @pytest.mark.parametrize("classes", ["cat", (name for name in ["cat"]), ["cat"]])
 def test_one_class_or_several(classes):
     selection = Selection(classes=classes)

@@ -1,5 +1,6 @@
 import json
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,17 @@ def traces(count: int) -> ObjectTraces:
 def stored(path: Path, *entries: object) -> Path:
     path.write_text(json.dumps(entries))
     return path
+
+
+def test_traces_are_read_only() -> None:
+    given = traces(2)
+    for made in (given, pickle.loads(pickle.dumps(given))):
+        for name in ("proposal_overlaps", "sources", "region_scores"):
+            np.testing.assert_array_equal(getattr(made, name), getattr(given, name))
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(made, name)[0] = 0
+    with pytest.raises(InputError, match="region_scores"):
+        ObjectTraces(proposal_overlaps=[0.5], sources=[0], source_names=("x",), region_scores=[0.5, 0.6])
 
 
 def test_what_is_written_is_read_again(truth: GroundTruth, tmp_path: Path) -> None:

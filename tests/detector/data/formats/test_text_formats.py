@@ -210,6 +210,10 @@ def test_a_name_of_two_images_is_refused(tmp_path: Path) -> None:
     [
         ("f.txt", " \n", "is empty; if nothing was found, name the format"),
         ("f.txt", "some words\n", "is in no known format"),
+        *(
+            (name, "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", f"{name}: is a Git LFS pointer")
+            for name in ("f.json", "f.txt", "f.csv", "folder/a.txt")
+        ),
         ("f.txt", "1 17 1 1 10 20\n", "has 6 columns; ILSVRC's files have 7, .* named after a class of the data"),
         ("folder/readme.txt", "x", "its files are named neither after the data set's images .* such as readme.txt"),
         ("folder/f.xml", "x", "holds no .txt files"),

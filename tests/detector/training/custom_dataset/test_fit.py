@@ -249,6 +249,27 @@ def test_scores_are_calibrated_by_the_val_photos(
     )
 
 
+@pytest.mark.parametrize(("best", "shown"), [(0.0, 0.0), (0.3, 0.3), (math.nan, 0.5)])
+def test_the_sheet_shows_detections_from_the_best_score(
+    task, start: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: float, shown: float
+):
+    made = task(12)
+    save_model(
+        Model(made.network, start.config, ("bus",), {"calibration": ""}, ("sofa",)), tmp_path / "model.safetensors"
+    )
+    scores: list[float] = []
+
+    def draw_sheet(truth: object, detections: object, read: object, score: float) -> np.ndarray:
+        scores.append(score)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    monkeypatch.setattr(finetuning, "draw_sheet", draw_sheet)
+    monkeypatch.setattr(finetuning, "detect_proposed", lambda *_: detections_of(made, [True] * 12))
+    monkeypatch.setattr(VOCResult, "best_score", lambda _: best)
+    finetuning._evaluate(tmp_path, made.val, (), 1.0, "", Budget(), "cpu")
+    assert scores == [shown]
+
+
 def test_the_score_of_the_best_f1(task):
     made = task(12)
     result = voc_average_precision(*detections_of(made, [True] * 12))
@@ -325,6 +346,14 @@ def test_a_time_limit_that_suffices_changes_nothing(data: CustomDataset, train, 
               for out, epochs, minutes in (("steps", 2, None), ("time", None, 30))]  # fmt: skip
     for first, second in zip(*(model.network.state_dict().values() for model in models), strict=True):
         torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 1.5}, {"epochs": None, "minutes": "1"}, {"device": "cup"}, {"seed": "1"}])
+def test_wrong_arguments_write_nothing(data: CustomDataset, train, tmp_path: Path, wrong: dict):
+    name, value = list(wrong.items())[-1]
+    with pytest.raises(InputError, match=f"{name[:5]}.*{value!r}"):
+        train(data.path if name == "classes" else data, **wrong)
+    assert not (tmp_path / "run").exists()
 
 
 def test_proposals_that_take_too_long(data: CustomDataset, train):

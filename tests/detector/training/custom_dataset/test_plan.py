@@ -58,7 +58,8 @@ def test_requested_epochs_or_minutes(split: Callable[..., Split], start: Model):
     assert short.minutes <= 3
     assert short.budget.seconds < 180
     assert short.steps > 300
-    for wrong in ({"epochs": 0}, {"minutes": 0.0}, {"minutes": float("nan")}, {"epochs": 1, "minutes": 1}):
+    for wrong in ({"epochs": 0}, {"minutes": 0.0}, {"minutes": float("nan")}, {"epochs": 1, "minutes": 1},
+                  {"epochs": 1.5}, {"minutes": "1"}):  # fmt: skip
         with pytest.raises(InputError, match=r"above 0|not both"):
             make_plan(split(4, 1), start, TWO_CORES, **wrong)
 
@@ -68,6 +69,16 @@ def test_less_than_a_third_of_the_rule_gives_a_warning(split: Callable[..., Spli
         text = str(make_plan(split(160, 40), start, TWO_CORES, minutes=minutes))
         assert ("\nwarning  " in text) is warned
     assert too_short(make_plan(split(160, 40), start, TWO_CORES).recipe, 400, 5.0).endswith("--minutes 20")
+
+
+def test_numbers_of_one(split: Callable[..., Split], start: Model):
+    plan = make_plan(split(1, 1), start, Machine("cpu", 1, 0.3), minutes=0.01)
+    for line in (
+        "steps        about 1, ",
+        "the time limit is 1 second; the rule for 1 photo is",
+        "warning      1 step is ",
+    ):
+        assert line in str(plan)
 
 
 def test_evaluation_takes_a_small_part_of_few_minutes(split: Callable[..., Split], start: Model):
@@ -80,7 +91,7 @@ def test_the_explanation(split: Callable[..., Split], start: Model):
     text = str(make_plan(split(160, 40, ("couch", "robot")), start, TWO_CORES))
     for line in (
         "validation   40 photos to evaluate on, 160 to train on",
-        "known        couch (its sofa)",
+        "pretrained   couch (its sofa)",
         "new          robot",
         "steps        1600, one photo each (10 passes): the rule for 160 photos",
         "time         about 9 minutes: 0.30 s per step on 2 cores",

@@ -21,10 +21,11 @@ def test_counts_and_sizes(custom_dataset: Callable[..., CustomDataset]):
         "boxes        3, and 1 ",
         "box sizes    10 to 100 % of the photo's side, median 50 %",
         "  bus         2 boxes in 2 photos",
-        "  robot       1 boxes in 1 photos",
+        "  robot       1 box in 1 photo",
         "note         two photos have no labels",
         "left out     23 photos",
         "  19.jpg: damaged\n  ... and 3 more",
     ):
         assert line in text
     assert "20.jpg" not in text
+    assert "left out     1 photo\n" in summarize(replace(data, faults=faults[:1]))
