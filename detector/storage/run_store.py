@@ -150,6 +150,8 @@ class ResultStore:
         for part in parts_of(self.path):
             check_settings(part, self._made_by, _PART_REMEDY)
             for _, entry in _read(part, _PART_REMEDY):
+                if "image" not in entry:
+                    raise InputError(f"{part}: holds a record without an image; {_PART_REMEDY}")
                 if _completeness(entry) >= _completeness(entries.get(entry["image"], {"error": ""})):
                     entries[entry["image"]] = entry
         return entries

@@ -33,7 +33,7 @@ def test_processes_share_a_cache(server: ForkServer, tmp_path: Path):
         children = []
         for index in range(PROCESSES):
             (folder / f"r{index}").mkdir()
-            arguments = [*command.arguments()[:-4], "--export", f"r{index}/boxes.npz", "--draw", "0"]
+            arguments = [*command.arguments()[:-3], "--export", f"r{index}/boxes.npz", "--no-draw"]
             children.append(server.start(arguments, folder))
         for index, ended in enumerate([server.wait(child) for child in children]):
             assert ended.code == 0, ended.errors
