@@ -2,7 +2,6 @@
 
 import ctypes
 import sys
-from typing import Any
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
 
@@ -14,27 +13,13 @@ def keep_freed_memory() -> None:
     sixth of the time of Selective Search and a quarter of a training step on a CPU. The setting affects the whole
     process, so call it from programs, not from libraries.
     """
-    mallopt = _glibc_function("mallopt")
-    if mallopt is None:
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another C library
         return
     if not mallopt(_MMAP_THRESHOLD, 1 << 30):
         mallopt(_MMAP_THRESHOLD, 1 << 25)  # the maximum of older versions
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_TOP_PAD, 1 << 28)
-
-
-def release_freed_memory() -> None:
-    """Returns freed memory to the system once."""
-    trim = _glibc_function("malloc_trim")
-    if trim is not None:
-        trim(0)
-
-
-def _glibc_function(name: str) -> Any:
-    """Returns a function of glibc, or None if the process uses another C library."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        return getattr(ctypes.CDLL("libc.so.6"), name)
-    except (OSError, AttributeError):
-        return None

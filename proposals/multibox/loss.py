@@ -1,6 +1,6 @@
 """MultiBox's matching and loss (Erhan et al., equations 1 to 4)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,11 +62,6 @@ class MultiBoxTargets:
     box_deltas: Tensor
     difficult: Tensor
     counts: tuple[int, ...]
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "MultiBoxTargets":
-        """Returns targets with `function` applied to every tensor, for example to move them to a device."""
-        image, prior, box_deltas, difficult = map(function, (self.image, self.prior, self.box_deltas, self.difficult))
-        return MultiBoxTargets(image, prior, box_deltas, difficult, self.counts)
 
 
 def multibox_targets(

@@ -22,8 +22,8 @@ from detector.data.voc import VOCDataset
 from detector.evaluation.metrics.calibration import fit_calibration
 from detector.evaluation.metrics.voc import voc_average_precision
 from detector.evaluation.prediction.proposals import evaluate_proposals
-from detector.inference.detector import Detector, first_with_multibox
-from detector.inference.proposers import SharedMultiBox
+from detector.inference.detector import Detector
+from detector.inference.proposers import SharedMultiBox, first_with_multibox
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 from detector.ops.distributed import check_batch, rank, sum_over_processes, wait_for_all, world_size

@@ -12,8 +12,8 @@ from detector.config import CropConfig, CropNetworkConfig, ModelConfig, NetworkC
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.prediction.ablation import ablate_dataset
-from detector.inference.detector import Detector, first_with_multibox
-from detector.inference.proposers import SharedMultiBox
+from detector.inference.detector import Detector
+from detector.inference.proposers import SharedMultiBox, first_with_multibox
 from detector.inference.rcnn_scorer import RCNNScorer
 from detector.models.rcnn import RCNN
 from detector.models.rfcn import RFCN
