@@ -5,7 +5,7 @@ import torch
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model
 from detector.structures.rois import RoIs
-from detector.training.custom_dataset.transfer import match_classes, transfer_weights
+from detector.training.transfer import match_classes, transfer_weights
 
 NAMES = ("couch", "robot", "Bus", "drone")
 
