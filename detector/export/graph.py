@@ -62,7 +62,7 @@ def description(model: Model) -> dict[str, Any]:
         },
         "maps": {
             "score_maps": "(B, h, w, channels): by bin row and bin column; background, classes, extra background "
-            "classes, box deltas; if delta_bins is given, the box deltas of delta_bins * delta_bins follow all scores instead",
+            "classes, box deltas; with delta_bins, all scores and then the box deltas of delta_bins * delta_bins",
             "extra_background_classes": network.extra_background_classes,
             "stride": network.backbone.stride,
             "offset": network.backbone.offset,
