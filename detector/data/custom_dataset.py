@@ -348,8 +348,8 @@ def _coco(path: Path, faults: Faults) -> Iterator[_Split]:
             )
         if name in _UNUSED:
             continue
-        above = file.parent.parent
-        near = (file.parent, file.parent / "images", file.parent / file.stem, above, above / "images", root)
+        above, part = file.parent.parent, file.stem.rpartition("_")[2]  # COCO: annotations/instances_train2017.json
+        near = (file.parent, file.parent / "images", file.parent / file.stem, above, above / "images", above / part, root)
         report = ReadReport(faults)
         try:
             truth = read_coco(file, report=report)
