@@ -135,7 +135,7 @@ def read_detector_config(path: Path) -> DetectorConfig:
 
 
 def model_files(model: str | Path | None = None, config: str | Path | None = None) -> list[Path]:
-    """The model files that `load_detector` would load.
+    """The model files that `load_pipeline` would load.
 
     Raises:
         InputError: a file is missing, or the configuration is wrong.
@@ -151,7 +151,7 @@ def model_files(model: str | Path | None = None, config: str | Path | None = Non
 
 
 def classes_of_model(model: str | Path | None = None, config: str | Path | None = None) -> tuple[str, ...] | None:
-    """The classes of the detector that `load_detector` would load, in a few milliseconds.
+    """The classes of the detector that `load_pipeline` would load, in a few milliseconds.
 
     Returns:
         None if the file cannot be read; loading it reports why.

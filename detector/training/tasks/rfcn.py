@@ -22,7 +22,7 @@ from detector.data.predictions import LOWEST_SCORE
 from detector.evaluation.metrics.calibration import fit_calibration
 from detector.evaluation.metrics.voc import voc_average_precision
 from detector.evaluation.prediction.proposals import evaluate_proposals
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.proposers import SharedMultiBox, first_with_multibox
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
@@ -267,7 +267,7 @@ class RFCNTask(Task[RFCNBatch]):
         dataset = self.data.dataset
         class_ids = dataset.class_ids if isinstance(dataset, PhotoSet) else ()
         model = Model(network, self.recipe.model, dataset.class_names, {}, class_ids=class_ids)
-        detector = Detector(model, str(network.mean.device))
+        detector = DetectionPipeline(model, str(network.mean.device))
         result = voc_average_precision(*detect_proposed(detector, self.val, count))
         recalls = {} if network.multibox is None else multibox_recall(detector, self.val.dataset.first(count))
         precision, recall = result.at_score(0.5)
@@ -286,14 +286,14 @@ class RFCNTask(Task[RFCNBatch]):
         return {**numbers, **recalls, "images": count}
 
 
-def multibox_recall(detector: Detector, dataset: AnnotatedImages) -> dict[str, float]:
+def multibox_recall(detector: DetectionPipeline, dataset: AnnotatedImages) -> dict[str, float]:
     """Recall of the detector's MultiBox head on a data set, at each number of boxes of `RECALL_BUDGETS`."""
     proposer = SharedMultiBox(first_with_multibox(detector.scorers), max(RECALL_BUDGETS))
     return recall_at_budgets(evaluate_proposals(proposer, dataset))
 
 
 def detect_proposed(
-    detector: Detector, images: ProposedImages[Any], count: int, deadline: float = math.inf
+    detector: DetectionPipeline, images: ProposedImages[Any], count: int, deadline: float = math.inf
 ) -> tuple[GroundTruth, DetectionTable]:
     """Detects on the first `count` images; Selective Search's proposals come from the cache.
 
