@@ -15,6 +15,7 @@ from detector.config import (
     ModelConfig,
     MultiBoxModelConfig,
     RCNNConfig,
+    find_config,
     parse,
     read_yaml,
     to_plain,
@@ -117,7 +118,10 @@ def find_model(path: str | Path | None, beside: Path | None = None) -> Path:
 def missing_model(path: Path) -> InputError:
     """The error for a model file that does not exist."""
     installed = ", ".join(sorted(file.stem for file in MODELS.glob("*.safetensors")))
-    return InputError(f"{path}: no such model file; give a path, or an installed model: {installed}")
+    return InputError(
+        f"{path}: no such model file; give a path, or an installed model: {installed} (this project's others come with "
+        "a checkout of its repository)"
+    )
 
 
 def read_detector_config(path: Path) -> DetectorConfig:
@@ -128,7 +132,7 @@ def read_detector_config(path: Path) -> DetectorConfig:
     """
     if path.suffix == ".safetensors":
         raise InputError(f"{path}: a model file, not a configuration; give it with --model, or as model=")
-    values = read_yaml(path, "configurations are in configs/")
+    values = read_yaml(path)
     if isinstance(values, dict) and "optimizer" in values and "models" not in values:
         raise InputError(f"{path}: a recipe for training, not a detector; give the model that it trained with --model")
     return parse(DetectorConfig, values, str(path))
@@ -143,7 +147,8 @@ def model_files(model: str | Path | None = None, config: str | Path | None = Non
     if config is None:
         files = [find_model(model)]
     else:
-        files = [find_model(name, Path(config).parent) for name in read_detector_config(Path(config)).models]
+        path = find_config(config)
+        files = [find_model(name, path.parent) for name in read_detector_config(path).models]
     for file in files:
         if not file.exists():
             raise missing_model(file)
