@@ -101,10 +101,10 @@ class Header:
 
 
 def find_model(path: str | Path | None, beside: Path | None = None) -> Path:
-    """The file of a model.
+    """The file of a model, or of a configuration that puts several together.
 
     Args:
-        path: None for the default model, the bare name of a model that ships with the package, or a path.
+        path: None for the default model, the bare name of a model or configuration in the package, or a path.
         beside: the folder that a relative path starts from; by default the working directory.
     """
     if path is None:
@@ -112,6 +112,8 @@ def find_model(path: str | Path | None, beside: Path | None = None) -> Path:
     installed = MODELS / f"{path}.safetensors"
     if Path(path).name == str(path) and not Path(path).is_file() and installed.exists():
         return installed
+    if (config := find_config(path)) != Path(path):
+        return config
     return Path(path) if beside is None else beside / path
 
 
@@ -139,7 +141,7 @@ def read_detector_config(path: Path) -> DetectorConfig:
 
 
 def model_files(model: str | Path | None = None, config: str | Path | None = None) -> list[Path]:
-    """The model files that `load_detector` would load.
+    """The model files that `load_pipeline` would load.
 
     Raises:
         InputError: a file is missing, or the configuration is wrong.
@@ -156,7 +158,7 @@ def model_files(model: str | Path | None = None, config: str | Path | None = Non
 
 
 def classes_of_model(model: str | Path | None = None, config: str | Path | None = None) -> tuple[str, ...] | None:
-    """The classes of the detector that `load_detector` would load, in a few milliseconds.
+    """The classes of the detector that `load_pipeline` would load, in a few milliseconds.
 
     Returns:
         None if the file cannot be read; loading it reports why.

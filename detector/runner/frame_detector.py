@@ -46,7 +46,7 @@ class FrameDetector:
     Attributes:
         workers: threads that share the detector, each with a photo; in batch mode, threads that run before and after
             the network.
-        batch: images in a batch of the networks; more than one needs a `detector.inference.detector.Detector`.
+        batch: images in a batch of the networks; more than one needs a `detector.inference.pipeline.DetectionPipeline`.
         draw: whether to draw annotated pictures of photos.
     """
 
@@ -120,9 +120,9 @@ class FrameDetector:
 
     def _suppress(self, scored: "Scored") -> tuple[Detections, float]:
         """The selected detections of an image in a batch, and its seconds."""
-        from detector.inference.detector import Detector
+        from detector.inference.pipeline import DetectionPipeline
 
-        assert isinstance(self.detector, Detector)
+        assert isinstance(self.detector, DetectionPipeline)
         start = time.perf_counter()
         try:
             detections = self.detector.suppress(scored.proposals, scored.scores, self.selection.lowest_score)
@@ -138,9 +138,9 @@ class FrameDetector:
         name: Callable[[_Item], str],
     ) -> Generator[_Result | InputError, None, None]:
         from detector.inference.batching import in_batches  # imports torch
-        from detector.inference.detector import Detector
+        from detector.inference.pipeline import DetectionPipeline
 
-        assert isinstance(self.detector, Detector)
+        assert isinstance(self.detector, DetectionPipeline)
         names: deque[str] = deque()  # of the items whose results are still to come
 
         def named() -> Iterator[_Item]:

@@ -55,6 +55,7 @@ def test_a_file_is_found_by_its_path_or_its_bare_name(tmp_path: Path):
     assert find_model(None) == DEFAULT_MODEL
     assert find_model("voc07", tmp_path) == DEFAULT_MODEL
     assert find_model("x.safetensors", tmp_path) == tmp_path / "x.safetensors"
+    assert find_model("best") == CONFIG_FOLDER / "best.yaml"
 
 
 @pytest.mark.parametrize("options", [("--model", "nope"), ("--classes", "kat"), ("--config", "nope.yaml")])
