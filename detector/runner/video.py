@@ -5,11 +5,10 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -61,8 +60,16 @@ class Frame:
     time: float
     image: Image
 
+    @property
+    def name(self) -> str:
+        return self.image.name
 
-class VideoReader:
+    def read(self) -> Image:
+        """The image, as a photo's `Source` gives it."""
+        return self.image
+
+
+class VideoReader(AbstractContextManager["VideoReader"]):
     """An open video. It yields one frame at a time, so that memory does not grow with its length.
 
     Attributes:
@@ -133,14 +140,11 @@ class VideoReader:
     def close(self) -> None:
         self._capture.release()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class VideoWriter:
+class VideoWriter(AbstractContextManager["VideoWriter"]):
     """Writes an MP4 frame by frame; whatever ends the run, the frames so far can be played.
 
     The file is written beside `path` and becomes `path` when it is closed. Without frames there is no file.
@@ -215,15 +219,9 @@ class VideoWriter:
         finally:
             self._temporary.unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        try:
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        with nullcontext() if error is None else suppress(InputError):  # the first error matters more
             self.close()
-        except InputError:
-            if error is None:  # the first error matters more
-                raise
 
 
 def frame_name(video: Video, index: int) -> str:
