@@ -14,6 +14,7 @@ import numpy as np
 
 from detector.errors import InputError
 from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
+from detector.storage.run_store import writing
 from detector.structures.image import MAX_PIXELS, Image, missing_file
 
 VIDEO_EXTENSIONS = (
@@ -178,12 +179,9 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         if width % 2 or height % 2:  # the encoder halves the resolution of colors
             bgr = cv2.copyMakeBorder(bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        try:
-            # OpenCV does not report a full disk.
+        with writing(self.path, InputError):  # OpenCV does not report a full disk
             if shutil.disk_usage(self.path.parent).free < _RESERVE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from None
         if self._writer is None:
             self._size = (width, height)
             code = cv2.VideoWriter.fourcc(*"mp4v")
@@ -213,9 +211,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
                 check.release()
             if not playable:
                 raise InputError(f"{self.path}: cannot be written (the encoder made a file that does not play)")
-            os.replace(self._temporary, self.path)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from None
+            with writing(self.path, InputError):
+                os.replace(self._temporary, self.path)
         finally:
             self._temporary.unlink(missing_ok=True)
 
