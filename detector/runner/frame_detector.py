@@ -45,7 +45,7 @@ class FrameDetector:
     Attributes:
         workers: threads that share the detector, each with a photo; in batch mode, threads that run before and after
             the network.
-        batch: images in a batch of the networks; more than one needs a `detector.inference.detector.Detector`.
+        batch: images in a batch of the networks; more than one needs a `detector.inference.pipeline.DetectionPipeline`.
         draw: whether to draw annotated pictures of photos.
     """
 
@@ -108,9 +108,9 @@ class FrameDetector:
 
     def _suppress(self, scored: "Scored") -> tuple[Detections, float]:
         """The selected detections of an image in a batch, and its seconds."""
-        from detector.inference.detector import Detector
+        from detector.inference.pipeline import DetectionPipeline
 
-        assert isinstance(self.detector, Detector)
+        assert isinstance(self.detector, DetectionPipeline)
         start = time.perf_counter()
         try:
             detections = self.detector.suppress(scored.proposals, scored.scores, self.selection.lowest_score)
@@ -123,9 +123,9 @@ class FrameDetector:
     ) -> Generator[_Result | InputError, None, None]:
         """What `finish` makes of each source or frame, or its error; an item that is an `InputError` is its own."""
         from detector.inference.batching import in_batches  # imports torch
-        from detector.inference.detector import Detector
+        from detector.inference.pipeline import DetectionPipeline
 
-        assert isinstance(self.detector, Detector)
+        assert isinstance(self.detector, DetectionPipeline)
 
         def read(item: Any) -> Image:
             if isinstance(item, InputError):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from detector.errors import InputError
 from detector.models.caffe import load_caffe_weights
-from detector.models.files import CONFIGS
+from detector.models.files import CONFIGS, find_model
 from detector.models.googlenet import GoogLeNetBackbone
 from detector.models.weights import load_model
 
@@ -24,6 +24,7 @@ def load_initial_weights(network: nn.Module, init: Path | None) -> None:
     """
     if init is None:
         raise InputError("a new run needs initial weights: give --init with the BVLC weights or a model file")
+    init = find_model(init)
     if init.suffix != ".safetensors":
         backbone = network.get_submodule("backbone")
         if not isinstance(backbone, GoogLeNetBackbone):

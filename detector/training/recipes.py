@@ -15,6 +15,7 @@ from detector.config import (
     MultiBoxModelConfig,
     Positive,
     RCNNConfig,
+    find_config,
     parse,
     read_yaml,
 )
@@ -308,12 +309,13 @@ TASKS: dict[str, type[AnyRecipe]] = {
 
 
 def load_recipe(path: str | Path) -> AnyRecipe:
-    """Reads a YAML recipe.
+    """Reads a YAML recipe, by its path or, for one in the package, by its name, such as "voc07".
 
     Raises:
         InputError: the file is missing, is not YAML, or does not describe a recipe.
     """
-    values = read_yaml(path, "the recipes are in configs/")
+    path = find_config(path)
+    values = read_yaml(path)
     if isinstance(values, dict) and "models" in values:
         raise InputError(f"{path}: configures a detector, not a training; pass it to detect or evaluate with --config")
     task = values.get("task", "rfcn") if isinstance(values, dict) else "rfcn"

@@ -18,7 +18,7 @@ from detector.cli import benchmark as command
 from detector.cli import main
 from detector.config import InputConfig, ModelConfig
 from detector.errors import InputError
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 from detector.structures.image import Image
@@ -102,7 +102,7 @@ def test_fresh_processes():
 
 
 def test_stages_of_a_detection(model: Model, image: Image):
-    detector = Detector(model, "cpu", source="selective_search")
+    detector = DetectionPipeline(model, "cpu", source="selective_search")
     tasks = stages(detector, image)
     assert [task.name.removeprefix("stage: ") for task in tasks] == [
         "decoding", "backbone", "proposals", "regions", "NMS and box voting", "drawing",

@@ -71,7 +71,7 @@ def test_without_any_photo_no_model_is_loaded_and_no_folder_made(detector, folde
         ),
         (("--score", "dgo=0.3"), "error: class 'dgo' is unknown; do you mean 'dog'? "),
         (("--model", "nope"), "error: nope: no such model file; give a path, or an installed model: voc07"),
-        (("--config", "nope.yaml"), "error: nope.yaml: no such file; configurations are in configs/"),
+        (("--config", "nope.yaml"), "error: nope.yaml: no such file"),
         (("--classes", " ,"), "error: --classes "),
         (("--json", "a"), "error: --json a: is a folder"),
         (
@@ -115,7 +115,7 @@ def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
     def load_detector(model: Path, device: str, config: Path | None, source: str | None, *_: object) -> None:
         raise InputError(f"{model}: no such file")
 
-    monkeypatch.setattr(sys.modules["detector.inference.assembly"], "load_detector", load_detector)
+    monkeypatch.setattr(sys.modules["detector.inference.assembly"], "load_pipeline", load_detector)
     Path("found.json").write_text("earlier")
     Path("none.safetensors").write_bytes(b"")
     assert run("a/x.jpg", "--model", "none.safetensors", "--json", "found.json", "--overwrite") == 2

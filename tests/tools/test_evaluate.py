@@ -45,7 +45,7 @@ def use_detector(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDetector], li
     def use(detector: FakeDetector) -> list[tuple]:
         loaded: list[tuple] = []
         monkeypatch.setattr(
-            "detector.inference.assembly.load_detector",
+            "detector.inference.assembly.load_pipeline",
             lambda model, device, config, source, engine, precision: loaded.append((model, device)) or detector,
         )
         return loaded
@@ -278,7 +278,7 @@ def test_a_stopped_evaluation_goes_on_in_its_number_format_and_with_the_same_con
         detector.precision = str(arguments[-1] or detector.precision)
         return detector
 
-    monkeypatch.setattr("detector.inference.assembly.load_detector", load)
+    monkeypatch.setattr("detector.inference.assembly.load_pipeline", load)
     assert run("--save-detections", tmp_path / "saved.json")[0] == 130
     vars(detector).update(changed)
     assert run("--save-detections", tmp_path / "saved.json")[0] == code

@@ -15,8 +15,9 @@ from PIL import Image as PillowImage
 from benchmarks.measuring import SLOW_REPEATS, Report, Rival, Task, Timing, interleave, load_rivals, photo_subject
 from benchmarks.processes import run_fresh
 from benchmarks.selective_search import proposer_rival
-from detector import load_detector, read_image
+from detector import read_image
 from detector.errors import InputError
+from detector.inference.assembly import load_pipeline
 from detector.inference.rfcn_scorer import RFCNScorer
 from detector.structures.image import Image
 
@@ -24,9 +25,10 @@ DETECTION, MULTIBOX = "detect", "detect, MultiBox alone"
 _START = """
 import json, sys, time
 start = time.perf_counter()
-from detector import load_detector, read_image
+from detector import read_image
+from detector.inference.assembly import load_pipeline
 imported = time.perf_counter()
-detector = load_detector(sys.argv[2] or None, "cpu")
+detector = load_pipeline(sys.argv[2] or None, "cpu")
 loaded = time.perf_counter()
 detector.detect(read_image(sys.argv[1]))
 done, finish = time.perf_counter(), time.time()
@@ -48,13 +50,13 @@ def benchmark_detection(
     Raises:
         InputError: the model cannot be used or is an R-CNN, or a fresh process failed.
     """
-    detector = load_detector(model, "cpu")
+    detector = load_pipeline(model, "cpu")
     scorer = detector.scorers[0]
     if not isinstance(scorer, RFCNScorer):
         raise InputError("this measures R-FCN models; for an R-CNN model give --crops")
     tasks = [Task(DETECTION, lambda: detector.detect(image)), *stages(detector, image)]
     if scorer.network.multibox is not None:
-        multibox = load_detector(model, "cpu", source="multibox")
+        multibox = load_pipeline(model, "cpu", source="multibox")
         tasks.append(Task(MULTIBOX, lambda: multibox.detect(image)))
     loaded, skipped = load_rivals(RIVALS if rivals else (), image)
     timings = interleave([*tasks, *loaded], repeats, progress)
@@ -142,7 +144,7 @@ def _yolo(image: Image) -> Callable[[], object]:
 
 
 def _onnx(image: Image) -> Callable[[], object]:
-    detector = load_detector(device="cpu", engine="onnx")
+    detector = load_pipeline(device="cpu", engine="onnx")
     return lambda: detector.encode(image)
 
 

@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.detection import torchvision_detector
 from benchmarks.measuring import Report, Task, interleave, photo_subject
-from detector import load_detector
 from detector.errors import InputError
+from detector.inference.assembly import load_pipeline
 from detector.inference.batching import in_batches
 from detector.inference.rfcn_scorer import RFCNScorer
 from detector.ops.devices import resolve_device
@@ -45,7 +45,7 @@ def benchmark_throughput(
     on_gpu = where.type == "cuda"
     if on_gpu:
         torch.set_num_threads(1)  # each image has a core, as in `detector detect`
-    detector = load_detector(model, str(where), source="selective_search")
+    detector = load_pipeline(model, str(where), source="selective_search")
     if not isinstance(detector.scorers[0], RFCNScorer):
         raise InputError("this measures R-FCN models; for an R-CNN model give --crops")
     tasks = [task for batch in batches for task in _ours(detector, image, batch, threads if on_gpu else 1)]

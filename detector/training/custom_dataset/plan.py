@@ -32,7 +32,7 @@ _MARGIN = (10.0, 0.1)
 _SHORT = 1 / 3
 """A training of less than this part of the rule's steps gives a warning."""
 _SCALE = (0.653, 1.167)
-"""As in the default model's second training (`configs/voc07_continue.yaml`)."""
+"""As in the default model's second training (recipe `voc07_continue`)."""
 
 
 @dataclass(frozen=True)

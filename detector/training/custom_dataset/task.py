@@ -19,7 +19,7 @@ from detector.errors import InputError
 from detector.evaluation.evaluation import match_by_metric
 from detector.evaluation.metrics.bootstrap import compare_average_precision
 from detector.evaluation.metrics.voc import voc_average_precision
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model, save_model
 from detector.training.augmentation import TrainingImage
@@ -123,7 +123,7 @@ class CustomDatasetTask(RFCNTask):
         }
 
     def _detect(self, model: Model) -> tuple[GroundTruth, DetectionTable]:
-        detector = Detector(model, str(next(self.network.parameters()).device))
+        detector = DetectionPipeline(model, str(next(self.network.parameters()).device))
         count = min(len(self.val), self.recipe.data.eval_limit)
         return detect_proposed(detector, self.val, count, self.budget.deadline(closing=True))
 

@@ -22,7 +22,7 @@ from detector.data.voc import VOCDataset
 from detector.evaluation.metrics.calibration import fit_calibration
 from detector.evaluation.metrics.voc import voc_average_precision
 from detector.evaluation.prediction.proposals import evaluate_proposals
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.proposers import SharedMultiBox, first_with_multibox
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
@@ -242,7 +242,7 @@ class RFCNTask(Task[RFCNBatch]):
         assert isinstance(network, RFCN)
         count = len(self.val) if last else min(len(self.val), self.recipe.data.eval_limit)
         model = Model(network, self.recipe.model, self.data.dataset.class_names, {})
-        detector = Detector(model, str(network.mean.device))
+        detector = DetectionPipeline(model, str(network.mean.device))
         result = voc_average_precision(*detect_proposed(detector, self.val, count))
         recalls = {} if network.multibox is None else multibox_recall(detector, self.val.dataset.first(count))
         precision, recall = result.at_score(0.5)
@@ -261,14 +261,14 @@ class RFCNTask(Task[RFCNBatch]):
         return {**numbers, **recalls, "images": count}
 
 
-def multibox_recall(detector: Detector, dataset: VOCDataset) -> dict[str, float]:
+def multibox_recall(detector: DetectionPipeline, dataset: VOCDataset) -> dict[str, float]:
     """Recall of the detector's MultiBox head on a data set, at each number of boxes of `RECALL_BUDGETS`."""
     proposer = SharedMultiBox(first_with_multibox(detector.scorers), max(RECALL_BUDGETS))
     return recall_at_budgets(evaluate_proposals(proposer, dataset))
 
 
 def detect_proposed(
-    detector: Detector, images: ProposedImages[Any], count: int, deadline: float = math.inf
+    detector: DetectionPipeline, images: ProposedImages[Any], count: int, deadline: float = math.inf
 ) -> tuple[GroundTruth, DetectionTable]:
     """Detects on the first `count` images; Selective Search's proposals come from the cache.
 
