@@ -5,13 +5,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
 from detector.errors import InputError
 from detector.inference.parallel import in_order
-from detector.runner.sources import Source
 from detector.runner.video import Frame
 from detector.structures.detections import Detections
 from detector.structures.image import Image
@@ -23,6 +22,15 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+class Photo(Protocol):
+    """A photo that is not read yet, such as a `detector.runner.sources.Source`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self) -> Image: ...
 
 
 @dataclass(frozen=True)
@@ -56,16 +64,18 @@ class FrameDetector:
     batch: int
     draw: bool
 
-    def photos(self, sources: Iterable[Source]) -> Generator[ImageResult | InputError, None, None]:
+    def photos(self, sources: Iterable[Photo]) -> Generator[ImageResult | InputError, None, None]:
         """The result of each photo, or its error."""
         if self.batch == 1:
             yield from in_order(self._photo, sources, self.workers)
             return
 
-        def finish(_: Source, scored: "Scored") -> ImageResult:
+        def finish(_: Photo, scored: "Scored") -> ImageResult:
             return self._result(scored.image, *self._suppress(scored))
 
-        with closing(self._in_batches(sources, Source.read, finish, lambda source: source.name)) as results:
+        with closing(
+            self._in_batches(sources, lambda source: source.read(), finish, lambda source: source.name)
+        ) as results:
             yield from results
 
     def frames(self, frames: Iterable[Frame], one_by_one: bool) -> Generator[FrameResult, None, None]:
@@ -98,7 +108,7 @@ class FrameDetector:
         if errors:
             raise errors[0]
 
-    def _photo(self, source: Source) -> ImageResult | InputError:
+    def _photo(self, source: Photo) -> ImageResult | InputError:
         try:
             image = source.read()
             return self._result(image, *self._detect(image, source.name))
