@@ -67,9 +67,9 @@ def write_explanation(detector: DetectionPipeline, image: Image, path: Path, sco
 def _panels(explanation: Explanation, score: float) -> dict[str, list[panels.Panel]]:
     """The panels of each stage, by the ids of `templates/stages.html`."""
     shown = {
-        "proposals": [panels.show_proposals(explanation, _BOXES, None)],
+        "proposals": [panels.show_proposals(explanation, _BOXES, -1)],
         "region": [
-            panels.show_region(explanation, region, None)
+            panels.show_region(explanation, region, -1)
             for region, _ in make_controls(explanation)["regions"][:_REGIONS]
         ],
         "regression": [panels.show_regression(explanation, _LOW_SCORE)],
@@ -81,7 +81,7 @@ def _panels(explanation: Explanation, score: float) -> dict[str, list[panels.Pan
     if explanation.groupings:
         first = next(grouping for grouping in explanation.groupings if grouping.used)
         shown["segmentation"] = [panels.show_segmentation(explanation, first.k)]
-        shown["levels"] = [panels.show_levels(explanation, first, _LEVELS)]
+        shown["levels"] = [panels.show_levels(explanation, first.space, first.similarity, first.k, _LEVELS)]
     return shown
 
 
