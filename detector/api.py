@@ -279,7 +279,7 @@ class Detector:
         )
 
     def explain(self, image: object, path: str | Path, *, channels: str | None = None) -> Path:
-        """Writes one HTML page on how the detections of an image come about, stage by stage.
+        """Writes one HTML page on how the detections of an image come about, stage by stage (extra `explore`).
 
         Returns:
             The path.
@@ -287,7 +287,7 @@ class Detector:
         Raises:
             InputError: the image cannot be read, or the file cannot be written.
         """
-        from detector.explorer.rendering import write_explanation
+        from detector.explorer import write_explanation
 
         write_explanation(self.pipeline, as_image(image, channels), Path(path))
         return Path(path)

@@ -36,15 +36,8 @@ def templates() -> jinja2.Environment:
     return environment
 
 
-def write_explanation(detector: DetectionPipeline, image: Image, path: Path, score: float = 0.5) -> None:
-    """Writes one HTML file that shows how the detections of a photo come about, stage by stage, and loads nothing.
-
-    Args:
-        score: lowest score of the detections.
-
-    Raises:
-        InputError: the detector fails on the photo, or the file cannot be written.
-    """
+def write_page(detector: DetectionPipeline, image: Image, path: Path, score: float) -> None:
+    """The file of `detector.explorer.write_explanation`."""
     photo, _ = reduced(image)
     session = Session("", image.name, (image.width, image.height), explain(detector, photo), None)
     content = (

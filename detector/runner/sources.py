@@ -87,6 +87,16 @@ def find_sources(arguments: Iterable[str], recursive: bool = False) -> Iterator[
         yield source
 
 
+def list_names(path: str) -> list[str]:
+    """The sources in a list, one a line; "-" reads it from standard input. Raises `InputError` if it has none."""
+    if path != STANDARD_INPUT:
+        return [name for _, name in list_lines(path)]
+    names = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
+    if not (names := [name for name in names if name.strip()]):
+        raise InputError("standard input has no names; give one source a line")
+    return names
+
+
 def find_media(arguments: Iterable[str], recursive: bool = False) -> Iterator[Source | Video | InputError]:
     """Photos as in `find_sources`, and videos among them. A number that is not the name of a file is a camera."""
     return _find(arguments, _Finder((*FOUND_EXTENSIONS, *VIDEO_EXTENSIONS), recursive))
