@@ -268,12 +268,12 @@ class DetectionRun:
             try:
                 total = None if reader.frame_count is None else math.ceil(reader.frame_count / self._step)
                 frames = reader.frames(self._step)
-                with closing(frame_detector.frames(frames, one_by_one=video.path is None)) as results:
+                with closing(frame_detector.frames(frames, one_by_one=video.live)) as results:
                     for frame, found, seconds in self._reporter.progress(results, "frame", total):
                         detections = found if tracker is None else tracker(found)
                         self._finish_frame(video, frame, detections, seconds, output)
             except KeyboardInterrupt:
-                if video.path is not None:
+                if not video.live:
                     raise
             except InputError as caught:
                 error = caught
@@ -298,13 +298,13 @@ class DetectionRun:
         self._keep(frame_entry(video, frame, detections, seconds))
         stem = f"{self._stems[video]}#{frame.index:06d}"
         output.attempt("crops", lambda: self._save_crops(stem, frame.image, detections))
-        if video.path is None:  # nobody waits for the end of a camera
+        if video.live:  # nobody waits for the end of a camera
             for detection in detections:
                 self._reporter.result(f"{frame.image.name}: {_describe(detection)}")
         output.frames += 1
         output.seconds += seconds
         output.counts.update(detection.label for detection in detections)
-        output.write(detections, frame, frame.time if video.path is None else None)
+        output.write(detections, frame, frame.time if video.live else None)
 
     def _keep(self, entry: dict[str, Any]) -> None:
         self._store.add(entry)
