@@ -35,7 +35,7 @@ from detector.models.files import classes_of_model
 from detector.runner.results import ResultFiles, write_results
 from detector.runner.run import DetectionRun, RunOutput
 from detector.runner.sources import Source, find_media, list_names
-from detector.runner.tracking import Line
+from detector.runner.tracking import Line, import_trackers
 from detector.runner.video import Video
 from detector.runner.writers import check_result_file
 from detector.storage.run_store import recorded_precision
@@ -124,6 +124,8 @@ def detect(
     crossed = None if line is None else _line(line, track)
     if track and not any(isinstance(source, Video) for source in media):
         raise InputError("--track follows objects through videos, but no source is one")
+    if track:
+        import_trackers()  # fails at once if they are missing
     if explain is not None:
         check_result_file(explain, "--explain")
         if len(media) != 1 or not isinstance(media[0], Source):
