@@ -27,6 +27,7 @@ def test_lines_pictures_and_exit_code(detector, folder, capsys):
         "a/x.jpg: 2 objects in 150x60 pixels, TIME -> runs/detect/x.jpg",
         "b/y.png: cat 0.88 at (0.0, 0.0, 20.0, 40.0)",
         "b/y.png: 1 object in 60x40 pixels, TIME -> runs/detect/y.png",
+        "written: runs/detect",
     ]
     assert detector.loaded == (None, "auto", None)
     assert files(folder / "runs") == ["detect/x.jpg", "detect/y.png"]
