@@ -19,6 +19,7 @@ from detector.cli.options import (
     LabelsOption,
     LimitOption,
     ProposalsOption,
+    ResumeOption,
     TestCropsOption,
     given_options,
     option,
@@ -45,6 +46,7 @@ from detector.evaluation import evaluate as evaluate_detections
 from detector.evaluation.prediction.predict import remove_parts
 from detector.io.json import write_json
 from detector.runner.writers import check_writable_file
+from detector.storage.run_store import parts_of
 
 # The metric of each data set's own benchmark.
 _METRICS: dict[str, Metric] = {"voc": "voc07", "coco": "coco", "ilsvrc": "ilsvrc", "yolo": "coco"}
@@ -55,7 +57,7 @@ _LAYOUT_OPTIONS = {
     "ilsvrc": {"--split", "--annotations", "--class-map", "--blacklist"},
     "yolo": {"--split", "--annotations"},
 }
-_MODEL_OPTIONS = {"--model", "--config", "--proposals", "--engine", "--batch", "--save-detections"}
+_MODEL_OPTIONS = {"--model", "--config", "--proposals", "--engine", "--batch", "--save-detections", "--resume"}
 _FILE_OPTIONS = {"--format", "--ignore-unknown-classes", "--keep-empty-boxes"}
 _CLASSIFIER_OPTIONS = {"--model", "--test-crops", "--labels"}
 _ABLATION_OPTIONS = {"--split", "--model", "--config", "--proposals", "--ablation"}
@@ -159,14 +161,15 @@ def evaluate(
     save_detections: Annotated[
         Path | None,
         result_file(
-            "Write the detections, for --detections. They are stored while the command runs, and the same command "
-            "continues an interrupted run."
+            "Write the detections, for --detections. They are stored while the command runs, so that --resume can "
+            "continue it."
         ),
     ] = None,
     export: Annotated[
         tuple[str, Path] | None,
         option(RESULTS, f"Write the detections as {', '.join(FORMATS)}.", "FORMAT PATH", "none"),
     ] = None,
+    resume: ResumeOption = False,
     device: DeviceOption = "auto",
     engine: EngineOption = "torch",
     batch: BatchOption = None,
@@ -216,6 +219,10 @@ def evaluate(
         outputs["--export"] = export[1]
         if export[0] == "coco":
             outputs["--export coco"] = categories_path(export[1])
+    if resume and save_detections is None:
+        raise InputError("--resume continues a run with --save-detections FILE; give that file")
+    if save_detections is not None and not resume and (parts := parts_of(save_detections)):
+        raise InputError(f"{parts[0]}: of an unfinished run; --resume continues it, or give another --save-detections")
     _check_outputs(outputs, [annotations, class_map, blacklist, detections, config, *(compared or ()), *(models or ())])
     console = Console()
     chosen = None if classes is None else split_names(classes, "--classes")
@@ -309,9 +316,9 @@ def evaluate(
             )
             console.result(f"report -> {report}")
         if save_detections is not None:
-            remove_parts(save_detections)  # last: until all is written, the same command continues from them
+            remove_parts(save_detections)  # last: until all is written, --resume continues from them
     except KeyboardInterrupt:
-        kept = "; the same command continues" if save_detections is not None else ""
+        kept = "; --resume continues" if save_detections is not None else ""
         console.error(f"interrupted: the evaluation is not complete{kept}")
         raise typer.Exit(130) from None
     if evaluation.failed:

@@ -71,6 +71,7 @@ ScoreOption = Annotated[
 ]
 ClassesOption = Annotated[str | None, option(WHAT, "Detect only these classes: cat,dog.", "NAME,...", "all")]
 MaxDetectionsOption = Annotated[int | None, option(WHAT, "Keep the best N objects per image.", "N", "100", min=1)]
+ResumeOption = Annotated[bool, option(RUN, "Continue an interrupted run.", flag="--resume")]
 QuietOption = Annotated[bool, option(RUN, "Print only errors.", flag="--quiet")]
 LimitOption = Annotated[int | None, option(DATA, "Take only the first N images.", "N", "all", min=1)]
 

@@ -25,6 +25,7 @@ from proposals.names import unknown_name
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=0)]
+Freeze = Literal["none", "stem", "backbone"]
 
 
 class _Strict:
@@ -79,6 +80,7 @@ class AugmentationConfig(_Strict):
         mixup: probability that another image is blended in at a random ratio (Zhang et al., 2019).
         jittered_copies: extra regions per object, moved and resized at random.
         color_jitter: strength of changes in brightness, contrast and saturation; 0 turns them off.
+        flip: whether half of the images are mirrored left to right.
     """
 
     scale: tuple[Positive, Positive] = (0.85, 1.2)
@@ -87,6 +89,7 @@ class AugmentationConfig(_Strict):
     mixup: Fraction = 0.0
     jittered_copies: Number = 8
     color_jitter: Fraction = 0.3
+    flip: bool = True
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1]:
@@ -138,6 +141,8 @@ class RFCNRecipe(_Strict):
         batch: images per step, over all processes; they share one size and orientation.
         ohem_rois: regions of highest loss per image that are trained (online hard example mining).
         multibox: for a network with a MultiBox head.
+        freeze: layers that keep their initial weights: the stem (the layers before the inception modules), the whole
+            backbone, or none.
     """
 
     data: DataConfig
@@ -146,6 +151,7 @@ class RFCNRecipe(_Strict):
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     multibox: SharedMultiBoxConfig = field(default_factory=SharedMultiBoxConfig)
+    freeze: Freeze = "stem"
     batch: Count = 1
     ohem_rois: Count = 128
     seed: Number = 0

@@ -98,7 +98,10 @@ class RFCNTask(Task[RFCNBatch]):
         self.data, self.val = data, val
         torch.manual_seed(recipe.seed)
         self.network = RFCN(len(self.data.dataset.class_names), recipe.model.network, extra_background_classes)
-        self.network.backbone.freeze_stem()
+        if recipe.freeze == "stem":
+            self.network.backbone.freeze_stem()
+        elif recipe.freeze == "backbone":
+            self.network.backbone.requires_grad_(False)
 
     def initialize(self, init: Path | None) -> None:
         load_initial_weights(self.network, init)
