@@ -1,7 +1,6 @@
 """The modes of `detector evaluate`: a model, two files compared, a classifier, and an R-CNN's ablation."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -11,7 +10,6 @@ from detector.cli.console import Console
 from detector.config import Source
 from detector.data.faults import FaultyDataError
 from detector.data.formats import Format, ReadDetections, named_classes
-from detector.data.predictions import known_classes
 from detector.data.reading import DataSet
 from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
@@ -69,7 +67,7 @@ def run_model(
     recorded = map(recorded_precision, () if save is None else parts_of(save))
     detector = load_pipeline(model, device, config, proposals, engine, next(filter(None, recorded), None))
     data = read(detector.class_names) if data is None else data
-    data = _with_known_classes(data, detector.class_names, "the model")
+    data = data.known_to(detector.class_names, "the model")
     predictions = run_detector(
         detector,
         data.truth,
@@ -116,21 +114,8 @@ def read_for_files(
         data = read(names)
     for path, names in known.items():
         if names:
-            data = _with_known_classes(data, names, str(path))
+            data = data.known_to(names, str(path))
     return data
-
-
-def _with_known_classes(data: DataSet, known: Sequence[str], source: str) -> DataSet:
-    """The data set with only the classes that the detector of `source` knows."""
-    same = known_classes(data.truth.class_names, known, source)
-    with_objects = {data.truth.class_names[label] for label in set(data.truth.labels.tolist())}
-    notes = []
-    if unknown := [name for name in data.truth.class_names if name in with_objects and name not in same]:
-        notes.append(f"classes missing from the model, not evaluated: {', '.join(unknown)}")
-    if renamed := [f"{name} = {alias}" for name, alias in same.items() if name != alias]:
-        notes.append(f"classes of the data set, as the model names them: {', '.join(renamed)}")
-    data = data.of_classes(sorted(same, key=lambda name: known.index(same[name])))
-    return replace(data, notes=(*data.notes, *notes))
 
 
 def _check_photos(data: DataSet) -> Path:

@@ -34,8 +34,8 @@ def result_file(help: str) -> Any:
 
 
 def _check_device(device: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise InputError(f"--device {device}: unknown; give auto, cpu or cuda")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise InputError(f"--device {device}: unknown; give auto, cpu, cuda or mps")
     return device
 
 
@@ -44,7 +44,9 @@ ConfigOption = Annotated[
     Path | None,
     option(MODEL, "Assembled detector: a file, or best, ensemble or paper.", "NAME", "none"),
 ]
-DeviceOption = Annotated[str, option(MODEL, "auto (a GPU if there is one), cpu or cuda.", callback=_check_device)]
+DeviceOption = Annotated[
+    str, option(MODEL, "auto (a CUDA GPU if there is one), cpu, cuda or mps (Apple).", callback=_check_device)
+]
 ProposalsOption = Annotated[
     Source | None,
     option(MODEL, "Source of proposals: Selective Search, the model's MultiBox, or both.", None, "the model's"),

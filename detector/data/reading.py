@@ -13,6 +13,7 @@ from detector.data.coco import read_coco
 from detector.data.faults import Faults, ReadReport
 from detector.data.ground_truth import GroundTruth
 from detector.data.ilsvrc import read_blacklist, read_ilsvrc
+from detector.data.predictions import known_classes
 from detector.data.voc import VOC_CLASSES, VOCDataset, read_voc
 from detector.data.yolo import read_yolo, read_yolo_config
 from detector.errors import InputError
@@ -50,6 +51,26 @@ class DataSet:
         labels = new_label[self.blacklist.labels]
         kept = Blacklist(self.blacklist.images[labels >= 0], labels[labels >= 0])
         return replace(self, truth=truth, blacklist=kept)
+
+    def known_to(self, detected: Sequence[str], source: str) -> Self:
+        """The data set with only the classes that a detector knows, in the detector's order, and notes on the others.
+
+        Args:
+            detected: names of the detector's classes.
+            source: the detector, for messages.
+
+        Raises:
+            InputError: the detector knows none of the classes.
+        """
+        same = known_classes(self.truth.class_names, detected, source)
+        with_objects = {self.truth.class_names[label] for label in set(self.truth.labels.tolist())}
+        notes = []
+        if unknown := [name for name in self.truth.class_names if name in with_objects and name not in same]:
+            notes.append(f"classes missing from the model, not evaluated: {', '.join(unknown)}")
+        if renamed := [f"{name} = {alias}" for name, alias in same.items() if name != alias]:
+            notes.append(f"classes of the data set, as the model names them: {', '.join(renamed)}")
+        data = self.of_classes(sorted(same, key=lambda name: detected.index(same[name])))
+        return replace(data, notes=(*data.notes, *notes))
 
     def first(self, count: int) -> Self:
         """The first `count` images."""
@@ -120,6 +141,22 @@ def read_data_set(
         notes += [*report.faults.summary(), *(f"an image is left out: {fault}" for fault in report.unreadable)]
     data = replace(data, notes=tuple(notes))
     return data if classes is None else data.of_classes(classes)
+
+
+def find_photos(annotations: Path, files: Sequence[str]) -> Path:
+    """The folder of a data set's photos: that of its annotations, the one above it, or a folder in either.
+
+    Raises:
+        InputError: none of them has the first of the `files`.
+    """
+    folders = [annotations.parent, annotations.absolute().parents[1]]
+    folders += [below for folder in folders for below in sorted(folder.iterdir()) if below.is_dir()]
+    for folder in folders:
+        if files and (folder / files[0]).is_file():
+            return folder
+    raise InputError(
+        f"{annotations}: its photos, such as {next(iter(files), 'any')}, are not near it; give their folder"
+    )
 
 
 def _voc(

@@ -14,10 +14,11 @@ import numpy as np
 
 from detector.errors import InputError
 from detector.runner.video import Frame, Video, frame_name
-from detector.runner.writers import check_folder, check_result_file, save_picture
+from detector.runner.writers import check_folder, check_result_file
 from detector.storage.run_store import source_of, writing
 from detector.structures.detections import Detections
 from detector.structures.image import Image
+from detector.visualization.files import save_picture
 
 if TYPE_CHECKING:
     from detector.data.detection_table import DetectionTable
@@ -84,24 +85,14 @@ class ResultFiles:
                 raise InputError(f"{option} {path}: already exists; --overwrite replaces it{hint}")
 
 
-def photo_entry(image: Image, name: str, detections: Detections, seconds: float) -> dict[str, Any]:
+def photo_entry(name: str, detections: Detections, seconds: float) -> dict[str, Any]:
     """The result of a photo as plain values: boxes to 0.01 pixel, scores to six digits."""
-    items = detections.to_dict()
-    for item in items:
-        item["box"] = [round(value, 2) for value in item["box"]]
-        item["score"] = round(item["score"], 6)
-    return {
-        "image": name,
-        "width": image.width,
-        "height": image.height,
-        "seconds": round(seconds, 4),
-        "detections": items,
-    }
+    return {**detections.to_entry(seconds=round(seconds, 4)), "image": name}
 
 
 def frame_entry(video: Video, frame: Frame, detections: Detections, seconds: float) -> dict[str, Any]:
     """The result of a frame: as of a photo, with the video, the frame's number from 0 and its time in seconds."""
-    entry = photo_entry(frame.image, frame_name(video, frame.index), detections, seconds)
+    entry = photo_entry(frame_name(video, frame.index), detections, seconds)
     position = {"video": video.name, "frame": frame.index, "time": round(frame.time, 3)}
     return {"image": entry.pop("image"), **position, **entry}
 

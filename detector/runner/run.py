@@ -223,7 +223,7 @@ class DetectionRun:
         if isinstance(result, InputError):
             raise result
         image, detections, seconds = result.image, result.detections, result.seconds
-        self._keep(photo_entry(image, source.name, detections, seconds))
+        self._keep(photo_entry(source.name, detections, seconds))
         for detection in detections:
             self._reporter.result(f"{source.name}: {_describe(detection)}")
         size = f"{image.width}x{image.height}"

@@ -22,6 +22,9 @@ STANDARD_INPUT = "-"
 PHOTO_ENDINGS = f"photos end in {', '.join(EXTENSIONS[:6])} or the like"
 """Ends the message where no photo was found."""
 
+SAMPLE_PHOTOS = 32
+"""Number of photos that the ranges of a graph in int8 are measured on."""
+
 # Each folder is held open while its subfolders are walked.
 _MAX_DEPTH = 100
 
@@ -87,6 +90,16 @@ def find_sources(arguments: Iterable[str], recursive: bool = False) -> Iterator[
 def find_media(arguments: Iterable[str], recursive: bool = False) -> Iterator[Source | Video | InputError]:
     """Photos as in `find_sources`, and videos among them. A number that is not the name of a file is a camera."""
     return _find(arguments, _Finder((*FOUND_EXTENSIONS, *VIDEO_EXTENSIONS), recursive))
+
+
+def sample_photos(argument: str) -> list[Source]:
+    """At most `SAMPLE_PHOTOS` evenly spaced photos of a folder or pattern; raises `InputError` if it has none."""
+    photos = []
+    for source in find_sources([argument]):
+        if isinstance(source, InputError):
+            raise source
+        photos.append(source)
+    return photos[:: max(1, len(photos) // SAMPLE_PHOTOS)][:SAMPLE_PHOTOS]
 
 
 def _find(arguments: Iterable[str], finder: "_Finder") -> Iterator[Source | Video | InputError]:

@@ -1,15 +1,16 @@
 """Reading images: every kind of input becomes an `Image` of upright 8-bit RGB pixels."""
 
+import functools
 import io
 import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import numpy as np
 from PIL import ExifTags, UnidentifiedImageError
@@ -83,6 +84,40 @@ class Image:
     @property
     def height(self) -> int:
         return self.pixels.shape[0]
+
+
+@dataclass(eq=False)
+class ImageReference:
+    """Where the picture of a result is, so that it can be read when it is needed.
+
+    Attributes:
+        name: of the picture in messages and results.
+        read: reads or converts it; raises `InputError` if that fails.
+        is_bgr: whether it is a BGR array.
+    """
+
+    name: str
+    read: Callable[[], Image]
+    is_bgr: bool = False
+
+    @classmethod
+    def of(cls, source: object, channels: str | None = None) -> Self:
+        """A reference to anything that `as_image` takes: a path is read when needed, streams once, all else is kept."""
+        if isinstance(source, str | os.PathLike):
+            return cls(os.fspath(source), lambda: as_image(source))
+        name = next((n for n in (getattr(source, key, None) for key in ("name", "filename")) if n), None)
+        name = name if isinstance(name, str) else f"<{type(source).__name__}>"
+        if callable(getattr(source, "read", None)):
+            return cls(name, functools.cache(lambda: as_image(source)))
+        is_bgr = channels == "BGR" and isinstance(source, np.ndarray)
+        return cls(name, lambda: as_image(source, channels), is_bgr)
+
+    def release(self) -> None:
+        """Gives up a frame of a video whose pixels are not kept."""
+        self.read = self._gone
+
+    def _gone(self) -> Image:
+        raise InputError(f"{self.name}: the frame is gone, the stream went on; draw it before the next, or give image=")
 
 
 def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | None = None) -> Image:

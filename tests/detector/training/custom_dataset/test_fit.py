@@ -22,6 +22,7 @@ from detector.evaluation.metrics.voc import ClassResult, VOCResult, voc_average_
 from detector.inference.assembly import load_pipeline
 from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import Model, load_model, save_model
+from detector.structures.image import read_image
 from detector.training.assembly import make_loop
 from detector.training.budget import Budget
 from detector.training.custom_dataset import FitResult, finetuning, fit
@@ -77,7 +78,7 @@ def test_from_photos_to_a_model(data: CustomDataset, train, tmp_path: Path):
     assert model.metadata["score"] == fitted.score
     sheet = Image.open(fitted.sheet)
     assert sheet.width > 360
-    detections = load_pipeline(fitted.model, "cpu")(fitted.photo, score=0.0)
+    detections = load_pipeline(fitted.model, "cpu").detect(read_image(fitted.photo), 0.0)
     assert detections.class_names == ("bus", "robot")
     assert f"model        {fitted.model}" in str(fitted)
     assert not list((tmp_path / "run").glob("*.pt")), "checkpoints remain"
