@@ -22,7 +22,7 @@ from detector.runner.frame_detector import FrameDetector
 from detector.runner.sources import find_media
 from detector.runner.stream import Errors, Medium, stream
 from detector.structures.detections import Detections
-from detector.structures.image import ImageReference
+from detector.structures.image import ImageReference, as_image
 from detector.structures.selection import Selection
 from proposals.files import atomic_write
 from proposals.names import as_names, unknown_name
@@ -287,7 +287,10 @@ class Detector:
         Raises:
             InputError: the image cannot be read, or the file cannot be written.
         """
-        raise NotImplementedError
+        from detector.explorer import write_explanation
+
+        write_explanation(self.pipeline, as_image(image, channels), Path(path))
+        return Path(path)
 
     def export(self, path: str | Path, *, size: tuple[int, int] | None = None, int8: str | Path | None = None) -> Path:
         """Writes the network as a graph for other programs, and checks the file by running it.

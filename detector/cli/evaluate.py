@@ -12,15 +12,20 @@ from detector.cli.options import (
     DATA,
     MODEL,
     RESULTS,
+    AgnosticOption,
     BatchOption,
     ConfigOption,
     DeviceOption,
     EngineOption,
+    IouOption,
     LabelsOption,
     LimitOption,
+    OverlapOption,
     ProposalsOption,
     ResumeOption,
+    SizeOption,
     TestCropsOption,
+    TileOption,
     given_options,
     option,
     refuse,
@@ -57,7 +62,8 @@ _LAYOUT_OPTIONS = {
     "ilsvrc": {"--split", "--annotations", "--class-map", "--blacklist"},
     "yolo": {"--split", "--annotations"},
 }
-_MODEL_OPTIONS = {"--model", "--config", "--proposals", "--engine", "--batch", "--save-detections", "--resume"}
+_MODEL_OPTIONS = {"--model", "--config", "--proposals", "--engine", "--batch", "--save-detections", "--resume",
+                  "--size", "--iou", "--agnostic-nms", "--tile", "--overlap"}  # fmt: skip
 _FILE_OPTIONS = {"--format", "--ignore-unknown-classes", "--keep-empty-boxes"}
 _CLASSIFIER_OPTIONS = {"--model", "--test-crops", "--labels"}
 _ABLATION_OPTIONS = {"--split", "--model", "--config", "--proposals", "--ablation"}
@@ -107,6 +113,11 @@ def evaluate(
     ] = None,
     config: ConfigOption = None,
     proposals: ProposalsOption = None,
+    size: SizeOption = None,
+    iou: IouOption = None,
+    agnostic_nms: AgnosticOption = False,
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     ablation: Annotated[
         bool,
         option(
@@ -151,7 +162,9 @@ def evaluate(
     metric: Annotated[
         Metric | None, option(_METRIC, "voc07: AP at 11 points. voc10: area under the curve.", None, "the data set's")
     ] = None,
-    iou: Annotated[str | None, option(_METRIC, "IoU thresholds.", "T,...", "0.5; coco: 0.5, 0.55, ... 0.95")] = None,
+    iou_thresholds: Annotated[
+        str | None, option(_METRIC, "IoU thresholds.", "T,...", "0.5; coco: 0.5, 0.55, ... 0.95")
+    ] = None,
     classes: Annotated[
         str | None, option(_METRIC, "Evaluate only these classes.", "NAME,...", "all that the model knows")
     ] = None,
@@ -226,7 +239,9 @@ def evaluate(
     _check_outputs(outputs, [annotations, class_map, blacklist, detections, config, *(compared or ()), *(models or ())])
     console = Console()
     chosen = None if classes is None else split_names(classes, "--classes")
-    thresholds = None if iou is None else [_number(text) for text in split_names(iou, "--iou")]
+    thresholds = (
+        None if iou_thresholds is None else [_number(t) for t in split_names(iou_thresholds, "--iou-thresholds")]
+    )
     source: dict[str, Any] = {"root": root, "annotations": annotations, "split": split, "classes": chosen,
                               "class_map": class_map, "blacklist": blacklist,
                               "skip_bad_labels": skip_bad_labels}  # fmt: skip
@@ -274,7 +289,10 @@ def evaluate(
                 device,
                 batch,
                 save_detections,
-                trace=report is not None,
+                settings={"iou": iou, "agnostic_nms": agnostic_nms or None, "size": size},
+                tile=tile,
+                overlap=overlap,
+                trace=report is not None and tile is None,  # tiles have no proposals in common
                 model_classes=model_classes,
             )
             if ran is None:  # the first of torchrun's processes prints the result
@@ -345,4 +363,4 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--iou: '{text}' is not a number") from None
+        raise InputError(f"--iou-thresholds: '{text}' is not a number") from None

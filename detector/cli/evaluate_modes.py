@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -32,6 +33,9 @@ def run_model(
     batch: int | None,
     save: Path | None,
     *,
+    settings: Mapping[str, Any],
+    tile: int | None,
+    overlap: float | None,
     trace: bool,
     model_classes: bool,
 ) -> tuple[DataSet, ReadDetections, Path | None] | None:
@@ -39,6 +43,8 @@ def run_model(
 
     Args:
         save: file for the detections, from which an interrupted run continues.
+        settings: for `DetectionPipeline.with_settings`.
+        tile, overlap: for `detector.inference.tiling.with_tiles`.
         trace: also record each object's result at every stage, for the report.
         model_classes: the data set takes its classes from the model if they are not VOC's.
 
@@ -57,15 +63,18 @@ def run_model(
     # These import torch, for which --help and --detections need not wait.
     from detector.inference.assembly import load_pipeline
     from detector.inference.parallel import share_cores
+    from detector.inference.tiling import with_tiles
     from detector.ops.devices import default_batch, uses_gpu
     from proposals import warm_up
 
     warm_up(console.result)
-    batch = default_batch(device) if batch is None else batch
+    batch = batch or (default_batch(device) if tile is None else 1)
     workers = share_cores() if batch > 1 and uses_gpu(device) else 1  # on a CPU, all cores run the network
     model = model or (DEFAULT_MODEL if config is None else None)
     recorded = map(recorded_precision, () if save is None else parts_of(save))
-    detector = load_pipeline(model, device, config, proposals, engine, next(filter(None, recorded), None))
+    pipeline = load_pipeline(model, device, config, proposals, engine, next(filter(None, recorded), None))
+    pipeline = pipeline.with_settings(**settings)
+    detector = with_tiles(pipeline, tile, overlap)
     data = read(detector.class_names) if data is None else data
     data = data.known_to(detector.class_names, "the model")
     predictions = run_detector(
@@ -76,8 +85,9 @@ def run_model(
         keep_parts=True,
         made_by={
             "model": str(model or config),
-            "precision": detector.precision,
-            "content of model and configuration": detector.fingerprint,
+            "precision": pipeline.precision,
+            "tile and overlap": [tile, overlap],
+            "content of model and configuration": pipeline.fingerprint,
         },
         trace=trace,
         progress=True,

@@ -87,9 +87,14 @@ def train(
         int, option(_CUSTOM, "Of the split into training and validation photos, their order, augmentation.", min=0)
     ] = 0,
     freeze: Annotated[
-        Literal["none", "stem", "backbone"],
-        option(_CUSTOM, "Layers that keep their weights; the stem is what lies before the inception modules."),
-    ] = "stem",
+        str | None,
+        option(
+            _CUSTOM,
+            "Part of the backbone up to which layers keep their weights, such as inception_4e, or backbone for all.",
+            "NAME",
+            "those before the inception modules",
+        ),
+    ] = None,
     augment: Annotated[
         Literal["none", "light", "strong"],
         option(_CUSTOM, "light: flips, color jitter, scale. strong: also crops, mosaic, mixup."),

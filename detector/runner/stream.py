@@ -101,7 +101,7 @@ def _frames(detector: FrameDetector, video: Video, step: int, track: bool) -> It
         if track:
             tracker = Tracker(detector.selection, reader.frame_rate / step)
             detector = replace(detector, selection=Tracker.candidates(detector.selection))
-        with closing(detector.frames(reader.frames(step), one_by_one=video.path is None)) as results:
+        with closing(detector.frames(reader.frames(step), one_by_one=video.live)) as results:
             for frame, found, _ in results:
                 picture = ImageReference(frame.image.name, functools.partial(lambda image: image, frame.image))
                 yield (found if tracker is None else tracker(found)).with_picture(picture)

@@ -88,13 +88,23 @@ class Tracker:
 
     @property
     def crossings(self) -> dict[str, tuple[int, int]]:
-        """How many objects of each class crossed the line, by their centers: from its left to its right, seen from
-        (x1, y1) towards (x2, y2), and from right to left."""
+        """How many objects of each class crossed the line, by their centers, in and out: in is from the right-hand side
+        to the left-hand side, seen from (x1, y1) towards (x2, y2)."""
         if self._zone is None:
             return {}
         ways = self._zone.in_count_per_class, self._zone.out_count_per_class
         labels = sorted({label for way in ways for label in way})
         return {self._names[label]: (ways[0].get(label, 0), ways[1].get(label, 0)) for label in labels}
+
+    def summary(self) -> str:
+        """Counts of the tracks and crossings in a line."""
+        counts, crossings = self.counts, self.crossings
+        classes = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+        text = f"{counts.total()} track{'s' * (counts.total() != 1)}" + (f" ({classes})" if classes else "")
+        if self._zone is not None:
+            ways = ", ".join(f"{name} {ins} in, {outs} out" for name, (ins, outs) in crossings.items())
+            text += f"; across the line: {ways or 'none'}"
+        return text
 
 
 def import_trackers() -> tuple[Any, Any]:

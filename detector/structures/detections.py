@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from detector.errors import InputError
 from detector.structures.class_names import default_class_ids
 from detector.structures.image import ImageReference, as_image
-from detector.visualization.boxes import Mark, class_color, draw_marks
+from detector.visualization.boxes import Mark, box_colors, draw_marks
 from detector.visualization.files import save_picture
 from proposals.extras import needs_extra
 from proposals.names import as_names, unknown_name
@@ -354,14 +354,12 @@ class Detections:
 
     def marks(self) -> list[Mark]:
         """Each box with its label and score, best first, for `detector.visualization.boxes.draw_marks`."""
+        best = self.top(len(self))
+        margin = (self.image_size[0] * self.image_size[1]) ** 0.5 / 30  # about the height of a label
+        tracks = ["" if detection.track_id is None else f" #{detection.track_id}" for detection in best]
         return [
-            Mark(
-                detection.box,
-                f"{detection.label}{'' if detection.track_id is None else f' #{detection.track_id}'} "
-                f"{detection.score:.2f}",
-                class_color(detection.class_id + 1),
-            )
-            for detection in self.top(len(self))
+            Mark(detection.box, f"{detection.label}{track} {detection.score:.2f}", color)
+            for detection, track, color in zip(best, tracks, box_colors(best.boxes, best.labels, margin), strict=True)
         ]
 
     def to_dict(self) -> list[dict[str, Any]]:

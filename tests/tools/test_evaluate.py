@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 from PIL import Image
@@ -28,6 +29,9 @@ class FakeDetector:
 
     def __init__(self, stop: int = 0, failure: BaseException | None = None) -> None:
         self.stop, self.failure, self.calls = stop, failure, 0
+
+    def with_settings(self, **settings: object) -> Self:
+        return self
 
     def detect(self, image: Photo, score: float) -> Detections:
         self.calls += 1
@@ -157,7 +161,7 @@ def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> No
         (["--detections", "x", "--save-detections", "y"], ["--save-detections ", "--detections"]),
         (["--compare", "x", "y", "--config", "z"], ["--config ", "--compare"]),
         (["--compare", "x", "y", "--report", "z"], ["--report ", "--compare"]),
-        (["--iou", "0.5,high"], ["--iou", "'high'"]),
+        (["--iou-thresholds", "0.5,high"], ["--iou-thresholds", "'high'"]),
         (["--resume"], ["--resume ", "--save-detections"]),
         (["--dataset", "coco"], ["--split ", "--dataset coco"]),
         (["--class-map", "x"], ["--class-map ", "--dataset voc"]),

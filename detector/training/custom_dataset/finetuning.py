@@ -32,15 +32,15 @@ from detector.storage.run_lock import run_lock
 from detector.structures.image import read_image
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, refuse_unfinished, remove_checkpoints
-from detector.training.custom_dataset.plan import PLAN, Augment, Machine, Settings, make_plan, too_short
-from detector.training.custom_dataset.split import PhotoSet, Split, join_names, split_data
+from detector.training.custom_dataset.plan import PLAN, Augment, Machine, Settings, frozen_part, make_plan, too_short
+from detector.training.custom_dataset.split import Split, join_names, split_data
 from detector.training.custom_dataset.summary import summarize
 from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
-from detector.training.custom_dataset.transfer import transfer_weights
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
-from detector.training.recipes import Freeze
+from detector.training.photos import PhotoSet
 from detector.training.tasks.rfcn import detect_proposed
+from detector.training.transfer import transfer_weights
 from proposals.files import atomic_write
 
 _logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def fit(
     lr: float | None = None,
     batch: int = 1,
     seed: int = 0,
-    freeze: Freeze = "stem",
+    freeze: str | None = None,
     augment: Augment = "light",
     size: int | None = None,
     init: str | Path | None = None,
@@ -173,6 +173,7 @@ def fit(
         refuse_unfinished(out, PLAN)
     start = load_model(init, ("regions",))
     assert isinstance(start.config, ModelConfig)
+    frozen_part(settings, start)
     if not isinstance(data, CustomDataset):
         data = read_custom_dataset(data, layout, classes, skip_bad_labels=skip_bad_labels)
     if data.path.is_dir() and out.resolve().is_relative_to(data.path.resolve()):

@@ -9,19 +9,20 @@ from pydantic import Field
 
 from detector.config import Count, InputConfig, ModelConfig, Positive, parse
 from detector.errors import InputError
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model
 from detector.training.budget import Budget
 from detector.training.custom_dataset.split import Split, join_names
-from detector.training.custom_dataset.transfer import Transfer, match_classes
 from detector.training.recipes import (
     AugmentationConfig,
     DataConfig,
-    Freeze,
     Number,
     OptimizerConfig,
     RandomCropConfig,
     RFCNRecipe,
 )
+from detector.training.transfer import Transfer, match_classes
+from proposals.names import unknown_name
 
 PLAN = "plan.json"
 """File in the training's folder: what was requested, and the machine."""
@@ -69,7 +70,8 @@ class Settings:
         lr: highest learning rate; by default 0.001 times the square root of the batch.
         batch: photos in a step; they share one size and orientation.
         seed: of the split into training and validation photos, the order of the photos and the augmentation.
-        freeze: layers that keep their weights: "none", "stem" (those before the inception modules) or "backbone".
+        freeze: part of the backbone up to which layers keep their weights, such as "inception_4e", or "backbone" for
+            all of it; by default those before the inception modules.
         augment: "none"; "light": flips, color jitter and changes of scale; "strong": more of these, random crops,
             mosaic and mixup.
         size: short side of the network's input in pixels, of the model too; by default that of the starting model.
@@ -81,7 +83,7 @@ class Settings:
     lr: Positive | None = None
     batch: Count = 1
     seed: Number = 0
-    freeze: Freeze = "stem"
+    freeze: str | None = None
     augment: Augment = "light"
     size: Annotated[int, Field(ge=32, le=2048)] | None = None
 
@@ -217,13 +219,22 @@ def _recipe(
             # an average over the last tenth of the steps
             ema_decay=round(min(0.999, 1 - 10 / (steps + 10)), 6),
         ),
-        freeze=settings.freeze,
+        frozen=frozen_part(settings, model),
         batch=settings.batch,
         seed=settings.seed,
         eval_every=max(1, math.ceil(steps / _EVALUATIONS)),
         # about every minute, and not much more often if the machine was busy when it was measured
         checkpoint_every=max(50, round(60 / step_seconds)),
     )
+
+
+def frozen_part(settings: Settings, model: Model) -> str | None:
+    """`RFCNRecipe.frozen`; `InputError` if the backbone has no such part."""
+    assert isinstance(model.network, RFCN)
+    parts = [name for name, _ in model.network.backbone.named_children()]
+    if settings.freeze not in (None, "backbone", *parts):
+        raise InputError(f"training: freeze: {unknown_name('part', settings.freeze, ('backbone', *parts))}")
+    return parts[-1] if settings.freeze == "backbone" else settings.freeze
 
 
 def _explain_transfer(transfer: Transfer) -> list[str]:
@@ -249,12 +260,11 @@ _EXPLAINED: dict[Augment, str] = {
 def _explain_recipe(recipe: RFCNRecipe, settings: Settings) -> list[str]:
     side, warmup, evaluated = recipe.model.input.short_side, recipe.optimizer.warmup_steps, recipe.data.eval_limit
     sides = (round(side * scale) for scale in recipe.augmentation.scale)
-    frozen = {"none": "no layer", "stem": "the layers before the inception modules", "backbone": "the whole backbone"}
     steps, photos = _count(recipe.eval_every, "step"), _count(evaluated, "validation photo")
     return [
         f"lr           {recipe.optimizer.lr}, warmed up over {_count(warmup, 'step')}, then half a cosine down to 0",
         f"input        short side {side} pixels; in training {_EXPLAINED[settings.augment].format(*sides)}",
-        f"frozen       {frozen[recipe.freeze]}",
+        f"frozen       the backbone up to {recipe.frozen or 'its stem'}",
         f"evaluation   every {steps} on {photos}; keeps the last weights, or clearly better ones",
     ]
 

@@ -163,7 +163,7 @@ def test_evaluation_reads_to_coco(tmp_path):
 def test_to_pandas():
     table = make().to_pandas()
     assert list(table.columns) == ["label", "class_id", "category_id", "score", "x1", "y1", "x2", "y2"]
-    assert table.iloc[2].tolist() == ["dog", 18, 0.5, 5.25, 5, 8, 9]
+    assert table.iloc[2].tolist() == ["dog", 2, 18, 0.5, 5.25, 5, 8, 9]
     assert (table[table.label == "dog"].x2 - table[table.label == "dog"].x1).tolist() == [100, 2.75]
     assert len(make(boxes=[], scores=[], labels=[]).to_pandas()) == 0
 

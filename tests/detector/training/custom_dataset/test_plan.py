@@ -12,7 +12,8 @@ from detector.data.annotations import Annotations, Sample
 from detector.errors import InputError
 from detector.models.weights import Model
 from detector.training.custom_dataset.plan import Machine, Settings, make_plan, too_short
-from detector.training.custom_dataset.split import PhotoSet, Split
+from detector.training.custom_dataset.split import Split
+from detector.training.photos import PhotoSet
 
 TWO_CORES = Machine("cpu", 2, 0.3)
 
@@ -63,7 +64,7 @@ def test_requested_epochs_or_minutes(split: Callable[..., Split], start: Model):
 @pytest.mark.parametrize(
     "wrong",
     [{"epochs": 0}, {"epochs": 1.5}, {"minutes": 0.0}, {"minutes": float("nan")}, {"minutes": "x"}, {"lr": -0.1},
-     {"batch": 0}, {"seed": -1}, {"freeze": "head"}, {"augment": "lots"}, {"size": 31}],
+     {"batch": 0}, {"seed": -1}, {"augment": "lots"}, {"size": 31}],
 )  # fmt: skip
 def test_a_wrong_setting_is_named(wrong: dict[str, object]):
     with pytest.raises(InputError, match=f"^training: .*{next(iter(wrong))}[^\n]*$"):
@@ -78,9 +79,11 @@ def test_epochs_and_minutes_exclude_each_other():
 def test_given_settings_reach_the_recipe(split: Callable[..., Split], start: Model):
     settings = Settings.checked(lr=0.01, seed=3, freeze="backbone", augment="strong", size=160, minutes=90)
     recipe = make_plan(split(160, 40), start, TWO_CORES, settings).recipe
-    assert (recipe.optimizer.lr, recipe.seed, recipe.freeze) == (0.01, 3, "backbone")
+    assert (recipe.optimizer.lr, recipe.seed, recipe.frozen) == (0.01, 3, "inception_5b")
     assert recipe.augmentation.mosaic > 0 < recipe.augmentation.mixup
     assert (recipe.model.input.short_side, recipe.model.input.long_side) == (160, round(1000 * 160 / 96))
+    with pytest.raises(InputError, match="freeze: part 'head'"):
+        make_plan(split(160, 40), start, TWO_CORES, Settings(freeze="head"))
     plain = make_plan(split(160, 40), start, TWO_CORES, Settings(augment="none")).recipe
     assert not plain.augmentation.flip
     assert plain.augmentation.scale == (1.0, 1.0)
