@@ -45,7 +45,8 @@ def load_detector(
 
     Args:
         model: the name of an installed model ("voc07") or configuration ("best", "paper"), a model file
-            (.safetensors), or a configuration (.yaml, a `detector.config.DetectorConfig`).
+            (.safetensors) or the folder of a training, a configuration (.yaml, a `detector.config.DetectorConfig`), or
+            the id of a model on the Hugging Face Hub ("me/mine", with the extra `hub`).
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps", or a `torch.device`.
         proposals: "selective_search", "multibox" or "both"; by default the model's setting.
         engine: runs the networks: "torch", "onnx", or an .onnx file that `Detector.export` wrote from the model.
@@ -332,6 +333,24 @@ class Detector:
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
         return path
+
+    def push_to_hub(self, repository: str, *, private: bool = False) -> str:
+        """Writes the model with a card to the Hugging Face Hub (extra `hub`); `load_detector(repository)` loads it.
+
+        Args:
+            repository: its id, such as "me/mine"; it is made if it does not exist.
+            private: whether a new repository is private.
+
+        Returns:
+            The address of the repository.
+
+        Raises:
+            InputError: the detector is assembled from several models, the id is wrong, or the Hub refuses it or cannot
+                be reached.
+        """
+        from detector.models.hub import upload
+
+        return upload(self._model_file(), repository, private)
 
     def _model_file(self) -> Path:
         if self.path.suffix != ".safetensors":

@@ -87,8 +87,8 @@ class SelectiveSearch:
             image: as for a call.
 
         Returns:
-            The proposals, and their masks: (N, H, W) bool in pixels of the image. They are regions of the working image, so
-            that their edges may be some pixels off.
+            The proposals, and their masks: (N, H, W) bool in pixels of the image. They are found in the working image,
+            so that their edges may be some pixels off.
 
         Raises:
             ValueError: `image` is not such an array, or the count is negative.
