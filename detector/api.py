@@ -38,7 +38,7 @@ def load_detector(
     device: str | torch.device = "auto",
     *,
     proposals: Source | None = None,
-    engine: str = "torch",
+    engine: str | Path = "torch",
     dtype: str | torch.dtype | None = None,
 ) -> "Detector":
     """Loads a detector, by default the installed model of VOC's 20 classes.
@@ -112,11 +112,11 @@ class Detector:
         device: str | torch.device = "auto",
         *,
         proposals: Source | None = None,
-        engine: str = "torch",
+        engine: str | Path = "torch",
         dtype: str | torch.dtype | None = None,
     ) -> None:
         self.path = path
-        self._proposals, self._engine, self._dtype = proposals, engine, dtype
+        self._proposals, self._engine, self._dtype = proposals, str(engine), dtype
         self._load(device)
 
     def _load(self, device: str | torch.device) -> None:
