@@ -4,7 +4,8 @@ Each method only calls the room that does the work, and imports what only it nee
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, overload
@@ -24,11 +25,15 @@ from detector.runner.stream import Errors, Medium, stream
 from detector.structures.detections import Detections
 from detector.structures.image import ImageReference, as_image
 from detector.structures.selection import Selection
+from proposals.extras import needs_extra
 from proposals.files import atomic_write
 from proposals.names import as_names, unknown_name
 
 if TYPE_CHECKING:
+    from detector.data.custom_dataset import Layout
     from detector.evaluation import Evaluation, Metric
+    from detector.training.custom_dataset import FitResult
+    from detector.training.custom_dataset.plan import Augment
 
 __all__ = ["Detector", "load_detector"]
 
@@ -292,6 +297,89 @@ class Detector:
 
         write_explanation(self.pipeline, as_image(image, channels), Path(path))
         return Path(path)
+
+    def train(
+        self,
+        data: str | Path,
+        out: str | Path,
+        *,
+        layout: "Layout | None" = None,
+        classes: str | Iterable[str] | None = None,
+        skip_bad_labels: bool = False,
+        epochs: int | None = None,
+        minutes: float | None = None,
+        lr: float | None = None,
+        batch: int = 1,
+        seed: int = 0,
+        freeze: str | None = None,
+        augment: "Augment" = "light",
+        size: int | None = None,
+        cache: str | Path | None = None,
+        resume: bool = False,
+        on_step: Callable[[dict[str, float]], None] | None = None,
+        log: Callable[[str], None] = print,
+    ) -> "FitResult":
+        """Trains on photos and labels of your own, from this model (extra `train`); then this detector is the trained
+        one.
+
+        Args:
+            data: a folder of photos with VOC's XML, COCO's JSON or YOLO's text files, or the file that names them.
+            out: folder for the model and everything else.
+            layout: of the labels, "voc", "coco" or "yolo"; detected by default.
+            classes: learn only these.
+            skip_bad_labels: skip and count wrong labels; by default they are raised, all at once.
+            epochs: passes over the photos; by default as many as the rule gives and time allows.
+            minutes: time limit of everything; by default 25, and 3 s for each photo beyond 400.
+            lr: highest learning rate; by default 0.001, times the square root of the batch.
+            batch: photos in a step.
+            seed: of the split into training and validation photos, their order and the augmentation.
+            freeze: part of the backbone up to which layers keep their weights, such as "inception_4e", or "backbone"
+                for all of it; by default those before the inception modules.
+            augment: "none"; "light": flips, color jitter and changes of scale; "strong": more of these, random crops,
+                mosaic and mixup.
+            size: short side of the network's input in pixels, in training and of the model; by default this model's.
+            cache: folder of cached proposals; by default `out / "proposals"`.
+            resume: continue an interrupted training in `out`, if there is one.
+            on_step: called after each step with "step", "loss", "lr" and so on, and after each evaluation with "step",
+                "mAP" and so on.
+            log: called with the lines of the summary and the plan.
+
+        Returns:
+            The result on the validation photos; `print(result)` shows it.
+
+        Raises:
+            InputError: the extra is missing, the data, a setting or `out` cannot be used, or the detector is no R-FCN
+                or is assembled from several models.
+            KeyboardInterrupt: on Ctrl-C or SIGTERM; the same call with `resume` continues.
+        """
+        if any(find_spec(name) is None for name in ("tensorboard", "sklearn")):
+            raise InputError(needs_extra("training", "train"))
+        from detector.training.custom_dataset import fit
+
+        result = fit(
+            data,
+            out,
+            layout=layout,
+            classes=classes,
+            skip_bad_labels=skip_bad_labels,
+            epochs=epochs,
+            minutes=minutes,
+            lr=lr,
+            batch=batch,
+            seed=seed,
+            freeze=freeze,
+            augment=augment,
+            size=size,
+            init=self._model_file(),
+            cache=cache,
+            device=str(self.pipeline.device),
+            resume=resume,
+            on_step=on_step,
+            log=log,
+        )
+        self.path, self._proposals = result.model, None
+        self._load(self.pipeline.device)
+        return result
 
     def export(self, path: str | Path, *, size: tuple[int, int] | None = None, int8: str | Path | None = None) -> Path:
         """Writes the network as a graph for other programs, and checks the file by running it.
