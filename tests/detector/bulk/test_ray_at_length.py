@@ -49,7 +49,7 @@ def networks() -> list[int]:
         try:
             if (
                 entry.name.isdigit()
-                and b"NetworkActor" in (entry / "cmdline").read_bytes()
+                and b"MapWorker(MapBatches(Network)" in (entry / "cmdline").read_bytes()
                 and is_ours(int(entry.name))
             ):
                 found.append(int(entry.name))
