@@ -31,6 +31,7 @@ from proposals.names import as_names, unknown_name
 
 if TYPE_CHECKING:
     from detector.data.custom_dataset import Layout
+    from detector.data.reading import Part
     from detector.evaluation import Evaluation, Metric
     from detector.training.custom_dataset import FitResult
     from detector.training.custom_dataset.plan import Augment
@@ -238,9 +239,11 @@ class Detector:
 
     def evaluate(
         self,
-        annotations: str | Path,
+        data: str | Path,
         photos: str | Path | None = None,
         *,
+        split: "Part" = "val",
+        seed: int = 0,
         metric: "Metric | None" = None,
         iou_thresholds: Sequence[float] | None = None,
         limit: int | None = None,
@@ -250,9 +253,12 @@ class Detector:
         """Evaluates it on a data set; `print(result.table())` shows the result.
 
         Args:
-            annotations: COCO's JSON, or YOLO's data.yaml.
-            photos: their folder; by default it is looked for near the annotations.
-            metric: "coco", "voc07" or "voc10"; by default the data set's own.
+            data: COCO's JSON or YOLO's data.yaml, which are evaluated by their own metric; or a folder as `train` takes
+                it, which is evaluated as a training does it.
+            photos: their folder, for a file; by default it is looked for near the file.
+            split: for a folder, the part of the photos: "val", those that a training sets aside, "train" or "all".
+            seed: for a folder, that of the training, which chose its validation photos.
+            metric: "coco", "voc07" or "voc10"; by default "coco" for a file, "voc07" for a folder.
             iou_thresholds: of the metric.
             limit: take only the first images.
             progress: show it on standard error.
@@ -262,26 +268,29 @@ class Detector:
             InputError: the data set cannot be read, the detector has none of its classes, or a setting is wrong.
         """
         from detector.data.predictions import detection_table, failures, mean_seconds
-        from detector.data.reading import Layout, find_photos, read_data_set
+        from detector.data.reading import Layout, find_photos, read_data_set, read_own_data
         from detector.evaluation import evaluate
         from detector.evaluation.prediction.predict import predict
 
-        path = Path(annotations)
+        path, own = Path(data), Path(data).is_dir()
         layout: Layout = "yolo" if path.suffix in (".yaml", ".yml") else "coco"
-        data = read_data_set(layout, annotations=path, root=None if photos is None else Path(photos))
-        data = data.known_to(self.class_names, str(self.path.name))
-        data = data if limit is None else data.first(limit)
-        folder = data.folder or find_photos(path, data.truth.files)
-        predictions = predict(self._with(settings), data.truth, folder, progress=progress)
+        if own:
+            read = read_own_data(path, split, seed=seed)
+        else:
+            read = read_data_set(layout, annotations=path, root=None if photos is None else Path(photos))
+        read = read.known_to(self.class_names, str(self.path.name))
+        read = read if limit is None else read.first(limit)
+        folder = read.folder or find_photos(path, read.truth.files)
+        predictions = predict(self._with(settings), read.truth, folder, progress=progress)
         return evaluate(
-            data.truth,
-            detection_table(data.truth, predictions),
-            metric or "coco",
+            read.truth,
+            detection_table(read.truth, predictions),
+            metric or ("voc07" if own else "coco"),
             iou_thresholds,
-            data=data.name,
+            data=read.name,
             seconds_per_image=mean_seconds(predictions),
             failed=failures(predictions),
-            notes=data.notes,
+            notes=read.notes,
         )
 
     def explain(self, image: object, path: str | Path, *, channels: str | None = None) -> Path:

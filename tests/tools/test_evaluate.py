@@ -163,6 +163,8 @@ def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> No
         (["--compare", "x", "y", "--report", "z"], ["--report ", "--compare"]),
         (["--iou-thresholds", "0.5,high"], ["--iou-thresholds", "'high'"]),
         (["--resume"], ["--resume ", "--save-detections"]),
+        (["--seed", "1"], ["--seed ", "--dataset voc"]),
+        (["--data", "x"], ["--root ", "--data"]),
         (["--dataset", "coco"], ["--split ", "--dataset coco"]),
         (["--class-map", "x"], ["--class-map ", "--dataset voc"]),
         (["--format", "csv"], ["--format ", "--detections"]),
