@@ -212,9 +212,7 @@ class Detector:
     def _stream(
         self, media: Iterable[Medium], settings: Settings, frame_step: int = 1, track: bool = False
     ) -> Iterator[Detections]:
-        for name in settings:
-            if name not in Settings.__annotations__:
-                raise InputError(unknown_name("setting", name, Settings.__annotations__))
+        _check_names(settings, Settings)
         score, classes = settings.get("score", Selection.score), settings.get("classes")
         selection = Selection(
             score=Selection.score if isinstance(score, Mapping) else score,
@@ -223,12 +221,13 @@ class Detector:
             max_detections=settings.get("max_detections"),
         )
         selection.check(self.class_names)
-        detector = self._with(settings)
-        batch = settings.get("batch")
+        detector, batch = self._with(settings), settings.get("batch")
         if batch is None:
-            batch = 1 if isinstance(detector, TiledPipeline) else default_batch(self.pipeline.device.type)
+            batch = self._batch(detector)
         if not isinstance(batch, Integral) or batch < 1:
             raise InputError(f"batch {batch!r} is not a whole number of images, at least 1")
+        if batch > 1 and isinstance(detector, TiledPipeline):
+            raise InputError("batch has no meaning with tile, which sees one tile after the other; leave it out")
         frame_detector = FrameDetector(detector, selection, workers=1, batch=int(batch), draw=False)
         return stream(frame_detector, media, settings.get("errors", "raise"), frame_step, track)
 
@@ -236,6 +235,9 @@ class Detector:
         names = ("iou", "agnostic_nms", "max_detections", "proposals", "size")
         pipeline = self.pipeline.with_settings(**{name: settings.get(name) for name in names})
         return with_tiles(pipeline, settings.get("tile"), settings.get("overlap"))
+
+    def _batch(self, detector: DetectionPipeline | TiledPipeline) -> int:
+        return 1 if isinstance(detector, TiledPipeline) else default_batch(self.pipeline.device.type)
 
     def evaluate(
         self,
@@ -272,6 +274,7 @@ class Detector:
         from detector.evaluation import evaluate
         from detector.evaluation.prediction.predict import predict
 
+<<<<<<< HEAD
         path, own = Path(data), Path(data).is_dir()
         layout: Layout = "yolo" if path.suffix in (".yaml", ".yml") else "coco"
         if own:
@@ -282,6 +285,16 @@ class Detector:
         read = read if limit is None else read.first(limit)
         folder = read.folder or find_photos(path, read.truth.files)
         predictions = predict(self._with(settings), read.truth, folder, progress=progress)
+=======
+        _check_names(settings, InputSettings)
+        path, detector = Path(annotations), self._with(settings)
+        layout: Layout = "yolo" if path.suffix in (".yaml", ".yml") else "coco"
+        data = read_data_set(layout, annotations=path, root=None if photos is None else Path(photos))
+        data = data.known_to(self.class_names, str(self.path.name))
+        data = data if limit is None else data.first(limit)
+        folder = data.folder or find_photos(path, data.truth.files)
+        predictions = predict(detector, data.truth, folder, progress=progress, batch=self._batch(detector))
+>>>>>>> iface
         return evaluate(
             read.truth,
             detection_table(read.truth, predictions),
@@ -453,3 +466,9 @@ class Detector:
         if self.path.suffix != ".safetensors":
             raise InputError(f"{self.path}: a configuration of several models; load one of its models for this")
         return self.path
+
+
+def _check_names(settings: Mapping[str, Any], known: type) -> None:
+    for name in settings:
+        if name not in known.__annotations__:
+            raise InputError(unknown_name("setting", name, known.__annotations__))

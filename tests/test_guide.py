@@ -15,7 +15,7 @@ from tests.detector.test_typing import strict
 
 GUIDE = Path(__file__).parents[1] / "detector/GUIDE.md"
 SCRIPTS = dict(
-    re.findall(r"^## (.*)\n[^#]*?```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    re.findall(r"^## ([^\n]+)\n[^#]*?```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 )
 PRINTS = {
     "A folder into a table": r"cat +2\.0",

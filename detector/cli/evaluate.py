@@ -248,7 +248,7 @@ def evaluate(
         refuse(given, _MODEL_OPTIONS, "--detections, which runs no model")
     if compared is not None:
         refuse(given, _MODEL_OPTIONS, "--compare, which runs no model")
-        refuse(given, {"--detections", "--report", "--export"}, "--compare")
+        refuse(given, {"--detections", "--export"}, "--compare")
     if detections is None and compared is None:
         refuse(given, _FILE_OPTIONS, "a model, only with --detections")
     outputs = {"--json": json, "--save-detections": save_detections, "--report": report}
@@ -307,7 +307,7 @@ def evaluate(
             data = read_for_files(read, known, format, model_classes)
             results = [read_file(path, data) for path in files]
             if compared is not None:
-                compare_files(console, data, compared, results, chosen_metric, thresholds, json)
+                compare_files(console, data, compared, results, chosen_metric, thresholds, json, report)
                 return
             (detected,) = results
         else:

@@ -160,7 +160,7 @@ def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> No
         (["--detections", "x", "--model", "y"], ["--model ", "--detections"]),
         (["--detections", "x", "--save-detections", "y"], ["--save-detections ", "--detections"]),
         (["--compare", "x", "y", "--config", "z"], ["--config ", "--compare"]),
-        (["--compare", "x", "y", "--report", "z"], ["--report ", "--compare"]),
+        (["--compare", "x", "y", "--export", "csv", "z"], ["--export ", "--compare"]),
         (["--iou-thresholds", "0.5,high"], ["--iou-thresholds", "'high'"]),
         (["--resume"], ["--resume ", "--save-detections"]),
         (["--seed", "1"], ["--seed ", "--dataset voc"]),
