@@ -274,8 +274,8 @@ class Detector:
         from detector.evaluation import evaluate
         from detector.evaluation.prediction.predict import predict
 
-<<<<<<< HEAD
-        path, own = Path(data), Path(data).is_dir()
+        _check_names(settings, InputSettings)
+        path, own, detector = Path(data), Path(data).is_dir(), self._with(settings)
         layout: Layout = "yolo" if path.suffix in (".yaml", ".yml") else "coco"
         if own:
             read = read_own_data(path, split, seed=seed)
@@ -284,17 +284,7 @@ class Detector:
         read = read.known_to(self.class_names, str(self.path.name))
         read = read if limit is None else read.first(limit)
         folder = read.folder or find_photos(path, read.truth.files)
-        predictions = predict(self._with(settings), read.truth, folder, progress=progress)
-=======
-        _check_names(settings, InputSettings)
-        path, detector = Path(annotations), self._with(settings)
-        layout: Layout = "yolo" if path.suffix in (".yaml", ".yml") else "coco"
-        data = read_data_set(layout, annotations=path, root=None if photos is None else Path(photos))
-        data = data.known_to(self.class_names, str(self.path.name))
-        data = data if limit is None else data.first(limit)
-        folder = data.folder or find_photos(path, data.truth.files)
-        predictions = predict(detector, data.truth, folder, progress=progress, batch=self._batch(detector))
->>>>>>> iface
+        predictions = predict(detector, read.truth, folder, progress=progress, batch=self._batch(detector))
         return evaluate(
             read.truth,
             detection_table(read.truth, predictions),
