@@ -12,7 +12,7 @@ from detector.data.custom_dataset import CustomDataset
 from detector.errors import InputError
 from detector.structures.class_names import same_classes
 
-VAL_SHARE = 0.2
+_VAL_SHARE = 0.2
 _MAX_VAL = 1000
 """Largest number of validation photos: more would make mAP little more certain, and be missing from the training."""
 _MAX_NAMES = 10
@@ -72,8 +72,8 @@ class Split:
         return digest.hexdigest()[:12]
 
 
-def split_data(data: CustomDataset, share: float = VAL_SHARE, seed: int = 0) -> Split:
-    """Splits off the validation photos: the data set's own if it names any, otherwise a share of each class.
+def split_data(data: CustomDataset, seed: int = 0) -> Split:
+    """Splits off the validation photos: the data set's own if it names any, otherwise a fifth of each class.
 
     Classes without an object to train on are left out, with a note. If possible, a class with at least two photos has
     one in each part. The same data and seed give the same split.
@@ -83,7 +83,7 @@ def split_data(data: CustomDataset, share: float = VAL_SHARE, seed: int = 0) -> 
     """
     counts = _object_counts(data.samples, len(data.class_names)) > 0
     named = np.array([sample.id in data.val for sample in data.samples])
-    in_val = named if named.any() else _choose_val(counts, share, np.random.default_rng(seed))
+    in_val = named if named.any() else _choose_val(counts, np.random.default_rng(seed))
     order = np.random.default_rng((seed, 1)).permutation(len(in_val))
     trained = counts[~in_val].any(axis=0)
     if not trained.any() or not counts[in_val][:, trained].any():
@@ -120,7 +120,7 @@ def _object_counts(samples: Sequence[Sample], classes: int) -> np.ndarray:
     return np.array(counts, np.int64).reshape(-1, classes)
 
 
-def _choose_val(shown: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+def _choose_val(shown: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(N,) bool. Photos are grouped by the rarest class that they show, and each group gives its share.
 
     Args:
@@ -128,7 +128,7 @@ def _choose_val(shown: np.ndarray, share: float, rng: np.random.Generator) -> np
     """
     photos = shown.sum(axis=0)
     rarest = np.where(shown.any(axis=1), np.where(shown, photos, photos.max() + 1).argmin(axis=1), -1)
-    share = min(share, _MAX_VAL / len(shown))
+    share = min(_VAL_SHARE, _MAX_VAL / len(shown))
     chosen = np.zeros(len(shown), bool)
     for group in np.unique(rarest).tolist():
         members = rng.permutation(np.flatnonzero(rarest == group))
