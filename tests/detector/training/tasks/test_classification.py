@@ -1,9 +1,5 @@
-"""Training of a classifier for real, on small drawn photos of colored shapes, alone and by two processes."""
+"""Training of a classifier for real, on small drawn photos of colored shapes."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,7 +13,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch import nn
 
-from detector.config import ClassifierConfig, CropNetworkConfig, NetworkConfig, parse, to_plain
+from detector.config import ClassifierConfig, CropNetworkConfig, NetworkConfig, parse
 from detector.data.image_folder import labeled_photos
 from detector.errors import InputError
 from detector.evaluation.prediction.classification import evaluate_classifier
@@ -35,7 +31,6 @@ from detector.training.optimizer import learning_rate
 from detector.training.recipes import ClassificationRecipe, RandomResizedCropConfig
 from detector.training.tasks.classification import ClassificationBatch
 
-ROOT = Path(__file__).parents[4]
 COLORS = {"blue circle": (30, 60, 220), "green square": (40, 190, 60), "red circle": (220, 40, 30)}
 CLASSES = tuple(COLORS)
 
@@ -319,54 +314,3 @@ def test_recipes_that_cannot_be_used(root: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("detector.ops.distributed.world_size", lambda: 3)
     with pytest.raises(InputError, match=r"batch: 4 .* 3 processes"):
         trainer(root, tmp_path, recipe())
-
-
-# several processes
-
-SCRIPT = """
-import json, sys
-from pathlib import Path
-import torch
-from detector.config import parse
-from detector.training import loop as training_loop
-from detector.ops.distributed import process_group, rank
-from detector.training.recipes import ClassificationRecipe
-from detector.training.assembly import make_loop
-
-torch.set_num_threads(1)
-training_loop.fast_dtype = lambda device: torch.float32
-root, out = map(Path, sys.argv[1:3])
-recipe = parse(ClassificationRecipe, json.loads(sys.argv[3]), "script")
-with process_group():
-    loop = make_loop(recipe, root, out, None, out, "cpu")
-    for _ in range(2):
-        loop.train_step(loop.task.example(loop.step))
-        loop.step += 1
-    if rank() == 0:
-        torch.save({"network": loop.network.state_dict(), "ema": loop.ema.state_dict()}, out / "weights.pt")
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_weights_of_one(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Within rounding, with dropout and auxiliary heads: each process has every other sample of the batch."""
-    monkeypatch.setattr("detector.training.loop.fast_dtype", lambda device: torch.float32)
-    short = recipe({"ema_decay": 0.5}, **WITH_HEADS)
-    alone = trainer(root, tmp_path / "alone", short)
-    start = copied(alone.network)
-    advance(alone, 2)
-
-    (tmp_path / "script.py").write_text(SCRIPT)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = [tmp_path / "script.py", root, tmp_path, json.dumps(to_plain(short))]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=1800
-    )
-    assert done.returncode == 0, done.stderr
-    together = torch.load(tmp_path / "weights.pt", weights_only=True)
-    for kind in ("network", "ema"):
-        assert_same(together[kind], copied(getattr(alone, kind)), rtol=0, atol=1e-5)
-    for name, after in copied(alone.network).items():
-        moved, apart = (after - start[name]).norm(), (after - together["network"][name]).norm()
-        assert apart < 0.01 * moved, name
