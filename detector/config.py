@@ -55,12 +55,14 @@ class NetworkConfig:
     Attributes:
         backbone: a name for `detector.models.backbones.make_backbone`.
         bins: bins along each side of a region (R-FCN: 7).
+        delta_bins: bins for the box deltas, if they differ: many classes need few bins, exact boxes need many.
         multibox: a head that proposes boxes from the same features; None for no such head.
     """
 
     __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
     bins: Bins = 7
+    delta_bins: Bins | None = None
     multibox: MultiBoxConfig | None = None
 
 

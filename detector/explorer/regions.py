@@ -110,8 +110,8 @@ def rfcn_features(explanation: Explanation) -> RFCNFeatures | None:
 @torch.inference_mode()
 def _class_maps(features: RFCNFeatures, label: int) -> Tensor:
     """(1, h, w, bins * bins) float32: for each bin, the logits of a class minus those of the background."""
-    maps = features.maps.score_maps.float().unflatten(3, (features.scorer.network.bins**2, -1))
-    return maps[..., label + 1] - maps[..., 0]
+    scores, _ = features.scorer.network.split_maps(features.maps.score_maps.float(), dim=3)
+    return scores[..., label + 1] - scores[..., 0]
 
 
 @torch.inference_mode()

@@ -9,8 +9,8 @@ from detector.errors import InputError
 from detector.models.weights import Model
 from detector.training.budget import Budget
 from detector.training.custom_dataset.split import Split, join_names
-from detector.training.custom_dataset.transfer import Transfer, match_classes
 from detector.training.recipes import AugmentationConfig, DataConfig, OptimizerConfig, RFCNRecipe
+from detector.training.transfer import Transfer, match_classes
 
 PLAN = "plan.json"
 """File in the training's folder: what was requested, and the machine."""
