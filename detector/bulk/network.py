@@ -114,7 +114,7 @@ class Network:
         start = time.perf_counter()
         detections = self._detector.suppress(scored.proposals, scored.scores, self._selection.lowest_score)
         seconds = scored.seconds + time.perf_counter() - start
-        return json.dumps(photo_entry(scored.image, name, self._selection(detections), seconds)).encode()
+        return json.dumps(photo_entry(name, self._selection(detections), seconds)).encode()
 
 
 def _exit_if_gpu_lost() -> None:

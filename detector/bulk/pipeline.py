@@ -81,7 +81,7 @@ def detect_many(
                     collect(folder, stages.rows, reporter)
                 except ray.exceptions.RayError as error:
                     reason = " ".join(str(error).split())
-                    raise InputError(f"{out}: stopped ({reason[-300:]}); the same command continues") from None
+                    raise InputError(f"{out}: stopped ({reason[-300:]}); --resume continues") from None
         return folder.outcome
 
 

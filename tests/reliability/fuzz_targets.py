@@ -258,7 +258,7 @@ def ilsvrc() -> Target:
     }
 
     def read(folder: Path, changed: Path) -> None:
-        truth = read_ilsvrc(folder / "Annotations", folder / "val.txt", folder / "map.txt").truth
+        truth = read_ilsvrc(folder / "Annotations", folder / "val.txt", folder / "map.txt")
         read_blacklist(folder / "blacklist.txt", truth)
 
     return Target("ILSVRC", files, read)

@@ -84,8 +84,13 @@ def test_threads_share_a_detector():
     detector = load_detector(MODEL, device="cpu")
     with Image.open(ROOT / "tests/photos/cat.jpg") as cat:
         photos = [np.array(cat.convert("RGB").resize(size)) for size in ((160, 120), (120, 160), (200, 90))]
-    expected = [detector(photo, "RGB", 0.05).to_dict() for photo in photos]
-    assert in_threads(4, 3 * SCALE, lambda i: detector(photos[i % 3], "RGB", 0.05).to_dict() == expected[i % 3]) == []
+    expected = [detector(photo, channels="RGB", score=0.05).to_dict() for photo in photos]
+    assert (
+        in_threads(
+            4, 3 * SCALE, lambda i: detector(photos[i % 3], channels="RGB", score=0.05).to_dict() == expected[i % 3]
+        )
+        == []
+    )
 
 
 def test_threads_share_a_cache_whose_entries_are_damaged(tmp_path: Path):

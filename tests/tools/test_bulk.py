@@ -11,8 +11,8 @@ from detector.cli import main
 @pytest.mark.parametrize(
     ("options", "facts"),
     [
-        (("--score", "2"), ("--score 2", "0 to 1")),
-        (("--device", "abacus"), ("--device abacus", "auto, cpu or cuda")),
+        (("--score", "2"), ("--score 2", "0..1")),
+        (("--device", "abacus"), ("--device abacus", "auto, cpu, cuda or mps")),
         (("--model", "none.safetensors"), ("none.safetensors: no such model file",)),
         (("--classes", "lion"), ("'lion'",)),
     ],

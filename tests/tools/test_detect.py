@@ -93,9 +93,9 @@ def test_scores_of_classes_and_the_best_objects(detector, folder, capsys):
     assert "1 object " in out
     assert run("a/x.jpg", "--max-detections", "1") == 0
     assert "1 object " in capsys.readouterr().out
-    assert detector.postprocess.max_detections == 100
+    assert detector.settings["max_detections"] == 1
     assert run("a/x.jpg", "--max-detections", "300") == 0
-    assert detector.postprocess.max_detections == 300, "more than the model gives by itself"
+    assert detector.settings["max_detections"] == 300, "more than the model gives by itself"
 
 
 def test_all_kinds_of_sources_and_results(detector, folder, capsys):

@@ -60,9 +60,9 @@ def test_without_any_photo_no_model_is_loaded_and_no_folder_made(detector, folde
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--score", "1.01"), "error: --score 1.01: is outside 0 to 1"),
-        (("--score", "-0.1"), "error: --score -0.1: is outside 0 to 1"),
-        (("--score", "nan"), "error: --score nan: is outside 0 to 1"),
+        (("--score", "1.01"), "error: --score 1.01 is not a number in 0..1"),
+        (("--score", "-0.1"), "error: --score -0.1 is not a number in 0..1"),
+        (("--score", "nan"), "error: --score nan is not a number in 0..1"),
         (("--device", "abacus"), "error: --device abacus: "),
         (("--classes", "cat,lion"), "error: class 'lion' is unknown; known are aeroplane, bicycle, "),
         (

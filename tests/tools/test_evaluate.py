@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 from PIL import Image
@@ -28,6 +29,9 @@ class FakeDetector:
 
     def __init__(self, stop: int = 0, failure: BaseException | None = None) -> None:
         self.stop, self.failure, self.calls = stop, failure, 0
+
+    def with_settings(self, **settings: object) -> Self:
+        return self
 
     def detect(self, image: Photo, score: float) -> Detections:
         self.calls += 1
@@ -136,16 +140,17 @@ def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> No
     code, out, err = run("--json", result, "--save-detections", saved)
     assert (code, out) == (130, "")
     assert err.startswith("interrupted: ")
-    assert "same command" in err
+    assert "--resume" in err
     assert not result.exists()
     assert not saved.exists()
     again = FakeDetector()
     use_detector(again)
-    assert run("--json", result, "--save-detections", saved)[0] == 0
+    assert "saved.json.part-0: " in run("--json", result, "--save-detections", saved)[2]
+    assert run("--json", result, "--save-detections", saved, "--resume")[0] == 0
     assert again.calls == 2
     assert len(json.loads(saved.read_text())) == 3
     use_detector(FakeDetector(stop=2, failure=KeyboardInterrupt()))
-    assert "same command" not in run()[2], "nothing was saved"
+    assert "--resume" not in run()[2], "nothing was saved"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +161,8 @@ def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> No
         (["--detections", "x", "--save-detections", "y"], ["--save-detections ", "--detections"]),
         (["--compare", "x", "y", "--config", "z"], ["--config ", "--compare"]),
         (["--compare", "x", "y", "--report", "z"], ["--report ", "--compare"]),
-        (["--iou", "0.5,high"], ["--iou", "'high'"]),
+        (["--iou-thresholds", "0.5,high"], ["--iou-thresholds", "'high'"]),
+        (["--resume"], ["--resume ", "--save-detections"]),
         (["--dataset", "coco"], ["--split ", "--dataset coco"]),
         (["--class-map", "x"], ["--class-map ", "--dataset voc"]),
         (["--format", "csv"], ["--format ", "--detections"]),
@@ -281,7 +287,7 @@ def test_a_stopped_evaluation_goes_on_in_its_number_format_and_with_the_same_con
     monkeypatch.setattr("detector.inference.assembly.load_pipeline", load)
     assert run("--save-detections", tmp_path / "saved.json")[0] == 130
     vars(detector).update(changed)
-    assert run("--save-detections", tmp_path / "saved.json")[0] == code
+    assert run("--save-detections", tmp_path / "saved.json", "--resume")[0] == code
 
 
 def known_by(names: tuple[str, ...], label: str) -> FakeDetector:

@@ -146,7 +146,7 @@ def test_bad_labels_are_left_out_on_request(coco: tuple[Path, Path], evaluate: E
 
 def test_other_metrics_and_classes_of_coco(coco: tuple[Path, Path], evaluate: Evaluate) -> None:
     options = ("--dataset", "coco", "--annotations", coco[0], "--detections", coco[1], "--metric", "voc10")
-    assert "mAP at IoU 0.5: 25.0, 0.75: 25.0" in evaluate(*options, "--iou", "0.5,0.75")[1]
+    assert "mAP at IoU 0.5: 25.0, 0.75: 25.0" in evaluate(*options, "--iou-thresholds", "0.5,0.75")[1]
     code, out, _ = evaluate(*options, "--classes", "cat")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[:3]] == ["class", "cat", "mAP"]

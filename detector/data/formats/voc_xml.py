@@ -10,8 +10,7 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 import numpy as np
 
 from detector.data.detection_table import DetectionTable
-from detector.data.formats.columns import to_inclusive
-from detector.data.formats.files import new_folder, safe_name, valid_text
+from detector.data.formats.files import new_folder, safe_name, to_inclusive, valid_text
 from detector.data.formats.keys import check_names, file_name, stem, stem_index
 from detector.data.ground_truth import GroundTruth, rows_by_image
 

@@ -139,6 +139,10 @@ def test_the_command_finds_what_detect_finds_and_goes_on(
 
     assert "11 of 11 photos are done, 1 of them failed" in run()
     same_as(results(out), alone)
+    with pytest.raises(SystemExit):
+        main(command)
+    assert "--resume" in capsys.readouterr().err
+    command.append("--resume")
     assert "11 of 11 are done already" in run()
     (out / "shard-00001.jsonl").unlink()
     assert "7 of 11 are done already" in run()

@@ -126,6 +126,7 @@ def test_the_whole_run_is_killed_and_goes_on(folder, alone, results, same_as, tm
     process.kill()
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*.jsonl")}
+    command.append("--resume")
     with pytest.raises(SystemExit) as caught:
         main(command)
     assert caught.value.code == 2, "one is cut short"

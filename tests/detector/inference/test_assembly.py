@@ -156,7 +156,7 @@ def test_models_are_averaged(folder: Path):
     scorers = [load_pipeline(folder / name, "cpu").scorers[0] for name in names]
     alone = [scorer.encode(noise((60, 45), 1)).score(torch.from_numpy(BOXES)) for scorer in scorers]
     expected = (alone[0].scores + alone[1].scores) / 2
-    assert detector(noise((60, 45), 1), score=0.0).scores.tolist() == pytest.approx(
+    assert detector.detect(noise((60, 45), 1), 0.0).scores.tolist() == pytest.approx(
         expected.flatten().sort(descending=True).values.tolist(), abs=1e-5
     )
 
