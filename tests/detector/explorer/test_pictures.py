@@ -1,14 +1,12 @@
 """Pictures change with what the sliders choose."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
 from detector.explorer import Explanation, panels, pictures
-from detector.explorer.image_cache import Session
 from detector.explorer.panels import Panel
 from detector.explorer.truth import Objects
 from detector.structures.image import Image
@@ -88,11 +86,10 @@ def test_recall_of_objects(explanation: Explanation):
     """A cat on the best box, an object that nothing covers, a difficult one and one of an unknown class."""
     boxes = np.array([explanation.proposals.boxes[4], [1, 1, 3, 3], [5, 5, 8, 8], [0, 0, 451, 300]], np.float32)
     objects = Objects(boxes, np.array([7, 7, 7, -1]), ("cat", "cat", "cat", "zebra"), np.array([0, 0, 1, 0], bool))
-    session = Session("", "", (451, 300), explanation, objects)
-    few, many = (panels.show_truth(session, count, 0.5) for count in (1, 5))
+    few, many = (panels.show_truth(explanation, objects, count, 0.5) for count in (1, 5))
     assert "of the first 5 boxes: 67% at IoU 0.5, 67% at IoU 0.7" in many.text
     assert [row[0] for row in many.rows] == ["cat", "cat", "cat (difficult)", "zebra"]
     assert float(many.rows[0][1]) == 1 > float(few.rows[0][1])
     assert many.rows[3][2:] == ("unknown class", "none")
     nothing = Objects(boxes[:0], np.array([], int), (), np.array([], bool))
-    assert panels.show_truth(replace(session, objects=nothing), 5, 0.5).rows == ()
+    assert panels.show_truth(explanation, nothing, 5, 0.5).rows == ()
