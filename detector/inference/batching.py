@@ -12,11 +12,11 @@ from itertools import islice
 from typing import TypeVar
 
 from detector.errors import FAULTS
-from detector.inference.parallel import in_order
 from detector.inference.pipeline import DetectionPipeline, Prepared
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores
 from proposals import Proposals
+from proposals.parallel import in_order
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

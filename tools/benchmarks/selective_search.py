@@ -11,8 +11,9 @@ from PIL import Image as PillowImage
 
 from benchmarks.measuring import Report, Rival, Task, interleave, larger, load_rivals, photo_subject
 from benchmarks.processes import run_fresh
+from benchmarks.proposers import make_proposer
 from detector.structures.image import Image
-from proposals import PRESETS, SelectiveSearch, SelectiveSearchConfig, make_proposer, propose_files
+from proposals import PRESETS, SelectiveSearch, SelectiveSearchConfig, propose_files
 
 MEGAPIXELS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16)
 _MEMORY = """
@@ -83,7 +84,7 @@ def _seconds(proposer: SelectiveSearch, pixels: np.ndarray) -> float:
 
 
 def _rate(image: Image, workers: int, count: int) -> float:
-    proposer = make_proposer("selective_search")
+    proposer = SelectiveSearch()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "photo.bmp"  # decodes in no time
         PillowImage.fromarray(image.pixels).save(file)

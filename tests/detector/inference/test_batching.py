@@ -223,7 +223,7 @@ def test_proposals_are_made_beside_the_networks(detector: DetectionPipeline, fin
     list(in_batches(detector, range(6), photos.__getitem__, finish, 2, 2))
     assert len(threads) == 3
     assert set(threads) == {threading.current_thread().name}
-    assert all(name.startswith("detector_") for name in detector.proposer.threads)  # type: ignore[attr-defined]
+    assert all(name.startswith("in_order") for name in detector.proposer.threads)  # type: ignore[attr-defined]
 
 
 def test_a_failure_affects_only_its_image(detector: DetectionPipeline, finish: Finish):
@@ -277,4 +277,4 @@ def test_an_early_end_leaves_no_thread(detector: DetectionPipeline, finish: Fini
     results = in_batches(detector, range(100), lambda _: noise(), finish, 2, 2)
     next(results)
     results.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("detector_")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("in_order")]

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+
+import pytest
 import torch
 
 from detector.ops.devices import without_denormals
@@ -15,3 +19,18 @@ def test_denormals_are_zero_only_within_the_block():
             assert denormal() == 0
         assert denormal() == 0
     assert denormal() > 0
+
+
+@pytest.mark.slow
+def test_cores_are_shared_between_images() -> None:
+    program = """
+import cv2, threading, torch
+from detector.ops.devices import share_cores
+torch.set_num_threads(3)
+found = []
+thread = threading.Thread(target=lambda: found.append(share_cores()))
+thread.start(); thread.join()
+print(found[0], torch.get_num_threads(), share_cores(), torch.get_num_threads(), cv2.getNumThreads())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "3", "3", "1", "1"]
