@@ -64,7 +64,7 @@ def propose_batch(
     """
     if isinstance(proposer, UnionProposer):
         by_source = [propose_batch(source, images, features, cached) for source in proposer.proposers]
-        return [merge_proposals(parts, proposer.limit, proposer.overlap) for parts in zip(*by_source, strict=True)]
+        return [merge_proposals(parts, proposer.limit) for parts in zip(*by_source, strict=True)]
     if isinstance(proposer, SharedMultiBox):
         reusable = [
             encoded

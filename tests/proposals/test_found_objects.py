@@ -62,15 +62,3 @@ def test_more_strategies_find_more(photos: Path, iou: IoU) -> None:
     overlaps = [iou(objects, found.boxes).max(axis=1).mean() for found in (single, fast, quality)]
     assert overlaps == sorted(overlaps)
     assert overlaps[-1] > 0.9
-
-
-@pytest.mark.filterwarnings("ignore:Applying `local_binary_pattern`:UserWarning")  # inside the package
-def test_finds_more_than_the_package_selectivesearch(scene: tuple[np.ndarray, Boxes], iou: IoU) -> None:
-    image, objects = scene
-    selectivesearch = pytest.importorskip("selectivesearch")
-    _, regions = selectivesearch.selective_search(image, scale=500, sigma=0.9, min_size=10)
-    rival = np.array([(x, y, x + w, y + h) for x, y, w, h in (region["rect"] for region in regions)], float)
-    best_of_rival = iou(objects, rival).max(axis=1)
-    best = iou(objects, SelectiveSearch()(image).boxes).max(axis=1)
-    assert (best >= 0.7).mean() > (best_of_rival >= 0.7).mean() > 0
-    assert best.mean() > best_of_rival.mean()
