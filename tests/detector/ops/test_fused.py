@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detector.models.googlenet import Conv, GoogLeNetBackbone
-from detector.ops.fused import conv_relu, freeze, has_onednn, max_pool, max_pool_around
+from detector.ops.fused import freeze, has_onednn, max_pool, max_pool_around
 
-FORMATS = [torch.float32, torch.bfloat16, torch.float16]
+FORMATS = [torch.float32, torch.bfloat16]
 
 
 def not_negative(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
@@ -54,7 +54,7 @@ def test_pools_keep_nan_and_infinity() -> None:
         assert max_pool(x)[0, 0, 1, 1] == torch.inf
 
 
-@pytest.mark.parametrize("dtype", FORMATS[:2])
+@pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("geometry", [{}, {"stride": 2, "padding": 1}, {"dilation": 2, "padding": 2}])
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("onednn", [True, False])
@@ -90,16 +90,6 @@ def test_other_operators_are_not_used(arguments: str | None, monkeypatch: pytest
     changed = {"_convolution_pointwise": arguments} if arguments else {"_operator_of_no_release": ""}
     monkeypatch.setattr("detector.ops.fused._OPERATORS", changed)
     assert not has_onednn.__wrapped__()
-
-
-def test_gradients_flow_in_training() -> None:
-    torch.manual_seed(0)
-    conv = Conv(3, 4, 3, padding=1)
-    x = torch.rand(1, 3, 8, 8, requires_grad=True)
-    max_pool(max_pool_around(conv_relu(conv, x))).sum().backward()  # type: ignore[no-untyped-call]
-    assert conv.weight.grad is not None
-    assert x.grad is not None
-    assert x.grad.abs().sum() > 0
 
 
 def test_freezing_does_not_change_features() -> None:
