@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from detector.config import DetectorConfig, PostprocessConfig, RCNNConfig, Source
+from detector.config import DetectorConfig, PostprocessConfig, RCNNConfig, Source, find_config
 from detector.errors import InputError
 from detector.inference.pipeline import DetectionPipeline
 from detector.inference.proposers import SharedMultiBox, first_with_multibox, load_multibox
@@ -28,7 +28,7 @@ def load_pipeline(
     Args:
         model: a model file, or the name of an installed model: "voc07".
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ..., or a `torch.device`.
-        config: a YAML file with a `DetectorConfig`, such as `configs/paper.yaml`, in place of `model`.
+        config: a YAML file with a `DetectorConfig`, or the name of one in the package ("best"), in place of `model`.
         source: of the proposals: "selective_search", "multibox" or "both"; by default the model's setting.
         engine: runs the networks: "torch", "onnx", or an .onnx file that `detector export` wrote from the model.
         precision: number format of the networks, "bfloat16" or "float32"; by default the faster one on this device.
@@ -42,7 +42,7 @@ def load_pipeline(
         raise InputError("give proposals or a configuration (it sets the proposals), not both")
     if model is not None:
         raise InputError("give a model or a configuration (it names the models), not both")
-    path = Path(config)
+    path = find_config(config)
     return assemble(read_detector_config(path), path, device, engine, precision)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, features
 
+from detector.config import CONFIG_FOLDER
 from tests.reliability.fork_server import MODEL, ROOT
 
 
@@ -298,7 +299,7 @@ def configurations() -> Target:
     from detector.training.recipes import load_recipe
 
     recipes = ("voc07", "rcnn", "imagenet", "multibox", "voc07_multibox")
-    files = {f"{name}.yaml": (ROOT / f"configs/{name}.yaml").read_bytes() for name in (*recipes, "paper", "ensemble")}
+    files = {f"{name}.yaml": (CONFIG_FOLDER / f"{name}.yaml").read_bytes() for name in (*recipes, "paper", "ensemble")}
 
     def read(folder: Path, changed: Path) -> None:
         if changed.stem in recipes:

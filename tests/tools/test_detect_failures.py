@@ -71,7 +71,7 @@ def test_without_any_photo_no_model_is_loaded_and_no_folder_made(detector, folde
         ),
         (("--score", "dgo=0.3"), "error: class 'dgo' is unknown; do you mean 'dog'? "),
         (("--model", "nope"), "error: nope: no such model file; give a path, or an installed model: voc07"),
-        (("--config", "nope.yaml"), "error: nope.yaml: no such file; configurations are in configs/"),
+        (("--config", "nope.yaml"), "error: nope.yaml: no such file"),
         (("--classes", " ,"), "error: --classes "),
         (("--json", "a"), "error: --json a: is a folder"),
         (

@@ -14,7 +14,7 @@ from detector.data.voc import VOC_CLASSES
 from detector.models.weights import Model, make_network, save_model
 from proposals.multibox.config import MultiBoxConfig
 
-BEST = str(Path(__file__).parents[2] / "configs/best.yaml")
+BEST = "best"
 HEAD = MultiBoxConfig(grids=(4, 2), shapes=3, channels=8)
 
 

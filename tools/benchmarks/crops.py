@@ -1,15 +1,21 @@
 """Classification of crops, as in R-CNN: crops a second beside other GoogLeNets, and the memory of 2,000 regions."""
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image as PillowImage
 
-from benchmarks.measuring import Report, Rival, Task, interleave, larger, load_rivals, photo_subject
-from benchmarks.processes import run_fresh
+from benchmarks.measuring import (
+    Report,
+    Rival,
+    Task,
+    interleave,
+    larger,
+    load_rivals,
+    photo_file,
+    photo_subject,
+    run_fresh,
+)
 from detector.config import RCNNConfig
 from detector.inference.rcnn_scorer import RCNNScorer
 from detector.models.classifier import ImageClassifier
@@ -22,16 +28,14 @@ OURS, OURS_FLOAT32 = "crops", "crops, float32"
 _MEMORY = """
 import sys
 from benchmarks.crops import random_boxes, random_scorer
-from benchmarks.processes import peak_memory
 from detector.ops.precision import fast_dtype
 from detector.structures.image import read_image
 image = read_image(sys.argv[1])
 random_scorer(fast_dtype("cpu")).encode(image).score(random_boxes(image, int(sys.argv[2])))
-print(peak_memory() or "NaN")
 """
 
 
-def benchmark_crops(image: Image, *, repeats: int, threads: int, rivals: bool = True, progress: bool = False) -> Report:
+def benchmark_crops(image: Image, repeats: int, threads: int, rivals: bool) -> Report:
     """Times cutting out and classifying regions of a photo on the CPU, with random weights, beside GoogLeNets of other
     software on crops that are already cut."""
     boxes, dtype = random_boxes(image, CROPS), fast_dtype("cpu")
@@ -42,14 +46,13 @@ def benchmark_crops(image: Image, *, repeats: int, threads: int, rivals: bool = 
         Task("crops: cutting out", lambda: list(scorer.crops(image, boxes)[0]), slow=True, items=CROPS),
     ]
     loaded, skipped = load_rivals(RIVALS if rivals else (), threads, items=CROPS)
-    timings = interleave([*tasks, *loaded], repeats, progress)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "photo.jpg"
-        PillowImage.fromarray(larger(image.pixels, 12)).save(file, quality=90)
-        memory = float(run_fresh(_MEMORY, file, REGIONS, threads=threads))
+    tasks += loaded
+    interleave(tasks, repeats)
+    with photo_file(larger(image.pixels, 12), "photo.jpg") as file:
+        _, memory = run_fresh(_MEMORY, file, REGIONS, threads=threads)
     return Report(
         {**photo_subject(image), "precision": str(dtype).removeprefix("torch.")},
-        timings,
+        tasks,
         threads,
         peak_memory={f"a fresh process, {REGIONS} regions of 12 megapixels": memory},
         skipped=skipped,

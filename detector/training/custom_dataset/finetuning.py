@@ -33,13 +33,14 @@ from detector.structures.image import read_image
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, remove_checkpoints
 from detector.training.custom_dataset.plan import PLAN, Machine, check_length, make_plan, too_short
-from detector.training.custom_dataset.split import PhotoSet, Split, join_names, split_data
+from detector.training.custom_dataset.split import Split, join_names, split_data
 from detector.training.custom_dataset.summary import summarize
 from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
-from detector.training.custom_dataset.transfer import transfer_weights
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
+from detector.training.photos import PhotoSet
 from detector.training.tasks.rfcn import detect_proposed
+from detector.training.transfer import transfer_weights
 from proposals.files import atomic_write
 
 _logger = logging.getLogger(__name__)

@@ -26,10 +26,10 @@ from detector.training.assembly import make_loop
 from detector.training.budget import Budget
 from detector.training.custom_dataset import FitResult, finetuning, fit
 from detector.training.custom_dataset.plan import Machine
-from detector.training.custom_dataset.split import PhotoSet
 from detector.training.custom_dataset.task import CustomDatasetTask, read_history
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
+from detector.training.photos import PhotoSet
 from detector.training.recipes import DataConfig, RFCNRecipe
 
 BUS = (0, (10, 10, 60, 60))
