@@ -150,14 +150,6 @@ def test_superpixel_scale_multiplies_k_and_minimum_size(photo: np.ndarray) -> No
     np.testing.assert_array_equal(fixed.labels, same.labels)
 
 
-def test_superpixels_have_the_minimum_size(photo: np.ndarray) -> None:
-    for size, least in ((None, 100), (300, 300), (10, 10)):
-        hierarchy = SelectiveSearch(strategy(minimum_size=size)).hierarchies(photo)[0]
-        smallest = hierarchy.sizes[: hierarchy.superpixels].min()
-        assert least <= smallest < 1.5 * least
-    assert SelectiveSearch(strategy(minimum_size=0)).hierarchies(photo)[0].sizes.min() == 1
-
-
 @pytest.mark.parametrize("factor", [0.5, 3])
 def test_boxes_are_in_pixels_of_the_original(scene: tuple[np.ndarray, Boxes], iou: IoU, factor: float) -> None:
     image, objects = scene

@@ -15,7 +15,7 @@ from detector.export.check import largest_difference
 from detector.export.graph import export_onnx, export_torch
 from detector.export.onnx_engine import OnnxEngine
 from detector.export.quantization import export_int8
-from detector.inference.engines import TorchEngine, make_engine
+from detector.inference.engines import make_engine
 from detector.inference.pipeline import DetectionPipeline
 from detector.models.backbones import make_backbone
 from detector.models.googlenet import Conv, LocalResponseNorm
@@ -168,14 +168,6 @@ def test_a_missing_package(model: Model, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"engine onnx needs the extra 'onnx': pip install"):
         OnnxEngine(model)
-
-
-def test_the_torch_engine_takes_whole_numbers(model: Model) -> None:
-    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
-    network = copy.deepcopy(model.network)
-    assert isinstance(network, RFCN)
-    found = TorchEngine(network, torch.float32)(images)
-    torch.testing.assert_close(found.features, model.network.features(images.float()))  # type: ignore[operator]
 
 
 @pytest.mark.slow

@@ -6,20 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from detector.config import CropConfig, CropNetworkConfig, RCNNConfig
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.inference.assembly import load_pipeline
 from detector.inference.rcnn_scorer import RCNNScorer
 from detector.inference.rfcn_scorer import RFCNScorer
 from detector.models.files import DEFAULT_MODEL
-from detector.models.rcnn import RCNN
-from detector.models.weights import Model, save_model
+from detector.models.weights import save_model
 from detector.structures.image import read_image
 from detector.structures.region_scores import average_scores
-from tests.detector.inference.random_models import FixedBoxes, noise
+from tests.detector.inference.random_models import RCNN_CONFIG, FixedBoxes, noise, rcnn_model
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
@@ -29,14 +26,8 @@ BOXES = np.array([(5, 5, 40, 30), (20, 10, 60, 45), (0, 0, 25, 45)], np.float32)
 
 def crop_model(path: Path, seed: int = 0, classes: tuple[str, ...] = ("cat", "dog"), **changes: object) -> Path:
     """A model file of random weights."""
-    torch.manual_seed(seed)
-    config = RCNNConfig(CropConfig(size=32, context=8), network=CropNetworkConfig(box_bins=1), **changes)
-    network = RCNN(len(classes), config.network).requires_grad_(False)
-    nn.init.normal_(network.classifier.weight)
-    for name in ("svm_weight", "svm_bias", "box_weight", "box_bias"):
-        getattr(network, name).normal_(0, 0.5)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_model(Model(network, config, classes, {}), path)
+    save_model(rcnn_model(seed, replace(RCNN_CONFIG, **changes), classes), path)  # type: ignore[arg-type]
     return path
 
 
@@ -79,16 +70,12 @@ def test_a_folder_of_the_name_does_not_hide_an_installed_model(
     """Such as runs/voc07, where the model was trained."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "voc07").mkdir()
-    if config is None:
-        detector = load_pipeline("voc07", device="cpu")
-    else:
-        detector = load_pipeline(config=written(tmp_path, config), device="cpu")
-    assert detector.class_names == VOC_CLASSES
+    given = {"model": "voc07"} if config is None else {"config": written(tmp_path, config)}
+    assert load_pipeline(device="cpu", **given).class_names == VOC_CLASSES  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("context", "head"), [(0, "svm"), (3, "softmax")])
 def test_context_and_head_reach_every_scorer(folder: Path, context: int, head: str):
-    """Scores are those of models that were saved with these settings."""
     crop_model(folder / "b.safetensors", seed=1, head="svm")
     text = f"models: [models/a.safetensors, b.safetensors]\ncontext: {context}\nhead: {head}"
     detector = load_pipeline(config=written(folder, text), device="cpu")
@@ -96,24 +83,13 @@ def test_context_and_head_reach_every_scorer(folder: Path, context: int, head: s
         trained = load_pipeline(folder / plain, "cpu").scorers[0]
         changed = replace(trained.config, crops=replace(trained.config.crops, context=context), head=head)
         assert scorer.config == changed
-        before = trained.encode(noise((60, 45), 1)).score(torch.from_numpy(BOXES)).scores
-        trained.config = changed
-        after = trained.encode(noise((60, 45), 1)).score(torch.from_numpy(BOXES)).scores
-        torch.testing.assert_close(scorer.encode(noise((60, 45), 1)).score(torch.from_numpy(BOXES)).scores, after)
-        assert not torch.allclose(before, after)
 
 
 def test_without_box_regression_boxes_stay_as_proposed(folder: Path):
-    found = {}
-    for wanted in ("true", "false"):
-        text = f"models: [models/a.safetensors]\nbox_regression: {wanted}\nnms_iou: 1.0"
-        detector = load_pipeline(config=written(folder, text), device="cpu")
-        found[wanted] = detector.replace(proposer=FixedBoxes(BOXES))(noise((60, 45), 1), score=0.0)
-    proposed = {tuple(box) for box in BOXES.tolist()}
-    assert {tuple(box) for box in found["false"].boxes.tolist()} == proposed
-    assert len(found["false"]) == 6
-    assert not {tuple(box) for box in found["true"].boxes.tolist()} & proposed
-    assert sorted(found["true"].scores) == sorted(found["false"].scores)[-len(found["true"]) :]
+    text = "models: [models/a.safetensors]\nbox_regression: false\nnms_iou: 1.0"
+    detector = load_pipeline(config=written(folder, text), device="cpu")
+    found = detector.replace(proposer=FixedBoxes(BOXES))(noise((60, 45), 1), score=0.0)
+    assert {tuple(box) for box in found.boxes.tolist()} == {tuple(box) for box in BOXES.tolist()}
 
 
 @pytest.mark.parametrize(
@@ -134,18 +110,6 @@ def test_wrong_configurations_are_one_line_that_names_the_file(folder: Path, tex
         load_pipeline(config=path, device="cpu")
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"), [(None, "no such model file"), (b"not safetensors", "not a readable model file")]
-)
-def test_models_that_cannot_be_used_are_named(folder: Path, content: bytes | None, message: str):
-    if content is not None:
-        (folder / "b.safetensors").write_bytes(content)
-    path = written(folder, "models: [models/a.safetensors, b.safetensors]")
-    with pytest.raises(InputError, match=message) as caught:
-        load_pipeline(config=path, device="cpu")
-    assert str(folder / "b.safetensors") in str(caught.value)
 
 
 def test_a_model_and_a_configuration_together_are_refused(folder: Path):

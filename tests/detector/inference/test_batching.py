@@ -5,13 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from detector.config import CropConfig, CropNetworkConfig, MultiBoxModelConfig, RCNNConfig
+from detector.config import MultiBoxModelConfig
 from detector.errors import InputError
 from detector.inference.batching import Scored, in_batches
 from detector.inference.pipeline import DetectionPipeline
-from detector.models.rcnn import RCNN
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, make_network
 from detector.ops.devices import default_batch, uses_gpu
@@ -21,7 +19,7 @@ from detector.structures.region_scores import RegionScores, fetch
 from proposals import UnionProposer
 from proposals.multibox.network import MultiBoxHead
 from proposals.multibox.proposer import MultiBoxProposer
-from tests.detector.inference.random_models import HEAD, RandomBoxes, fill, noise, rfcn_model
+from tests.detector.inference.random_models import HEAD, RandomBoxes, fill, noise, rcnn_model, rfcn_model
 
 SIZES = ((90, 60), (60, 90), (96, 64), (300, 64), (90, 60), (5, 7))
 """The first, third and fifth have inputs of one size, and so have the second and the last."""
@@ -39,11 +37,7 @@ def larger() -> Model:
 
 @pytest.fixture(scope="module")
 def crops() -> Model:
-    torch.manual_seed(2)
-    config = RCNNConfig(crops=CropConfig(size=64, context=4), network=CropNetworkConfig(box_bins=2))
-    network = RCNN(2, config.network).eval().requires_grad_(False)
-    nn.init.normal_(network.classifier.weight, std=0.5)
-    return Model(network, config, ("cat", "dog"), {})
+    return rcnn_model(seed=2)
 
 
 def images(sizes: Sequence[tuple[int, int]] = SIZES) -> list[Image]:

@@ -72,36 +72,17 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_the_papers_144(shape: tuple[int, int]):
-    image = picture(*shape)
-    crops, rectangles = [*multi_crop(image, 144)], [*paper_crops(*shape)]
-    assert (len(crops), len(rectangles)) == (144, 72)
-    for crop, flipped, rectangle in zip(crops[::2], crops[1::2], rectangles, strict=True):
-        assert_shows(crop, image, *rectangle)
-        np.testing.assert_array_equal(flipped, crop[:, ::-1])
-
-
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_ten_and_one(shape: tuple[int, int]):
-    """Those of the center square of the first scale: corners and center, each mirrored; the center alone."""
-    image = picture(*shape)
-    crops, rectangles = [*multi_crop(image, 10)], [*paper_crops(*shape)][6:11]
-    assert len(crops) == 10
-    for crop, flipped, rectangle in zip(crops[::2], crops[1::2], rectangles, strict=True):
-        assert_shows(crop, image, *rectangle)
-        np.testing.assert_array_equal(flipped, crop[:, ::-1])
-    (center,) = multi_crop(image, 1)
-    np.testing.assert_array_equal(center, crops[8])
-
-
-@pytest.mark.parametrize("size", [64, 299])
 @pytest.mark.parametrize("crops", [1, 10, 144])
-def test_other_input_sizes_show_the_same_rectangles(crops: int, size: int):
-    image = picture(200, 150)
-    rectangles = [*paper_crops(200, 150, size)]
+@pytest.mark.parametrize(
+    ("shape", "size"), [*((shape, 224) for shape in SHAPES.values()), ((200, 150), 64)], ids=[*SHAPES, "other size"]
+)
+def test_crops_show_the_papers_rectangles(shape: tuple[int, int], size: int, crops: int):
+    """The 144 of the paper; the center square of the first scale: corners and center, each mirrored; the center."""
+    image, rectangles = picture(*shape), [*paper_crops(*shape, size)]
     chosen = {1: rectangles[10:11], 10: rectangles[6:11], 144: rectangles}[crops]
     found = [*multi_crop(image, crops, size)]
     assert len(found) == crops
     for crop, rectangle in zip(found[:: 2 if crops > 1 else 1], chosen, strict=True):
         assert_shows(crop, image, *rectangle, size=size)
+    for crop, flipped in zip(found[::2], found[1::2], strict=crops > 1):
+        np.testing.assert_array_equal(flipped, crop[:, ::-1])

@@ -1,7 +1,6 @@
 """R-CNN's network and scorers, on a backbone of one convolution."""
 
 import dataclasses
-from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -9,44 +8,27 @@ import pytest
 import torch
 from torch import nn
 
-from detector.config import (
-    Calibration,
-    ClassifierConfig,
-    CropConfig,
-    CropNetworkConfig,
-    RCNNConfig,
-)
+from detector.config import Calibration, ClassifierConfig, CropConfig, CropNetworkConfig, RCNNConfig
 from detector.errors import InputError
 from detector.inference import rcnn_scorer as crop_scorer
 from detector.inference.pipeline import DetectionPipeline
 from detector.inference.rcnn_scorer import RCNNScorer, batch_size, reduce_large
 from detector.inference.rfcn_scorer import make_scorer
-from detector.models.rcnn import RCNN, CropFeatures
+from detector.models.rcnn import CropFeatures
 from detector.models.weights import Model, load_model, save_model
 from detector.ops.crops import crop_windows, warp_windows
 from detector.structures.image import Image
-from tests.detector.inference.random_models import noise, proposals_of
+from tests.detector.inference.random_models import RCNN_CONFIG, noise, proposals_of, rcnn_model
 
 CPU = torch.device("cpu")
-CONFIG = RCNNConfig(crops=CropConfig(size=32, context=4), network=CropNetworkConfig(box_bins=2))
 BOXES = torch.tensor([[5.0, 4, 40, 30], [0, 0, 60, 45], [20, 10, 33, 44], [-8, 20, 15, 60]])
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
 
-def crop_model(seed: int = 0, config: RCNNConfig = CONFIG, classes: tuple[str, ...] = ("cat", "dog")) -> Model:
-    """A model with random weights in every head."""
-    torch.manual_seed(seed)
-    network = RCNN(len(classes), config.network).eval().requires_grad_(False)
-    nn.init.normal_(network.classifier.bias)
-    for name in ("svm_weight", "svm_bias", "box_weight", "box_bias"):
-        getattr(network, name).normal_(0, 0.5)
-    return Model(network, config, classes, {})
-
-
 @pytest.fixture
 def scorer() -> RCNNScorer:
-    return make_scorer(crop_model(), CPU, torch.float32)
+    return make_scorer(rcnn_model(), CPU, torch.float32)
 
 
 @pytest.fixture
@@ -63,7 +45,7 @@ def assert_same(a: CropFeatures, b: CropFeatures) -> None:
 
 
 def test_features_and_heads_by_numpy():
-    network = crop_model().network
+    network = rcnn_model().network
     crops = torch.randn(5, 3, 32, 32)
     result = network.features(crops)
     weight, bias = (p.numpy() for p in (network.backbone.conv.weight, network.backbone.conv.bias))
@@ -84,14 +66,14 @@ def test_features_and_heads_by_numpy():
 
 
 def test_training_logits_differ_only_by_dropout():
-    network, crops = crop_model().network, torch.randn(4, 3, 32, 32)
+    network, crops = rcnn_model().network, torch.randn(4, 3, 32, 32)
     torch.testing.assert_close(network(crops), network.features(crops).class_logits)
     network.train()
     assert not torch.allclose(network(crops), network.features(crops).class_logits)
 
 
 def test_the_heads_travel_in_the_model_file(tmp_path):
-    model = crop_model(config=dataclasses.replace(CONFIG, head="svm", calibration=Calibration(svm=(2.0, -1.0))))
+    model = rcnn_model(config=dataclasses.replace(RCNN_CONFIG, head="svm", calibration=Calibration(svm=(2.0, -1.0))))
     save_model(model, tmp_path / "m.safetensors")
     again = load_model(tmp_path / "m.safetensors")
     assert again.config == model.config
@@ -104,7 +86,7 @@ def test_the_heads_travel_in_the_model_file(tmp_path):
 def test_scorer_features_are_those_of_the_crops(scorer: RCNNScorer):
     image = noise((60, 45), 1)
     normalized = scorer.network.normalize(torch.from_numpy(image.pixels).permute(2, 0, 1))
-    crops = warp_windows(normalized, crop_windows(BOXES, CONFIG.crops), CONFIG.crops.size)
+    crops = warp_windows(normalized, crop_windows(BOXES, RCNN_CONFIG.crops), RCNN_CONFIG.crops.size)
     assert_same(scorer.features(image, BOXES), scorer.network.features(crops))
 
 
@@ -141,7 +123,7 @@ def test_boxes_follow_a_reduced_image(scorer: RCNNScorer):
     image = noise((120, 90), 1)
     small = Image(cv2.resize(image.pixels, (60, 45), interpolation=cv2.INTER_AREA), "small")
     expected = scorer.features(small, BOXES)
-    scorer.config = dataclasses.replace(CONFIG, crops=dataclasses.replace(CONFIG.crops, longest_side=60))
+    scorer.config = dataclasses.replace(RCNN_CONFIG, crops=dataclasses.replace(RCNN_CONFIG.crops, longest_side=60))
     assert_same(scorer.features(image, BOXES * 2), expected)
 
 
@@ -154,24 +136,23 @@ def test_crops_at_once(crops_that_fit: float, cpu: int, gpu: int, monkeypatch: p
     assert (batch_size(224, CPU), batch_size(224, torch.device("cuda"))) == (cpu, gpu)
 
 
-@pytest.mark.parametrize("make", [lambda m: make_scorer(m, CPU, torch.float32), lambda m: DetectionPipeline(m, "cpu")])
-def test_a_model_for_classification_is_refused(make: Callable[[Model], object]):
+def test_a_model_for_classification_is_refused():
     with pytest.raises(InputError, match="a model for classification cannot detect"):
-        make(Model(nn.Linear(1, 1), ClassifierConfig(), ("cat", "dog"), {}))
+        DetectionPipeline(Model(nn.Linear(1, 1), ClassifierConfig(), ("cat", "dog"), {}), "cpu")
 
 
 def test_an_ensemble_of_different_classes_is_refused():
     with pytest.raises(InputError, match="cat, dog and dog, cat"):
-        DetectionPipeline([crop_model(), crop_model(classes=("dog", "cat"))], "cpu")
+        DetectionPipeline([rcnn_model(), rcnn_model(classes=("dog", "cat"))], "cpu")
 
 
 def test_both_heads_are_the_mean_of_their_calibrated_scores():
     def scores(head: str) -> torch.Tensor:
         calibration = Calibration(softmax=(0.5, 1.0), svm=(2.0, -0.3))
-        model = crop_model(config=dataclasses.replace(CONFIG, head=head, calibration=calibration))
+        model = rcnn_model(config=dataclasses.replace(RCNN_CONFIG, head=head, calibration=calibration))
         return make_scorer(model, CPU, torch.float32).encode(noise((60, 45), 1)).score(BOXES).scores
 
-    scorer = make_scorer(crop_model(), CPU, torch.float32)
+    scorer = make_scorer(rcnn_model(), CPU, torch.float32)
     log_odds = scorer.network.log_odds(scorer.features(noise((60, 45), 1), BOXES), "svm")
     torch.testing.assert_close(scores("svm"), (2.0 * log_odds - 0.3).sigmoid())
     torch.testing.assert_close(scores("both"), (scores("softmax") + scores("svm")) / 2)
@@ -182,7 +163,7 @@ def test_both_heads_are_the_mean_of_their_calibrated_scores():
 def test_an_ensemble_is_the_mean_of_its_models(moved: bool, count: int):
     """Of different crops and heads: each model goes by its own configuration."""
     second = RCNNConfig(CropConfig(size=40, context=0), network=CropNetworkConfig(box_bins=1), head="svm")
-    models, image = [crop_model(0), crop_model(1, second)], noise((60, 45), 1)
+    models, image = [rcnn_model(0), rcnn_model(1, second)], noise((60, 45), 1)
     detector = DetectionPipeline(models, "cpu", box_regression=moved, precision="float32")
     features = detector.encode(image)
     found = detector.score(features, proposals_of(BOXES[:count].numpy(), image.pixels))

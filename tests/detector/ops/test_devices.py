@@ -4,7 +4,8 @@ import sys
 import pytest
 import torch
 
-from detector.ops.devices import without_denormals
+from detector.errors import InputError
+from detector.ops.devices import resolve_device, without_denormals
 
 
 def denormal() -> float:
@@ -19,6 +20,25 @@ def test_denormals_are_zero_only_within_the_block():
             assert denormal() == 0
         assert denormal() == 0
     assert denormal() > 0
+
+
+def test_devices():
+    assert resolve_device("cpu") == resolve_device(torch.device("cpu")) == torch.device("cpu")
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for unknown in ("gpu", "cuda:x", torch.device("meta"), None):
+        with pytest.raises(InputError, match=f"device '{unknown}' is unknown") as caught:
+            resolve_device(unknown)
+        assert "mean 'cpu'" not in str(caught.value)
+    with pytest.raises(InputError, match=r"'cdua'.*'cuda'"):
+        resolve_device("cdua")
+    with pytest.raises(InputError, match="device 'cuda:99': PyTorch finds"):
+        resolve_device("cuda:99")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu():
+    with pytest.raises(InputError, match="finds no CUDA GPU"):
+        resolve_device("cuda")
 
 
 @pytest.mark.slow

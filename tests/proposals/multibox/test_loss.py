@@ -126,13 +126,10 @@ def test_invalid_object_is_named(box: tuple[float, ...]):
 @pytest.mark.parametrize("priors", [1, 2, 3, 5])
 @pytest.mark.parametrize("objects", [1, 2, 3, 5])
 def test_matching_has_the_minimum_cost(priors: int, objects: int):
-    for seed in range(5):
-        costs = torch.randn(priors, objects, generator=torch.Generator().manual_seed(seed))
-        table = costs if priors >= objects else costs.T
-        every = (
-            table[list(rows), range(table.shape[1])].sum() for rows in permutations(range(len(table)), table.shape[1])
-        )
-        assert costs[match_objects(costs)].sum().item() == pytest.approx(min(every).item(), abs=1e-6)
+    costs = torch.randn(priors, objects, generator=torch.Generator().manual_seed(0))
+    table = costs if priors >= objects else costs.T
+    every = (table[list(rows), range(table.shape[1])].sum() for rows in permutations(range(len(table)), table.shape[1]))
+    assert costs[match_objects(costs)].sum().item() == pytest.approx(min(every).item(), abs=1e-6)
 
 
 @pytest.mark.parametrize(
