@@ -50,11 +50,9 @@ def propose_files(
         cache: folder of a `ProposalCache`; files finished by an earlier run are only read.
 
     Raises:
-        ValueError: `workers` is below 1, or `files` is a single path.
+        ValueError: `files` is a single path.
         OSError: the cache folder cannot be written.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
     if isinstance(files, (str, os.PathLike)):
         raise ValueError(f"files must be a list of paths, not the one path {os.fspath(files)!r}")
     store = None if cache is None else ProposalCache(cache, proposer)

@@ -35,12 +35,6 @@ def test_errors_keep_the_old_file(tmp_path: Path, existing: bool) -> None:
     assert [path.read_text() for path in tmp_path.iterdir()] == (["old"] if existing else [])
 
 
-def test_block_must_write(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"a\.txt"), atomic_write(tmp_path / "a.txt"):
-        pass
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     for write in (atomic_write, temporary_folder):
         with pytest.raises(FileNotFoundError, match="missing"), write(tmp_path / "missing" / "a.txt"):

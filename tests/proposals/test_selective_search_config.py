@@ -114,8 +114,3 @@ def test_pydantic_reads_it() -> None:
     for values in ({"similarities": ["X"]}, {"workin_width": 500}):
         with pytest.raises(pydantic.ValidationError, match=next(iter(values))):
             adapter.validate_python(values)
-
-
-def test_threads_must_be_positive() -> None:
-    with pytest.raises(ValueError, match=r"threads .* not 0"):
-        SelectiveSearch(threads=0)

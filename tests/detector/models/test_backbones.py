@@ -127,14 +127,13 @@ def test_networks_that_cannot_be_used(name: str, reason: str):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("error", [URLError("no route"), OSError("disk full")])
-def test_weights_that_cannot_be_downloaded(error: Exception, monkeypatch: pytest.MonkeyPatch):
+def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch):
     def offline(name: str, **options: object) -> None:
         assert (name, options["weights"]) == ("resnet18", "DEFAULT")
-        raise error
+        raise URLError("no route")
 
     monkeypatch.setattr(torchvision.models, "get_model", offline)
-    with pytest.raises(InputError, match=r"'torchvision/resnet18': its weights cannot be downloaded .*(route|full)"):
+    with pytest.raises(InputError, match=r"'torchvision/resnet18': its weights cannot be downloaded .*route"):
         torchvision_network("resnet18", pretrained=True)
 
 
