@@ -1,8 +1,11 @@
 """The command `detect`, from its arguments to its files and exit code; its detector answers by rule."""
 
+import io
 import json
+import os
 import re
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from detector.structures.image import Image
-from tests.tools.detect_tools import clip, command, files, run, write_photo
+from tests.tools.detect_tools import clip, files, run, write_photo
 
 
 def test_lines_pictures_and_exit_code(detector, folder, capsys):
@@ -37,9 +40,10 @@ def test_lines_pictures_and_exit_code(detector, folder, capsys):
 
 
 def test_json(detector, folder):
-    assert run("b", "a/x.jpg", "--json", "results/found.json", "--out", "drawn") == 0
+    write_photo(folder / "wide.png", (100, 31))
+    assert run("b", "a/x.jpg", "wide.png", "--json", "results/found.json", "--out", "drawn") == 0
     results = json.loads(Path("results/found.json").read_text())
-    assert [entry["image"] for entry in results] == ["b/x.jpg", "b/y.png", "a/x.jpg"]
+    assert [entry["image"] for entry in results] == ["b/x.jpg", "b/y.png", "a/x.jpg", "wide.png"]
     assert all(entry.pop("seconds") >= 0 for entry in results)
     assert results[0] == {
         "image": "b/x.jpg",
@@ -49,15 +53,9 @@ def test_json(detector, folder):
         "detections": [{"label": "cat", "category_id": 17, "score": 0.876543, "box": [0.0, 0.0, 20.0, 40.0]}],
     }
     assert [item["label"] for item in results[2]["detections"]] == ["cat", "dog"]
+    assert results[3]["detections"][0]["box"] == [0.0, 0.0, 33.33, 31.0], "in hundredths"
     assert files(folder / "results") == ["found.json"]
-    assert files(folder / "drawn") == ["x-2.jpg", "x.jpg", "y.png"]
-
-
-def test_boxes_in_json_are_rounded_to_hundredths(detector, folder):
-    write_photo(folder / "wide.png", (100, 31))
-    assert run("wide.png", "--json", "found.json") == 0
-    (entry,) = json.loads(Path("found.json").read_text())
-    assert entry["detections"][0]["box"] == [0.0, 0.0, 33.33, 31.0]
+    assert files(folder / "drawn") == ["wide.png", "x-2.jpg", "x.jpg", "y.png"]
 
 
 def test_boxes_are_in_pixels_of_the_upright_photo(detector, folder):
@@ -119,28 +117,47 @@ def test_all_kinds_of_sources_and_results(detector, folder, capsys):
     assert files(folder / "r" / "crops")[-1] == "dog/x-2.jpg"
 
 
+def test_standard_input(detector, folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(Path("a/x.jpg").read_bytes())))
+    assert run("-", "--json", "found.json") == 0
+    assert "-: 2 objects in 150x60 pixels" in capsys.readouterr().out
+    assert json.loads(Path("found.json").read_text())[0]["image"] == "-"
+    assert files(folder / "runs") == ["detect/stdin.jpg"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_no_valid_text(detector, folder):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    write_photo(Path(f"c/{name}"))
+    assert run("c", "--json", "found.json") == 0
+    assert json.loads(Path("found.json").read_text())[0]["image"] == f"c/{name}"
+    assert files(folder / "runs") == [f"detect/{name}"]
+
+
 def test_only_results_and_no_pictures(detector, folder, capsys):
     assert run("a/x.jpg", "--no-draw", "--csv", "f.csv") == 0
     assert files(folder / "runs") == []
     assert "->" not in capsys.readouterr().out
 
 
-def test_an_interrupted_run_goes_on(detector, folder, capsys):
+def interrupted(detector, *arguments: str) -> None:
     def interrupt(image: Image) -> None:
         if image.name == "b/y.png":
             raise KeyboardInterrupt
 
     detector.before = interrupt
-    assert run("a/x.jpg", "b", "--csv", "f.csv") == 130
+    assert run("a/x.jpg", "b", *arguments) == 130
     detector.before = lambda image: None
+
+
+def test_an_interrupted_run_goes_on(detector, folder, capsys):
+    interrupted(detector, "--csv", "f.csv")
     detector.seen.clear()
     assert run("a/x.jpg", "b", "--csv", "f.csv", "--resume") == 0
     assert detector.seen == ["b/y.png"]
     assert "2 of 3 are done already" in capsys.readouterr().out
-    assert [row.split(",")[0] for row in Path("f.csv").read_text().splitlines()[1:]] == ["a/x.jpg"] * 2 + [
-        "b/x.jpg",
-        "b/y.png",
-    ]
+    images = [row.split(",")[0] for row in Path("f.csv").read_text().splitlines()[1:]]
+    assert images == ["a/x.jpg", "a/x.jpg", "b/x.jpg", "b/y.png"]
     assert files(folder / "runs") == ["detect/x-2.jpg", "detect/x.jpg", "detect/y.png"]
 
 
@@ -212,16 +229,6 @@ def test_progress_is_shown_on_a_terminal_for_several_photos(detector, folder, ca
     assert "/4 " in capsys.readouterr().err, "of one video, its frames"
 
 
-def interrupted(detector, *arguments: str) -> None:
-    def interrupt(image: Image) -> None:
-        if image.name == "b/y.png":
-            raise KeyboardInterrupt
-
-    detector.before = interrupt
-    assert run("a/x.jpg", "b", *arguments) == 130
-    detector.before = lambda image: None
-
-
 def test_a_run_goes_on_with_the_same_content_of_model_and_configuration_only(detector, folder, capsys):
     interrupted(detector)
     detector.fingerprint = "another"
@@ -237,7 +244,7 @@ def test_a_run_goes_on_in_its_number_format(detector, folder):
     assert detector.precision == "float32"
 
 
-def test_recorded_category_ids_from_detect_to_evaluate_and_back(detector, folder, capsys):
+def test_recorded_category_ids_from_detect_to_evaluate_and_back(detector, folder, command):
     """And VOC's image ids: one rule for both commands."""
     detector.class_ids = (90, 17, 3)
     for name in ("000000", "000012"):
@@ -260,38 +267,36 @@ def test_recorded_category_ids_from_detect_to_evaluate_and_back(detector, folder
     Path("instances.json").write_text(json.dumps(annotations))
     options = ("evaluate", "--dataset", "coco", "--annotations", "instances.json", "--detections")
     for found in ("f.json", "coco.json"):
-        assert command(*options, found, "--export", "coco", "back.json") == 0
-        assert "AP 100.0" in capsys.readouterr().out
+        ended = command(*options, found, "--export", "coco", "back.json")
+        assert (ended.code, "AP 100.0" in ended.out) == (0, True)
         back = json.loads(Path("back.json").read_text())
         assert [(one["image_id"], one["category_id"]) for one in back] == [(0, 17), (0, 3), (12, 17), (12, 3)]
     assert run("voc", "--voc", "xml", "--no-draw", "--out", "other") == 0
     options = ("evaluate", "--annotations", "xml", "--export", "coco", "back.json", "--detections")
     for found in ("f.json", "coco.json"):
-        assert command(*options, found) == 0
-        assert "mAP      " in capsys.readouterr().out
+        ended = command(*options, found)
+        assert (ended.code, "mAP      " in ended.out) == (0, True)
         back = json.loads(Path("back.json").read_text())
         assert [(one["image_id"], one["category_id"]) for one in back] == [(0, 17), (0, 18), (12, 17), (12, 18)]
 
 
 @pytest.mark.parametrize("files_", [("--coco", "found.json"), ("--yolo", "found")])
-def test_results_name_the_classes_of_their_numbers(detector, folder, capsys, files_):
+def test_results_name_the_classes_of_their_numbers(detector, folder, command, files_):
     """Whose order is not that of the data set, and whose ids are no one's."""
     write_photo(folder / "c/p.jpg", (150, 60))
     assert run("c", "--voc", "xml", *files_) == 0
-    capsys.readouterr()
-    assert command("evaluate", "--annotations", "xml", "--detections", files_[1], "--classes", "dog,cat") == 0
-    assert capsys.readouterr().out.splitlines()[3].split() == ["mAP", "2", "2", "100.0"]
+    ended = command("evaluate", "--annotations", "xml", "--detections", files_[1], "--classes", "dog,cat")
+    assert ended.out.splitlines()[3].split() == ["mAP", "2", "2", "100.0"]
 
 
 @pytest.mark.parametrize("results", [("--json", "found.json"), ("--coco", "found.json"), ("--yolo", "found")])
-def test_results_of_other_classes_than_those_of_voc_are_evaluated(detector, folder, capsys, monkeypatch, results):
+def test_results_of_other_classes_than_those_of_voc_are_evaluated(detector, folder, command, monkeypatch, results):
     detector.class_names = ("bird", "raccoon", "dog")
     monkeypatch.setattr("tests.tools.detect_tools.CLASSES", detector.class_names)
     write_photo(folder / "c/p.jpg", (150, 60))
     assert run("c", "--voc", "xml", *results) == 0
-    capsys.readouterr()
-    assert command("evaluate", "--annotations", "xml", "--detections", results[1]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:5]]
+    ended = command("evaluate", "--annotations", "xml", "--detections", results[1])
+    rows = [line.split() for line in ended.out.splitlines()[1:5]]
     assert [row[0] for row in rows] == ["bird", "raccoon", "dog", "mAP"]
     assert rows[-1] == ["mAP", "2", "2", "100.0"]
 

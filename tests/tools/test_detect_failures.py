@@ -57,45 +57,6 @@ def test_without_any_photo_no_model_is_loaded_and_no_folder_made(detector, folde
     assert json.loads(Path("found.json").read_text()) == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--score", "1.01"), "error: --score 1.01: is outside 0 to 1"),
-        (("--score", "-0.1"), "error: --score -0.1: is outside 0 to 1"),
-        (("--score", "nan"), "error: --score nan: is outside 0 to 1"),
-        (("--device", "abacus"), "error: --device abacus: "),
-        (("--classes", "cat,lion"), "error: class 'lion' is unknown; known are aeroplane, bicycle, "),
-        (
-            ("--classes", "kat"),
-            "error: class 'kat' is unknown; do you mean 'cat'? Known are aeroplane, bicycle, ",
-        ),
-        (("--score", "dgo=0.3"), "error: class 'dgo' is unknown; do you mean 'dog'? "),
-        (("--model", "nope"), "error: nope: no such model file; give a path, or an installed model: voc07"),
-        (("--config", "nope.yaml"), "error: nope.yaml: no such file; configurations are in configs/"),
-        (("--classes", " ,"), "error: --classes "),
-        (("--json", "a"), "error: --json a: is a folder"),
-        (
-            ("--json", "b/x.jpg"),
-            "error: --json b/x.jpg: ",
-        ),
-        (("--json", "a/x.jpg/f.json"), "error: --json a/x.jpg/f.json: a/x.jpg is not a folder; give"),
-        (("--out", "b/y.png"), "error: --out b/y.png: b/y.png is not a folder"),
-        (("--out", "b/y.png/z"), "error: --out b/y.png/z: b/y.png/z is not a folder"),
-        (("--out", "a"), "error: --out a: holds the photo a/x.jpg itself; give another folder"),
-        (("--out", "b/../a"), "error: --out b/../a: holds the photo a/x.jpg itself; give another folder"),
-    ],
-)
-def test_wrong_options_are_one_line_before_any_work(arguments, message, detector, folder, capsys):
-    before = files(folder)
-    assert run("a/x.jpg", *arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith(message)
-    assert len(captured.err.splitlines()) == 1
-    assert detector.seen == []
-    assert files(folder) == before
-
-
 @pytest.mark.parametrize("arguments", [("--json", "out/found.json"), ("--out", "out")])
 def test_a_place_without_permission_is_found_before_any_work(arguments, detector, folder, capsys, monkeypatch):
     def denied(**options: object) -> None:
