@@ -134,27 +134,25 @@ def test_names_that_are_no_valid_text(detector, folder):
     assert files(folder / "runs") == [f"detect/{name}"]
 
 
-def test_only_results_and_no_pictures(detector, folder, capsys):
-    assert run("a/x.jpg", "--no-draw", "--csv", "f.csv") == 0
-    assert files(folder / "runs") == []
-    assert "->" not in capsys.readouterr().out
-
-
-def interrupted(detector, *arguments: str) -> None:
+def test_an_interrupted_run_continues_in_its_number_format_and_with_the_same_content(detector, folder, capsys):
     def interrupt(image: Image) -> None:
         if image.name == "b/y.png":
             raise KeyboardInterrupt
 
+    arguments = ("a/x.jpg", "b", "--csv", "f.csv")
     detector.before = interrupt
-    assert run("a/x.jpg", "b", *arguments) == 130
+    assert run(*arguments) == 130
+    error = capsys.readouterr().err
+    assert "2 of 3" in error
+    assert "--resume" in error
+    assert files(folder / "runs") == ["detect/unfinished.jsonl", "detect/x-2.jpg", "detect/x.jpg"]
     detector.before = lambda image: None
-
-
-def test_an_interrupted_run_goes_on(detector, folder, capsys):
-    interrupted(detector, "--csv", "f.csv")
-    detector.seen.clear()
-    assert run("a/x.jpg", "b", "--csv", "f.csv", "--resume") == 0
-    assert detector.seen == ["b/y.png"]
+    detector.fingerprint = "another"
+    assert run(*arguments, "--resume") == 2
+    assert "content of model and configuration was rule, is another" in capsys.readouterr().err
+    detector.fingerprint, detector.precision, detector.seen = "rule", "bfloat16", []  # what a timing would choose now
+    assert run(*arguments, "--resume") == 0
+    assert (detector.seen, detector.precision) == (["b/y.png"], "float32")
     assert "2 of 3 are done already" in capsys.readouterr().out
     images = [row.split(",")[0] for row in Path("f.csv").read_text().splitlines()[1:]]
     assert images == ["a/x.jpg", "a/x.jpg", "b/x.jpg", "b/y.png"]
@@ -177,24 +175,6 @@ def test_photos_of_the_same_name(detector, folder):
     (folder / "a" / "x.jpg").write_bytes(b"broken")
     assert run(*arguments, "--overwrite") == 2
     assert files(folder / "runs" / "detect") == names[:-1]
-
-
-def test_nothing_is_replaced_without_being_asked(detector, folder, capsys):
-    assert run("b/y.png", "--out", "drawn", "--json", "found.json") == 0
-    before = Path("drawn/y.png").read_bytes()
-    Path("drawn/y.png").write_bytes(b"old")
-    for arguments, message in (
-        (("--out", "drawn"), "drawn/y.png: "),
-        (("--json", "found.json"), "--json found.json: "),
-    ):
-        assert run("b/y.png", "--quiet", *arguments) == 2
-        error = capsys.readouterr().err
-        assert error.startswith(f"error: {message}")
-        assert "--overwrite" in error
-    assert Path("drawn/y.png").read_bytes() == b"old"
-    assert run("b/y.png", "--out", "drawn", "--json", "found.json", "--overwrite") == 0
-    assert Path("drawn/y.png").read_bytes() == before
-    assert files(folder / "drawn") == ["y.png"]
 
 
 def test_the_folder_that_is_not_named_is_a_new_one(detector, folder):
@@ -227,21 +207,6 @@ def test_progress_is_shown_on_a_terminal_for_several_photos(detector, folder, ca
     clip(folder / "clip.avi")
     assert run("clip.avi") == 0
     assert "/4 " in capsys.readouterr().err, "of one video, its frames"
-
-
-def test_a_run_goes_on_with_the_same_content_of_model_and_configuration_only(detector, folder, capsys):
-    interrupted(detector)
-    detector.fingerprint = "another"
-    capsys.readouterr()
-    assert run("a/x.jpg", "b", "--resume") == 2
-    assert "content of model and configuration was rule, is another" in capsys.readouterr().err
-
-
-def test_a_run_goes_on_in_its_number_format(detector, folder):
-    interrupted(detector)
-    detector.precision = "bfloat16"  # what a timing would choose now
-    assert run("a/x.jpg", "b", "--resume") == 0
-    assert detector.precision == "float32"
 
 
 def test_recorded_category_ids_from_detect_to_evaluate_and_back(detector, folder, command):
@@ -301,8 +266,21 @@ def test_results_of_other_classes_than_those_of_voc_are_evaluated(detector, fold
     assert rows[-1] == ["mAP", "2", "2", "100.0"]
 
 
-def test_categories_of_an_earlier_run_are_not_replaced(detector, folder, capsys):
-    Path("found.json.categories.json").write_text("mine")
-    assert run("b/y.png", "--coco", "found.json") == 2
-    assert "--coco found.json.categories.json: " in capsys.readouterr().err
-    assert Path("found.json.categories.json").read_text() == "mine"
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        (("--out", "drawn"), "drawn/y.png"),
+        (("--json", "found.json"), "--json found.json"),
+        (("--coco", "found.json"), "--coco found.json.categories.json"),
+    ],
+)
+def test_nothing_is_replaced_without_being_asked(detector, folder, command, options, path):
+    file = Path(path.split()[-1])
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    ended = command("detect", "b/y.png", *options)
+    assert (ended.code, file.read_text()) == (2, "mine")
+    assert ended.err.startswith(f"error: {path}: ")
+    assert "--overwrite" in ended.err
+    assert command("detect", "b/y.png", *options, "--overwrite").code == 0
+    assert file.read_bytes() != b"mine"

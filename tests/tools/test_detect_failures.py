@@ -57,19 +57,6 @@ def test_without_any_photo_no_model_is_loaded_and_no_folder_made(detector, folde
     assert json.loads(Path("found.json").read_text()) == []
 
 
-@pytest.mark.parametrize("arguments", [("--json", "out/found.json"), ("--out", "out")])
-def test_a_place_without_permission_is_found_before_any_work(arguments, detector, folder, capsys, monkeypatch):
-    def denied(**options: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("tempfile.TemporaryFile", denied)  # chmod would not stop root
-    assert run("a/x.jpg", *arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: {' '.join(arguments)}: ")
-    assert "Permission denied" in error
-    assert not hasattr(detector, "loaded")
-
-
 def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
     """Its one line is shown, and results of an earlier run stay."""
 
@@ -115,20 +102,6 @@ def test_crops_that_cannot_be_written(detector, folder, capsys):
     assert errors[2].startswith("2 files could not be written")
     assert len(json.loads(Path("found.json").read_text())) == 5
     assert files(folder / "runs") == ["detect/clip.mp4", "detect/unfinished.jsonl", "detect/y.png"]
-
-
-def test_interrupted(detector, folder, capsys):
-    def interrupt(image: Image) -> None:
-        if image.name == "b/x.jpg":
-            raise KeyboardInterrupt
-
-    detector.before = interrupt
-    assert run("a/x.jpg", "b", "--json", "found.json") == 130
-    error = capsys.readouterr().err
-    assert "1 of 3" in error
-    assert "--resume" in error
-    assert [entry["image"] for entry in json.loads(Path("found.json").read_text())] == ["a/x.jpg"]
-    assert files(folder / "runs") == ["detect/unfinished.jsonl", "detect/x.jpg"]
 
 
 def test_interrupted_while_a_picture_is_written(detector, folder, monkeypatch):
