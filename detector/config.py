@@ -55,12 +55,14 @@ class NetworkConfig:
     Attributes:
         backbone: a name for `detector.models.backbones.make_backbone`.
         bins: bins along each side of a region (R-FCN: 7).
+        delta_bins: bins for the box deltas, if they differ: many classes need few bins, exact boxes need many.
         multibox: a head that proposes boxes from the same features; None for no such head.
     """
 
     __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
     bins: Bins = 7
+    delta_bins: Bins | None = None
     multibox: MultiBoxConfig | None = None
 
 
@@ -299,16 +301,27 @@ def _keys(kind: Any, path: list[str]) -> list[str]:
     return [f.name for f in dataclasses.fields(kind)]
 
 
-def read_yaml(path: str | Path, hint: str) -> Any:
-    """Reads a YAML file as plain values; executes no code.
+CONFIG_FOLDER = Path(__file__).parent / "configs"
+"""Folder of the package's recipes, configurations of detectors, and lists of images."""
+
+
+def find_config(path: str | Path) -> Path:
+    """The file of a recipe or configuration: a path, or the bare name of one in the package, such as "best"."""
+    named = CONFIG_FOLDER / f"{path}.yaml"
+    return named if Path(path).name == str(path) and not Path(path).is_file() and named.is_file() else Path(path)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Reads a recipe or configuration as plain values; executes no code.
 
     Raises:
-        InputError: the file is missing (the message ends with `hint`) or is not valid YAML.
+        InputError: the file is missing or is not valid YAML.
     """
     try:
         return parse_yaml(Path(path).read_bytes())
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {hint}") from None
+        names = ", ".join(sorted(file.stem for file in CONFIG_FOLDER.glob("*.yaml")))
+        raise InputError(f"{path}: no such file; the package has {names}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from None
 

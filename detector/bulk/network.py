@@ -13,10 +13,10 @@ import torch
 
 from detector.bulk.stages import Row, failure, table
 from detector.config import Source
-from detector.inference.assembly import load_detector
+from detector.inference.assembly import load_pipeline
 from detector.inference.batching import Scored, score_each
-from detector.inference.detector import Detector, Prepared
 from detector.inference.parallel import share_cores
+from detector.inference.pipeline import DetectionPipeline, Prepared
 from detector.inference.proposers import without_network
 from detector.ops.devices import resolve_device
 from detector.runner.results import photo_entry
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorSettings:
-    """Arguments of `load_detector`, and the selection of detections.
+    """Arguments of `load_pipeline`, and the selection of detections.
 
     Attributes:
         precision: on CPUs, where each process would otherwise choose one by a timing; a GPU's kind determines its own.
@@ -44,15 +44,15 @@ class DetectorSettings:
     selection: Selection = field(default_factory=Selection)
     precision: str | None = None
 
-    def load(self, device: str | None = None) -> Detector:
+    def load(self, device: str | None = None) -> DetectionPipeline:
         """The detector, by default on `self.device`.
 
         Raises:
-            InputError: as `load_detector`, and for a class that the detector does not know.
+            InputError: as `load_pipeline`, and for a class that the detector does not know.
         """
         device = device or self.device
         precision = self.precision if resolve_device(device).type == "cpu" else None
-        detector = load_detector(self.model, device, self.config, self.source, self.engine, precision)
+        detector = load_pipeline(self.model, device, self.config, self.source, self.engine, precision)
         self.selection.check(detector.class_names)
         limit = max(detector.postprocess.max_detections, self.selection.max_detections or 0)
         return detector.replace(postprocess=replace(detector.postprocess, max_detections=limit))

@@ -36,7 +36,7 @@ from detector.storage.run_store import recorded_precision
 from detector.structures.selection import Selection
 
 if TYPE_CHECKING:
-    from detector.inference.detector import Detector
+    from detector.inference.pipeline import DetectionPipeline
 
 
 def detect(
@@ -103,7 +103,7 @@ def detect(
         console.error(f"error: {error}")
     failed, unwritten = len(errors), 0
     if media:
-        from detector.inference.assembly import load_detector  # imports torch, for which --help need not wait
+        from detector.inference.assembly import load_pipeline  # imports torch, for which --help need not wait
         from detector.ops.devices import default_batch
         from proposals import warm_up
 
@@ -111,7 +111,7 @@ def detect(
         batch = default_batch(device) if batch is None else batch
         workers = _workers(media, batch, device)
         precision = recorded_precision(output.store) if output.resumed else None
-        detector = load_detector(model, device, config, proposals, engine, precision)
+        detector = load_pipeline(model, device, config, proposals, engine, precision)
         detector = allow_detections(detector, max_detections)
         made_by = {
             "model": str(model),
@@ -143,7 +143,7 @@ def detect(
         raise typer.Exit(2)
 
 
-def allow_detections(detector: "Detector", count: int | None) -> "Detector":
+def allow_detections(detector: "DetectionPipeline", count: int | None) -> "DetectionPipeline":
     """The detector, which returns up to `count` objects an image even if its configuration has a lower limit."""
     limit = max(count or 0, detector.postprocess.max_detections)
     return detector.replace(postprocess=replace(detector.postprocess, max_detections=limit))

@@ -195,7 +195,7 @@ def evaluate(
     absent = set().union(*_LAYOUT_OPTIONS.values(), {"--test-crops", "--labels"}) - _LAYOUT_OPTIONS[dataset]
     refuse(given, absent, f"--dataset {dataset}")
     if models and len(models) > 1:
-        raise InputError(f"--dataset {dataset} takes one --model; --config averages several: configs/ensemble.yaml")
+        raise InputError(f"--dataset {dataset} takes one --model; --config averages several, such as ensemble")
     model = models[0] if models else None
     if ablation:
         refuse(given, set(given) - _COMMON_OPTIONS - _ABLATION_OPTIONS, "--ablation")

@@ -57,7 +57,7 @@ def run_model(
         if not model_classes:
             raise
     # These import torch, for which --help and --detections need not wait.
-    from detector.inference.assembly import load_detector
+    from detector.inference.assembly import load_pipeline
     from detector.inference.parallel import share_cores
     from detector.ops.devices import default_batch, uses_gpu
     from proposals import warm_up
@@ -67,7 +67,7 @@ def run_model(
     workers = share_cores() if batch > 1 and uses_gpu(device) else 1  # on a CPU, all cores run the network
     model = model or (DEFAULT_MODEL if config is None else None)
     recorded = map(recorded_precision, () if save is None else parts_of(save))
-    detector = load_detector(model, device, config, proposals, engine, next(filter(None, recorded), None))
+    detector = load_pipeline(model, device, config, proposals, engine, next(filter(None, recorded), None))
     data = read(detector.class_names) if data is None else data
     data = _with_known_classes(data, detector.class_names, "the model")
     predictions = run_detector(
@@ -216,12 +216,12 @@ def ablate(
     if json is not None:
         check_writable_file(json, "--json")
     from detector.evaluation.prediction.ablation import ablate_dataset
-    from detector.inference.assembly import load_detector
+    from detector.inference.assembly import load_pipeline
     from proposals import warm_up
 
     console = Console()
     warm_up(console.result)
-    detector = load_detector(model, device, config, proposals)
+    detector = load_pipeline(model, device, config, proposals)
     images = VOCDataset(root, split, detector.class_names)
     try:
         results = ablate_dataset(detector, images.first(limit or len(images)), progress=True)

@@ -49,13 +49,13 @@ def explore(
             raise
         raise InputError(needs_extra("the explorer", "explore")) from None
     from detector.data import VOCDataset
-    from detector.inference.assembly import load_detector  # imports torch, for which --help need not wait
+    from detector.inference.assembly import load_pipeline  # imports torch, for which --help need not wait
     from proposals import warm_up
 
     console = Console()
     images = None if root is None or split is None else VOCDataset(root, split)
     warm_up(console.result)
-    detector = load_detector(model, device)
+    detector = load_pipeline(model, device)
 
     def ready(address: str) -> None:
         who = "only this machine can reach it" if host in LOCAL else "any machine that reaches this one can use it"

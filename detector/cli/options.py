@@ -41,7 +41,8 @@ def _check_device(device: str) -> str:
 
 ModelOption = Annotated[Path | None, option(MODEL, "Model file (.safetensors).", "PATH", "the installed model")]
 ConfigOption = Annotated[
-    Path | None, option(MODEL, "Detector assembled from several parts: configs/paper.yaml.", "FILE", "none")
+    Path | None,
+    option(MODEL, "Assembled detector: a file, or best, ensemble or paper.", "NAME", "none"),
 ]
 DeviceOption = Annotated[str, option(MODEL, "auto (a GPU if there is one), cpu or cuda.", callback=_check_device)]
 ProposalsOption = Annotated[

@@ -30,7 +30,8 @@ _DATA_OPTIONS = {"--layout", "--classes", "--skip-bad-labels", "--epochs", "--mi
 def train(
     context: typer.Context,
     recipe: Annotated[
-        Path | None, typer.Argument(help="Recipe, for example configs/voc07.yaml.", show_default="none")
+        Path | None,
+        typer.Argument(help="Recipe: a file, or a name such as voc07.", show_default="none"),
     ] = None,
     root: Annotated[
         Path | None,
@@ -105,7 +106,7 @@ def train(
     Examples:
 
         detector train --data photos/ --out runs/mine
-        detector train configs/voc07.yaml --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
+        detector train voc07 --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
     """
     from detector.training.convolutions import keep_prepared_convolutions
 

@@ -348,14 +348,14 @@ def _coco(path: Path, faults: Faults) -> Iterator[_Split]:
             )
         if name in _UNUSED:
             continue
-        above = file.parent.parent
-        near = (file.parent, file.parent / "images", file.parent / file.stem, above, above / "images", root)
+        above, part = file.parent.parent, file.stem.rpartition("_")[2]  # COCO: annotations/instances_train2017.json
+        near = (file.parent, file.parent / "images", file.parent / file.stem, above, above / "images", above / part)
         report = ReadReport(faults)
         try:
             truth = read_coco(file, report=report)
         except FaultyDataError:  # the faults are in the report; the other files may have more
             continue
-        yield _Split(truth, near, name, report)
+        yield _Split(truth, (*near, root), name, report)
 
 
 def _coco_split(file: Path) -> str:

@@ -10,6 +10,7 @@ from typing import NoReturn, TypeVar
 
 import numpy as np
 
+from detector.config import CONFIG_FOLDER
 from detector.data.annotations import Annotations, Sample
 from detector.data.archives import is_archive, read_members
 from detector.data.faults import Faults, ReadReport
@@ -21,6 +22,8 @@ __all__ = ["VOC_CLASSES", "VOCDataset", "read_voc"]
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 _LISTS = "ImageSets/Main"
+# Lists of VOC07 by which the published figures can be repeated; a data set's own list of the same name is used instead.
+_PACKAGED_LISTS = {file.stem: file.read_bytes for file in CONFIG_FOLDER.glob("*.txt")}
 
 
 class VOCDataset:
@@ -30,7 +33,8 @@ class VOCDataset:
 
     Args:
         root: the folder that holds `JPEGImages`, `Annotations` and `ImageSets/Main`.
-        split: name of the list, `ImageSets/Main/<split>.txt`: one image id a line.
+        split: name of the list, `ImageSets/Main/<split>.txt`: one image id a line; or one in the package, val500 or
+            train4508.
         class_names: the classes; labels are 0-based indices into it.
         ignore_other_classes: leave out objects of other classes. By default they are errors, because objects of a
             misspelt class would otherwise be lost.
@@ -146,11 +150,12 @@ def _check_layout(root: Path) -> None:
 
 def _read_split(folder: Path, split: str) -> tuple[str, ...]:
     path = folder / f"{split}.txt"
-    if not path.is_file():
-        splits = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
-        raise InputError(f"{path}: no such split; there are: {splits}")
+    own_lists = {file.stem: file.read_bytes for file in folder.glob("*.txt")}
+    read = own_lists.get(split) or _PACKAGED_LISTS.get(split)
+    if read is None:
+        raise InputError(f"{path}: no such split; there are: {', '.join(sorted(own_lists)) or 'none'}")
     try:
-        return parse_split(path.read_bytes(), str(path))
+        return parse_split(read(), str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read as a list of image ids: {error}") from error
 
@@ -171,7 +176,7 @@ def read_voc(
         path: a folder of XML files, a folder that holds `Annotations` (directly or one or two folders below, such as a
             devkit), or a zip or tar (also .tar.gz) of one, which is read without extracting it.
         split: name of the list of images, `ImageSets/Main/<split>.txt` beside `Annotations`, which gives their order,
-            or their ids; by default all annotations, by name.
+            of one in the package (val500, train4508), or their ids; by default all annotations, by name.
         class_names: the classes; labels are indices into it.
         ignore_other_classes: leave out objects of other classes; otherwise they are faults.
         report: collects the faults; by default they are raised.
@@ -191,8 +196,8 @@ def read_voc(
         ids = tuple(sorted(contents))
     elif not isinstance(split, str):
         ids = tuple(split)
-    elif split in lists:
-        ids = parse_split(lists[split](), f"{path}: {split}.txt")
+    elif (read := lists.get(split) or _PACKAGED_LISTS.get(split)) is not None:
+        ids = parse_split(read(), f"{path}: {split}.txt")
     else:
         raise InputError(f"{path}: no split {split}; there are: {', '.join(sorted(lists)) or 'none'}")
 

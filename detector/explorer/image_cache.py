@@ -12,7 +12,7 @@ from detector.data.predictions import check_size
 from detector.errors import InputError
 from detector.explorer.stages import Explanation, explain
 from detector.explorer.truth import Objects
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.rcnn_scorer import reduce_large
 from detector.structures.image import Image, read_image
 
@@ -59,7 +59,7 @@ class ImageCache:
     """
 
     def __init__(
-        self, detector: Detector, dataset: VOCDataset | None = None, kept: int = KEPT, waiting: int = WAITING
+        self, detector: DetectionPipeline, dataset: VOCDataset | None = None, kept: int = KEPT, waiting: int = WAITING
     ) -> None:
         self.detector, self.dataset = detector, dataset
         self.examples = tuple(sorted(_EXAMPLES.glob("*.jpg")))

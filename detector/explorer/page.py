@@ -2,15 +2,16 @@
 
 import asyncio
 import base64
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jinja2
 import numpy as np
-from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -21,7 +22,6 @@ from detector.explorer import panels
 from detector.explorer.controls import make_controls
 from detector.explorer.image_cache import BusyError, ImageCache, Session
 from detector.explorer.pictures import encoded, fitted
-from detector.explorer.stages import Explanation
 from detector.structures.image import read_image
 
 UPLOAD_TYPE = "application/octet-stream"
@@ -37,24 +37,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-
-
-def _session(request: Request, key: str) -> Session:
-    session = request.app.state.image_cache.get(key)
-    if session is None:
-        raise HTTPException(410, "this photo was dropped for newer ones; open it again")
-    return session
-
-
-def _explanation(session: Annotated[Session, Depends(_session)]) -> Explanation:
-    return session.explanation
-
-
-Opened = Annotated[Session, Depends(_session)]
-Explained = Annotated[Explanation, Depends(_explanation)]
-Score = Annotated[float, Query(ge=0.01, le=1)]
-Count = Annotated[int, Query(ge=1, le=1_000_000)]
-Fraction = Annotated[float, Query(ge=0, le=1)]
 
 
 def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, ...] | None = None) -> FastAPI:
@@ -137,46 +119,14 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
     async def sample(image_id: str) -> Response:
         return await stages(lambda: image_cache.add_sample(image_id))
 
-    def panel(content: panels.Panel) -> Response:
-        return render("panel.html", panel=content)
+    def add_panel(show: Callable[..., panels.Panel]) -> None:
+        @app.get(f"/photos/{{key}}/{show.__name__.removeprefix('show_')}", response_model=None)
+        @functools.wraps(show)  # its parameters are those of the request
+        def panel(**values: Any) -> Response:
+            return render("panel.html", panel=show(**values))
 
-    @app.get("/photos/{key}/segmentation")
-    def segmentation(explanation: Explained, k: float) -> Response:
-        return panel(panels.show_segmentation(explanation, k))
-
-    @app.get("/photos/{key}/levels")
-    def levels(explanation: Explained, space: str, similarity: str, k: float, count: Count) -> Response:
-        return panel(panels.show_levels(explanation, explanation.grouping(space, similarity, k), count))
-
-    @app.get("/photos/{key}/proposals")
-    def proposals(explanation: Explained, count: Count, source: int = -1) -> Response:
-        return panel(panels.show_proposals(explanation, count, None if source < 0 else source))
-
-    @app.get("/photos/{key}/region")
-    def region(
-        explanation: Explained, region: int, label: int = -1, x: Fraction | None = None, y: Fraction | None = None
-    ) -> Response:
-        point = None if x is None or y is None else (x, y)
-        return panel(panels.show_region(explanation, region, None if label < 0 else label, point))
-
-    @app.get("/photos/{key}/regression")
-    def regression(explanation: Explained, score: Score) -> Response:
-        return panel(panels.show_regression(explanation, score))
-
-    @app.get("/photos/{key}/suppression")
-    def suppression(explanation: Explained, score: Score, iou: Fraction, voting: bool = False) -> Response:
-        return panel(panels.show_suppression(explanation, score, iou, voting))
-
-    @app.get("/photos/{key}/detections")
-    def detections(explanation: Explained, score: Score) -> Response:
-        return panel(panels.show_detections(explanation, score))
-
-    @app.get("/photos/{key}/truth")
-    def truth(session: Opened, count: Count, score: Score) -> Response:
-        if session.objects is None:
-            raise HTTPException(404, "this photo has no annotations")
-        return panel(panels.show_truth(session.explanation, session.objects, count, score))
-
+    for show in panels.PANELS:
+        add_panel(show)
     return app
 
 

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import TypeVar
 
 from detector.errors import FAULTS
-from detector.inference.detector import Detector, Prepared
 from detector.inference.parallel import in_order
+from detector.inference.pipeline import DetectionPipeline, Prepared
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores
 from proposals import Proposals
@@ -39,7 +39,7 @@ class Scored:
 
 
 def in_batches(
-    detector: Detector,
+    detector: DetectionPipeline,
     items: Iterable[_Item],
     read: Callable[[_Item], Image],
     finish: Callable[[_Item, Scored], _Result],
@@ -54,7 +54,7 @@ def in_batches(
     Args:
         items: consumed as needed; about `batch` + 3 * `workers` images are in memory at a time.
         read: returns an item's image; runs on the threads.
-        finish: makes the result, with `Detector.suppress`; runs on the threads.
+        finish: makes the result, with `DetectionPipeline.suppress`; runs on the threads.
         batch: images that pass the networks together.
         workers: threads before and after the networks; 1: none.
     """
@@ -89,7 +89,7 @@ def in_batches(
         yield from results
 
 
-def score_each(detector: Detector, images: Sequence[Prepared]) -> list[Scored | Exception]:
+def score_each(detector: DetectionPipeline, images: Sequence[Prepared]) -> list[Scored | Exception]:
     """Runs images through the networks together, or one by one if that fails; gives one of `FAULTS` for an image that
     fails alone too."""
     start = time.perf_counter()

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +61,7 @@ class ResultFiles:
         Raises:
             InputError: an option's file or folder exists, cannot be written, or is that of another option.
         """
-        given = [(f"--{field.name}", getattr(self, field.name)) for field in fields(self)]
-        outputs: list[tuple[str, Path]] = [(option, path) for option, path in given if path is not None]
+        outputs: list[tuple[str, Path]] = [(f"--{name}", path) for name, path in vars(self).items() if path is not None]
         inputs = {photo.parent.resolve() for photo in photos} if self.yolo or self.voc or self.crops else set()
         taken: dict[Path, str] = {}
         if self.coco is not None:
@@ -139,10 +138,8 @@ def save_crops(folder: Path, stem: str, image: Image, detections: Detections) ->
         x1, y1 = (int(value) for value in detection.box[:2])
         x2, y2 = (int(np.ceil(value)) for value in detection.box[2:])
         class_folder = folder / safe_name(detection.label)
-        try:
+        with writing(class_folder, InputError):
             class_folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{class_folder}: cannot be made ({error.strerror or error})") from None
         save_picture(class_folder / f"{stem}-{number}.jpg", image.pixels[y1:y2, x1:x2])
 
 
@@ -237,23 +234,21 @@ def _tables(
             labels.append(label_of[item["label"]])
             boxes.extend(item["box"])
             scores.append(item["score"])
-    no_objects = np.zeros(0, np.int64)
     truth = GroundTruth(
         image_ids=tuple(names),
         class_names=tuple(classes),
         class_ids=tuple(classes.values()),
-        images=no_objects,
-        labels=no_objects,
+        images=np.zeros(0, np.int64),
+        labels=np.zeros(0, np.int64),
         boxes=np.zeros((0, 4)),
-        image_sizes=np.array(sizes, np.int64).reshape(-1, 2),
+        image_sizes=np.array(sizes).reshape(-1, 2),
         files=tuple(files),
     )
-    table = DetectionTable(
+    return truth, DetectionTable(
         image_ids=truth.image_ids,
         class_names=truth.class_names,
-        images=np.array(images, np.int64),
-        labels=np.array(labels, np.int64),
-        boxes=np.array(boxes, np.float64).reshape(-1, 4),
-        scores=np.array(scores, np.float64),
+        images=np.array(images),
+        labels=np.array(labels),
+        boxes=np.array(boxes).reshape(-1, 4),
+        scores=np.array(scores),
     )
-    return truth, table

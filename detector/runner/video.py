@@ -5,16 +5,16 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from detector.errors import InputError
 from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
+from detector.storage.run_store import writing
 from detector.structures.image import MAX_PIXELS, Image, missing_file
 
 VIDEO_EXTENSIONS = (
@@ -61,8 +61,16 @@ class Frame:
     time: float
     image: Image
 
+    @property
+    def name(self) -> str:
+        return self.image.name
 
-class VideoReader:
+    def read(self) -> Image:
+        """The image, as a photo's `Source` gives it."""
+        return self.image
+
+
+class VideoReader(AbstractContextManager["VideoReader"]):
     """An open video. It yields one frame at a time, so that memory does not grow with its length.
 
     Attributes:
@@ -133,14 +141,11 @@ class VideoReader:
     def close(self) -> None:
         self._capture.release()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class VideoWriter:
+class VideoWriter(AbstractContextManager["VideoWriter"]):
     """Writes an MP4 frame by frame; whatever ends the run, the frames so far can be played.
 
     The file is written beside `path` and becomes `path` when it is closed. Without frames there is no file.
@@ -174,12 +179,9 @@ class VideoWriter:
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         if width % 2 or height % 2:  # the encoder halves the resolution of colors
             bgr = cv2.copyMakeBorder(bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        try:
-            # OpenCV does not report a full disk.
+        with writing(self.path, InputError):  # OpenCV does not report a full disk
             if shutil.disk_usage(self.path.parent).free < _RESERVE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from None
         if self._writer is None:
             self._size = (width, height)
             code = cv2.VideoWriter.fourcc(*"mp4v")
@@ -209,21 +211,14 @@ class VideoWriter:
                 check.release()
             if not playable:
                 raise InputError(f"{self.path}: cannot be written (the encoder made a file that does not play)")
-            os.replace(self._temporary, self.path)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from None
+            with writing(self.path, InputError):
+                os.replace(self._temporary, self.path)
         finally:
             self._temporary.unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        try:
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        with nullcontext() if error is None else suppress(InputError):  # the first error matters more
             self.close()
-        except InputError:
-            if error is None:  # the first error matters more
-                raise
 
 
 def frame_name(video: Video, index: int) -> str:

@@ -21,12 +21,12 @@ class OutputError(InputError):
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns an `OSError` of the block into an `OutputError` that names `path`."""
+def writing(path: Path, kind: type[InputError] = OutputError) -> Iterator[None]:
+    """Turns an `OSError` of the block into an error that names `path`; `InputError` lets a run continue."""
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise kind(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 class RunStore:

@@ -6,11 +6,15 @@ call of the whole network per step where R-FCN's step calls its parts, and exact
 
 import logging
 import math
+import signal
+import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -27,7 +31,6 @@ from detector.ops.distributed import any_process, average_gradients, rank, same_
 from detector.ops.precision import fast_dtype
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from detector.training.interrupts import deferred_interrupts
 from detector.training.optimizer import ExponentialAverage, learning_rate, make_optimizer
 from detector.training.prefetch import default_workers, prefetch
 from detector.training.recipes import AnyRecipe
@@ -166,7 +169,9 @@ class TrainingLoop(Generic[Example]):
         state = (self.step, self.steps, self.recipe_hash, self.dtype, self.device, world_size())
         log.info("step %d of %d, recipe %s, %s on %s, processes: %d", *state)
         self.task.prepare()
-        with self._tensorboard() as board, self._progress_bar() as bar, logging_redirect_tqdm():
+        hidden = None if rank() == 0 else True  # None: hidden unless there is a terminal
+        bar = tqdm(desc="training", unit="step", initial=self.step, total=self.steps, smoothing=0.05, disable=hidden)
+        with bar, self._tensorboard() as board, logging_redirect_tqdm():
             while True:
                 if self.position == steps or (self.step > 0 and self.position % every == 0):
                     self._evaluate(board)
@@ -195,18 +200,9 @@ class TrainingLoop(Generic[Example]):
         stride, evaluates = self.budget.plan(remaining, steps - self.step, math.ceil(remaining / every) - 1)
         return stride, mark if evaluates else steps
 
-    @contextmanager
-    def _tensorboard(self) -> Iterator[SummaryWriter | None]:
+    def _tensorboard(self) -> AbstractContextManager[SummaryWriter | None]:
         """TensorBoard's log, in the first process alone."""
-        if rank() > 0:
-            yield None
-            return
-        with SummaryWriter(str(self.out), purge_step=self.step + 1) as board:
-            yield board
-
-    def _progress_bar(self) -> tqdm:
-        hidden = None if rank() == 0 else True  # None: hidden unless there is a terminal
-        return tqdm(desc="training", unit="step", initial=self.step, total=self.steps, smoothing=0.05, disable=hidden)
+        return nullcontext() if rank() > 0 else SummaryWriter(str(self.out), purge_step=self.step + 1)
 
     def _train_to_evaluation(self, board: SummaryWriter | None, bar: tqdm, interrupted: Callable[[], bool]) -> None:
         """Trains until the next evaluation, whose position the last step reaches exactly."""
@@ -336,3 +332,30 @@ class TrainingLoop(Generic[Example]):
         log.info("step %d/%d  %s  lr %.5f  %.3f s per step, %s left", *state)
         for name, value in {**mean, "lr": lr}.items():
             board.add_scalar(name, value, self.step)
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether Ctrl-C or SIGTERM came within the block, so that they take effect between two
+    steps; a second one interrupts at once.
+
+    Only the main thread receives signals; in any other this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    interrupted = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+        print("stopping after this step; press Ctrl-C again to stop at once", file=sys.stderr)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: interrupted
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -16,9 +16,9 @@ from torch import nn
 
 from detector.config import CropConfig, CropNetworkConfig, InputConfig, ModelConfig, NetworkConfig, RCNNConfig
 from detector.evaluation.prediction.tracing import detect_traced
-from detector.inference.assembly import load_detector
+from detector.inference.assembly import load_pipeline
 from detector.inference.batching import in_batches
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.rfcn_scorer import RFCNScorer
 from detector.models.rcnn import RCNN
 from detector.models.rfcn import RFCN
@@ -72,17 +72,17 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="module")
-def make() -> Callable[[str, torch.dtype], Detector]:
+def make() -> Callable[[str, torch.dtype], DetectionPipeline]:
     """The default detector on a device, in a number format."""
 
-    def detector(device: str, dtype: torch.dtype) -> Detector:
-        return load_detector(device=device, precision=str(dtype).removeprefix("torch."))
+    def detector(device: str, dtype: torch.dtype) -> DetectionPipeline:
+        return load_pipeline(device=device, precision=str(dtype).removeprefix("torch."))
 
     return detector
 
 
 @pytest.fixture(scope="module")
-def expected(make: Callable[[str, torch.dtype], Detector], images: list[Image]) -> list[Detections]:
+def expected(make: Callable[[str, torch.dtype], DetectionPipeline], images: list[Image]) -> list[Detections]:
     """What the CPU finds in float32, from 0.15."""
     detector = make("cpu", torch.float32)
     found = [detector.detect(image, 0.15) for image in images]
@@ -113,7 +113,7 @@ def assert_agree(found: Sequence[Detections], expected: Sequence[Detections], io
 
 
 def test_a_gpu_is_the_default_and_computes_in_bfloat16():
-    detector = load_detector()
+    detector = load_pipeline()
     assert detector.device.type == DEVICE
     assert (detector.dtype == torch.bfloat16) == torch.cuda.is_bf16_supported(including_emulation=False)
     assert all(parameter.is_cuda for parameter in detector.scorers[0].network.parameters())
@@ -182,7 +182,7 @@ def test_images_without_proposals(make, images: list[Image], nothing: tuple[int,
 def test_one_pass_for_two_sources(images: list[Image]):
     """MultiBox and Selective Search, with random weights: its boxes and the regions' scores are the CPU's."""
     model = with_multibox()
-    first, second = (Detector(model, device, source="both", precision="float32") for device in ("cpu", DEVICE))
+    first, second = (DetectionPipeline(model, device, source="both", precision="float32") for device in ("cpu", DEVICE))
     heads = []
     for detector in (first, second):
         (features,) = detector.encode(images[0])
@@ -192,14 +192,14 @@ def test_one_pass_for_two_sources(images: list[Image]):
             heads.append((found.logits.cpu(), head.boxes(found.box_deltas).cpu()))  # type: ignore[operator, union-attr]
     for own, other in zip(*heads, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-2, atol=1e-2)
-    detector = Detector(model, DEVICE, source="both")
+    detector = DetectionPipeline(model, DEVICE, source="both")
     scored_images = detector.score_batch([detector.prepare(image) for image in images])
     for image, (proposals, scored) in zip(images, scored_images, strict=True):
         assert proposals.image_size == (image.width, image.height)
         assert {name.split("/")[0] for name in proposals.source_names} == {"multibox", "selective_search"}
         assert scored.scores.shape == (len(proposals), 2)
         assert scored.scores.isfinite().all()
-    assert len(Detector(model, DEVICE, source="multibox").detect_batch(images, 0.0)) == len(images)
+    assert len(DetectionPipeline(model, DEVICE, source="multibox").detect_batch(images, 0.0)) == len(images)
 
 
 def with_multibox() -> Model:
@@ -224,16 +224,16 @@ def test_crops_and_an_ensemble(images: list[Image]):
     network = RCNN(2, config.network).eval().requires_grad_(False)
     nn.init.normal_(network.box_weight, std=0.01)
     crops, shared = Model(network, config, ("cat", "dog"), {}), with_multibox()
-    proposals = Detector(shared, "cpu", source="selective_search").propose(images[0], ()).top(100)
+    proposals = DetectionPipeline(shared, "cpu", source="selective_search").propose(images[0], ()).top(100)
     for models in ((crops,), (shared, crops)):
         scores = []
         for device in ("cpu", DEVICE):
-            detector = Detector(models, device, precision="float32")
+            detector = DetectionPipeline(models, device, precision="float32")
             scores.append(detector.score(detector.encode(images[0]), proposals))
         torch.testing.assert_close(scores[1].scores, scores[0].scores, rtol=0, atol=5e-3)
         assert scores[1].box_deltas is not None
         assert scores[1].box_deltas.shape == (100, 2, 4)
-    found = Detector((shared, crops), DEVICE).detect_batch(images[:2], 0.0)
+    found = DetectionPipeline((shared, crops), DEVICE).detect_batch(images[:2], 0.0)
     assert all(len(one) > 0 for one in found)
 
 
@@ -275,7 +275,7 @@ def test_nothing_waits_from_the_images_to_the_scores(make, images: list[Image]):
 @pytest.mark.parametrize(("source", "times"), [("selective_search", 1), ("multibox", 2)])
 def test_a_batch_waits_once_and_for_multibox_once_more(model: Model, images: list[Image], source: str, times: int):
     """Images of one size: each pass has its own MultiBox boxes to wait for."""
-    detector = Detector(model if source == "selective_search" else with_multibox(), DEVICE, source=source)  # type: ignore
+    detector = DetectionPipeline(model if source == "selective_search" else with_multibox(), DEVICE, source=source)  # type: ignore
     batch = [images[0], images[2], images[0]]
     detector.detect_batch(batch)
     with waiting("warn"), warnings.catch_warnings(record=True) as caught:
@@ -287,7 +287,7 @@ def test_a_batch_waits_once_and_for_multibox_once_more(model: Model, images: lis
 
 def test_flipped_inputs_of_another_size_wait_no_more(model: Model, images: list[Image]):
     """Nothing waits between the first pass and the one transfer of all scores."""
-    detector = Detector(model, DEVICE, source="selective_search")  # MultiBox's boxes are waited for
+    detector = DetectionPipeline(model, DEVICE, source="selective_search")  # MultiBox's boxes are waited for
     (scorer,) = detector.scorers
     assert isinstance(scorer, RFCNScorer)
     detector = detector.replace(scorers=(scorer, scorer.with_input(400, flipped=True)))
@@ -299,7 +299,7 @@ def test_flipped_inputs_of_another_size_wait_no_more(model: Model, images: list[
     waits = [one for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
     assert len(waits) == 1, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
     found = [detector.suppress(proposals, scored, 0.15) for proposals, scored in scored_images]
-    cpu = Detector(model, "cpu", source="selective_search")
+    cpu = DetectionPipeline(model, "cpu", source="selective_search")
     (scorer,) = cpu.scorers
     assert isinstance(scorer, RFCNScorer)
     cpu = cpu.replace(scorers=(scorer, scorer.with_input(400, flipped=True)))
@@ -317,7 +317,7 @@ def test_what_is_uploaded_is_what_was_there():
 def test_memory_is_given_back(model: Model, images: list[Image]):
     def use() -> int:
         torch.cuda.reset_peak_memory_stats()
-        detector = Detector(model, DEVICE)
+        detector = DetectionPipeline(model, DEVICE)
         assert isinstance(detector.scorers[0], RFCNScorer)
         detector.detect_batch(images[:4])
         held = torch.cuda.memory_allocated()

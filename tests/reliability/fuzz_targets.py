@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, features
 
-from detector.config import DetectorConfig, parse, read_yaml
+from detector.config import CONFIG_FOLDER, DetectorConfig, parse, read_yaml
 from detector.data.coco import read_coco
 from detector.data.custom_dataset import read_custom_dataset
 from detector.data.formats import read_detections
@@ -109,7 +109,9 @@ def all_targets() -> list[Target]:
         Target("ILSVRC", ilsvrc, _read_ilsvrc),
         Target("custom dataset", custom, lambda _, path: read_custom_dataset(path.parent)),
         Target("detections", _detections(), _read_detections),
-        Target("recipes", {f"{n}.yaml": (ROOT / f"configs/{n}.yaml").read_bytes() for n in recipes}, _read_recipe, 0.5),
+        Target(
+            "recipes", {f"{n}.yaml": (CONFIG_FOLDER / f"{n}.yaml").read_bytes() for n in recipes}, _read_recipe, 0.5
+        ),
         Target("zips and lists of photos", {"a.zip": _zipped(photos), "list.txt": b"a.zip\nb.jpg\n"}, _read_photos),
         Target("unfinished runs", {"u.jsonl": run + b'{"done": "a.jpg"}\n', "f.json.part-0": run}, _read_unfinished),
     ]

@@ -25,7 +25,7 @@ from detector import load_detector
 from detector.data.annotations import Annotations
 from detector.errors import InputError
 from detector.evaluation import DetectionTable, GroundTruth
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import _is_finite, load_model
 from detector.structures.detections import Detections
 from detector.structures.image import as_image, read_image
@@ -79,7 +79,7 @@ def test_finite_weights_that_overflow(layer: str):
     model = load_model(MODEL)
     with torch.no_grad():
         model.network.get_submodule(layer).weight.fill_(3e38)
-    detector = Detector(model, "cpu")
+    detector = DetectionPipeline(model, "cpu")
     refused(lambda: detector.detect(read_image(CAT), 0.1), "not finite")
 
 
@@ -196,7 +196,7 @@ def test_denormal_numbers_do_not_slow_a_detection(precision: str):
         with torch.no_grad():
             for parameter in model.network.get_submodule("backbone").parameters():
                 parameter.mul_(factor)
-        detector = Detector(model, "cpu", precision=precision)
+        detector = DetectionPipeline(model, "cpu", precision=precision)
         times = []
         for _ in range(3):
             started = time.perf_counter()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from detector.config import InputConfig
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import load_model
 from proposals.memory import keep_freed_memory
 from tests.reliability.fork_server import MODEL, ROOT, SCALE, memory_of_this_process
@@ -27,7 +27,7 @@ def test_the_same_photo_has_the_same_result_each_time():
     model = load_model(MODEL)
     if SCALE == 1:
         model = replace(model, config=replace(model.config, input=InputConfig(short_side=128)))
-    detector = Detector(model, "cpu")
+    detector = DetectionPipeline(model, "cpu")
     whole = [Image.open(ROOT / "tests/photos" / name).convert("RGB") for name in ("cat.jpg", "astronaut.jpg")]
     sizes = np.random.default_rng(0).integers(96, 400, (kinds, 2)).tolist()
     photos = [np.array(whole[i % 2].resize(tuple(size))) for i, size in enumerate(sizes)]

@@ -132,7 +132,7 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> RuleDetector:
         rule.precision = precision or rule.precision
         return rule
 
-    module.load_detector = load_detector
+    module.load_pipeline = load_detector
     monkeypatch.setitem(sys.modules, "detector.inference.assembly", module)
     return rule
 

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 
 from detector.config import InputConfig, ModelConfig
 from detector.errors import InputError
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 from detector.structures.image import Image
@@ -99,7 +99,7 @@ def test_photos(image: Image, photos: Path):
 
 
 def test_stages_of_a_detection(model: Model, image: Image):
-    detector = Detector(model, "cpu", source="selective_search")
+    detector = DetectionPipeline(model, "cpu", source="selective_search")
     results = {task.name: task.run() for task in detection.stages(detector, image)}
     assert len(results) == 6
     assert results["stage: NMS and box voting"].to_dict() == detector.detect(image).to_dict()

@@ -63,7 +63,7 @@ def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
     def load_detector(model: Path, device: str, config: Path | None, source: str | None, *_: object) -> None:
         raise InputError(f"{model}: no such file")
 
-    monkeypatch.setattr(sys.modules["detector.inference.assembly"], "load_detector", load_detector)
+    monkeypatch.setattr(sys.modules["detector.inference.assembly"], "load_pipeline", load_detector)
     Path("found.json").write_text("earlier")
     Path("none.safetensors").write_bytes(b"")
     assert run("a/x.jpg", "--model", "none.safetensors", "--json", "found.json", "--overwrite") == 2

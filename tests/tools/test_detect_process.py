@@ -26,7 +26,7 @@ def interrupt(image):
         signal.raise_signal(signal.SIGINT)
 rule.before = interrupt
 module = types.ModuleType("detector.inference.assembly")
-module.load_detector = lambda *arguments, **options: rule
+module.load_pipeline = lambda *arguments, **options: rule
 sys.modules["detector.inference.assembly"] = module
 from detector.cli import main
 main()

@@ -59,7 +59,7 @@ def use_detector(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDetector], li
             detector.precision = str(arguments[-1] or detector.precision)
             return detector
 
-        monkeypatch.setattr("detector.inference.assembly.load_detector", load)
+        monkeypatch.setattr("detector.inference.assembly.load_pipeline", load)
         return loaded
 
     return use

@@ -12,7 +12,7 @@ from detector.data import VOC_CLASSES
 from detector.models.files import DEFAULT_MODEL
 from detector.models.weights import Model, make_network, save_model
 from proposals.multibox.config import MultiBoxConfig
-from tests.tools.detect_tools import ROOT, files, save_classifier
+from tests.tools.detect_tools import files, save_classifier
 
 CLASSIFY, IMAGENET = "classify a/x.jpg --model c.safetensors", "evaluate --dataset imagenet --root photos --model"
 VOC, DATA, RECIPE = "evaluate --root VOC --split val", "train --data yolo", "train r.yaml --root VOC"
@@ -35,7 +35,7 @@ USES = [
     ("detect a/x.jpg --classes ,", "--classes "),
     ("detect a/x.jpg --score dgo=0.3", "class 'dgo' is unknown; do you mean 'dog'? "),
     ("detect a/x.jpg --model nope", "nope: no such model file; give a path, or an installed model: voc07"),
-    ("detect a/x.jpg --config nope.yaml", "nope.yaml: no such file; configurations are in configs/"),
+    ("detect a/x.jpg --config nope.yaml", "nope.yaml: no such file"),
     ("detect a/x.jpg --json a", "--json a: is a folder"),
     ("detect a/x.jpg --json b/x.jpg", "--json b/x.jpg: "),
     ("detect a/x.jpg --json a/x.jpg/f.json", "--json a/x.jpg/f.json: a/x.jpg is not a folder; give"),
@@ -227,7 +227,7 @@ def test_one_line_names_what_is_wrong(words: str, facts: tuple[str, ...], comman
     ("words", "message"),
     [
         ("--proposals both --model plain.safetensors", "no model here has a MultiBox head"),
-        (f"--proposals both --config {ROOT}/configs/best.yaml", "give proposals or a configuration"),
+        ("--proposals both --config best", "give proposals or a configuration"),
         ("--model multibox.safetensors", "a model for multibox; one for regions or crops is needed"),
     ],
 )

@@ -23,9 +23,11 @@ from benchmarks.measuring import (
     run_fresh,
 )
 from benchmarks.selective_search import proposer_rival
-from detector import Detector, load_detector, read_image
+from detector import read_image
 from detector.errors import InputError
+from detector.inference.assembly import load_pipeline
 from detector.inference.batching import in_batches
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.rfcn_scorer import RFCNScorer
 from detector.ops.devices import resolve_device
 from detector.structures.image import Image
@@ -34,9 +36,10 @@ DETECTION, MULTIBOX = "detect", "detect, MultiBox alone"
 _START = """
 import sys, time
 start = time.perf_counter()
-from detector import load_detector, read_image
+from detector import read_image
+from detector.inference.assembly import load_pipeline
 imported = time.perf_counter()
-detector = load_detector(sys.argv[2] or None, "cpu")
+detector = load_pipeline(sys.argv[2] or None, "cpu")
 loaded = time.perf_counter()
 detector.detect(read_image(sys.argv[1]))
 done, finish = time.perf_counter(), time.time()
@@ -63,7 +66,7 @@ def benchmark_detection(image: Image, model: Path | None, repeats: int, threads:
     detector, scorer = _load(model, "cpu")
     tasks = [Task(DETECTION, lambda: detector.detect(image)), *stages(detector, image)]
     if scorer.network.multibox is not None:
-        multibox = load_detector(model, "cpu", source="multibox")
+        multibox = load_pipeline(model, "cpu", source="multibox")
         tasks.append(Task(MULTIBOX, lambda: multibox.detect(image)))
     loaded, skipped = load_rivals(RIVALS if rivals else (), image)
     tasks += loaded
@@ -79,19 +82,19 @@ def benchmark_detection(image: Image, model: Path | None, repeats: int, threads:
     )
 
 
-def _load(model: Path | None, device: str, source: Any = None) -> tuple[Detector, RFCNScorer]:
-    detector = load_detector(model, device, source=source)
+def _load(model: Path | None, device: str, source: Any = None) -> tuple[DetectionPipeline, RFCNScorer]:
+    detector = load_pipeline(model, device, source=source)
     scorer = detector.scorers[0]
     if not isinstance(scorer, RFCNScorer):
         raise InputError("this measures R-FCN models; for an R-CNN model give --crops")
     return detector, scorer
 
 
-def _subject(image: Image, model: Path | None, detector: Detector) -> dict[str, object]:
+def _subject(image: Image, model: Path | None, detector: DetectionPipeline) -> dict[str, object]:
     return {**photo_subject(image), "model": str(model or "the installed model"), "precision": detector.precision}
 
 
-def stages(detector: Detector, image: Image) -> list[Task]:
+def stages(detector: DetectionPipeline, image: Image) -> list[Task]:
     """The stages of a detection, from the file to the picture, each on the result of the one before."""
     file = io.BytesIO()
     PillowImage.fromarray(image.pixels).save(file, "JPEG", quality=90)
@@ -225,7 +228,7 @@ def _yolo(image: Image) -> Callable[[], object]:
 
 
 def _onnx(image: Image) -> Callable[[], object]:
-    detector = load_detector(device="cpu", engine="onnx")
+    detector = load_pipeline(device="cpu", engine="onnx")
     return lambda: detector.encode(image)
 
 

@@ -16,7 +16,7 @@ from detector.data.predictions import LOWEST_SCORE, check_size
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.postprocess import postprocess
 from detector.inference.rcnn_scorer import RCNNScorer
 from detector.inference.rfcn_scorer import RegionScorer
@@ -42,7 +42,7 @@ VARIANTS = tuple(Variant(head, moved) for head, moved in product(get_args(Head),
 """Every combination."""
 
 
-def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = False) -> dict[str, VOCResult]:
+def ablate_dataset(detector: DetectionPipeline, dataset: VOCDataset, progress: bool = False) -> dict[str, VOCResult]:
     """`ablate` a detector whose first model is an R-CNN, over the images of a data set.
 
     Raises:

@@ -32,11 +32,11 @@ from detector.structures.image import Image, read_image
 
 # What imports torch is imported in functions: evaluating the detections of a file does not need it.
 if TYPE_CHECKING:
-    from detector.inference.detector import Detector
+    from detector.inference.pipeline import DetectionPipeline
 
 
 class ImageDetector(Protocol):
-    """What can be evaluated: a `detector.inference.detector.Detector` or any object with these members."""
+    """What can be evaluated: a `detector.inference.pipeline.DetectionPipeline` or any object with these members."""
 
     @property
     def class_names(self) -> Sequence[str]: ...
@@ -141,12 +141,12 @@ def predict(
         truth: the images and their objects.
         folder: folder of the images' files.
         score: lowest score of the detections to keep, 0 to 1.
-        trace: also record how each stage treated every object; needs a `detector.inference.detector.Detector`.
+        trace: also record how each stage treated every object; needs a `detector.inference.pipeline.DetectionPipeline`.
         store: receives each result at once; images whose results it has are skipped.
         share: (i, n): take only every n-th image, starting with the i-th.
         progress: write each failed image to standard error, with a progress bar if that is a terminal.
         batch: number of images in one pass of the networks; more than one needs a
-            `detector.inference.detector.Detector`.
+            `detector.inference.pipeline.DetectionPipeline`.
         workers: threads that read and propose while the networks run, with a batch.
 
     Returns:
@@ -200,11 +200,11 @@ def _detect(detector: ImageDetector, truth: GroundTruth, score: float, trace: bo
     return lambda image, index: detect_traced(checked, image, *objects(index), score)
 
 
-def _as_detector(detector: ImageDetector, feature: str) -> "Detector":
-    from detector.inference.detector import Detector
+def _as_detector(detector: ImageDetector, feature: str) -> "DetectionPipeline":
+    from detector.inference.pipeline import DetectionPipeline
 
-    if not isinstance(detector, Detector):
-        raise InputError(f"only a detector.inference.detector.Detector {feature}")
+    if not isinstance(detector, DetectionPipeline):
+        raise InputError(f"only a detector.inference.pipeline.DetectionPipeline {feature}")
     return detector
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from detector.data.annotations import AnnotatedImages
 from detector.data.predictions import check_size
-from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.structures.image import read_image
 from proposals import ProposalEvaluation, Proposals, Proposer, propose_files
@@ -73,7 +73,7 @@ class ProposalReport:
 
 def evaluate_proposals(
     proposer: Proposer,
-    dataset: VOCDataset,
+    dataset: AnnotatedImages,
     *,
     limit: int | None = None,
     workers: int = 1,
@@ -90,7 +90,7 @@ def evaluate_proposals(
         InputError: an image or annotation is missing, an annotation is invalid, or there are no objects.
     """
     paths = [dataset.image_path(index) for index in range(len(dataset))]
-    truths = [dataset.annotations(index) for index in range(len(dataset))]  # errors show before the long part
+    truths = [dataset[index].annotations for index in range(len(dataset))]  # errors show before the long part
     if all(truth.difficult.all() for truth in truths):
         raise InputError(f"{dataset.root}: split '{dataset.split}' has only difficult objects; give another split")
     evaluation = ProposalEvaluation(dataset.class_names)

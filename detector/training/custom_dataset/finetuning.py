@@ -24,7 +24,7 @@ from detector.evaluation.evaluation import DEFAULT_SCORE
 from detector.evaluation.metrics.calibration import fit_calibration
 from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
 from detector.evaluation.report.sheet import draw_sheet
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import Model, load_model, save_model, weights_hash
 from detector.ops.devices import resolve_device
 from detector.ops.precision import fast_dtype
@@ -33,13 +33,14 @@ from detector.structures.image import read_image
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, remove_checkpoints
 from detector.training.custom_dataset.plan import PLAN, Machine, check_length, make_plan, too_short
-from detector.training.custom_dataset.split import PhotoSet, Split, join_names, split_data
+from detector.training.custom_dataset.split import Split, join_names, split_data
 from detector.training.custom_dataset.summary import summarize
 from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
-from detector.training.custom_dataset.transfer import transfer_weights
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
+from detector.training.photos import PhotoSet
 from detector.training.tasks.rfcn import detect_proposed
+from detector.training.transfer import transfer_weights
 from proposals.files import atomic_write
 
 _logger = logging.getLogger(__name__)
@@ -310,7 +311,7 @@ def _calibrate(task: CustomDatasetTask, out: Path, device: str) -> None:
     """Calibrates the model by its detections on the validation photos, or on those that there is time for."""
     model = load_model(out / MODEL)
     post = task.recipe.model.postprocess
-    uncalibrated = Detector(dataclasses.replace(model, config=task.recipe.model), device)
+    uncalibrated = DetectionPipeline(dataclasses.replace(model, config=task.recipe.model), device)
     now, end = time.perf_counter(), task.budget.deadline(closing=False)
     result = voc_average_precision(*detect_proposed(uncalibrated, task.val, len(task.val), now + (end - now) / 2))
     hits = np.concatenate([c.true_positive for c in result.classes.values()])
@@ -339,7 +340,7 @@ def _evaluate(
     """Evaluates the model file, with its calibrated scores and float16 weights, on all validation photos that there is
     time for; draws the sheet."""
     model = load_model(out / MODEL)
-    truth, detections = detect_proposed(Detector(model, device), val, len(val), budget.deadline(closing=False))
+    truth, detections = detect_proposed(DetectionPipeline(model, device), val, len(val), budget.deadline(closing=False))
     result = voc_average_precision(truth, detections)
     best = result.best_score()
     score = None if math.isnan(best) else math.floor(1000 * best) / 1000

@@ -9,8 +9,8 @@ from detector.errors import InputError
 from detector.models.weights import Model
 from detector.training.budget import Budget
 from detector.training.custom_dataset.split import Split, join_names
-from detector.training.custom_dataset.transfer import Transfer, match_classes
 from detector.training.recipes import AugmentationConfig, DataConfig, OptimizerConfig, RFCNRecipe
+from detector.training.transfer import Transfer, match_classes
 
 PLAN = "plan.json"
 """File in the training's folder: what was requested, and the machine."""
@@ -32,7 +32,7 @@ _MARGIN = (10.0, 0.1)
 _SHORT = 1 / 3
 """A training of less than this part of the rule's steps gives a warning."""
 _SCALE = (0.653, 1.167)
-"""As in the default model's second training (`configs/voc07_continue.yaml`)."""
+"""As in the default model's second training (recipe `voc07_continue`)."""
 
 
 @dataclass(frozen=True)

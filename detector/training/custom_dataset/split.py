@@ -3,14 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from detector.data.annotations import Sample
 from detector.data.custom_dataset import CustomDataset
 from detector.errors import InputError
 from detector.structures.class_names import same_classes
+from detector.training.photos import PhotoSet, object_counts
 
 VAL_SHARE = 0.2
 _MAX_VAL = 1000
@@ -18,32 +17,6 @@ _MAX_VAL = 1000
 _MAX_NAMES = 10
 _FEW_OBJECTS = 20
 """Objects of a class to train on, below which the user is warned."""
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoSet:
-    """Photos with their objects, as a `detector.training.data.AnnotatedImages`."""
-
-    samples: tuple[Sample, ...]
-    class_names: tuple[str, ...]
-    class_ids: tuple[int | str, ...] = ()
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return tuple(sample.id for sample in self.samples)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
-
-    def image_path(self, index: int) -> Path:
-        return self.samples[index].image_path
-
-    def boxes(self) -> np.ndarray:
-        """(C,) number of objects of each class that are not difficult."""
-        return _object_counts(self.samples, len(self.class_names)).sum(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +54,7 @@ def split_data(data: CustomDataset, share: float = VAL_SHARE, seed: int = 0) -> 
     Raises:
         InputError: fewer than two photos show objects, or two class names mean the same.
     """
-    counts = _object_counts(data.samples, len(data.class_names)) > 0
+    counts = object_counts(data.samples, len(data.class_names)) > 0
     named = np.array([sample.id in data.val for sample in data.samples])
     in_val = named if named.any() else _choose_val(counts, share, np.random.default_rng(seed))
     order = np.random.default_rng((seed, 1)).permutation(len(in_val))
@@ -111,13 +84,6 @@ def join_names(names: Sequence[str]) -> str:
     """Names in one line, of which many are shortened to a number."""
     shown = ", ".join(names[:_MAX_NAMES])
     return shown if len(names) <= _MAX_NAMES else f"{shown} and {len(names) - _MAX_NAMES} more"
-
-
-def _object_counts(samples: Sequence[Sample], classes: int) -> np.ndarray:
-    """(N, C) number of objects of each class in each photo, without difficult ones."""
-    annotations = [sample.annotations for sample in samples]
-    counts = [np.bincount(a.labels[~a.difficult], minlength=classes) for a in annotations]
-    return np.array(counts, np.int64).reshape(-1, classes)
 
 
 def _choose_val(shown: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:

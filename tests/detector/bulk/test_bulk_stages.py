@@ -14,7 +14,7 @@ from detector.bulk.listing import ImageList, Shard, walk
 from detector.bulk.network import DetectorSettings, Network
 from detector.bulk.stages import Proposing, Reading, Row, together
 from detector.errors import InputError
-from detector.inference.assembly import load_detector
+from detector.inference.assembly import load_pipeline
 from detector.inference.proposers import without_network
 from detector.structures.selection import Selection
 from proposals import SelectiveSearch
@@ -36,7 +36,7 @@ def entries(rows: list[Row]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_they_find_what_one_process_finds(folder, alone, tmp_path, monkeypatch, batch):
-    proposer = without_network(load_detector(device="cpu").proposer)
+    proposer = without_network(load_pipeline(device="cpu").proposer)
     assert proposer is not None
     rows = Proposing(proposer)(read(folder, tmp_path))
     network = Network(DetectorSettings(device="cpu"))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from detector.inference.assembly import load_detector
-from detector.inference.detector import Detector
+from detector.inference.assembly import load_pipeline
+from detector.inference.pipeline import DetectionPipeline
 from detector.structures.image import read_image
 
 try:
@@ -27,18 +27,18 @@ except ImportError:  # a conftest cannot be skipped
 
 
 @pytest.fixture(scope="session")
-def detector() -> Detector:
+def detector() -> DetectionPipeline:
     """The installed model."""
-    return load_detector(device="cpu")
+    return load_pipeline(device="cpu")
 
 
 @pytest.fixture(scope="session")
-def explanation(detector: Detector, photos: Path) -> Explanation:
+def explanation(detector: DetectionPipeline, photos: Path) -> Explanation:
     return explain(detector, read_image(photos / "cat.jpg"))
 
 
 @pytest.fixture(scope="session")
-def image_cache(detector: Detector) -> Iterator[ImageCache]:
+def image_cache(detector: DetectionPipeline) -> Iterator[ImageCache]:
     image_cache = ImageCache(detector)
     yield image_cache
     image_cache.close()

@@ -16,7 +16,7 @@ from detector.data import VOCDataset
 from detector.explorer import Explanation
 from detector.explorer.image_cache import BusyError, ImageCache, Session
 from detector.explorer.page import make_page
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 
 STATIC = Path(__file__).parents[3] / "detector/explorer/static"
 Noise = Callable[..., bytes]
@@ -244,7 +244,7 @@ def test_examples(client):
 
 
 def test_without_the_source_code_the_page_has_no_examples(
-    detector: Detector, client_of, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    detector: DetectionPipeline, client_of, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setattr("detector.explorer.image_cache._EXAMPLES", tmp_path / "site-packages/tests/photos")
     image_cache = ImageCache(detector)
@@ -256,7 +256,7 @@ def test_without_the_source_code_the_page_has_no_examples(
     image_cache.close()
 
 
-def test_the_least_recently_used_photo_is_dropped_first(detector: Detector, noise: Noise, client_of):
+def test_the_least_recently_used_photo_is_dropped_first(detector: DetectionPipeline, noise: Noise, client_of):
     image_cache = ImageCache(detector, kept=2)
     client = client_of(make_page(image_cache))
     first, second = (key_of(client.open("/photos", noise(20, 20)).text) for _ in range(2))
@@ -268,10 +268,12 @@ def test_the_least_recently_used_photo_is_dropped_first(detector: Detector, nois
     image_cache.close()
 
 
-def test_photos_wait_in_a_queue_of_limited_length(detector: Detector, noise: Noise, monkeypatch: pytest.MonkeyPatch):
+def test_photos_wait_in_a_queue_of_limited_length(
+    detector: DetectionPipeline, noise: Noise, monkeypatch: pytest.MonkeyPatch
+):
     done, order = Event(), []
 
-    def slow(detector: Detector, image):  # type: ignore[no-untyped-def]
+    def slow(detector: DetectionPipeline, image):  # type: ignore[no-untyped-def]
         assert done.wait(10)
         order.append(image.name)
         return image
@@ -287,7 +289,7 @@ def test_photos_wait_in_a_queue_of_limited_length(detector: Detector, noise: Noi
     image_cache.close()
 
 
-def test_an_image_of_a_data_set_has_its_objects(detector: Detector, make_voc, client_of):
+def test_an_image_of_a_data_set_has_its_objects(detector: DetectionPipeline, make_voc, client_of):
     root = make_voc({"a": [("cat", (1, 1, 50, 40), 0), ("dog", (60, 50, 90, 70), 1)], "b": []})
     image_cache = ImageCache(detector, VOCDataset(root, "val"))
     client = client_of(make_page(image_cache))

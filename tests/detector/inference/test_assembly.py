@@ -10,10 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from detector.config import CropConfig, CropNetworkConfig, DetectorConfig, PostprocessConfig, RCNNConfig, parse
+from detector.config import (
+    CONFIG_FOLDER,
+    CropConfig,
+    CropNetworkConfig,
+    DetectorConfig,
+    PostprocessConfig,
+    RCNNConfig,
+    parse,
+)
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
-from detector.inference.assembly import assemble, load_detector
+from detector.inference.assembly import assemble, load_pipeline
 from detector.inference.rcnn_scorer import RCNNScorer
 from detector.inference.rfcn_scorer import RFCNScorer
 from detector.models.files import DEFAULT_MODEL
@@ -61,19 +69,19 @@ def test_models_are_relative_to_the_file(folder: Path, monkeypatch: pytest.Monke
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder / "elsewhere")
     for given in (path, str(path), Path("../detector.yaml")):
-        detector = load_detector(config=given, device="cpu")
+        detector = load_pipeline(config=given, device="cpu")
         assert detector.class_names == ("cat", "dog")
         assert isinstance(detector.scorers[0], RCNNScorer)
 
 
 def test_an_absolute_path_to_a_model(folder: Path, tmp_path_factory: pytest.TempPathFactory):
     path = written(tmp_path_factory.mktemp("other"), f"models: [{folder / 'models/a.safetensors'}]")
-    assert load_detector(config=path, device="cpu").class_names == ("cat", "dog")
+    assert load_pipeline(config=path, device="cpu").class_names == ("cat", "dog")
 
 
 def test_an_installed_model_by_name_beside_a_file(folder: Path):
     crop_model(folder / "twenty.safetensors", classes=VOC_CLASSES)
-    detector = load_detector(config=written(folder, "models: [voc07, twenty.safetensors]\ncontext: 2"), device="cpu")
+    detector = load_pipeline(config=written(folder, "models: [voc07, twenty.safetensors]\ncontext: 2"), device="cpu")
     assert [type(scorer) for scorer in detector.scorers] == [RFCNScorer, RCNNScorer]
     assert detector.class_names == VOC_CLASSES
     assert detector.scorers[1].config.crops.context == 2
@@ -88,15 +96,15 @@ def test_a_folder_of_the_name_does_not_hide_an_installed_model(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "voc07").mkdir()
     if config is None:
-        detector = load_detector("voc07", device="cpu")
+        detector = load_pipeline("voc07", device="cpu")
     else:
-        detector = load_detector(config=written(tmp_path, config), device="cpu")
+        detector = load_pipeline(config=written(tmp_path, config), device="cpu")
     assert detector.class_names == VOC_CLASSES
 
 
 def test_settings_left_out_keep_their_trained_values(folder: Path):
     crop_model(folder / "svm.safetensors", head="svm")
-    detector = load_detector(config=written(folder, "models: [models/a.safetensors, svm.safetensors]"), device="cpu")
+    detector = load_pipeline(config=written(folder, "models: [models/a.safetensors, svm.safetensors]"), device="cpu")
     assert [scorer.config.head for scorer in detector.scorers] == ["softmax", "svm"]
     assert [scorer.config.crops for scorer in detector.scorers] == [CropConfig(size=32, context=8)] * 2
     assert detector.box_regression
@@ -108,9 +116,9 @@ def test_context_and_head_reach_every_scorer(folder: Path, context: int, head: s
     """Scores are those of models that were saved with these settings."""
     crop_model(folder / "b.safetensors", seed=1, head="svm")
     text = f"models: [models/a.safetensors, b.safetensors]\ncontext: {context}\nhead: {head}"
-    detector = load_detector(config=written(folder, text), device="cpu")
+    detector = load_pipeline(config=written(folder, text), device="cpu")
     for scorer, plain in zip(detector.scorers, ("models/a.safetensors", "b.safetensors"), strict=True):
-        trained = load_detector(folder / plain, "cpu").scorers[0]
+        trained = load_pipeline(folder / plain, "cpu").scorers[0]
         changed = replace(trained.config, crops=replace(trained.config.crops, context=context), head=head)
         assert scorer.config == changed
         before = trained.encode(noise((60, 45), 1)).score(torch.from_numpy(BOXES)).scores
@@ -124,7 +132,7 @@ def test_without_box_regression_boxes_stay_as_proposed(folder: Path):
     found = {}
     for wanted in ("true", "false"):
         text = f"models: [models/a.safetensors]\nbox_regression: {wanted}\nnms_iou: 1.0"
-        detector = load_detector(config=written(folder, text), device="cpu")
+        detector = load_pipeline(config=written(folder, text), device="cpu")
         found[wanted] = detector.replace(proposer=FixedBoxes(BOXES))(noise((60, 45), 1), score=0.0)
     proposed = {tuple(box) for box in BOXES.tolist()}
     assert {tuple(box) for box in found["false"].boxes.tolist()} == proposed
@@ -135,7 +143,7 @@ def test_without_box_regression_boxes_stay_as_proposed(folder: Path):
 
 def test_proposals_and_suppression_are_those_of_the_configuration(folder: Path):
     text = "models: [models/a.safetensors]\nproposals: {superpixel_scale: 2}\nnms_iou: 0.45\nmax_detections: 7"
-    detector = load_detector(config=written(folder, text), device="cpu")
+    detector = load_pipeline(config=written(folder, text), device="cpu")
     assert detector.proposer.fingerprint == SelectiveSearch(SelectiveSearchConfig(superpixel_scale=2)).fingerprint
     assert detector.postprocess == PostprocessConfig(nms_iou=0.45, max_detections=7)
 
@@ -144,8 +152,8 @@ def test_models_are_averaged(folder: Path):
     crop_model(folder / "b.safetensors", seed=1)
     names = ("models/a.safetensors", "b.safetensors")
     path = written(folder, f"models: [{', '.join(names)}]\nnms_iou: 1.0\nbox_regression: false")
-    detector = load_detector(config=path, device="cpu").replace(proposer=FixedBoxes(BOXES))
-    scorers = [load_detector(folder / name, "cpu").scorers[0] for name in names]
+    detector = load_pipeline(config=path, device="cpu").replace(proposer=FixedBoxes(BOXES))
+    scorers = [load_pipeline(folder / name, "cpu").scorers[0] for name in names]
     alone = [scorer.encode(noise((60, 45), 1)).score(torch.from_numpy(BOXES)) for scorer in scorers]
     expected = (alone[0].scores + alone[1].scores) / 2
     assert detector(noise((60, 45), 1), score=0.0).scores.tolist() == pytest.approx(
@@ -180,7 +188,7 @@ def test_models_are_averaged(folder: Path):
 def test_wrong_configurations_are_one_line_that_names_the_file(folder: Path, text: str, message: str):
     path = written(folder, text)
     with pytest.raises(InputError, match=message) as caught:
-        load_detector(config=path, device="cpu")
+        load_pipeline(config=path, device="cpu")
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -193,7 +201,7 @@ def test_models_that_cannot_be_used_are_named(folder: Path, content: bytes | Non
         (folder / "b.safetensors").write_bytes(content)
     path = written(folder, "models: [models/a.safetensors, b.safetensors]")
     with pytest.raises(InputError, match=message) as caught:
-        load_detector(config=path, device="cpu")
+        load_pipeline(config=path, device="cpu")
     assert str(folder / "b.safetensors") in str(caught.value)
 
 
@@ -201,21 +209,21 @@ def test_models_of_different_classes_are_refused(folder: Path):
     crop_model(folder / "b.safetensors", classes=("dog", "cat"))
     path = written(folder, "models: [models/a.safetensors, b.safetensors]")
     with pytest.raises(InputError, match="the same classes in the same order"):
-        load_detector(config=path, device="cpu")
+        load_pipeline(config=path, device="cpu")
 
 
 def test_a_missing_file_points_at_the_configurations(tmp_path: Path):
-    with pytest.raises(InputError, match=r"none\.yaml: no such file; configurations are in configs/"):
-        load_detector(config=tmp_path / "none.yaml", device="cpu")
+    with pytest.raises(InputError, match=r"none\.yaml: .*best.*paper"):
+        load_pipeline(config=tmp_path / "none.yaml", device="cpu")
 
 
 def test_a_model_and_a_configuration_together_are_refused(folder: Path):
     with pytest.raises(InputError, match="a model or a configuration"):
-        load_detector("voc07", "cpu", config=written(folder, "models: [voc07]"))
+        load_pipeline("voc07", "cpu", config=written(folder, "models: [voc07]"))
 
 
 def test_a_flipped_scorer_on_a_flipped_image_scores_as_on_the_image(folder: Path):
-    detector = load_detector(config=written(folder, "models: [voc07]\nflip_test: true"), device="cpu")
+    detector = load_pipeline(config=written(folder, "models: [voc07]\nflip_test: true"), device="cpu")
     plain, flipped = detector.scorers
     image = read_image(CAT)
     mirrored = replace(image, pixels=np.ascontiguousarray(image.pixels[:, ::-1]))
@@ -230,7 +238,7 @@ def test_a_flipped_scorer_on_a_flipped_image_scores_as_on_the_image(folder: Path
 
 def test_scales_and_flips_are_averaged(folder: Path):
     text = "models: [voc07]\nproposals: {}\ntest_scales: [256, 320]\nflip_test: true\n"
-    detector = load_detector(config=written(folder, text), device="cpu")
+    detector = load_pipeline(config=written(folder, text), device="cpu")
     inputs = [(scorer.config.input.short_side, scorer.flipped) for scorer in detector.scorers]
     assert inputs == [(256, False), (320, False), (256, True), (320, True)]
     assert detector.scorers[0].config.input.long_side == round(1071 * 256 / 480)
@@ -243,10 +251,10 @@ def test_scales_and_flips_are_averaged(folder: Path):
 
 def test_the_papers_configuration_is_valid_but_for_its_model(tmp_path: Path):
     """Its settings do not need its model: here with another one."""
-    paper = (Path(__file__).parents[3] / "configs/paper.yaml").read_text()
+    paper = (CONFIG_FOLDER / "paper.yaml").read_text()
     shutil.copy(crop_model(tmp_path / "x.safetensors"), tmp_path / "y.safetensors")
     text = re.sub(r"(?m)^models: .*$", "models: [x.safetensors, y.safetensors]", paper)
-    detector = load_detector(config=written(tmp_path, text), device="cpu")
+    detector = load_pipeline(config=written(tmp_path, text), device="cpu")
     assert len(detector.scorers) == 2
     assert {scorer.config.crops.context for scorer in detector.scorers} == {0}
     assert not detector.box_regression
@@ -259,4 +267,4 @@ def test_assemble_takes_a_configuration_made_in_python(folder: Path):
 
 
 def test_without_a_configuration_it_is_the_default_model():
-    assert load_detector(device="cpu").class_names == load_detector(DEFAULT_MODEL, "cpu").class_names == VOC_CLASSES
+    assert load_pipeline(device="cpu").class_names == load_pipeline(DEFAULT_MODEL, "cpu").class_names == VOC_CLASSES

@@ -15,8 +15,8 @@ from detector.export.check import largest_difference
 from detector.export.graph import description, export_onnx, export_torch
 from detector.export.onnx_engine import OnnxEngine
 from detector.export.quantization import export_int8
-from detector.inference.detector import Detector
 from detector.inference.engines import TorchEngine, make_engine
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.backbones import make_backbone
 from detector.models.googlenet import Conv, LocalResponseNorm
 from detector.models.rfcn import RFCN
@@ -88,7 +88,7 @@ def test_the_file_describes_itself(model: Model, graph: Path) -> None:
 def test_scores_equal_those_of_pytorch(model: Model, graph: Path) -> None:
     scored, image = [], noise((150, 110))
     for engine in ("torch", str(graph)):
-        detector = Detector(model, "cpu", engine=engine, precision="float32")
+        detector = DetectionPipeline(model, "cpu", engine=engine, precision="float32")
         features = detector.encode(image)
         proposals = detector.propose(image, features)
         scored.append(detector.score(features, proposals))
@@ -100,7 +100,9 @@ def test_scores_equal_those_of_pytorch(model: Model, graph: Path) -> None:
 def test_fingerprints_depend_on_the_engine(model: Model, graph: Path, tmp_path: Path) -> None:
     copied = tmp_path / "copied.onnx"
     copied.write_bytes(graph.read_bytes())
-    plain, first, second = (Detector(model, "cpu", engine=str(e)).fingerprint for e in ("torch", graph, copied))
+    plain, first, second = (
+        DetectionPipeline(model, "cpu", engine=str(e)).fingerprint for e in ("torch", graph, copied)
+    )
     assert plain != first
     assert first == second
 

@@ -9,8 +9,8 @@ import torch
 
 from detector.config import MultiBoxModelConfig, NetworkConfig
 from detector.errors import InputError
-from detector.inference.assembly import load_detector
-from detector.inference.detector import Detector
+from detector.inference.assembly import load_pipeline
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.proposers import (
     SharedMultiBox,
     load_multibox,
@@ -61,13 +61,13 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("source", ["multibox", "both"])
 def test_the_backbone_runs_once_for_proposals_and_regions(model: Model, passes: list[int], source: str):
-    detector = Detector(model, "cpu", source=source)  # type: ignore[arg-type]
+    detector = DetectionPipeline(model, "cpu", source=source)  # type: ignore[arg-type]
     detector(noise(), score=0.0)
     assert passes == [1]
 
 
 def test_shared_boxes_are_those_of_the_head_on_the_backbone(model: Model):
-    detector, image = Detector(model, "cpu"), noise()
+    detector, image = DetectionPipeline(model, "cpu"), noise()
     assert isinstance(detector.proposer, SharedMultiBox)
     (features,) = detector.encode(image)
     network = detector.scorers[0].network
@@ -94,7 +94,7 @@ def test_a_shared_head_and_a_separate_network_agree_when_the_weights_do(model: M
 
 
 def test_both_is_multibox_and_selective_search_with_doubled_superpixels(model: Model):
-    detector = Detector(model, "cpu", source="both")
+    detector = DetectionPipeline(model, "cpu", source="both")
     assert isinstance(detector.proposer, UnionProposer)
     first, second = detector.proposer.proposers
     assert isinstance(first, SharedMultiBox)
@@ -107,14 +107,14 @@ def test_both_is_multibox_and_selective_search_with_doubled_superpixels(model: M
     assert "multibox" in names
     assert len(names) > 1
     few = replace(model, config=replace(model.config, union_boxes=15))
-    detector = Detector(few, "cpu", source="both")
+    detector = DetectionPipeline(few, "cpu", source="both")
     limited = detector.propose(image, detector.encode(image))
     assert np.array_equal(limited.boxes, found.boxes[:15])
 
 
 def test_the_default_source_is_the_models(model: Model):
-    assert isinstance(Detector(model, "cpu").proposer, SharedMultiBox)
-    assert isinstance(Detector(model, "cpu", source="selective_search").proposer, SelectiveSearch)
+    assert isinstance(DetectionPipeline(model, "cpu").proposer, SharedMultiBox)
+    assert isinstance(DetectionPipeline(model, "cpu", source="selective_search").proposer, SelectiveSearch)
 
 
 @pytest.mark.parametrize("source", ["multibox", "both"])
@@ -123,7 +123,7 @@ def test_boxes_that_all_lie_outside_the_image(model: Model, source: str):
     head = outside.network.multibox
     head.load_state_dict(model.network.multibox.state_dict())  # type: ignore[union-attr]
     head.set_priors(torch.tensor([[0.0, 0, 1e-6, 1e-6]]).expand(HEAD.boxes, 4).clone())  # type: ignore[union-attr]
-    detector, image = Detector(outside, "cpu", source=source), noise()  # type: ignore[arg-type]
+    detector, image = DetectionPipeline(outside, "cpu", source=source), noise()  # type: ignore[arg-type]
     multibox = detector.proposer.proposers[0] if isinstance(detector.proposer, UnionProposer) else detector.proposer
     assert len(multibox(image.pixels)) == 0
     detections = detector(image, score=0.0)
@@ -142,7 +142,7 @@ def test_sources_of_nested_unions(separate: Path):
 
 def test_a_model_without_multibox():
     with pytest.raises(InputError, match="no model here has a MultiBox head; take boxes from selective_search"):
-        load_detector("voc07_crops", "cpu", source="both")
+        load_pipeline("voc07_crops", "cpu", source="both")
     with pytest.raises(InputError, match="a model for crops; one for regions or multibox is needed here"):
         multibox_proposer("voc07_crops", 10)
 
@@ -187,7 +187,7 @@ def test_a_union_of_a_preset(separate: Path):
 
 
 def test_features_of_another_model_are_not_reused(model: Model, passes: list[int]):
-    first, second = (Detector(model, "cpu") for _ in range(2))
+    first, second = (DetectionPipeline(model, "cpu") for _ in range(2))
     image = noise()
     first.propose(image, second.encode(image))
     assert len(passes) == 2
@@ -199,12 +199,12 @@ def test_a_configuration_with_multibox(model: Model, separate: Path, tmp_path: P
     text = "models: [m.safetensors]\nmultibox: 6\nproposals: {superpixel_scale: 4}\n"
     text += "multibox_model: separate.safetensors\n" if given == "multibox_model" else ""
     (tmp_path / "d.yaml").write_text(text)
-    detector = load_detector(config=tmp_path / "d.yaml", device="cpu")
+    detector = load_pipeline(config=tmp_path / "d.yaml", device="cpu")
     image = noise()
     found = detector.propose(image, detector.encode(image))
     names = [found.source_names[i] for i in found.sources]
     assert 0 < names.count("multibox") <= 6
     assert len(passes) == 1
     (tmp_path / "d.yaml").write_text(text.replace("{superpixel_scale: 4}", "null"))
-    alone = load_detector(config=tmp_path / "d.yaml", device="cpu").proposer(image.pixels)
+    alone = load_pipeline(config=tmp_path / "d.yaml", device="cpu").proposer(image.pixels)
     assert alone.source_names == ("multibox",)

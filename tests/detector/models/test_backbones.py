@@ -123,6 +123,15 @@ def test_the_stem_of_googlenet_can_be_frozen():
         )
 
 
+def test_all_parts_up_to_one_can_be_frozen():
+    backbone = make_backbone("googlenet")
+    backbone.freeze("inception_3a")
+    frozen = {n.split(".")[0] for n, p in backbone.named_parameters() if not p.requires_grad}
+    assert frozen == {"conv1", "conv2_reduce", "conv2", "inception_3a"}
+    with pytest.raises(InputError, match="inception_3a"):
+        backbone.freeze("inception3a")
+
+
 def test_batch_norm_replaces_biases_and_lrn():
     backbone = make_backbone("googlenet_bn")
     modules = [*backbone.modules()]

@@ -21,7 +21,7 @@ from detector.config import (
 )
 from detector.errors import InputError
 from detector.inference import rcnn_scorer as crop_scorer
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.rcnn_scorer import RCNNScorer, batch_size, reduce_large
 from detector.inference.rfcn_scorer import make_scorer
 from detector.models.rcnn import RCNN, CropFeatures
@@ -184,7 +184,9 @@ def test_no_boxes(scorer: RCNNScorer):
     assert result.scores.shape == (0, 2)
     assert result.box_deltas.shape == (0, 2, 4)
     model = crop_model()
-    assert len(Detector(model, "cpu").detect_proposals(noise(), proposals(torch.zeros(0, 4), (60, 45)), 0.0)) == 0
+    assert (
+        len(DetectionPipeline(model, "cpu").detect_proposals(noise(), proposals(torch.zeros(0, 4), (60, 45)), 0.0)) == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,7 +292,7 @@ def test_free_memory_is_measured_or_guessed(monkeypatch: pytest.MonkeyPatch):
     assert crop_scorer._free_memory() == 1 << 30
 
 
-@pytest.mark.parametrize("make", [lambda m: make_scorer(m, CPU, torch.float32), lambda m: Detector(m, "cpu")])
+@pytest.mark.parametrize("make", [lambda m: make_scorer(m, CPU, torch.float32), lambda m: DetectionPipeline(m, "cpu")])
 def test_a_model_for_classification_is_refused(make: Callable[[Model], object]):
     with pytest.raises(InputError, match="a model for classification cannot detect"):
         make(Model(nn.Linear(1, 1), ClassifierConfig(), ("cat", "dog"), {}))
@@ -304,12 +306,12 @@ def test_a_configuration_of_the_other_kind_is_refused():
 @pytest.mark.parametrize("classes", [("cat", "horse"), ("dog", "cat"), ("cat", "dog", "horse")])
 def test_an_ensemble_of_different_classes_is_refused(classes: tuple[str, ...]):
     with pytest.raises(InputError, match=f"cat, dog and {', '.join(classes)}"):
-        Detector([crop_model(), crop_model(classes=classes)], "cpu")
+        DetectionPipeline([crop_model(), crop_model(classes=classes)], "cpu")
 
 
 def test_an_ensemble_of_none_is_refused():
     with pytest.raises(InputError, match="at least one model"):
-        Detector([], "cpu")
+        DetectionPipeline([], "cpu")
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -318,7 +320,7 @@ def test_an_ensemble_is_the_mean_of_its_models(moved: bool):
     second = RCNNConfig(CropConfig(size=40, context=0), network=CropNetworkConfig(box_bins=1), head="svm")
     models = [crop_model(0), crop_model(1, second)]
     image, boxes = noise(), BOXES[:3]
-    detector = Detector(models, "cpu", postprocess=PostprocessConfig(nms_iou=1.0), box_regression=moved)
+    detector = DetectionPipeline(models, "cpu", postprocess=PostprocessConfig(nms_iou=1.0), box_regression=moved)
     detector.scorers = tuple(make_scorer(model, CPU, torch.float32) for model in models)
     result = detector.detect_proposals(image, proposals(boxes, (60, 45)), 0.0)
 

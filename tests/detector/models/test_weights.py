@@ -6,7 +6,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from detector.config import InputConfig, ModelConfig
+from detector.config import CONFIG_FOLDER, InputConfig, ModelConfig
 from detector.errors import InputError
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model, save_model
@@ -59,7 +59,7 @@ def test_missing_file(tmp_path: Path):
 
 def test_a_configuration_is_refused():
     with pytest.raises(InputError, match=r"best\.yaml: .*--config"):
-        load_model(Path(__file__).parents[3] / "configs/best.yaml")
+        load_model(CONFIG_FOLDER / "best.yaml")
 
 
 @pytest.mark.parametrize("size", [0, 5, 1000, 1_000_000])

@@ -27,7 +27,7 @@ def test_torchvisions_operators_without_the_package(supported: bool):
         f"operators._LIBRARIES = operators._LIBRARIES if {supported} else ('_unknown',);"
         "print(class_nms(torch.tensor([[0., 0, 9, 9], [0, 0, 9, 8], [0, 0, 9, 9]]), torch.tensor([.5, .9, .4]),"
         "torch.tensor([0, 0, 1]), .3).tolist());"
-        "import detector.inference.detector; print('torchvision' in sys.modules)"
+        "import detector.inference.pipeline; print('torchvision' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split("\n")[:2] == ["[1, 2]", str(not supported)]

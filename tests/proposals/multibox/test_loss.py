@@ -1,5 +1,6 @@
 """MultiBox's matching and loss against values computed by hand."""
 
+import dataclasses
 import math
 from itertools import permutations
 
@@ -50,6 +51,12 @@ def test_loss_of_one_object():
     assert loss.boxes.item() == pytest.approx(0.5 * 0.1**2)
     assert loss.confidences.item() == pytest.approx(confidences)
     assert loss.total.item() == pytest.approx(0.3 * 0.5 * 0.1**2 + confidences)
+
+
+def test_an_image_that_is_not_fully_annotated_trains_its_objects_only():
+    box = make_objects((0.5, 0.5, 1.0, 1.0))
+    loss = compute(torch.zeros(1, 3, 4), [[1.0, 2.0, -1.0]], dataclasses.replace(box, complete=False))
+    assert loss.confidences.item() == pytest.approx(softplus(-2.0))
 
 
 def test_batch_is_divided_by_its_objects():

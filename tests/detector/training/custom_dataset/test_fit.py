@@ -19,17 +19,17 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.metrics.voc import ClassResult, VOCResult, voc_average_precision
-from detector.inference.assembly import load_detector
-from detector.inference.detector import Detector
+from detector.inference.assembly import load_pipeline
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import Model, load_model, save_model
 from detector.training.assembly import make_loop
 from detector.training.budget import Budget
 from detector.training.custom_dataset import FitResult, finetuning, fit
 from detector.training.custom_dataset.plan import Machine
-from detector.training.custom_dataset.split import PhotoSet
 from detector.training.custom_dataset.task import CustomDatasetTask, read_history
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
+from detector.training.photos import PhotoSet
 from detector.training.recipes import DataConfig, RFCNRecipe
 
 BUS = (0, (10, 10, 60, 60))
@@ -77,7 +77,7 @@ def test_from_photos_to_a_model(data: CustomDataset, train, tmp_path: Path):
     assert model.metadata["score"] == fitted.score
     sheet = Image.open(fitted.sheet)
     assert sheet.width > 360
-    detections = load_detector(fitted.model, "cpu")(fitted.photo, score=0.0)
+    detections = load_pipeline(fitted.model, "cpu")(fitted.photo, score=0.0)
     assert detections.class_names == ("bus", "robot")
     assert f"model        {fitted.model}" in str(fitted)
     assert not list((tmp_path / "run").glob("*.pt")), "checkpoints remain"
@@ -308,7 +308,7 @@ def test_minutes_limit_the_training_on_a_machine_that_slows_down(
     for module in ("budget", "loop", "tasks.rfcn", "custom_dataset.finetuning"):
         monkeypatch.setattr(f"detector.training.{module}.time", clock)
     monkeypatch.setattr(finetuning, "_measure", lambda *_: Machine("cpu", 1, 0.1))
-    step, detect, rates = TrainingLoop.train_step, Detector.detect_proposals, []
+    step, detect, rates = TrainingLoop.train_step, DetectionPipeline.detect_proposals, []
 
     def slow_step(loop: TrainingLoop, example: object) -> dict[str, float]:
         clock.now += 10
@@ -323,7 +323,7 @@ def test_minutes_limit_the_training_on_a_machine_that_slows_down(
         return detect(*arguments)
 
     monkeypatch.setattr(TrainingLoop, "train_step", slow_step)
-    monkeypatch.setattr(Detector, "detect_proposals", slow_detect)
+    monkeypatch.setattr(DetectionPipeline, "detect_proposals", slow_detect)
     with pytest.raises(KeyboardInterrupt):
         train(data, epochs=None, minutes=5)
     clock.now += 1000  # between the two

@@ -12,7 +12,8 @@ from detector.data.annotations import Annotations, Sample
 from detector.errors import InputError
 from detector.models.weights import Model
 from detector.training.custom_dataset.plan import Machine, make_plan, too_short
-from detector.training.custom_dataset.split import PhotoSet, Split
+from detector.training.custom_dataset.split import Split
+from detector.training.photos import PhotoSet
 
 TWO_CORES = Machine("cpu", 2, 0.3)
 

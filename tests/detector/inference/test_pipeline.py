@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detector.errors import InputError
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import Model
 from detector.ops.devices import resolve_device
 from detector.ops.precision import fast_dtype
@@ -21,7 +21,7 @@ def model() -> Model:
 
 
 def test_proposals_come_from_the_given_proposer_and_nothing_leaves_the_image(model: Model):
-    found = Detector(model, "cpu", FixedBoxes())(noise(), score=0.0)
+    found = DetectionPipeline(model, "cpu", FixedBoxes())(noise(), score=0.0)
     assert found.class_names == ("cat", "dog")
     assert found.image_size == (90, 60)
     assert 2 <= len(found) <= 4  # two regions of two classes, before NMS
@@ -30,13 +30,13 @@ def test_proposals_come_from_the_given_proposer_and_nothing_leaves_the_image(mod
 
 
 def test_a_list_gives_a_list_in_order(model: Model):
-    results = Detector(model, "cpu", FixedBoxes())([noise((90, 60)), noise((70, 80))], score=0.0)
+    results = DetectionPipeline(model, "cpu", FixedBoxes())([noise((90, 60)), noise((70, 80))], score=0.0)
     assert [r.image_size for r in results] == [(90, 60), (70, 80)]
 
 
 def test_the_given_model_stays_unchanged(model: Model):
     before = model.network.score_conv.weight.clone()
-    detector = Detector(model, "cpu", FixedBoxes())
+    detector = DetectionPipeline(model, "cpu", FixedBoxes())
     with torch.no_grad():
         detector.scorers[0].network.score_conv.weight.zero_()
     assert torch.equal(model.network.score_conv.weight, before)
@@ -46,7 +46,8 @@ def test_the_given_model_stays_unchanged(model: Model):
 def test_number_format_changes_scores_only_a_little(model: Model):
     """bfloat16 has 8 bits of precision; class probabilities near 1/3 may move by about a hundredth."""
     exact, coarse = (
-        Detector(model, "cpu", FixedBoxes(), precision=name)(noise(), score=0.0) for name in ("float32", "bfloat16")
+        DetectionPipeline(model, "cpu", FixedBoxes(), precision=name)(noise(), score=0.0)
+        for name in ("float32", "bfloat16")
     )
     assert len(exact) == len(coarse)
     np.testing.assert_allclose(np.sort(exact.scores), np.sort(coarse.scores), atol=0.02)
@@ -61,18 +62,18 @@ def test_number_format_changes_scores_only_a_little(model: Model):
 )
 def test_a_wrong_number(model: Model, argument: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
-        Detector(model, "cpu", FixedBoxes())([noise()], **argument)
+        DetectionPipeline(model, "cpu", FixedBoxes())([noise()], **argument)
 
 
 @pytest.mark.parametrize("source", ["slective_search", "Both", 1])
 def test_an_unknown_source(model: Model, source: Any):
     with pytest.raises(InputError, match=f"source {source!r} is unknown; .* are selective_search, multibox, both"):
-        Detector(model, "cpu", source=source)
+        DetectionPipeline(model, "cpu", source=source)
 
 
 def test_an_array_needs_its_channels_named(model: Model):
     with pytest.raises(InputError, match="RGB"):
-        Detector(model, "cpu", FixedBoxes())(noise().pixels)
+        DetectionPipeline(model, "cpu", FixedBoxes())(noise().pixels)
 
 
 def test_devices():
@@ -103,33 +104,33 @@ def test_number_format_is_measured_once():
 def test_detections_have_the_category_ids_of_the_labels(model: Model):
     recorded = replace(model, class_ids=(90, 3))
     for models, ids in ((model, (17, 18)), (recorded, (90, 3)), ([model, recorded], (90, 3))):
-        found = Detector(models, "cpu", FixedBoxes())(noise(), score=0.0)
+        found = DetectionPipeline(models, "cpu", FixedBoxes())(noise(), score=0.0)
         assert {one["label"]: one["category_id"] for one in found.to_dict()} == dict(
             zip(("cat", "dog"), ids, strict=True)
         )
         assert {one["category_id"] for one in found.to_coco(1)} == set(ids)
     with pytest.raises(InputError, match="category ids"):
-        Detector([recorded, replace(model, class_ids=(3, 90))], "cpu", FixedBoxes())
+        DetectionPipeline([recorded, replace(model, class_ids=(3, 90))], "cpu", FixedBoxes())
 
 
 def test_the_number_format_can_be_given(model: Model):
-    formats = [Detector(model, "cpu", FixedBoxes(), precision=name) for name in ("bfloat16", "float32")]
+    formats = [DetectionPipeline(model, "cpu", FixedBoxes(), precision=name) for name in ("bfloat16", "float32")]
     assert [one.precision for one in formats] == ["bfloat16", "float32"]
     assert len({one.fingerprint for one in formats}) == 2
     with pytest.raises(InputError, match="float64"):
-        Detector(model, "cpu", precision="float64")
+        DetectionPipeline(model, "cpu", precision="float64")
     with pytest.raises(InputError, match=r"'bfloat61'.*mean 'bfloat16'"):
-        Detector(model, "cpu", precision="bfloat61")
+        DetectionPipeline(model, "cpu", precision="bfloat61")
 
 
 @pytest.mark.parametrize("changed", [{"class_names": ("cat", "fox")}, {"class_ids": (3, 4)}])
 def test_the_fingerprint_changes_with_the_classes(model: Model, changed: dict):
     models = (model, replace(model, **changed))
-    assert len({Detector(one, "cpu", FixedBoxes(), precision="float32").fingerprint for one in models}) == 2
+    assert len({DetectionPipeline(one, "cpu", FixedBoxes(), precision="float32").fingerprint for one in models}) == 2
 
 
 def test_replace_changes_a_copy(model: Model):
-    detector = Detector(model, "cpu", FixedBoxes(), precision="float32")
+    detector = DetectionPipeline(model, "cpu", FixedBoxes(), precision="float32")
     limited = detector.replace(postprocess=replace(detector.postprocess, max_detections=1), box_regression=False)
     halves = {tuple(box) for box in FixedBoxes()(noise().pixels).boxes.tolist()}
     assert len(found := limited(noise(), score=0.0)) == 1

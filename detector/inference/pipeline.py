@@ -51,7 +51,7 @@ class Prepared:
     seconds: float
 
 
-class Detector:
+class DetectionPipeline:
     """Finds objects in images.
 
     Args:
@@ -113,7 +113,7 @@ class Detector:
         proposer: Proposer | None = None,
         postprocess: PostprocessConfig | None = None,
         box_regression: bool | None = None,
-    ) -> "Detector":
+    ) -> "DetectionPipeline":
         """A detector with other stages that shares the networks of this one, which stays unchanged."""
         changed = copy.copy(self)
         changed.scorers = self.scorers if scorers is None else tuple(scorers)
