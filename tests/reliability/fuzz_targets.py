@@ -59,7 +59,8 @@ class Target:
 
 def all_targets() -> list[Target]:
     model = {"m.safetensors": MODEL.read_bytes()}
-    recipes = ("voc07", "rcnn", "imagenet", "multibox", "voc07_multibox", "paper", "ensemble")
+    names = ("voc07", "rcnn", "imagenet", "multibox", "voc07_multibox", "paper", "ensemble")
+    recipes = {f"{name}.yaml": (CONFIG_FOLDER / f"{name}.yaml").read_bytes() for name in names}
     checkpoint = io.BytesIO()
     torch.save({"recipe": "r", "step": 1, "network": {"w": torch.ones(3, 4)}, "optimizer": {"lr": 0.1}}, checkpoint)
     caffe = _npz(**{"conv.weight": np.ones((2, 3, 1, 1), np.float16), "conv.bias": np.zeros(2, np.float32)})
@@ -201,26 +202,22 @@ def _saved(kind: str, photo: Image.Image | None = None, **options: Any) -> bytes
 def _images() -> dict[str, bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
-    files = {
+    plain = {"png": "PNG", "bmp": "BMP", "tif": "TIFF", "webp": "WEBP", "ppm": "PPM"}
+    plain |= {"avif": "AVIF"} if features.check("avif") else {}
+    plain |= {"jp2": "JPEG2000"} if features.check("jpg_2000") else {}
+    return {f"a.{ending}": _saved(kind) for ending, kind in plain.items()} | {
         "a.jpg": _saved("JPEG", exif=exif),
         "progressive.jpg": _saved("JPEG", progressive=True),
         "cmyk.jpg": _saved("JPEG", _photo().convert("CMYK")),
-        "a.png": _saved("PNG"),
         "palette.png": _saved("PNG", _photo().quantize(16), transparency=3),
         "deep.png": _saved("PNG", Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40))),
         "a.gif": _saved("GIF", save_all=True, append_images=[_photo().convert("L").convert("P")]),
-        "a.bmp": _saved("BMP"),
-        "a.tif": _saved("TIFF", compression="tiff_lzw"),
-        "plain.tif": _saved("TIFF"),
+        "lzw.tif": _saved("TIFF", compression="tiff_lzw"),
         "jpeg.tif": _saved("TIFF", compression="jpeg"),
-        "a.webp": _saved("WEBP"),
-        "a.ppm": _saved("PPM"),
         "plain.ppm": b"P3 2 2 255 1 2 3 4 5 6 7 8 9 10 11 12\n",
         "a.tga": _saved("TGA", compression="tga_rle"),
         "a.mpo": _saved("MPO", save_all=True, append_images=[_photo()]),
     }
-    optional = (("avif", "a.avif", "AVIF"), ("jpg_2000", "a.jp2", "JPEG2000"))
-    return files | {name: _saved(kind) for feature, name, kind in optional if features.check(feature)}
 
 
 def _varint(value: int) -> bytes:

@@ -51,12 +51,3 @@ def growth(points: list[tuple[int, float]]) -> float:
     stats = pytest.importorskip("scipy.stats")
     half = np.array(points[len(points) // 2 :], np.float64)
     return float(stats.theilslopes(half[:, 1], half[:, 0]).slope) * 1000
-
-
-@pytest.mark.parametrize(
-    ("memory", "expected"),
-    [(lambda i: i * 7, 70), (lambda i: 500 + min(i, 5) * 1000, 0), (lambda i: 500 + 14_000 * (i > 12), 0)],
-    ids=["leak", "filled caches", "one step"],
-)
-def test_growth(memory, expected: float):
-    assert growth([(i * 100, memory(i)) for i in range(20)]) == pytest.approx(expected, abs=1e-6)
