@@ -110,9 +110,7 @@ def all_targets() -> list[Target]:
         Target("ILSVRC", ilsvrc, _read_ilsvrc),
         Target("custom dataset", custom, lambda _, path: read_custom_dataset(path.parent)),
         Target("detections", _detections(), _read_detections),
-        Target(
-            "recipes", {f"{n}.yaml": (CONFIG_FOLDER / f"{n}.yaml").read_bytes() for n in recipes}, _read_recipe, 0.5
-        ),
+        Target("recipes", recipes, _read_recipe, 0.5),
         Target("zips and lists of photos", {"a.zip": _zipped(photos), "list.txt": b"a.zip\nb.jpg\n"}, _read_photos),
         Target("unfinished runs", {"u.jsonl": run + b'{"done": "a.jpg"}\n', "f.json.part-0": run}, _read_unfinished),
     ]
@@ -167,7 +165,7 @@ def _read_detections(folder: Path, changed: Path) -> None:
 
 def _read_recipe(folder: Path, changed: Path) -> None:
     if changed.stem in ("paper", "ensemble"):
-        parse(DetectorConfig, read_yaml(changed, ""), str(changed))
+        parse(DetectorConfig, read_yaml(changed), str(changed))
     else:
         load_recipe(changed)
 

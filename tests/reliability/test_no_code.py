@@ -208,7 +208,7 @@ ATTACKS = [
     Attack("objects in cached proposals", objects, read_cached),
     Attack("pickle as photo", pickled, read_image),
     Attack("object in a recipe", yaml_object, load_recipe),
-    Attack("object in a configuration", yaml_object, lambda path: read_yaml(path, "")),
+    Attack("object in a configuration", yaml_object, lambda path: read_yaml(path)),
     Attack("object in data.yaml", yaml_object, lambda path: read_yolo_config(path, "train")),
     Attack("aliases of aliases in data.yaml", laughs, lambda path: read_yolo_config(path, "train")),
     Attack("aliases of aliases in a recipe", laughs, load_recipe),
