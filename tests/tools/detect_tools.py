@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
-import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
@@ -59,23 +57,11 @@ def write_photo(path: Path, size: tuple[int, int] = (60, 40)) -> None:
     PillowImage.new("RGB", size, (40, 90, 160)).save(path)
 
 
-def clip(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
-    for _ in range(4):
-        writer.write(np.full((48, 64, 3), 90, np.uint8))
-    writer.release()
-
-
 def run(*arguments: str) -> int:
     with pytest.raises(SystemExit) as caught:
         main(["detect", *arguments])
     assert isinstance(caught.value.code, int)
     return caught.value.code
-
-
-def files(folder: str | Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
 
 
 def save_classifier(path: Path, biases: Sequence[float], classes: Sequence[str]) -> Path:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.detect_tools import ROOT, files
+from tests.detector.run_tools import files
+from tests.tools.detect_tools import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from detector.config import InputConfig, ModelConfig, MultiBoxModelConfig, Netwo
 from detector.data.voc import VOC_CLASSES
 from detector.models.weights import Model, make_network, save_model
 from proposals.multibox.config import MultiBoxConfig
-from tests.tools.detect_tools import files
+from tests.detector.run_tools import files
 
 HEAD = MultiBoxConfig(grids=(4, 2), shapes=3, channels=8)
 

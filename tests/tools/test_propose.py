@@ -14,7 +14,8 @@ from PIL import Image as PillowImage
 
 from proposals import Proposals, SelectiveSearch, SelectiveSearchConfig
 from proposals.drawing import draw_levels, draw_proposals
-from tests.tools.detect_tools import ROOT, files
+from tests.detector.run_tools import files
+from tests.tools.detect_tools import ROOT
 
 SEARCH = SelectiveSearch(SelectiveSearchConfig.preset("single"))
 

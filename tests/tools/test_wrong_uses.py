@@ -12,7 +12,8 @@ from detector.data import VOC_CLASSES
 from detector.models.files import DEFAULT_MODEL
 from detector.models.weights import Model, make_network, save_model
 from proposals.multibox.config import MultiBoxConfig
-from tests.tools.detect_tools import files, save_classifier
+from tests.detector.run_tools import files
+from tests.tools.detect_tools import save_classifier
 
 CLASSIFY, IMAGENET = "classify a/x.jpg --model c.safetensors", "evaluate --dataset imagenet --root photos --model"
 VOC, DATA, RECIPE = "evaluate --root VOC --split val", "train --data yolo", "train r.yaml --root VOC"
