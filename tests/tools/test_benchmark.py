@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import crops, detection, evaluators, selective_search
+from benchmarks import detection, evaluators, selective_search
 from benchmarks.measuring import Report, Rival, Task, default_photo, interleave, larger, load_rivals, run_fresh
 from PIL import Image as PillowImage
 
@@ -114,17 +114,17 @@ def test_the_rivals_of_a_detection(image: Image):
 
 
 def test_crops(image: Image, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(crops, "CROPS", 2)
-    monkeypatch.setattr(crops, "run_fresh", lambda *_, threads: (None, 1234.5))
+    monkeypatch.setattr(detection, "CROPS", 2)
+    monkeypatch.setattr(detection, "run_fresh", lambda *_, threads: (None, 1234.5))
     rivals = (Rival("rival", ("crops",), lambda threads: lambda: None), Rival("absent", ("crops",), missing))
-    monkeypatch.setattr(crops, "RIVALS", rivals)
-    content = crops.benchmark_crops(image, 1, 1, rivals=True).to_dict()
+    monkeypatch.setattr(detection, "CROPS_RIVALS", rivals)
+    content = detection.benchmark_crops(image, 1, 1, rivals=True).to_dict()
     assert len(content["timings"]) == 4
     assert content["timings"][0]["items_per_second"] == pytest.approx(2 / content["timings"][0]["median"])
     assert [(c["ours"], c["rival"]) for c in content["comparisons"]] == [("crops", "rival")]
     assert list(content["peak_memory"].values()) == [1234.5]
     assert list(content["skipped"]) == ["absent"]
-    boxes = crops.random_boxes(image, 500)
+    boxes = detection.random_boxes(image, 500)
     assert (boxes >= 0).all()
     assert (boxes[:, 2:] <= torch.tensor([64, 48])).all()
     assert (boxes[:, 2:] - boxes[:, :2] >= torch.tensor([64, 48]) * 0.049).all()
