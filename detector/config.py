@@ -80,12 +80,14 @@ class PostprocessConfig(Strict):
             is the share of such detections that are right; does not change the order of detections.
         voting_iou: boxes that overlap a detection by at least this vote on its position
             (`detector.ops.box_voting.vote_boxes`); None for no voting. Voting requires box regression.
+        agnostic_nms: NMS suppresses overlapping boxes of other classes too.
     """
 
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
     calibration: tuple[Positive, Finite] = (1.0, 0.0)
     voting_iou: Fraction | None = 0.5
+    agnostic_nms: bool = False
 
 
 Source = Literal["selective_search", "multibox", "both"]
@@ -207,7 +209,7 @@ class DetectorConfig(Strict):
             MultiBox proposes at the first.
         flip_test: R-FCN models also process each input flipped horizontally. All scores are averaged.
         box_regression: whether box deltas refine the boxes.
-        nms_iou, max_detections, voting_iou: see `PostprocessConfig`.
+        nms_iou, max_detections, voting_iou, agnostic_nms: see `PostprocessConfig`.
     """
 
     models: tuple[str, ...]
@@ -222,6 +224,7 @@ class DetectorConfig(Strict):
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
     voting_iou: Fraction | None = 0.5
+    agnostic_nms: bool = False
 
     def __post_init__(self) -> None:
         if self.test_scales is not None and not 0 < len(set(self.test_scales)) == len(self.test_scales):

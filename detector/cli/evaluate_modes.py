@@ -1,7 +1,6 @@
 """The modes of `detector evaluate`: a model, two files compared, a classifier, and an R-CNN's ablation."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,12 @@ from detector.cli.console import Console
 from detector.config import Source
 from detector.data.faults import FaultyDataError
 from detector.data.formats import Format, ReadDetections, named_classes
-from detector.data.predictions import known_classes
 from detector.data.reading import DataSet
 from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
 from detector.evaluation import Metric, compare
 from detector.evaluation.prediction.predict import run_detector
+from detector.evaluation.report.compared import explain_comparison
 from detector.io.json import write_json
 from detector.models.files import DEFAULT_MODEL, model_files
 from detector.runner.writers import check_writable_file
@@ -37,6 +36,9 @@ def run_model(
     batch: int | None,
     save: Path | None,
     *,
+    settings: Mapping[str, Any],
+    tile: int | None,
+    overlap: float | None,
     trace: bool,
     model_classes: bool,
 ) -> tuple[DataSet, ReadDetections, Path | None] | None:
@@ -44,6 +46,8 @@ def run_model(
 
     Args:
         save: file for the detections, from which an interrupted run continues.
+        settings: for `DetectionPipeline.with_settings`.
+        tile, overlap: for `detector.inference.tiling.with_tiles`.
         trace: also record each object's result at every stage, for the report.
         model_classes: the data set takes its classes from the model if they are not VOC's.
 
@@ -62,17 +66,20 @@ def run_model(
     # These import torch, for which --help and --detections need not wait.
     from detector.inference.assembly import load_pipeline
     from detector.inference.parallel import share_cores
+    from detector.inference.tiling import with_tiles
     from detector.ops.devices import default_batch, uses_gpu
     from proposals import warm_up
 
     warm_up(console.result)
-    batch = default_batch(device) if batch is None else batch
+    batch = batch or (default_batch(device) if tile is None else 1)
     workers = share_cores() if batch > 1 and uses_gpu(device) else 1  # on a CPU, all cores run the network
     model = model or (DEFAULT_MODEL if config is None else None)
     recorded = map(recorded_precision, () if save is None else parts_of(save))
-    detector = load_pipeline(model, device, config, proposals, engine, next(filter(None, recorded), None))
+    pipeline = load_pipeline(model, device, config, proposals, engine, next(filter(None, recorded), None))
+    pipeline = pipeline.with_settings(**settings)
+    detector = with_tiles(pipeline, tile, overlap)
     data = read(detector.class_names) if data is None else data
-    data = _with_known_classes(data, detector.class_names, "the model")
+    data = data.known_to(detector.class_names, "the model")
     predictions = run_detector(
         detector,
         data.truth,
@@ -81,8 +88,9 @@ def run_model(
         keep_parts=True,
         made_by={
             "model": str(model or config),
-            "precision": detector.precision,
-            "content of model and configuration": detector.fingerprint,
+            "precision": pipeline.precision,
+            "tile and overlap": [tile, overlap],
+            "content of model and configuration": pipeline.fingerprint,
         },
         trace=trace,
         progress=True,
@@ -119,21 +127,8 @@ def read_for_files(
         data = read(names)
     for path, names in known.items():
         if names:
-            data = _with_known_classes(data, names, str(path))
+            data = data.known_to(names, str(path))
     return data
-
-
-def _with_known_classes(data: DataSet, known: Sequence[str], source: str) -> DataSet:
-    """The data set with only the classes that the detector of `source` knows."""
-    same = known_classes(data.truth.class_names, known, source)
-    with_objects = {data.truth.class_names[label] for label in set(data.truth.labels.tolist())}
-    notes = []
-    if unknown := [name for name in data.truth.class_names if name in with_objects and name not in same]:
-        notes.append(f"classes missing from the model, not evaluated: {', '.join(unknown)}")
-    if renamed := [f"{name} = {alias}" for name, alias in same.items() if name != alias]:
-        notes.append(f"classes of the data set, as the model names them: {', '.join(renamed)}")
-    data = data.of_classes(sorted(same, key=lambda name: known.index(same[name])))
-    return replace(data, notes=(*data.notes, *notes))
 
 
 def _check_photos(data: DataSet) -> Path:
@@ -150,6 +145,7 @@ def compare_files(
     metric: Metric,
     iou_thresholds: Sequence[float] | None,
     json: Path | None,
+    report: Path | None,
 ) -> None:
     """Compares two files of detections; images that failed in one of them are errors."""
     (first, second), names = files, (str(paths[0]), str(paths[1]))
@@ -158,8 +154,13 @@ def compare_files(
     failed = {name: dict(file.failed) for name, file in zip(names, files, strict=True)}
     of = f"of {len(data.truth.image_ids)} images failed; their objects count as missed"
     errors = [f"{name}: {len(images)} {of}" for name, images in failed.items() if images]
-    content = {**result.to_dict(), "failed": failed, "notes": notes}
-    _finish(console, [result.table(), *notes], json, content, errors)
+    lines = [result.table(), *notes]
+    if report is not None:
+        explain_comparison(
+            report, data.truth, first.table, second.table, result, data=data.name, notes=notes, photos=data.folder
+        )
+        lines.append(f"report -> {report}")
+    _finish(console, lines, json, {**result.to_dict(), "failed": failed, "notes": notes}, errors)
 
 
 def evaluate_classifier(

@@ -1,7 +1,6 @@
 """The page as a web application. Everything it loads comes from this package."""
 
 import asyncio
-import base64
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
@@ -9,8 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import numpy as np
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
@@ -21,7 +18,8 @@ from detector.errors import InputError
 from detector.explorer import panels
 from detector.explorer.controls import make_controls
 from detector.explorer.image_cache import BusyError, ImageCache, Session
-from detector.explorer.pictures import encoded, fitted
+from detector.explorer.pictures import fitted
+from detector.explorer.rendering import templates
 from detector.structures.image import read_image
 
 UPLOAD_TYPE = "application/octet-stream"
@@ -46,15 +44,10 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
         megabytes: largest upload.
         hosts: accepted host names, so that the name of another site cannot be pointed at the page; None: any.
     """
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    templates.filters["source"] = _data_url
-    templates.filters["duration"] = panels.duration_text
+    environment = templates()
 
     def render(name: str, **values: Any) -> HTMLResponse:
-        return HTMLResponse(templates.get_template(name).render(**values))
+        return HTMLResponse(environment.get_template(name).render(**values))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -101,7 +94,7 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
         except (MemoryError, RuntimeError) as error:  # torch raises RuntimeError for lack of memory
             reason = " ".join(str(error).split())[:300] or "not enough memory"
             raise HTTPException(500, f"the photo could not be processed ({reason})") from None
-        return render("stages.html", session=session, controls=make_controls(session.explanation))
+        return render("stages.html", session=session, controls=make_controls(session.explanation), shown=None)
 
     from_this_page = [Depends(_check_content_type)]
 
@@ -148,7 +141,3 @@ async def _limited_body(request: Request, megabytes: float) -> bytes:
         if len(body) > limit:
             raise too_large
     return bytes(body)
-
-
-def _data_url(pixels: np.ndarray) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(encoded(pixels)).decode()

@@ -98,7 +98,7 @@ def detect(photos: int) -> Command:
 
 
 def evaluate(photos: int) -> Command:
-    results = "--save-detections r/found.json --json r/result.json --report r/why.html"
+    results = "--save-detections r/found.json --json r/result.json --report r/why.html --resume"
     return Command(
         "evaluate", lambda folder: draw_voc(folder / "VOC", photos), f"evaluate --root VOC --split val {results}"
     )
@@ -116,7 +116,7 @@ def train(steps: int) -> Command:
         draw_voc(folder / "VOC", 4)
         (folder / "recipe.yaml").write_text(recipe)
 
-    words = f"train recipe.yaml --root VOC --init {MODEL} --out run --cache cache"
+    words = f"train recipe.yaml --root VOC --init {MODEL} --out run --cache cache --resume"
     return Command("train", prepare, words, ("run", "cache"))
 
 

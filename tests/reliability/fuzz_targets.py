@@ -149,7 +149,7 @@ def _read_voc(folder: Path, changed: Path) -> None:
 
 
 def _read_ilsvrc(folder: Path, changed: Path) -> None:
-    truth = read_ilsvrc(folder / "Annotations", folder / "val.txt", folder / "map.txt").truth
+    truth = read_ilsvrc(folder / "Annotations", folder / "val.txt", folder / "map.txt")
     read_blacklist(folder / "blacklist.txt", truth)
 
 

@@ -32,13 +32,13 @@ def test_the_same_photo_has_the_same_result_each_time():
     whole = [Image.open(ROOT / "tests/photos" / name).convert("RGB") for name in ("cat.jpg", "astronaut.jpg")]
     sizes = np.random.default_rng(0).integers(96, 400, (kinds, 2)).tolist()
     photos = [as_image(whole[i % 2].resize(tuple(size))) for i, size in enumerate(sizes)]
-    expected = [detector.detect(photo, 0.05).to_dict() for photo in photos]
+    expected = [detector.detect(photo, 0.05) for photo in photos]
     memory = []
     for number in range(count):
         if number % max(10, count // 100) == 0:
             gc.collect()
             memory.append((number, memory_of_this_process("VmRSS") / 1024))
-        assert detector.detect(photos[number % kinds], 0.05).to_dict() == expected[number % kinds], number
+        assert detector.detect(photos[number % kinds], 0.05) == expected[number % kinds], number
     if count >= 2000:
         assert growth(memory) <= MOST_GROWTH, memory
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from detector.cli import main
-from detector.config import ClassifierConfig, PostprocessConfig
+from detector.config import ClassifierConfig
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 
@@ -35,12 +35,12 @@ class RuleDetector:
     fingerprint, precision = "rule", "float32"
 
     def __init__(self) -> None:
-        self.postprocess = PostprocessConfig()
+        self.settings: dict[str, object] = {}
         self.seen: list[str] = []
         self.before: Callable[[Image], None] = lambda image: None
 
-    def replace(self, postprocess: PostprocessConfig) -> "RuleDetector":
-        self.postprocess = postprocess
+    def with_settings(self, **settings: object) -> "RuleDetector":
+        self.settings = settings
         return self
 
     def detect(self, image: Image, score: float) -> Detections:

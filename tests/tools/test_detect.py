@@ -31,6 +31,7 @@ def test_lines_pictures_and_exit_code(detector, folder, capsys):
         "a/x.jpg: 2 objects in 150x60 pixels, TIME -> runs/detect/x.jpg",
         "b/y.png: cat 0.88 at (0.0, 0.0, 20.0, 40.0)",
         "b/y.png: 1 object in 60x40 pixels, TIME -> runs/detect/y.png",
+        "written: runs/detect",
     ]
     assert detector.loaded == (None, "auto", None)
     assert files(folder / "runs") == ["detect/x.jpg", "detect/y.png"]
@@ -94,9 +95,9 @@ def test_scores_of_classes_and_the_best_objects(detector, folder, capsys):
     assert "1 object " in out
     assert run("a/x.jpg", "--max-detections", "1") == 0
     assert "1 object " in capsys.readouterr().out
-    assert detector.postprocess.max_detections == 100
+    assert detector.settings["max_detections"] == 1
     assert run("a/x.jpg", "--max-detections", "300") == 0
-    assert detector.postprocess.max_detections == 300, "more than the model gives by itself"
+    assert detector.settings["max_detections"] == 300, "more than the model gives by itself"
 
 
 def test_all_kinds_of_sources_and_results(detector, folder, capsys):
@@ -268,6 +269,29 @@ def test_results_of_other_classes_than_those_of_voc_are_evaluated(detector, fold
     rows = [line.split() for line in ended.out.splitlines()[1:5]]
     assert [row[0] for row in rows] == ["bird", "raccoon", "dog", "mAP"]
     assert rows[-1] == ["mAP", "2", "2", "100.0"]
+
+
+def test_how_the_detector_looks(detector, folder, monkeypatch):
+    """The options are the settings of the detector; with tiles it sees more than the whole photo."""
+    options = ("--size", "320", "--iou", "0.4", "--agnostic-nms", "--tile", "64", "--overlap", "0.5")
+    assert run("a/x.jpg", *options, "--no-draw") == 0
+    assert detector.settings == {"size": 320, "iou": 0.4, "agnostic_nms": True, "max_detections": None}
+    assert len(detector.seen) > 1
+    seen = len(detector.seen)
+    assert run("a/x.jpg", "--no-draw") == 0
+    assert len(detector.seen) == seen + 1
+    assert detector.settings == {"size": None, "iou": None, "agnostic_nms": None, "max_detections": None}
+
+
+def test_sources_from_a_list_and_the_last_line(detector, folder, capsys, monkeypatch):
+    Path("names").write_text("b/x.jpg\n\nb/y.png\n")
+    assert run("a/x.jpg", "--from-file", "names", "--json", "found.json", "--crops", "crops") == 0
+    assert [entry["image"] for entry in json.loads(Path("found.json").read_text())] == ["a/x.jpg", "b/x.jpg", "b/y.png"]
+    assert capsys.readouterr().out.splitlines()[-1] == "written: runs/detect, found.json, crops"
+    monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(b"b/y.png\n")))
+    assert run("--from-file", "-", "--no-draw") == 0
+    assert (out := capsys.readouterr().out).startswith("b/y.png: cat")
+    assert "written" not in out
 
 
 @pytest.mark.parametrize(

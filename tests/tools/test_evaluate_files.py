@@ -74,7 +74,8 @@ def test_two_files_are_compared(evaluate, found: Path, tmp_path: Path):
     entries[0]["detections"] = entries[0]["detections"][1:]  # without the false dog
     better, result = tmp_path / "better.json", tmp_path / "result.json"
     better.write_text(json.dumps(entries))
-    code, out, _ = evaluate("--compare", found, better, "--metric", "voc10", "--json", result)
+    page = tmp_path / "page.html"
+    code, out, _ = evaluate("--compare", found, better, "--metric", "voc10", "--json", result, "--report", page)
     assert code == 0
     assert out.splitlines()[0] == f"A is {found}, B is {better}"
     row = next(line for line in out.splitlines() if line.startswith("mAP"))
@@ -82,6 +83,10 @@ def test_two_files_are_compared(evaluate, found: Path, tmp_path: Path):
     content = json.loads(result.read_text())
     assert content["AP"]["dog"]["difference"] == 0.5
     assert content["images"][0]["image"] == "c"
+    text = page.read_text(encoding="utf-8")
+    assert f"<h1>{better} compared with {found}</h1>" in text
+    assert f"report -> {page}" in out
+    assert text.count("<figure>") == 2 * len(content["images"])
 
 
 @pytest.fixture
@@ -131,7 +136,7 @@ def test_bad_labels_are_left_out_on_request(coco: tuple[Path, Path], on_coco):
 
 
 def test_other_metrics_and_classes_of_coco(on_coco):
-    assert "mAP at IoU 0.5: 25.0, 0.75: 25.0" in on_coco("--metric", "voc10", "--iou", "0.5,0.75").out
+    assert "mAP at IoU 0.5: 25.0, 0.75: 25.0" in on_coco("--metric", "voc10", "--iou-thresholds", "0.5,0.75").out
     code, out, _ = on_coco("--metric", "voc10", "--classes", "cat")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[:3]] == ["class", "cat", "mAP"]

@@ -42,7 +42,7 @@ def train(data: Path, tmp_path: Path, command):
     )
 
 
-def test_one_command_ends_with_the_line_that_uses_the_model(train, tmp_path: Path, command):
+def test_one_command_ends_with_the_line_that_uses_the_model(train, data: Path, tmp_path: Path, command):
     code, output, _ = train()
     assert code == 0
     for start in ("data ", "photos ", "boxes ", "validation ", "pretrained   cat", "mAP ", "hits, misses ", "model "):
@@ -51,6 +51,11 @@ def test_one_command_ends_with_the_line_that_uses_the_model(train, tmp_path: Pat
     assert line[:2] == ["detector", "detect"]
     ended = command(*line[1:], "--out", tmp_path / "found", "--device", "cpu")
     assert (ended.code, "-> " in ended.out) == (0, True)
+    # The same photos, so the same figure.
+    ended = command("evaluate", "--data", data, "--model", tmp_path / "my run", "--device", "cpu")
+    assert ended.code == 0
+    figures = [*re.findall(r"^mAP +([\d.]+) on", output, re.M), *re.findall(r"^mAP .* ([\d.]+)$", ended.out, re.M)]
+    assert figures[0] == figures[1]
     assert (tmp_path / "my run/sheet.jpg").exists()
     assert (tmp_path / "my run/train.log").exists()
 

@@ -45,7 +45,7 @@ class Worked:
             self.asked.append(([one.number for one in shards], alone))
             done = []
             for shard in shards:
-                for block in together(Reading(folder.images, folder.start)(shard), 1 if alone else 2):
+                for block in together(Reading(folder.images, folder.start).rows(shard), 1 if alone else 2):
                     names = [json.loads(row["line"])["image"] for row in block]  # there are no such files
                     if set(self.deadly).isdisjoint(names) and (alone or set(self.lost).isdisjoint(names)):
                         line = {name: json.dumps({"image": name, "detections": []}).encode() for name in names}
@@ -112,12 +112,12 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (ray, ray.data, ray.exceptions):
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
-    def rows(self: Stages, shards: Sequence[Shard], alone: bool, batch: int) -> Iterator[Row]:
+    def rows(self: Stages, shards: Sequence[Shard], alone: bool) -> Iterator[Row]:
         network = Network(self.settings)
         assert self.proposer is not None
         for shard in shards:
-            for some in together(Reading(self.images, self.start)(shard), batch):
-                yield from network(Proposing(self.proposer)(some))
+            for some in together(Reading(self.images, self.start).rows(shard), self.batch):
+                yield from network.rows(Proposing(self.proposer).rows(some))
 
     monkeypatch.setattr(Stages, "rows", rows)
     monkeypatch.setattr("detector.bulk.pipeline.connected", lambda *_: nullcontext())
@@ -139,6 +139,10 @@ def test_the_command_finds_what_detect_finds_and_goes_on(
 
     assert "11 of 11 photos are done, 1 of them failed" in run()
     same_as(results(out), alone)
+    with pytest.raises(SystemExit):
+        main(command)
+    assert "--resume" in capsys.readouterr().err
+    command.append("--resume")
     assert "11 of 11 are done already" in run()
     (out / "shard-00001.jsonl").unlink()
     assert "7 of 11 are done already" in run()

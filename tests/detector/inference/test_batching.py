@@ -153,16 +153,8 @@ def test_a_separate_multibox_network_gets_a_batch(model: Model, monkeypatch: pyt
         np.testing.assert_allclose(a.scores, b.scores, atol=0.02)
 
 
-@pytest.mark.parametrize("batch", [None, 1, 2, 10])
-def test_a_list_in_batches(model: Model, batch: int | None):
-    detector = DetectionPipeline(model, "cpu", RandomBoxes())
-    assert_same(detector(images(), score=0.05, batch=batch), [detector(image, score=0.05) for image in images()])
-
-
 def test_wrong_arguments(model: Model):
     detector = DetectionPipeline(model, "cpu", RandomBoxes())
-    with pytest.raises(InputError, match="batch 0 is not a whole number"):
-        detector(images(), batch=0)
     with pytest.raises(InputError, match=r"not a number in 0\.\.1"):
         detector.detect_batch(images(), 1.5)
 

@@ -1,12 +1,16 @@
 """The photos that SOURCE... arguments name, their order, and the errors of arguments without photos."""
 
+import functools
 import io
 import os
 import shutil
 import sys
+import threading
 import zipfile
 from collections.abc import Iterable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +18,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from detector.errors import InputError
-from detector.runner.sources import Source, find_media, find_sources
-from detector.runner.video import Video
+from detector.runner.sources import Source, find_media, find_sources, list_names
+from detector.runner.video import Video, VideoWriter
 from detector.structures.image import read_image
 
 
@@ -101,9 +105,9 @@ def test_the_reason_is_the_right_one(folder):
     assert [one.name for one in found] == ["phone/a.HEIC", "phone/b.png", "phone.zip/a.HEIC", "phone.zip/b.png"]
     with pytest.raises(InputError, match=r"a\.HEIC: not a photo in a known format; convert it"):
         found[0].read()
-    for address in ("http://x.org/a.jpg", "rtsp://cam/1", "https://x.org/a.mp4"):
-        assert media([address])[0].startswith(f"{address}: is an address")
-        with pytest.raises(InputError, match="is an address"):
+    for address in ("ftp://x.org/a.jpg", "s3://x/a.mp4"):
+        assert media([address])[0].startswith(f"{address}: addresses of this kind")
+        with pytest.raises(InputError, match="addresses of this kind"):
             read_image(address)
     (folder / "outer" / "inner").mkdir(parents=True)
     (folder / "outer" / "inner" / "a.jpg").touch()
@@ -261,3 +265,43 @@ def test_zips_without_photos_or_with_a_path_that_leaves_them(folder):
     assert empty.startswith("empty.zip: the zip has no photos")
     assert evil.startswith("evil.zip: member '../a.jpg' points outside the archive")
     assert good == "album/a.png"
+
+
+@pytest.fixture
+def server(folder):
+    """Serves the folder; gives its address."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_photos_and_videos_at_addresses(folder, server):
+    PillowImage.new("RGB", (7, 5)).save(folder / "a.png")
+    with VideoWriter(folder / "clip.mp4", 5) as writer:
+        for _ in range(3):
+            writer.write(np.full((48, 64, 3), 90, np.uint8))
+    named = server.replace("//", "//me:secret@")
+    photo, missing, video = find_media([f"{server}/a.png", f"{server}/none.png", f"{named}/clip.mp4"])
+    assert (photo.name, photo.file_name) == (f"{server}/a.png", "a.png")
+    assert (photo.read().width, photo.read().name) == (7, f"{server}/a.png")
+    with pytest.raises(InputError, match=rf"^{server}/none.png: cannot be downloaded"):
+        missing.read()
+    assert (video.name, video.file_name, video.live) == (f"{server}/clip.mp4", "clip.mp4", False)
+    with video.open() as reader:
+        assert [frame.index for frame in reader.frames()] == [0, 1, 2]
+
+
+def test_a_stream_is_live_and_its_password_stays_out_of_messages():
+    (stream,) = find_media(["rtsp://me:secret@127.0.0.1:9/cam"])
+    assert (stream.name, stream.file_name, stream.live) == ("rtsp://127.0.0.1:9/cam", "cam", True)
+    with pytest.raises(InputError, match=r"^rtsp://127\.0\.0\.1:9/cam: cannot be opened"):
+        stream.open()
+
+
+def test_names_on_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"a.jpg\n\n b c.png\r\n")))
+    assert list_names("-") == ["a.jpg", " b c.png"]
+    with pytest.raises(InputError, match="standard input"):
+        list_names("-")

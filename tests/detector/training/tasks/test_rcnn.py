@@ -17,6 +17,7 @@ from detector.inference.assembly import load_pipeline
 from detector.inference.rcnn_scorer import RCNNScorer
 from detector.models.weights import load_model
 from detector.ops.crops import crop_windows
+from detector.structures.image import read_image
 from detector.training import rcnn_heads
 from detector.training.assembly import make_loop
 from detector.training.data import ProposedImages, sample_index
@@ -296,7 +297,7 @@ def test_run_ends_with_a_model_of_all_heads_that_detects(draw, tmp_path: Path):
     assert model.config.calibration.softmax != (1.0, 0.0)
     assert dataclasses.replace(model.config, calibration=longer.model.calibration) == longer.model
 
-    best = load_pipeline(path, "cpu")(root / "JPEGImages/a.jpg", score=0.0)[0]
+    best = load_pipeline(path, "cpu").detect(read_image(root / "JPEGImages/a.jpg"), 0.0)[0]
     assert best.label == "bus"
     overlap = box_iou(torch.tensor([best.box]), torch.tensor([[10.0, 10, 70, 60]]))
     assert overlap.item() > 0.5
