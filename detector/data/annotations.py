@@ -1,7 +1,9 @@
 """The annotated objects of one image, which all readers of data sets return."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -72,3 +74,20 @@ class Sample:
     id: str
     image_path: Path
     annotations: Annotations
+
+
+class AnnotatedImages(Protocol):
+    """A data set of images with objects, such as a `VOCDataset`; `root` and `split` name it in messages."""
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def root(self) -> Path: ...
+    @property
+    def split(self) -> str: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Sample: ...
+    def image_path(self, index: int, /) -> Path: ...
+    def first(self, count: int, /) -> "AnnotatedImages": ...

@@ -336,10 +336,18 @@ def _coco(path: Path, faults: Faults) -> Iterator[_Split]:
     for name, file in by_name.items():
         if name in _UNUSED:
             continue
-        above = file.parent.parent
-        near = (file.parent, file.parent / "images", file.parent / file.stem, above, above / "images", root)
+        above, part = file.parent.parent, file.stem.rpartition("_")[2]  # COCO: annotations/instances_train2017.json
+        near = (
+            file.parent,
+            file.parent / "images",
+            file.parent / file.stem,
+            above,
+            above / "images",
+            above / part,
+            root,
+        )
         try:
-            yield _Split(read_coco(file, faults), near, name)
+            yield _Split(read_coco(file, faults), (*near, root), name)
         except FaultyDataError:  # `faults` has them; the other files may have more
             continue
 

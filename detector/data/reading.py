@@ -7,9 +7,12 @@ from typing import Literal, Self, get_args
 
 from detector.data.blacklist import Blacklist
 from detector.data.coco import read_coco
+from detector.data.custom_dataset import read_custom_dataset
 from detector.data.faults import Faults
 from detector.data.ground_truth import GroundTruth, select_classes
 from detector.data.ilsvrc import read_blacklist, read_ilsvrc
+from detector.data.predictions import known_classes
+from detector.data.validation import validation_photos
 from detector.data.voc import VOC_CLASSES, VOCDataset, read_voc
 from detector.data.yolo import read_yolo, read_yolo_config
 from detector.errors import InputError
@@ -46,6 +49,26 @@ class DataSet:
             labels = new_labels[blacklist.labels]
             blacklist = Blacklist(blacklist.images[labels >= 0], labels[labels >= 0])
         return replace(self, truth=self.truth.of_classes(names), blacklist=blacklist)
+
+    def known_to(self, detected: Sequence[str], source: str) -> Self:
+        """The data set with only the classes that a detector knows, in the detector's order, and notes on the others.
+
+        Args:
+            detected: names of the detector's classes.
+            source: the detector, for messages.
+
+        Raises:
+            InputError: the detector knows none of the classes.
+        """
+        same = known_classes(self.truth.class_names, detected, source)
+        with_objects = {self.truth.class_names[label] for label in set(self.truth.labels.tolist())}
+        notes = []
+        if unknown := [name for name in self.truth.class_names if name in with_objects and name not in same]:
+            notes.append(f"classes missing from the model, not evaluated: {', '.join(unknown)}")
+        if renamed := [f"{name} = {alias}" for name, alias in same.items() if name != alias]:
+            notes.append(f"classes of the data set, as the model names them: {', '.join(renamed)}")
+        data = self.of_classes(sorted(same, key=lambda name: detected.index(same[name])))
+        return replace(data, notes=(*data.notes, *notes))
 
     def first(self, count: int) -> Self:
         """The first `count` images."""
@@ -116,6 +139,60 @@ def read_data_set(
     left_out = (f"an image is left out: {fault}" for fault in faults.unreadable)
     data = replace(data, notes=(*faults.notes, *faults.summary(), *left_out))
     return data if classes is None else data.of_classes(classes)
+
+
+Part = Literal["val", "train", "all"]
+
+
+def read_own_data(
+    path: Path,
+    part: Part = "val",
+    *,
+    classes: str | Iterable[str] | None = None,
+    skip_bad_labels: bool = False,
+    seed: int = 0,
+) -> DataSet:
+    """The photos and labels that a training takes (`read_custom_dataset`), or the part that it evaluates on.
+
+    Args:
+        part: "val", the photos that a training with this seed sets aside for validation (`validation_photos`), the
+            others, or all.
+
+    Raises:
+        InputError: as for `read_custom_dataset`; or the part has no photos.
+    """
+    data = read_custom_dataset(path, None, classes, skip_bad_labels=skip_bad_labels)
+    in_val = validation_photos(data, seed=seed)
+    chosen = {"val": in_val, "train": ~in_val, "all": in_val | True}[part].tolist()
+    samples = [sample for sample, is_chosen in zip(data.samples, chosen, strict=True) if is_chosen]
+    if not samples:
+        raise InputError(f"{path}: has no photos of the part {part}; choose another --split")
+    ids = [sample.id for sample in samples]
+    truth = GroundTruth.from_annotations(ids, [sample.annotations for sample in samples], data.class_names, ids)
+    notes = [*data.notes, *(f"a photo is left out: {fault}" for fault in data.faults)]
+    if part != "all":
+        purpose = "validation" if part == "val" else "training"
+        notes.append(f"{len(samples)} of {len(data.samples)} photos: those for {purpose}")
+    folder = path if path.is_dir() else path.parent
+    return DataSet(
+        truth=replace(truth, class_ids=data.class_ids), name=f"{part} of {path}", folder=folder, notes=tuple(notes)
+    )
+
+
+def find_photos(annotations: Path, files: Sequence[str]) -> Path:
+    """The folder of a data set's photos: that of its annotations, the one above it, or a folder in either.
+
+    Raises:
+        InputError: none of them has the first of the `files`.
+    """
+    folders = [annotations.parent, annotations.absolute().parents[1]]
+    folders += [below for folder in folders for below in sorted(folder.iterdir()) if below.is_dir()]
+    for folder in folders:
+        if files and (folder / files[0]).is_file():
+            return folder
+    raise InputError(
+        f"{annotations}: its photos, such as {next(iter(files), 'any')}, are not near it; give their folder"
+    )
 
 
 def _read_voc(

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from detector.config import CONFIG_FOLDER
 from detector.data.annotations import Annotations, Sample
 from detector.data.archives import is_archive, read_members
 from detector.data.faults import Faults
@@ -28,7 +29,8 @@ class VOCDataset:
 
     Args:
         root: the folder that holds `JPEGImages`, `Annotations` and `ImageSets/Main`.
-        split: name of the list, `ImageSets/Main/<split>.txt`: one image id a line.
+        split: name of the list, `ImageSets/Main/<split>.txt`: one image id a line; or one in the package, val500 or
+            train4508.
         class_names: the classes; labels are 0-based indices into it.
         ignore_other_classes: leave out objects of other classes. By default they are errors, because objects of a
             misspelt class would otherwise be lost.
@@ -128,7 +130,7 @@ def read_voc(
         path: a folder of XML files, a folder that holds `Annotations` (directly or one or two folders below, such as a
             devkit), or a zip or tar (also .tar.gz) of one, which is read without extracting it.
         split: name of the list of images, `ImageSets/Main/<split>.txt` beside `Annotations`, which gives their order,
-            or their ids; by default all annotations, by name.
+            of one in the package (val500, train4508), or their ids; by default all annotations, by name.
         class_names: the classes; labels are indices into it.
         ignore_other_classes: leave out objects of other classes; otherwise they are faults.
         faults: collects the faults.
@@ -174,11 +176,12 @@ class Source:
 
     def split(self, name: str, root: Path) -> tuple[str, ...]:
         """The ids in a list; InputError that names `root` if there is no such list, or the list if it is wrong."""
-        if name not in self.lists:
+        packaged = CONFIG_FOLDER / f"{name}.txt"  # of VOC07, to repeat published figures
+        if name not in self.lists and not packaged.is_file():
             raise InputError(f"{root}: no split {name}; there are: {', '.join(sorted(self.lists)) or 'none'}")
-        path = self.lists[name]
+        path = self.lists.get(name, packaged)
         try:
-            return parse_split(self.read(path), str(path))
+            return parse_split(path.read_bytes() if path == packaged else self.read(path), str(path))
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 

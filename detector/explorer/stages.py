@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detector.errors import InputError
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.postprocess import moved_boxes
 from detector.inference.proposers import sources
 from detector.inference.rfcn_scorer import ImageFeatures
@@ -21,7 +21,7 @@ from proposals import Hierarchy, Proposals, SelectiveSearch, SelectiveSearchConf
 from proposals.config import ColorSpace
 
 STAGES = ("network", "proposals", "regions", "suppression")
-"""The timed stages, in the order of `Detector.detect`."""
+"""The timed stages, in the order of `DetectionPipeline.detect`."""
 
 _Result = TypeVar("_Result")
 
@@ -86,7 +86,7 @@ class Explanation:
     """
 
     image: Image
-    detector: Detector
+    detector: DetectionPipeline
     features: tuple[ImageFeatures, ...]
     groupings: tuple[Grouping, ...]
     proposals: Proposals
@@ -141,7 +141,7 @@ class Explanation:
         return self.detector.replace(postprocess=config).suppress(self.proposals, self.scored, score)
 
 
-def explain(detector: Detector, image: Image) -> Explanation:
+def explain(detector: DetectionPipeline, image: Image) -> Explanation:
     """Runs a detector over a photo and keeps the results of every stage, which lead to those of `detector.detect`."""
 
     def timed(stage: Callable[[], _Result]) -> tuple[_Result, float]:

@@ -51,17 +51,13 @@ class Objects:
         counted = overlaps[~self.difficult]
         return float((counted >= iou).mean()) if len(counted) else None
 
+    def traces(self, explanation: Explanation, count: int) -> ObjectTraces:
+        """Traces through the first `count` proposals and their scores."""
+        scored = explanation.scored
+        first = RegionScores(scored.scores[:count], None if scored.box_deltas is None else scored.box_deltas[:count])
+        return trace_objects(explanation.proposals.top(count), first, self.boxes, self.labels)
 
-def trace(explanation: Explanation, objects: Objects, count: int) -> ObjectTraces:
-    """Traces of the objects through the first `count` proposals and their scores."""
-    scored = explanation.scored
-    first = RegionScores(scored.scores[:count], None if scored.box_deltas is None else scored.box_deltas[:count])
-    return trace_objects(explanation.proposals.top(count), first, objects.boxes, objects.labels)
-
-
-def detection_overlaps(objects: Objects, detections: Detections) -> np.ndarray:
-    """(N,) the highest IoU of each object with a detection of its class; 0 without one."""
-    if not len(objects) or not len(detections):
-        return np.zeros(len(objects))
-    overlaps = box_iou(torch.from_numpy(objects.boxes), torch.tensor(detections.boxes)).numpy()
-    return (overlaps * (objects.labels[:, None] == detections.labels)).max(axis=1)
+    def overlaps(self, detections: Detections) -> np.ndarray:
+        """(N,) the highest IoU of each object with a detection of its class; 0 without one."""
+        overlaps = box_iou(torch.from_numpy(self.boxes), torch.tensor(detections.boxes)).numpy()
+        return (overlaps * (self.labels[:, None] == detections.labels)).max(axis=1, initial=0)

@@ -5,7 +5,7 @@ in any order, and other columns are ignored. RFC 4180: a value with a comma or a
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 
@@ -46,8 +46,13 @@ def _rows(path: Path, into: Collector, content: bytes) -> Iterator[Row]:
             raise InputError(f"{path}: line {reader.line_num}: {error}") from None
 
 
-def write_csv(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
+def write_csv(
+    path: Path, table: DetectionTable, truth: GroundTruth, tracks: Sequence[int | None] | None = None
+) -> None:
     """Write a CSV file with all digits, so that `read_csv` returns the same table.
+
+    Args:
+        tracks: of the detections, for a column track_id.
 
     Raises:
         InputError: the file cannot be written.
@@ -56,6 +61,7 @@ def write_csv(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
     check_names(truth, ids, image_index(truth))
     with write_text(path, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
-        for image, label, score, box in table_rows(table, table.boxes):
-            writer.writerow([ids[image], truth.class_names[label], score, *box])
+        writer.writerow(HEADER if tracks is None else (*HEADER, "track_id"))
+        for row, (image, label, score, box) in enumerate(table_rows(table, table.boxes)):
+            track = () if tracks is None else (tracks[row],)
+            writer.writerow([ids[image], truth.class_names[label], score, *box, *track])

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import (
@@ -25,6 +24,7 @@ from detector.data.predictions import (
 )
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
+from detector.io.progress import Progress
 from detector.storage.run_store import ResultStore, parts_of
 from detector.structures.class_names import same_classes
 from detector.structures.detections import Detections
@@ -32,11 +32,11 @@ from detector.structures.image import Image, read_image
 
 # What imports torch is imported in functions: evaluating the detections of a file does not need it.
 if TYPE_CHECKING:
-    from detector.inference.detector import Detector
+    from detector.inference.pipeline import DetectionPipeline
 
 
 class ImageDetector(Protocol):
-    """What can be evaluated: a `detector.inference.detector.Detector` or any object with these members."""
+    """What can be evaluated: a `detector.inference.pipeline.DetectionPipeline` or any object with these members."""
 
     @property
     def class_names(self) -> Sequence[str]: ...
@@ -141,12 +141,12 @@ def predict(
         truth: the images and their objects.
         folder: folder of the images' files.
         score: lowest score of the detections to keep, 0 to 1.
-        trace: also record how each stage treated every object; needs a `detector.inference.detector.Detector`.
+        trace: also record how each stage treated every object; needs a `detector.inference.pipeline.DetectionPipeline`.
         store: receives each result at once; images whose results it has are skipped.
         share: (i, n): take only every n-th image, starting with the i-th.
         progress: write each failed image to standard error, with a progress bar if that is a terminal.
         batch: number of images in one pass of the networks; more than one needs a
-            `detector.inference.detector.Detector`.
+            `detector.inference.pipeline.DetectionPipeline`.
         workers: threads that read and propose while the networks run, with a batch.
 
     Returns:
@@ -165,8 +165,8 @@ def predict(
     else:
         made = _predict_batches(detector, truth, folder, todo, score, trace, batch, workers)
     predictions = []
-    with tqdm(total=len(indices), initial=len(indices) - len(todo), desc="evaluate", unit="image",
-              disable=None if progress else True) as bar:  # fmt: skip
+    done = len(indices) - len(todo)
+    with Progress(total=len(indices), initial=done, desc="evaluate", unit="image", hidden=not progress) as bar:
         for i in indices:
             key = str(truth.image_ids[i])
             if key in kept:
@@ -174,7 +174,7 @@ def predict(
                 continue
             prediction = next(made)
             if prediction.error is not None and progress:
-                tqdm.write(f"{prediction.image_id}: {prediction.error}", file=sys.stderr)
+                Progress.write(f"{prediction.image_id}: {prediction.error}", file=sys.stderr)
             if store is not None:
                 store.add(to_entry(prediction, key))
             predictions.append(prediction)
@@ -200,11 +200,11 @@ def _detect(detector: ImageDetector, truth: GroundTruth, score: float, trace: bo
     return lambda image, index: detect_traced(checked, image, *objects(index), score)
 
 
-def _as_detector(detector: ImageDetector, feature: str) -> "Detector":
-    from detector.inference.detector import Detector
+def _as_detector(detector: ImageDetector, feature: str) -> "DetectionPipeline":
+    from detector.inference.pipeline import DetectionPipeline
 
-    if not isinstance(detector, Detector):
-        raise InputError(f"only a detector.inference.detector.Detector {feature}")
+    if not isinstance(detector, DetectionPipeline):
+        raise InputError(f"only a detector.inference.pipeline.DetectionPipeline {feature}")
     return detector
 
 

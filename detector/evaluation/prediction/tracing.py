@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from detector.data.traces import COVERED, ObjectTraces
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.postprocess import moved_boxes
 from detector.structures.detections import Detections, check_score
 from detector.structures.image import Image
@@ -15,7 +15,7 @@ from proposals.boxes import box_iou
 
 
 def detect_traced(
-    detector: Detector, image: Image, boxes: np.ndarray, labels: np.ndarray, score: float
+    detector: DetectionPipeline, image: Image, boxes: np.ndarray, labels: np.ndarray, score: float
 ) -> tuple[Detections, ObjectTraces]:
     """The same detections as `detector.detect`, and the traces of the image's objects.
 

@@ -88,6 +88,13 @@ def coco_file(root: Path) -> Path:
     return coco_folder(root) / "annotations/instances_default.json"
 
 
+def coco_download(root: Path) -> Path:
+    for image in OBJECTS:
+        photo(root / f"train2017/{image}.jpg")
+    coco(root / "annotations/instances_train2017.json", OBJECTS)
+    return root / "annotations/instances_train2017.json"
+
+
 def yolo(root: Path) -> Path:
     for image, objects in OBJECTS.items():
         photo(root / f"images/{image}.jpg")
@@ -113,7 +120,7 @@ def seen(data: CustomDataset) -> dict[str, list[tuple[str, tuple[float, ...]]]]:
 
 LAYOUTS = [
     *((make, "voc") for make in (flat_voc, devkit, voc_list)),
-    *((make, "coco") for make in (coco_folder, coco_file)),
+    *((make, "coco") for make in (coco_folder, coco_file, coco_download)),
     (yolo, "yolo"),
 ]
 

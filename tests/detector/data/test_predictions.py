@@ -107,7 +107,7 @@ def test_a_detector_of_other_classes_is_refused(truth: GroundTruth, folder: Path
 
 
 def test_only_a_detector_of_ours_is_traced(truth: GroundTruth, folder: Path) -> None:
-    with pytest.raises(InputError, match="Detector"):
+    with pytest.raises(InputError, match="DetectionPipeline"):
         predict(FakeDetector(), truth, folder, trace=True)
 
 
@@ -194,11 +194,11 @@ def test_several_processes_need_a_file(truth: GroundTruth, folder: Path, monkeyp
 
 @pytest.mark.slow
 def test_traces_come_back_from_the_disk_in_the_order_of_the_objects(root: Path, tmp_path: Path, photos: Path) -> None:
-    from detector.inference.assembly import load_detector
+    from detector.inference.assembly import load_pipeline
 
     for image_id in "abc":
         Image.open(photos / "cat.jpg").resize((100, 80)).save(root / f"JPEGImages/{image_id}.jpg")
-    detector = load_detector(device="cpu")
+    detector = load_pipeline(device="cpu")
     truth = VOCDataset(root, "val", detector.class_names).ground_truth()
     path = tmp_path / "found.json"
     predictions = run_detector(detector, truth, root / "JPEGImages", path, trace=True)

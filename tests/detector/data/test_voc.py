@@ -71,6 +71,14 @@ def test_samples_in_the_order_of_the_split(root: Path) -> None:
         dataset[3]
 
 
+def test_the_packages_lists_serve_data_without_a_list_of_that_name(root: Path) -> None:
+    assert len(VOCDataset(root, "val500")) == 500
+    assert len(VOCDataset(root, "train4508")) == 4508
+    assert not {*VOCDataset(root, "val500").ids} & {*VOCDataset(root, "train4508").ids}
+    (root / "ImageSets/Main/val500.txt").write_text("000001\n")
+    assert VOCDataset(root, "val500").ids == ("000001",)
+
+
 def test_first_takes_the_first_images(root: Path) -> None:
     dataset = VOCDataset(root, "val")
     assert dataset.first(2).ids == ("2008_000003", "000001")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detector.evaluation.prediction.tracing import detect_traced, trace_objects
-from detector.inference.assembly import load_detector
+from detector.inference.assembly import load_pipeline
 from detector.structures.image import read_image
 from detector.structures.region_scores import RegionScores
 from proposals import Proposals
@@ -64,7 +64,7 @@ def test_no_proposals_no_objects_and_unknown_classes(count: int) -> None:
 
 @pytest.mark.slow
 def test_tracing_changes_no_detection(photos: Path) -> None:
-    detector = load_detector(device="cpu")
+    detector = load_pipeline(device="cpu")
     image = read_image(photos / "cat.jpg")
     cat = np.array([[0, 5, 451, 300]], float)
     detections, traces = detect_traced(detector, image, cat, np.array([detector.class_names.index("cat")]), 0.05)

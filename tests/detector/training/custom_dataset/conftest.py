@@ -3,14 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from detector.config import InputConfig, ModelConfig
 from detector.data.annotations import Annotations, Sample
 from detector.data.custom_dataset import CustomDataset
-from detector.models.rfcn import RFCN
-from detector.models.weights import Model, save_model
 
 Objects = Sequence[tuple[int, tuple[int, int, int, int]]]
 
@@ -40,23 +36,3 @@ def custom_dataset(tmp_path: Path) -> Callable[..., CustomDataset]:
         return CustomDataset(folder, "voc", tuple(names), tuple(samples), frozenset(val))
 
     return make
-
-
-@pytest.fixture(scope="session")
-def start() -> Model:
-    """A model of random weights that knows a bus and a sofa."""
-    torch.manual_seed(0)
-    config = ModelConfig(input=InputConfig(short_side=96))
-    network = RFCN(2, config.network)
-    for module in network.backbone.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    torch.nn.init.normal_(network.score_conv.bias)
-    return Model(network.eval(), config, ("bus", "sofa"), {})
-
-
-@pytest.fixture(scope="session")
-def start_file(start: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("start") / "start.safetensors"
-    save_model(start, path)
-    return path

@@ -1,11 +1,13 @@
 """The head for other classes: known classes, background and box deltas are the starting model's."""
 
+import dataclasses
+
 import torch
 
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model
 from detector.structures.rois import RoIs
-from detector.training.custom_dataset.transfer import match_classes, transfer_weights
+from detector.training.transfer import match_classes, transfer_weights
 
 NAMES = ("couch", "robot", "Bus", "drone")
 
@@ -64,3 +66,15 @@ def test_it_is_repeatable(start: Model):
         transfer_weights(network, ("robot",), start)
         weights.append(network.score_conv.weight)
     assert torch.equal(*weights)
+
+
+def test_other_bins_keep_what_a_constant_map_predicts(start: Model):
+    """7x7 bins become 3x3 for the scores by area; the box deltas keep theirs."""
+    network = RFCN(2, dataclasses.replace(start.config.network, bins=3, delta_bins=7)).eval()
+    transfer_weights(network, ("bus", "sofa"), start)
+    features = torch.rand(1, network.backbone.out_channels, 1, 1).expand(-1, -1, 12, 16)
+    regions = RoIs.of_images([torch.tensor([[30.0, 40.0, 150.0, 120.0]])])
+    with torch.inference_mode():
+        before, after = (n.classify(n.score_maps(features), regions) for n in (start.network, network))
+    torch.testing.assert_close(after.class_logits, before.class_logits)
+    torch.testing.assert_close(after.box_deltas, before.box_deltas)

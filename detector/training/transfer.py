@@ -1,5 +1,6 @@
 """Transfer of a trained R-FCN's weights to other classes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,10 +42,10 @@ def transfer_weights(network: RFCN, class_names: Sequence[str], model: Model) ->
 
     The backbone, the background and the box deltas, which all classes share, are the model's, and so are the score maps
     of the classes that it has. A new class starts as the mean of the model's classes plus a little noise from torch's
-    generator.
+    generator. Maps for another number of bins are area-weighted means of the model's.
 
     Raises:
-        RuntimeError: the model has another backbone or number of bins.
+        RuntimeError: the model has another backbone.
     """
     source = model.network
     assert isinstance(source, RFCN)
@@ -57,15 +58,26 @@ def transfer_weights(network: RFCN, class_names: Sequence[str], model: Model) ->
     ]
     with torch.no_grad():
         for name, parameter in network.score_conv.named_parameters():
-            values = source.score_conv.get_parameter(name)
-            parameter.copy_(_select_rows(values, len(available), network.bins**2, rows).to(parameter))
+            scores, box_deltas = source.split_maps(source.score_conv.get_parameter(name).detach().float(), dim=0)
+            scores = _rebin(_select_classes(scores, rows), network.bins)
+            box_deltas = _rebin(box_deltas, network.delta_bins or network.bins)
+            parameter.copy_(network.join_maps(scores, box_deltas, dim=0).to(parameter))
 
 
-def _select_rows(values: Tensor, classes: int, bins: int, rows: Sequence[int | None]) -> Tensor:
-    """Weights or biases of the score maps for other classes, of which `rows` says the row in the model or None for a
-    new class; channels are ordered (bin, background, classes, 4 deltas)."""
-    maps = values.detach().float().view(bins, classes + 5, *values.shape[1:])
-    mean = maps[:, 1 : classes + 1].mean(dim=1)
+def _select_classes(maps: Tensor, rows: Sequence[int | None]) -> Tensor:
+    """The maps (bins * bins, 1 + classes, ...) of other classes, of which `rows` says the row in `maps`, or None for a
+    new class."""
+    mean = maps[:, 1:].mean(dim=1)
     selected = [mean + _NOISE * torch.randn_like(mean) if row is None else maps[:, row] for row in rows]
-    box_deltas = maps[:, classes + 1 :].unbind(1)
-    return torch.stack((maps[:, 0], *selected, *box_deltas), dim=1).flatten(0, 1)
+    return torch.stack((maps[:, 0], *selected), dim=1)
+
+
+def _rebin(maps: Tensor, bins: int) -> Tensor:
+    """(n * n, ...) -> (bins * bins, ...): each new bin is the mean of the old ones that it covers, by area."""
+    old = math.isqrt(len(maps))
+    if old == bins:
+        return maps
+    edges, old_edges = torch.linspace(0, 1, bins + 1), torch.linspace(0, 1, old + 1)
+    low, high = torch.maximum(edges[:-1, None], old_edges[:-1]), torch.minimum(edges[1:, None], old_edges[1:])
+    share = (high - low).clamp(min=0) * bins  # (bins, old), rows sum to 1
+    return torch.einsum("ai,bj,ij...->ab...", share, share, maps.unflatten(0, (old, old))).flatten(0, 1)
