@@ -297,7 +297,7 @@ class Detector:
         )
 
     def explain(self, image: object, path: str | Path, *, channels: str | None = None) -> Path:
-        """Writes one HTML page on how the detections of an image come about, stage by stage (extra `explore`).
+        """Writes one HTML page on how the detections of an image come about, stage by stage.
 
         Returns:
             The path.

@@ -63,9 +63,8 @@ def run_model(
             raise
     # These import torch, for which --help and --detections need not wait.
     from detector.inference.assembly import load_pipeline
-    from detector.inference.parallel import share_cores
     from detector.inference.tiling import with_tiles
-    from detector.ops.devices import default_batch, uses_gpu
+    from detector.ops.devices import default_batch, share_cores, uses_gpu
     from proposals import warm_up
 
     warm_up(console.result)

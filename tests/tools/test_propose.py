@@ -177,15 +177,6 @@ def test_with_a_cache_nothing_is_computed_twice(folder, monkeypatch, propose, fi
     assert files(folder / "drawn") == ["12.png", "7.png"], "pictures are drawn all the same"
 
 
-def test_the_other_implementation(folder, propose, files):
-    pytest.importorskip("selectivesearch", reason="needs the packages selectivesearch and scikit-image")
-    assert propose("a/x.png", "--method", "selectivesearch", "--json", "found.json", "--workers", 1) == 0
-    (entry,) = json.loads(Path("found.json").read_text())
-    assert entry["source_names"] == ["selectivesearch"]
-    assert [0, 0, 120, 60] in entry["boxes"]
-    assert files(folder / "runs") == ["propose/x.png"]
-
-
 def test_failures_do_not_stop_the_others(folder, capsys, propose, files):
     Path("cut.png").write_bytes(Path("a/x.png").read_bytes()[:150])
     Path("notes.jpg").write_text("not a photo")
@@ -228,7 +219,8 @@ def test_standard_input_is_not_read(folder, capsys, propose, files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--method", "edges"), "error: method 'edges' is unknown; known are selective_search, multibox, both, opencv"),
+        (("--method", "edges"), "error: method 'edges' is unknown; known are selective_search, multibox, both"),
+        (("--method", "both", "--levels"), "error: --levels: method both has no hierarchy"),
         (("--preset", "best"), "error: preset 'best' is unknown; known are single, fast, quality"),
         (("--export", "boxes.txt"), "error: boxes.txt: the file name must end in .npz, .jsonl, .json"),
         (("--export", "boxes"), "error: boxes: the file name must end in"),
@@ -253,28 +245,6 @@ def test_wrong_options_are_one_line_and_nothing_is_written(arguments, message, f
     assert len(captured.err.splitlines()) == 1
     assert "boxes," not in captured.out
     assert {name: Path(name).read_bytes() for name in files(folder)} == before
-
-
-@pytest.mark.parametrize("missing", ["cv2.ximgproc", "selectivesearch"])
-def test_a_method_that_is_not_installed(missing, folder, capsys, monkeypatch, propose, files):
-    if missing == "selectivesearch":
-        monkeypatch.setitem(sys.modules, "selectivesearch", None)
-    else:
-        monkeypatch.delattr("cv2.ximgproc", raising=False)
-    before = files(folder)
-    method = {"cv2.ximgproc": "opencv", "selectivesearch": "selectivesearch"}[missing]
-    assert propose("a/x.png", "--method", method) == 2
-    errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 1
-    assert errors[0].startswith(f"error: method {method} needs")
-    assert "pip install" in errors[0]
-    assert files(folder) == before
-
-
-def test_levels_need_our_own_method(folder, capsys, propose):
-    pytest.importorskip("selectivesearch", reason="needs the packages selectivesearch and scikit-image")
-    assert propose("a/x.png", "--levels", "--method", "selectivesearch") == 2
-    assert "error: --levels: method selectivesearch " in capsys.readouterr().err
 
 
 def test_no_source_at_all(folder, capsys, propose):
@@ -377,7 +347,7 @@ def test_torch_is_never_imported(folder):
     done = subprocess.run([*tool, *arguments], capture_output=True, text=True)
     assert done.returncode == 0
     assert Path("found.json").exists()
-    assert "proposals.selective_search" in imported(done.stderr)
+    assert "proposals.grouping" in imported(done.stderr)
     assert not imported(done.stderr) & {"torch", "torchvision"}
 
 

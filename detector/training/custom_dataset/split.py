@@ -43,8 +43,8 @@ class Split:
         return digest.hexdigest()[:12]
 
 
-def split_data(data: CustomDataset, share: float = VAL_SHARE, seed: int = 0) -> Split:
-    """Splits off the validation photos: the data set's own if it names any, otherwise a share of each class.
+def split_data(data: CustomDataset, seed: int = 0) -> Split:
+    """Splits off the validation photos: the data set's own if it names any, otherwise a fifth of each class.
 
     Classes without an object to train on are left out, with a note. If possible, a class with at least two photos has
     one in each part. The same data and seed give the same split.
@@ -53,7 +53,7 @@ def split_data(data: CustomDataset, share: float = VAL_SHARE, seed: int = 0) -> 
         InputError: fewer than two photos show objects, or two class names mean the same.
     """
     counts = object_counts(data.samples, len(data.class_names)) > 0
-    in_val = validation_photos(data, share, seed)
+    in_val = validation_photos(data, VAL_SHARE, seed)
     order = np.random.default_rng((seed, 1)).permutation(len(in_val))
     trained = counts[~in_val].any(axis=0)
     if not trained.any() or not counts[in_val][:, trained].any():

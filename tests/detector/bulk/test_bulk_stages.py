@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from detector.bulk.listing import ImageList, Shard, walk
+from detector.bulk.listing import ImageList, walk
 from detector.bulk.network import DetectorSettings, Network
 from detector.bulk.stages import Proposing, Reading, Row, together
 from detector.errors import InputError
@@ -22,7 +22,7 @@ from proposals import SelectiveSearch
 ROOT = Path(__file__).parents[3]
 
 
-def read(folder: Path, tmp_path: Path, *names: str) -> list[Row]:
+def read(folder: Path, tmp_path: Path, *names: str | InputError) -> list[Row]:
     images = ImageList(tmp_path / "images.jsonl")
     images.write({}, names or walk([str(folder)]))
     (shard,) = images.shards(100, 9)
@@ -62,8 +62,9 @@ def test_files_that_cannot_be_read(folder, tmp_path):
     with (tmp_path / "huge.jpg").open("wb") as file:
         file.truncate((1 << 30) + 1)
     names = ["gone.jpg", "folder.jpg", "pipe.jpg", "huge.jpg", "a\0b.jpg", "gone-\udcff.jpg"]
-    rows = read(tmp_path, tmp_path, *names)
-    errors = [json.loads(row["line"]) for row in rows]
+    rows = read(tmp_path, tmp_path, *names, InputError("photos: cannot be listed (Permission denied)"))
+    *errors, folder_error = [json.loads(row["line"]) for row in rows]
+    assert folder_error == {"image": None, "error": "photos: cannot be listed (Permission denied)"}
     assert [one["image"] for one in errors] == names
     assert [one["error"].split(": ", 1)[1][:16] for one in errors] == [
         "cannot be read (",
@@ -74,14 +75,6 @@ def test_files_that_cannot_be_read(folder, tmp_path):
         "cannot be read (",
     ]
     assert Proposing(lambda pixels: pytest.fail("nothing to propose for")).rows(rows) == rows
-
-
-def test_a_folder_that_cannot_be_listed_is_an_error_of_the_run(tmp_path):
-    images = ImageList(tmp_path / "images.jsonl")
-    images.write({}, [InputError("photos: cannot be listed (Permission denied)")])
-    (row,) = Reading(images, tmp_path).rows(Shard(3, len(images.path.read_bytes().splitlines(True)[0]), 1))
-    assert row["shard"] == 3
-    assert json.loads(row["line"]) == {"image": None, "error": "photos: cannot be listed (Permission denied)"}
 
 
 def test_what_is_wanted_is_selected_and_checked(folder, tmp_path):
@@ -115,8 +108,6 @@ def test_an_error_that_nobody_expects_keeps_its_reason(folder, tmp_path, monkeyp
 
 def test_a_file_that_grows_is_read_no_further(tmp_path, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(bytes(100))
-    images = ImageList(tmp_path / "images.jsonl")
-    images.write({}, ["a.jpg"])
     isfile = os.path.isfile
 
     def grows(path: str) -> bool:
@@ -125,7 +116,7 @@ def test_a_file_that_grows_is_read_no_further(tmp_path, monkeypatch):
         return isfile(path)
 
     monkeypatch.setattr(os.path, "isfile", grows)
-    (row,) = Reading(images, tmp_path).rows(Shard(0, len(images.path.read_bytes().splitlines(True)[0]), 1))
+    (row,) = read(tmp_path, tmp_path, "a.jpg")
     assert json.loads(row["line"])["error"] == "a.jpg: grew while it was read; wait until it is written"
     assert row["content"] is None
 

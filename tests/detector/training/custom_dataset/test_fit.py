@@ -100,24 +100,20 @@ def test_a_finished_training_is_evaluated_again_and_not_trained(
     assert again.sheet.exists()
 
 
+def assert_same_weights(first: Path, second: Path) -> None:
+    one, other = (load_model(path).network.state_dict() for path in (first, second))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
 @pytest.mark.slow
-def test_a_training_whose_model_was_removed_starts_over(data: CustomDataset, train):
+def test_a_finished_training_starts_over_without_its_model_or_its_plan(data: CustomDataset, train, tmp_path: Path):
+    """Without the plan, the minutes, scores and model of the training before it are not used."""
+    run, lines = tmp_path / "run", list[str]()
     first = train(data, epochs=1)
-    weights = load_model(first.model).network.state_dict()
-    first.model.unlink()
-    again = load_model(train(data, epochs=1, resume=True).model).network.state_dict()
-    for name in weights:
-        torch.testing.assert_close(again[name], weights[name], rtol=0, atol=0)
-
-
-@pytest.mark.slow
-def test_a_finished_training_without_its_plan_starts_over(data: CustomDataset, train, tmp_path: Path):
-    """The minutes, scores and model of the training before it are not used."""
-    run = tmp_path / "run"
-    train(data, epochs=1)
+    first.model.rename(tmp_path / "first.safetensors")
+    assert_same_weights(train(data, epochs=1, resume=True).model, tmp_path / "first.safetensors")
     (run / "history.json").write_text('{"1000": 1.0}')
     (run / "plan.json").unlink()
-    lines: list[str] = []
     again = train(data.of_classes(["robot"]), epochs=1, log=lines.append)
     assert not any(line.startswith("finished") for line in lines)
     assert load_model(again.model).class_names == ("robot",)
@@ -142,19 +138,9 @@ def test_a_recipe_is_refused_in_the_folder_of_such_a_training(tmp_path: Path):
 def fit_result(folder: Path, **changes: object) -> FitResult:
     nothing = np.zeros(0), np.zeros(0, bool)
     classes = {"bus": ClassResult(0.125, 1, *nothing), "cup": ClassResult(0.5, 10, *nothing)}
-    values = {
-        "model": folder / "m",
-        "sheet": folder / "s",
-        "result": VOCResult("voc07", 0.5, classes),
-        "evaluated": (4, 4),
-        "score": None,
-        "calibration": "",
-        "photo": folder / "p",
-        "left_out": (),
-        "minutes": 1.0,
-        "warning": "",
-    }
-    return FitResult(**values | changes)  # type: ignore[arg-type]
+    result = VOCResult("voc07", 0.5, classes)
+    fitted = FitResult(folder / "m", folder / "s", result, (4, 4), None, "", folder / "p", (), 1.0, "")
+    return dataclasses.replace(fitted, **changes)  # type: ignore[arg-type]
 
 
 def test_an_ap_of_few_objects_is_noted(tmp_path: Path):
@@ -343,10 +329,7 @@ def test_a_time_limit_that_suffices_changes_nothing(data: CustomDataset, train, 
     monkeypatch.setattr("detector.training.custom_dataset.plan._MIN_STEPS", 8)
     monkeypatch.setattr("detector.training.custom_dataset.plan._EPOCHS", (1, 1))
     monkeypatch.setattr("detector.training.custom_dataset.finetuning._measure", lambda *_: Machine("cpu", 1, 0.2))
-    models = [load_model(train(data, out, epochs=epochs, minutes=minutes).model)
-              for out, epochs, minutes in (("steps", 2, None), ("time", None, 30))]  # fmt: skip
-    for first, second in zip(*(model.network.state_dict().values() for model in models), strict=True):
-        torch.testing.assert_close(first, second, rtol=0, atol=0)
+    assert_same_weights(train(data, "steps").model, train(data, "time", epochs=None, minutes=30).model)
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 1.5}, {"device": "cup"}, {"size": 8}])
@@ -381,10 +364,7 @@ def test_interrupted_and_resumed_gives_the_same_model(
     # the plan is kept: a machine that is slower now changes nothing
     monkeypatch.setattr("detector.training.custom_dataset.finetuning._measure", lambda *_: Machine("cpu", 1, 9.0))
     parts = train(data, "parts", resume=True)
-    for path in (whole, train(data, "parts", resume=True)):  # once more: it is done, and says the same
-        first, second = (load_model(file).network.state_dict() for file in (path.model, parts.model))
-        for name in first:
-            torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
+    assert_same_weights(whole.model, parts.model)
     assert read_history(tmp_path / "whole") == read_history(tmp_path / "parts")
     assert str(whole.result.ap) == str(parts.result.ap)
 
@@ -436,6 +416,8 @@ def test_a_folder_of_another_training_is_refused(
     data: CustomDataset, custom_dataset, train, start_file: Path, tmp_path: Path
 ):
     train(data, epochs=1)
+    machine = json.loads((tmp_path / "run/plan.json").read_text())["machine"]
+    assert (machine["step_seconds"] > 0, machine["threads"]) == (True, torch.get_num_threads())
     before = (tmp_path / "run/model.safetensors").read_bytes()
     for changed, message in (
         (lambda: train(data, epochs=1), "run: .*--resume"),
@@ -457,10 +439,3 @@ def test_a_folder_of_another_training_is_refused(
 def test_a_folder_inside_the_data_is_refused(data: CustomDataset, start_file: Path):
     with pytest.raises(InputError, match=r"^[^\n]*photos/run: .*--out[^\n]*$"):
         fit(data, data.path / "run", init=start_file)
-
-
-def test_the_plan_is_measured_once(data: CustomDataset, train, tmp_path: Path):
-    train(data, epochs=1)
-    kept = json.loads((tmp_path / "run/plan.json").read_text())
-    assert kept["machine"]["step_seconds"] > 0
-    assert kept["machine"]["threads"] == torch.get_num_threads()
