@@ -44,7 +44,7 @@ def test_options_are_in_groups_with_their_defaults_and_there_is_an_example(comma
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
-        ("detect", ["'SOURCE'", "detector detect --help"]),
+        ("detect", ["--from-file"]),
         ("detect --proposals foo a.jpg", ["--proposals 'foo'", "selective_search, multibox, both"]),
         ("detect --batch 0 a.jpg", ["'--batch'"]),
         ("detect --bacth 1 a.jpg", ["--bacth", "--batch"]),
