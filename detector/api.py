@@ -4,7 +4,8 @@ Each method only calls the room that does the work, and imports what only it nee
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, overload
@@ -24,11 +25,16 @@ from detector.runner.stream import Errors, Medium, stream
 from detector.structures.detections import Detections
 from detector.structures.image import ImageReference, as_image
 from detector.structures.selection import Selection
+from proposals.extras import needs_extra
 from proposals.files import atomic_write
 from proposals.names import as_names, unknown_name
 
 if TYPE_CHECKING:
+    from detector.data.custom_dataset import Layout
+    from detector.data.reading import Part
     from detector.evaluation import Evaluation, Metric
+    from detector.training.custom_dataset import FitResult
+    from detector.training.custom_dataset.plan import Augment
 
 __all__ = ["Detector", "load_detector"]
 
@@ -45,7 +51,8 @@ def load_detector(
 
     Args:
         model: the name of an installed model ("voc07") or configuration ("best", "paper"), a model file
-            (.safetensors), or a configuration (.yaml, a `detector.config.DetectorConfig`).
+            (.safetensors) or the folder of a training, a configuration (.yaml, a `detector.config.DetectorConfig`), or
+            the id of a model on the Hugging Face Hub ("me/mine", with the extra `hub`).
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps", or a `torch.device`.
         proposals: "selective_search", "multibox" or "both"; by default the model's setting.
         engine: runs the networks: "torch", "onnx", or an .onnx file that `Detector.export` wrote from the model.
@@ -234,9 +241,11 @@ class Detector:
 
     def evaluate(
         self,
-        annotations: str | Path,
+        data: str | Path,
         photos: str | Path | None = None,
         *,
+        split: "Part" = "val",
+        seed: int = 0,
         metric: "Metric | None" = None,
         iou_thresholds: Sequence[float] | None = None,
         limit: int | None = None,
@@ -246,9 +255,12 @@ class Detector:
         """Evaluates it on a data set; `print(result.table())` shows the result.
 
         Args:
-            annotations: COCO's JSON, or YOLO's data.yaml.
-            photos: their folder; by default it is looked for near the annotations.
-            metric: "coco", "voc07" or "voc10"; by default the data set's own.
+            data: COCO's JSON or YOLO's data.yaml, which are evaluated by their own metric; or a folder as `train` takes
+                it, which is evaluated as a training does it.
+            photos: their folder, for a file; by default it is looked for near the file.
+            split: for a folder, the part of the photos: "val", those that a training sets aside, "train" or "all".
+            seed: for a folder, that of the training, which chose its validation photos.
+            metric: "coco", "voc07" or "voc10"; by default "coco" for a file, "voc07" for a folder.
             iou_thresholds: of the metric.
             limit: take only the first images.
             progress: show it on standard error.
@@ -258,31 +270,34 @@ class Detector:
             InputError: the data set cannot be read, the detector has none of its classes, or a setting is wrong.
         """
         from detector.data.predictions import detection_table, failures, mean_seconds
-        from detector.data.reading import Layout, find_photos, read_data_set
+        from detector.data.reading import Layout, find_photos, read_data_set, read_own_data
         from detector.evaluation import evaluate
         from detector.evaluation.prediction.predict import predict
 
         _check_names(settings, InputSettings)
-        path, detector = Path(annotations), self._with(settings)
+        path, own, detector = Path(data), Path(data).is_dir(), self._with(settings)
         layout: Layout = "yolo" if path.suffix in (".yaml", ".yml") else "coco"
-        data = read_data_set(layout, annotations=path, root=None if photos is None else Path(photos))
-        data = data.known_to(self.class_names, str(self.path.name))
-        data = data if limit is None else data.first(limit)
-        folder = data.folder or find_photos(path, data.truth.files)
-        predictions = predict(detector, data.truth, folder, progress=progress, batch=self._batch(detector))
+        if own:
+            read = read_own_data(path, split, seed=seed)
+        else:
+            read = read_data_set(layout, annotations=path, root=None if photos is None else Path(photos))
+        read = read.known_to(self.class_names, str(self.path.name))
+        read = read if limit is None else read.first(limit)
+        folder = read.folder or find_photos(path, read.truth.files)
+        predictions = predict(detector, read.truth, folder, progress=progress, batch=self._batch(detector))
         return evaluate(
-            data.truth,
-            detection_table(data.truth, predictions),
-            metric or "coco",
+            read.truth,
+            detection_table(read.truth, predictions),
+            metric or ("voc07" if own else "coco"),
             iou_thresholds,
-            data=data.name,
+            data=read.name,
             seconds_per_image=mean_seconds(predictions),
             failed=failures(predictions),
-            notes=data.notes,
+            notes=read.notes,
         )
 
     def explain(self, image: object, path: str | Path, *, channels: str | None = None) -> Path:
-        """Writes one HTML page on how the detections of an image come about, stage by stage (extra `explore`).
+        """Writes one HTML page on how the detections of an image come about, stage by stage.
 
         Returns:
             The path.
@@ -294,6 +309,89 @@ class Detector:
 
         write_explanation(self.pipeline, as_image(image, channels), Path(path))
         return Path(path)
+
+    def train(
+        self,
+        data: str | Path,
+        out: str | Path,
+        *,
+        layout: "Layout | None" = None,
+        classes: str | Iterable[str] | None = None,
+        skip_bad_labels: bool = False,
+        epochs: int | None = None,
+        minutes: float | None = None,
+        lr: float | None = None,
+        batch: int = 1,
+        seed: int = 0,
+        freeze: str | None = None,
+        augment: "Augment" = "light",
+        size: int | None = None,
+        cache: str | Path | None = None,
+        resume: bool = False,
+        on_step: Callable[[dict[str, float]], None] | None = None,
+        log: Callable[[str], None] = print,
+    ) -> "FitResult":
+        """Trains on photos and labels of your own, from this model (extra `train`); then this detector is the trained
+        one.
+
+        Args:
+            data: a folder of photos with VOC's XML, COCO's JSON or YOLO's text files, or the file that names them.
+            out: folder for the model and everything else.
+            layout: of the labels, "voc", "coco" or "yolo"; detected by default.
+            classes: learn only these.
+            skip_bad_labels: skip and count wrong labels; by default they are raised, all at once.
+            epochs: passes over the photos; by default as many as the rule gives and time allows.
+            minutes: time limit of everything; by default 25, and 3 s for each photo beyond 400.
+            lr: highest learning rate; by default 0.001, times the square root of the batch.
+            batch: photos in a step.
+            seed: of the split into training and validation photos, their order and the augmentation.
+            freeze: part of the backbone up to which layers keep their weights, such as "inception_4e", or "backbone"
+                for all of it; by default those before the inception modules.
+            augment: "none"; "light": flips, color jitter and changes of scale; "strong": more of these, random crops,
+                mosaic and mixup.
+            size: short side of the network's input in pixels, in training and of the model; by default this model's.
+            cache: folder of cached proposals; by default `out / "proposals"`.
+            resume: continue an interrupted training in `out`, if there is one.
+            on_step: called after each step with "step", "loss", "lr" and so on, and after each evaluation with "step",
+                "mAP" and so on.
+            log: called with the lines of the summary and the plan.
+
+        Returns:
+            The result on the validation photos; `print(result)` shows it.
+
+        Raises:
+            InputError: the extra is missing, the data, a setting or `out` cannot be used, or the detector is no R-FCN
+                or is assembled from several models.
+            KeyboardInterrupt: on Ctrl-C or SIGTERM; the same call with `resume` continues.
+        """
+        if any(find_spec(name) is None for name in ("tensorboard", "sklearn")):
+            raise InputError(needs_extra("training", "train"))
+        from detector.training.custom_dataset import fit
+
+        result = fit(
+            data,
+            out,
+            layout=layout,
+            classes=classes,
+            skip_bad_labels=skip_bad_labels,
+            epochs=epochs,
+            minutes=minutes,
+            lr=lr,
+            batch=batch,
+            seed=seed,
+            freeze=freeze,
+            augment=augment,
+            size=size,
+            init=self._model_file(),
+            cache=cache,
+            device=str(self.pipeline.device),
+            resume=resume,
+            on_step=on_step,
+            log=log,
+        )
+        self.path, self._proposals = result.model, None
+        self._load(self.pipeline.device)
+        return result
 
     def export(self, path: str | Path, *, size: tuple[int, int] | None = None, int8: str | Path | None = None) -> Path:
         """Writes the network as a graph for other programs, and checks the file by running it.
@@ -335,6 +433,24 @@ class Detector:
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
         return path
+
+    def push_to_hub(self, repository: str, *, private: bool = False) -> str:
+        """Writes the model with a card to the Hugging Face Hub (extra `hub`); `load_detector(repository)` loads it.
+
+        Args:
+            repository: its id, such as "me/mine"; it is made if it does not exist.
+            private: whether a new repository is private.
+
+        Returns:
+            The address of the repository.
+
+        Raises:
+            InputError: the detector is assembled from several models, the id is wrong, or the Hub refuses it or cannot
+                be reached.
+        """
+        from detector.models.hub import upload
+
+        return upload(self._model_file(), repository, private)
 
     def _model_file(self) -> Path:
         if self.path.suffix != ".safetensors":

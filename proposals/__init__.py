@@ -1,3 +1,4 @@
+# ruff: noqa: F401
 """Class-agnostic box proposals: where in an image an object may be."""
 
 import importlib
@@ -13,30 +14,8 @@ if TYPE_CHECKING:
     from proposals.evaluation import Coverage, ProposalEvaluation
     from proposals.export import export_proposals
     from proposals.hierarchy import Hierarchy
-    from proposals.methods import METHODS, make_proposer
     from proposals.selective_search import SelectiveSearch, warm_up
     from proposals.union import UnionProposer, merge_proposals
-
-__all__ = [
-    "METHODS",
-    "PRESETS",
-    "Coverage",
-    "FileProposals",
-    "Hierarchy",
-    "ProposalCache",
-    "ProposalEvaluation",
-    "Proposals",
-    "Proposer",
-    "SelectiveSearch",
-    "SelectiveSearchConfig",
-    "UnionProposer",
-    "atomic_write",
-    "export_proposals",
-    "make_proposer",
-    "merge_proposals",
-    "propose_files",
-    "warm_up",
-]
 
 _MODULES = {
     "batch": ("FileProposals", "propose_files"),
@@ -45,10 +24,10 @@ _MODULES = {
     "evaluation": ("Coverage", "ProposalEvaluation"),
     "export": ("export_proposals",),
     "hierarchy": ("Hierarchy",),
-    "methods": ("METHODS", "make_proposer"),
     "selective_search": ("SelectiveSearch", "warm_up"),
     "union": ("UnionProposer", "merge_proposals"),
 }
+__all__ = ["Proposals", "Proposer", "atomic_write", *(name for names in _MODULES.values() for name in names)]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,10 +15,9 @@ from detector.bulk.stages import Row, failure, table
 from detector.config import Source
 from detector.inference.assembly import load_pipeline
 from detector.inference.batching import Scored, score_each
-from detector.inference.parallel import share_cores
 from detector.inference.pipeline import DetectionPipeline, Prepared
 from detector.inference.proposers import without_network
-from detector.ops.devices import resolve_device
+from detector.ops.devices import resolve_device, share_cores
 from detector.runner.results import photo_entry
 from detector.structures.image import read_image
 from detector.structures.selection import Selection
@@ -67,7 +66,10 @@ class Network:
         self._detector, self._selection = settings.load(), settings.selection
         self._ahead = without_network(self._detector.proposer)
 
-    def __call__(self, rows: Sequence[Row]) -> list[Row]:
+    def __call__(self, rows: "Table") -> "Table":
+        return table(self.rows(rows.to_pylist()))
+
+    def rows(self, rows: Sequence[Row]) -> list[Row]:
         """Finished rows with `shard`, `index` and `line`. The photos pass the network as one batch."""
         lines: dict[int, bytes] = {i: row["line"] for i, row in enumerate(rows) if row["line"] is not None}
         ready: dict[int, Prepared] = {}
@@ -112,16 +114,6 @@ class Network:
         detections = self._detector.suppress(scored.proposals, scored.scores, self._selection.lowest_score)
         seconds = scored.seconds + time.perf_counter() - start
         return json.dumps(photo_entry(name, self._selection(detections), seconds)).encode()
-
-
-class NetworkActor:
-    """`Network` on tables."""
-
-    def __init__(self, settings: DetectorSettings) -> None:
-        self._stage = Network(settings)
-
-    def __call__(self, rows: "Table") -> "Table":
-        return table(self._stage(rows.to_pylist()))
 
 
 def _exit_if_gpu_lost() -> None:

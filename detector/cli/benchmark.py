@@ -67,8 +67,7 @@ def benchmark(
 
     if str(_TOOLS) not in sys.path:
         sys.path.append(str(_TOOLS))
-    from benchmarks.crops import benchmark_crops
-    from benchmarks.detection import benchmark_detection, benchmark_throughput
+    from benchmarks.detection import benchmark_crops, benchmark_detection, benchmark_throughput
     from benchmarks.evaluators import benchmark_evaluators
     from benchmarks.measuring import default_photo
     from benchmarks.selective_search import benchmark_proposals

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,7 +39,10 @@ def _check_device(device: str) -> str:
     return device
 
 
-ModelOption = Annotated[Path | None, option(MODEL, "Model file (.safetensors).", "PATH", "the installed model")]
+ModelOption = Annotated[
+    Path | None,
+    option(MODEL, "Model file (.safetensors), folder of a training, or id on the Hub.", "PATH", "the installed model"),
+]
 ConfigOption = Annotated[
     Path | None,
     option(MODEL, "Assembled detector: a file, or best, ensemble or paper.", "NAME", "none"),
@@ -62,6 +65,9 @@ LabelsOption = Annotated[
     Path | None,
     option(MODEL, "Class names of a classifier, one a line.", "FILE", "synset_words.txt beside the weights"),
 ]
+VOCOption = Annotated[Literal["voc"] | None, option(DATA, "Layout of a data set.", None, "none")]
+VOCRootOption = Annotated[Path | None, option(DATA, "Folder of the data set that holds JPEGImages.", "DIR")]
+VOCSplitOption = Annotated[str | None, option(DATA, "List of images of the data set.", "NAME")]
 ScoreOption = Annotated[
     list[str] | None,
     option(
@@ -73,6 +79,8 @@ ScoreOption = Annotated[
 ]
 ClassesOption = Annotated[str | None, option(WHAT, "Detect only these classes: cat,dog.", "NAME,...", "all")]
 MaxDetectionsOption = Annotated[int | None, option(WHAT, "Keep the best N objects per image.", "N", "100", min=1)]
+SKIP_HINT = "\nfix the labels, or skip the wrong ones with --skip-bad-labels"
+ResumeOption = Annotated[bool, option(RUN, "Continue an interrupted run.", flag="--resume")]
 SizeOption = Annotated[
     int | None,
     option(MODEL, "Short side of the network's input in pixels: larger finds smaller objects, slower.", "N",

@@ -1,12 +1,12 @@
 """The page as a web application. Everything it loads comes from this package."""
 
 import asyncio
-import functools
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -20,6 +20,7 @@ from detector.explorer.controls import make_controls
 from detector.explorer.image_cache import BusyError, ImageCache, Session
 from detector.explorer.pictures import fitted
 from detector.explorer.rendering import templates
+from detector.explorer.stages import Explanation
 from detector.structures.image import read_image
 
 UPLOAD_TYPE = "application/octet-stream"
@@ -35,6 +36,21 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+
+
+def _session(request: Request, key: str) -> Session:
+    session = request.app.state.image_cache.get(key)
+    if session is None:
+        raise HTTPException(410, "this photo was dropped for newer ones; open it again")
+    return session
+
+
+def _explanation(session: Annotated[Session, Depends(_session)]) -> Explanation:
+    return session.explanation
+
+
+Opened = Annotated[Session, Depends(_session)]
+Explained = Annotated[Explanation, Depends(_explanation)]
 
 
 def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, ...] | None = None) -> FastAPI:
@@ -113,13 +129,24 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
         return await stages(lambda: image_cache.add_sample(image_id))
 
     def add_panel(show: Callable[..., panels.Panel]) -> None:
-        @app.get(f"/photos/{{key}}/{show.__name__.removeprefix('show_')}", response_model=None)
-        @functools.wraps(show)  # its parameters are those of the request
         def panel(**values: Any) -> Response:
             return render("panel.html", panel=show(**values))
 
+        # The parameters of the request are those of `show`, whose explanation is that of the photo.
+        explanation, *values = inspect.signature(show).parameters.values()
+        parameters = [explanation.replace(annotation=Explained), *values]
+        panel.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        app.get(f"/photos/{{key}}/{show.__name__.removeprefix('show_')}")(panel)
+
     for show in panels.PANELS:
         add_panel(show)
+
+    @app.get("/photos/{key}/truth")
+    def truth(session: Opened, count: panels.Count, score: panels.Score) -> Response:
+        if session.objects is None:
+            raise HTTPException(404, "this photo has no annotations")
+        return render("panel.html", panel=panels.show_truth(session.explanation, session.objects, count, score))
+
     return app
 
 

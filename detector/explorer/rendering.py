@@ -13,6 +13,7 @@ from detector.explorer.image_cache import Session, reduced
 from detector.explorer.pictures import encoded
 from detector.explorer.stages import Explanation, explain
 from detector.inference.pipeline import DetectionPipeline
+from detector.storage.run_store import writing
 from detector.structures.image import Image
 from proposals.files import atomic_write
 
@@ -36,8 +37,15 @@ def templates() -> jinja2.Environment:
     return environment
 
 
-def write_page(detector: DetectionPipeline, image: Image, path: Path, score: float) -> None:
-    """The file of `detector.explorer.write_explanation`."""
+def write_explanation(detector: DetectionPipeline, image: Image, path: Path, score: float = 0.5) -> None:
+    """Writes one HTML file that shows how the detections of a photo come about, stage by stage, and loads nothing.
+
+    Args:
+        score: lowest score of the detections.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     photo, _ = reduced(image)
     session = Session("", image.name, (image.width, image.height), explain(detector, photo), None)
     content = (
@@ -50,11 +58,8 @@ def write_page(detector: DetectionPipeline, image: Image, path: Path, score: flo
             style=(_HERE / "static/explorer.css").read_text(encoding="utf-8"),
         )
     )
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    with writing(path, InputError), atomic_write(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
 
 
 def _panels(explanation: Explanation, score: float) -> dict[str, list[panels.Panel]]:

@@ -3,7 +3,7 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -176,17 +176,16 @@ class DetectionRun:
         if self.done:
             self._reporter.result(f"{self.done} of {len(media)} are done already")
         failed, complete = 0, False
-        results = self._results(todo)
+        photos = self._frame_detector.photos(source for source in todo if not isinstance(source, Video))
         try:
             unit = "source" if any(isinstance(source, Video) for source in todo) else "photo"
-            for source, result in zip(self._reporter.progress(todo, unit), results, strict=True):
+            for source in self._reporter.progress(todo, unit):
                 try:
                     unwritten = self.unwritten
                     if isinstance(source, Video):
                         self._run_video(source)
                     else:
-                        assert result is not None
-                        self._finish_photo(source, result)
+                        self._finish_photo(source, next(photos))
                     if self.unwritten == unwritten:
                         self._store.finish(source.name)
                 except OutputError:
@@ -200,7 +199,7 @@ class DetectionRun:
             self._reporter.error(f"error: {error}; stopped after {self.done} of {len(media)}, --resume continues")
             failed += 1
         finally:
-            results.close()
+            photos.close()
             self._write_results(complete)
         return failed + self.unwritten
 
@@ -222,13 +221,6 @@ class DetectionRun:
     def _entries(self) -> Iterator[dict[str, Any]]:
         """The stored results, without those of sources that a resumed run no longer has."""
         return (entry for entry in self._store.records() if source_of(entry) in self._stem_of)
-
-    def _results(self, media: Sequence[Source | Video]) -> Generator[ImageResult | InputError | None, None, None]:
-        """The result or error of each photo, and None for a video, which runs in its turn."""
-        photos = self._frame_detector.photos(source for source in media if not isinstance(source, Video))
-        with closing(photos):
-            for source in media:
-                yield None if isinstance(source, Video) else next(photos)
 
     def _finish_photo(self, source: Source, result: ImageResult | InputError) -> None:
         if isinstance(result, InputError):

@@ -185,6 +185,13 @@ def as_image(source: object, channels: str | None = None, name: str | None = Non
     return read_image(source, name)  # type: ignore[arg-type]  # read_image refuses the rest
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """Width and height of an upright photo in pixels, from its header; InputError as `read_image`."""
+    with _decoding(str(path)), path.open("rb") as file, _open(file, str(path)) as photo:
+        width, height = photo.size
+        return (height, width) if _orientation(photo) in range(5, 9) else (width, height)
+
+
 def is_heic(path: Path) -> bool:
     """Whether a file's extension is that of phones' HEIC photos, which are not supported."""
     return path.suffix.lower() in _HEIC_EXTENSIONS
@@ -269,19 +276,23 @@ def _decoding(name: str) -> Iterator[None]:
 
 
 def _decode(file: BinaryIO, name: str) -> Image:
-    with _decoding(name):
-        if not file.read(1):
-            raise InputError(f"{name}: the file is empty; get an intact copy")
-        PillowImage.init()
-        try:
-            photo = PillowImage.open(file, formats=[each for each in FORMATS if each in PillowImage.OPEN])
-        except UnidentifiedImageError:
-            file.seek(0)
-            if is_pointer(file.read(START_BYTES)):
-                raise InputError(f"{name}: {NOT_FETCHED}") from None
-            raise InputError(f"{name}: not a photo in a known format; convert it to JPEG or PNG") from None
-        with photo:
-            return _from_pillow(photo, name)
+    with _decoding(name), _open(file, name) as photo:
+        return _from_pillow(photo, name)
+
+
+def _open(file: BinaryIO, name: str) -> PillowImage.Image:
+    if not file.read(1):
+        raise InputError(f"{name}: the file is empty; get an intact copy")
+    PillowImage.init()
+    try:
+        return PillowImage.open(file, formats=[each for each in FORMATS if each in PillowImage.OPEN])
+    except UnidentifiedImageError:
+        file.seek(0)
+        if is_pointer(file.read(START_BYTES)):
+            raise InputError(f"{name}: {NOT_FETCHED}") from None
+        if is_heic(Path(name)):
+            raise InputError(f"{name}: {NOT_SUPPORTED}") from None
+        raise InputError(f"{name}: not a photo in a known format; convert it to JPEG or PNG") from None
 
 
 def _from_pillow(photo: PillowImage.Image, name: str) -> Image:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from detector.data.annotations import AnnotatedImages
 from detector.data.predictions import check_size
 from detector.errors import InputError
+from detector.io.progress import Progress
 from detector.structures.image import read_image
 from proposals import ProposalEvaluation, Proposals, Proposer, propose_files
 
@@ -77,14 +77,13 @@ def evaluate_proposals(
     *,
     limit: int | None = None,
     workers: int = 1,
-    processes: bool = False,
     progress: bool = False,
 ) -> ProposalReport:
     """Run a proposer over a data set and measure how well it covers the objects.
 
     Args:
         limit: take only the best `limit` boxes of an image.
-        workers, processes: as in `proposals.propose_files`; times per image are most meaningful with one worker.
+        workers: as in `proposals.propose_files`; times per image are most meaningful with one worker.
 
     Raises:
         InputError: an image or annotation is missing, an annotation is invalid, or there are no objects.
@@ -97,8 +96,10 @@ def evaluate_proposals(
     seconds: list[float] = []
     failed: dict[str, str] = {}
     start = time.perf_counter()
-    results = propose_files(paths, proposer, read_pixels, workers=workers, processes=processes)
-    for index, result in enumerate(tqdm(results, total=len(paths), unit="image", disable=not progress, leave=False)):
+    results = propose_files(paths, proposer, read_pixels, workers=workers)
+    for index, result in enumerate(
+        Progress(results, total=len(paths), desc="proposals", unit="image", hidden=not progress, leave=False)
+    ):
         truth = truths[index]
         proposals, error = result.proposals, result.error
         if proposals is not None:
