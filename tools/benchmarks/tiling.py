@@ -21,7 +21,7 @@ SIZE = (4000, 3000)
 """Width and height of the photos."""
 SMALL = 32.0
 """Objects whose box has less than the area of a square of this side are small, as in COCO."""
-_SCENE, _SCORE, _IOU, _MOST = 400, 0.3, 0.5, 10_000
+_SCENE, _SCORE, _IOU, _MOST = 400, 0.1, 0.5, 10_000
 _MEMORY = """
 import sys
 import numpy as np
