@@ -40,7 +40,7 @@ USES = [
     ("detect a/x.jpg --classes kat", "class 'kat' is unknown; do you mean 'cat'? Known are aeroplane, bicycle, "),
     ("detect a/x.jpg --classes ,", "--classes "),
     ("detect a/x.jpg --score dgo=0.3", "class 'dgo' is unknown; do you mean 'dog'? "),
-    ("detect a/x.jpg --model nope", "nope: no such model file; give a path, or an installed model: voc07"),
+    ("detect a/x.jpg --model nope", "nope: no such model file; ", "voc07"),
     ("detect a/x.jpg --config nope.yaml", "nope.yaml: no such file"),
     ("detect a/x.jpg --json a", "--json a: is a folder"),
     ("detect a/x.jpg --json b/x.jpg", "--json b/x.jpg: "),
