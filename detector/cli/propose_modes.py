@@ -79,7 +79,8 @@ class ProposeRun:
             if isinstance(source, InputError):
                 self._fail(str(source))
             elif source.path is None:
-                self._fail(f"{source.name}: only files are read here; give a file")
+                what = "standard input is" if source.address is None else "an address is"
+                self._fail(f"{source.name}: {what} not read here; give a file")
             elif source.member is None:
                 photos.append(source)
             elif source.path not in zips:

@@ -183,7 +183,7 @@ USES = [
     ("benchmark --model no.safetensors", "no.safetensors"),
     ("benchmark --model voc07_crops", "--crops"),
     ("export graph.txt", "graph.txt", ".onnx or .pt2"),
-    ("export graph.pt2 --int8 photos", "--int8"),
+    ("export graph.pt2 --int8 photos", "int8"),
     ("export graph.onnx --size 640", "--size 640", "640x480"),
     ("export graph.onnx --model no.safetensors", "no.safetensors"),
 ]
