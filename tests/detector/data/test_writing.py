@@ -12,7 +12,7 @@ from PIL import Image
 from detector.cli import main
 from detector.data.annotations import Annotations, Sample
 from detector.data.custom_dataset import CustomDataset, Layout, read_custom_dataset
-from detector.data.reading import read_own_data
+from detector.data.reading import read_part
 from detector.data.writing import merge, split, write_dataset
 from detector.errors import InputError
 
@@ -120,20 +120,20 @@ def test_a_split_is_by_class_and_seed(make: Make):
     assert shown == {"": 5, "cat": 5, "dog": 5}
 
 
-def test_the_parts_of_own_data_for_an_evaluation(make: Make, tmp_path: Path):
+def test_the_parts_of_a_custom_dataset_for_an_evaluation(make: Make, tmp_path: Path):
     write_dataset(tmp_path / "out", make("photos", 30, ("cat", "dog")), "coco")
-    parts = {part: read_own_data(tmp_path / "out", part) for part in ("train", "val", "all")}  # type: ignore[arg-type]
+    parts = {part: read_part(tmp_path / "out", part) for part in ("train", "val", "all")}  # type: ignore[arg-type]
     ids = {part: set(data.truth.image_ids) for part, data in parts.items()}
     assert ids["train"] | ids["val"] == ids["all"]
     assert not ids["train"] & ids["val"]
     assert len(ids["val"]) == 6
-    assert set(read_own_data(tmp_path / "out", seed=7).truth.image_ids) != ids["val"]
+    assert set(read_part(tmp_path / "out", seed=7).truth.image_ids) != ids["val"]
     for data in parts.values():
         assert data.folder is not None
         assert all((data.folder / file).is_file() for file in data.truth.files)
     named = replace(make("named", 6, ("cat",)), val=frozenset({"a/1.png"}))
     write_dataset(tmp_path / "split", named, "yolo")
-    assert read_own_data(tmp_path / "split").truth.image_ids == ("images/val/1.png",)
+    assert read_part(tmp_path / "split").truth.image_ids == ("images/val/1.png",)
 
 
 def test_the_command_joins_splits_and_writes(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
