@@ -155,8 +155,8 @@ def read_part(
     """A part of a custom dataset (`read_custom_dataset`), such as the photos that a training evaluates on.
 
     Args:
-        part: "val", the photos that a training with this seed sets aside for validation (`validation_photos`), the
-            others, or all.
+        part: "val", the photos that a training with these classes and this seed sets aside for validation
+            (`validation_photos`), the others, or all.
 
     Raises:
         InputError: as for `read_custom_dataset`; or the part has no photos.
