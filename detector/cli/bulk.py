@@ -68,7 +68,6 @@ def bulk(
     selection.check(classes_of_model(model, config))
     from detector.bulk.network import DetectorSettings  # imports torch, for which --help need not wait
     from detector.bulk.pipeline import detect_many
-    from detector.bulk.ray_data import Cluster
     from detector.bulk.shards import LIST
 
     if not resume and (out / LIST).exists():
@@ -78,9 +77,7 @@ def bulk(
     )
     console = Console(quiet)
     try:
-        outcome = detect_many(
-            sources, out, settings, console, Cluster(address=ray, workers=workers), batch=batch, shard=shard
-        )
+        outcome = detect_many(sources, out, settings, console, address=ray, workers=workers, batch=batch, shard=shard)
     except KeyboardInterrupt:
         console.error("interrupted: finished shards are kept; --resume continues")
         raise typer.Exit(130) from None
