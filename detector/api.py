@@ -31,6 +31,7 @@ from proposals.names import as_names, unknown_name
 
 if TYPE_CHECKING:
     from detector.data.custom_dataset import Layout
+    from detector.data.reading import Part
     from detector.evaluation import Evaluation, Metric
     from detector.training.custom_dataset import FitResult
     from detector.training.custom_dataset.plan import Augment
@@ -211,9 +212,7 @@ class Detector:
     def _stream(
         self, media: Iterable[Medium], settings: Settings, frame_step: int = 1, track: bool = False
     ) -> Iterator[Detections]:
-        for name in settings:
-            if name not in Settings.__annotations__:
-                raise InputError(unknown_name("setting", name, Settings.__annotations__))
+        _check_names(settings, Settings)
         score, classes = settings.get("score", Selection.score), settings.get("classes")
         selection = Selection(
             score=Selection.score if isinstance(score, Mapping) else score,
@@ -222,12 +221,13 @@ class Detector:
             max_detections=settings.get("max_detections"),
         )
         selection.check(self.class_names)
-        detector = self._with(settings)
-        batch = settings.get("batch")
+        detector, batch = self._with(settings), settings.get("batch")
         if batch is None:
-            batch = 1 if isinstance(detector, TiledPipeline) else default_batch(self.pipeline.device.type)
+            batch = self._batch(detector)
         if not isinstance(batch, Integral) or batch < 1:
             raise InputError(f"batch {batch!r} is not a whole number of images, at least 1")
+        if batch > 1 and isinstance(detector, TiledPipeline):
+            raise InputError("batch has no meaning with tile, which sees one tile after the other; leave it out")
         frame_detector = FrameDetector(detector, selection, workers=1, batch=int(batch), draw=False)
         return stream(frame_detector, media, settings.get("errors", "raise"), frame_step, track)
 
@@ -236,11 +236,16 @@ class Detector:
         pipeline = self.pipeline.with_settings(**{name: settings.get(name) for name in names})
         return with_tiles(pipeline, settings.get("tile"), settings.get("overlap"))
 
+    def _batch(self, detector: DetectionPipeline | TiledPipeline) -> int:
+        return 1 if isinstance(detector, TiledPipeline) else default_batch(self.pipeline.device.type)
+
     def evaluate(
         self,
-        annotations: str | Path,
+        data: str | Path,
         photos: str | Path | None = None,
         *,
+        split: "Part" = "val",
+        seed: int = 0,
         metric: "Metric | None" = None,
         iou_thresholds: Sequence[float] | None = None,
         limit: int | None = None,
@@ -250,9 +255,12 @@ class Detector:
         """Evaluates it on a data set; `print(result.table())` shows the result.
 
         Args:
-            annotations: COCO's JSON, or YOLO's data.yaml.
-            photos: their folder; by default it is looked for near the annotations.
-            metric: "coco", "voc07" or "voc10"; by default the data set's own.
+            data: COCO's JSON or YOLO's data.yaml, which are evaluated by their own metric; or a folder as `train` takes
+                it, which is evaluated as a training does it.
+            photos: their folder, for a file; by default it is looked for near the file.
+            split: for a folder, the part of the photos: "val", those that a training sets aside, "train" or "all".
+            seed: for a folder, that of the training, which chose its validation photos.
+            metric: "coco", "voc07" or "voc10"; by default "coco" for a file, "voc07" for a folder.
             iou_thresholds: of the metric.
             limit: take only the first images.
             progress: show it on standard error.
@@ -262,26 +270,30 @@ class Detector:
             InputError: the data set cannot be read, the detector has none of its classes, or a setting is wrong.
         """
         from detector.data.predictions import detection_table, failures, mean_seconds
-        from detector.data.reading import Layout, find_photos, read_data_set
+        from detector.data.reading import Layout, find_photos, read_data_set, read_own_data
         from detector.evaluation import evaluate
         from detector.evaluation.prediction.predict import predict
 
-        path = Path(annotations)
+        _check_names(settings, InputSettings)
+        path, own, detector = Path(data), Path(data).is_dir(), self._with(settings)
         layout: Layout = "yolo" if path.suffix in (".yaml", ".yml") else "coco"
-        data = read_data_set(layout, annotations=path, root=None if photos is None else Path(photos))
-        data = data.known_to(self.class_names, str(self.path.name))
-        data = data if limit is None else data.first(limit)
-        folder = data.folder or find_photos(path, data.truth.files)
-        predictions = predict(self._with(settings), data.truth, folder, progress=progress)
+        if own:
+            read = read_own_data(path, split, seed=seed)
+        else:
+            read = read_data_set(layout, annotations=path, root=None if photos is None else Path(photos))
+        read = read.known_to(self.class_names, str(self.path.name))
+        read = read if limit is None else read.first(limit)
+        folder = read.folder or find_photos(path, read.truth.files)
+        predictions = predict(detector, read.truth, folder, progress=progress, batch=self._batch(detector))
         return evaluate(
-            data.truth,
-            detection_table(data.truth, predictions),
-            metric or "coco",
+            read.truth,
+            detection_table(read.truth, predictions),
+            metric or ("voc07" if own else "coco"),
             iou_thresholds,
-            data=data.name,
+            data=read.name,
             seconds_per_image=mean_seconds(predictions),
             failed=failures(predictions),
-            notes=data.notes,
+            notes=read.notes,
         )
 
     def explain(self, image: object, path: str | Path, *, channels: str | None = None) -> Path:
@@ -444,3 +456,9 @@ class Detector:
         if self.path.suffix != ".safetensors":
             raise InputError(f"{self.path}: a configuration of several models; load one of its models for this")
         return self.path
+
+
+def _check_names(settings: Mapping[str, Any], known: type) -> None:
+    for name in settings:
+        if name not in known.__annotations__:
+            raise InputError(unknown_name("setting", name, known.__annotations__))

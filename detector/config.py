@@ -304,14 +304,15 @@ def _keys(kind: Any, path: list[str]) -> list[str]:
     return [f.name for f in dataclasses.fields(kind)]
 
 
-CONFIG_FOLDER = Path(__file__).parent / "configs"
+_BESIDE, _INSIDE = Path(__file__).parents[1] / "configs", Path(__file__).parent / "configs"
+CONFIG_FOLDER = _INSIDE if _INSIDE.is_dir() else _BESIDE  # in a wheel, or in a checkout
 """Folder of the package's recipes, configurations of detectors, and lists of images."""
 
 
 def find_config(path: str | Path) -> Path:
     """The file of a recipe or configuration: a path, or the bare name of one in the package, such as "best"."""
     named = CONFIG_FOLDER / f"{path}.yaml"
-    return named if Path(path).name == str(path) and not Path(path).is_file() and named.is_file() else Path(path)
+    return named if not Path(path).is_file() and named.is_file() else Path(path)
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -323,7 +324,7 @@ def read_yaml(path: str | Path) -> Any:
     try:
         return parse_yaml(Path(path).read_bytes())
     except FileNotFoundError:
-        names = ", ".join(sorted(file.stem for file in CONFIG_FOLDER.glob("*.yaml")))
+        names = ", ".join(sorted(file.stem for file in CONFIG_FOLDER.rglob("*.yaml")))
         raise InputError(f"{path}: no such file; the package has {names}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from None

@@ -2,16 +2,14 @@
 
 import os
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Sized
 from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
-_T = TypeVar("_T")
+from detector.io.progress import Progress
 
-# Seconds between two lines of progress where there is no terminal.
-_PAUSE = 30.0
+_T = TypeVar("_T")
 
 
 class Console:
@@ -37,17 +35,7 @@ class Console:
             total = len(items)
         if self._quiet or (total is not None and total < 2):
             return items
-        if sys.stderr.isatty():
-            return tqdm(items, total=total, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True)
-        return self._progress_lines(items, unit, total)
-
-    def _progress_lines(self, items: Iterable[_T], unit: str, total: int | None) -> Iterator[_T]:
-        printed = time.monotonic()
-        for count, item in enumerate(items, start=1):
-            yield item
-            if (now := time.monotonic()) - printed >= _PAUSE:
-                printed = now
-                self.error(f"{count}{'' if total is None else f' of {total}'} {unit}s are done")
+        return Progress(items, total=total, unit=unit, leave=False)
 
 
 def _write(line: str, stream: TextIO) -> None:

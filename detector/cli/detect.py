@@ -34,8 +34,8 @@ from detector.errors import InputError
 from detector.models.files import classes_of_model
 from detector.runner.results import ResultFiles, write_results
 from detector.runner.run import DetectionRun, RunOutput
-from detector.runner.sources import Source, find_media, list_names
-from detector.runner.tracking import Line
+from detector.runner.sources import STANDARD_INPUT, Source, find_media, list_names
+from detector.runner.tracking import Line, import_trackers
 from detector.runner.video import Video
 from detector.runner.writers import check_result_file
 from detector.storage.run_store import recorded_precision
@@ -118,16 +118,23 @@ def detect(
     names = None if classes is None else tuple(split_names(classes, "--classes"))
     selection = Selection.parse(score or [], names, max_detections)
     selection.check(classes_of_model(model, config))
-    expanded = list(find_media([*(sources or []), *([] if from_file is None else list_names(from_file))], recursive))
+    if not sources and from_file is None:
+        raise InputError("give a photo, a folder or another source, or a list of them with --from-file")
+    listed = [] if from_file is None else list_names(from_file)
+    expanded = list(find_media([*(sources or []), *listed], recursive))
     media = [source for source in expanded if not isinstance(source, InputError)]
     files = ResultFiles(json=json, jsonl=jsonl, csv=csv, coco=coco, yolo=yolo, voc=voc, crops=crops)
     crossed = None if line is None else _line(line, track)
     if track and not any(isinstance(source, Video) for source in media):
         raise InputError("--track follows objects through videos, but no source is one")
+    if track:
+        import_trackers()  # fails at once if they are missing
     if explain is not None:
         check_result_file(explain, "--explain")
-        if len(media) != 1 or not isinstance(media[0], Source):
-            raise InputError(f"--explain shows one photo, not {len(media)} sources; name the photo")
+        if explain.exists() and not overwrite:
+            raise InputError(f"--explain {explain}: already exists; --overwrite replaces it")
+        if len(media) != 1 or not isinstance(media[0], Source) or media[0].name == STANDARD_INPUT:
+            raise InputError("--explain shows one photo of a file; name that photo alone")
     output = RunOutput.choose(out, files, media, draw=draw, overwrite=overwrite, resume=resume)
 
     console = Console(quiet)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -43,7 +43,7 @@ from detector.data.formats import (
     write_detections,
 )
 from detector.data.formats.coco import categories_path, with_numbers
-from detector.data.reading import DataSet, read_data_set
+from detector.data.reading import DataSet, Part, read_data_set, read_own_data
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.evaluation import Metric, explain
@@ -52,6 +52,7 @@ from detector.evaluation.prediction.predict import remove_parts
 from detector.io.json import write_json
 from detector.runner.writers import check_writable_file
 from detector.storage.run_store import parts_of
+from proposals.names import unknown_name
 
 # The metric of each data set's own benchmark.
 _METRICS: dict[str, Metric] = {"voc": "voc07", "coco": "coco", "ilsvrc": "ilsvrc", "yolo": "coco"}
@@ -76,9 +77,26 @@ def evaluate(
     root: Annotated[
         Path | None, option(DATA, "Folder of the photos; voc: the one that holds JPEGImages.", "DIR", "none")
     ] = None,
-    split: Annotated[
-        str | None, option(DATA, "List of images; voc: ImageSets/Main/NAME.txt; ilsvrc: a file.", "NAME", "none")
+    data_path: Annotated[
+        Path | None,
+        option(
+            DATA,
+            "What `train --data` takes: a folder of your own photos and labels, or the file that names them.",
+            "PATH",
+            "none",
+            "--data",
+        ),
     ] = None,
+    split: Annotated[
+        str | None,
+        option(
+            DATA,
+            "List of images; voc: ImageSets/Main/NAME.txt; ilsvrc: a file. --data: val, train or all.",
+            "NAME",
+            "none; --data: val, the photos that a training evaluates on",
+        ),
+    ] = None,
+    seed: Annotated[int, option(DATA, "Of the training with --data, which chose its validation photos.", min=0)] = 0,
     dataset: Annotated[
         Literal["voc", "coco", "ilsvrc", "yolo", "imagenet"],
         option(DATA, "Layout; imagenet is for classifiers: photos named CLASS/photo.jpg or CLASS_photo.jpg."),
@@ -105,7 +123,8 @@ def evaluate(
         list[Path] | None,
         option(
             MODEL,
-            "Model file, or the name of an installed model; imagenet: the outputs of several are averaged.",
+            "Model file, folder of a training, name of an installed model, or id of one on the Hub; imagenet: the "
+            "outputs of several are averaged.",
             "PATH",
             "the installed model",
             "--model",
@@ -198,6 +217,7 @@ def evaluate(
     Examples:
 
         detector evaluate --root VOCdevkit/VOC2007 --split test --json result.json --report why.html
+        detector evaluate --data photos/ --model runs/mine
         detector evaluate --dataset coco --annotations instances.json --detections found.json
         detector evaluate --root VOCdevkit/VOC2007 --split test --compare before.json after.json
     """
@@ -208,8 +228,13 @@ def evaluate(
             raise InputError("--dataset imagenet needs --root, the folder of photos")
         evaluate_classifier(root, models or [], test_crops or 1, labels, limit, json, device)
         return
-    absent = set().union(*_LAYOUT_OPTIONS.values(), {"--test-crops", "--labels"}) - _LAYOUT_OPTIONS[dataset]
-    refuse(given, absent, f"--dataset {dataset}")
+    every = set().union(*_LAYOUT_OPTIONS.values(), {"--test-crops", "--labels"})
+    if data_path is not None:
+        refuse(given, {*every, "--dataset", "--root"} - {"--split"}, "--data")
+        if split not in (None, *get_args(Part)):
+            raise InputError(f"--split {split}: {unknown_name('part', split, get_args(Part))}")
+    else:
+        refuse(given, {*(every - _LAYOUT_OPTIONS[dataset]), "--seed"}, f"--dataset {dataset}")
     if models and len(models) > 1:
         raise InputError(f"--dataset {dataset} takes one --model; --config averages several, such as ensemble")
     model = models[0] if models else None
@@ -223,7 +248,7 @@ def evaluate(
         refuse(given, _MODEL_OPTIONS, "--detections, which runs no model")
     if compared is not None:
         refuse(given, _MODEL_OPTIONS, "--compare, which runs no model")
-        refuse(given, {"--detections", "--report", "--export"}, "--compare")
+        refuse(given, {"--detections", "--export"}, "--compare")
     if detections is None and compared is None:
         refuse(given, _FILE_OPTIONS, "a model, only with --detections")
     outputs = {"--json": json, "--save-detections": save_detections, "--report": report}
@@ -236,7 +261,9 @@ def evaluate(
         raise InputError("--resume continues a run with --save-detections FILE; give that file")
     if save_detections is not None and not resume and (parts := parts_of(save_detections)):
         raise InputError(f"{parts[0]}: of an unfinished run; --resume continues it, or give another --save-detections")
-    _check_outputs(outputs, [annotations, class_map, blacklist, detections, config, *(compared or ()), *(models or ())])
+    _check_outputs(
+        outputs, [data_path, annotations, class_map, blacklist, detections, config, *(compared or ()), *(models or ())]
+    )
     console = Console()
     chosen = None if classes is None else split_names(classes, "--classes")
     thresholds = (
@@ -266,16 +293,21 @@ def evaluate(
         )
 
     def read(class_names: Sequence[str] = VOC_CLASSES) -> DataSet:
-        data = read_data_set(dataset, class_names=class_names, **source)
+        if data_path is not None:
+            part: Part = split or "val"  # type: ignore[assignment]
+            data = read_own_data(data_path, part, classes=chosen, skip_bad_labels=skip_bad_labels, seed=seed)
+        else:
+            data = read_data_set(dataset, class_names=class_names, **source)
         return data if limit is None else data.first(limit)
 
-    chosen_metric, model_classes = metric or _METRICS[dataset], dataset == "voc" and chosen is None
+    chosen_metric = metric or _METRICS[dataset]
+    model_classes = dataset == "voc" and chosen is None and data_path is None
     try:
         if files:
             data = read_for_files(read, known, format, model_classes)
             results = [read_file(path, data) for path in files]
             if compared is not None:
-                compare_files(console, data, compared, results, chosen_metric, thresholds, json)
+                compare_files(console, data, compared, results, chosen_metric, thresholds, json, report)
                 return
             (detected,) = results
         else:
@@ -310,7 +342,8 @@ def evaluate(
             notes=[*data.notes, *detected.notes()],
         )
         console.result(evaluation.table())
-        paths = {"model": model, "config": config, "detections": detections, "annotations": annotations}
+        paths = {"model": model, "config": config, "detections": detections, "annotations": annotations,
+                 "data": data_path}  # fmt: skip
         names = {key: None if path is None else str(path) for key, path in paths.items()}
         if export is not None:
             # Only COCO's own annotations say how COCO's results name their images.

@@ -16,6 +16,7 @@ from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
 from detector.evaluation import Metric, compare
 from detector.evaluation.prediction.predict import run_detector
+from detector.evaluation.report.compared import explain_comparison
 from detector.io.json import write_json
 from detector.models.files import DEFAULT_MODEL, model_files
 from detector.runner.writers import check_writable_file
@@ -142,6 +143,7 @@ def compare_files(
     metric: Metric,
     iou_thresholds: Sequence[float] | None,
     json: Path | None,
+    report: Path | None,
 ) -> None:
     """Compares two files of detections; the exit code is 2 if images failed in one of them."""
     (first, second), names = files, (str(paths[0]), str(paths[1]))
@@ -153,6 +155,18 @@ def compare_files(
     failed = {name: dict(file.failed) for name, file in zip(names, files, strict=True)}
     if json is not None:
         write_json(json, {**result.to_dict(), "failed": failed, "notes": [*data.notes, *notes]})
+    if report is not None:
+        explain_comparison(
+            report,
+            data.truth,
+            first.table,
+            second.table,
+            result,
+            data=data.name,
+            notes=[*data.notes, *notes],
+            photos=data.folder,
+        )
+        console.result(f"report -> {report}")
     for name, images in failed.items():
         if images:
             count = f"{len(images)} of {len(data.truth.image_ids)}"

@@ -39,7 +39,10 @@ def _check_device(device: str) -> str:
     return device
 
 
-ModelOption = Annotated[Path | None, option(MODEL, "Model file (.safetensors).", "PATH", "the installed model")]
+ModelOption = Annotated[
+    Path | None,
+    option(MODEL, "Model file (.safetensors), folder of a training, or id on the Hub.", "PATH", "the installed model"),
+]
 ConfigOption = Annotated[
     Path | None,
     option(MODEL, "Assembled detector: a file, or best, ensemble or paper.", "NAME", "none"),
@@ -73,6 +76,7 @@ ScoreOption = Annotated[
 ]
 ClassesOption = Annotated[str | None, option(WHAT, "Detect only these classes: cat,dog.", "NAME,...", "all")]
 MaxDetectionsOption = Annotated[int | None, option(WHAT, "Keep the best N objects per image.", "N", "100", min=1)]
+SKIP_HINT = "\nfix the labels, or skip the wrong ones with --skip-bad-labels"
 ResumeOption = Annotated[bool, option(RUN, "Continue an interrupted run.", flag="--resume")]
 SizeOption = Annotated[
     int | None,

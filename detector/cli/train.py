@@ -13,6 +13,7 @@ import typer
 from detector.cli.console import Console
 from detector.cli.options import (
     RUN,
+    SKIP_HINT,
     DeviceOption,
     ResumeOption,
     given_options,
@@ -193,8 +194,7 @@ def _train_on_custom_dataset(
             **settings,
         )
     except FaultyDataError as error:
-        hint = "" if skip_bad_labels else "\nfix the labels, or skip the wrong ones with --skip-bad-labels"
-        raise InputError(f"{error}{hint}") from None
+        raise InputError(f"{error}{'' if skip_bad_labels else SKIP_HINT}") from None
     except KeyboardInterrupt:
         console.error("interrupted: --resume continues")
         raise typer.Exit(130) from None

@@ -7,10 +7,12 @@ from typing import Literal, Self, get_args
 
 from detector.data.blacklist import Blacklist
 from detector.data.coco import read_coco
+from detector.data.custom_dataset import read_custom_dataset
 from detector.data.faults import Faults
 from detector.data.ground_truth import GroundTruth, select_classes
 from detector.data.ilsvrc import read_blacklist, read_ilsvrc
 from detector.data.predictions import known_classes
+from detector.data.validation import validation_photos
 from detector.data.voc import VOC_CLASSES, VOCDataset, read_voc
 from detector.data.yolo import read_yolo, read_yolo_config
 from detector.errors import InputError
@@ -137,6 +139,44 @@ def read_data_set(
     left_out = (f"an image is left out: {fault}" for fault in faults.unreadable)
     data = replace(data, notes=(*faults.notes, *faults.summary(), *left_out))
     return data if classes is None else data.of_classes(classes)
+
+
+Part = Literal["val", "train", "all"]
+
+
+def read_own_data(
+    path: Path,
+    part: Part = "val",
+    *,
+    classes: str | Iterable[str] | None = None,
+    skip_bad_labels: bool = False,
+    seed: int = 0,
+) -> DataSet:
+    """The photos and labels that a training takes (`read_custom_dataset`), or the part that it evaluates on.
+
+    Args:
+        part: "val", the photos that a training with this seed sets aside for validation (`validation_photos`), the
+            others, or all.
+
+    Raises:
+        InputError: as for `read_custom_dataset`; or the part has no photos.
+    """
+    data = read_custom_dataset(path, None, classes, skip_bad_labels=skip_bad_labels)
+    in_val = validation_photos(data, seed=seed)
+    chosen = {"val": in_val, "train": ~in_val, "all": in_val | True}[part].tolist()
+    samples = [sample for sample, is_chosen in zip(data.samples, chosen, strict=True) if is_chosen]
+    if not samples:
+        raise InputError(f"{path}: has no photos of the part {part}; choose another --split")
+    ids = [sample.id for sample in samples]
+    truth = GroundTruth.from_annotations(ids, [sample.annotations for sample in samples], data.class_names, ids)
+    notes = [*data.notes, *(f"a photo is left out: {fault}" for fault in data.faults)]
+    if part != "all":
+        purpose = "validation" if part == "val" else "training"
+        notes.append(f"{len(samples)} of {len(data.samples)} photos: those for {purpose}")
+    folder = path if path.is_dir() else path.parent
+    return DataSet(
+        truth=replace(truth, class_ids=data.class_ids), name=f"{part} of {path}", folder=folder, notes=tuple(notes)
+    )
 
 
 def find_photos(annotations: Path, files: Sequence[str]) -> Path:

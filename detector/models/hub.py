@@ -55,9 +55,7 @@ def download(repository: str) -> Path:
     try:
         return Path(hf_hub_download(repository, MODEL_FILE))
     except Exception as error:  # of the Hub, its client, or the network
-        raise InputError(
-            f"{repository}: no such file, and it cannot be loaded from the Hub ({_reason(error)})"
-        ) from None
+        raise InputError(f"{repository}: no such file, and not loaded from the Hub: {_reason(error)}") from None
 
 
 def upload(model: Path, repository: str, private: bool = False) -> str:
@@ -83,7 +81,7 @@ def upload(model: Path, repository: str, private: bool = False) -> str:
         operations = [CommitOperationAdd(name, content) for name, content in files.items()]
         api.create_commit(repository, operations, commit_message=f"Add {' and '.join(files)}")
     except Exception as error:  # of the Hub, its client, or the network
-        raise InputError(f"{repository}: cannot be written to the Hub ({_reason(error)})") from None
+        raise InputError(f"{repository}: not written to the Hub: {_reason(error)}") from None
     return str(address)
 
 
@@ -107,4 +105,12 @@ def _check_extra(what: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    from huggingface_hub.errors import EntryNotFoundError, RemoteEntryNotFoundError, RepositoryNotFoundError
+
+    if isinstance(error, RepositoryNotFoundError):
+        return "no such repository, or it is private and the token does not open it"
+    if isinstance(error, RemoteEntryNotFoundError):
+        return f"its repository holds no {MODEL_FILE}"
+    if isinstance(error, EntryNotFoundError):
+        return "it cannot be reached, and there is no copy of an earlier download"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
+from numbers import Integral
 from typing import Literal, get_args
 
 from detector.errors import InputError
 from detector.runner.frame_detector import FrameDetector
 from detector.runner.sources import Source
-from detector.runner.tracking import Tracker
+from detector.runner.tracking import Tracker, import_trackers
 from detector.runner.video import Video
 from detector.structures.detections import Detections
 from detector.structures.image import ImageReference
@@ -42,10 +43,15 @@ def stream(
         track: whether the objects of videos get track ids (`Tracker`).
 
     Raises:
-        InputError: a picture cannot be read and `errors` is "raise", or `errors` is unknown.
+        InputError: a picture cannot be read and `errors` is "raise", an argument is wrong, or what `track` needs is not
+            installed.
     """
     if errors not in get_args(Errors):
         raise InputError(unknown_name("errors", errors, get_args(Errors)))
+    if not isinstance(frame_step, Integral) or frame_step < 1:
+        raise InputError(f"frame_step {frame_step!r} is not a whole number of frames, at least 1")
+    if track:
+        import_trackers()  # fails at once if they are missing
     return _checked(_results(detector, media, frame_step, track), errors)
 
 

@@ -113,7 +113,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                 raise InputError(f"{video.name}: cannot be opened; check the address and that it is a video")
             if video.path is None:
                 raise InputError(
-                    f"camera {video.camera}: cannot be opened; check that it is connected, that no other program uses "
+                    f"{self._live_name}: cannot be opened; check that it is connected, that no other program uses "
                     "it, and its access rights"
                 )
             raise InputError(f"{video.name}: damaged, or not a video in a known format; convert it to MP4 (H.264)")
@@ -150,13 +150,17 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                     unreadable += 1
             index += 1
         if self._video.live:
-            raise InputError(f"{self._video.name}: delivers no more frames; check that it is connected")
+            raise InputError(f"{self._live_name}: delivers no more frames; check that it is connected")
         missing = unreadable + max(0, (self.frame_count or 0) - index)
         if missing > max(_MISSING_FRAMES, _MISSING_SHARE * (self.frame_count or 0)) or index == unreadable:
             count = max(index, self.frame_count or 0)
             raise InputError(
                 f"{self._video.name}: damaged or cut short: {missing} of {count} frames cannot be read; get a new copy"
             )
+
+    @property
+    def _live_name(self) -> str:
+        return f"camera {self._video.camera}" if self._video.address is None else self._video.name
 
     def close(self) -> None:
         self._capture.release()

@@ -20,11 +20,11 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from detector.config import config_hash, to_plain
 from detector.errors import InputError
+from detector.io.progress import Progress
 from detector.models.weights import weights_hash
 from detector.ops.devices import resolve_device
 from detector.ops.distributed import any_process, average_gradients, rank, same_in_all, wait_for_all, world_size
@@ -172,8 +172,9 @@ class TrainingLoop(Generic[Example]):
         state = (self.step, self.steps, self.recipe_hash, self.dtype, self.device, world_size())
         log.info("step %d of %d, recipe %s, %s on %s, processes: %d", *state)
         self.task.prepare()
-        hidden = None if rank() == 0 else True  # None: hidden unless there is a terminal
-        bar = tqdm(desc="training", unit="step", initial=self.step, total=self.steps, smoothing=0.05, disable=hidden)
+        bar = Progress(
+            desc="training", unit="step", initial=self.step, total=self.steps, smoothing=0.05, hidden=rank() > 0
+        )
         with bar, self._tensorboard() as board, logging_redirect_tqdm():
             while True:
                 if self.position == steps or (self.step > 0 and self.position % every == 0):
@@ -207,7 +208,7 @@ class TrainingLoop(Generic[Example]):
         """TensorBoard's log, in the first process alone."""
         return nullcontext() if rank() > 0 else SummaryWriter(str(self.out), purge_step=self.step + 1)
 
-    def _train_to_evaluation(self, board: SummaryWriter | None, bar: tqdm, interrupted: Callable[[], bool]) -> None:
+    def _train_to_evaluation(self, board: SummaryWriter | None, bar: Progress, interrupted: Callable[[], bool]) -> None:
         """Trains until the next evaluation, whose position the last step reaches exactly."""
         window: list[Numbers] = []  # since the last line of the log
         window_start = step_start = time.perf_counter()

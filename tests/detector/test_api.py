@@ -106,6 +106,7 @@ def test_size_is_the_short_side_of_every_input(model: Detector):
         ({"max_detections": 0}, "max_detections is 0"),
         ({"proposals": "multibx"}, "'multibx'.*'multibox'"),
         ({"batch": 0}, "batch 0"),
+        ({"batch": 2, "tile": 200}, "tile"),
     ],
 )
 def test_a_wrong_setting_is_named(model: Detector, folder: Path, settings: dict[str, Any], words: str):
@@ -165,6 +166,8 @@ def test_a_stream_of_photos_and_frames(model: Detector, folder: Path):
     assert list(results) == []
     with pytest.raises(InputError, match="none"):
         list(model.stream("none"))
+    with pytest.raises(InputError, match="frame_step"):
+        model.stream("clip.mp4", frame_step=0)
 
 
 def test_a_model_is_saved_and_moved(model: Detector, folder: Path, photos: Path):
@@ -207,6 +210,8 @@ def test_evaluate_agrees_with_the_boxes(model: Detector, folder: Path):
     evaluation = model.evaluate("instances.json")  # the photos are found near it
     assert evaluation.to_dict()["AP50"] == 1
     assert model.evaluate("instances.json", "photos", metric="voc07", iou=0.2).to_dict()["mAP"] == 1
+    with pytest.raises(InputError, match="'score'"):
+        model.evaluate("instances.json", score=0.5)  # type: ignore[call-arg]
     shutil.rmtree("photos")
     with pytest.raises(InputError, match=r"instances\.json.*folder"):
         model.evaluate("instances.json")

@@ -1,10 +1,12 @@
 """The command `detect`, from its arguments to its files and exit code; its detector answers by rule."""
 
+import io
 import json
 import re
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ def test_lines_pictures_and_exit_code(detector, folder, capsys):
         "a/x.jpg: 2 objects in 150x60 pixels, TIME -> runs/detect/x.jpg",
         "b/y.png: cat 0.88 at (0.0, 0.0, 20.0, 40.0)",
         "b/y.png: 1 object in 60x40 pixels, TIME -> runs/detect/y.png",
+        "written: runs/detect",
     ]
     assert detector.loaded == (None, "auto", None)
     assert files(folder / "runs") == ["detect/x.jpg", "detect/y.png"]
@@ -301,3 +304,42 @@ def test_categories_of_an_earlier_run_are_not_replaced(detector, folder, capsys)
     assert run("b/y.png", "--coco", "found.json") == 2
     assert "--coco found.json.categories.json: " in capsys.readouterr().err
     assert Path("found.json.categories.json").read_text() == "mine"
+
+
+def test_how_the_detector_looks(detector, folder, monkeypatch):
+    """The options are the settings of the detector; with tiles it sees more than the whole photo."""
+    options = ("--size", "320", "--iou", "0.4", "--agnostic-nms", "--tile", "64", "--overlap", "0.5")
+    assert run("a/x.jpg", *options, "--no-draw") == 0
+    assert detector.settings == {"size": 320, "iou": 0.4, "agnostic_nms": True, "max_detections": None}
+    assert len(detector.seen) > 1
+    seen = len(detector.seen)
+    assert run("a/x.jpg", "--no-draw") == 0
+    assert len(detector.seen) == seen + 1
+    assert detector.settings == {"size": None, "iou": None, "agnostic_nms": None, "max_detections": None}
+
+
+def test_sources_from_a_list_and_the_last_line(detector, folder, capsys, monkeypatch):
+    Path("names").write_text("b/x.jpg\n\nb/y.png\n")
+    assert run("a/x.jpg", "--from-file", "names", "--json", "found.json", "--crops", "crops") == 0
+    assert [entry["image"] for entry in json.loads(Path("found.json").read_text())] == ["a/x.jpg", "b/x.jpg", "b/y.png"]
+    assert capsys.readouterr().out.splitlines()[-1] == "written: runs/detect, found.json, crops"
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"b/y.png\n")))
+    assert run("--from-file", "-", "--no-draw") == 0
+    assert (out := capsys.readouterr().out).startswith("b/y.png: cat")
+    assert "written" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ((), "--from-file"),
+        (("a/x.jpg", "--overlap", "0.3"), "tile"),
+        (("a/x.jpg", "--tile", "64", "--batch", "2"), "--batch"),
+        (("a", "b", "--explain", "why.html"), "--explain"),
+        (("-", "--explain", "why.html"), "--explain"),
+        (("a/x.jpg", "--explain", "a/x.jpg"), "--explain"),
+    ],
+)
+def test_options_that_do_not_fit(detector, folder, capsys, arguments, word):
+    assert run(*arguments) == 2
+    assert word in capsys.readouterr().err

@@ -91,7 +91,12 @@ def test_two_files_are_compared(run: Run, found: Path, tmp_path: Path) -> None:
     entries[0]["detections"] = entries[0]["detections"][1:]  # without the false dog
     better, result = tmp_path / "better.json", tmp_path / "result.json"
     better.write_text(json.dumps(entries))
-    code, out, _ = run("--compare", found, better, "--metric", "voc10", "--json", result)
+    page = tmp_path / "page.html"
+    code, out, _ = run("--compare", found, better, "--metric", "voc10", "--json", result, "--report", page)
+    text = page.read_text(encoding="utf-8")
+    assert f"<h1>{better} compared with {found}</h1>" in text
+    assert f"report -> {page}" in out
+    assert text.count("<figure>") == 2 * len(json.loads(result.read_text())["images"])
     assert code == 0
     assert out.splitlines()[0] == f"A is {found}, B is {better}"
     row = next(line for line in out.splitlines() if line.startswith("mAP"))

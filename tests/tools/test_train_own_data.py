@@ -73,6 +73,13 @@ def test_one_command_ends_with_the_line_that_uses_the_model(
     assert not stopped.value.code
     assert "-> " in capfd.readouterr().out
     assert (tmp_path / "my run/sheet.jpg").exists()
+    # The same photos, so the same figure.
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "--data", str(photos), "--model", str(tmp_path / "my run"), "--device", "cpu"])
+    assert not stopped.value.code
+    (trained,) = re.findall(r"^mAP +([\d.]+) on", output, re.MULTILINE)
+    (evaluated,) = re.findall(r"^mAP .* ([\d.]+)$", capfd.readouterr().out, re.MULTILINE)
+    assert evaluated == trained
     assert (tmp_path / "my run/train.log").exists()
 
 

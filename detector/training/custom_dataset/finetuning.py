@@ -19,6 +19,7 @@ from torchvision.ops import box_iou
 from detector.config import ModelConfig
 from detector.data.custom_dataset import CustomDataset, Layout, read_custom_dataset
 from detector.data.faults import Fault
+from detector.data.summary import summarize
 from detector.errors import InputError
 from detector.evaluation.evaluation import DEFAULT_SCORE
 from detector.evaluation.metrics.calibration import fit_calibration
@@ -34,7 +35,6 @@ from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, refuse_unfinished, remove_checkpoints
 from detector.training.custom_dataset.plan import PLAN, Augment, Machine, Settings, frozen_part, make_plan, too_short
 from detector.training.custom_dataset.split import Split, join_names, split_data
-from detector.training.custom_dataset.summary import summarize
 from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop

@@ -85,7 +85,7 @@ def test_an_installed_model_by_name_beside_a_file(folder: Path):
     assert [type(scorer) for scorer in detector.scorers] == [RFCNScorer, RCNNScorer]
     assert detector.class_names == VOC_CLASSES
     assert detector.scorers[1].config.crops.context == 2
-    assert len(detector.replace(proposer=FixedBoxes(BOXES))(noise((60, 45), 1), score=0.0)) > 0
+    assert len(detector.replace(proposer=FixedBoxes(BOXES)).detect(noise((60, 45), 1), 0.0)) > 0
 
 
 @pytest.mark.parametrize("config", [None, "models: [voc07]"])
@@ -133,7 +133,7 @@ def test_without_box_regression_boxes_stay_as_proposed(folder: Path):
     for wanted in ("true", "false"):
         text = f"models: [models/a.safetensors]\nbox_regression: {wanted}\nnms_iou: 1.0"
         detector = load_pipeline(config=written(folder, text), device="cpu")
-        found[wanted] = detector.replace(proposer=FixedBoxes(BOXES))(noise((60, 45), 1), score=0.0)
+        found[wanted] = detector.replace(proposer=FixedBoxes(BOXES)).detect(noise((60, 45), 1), 0.0)
     proposed = {tuple(box) for box in BOXES.tolist()}
     assert {tuple(box) for box in found["false"].boxes.tolist()} == proposed
     assert len(found["false"]) == 6
