@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -20,7 +20,6 @@ from proposals import SelectiveSearchConfig
 from proposals.multibox.config import MultiBoxConfig
 from proposals.names import check_name, unknown_name
 
-_FORBID = {"extra": "forbid"}
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -34,8 +33,14 @@ Head = Literal[ScoringHead, "both"]
 """What scores a crop; "both" is the mean of the two, each calibrated."""
 
 
+class Strict:
+    """What all configurations have in common: a key that is not a field is an error."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+
 @dataclass(frozen=True)
-class InputConfig:
+class InputConfig(Strict):
     """How a photo is resized for the network (`detector.ops.transforms.input_size`).
 
     Attributes:
@@ -43,13 +48,12 @@ class InputConfig:
         long_side: most pixels of the long side; longer photos are reduced further.
     """
 
-    __pydantic_config__ = _FORBID
     short_side: Side = 400
     long_side: Side = 1000
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Strict):
     """An R-FCN (`detector.models.rfcn`).
 
     Attributes:
@@ -59,7 +63,6 @@ class NetworkConfig:
         multibox: a head that proposes boxes from the same features; None for no such head.
     """
 
-    __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
     bins: Bins = 7
     delta_bins: Bins | None = None
@@ -67,7 +70,7 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
-class PostprocessConfig:
+class PostprocessConfig(Strict):
     """From scores and boxes to detections.
 
     Attributes:
@@ -80,7 +83,6 @@ class PostprocessConfig:
         agnostic_nms: NMS suppresses overlapping boxes of other classes too.
     """
 
-    __pydantic_config__ = _FORBID
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
     calibration: tuple[Positive, Finite] = (1.0, 0.0)
@@ -94,7 +96,7 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Strict):
     """An R-FCN model: all regions share one pass of the network.
 
     Attributes:
@@ -104,7 +106,6 @@ class ModelConfig:
         union_boxes: most boxes in total with source "both"; None for no limit.
     """
 
-    __pydantic_config__ = _FORBID
     input: InputConfig = field(default_factory=InputConfig)
     source: Source = "selective_search"
     multibox_boxes: Count = 200
@@ -120,7 +121,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class CropConfig:
+class CropConfig(Strict):
     """How a region becomes a crop (`detector.ops.crops`).
 
     Attributes:
@@ -134,7 +135,6 @@ class CropConfig:
         ValueError: the mode is unknown, or the context leaves no pixel for the region.
     """
 
-    __pydantic_config__ = _FORBID
     size: Side = 224
     context: Annotated[int, Field(ge=0)] = 16
     mode: CropMode = "warp"
@@ -147,7 +147,7 @@ class CropConfig:
 
 
 @dataclass(frozen=True)
-class CropNetworkConfig:
+class CropNetworkConfig(Strict):
     """An R-CNN's network (`detector.models.rcnn`).
 
     Attributes:
@@ -157,23 +157,21 @@ class CropNetworkConfig:
         dropout: share of the averaged features that is dropped in training (GoogLeNet: 0.4).
     """
 
-    __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
     box_bins: Bins = 3
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Strict):
     """Slope and offset of Platt scaling for each kind of classifier of an R-CNN."""
 
-    __pydantic_config__ = _FORBID
     softmax: tuple[Positive, Finite] = (1.0, 0.0)
     svm: tuple[Positive, Finite] = (1.0, 0.0)
 
 
 @dataclass(frozen=True)
-class RCNNConfig:
+class RCNNConfig(Strict):
     """An R-CNN model, which classifies each region as a separate crop (`detector.models.rcnn`).
 
     Attributes:
@@ -181,7 +179,6 @@ class RCNNConfig:
         box_regression: whether ridge regression refines the boxes.
     """
 
-    __pydantic_config__ = _FORBID
     crops: CropConfig = field(default_factory=CropConfig)
     proposals: SelectiveSearchConfig = field(default_factory=SelectiveSearchConfig)
     network: CropNetworkConfig = field(default_factory=CropNetworkConfig)
@@ -197,7 +194,7 @@ class RCNNConfig:
 
 
 @dataclass(frozen=True)
-class DetectorConfig:
+class DetectorConfig(Strict):
     """A detector assembled from trained models; None keeps the models' own settings.
 
     Attributes:
@@ -215,7 +212,6 @@ class DetectorConfig:
         nms_iou, max_detections, voting_iou, agnostic_nms: see `PostprocessConfig`.
     """
 
-    __pydantic_config__ = _FORBID
     models: tuple[str, ...]
     proposals: SelectiveSearchConfig | None = field(default_factory=SelectiveSearchConfig)
     multibox: Annotated[int, Field(ge=0)] = 0
@@ -242,7 +238,7 @@ class DetectorConfig:
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(Strict):
     """A model that classifies whole images (`detector.models.classifier`).
 
     Attributes:
@@ -250,13 +246,12 @@ class ClassifierConfig:
         size: side of the square input in pixels.
     """
 
-    __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
     size: Side = 224
 
 
 @dataclass(frozen=True)
-class MultiBoxModelConfig:
+class MultiBoxModelConfig(Strict):
     """A MultiBox network with its own backbone (`proposals.multibox`).
 
     Attributes:
@@ -264,7 +259,6 @@ class MultiBoxModelConfig:
         size: side of the square input in pixels.
     """
 
-    __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
     size: Side = 256
     head: MultiBoxConfig = field(default_factory=MultiBoxConfig)
@@ -286,7 +280,7 @@ def parse(kind: type[T], values: Any, source: str) -> T:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        path = [str(part) for part in first["loc"]]
+        path = [str(part) for part in first["loc"] if not str(part)[:1].isupper()]  # without members of a union
         name = ".".join(path) or "the top level"
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             key = unknown_name("key", path[-1], _keys(kind, path[:-1]))

@@ -40,8 +40,6 @@ class SelectiveSearch:
     """
 
     def __init__(self, config: SelectiveSearchConfig | None = None, threads: int = 1) -> None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
         self.config = config if config is not None else SelectiveSearchConfig()
         self.threads = threads
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from detector.config import CONFIG_FOLDER, DetectorConfig, parse
+from detector.models.files import find_model
 from detector.training.recipes import load_recipe
 
 CONFIGS = sorted(CONFIG_FOLDER.rglob("*.yaml"))
@@ -15,7 +16,7 @@ CONFIGS = sorted(CONFIG_FOLDER.rglob("*.yaml"))
 def test_a_configuration(path: Path):
     values = yaml.safe_load(path.read_text())
     if "models" in values:
-        assert parse(DetectorConfig, values, path.name).models
+        assert all(find_model(name).exists() for name in parse(DetectorConfig, values, path.name).models)
     else:
         load_recipe(path)
     what, command, result, body = path.read_text().split("\n", 3)

@@ -15,10 +15,9 @@ from detector.bulk.stages import Row, failure, table
 from detector.config import Source
 from detector.inference.assembly import load_pipeline
 from detector.inference.batching import Scored, score_each
-from detector.inference.parallel import share_cores
 from detector.inference.pipeline import DetectionPipeline, Prepared
 from detector.inference.proposers import without_network
-from detector.ops.devices import resolve_device
+from detector.ops.devices import resolve_device, share_cores
 from detector.runner.results import photo_entry
 from detector.structures.image import read_image
 from detector.structures.selection import Selection

@@ -67,8 +67,7 @@ def benchmark(
 
     if str(_TOOLS) not in sys.path:
         sys.path.append(str(_TOOLS))
-    from benchmarks.crops import benchmark_crops
-    from benchmarks.detection import benchmark_detection, benchmark_throughput
+    from benchmarks.detection import benchmark_crops, benchmark_detection, benchmark_throughput
     from benchmarks.evaluators import benchmark_evaluators
     from benchmarks.measuring import default_photo
     from benchmarks.selective_search import benchmark_proposals
@@ -85,7 +84,7 @@ def benchmark(
     elif proposals:
         report = benchmark_proposals(photo, repeats, rivals)
     elif tiles is not None:
-        report = benchmark_tiles(tiles, model, tile=640, photos=2, threads=threads)
+        report = benchmark_tiles(tiles, model, tile=320, photos=2, threads=threads)
     elif crops:
         report = benchmark_crops(photo, repeats, threads, rivals)
     elif device is not None:

@@ -76,11 +76,8 @@ def bulk(
         model=model, device=device, config=config, source=proposals, engine=engine, selection=selection
     )
     console = Console(quiet)
-    try:
+    with console.interruptible(lambda: "finished shards are kept; --resume continues"):
         outcome = detect_many(sources, out, settings, console, address=ray, workers=workers, batch=batch, shard=shard)
-    except KeyboardInterrupt:
-        console.error("interrupted: finished shards are kept; --resume continues")
-        raise typer.Exit(130) from None
     console.result(f"{outcome.done} of {outcome.images} photos are done, {outcome.failed} of them failed -> {out}")
     if outcome.failed:
         raise typer.Exit(2)

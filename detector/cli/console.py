@@ -2,9 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TextIO, TypeVar
 
+import typer
 from tqdm import tqdm
 
 from detector.io.progress import Progress
@@ -24,6 +26,15 @@ class Console:
 
     def error(self, line: str) -> None:
         _write(line, sys.stderr)
+
+    @contextmanager
+    def interruptible(self, state: Callable[[], str]) -> Iterator[None]:
+        """Tells what Ctrl-C has left, and ends the command with exit code 130."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.error(f"interrupted: {state()}")
+            raise typer.Exit(130) from None
 
     def progress(self, items: Iterable[_T], unit: str, total: int | None = None) -> Iterable[_T]:
         """Shows progress over several `items` on stderr: a bar on a terminal, else a line now and then.

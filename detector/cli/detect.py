@@ -224,8 +224,7 @@ def _workers(media: Sequence[Source | Video], batch: int, device: str) -> int:
     Without batches, several photos share the cores. A batch takes all cores of a CPU by itself; a GPU leaves the cores
     free, for the frames of videos too.
     """
-    from detector.inference.parallel import share_cores
-    from detector.ops.devices import uses_gpu
+    from detector.ops.devices import share_cores, uses_gpu
 
     several = sum(isinstance(source, Source) for source in media) > 1
     if batch > 1:

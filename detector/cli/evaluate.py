@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 
 from detector.cli.console import Console
-from detector.cli.evaluate_modes import ablate, compare_files, evaluate_classifier, read_for_files, run_model
+from detector.cli.evaluate_modes import (
+    INCOMPLETE,
+    ablate,
+    compare_files,
+    evaluate_classifier,
+    read_for_files,
+    run_model,
+)
 from detector.cli.options import (
     DATA,
     MODEL,
@@ -302,7 +309,8 @@ def evaluate(
 
     chosen_metric = metric or _METRICS[dataset]
     model_classes = dataset == "voc" and chosen is None and data_path is None
-    try:
+    kept = INCOMPLETE if save_detections is None else f"{INCOMPLETE}; --resume continues"
+    with console.interruptible(lambda: kept):
         if files:
             data = read_for_files(read, known, format, model_classes)
             results = [read_file(path, data) for path in files]
@@ -368,10 +376,6 @@ def evaluate(
             console.result(f"report -> {report}")
         if save_detections is not None:
             remove_parts(save_detections)  # last: until all is written, --resume continues from them
-    except KeyboardInterrupt:
-        kept = "; --resume continues" if save_detections is not None else ""
-        console.error(f"interrupted: the evaluation is not complete{kept}")
-        raise typer.Exit(130) from None
     if evaluation.failed:
         image_id, error = next(iter(evaluation.failed.items()))
         count = f"{len(evaluation.failed)} of {evaluation.images}"

@@ -22,6 +22,8 @@ from detector.models.files import DEFAULT_MODEL, model_files
 from detector.runner.writers import check_writable_file
 from detector.storage.run_store import parts_of, recorded_precision
 
+INCOMPLETE = "the evaluation is not complete"
+
 
 def run_model(
     console: Console,
@@ -63,9 +65,8 @@ def run_model(
             raise
     # These import torch, for which --help and --detections need not wait.
     from detector.inference.assembly import load_pipeline
-    from detector.inference.parallel import share_cores
     from detector.inference.tiling import with_tiles
-    from detector.ops.devices import default_batch, uses_gpu
+    from detector.ops.devices import default_batch, share_cores, uses_gpu
     from proposals import warm_up
 
     warm_up(console.result)
@@ -145,34 +146,20 @@ def compare_files(
     json: Path | None,
     report: Path | None,
 ) -> None:
-    """Compares two files of detections; the exit code is 2 if images failed in one of them."""
+    """Compares two files of detections; images that failed in one of them are errors."""
     (first, second), names = files, (str(paths[0]), str(paths[1]))
     result = compare(data.truth, first.table, second.table, metric, iou_thresholds, data.blacklist, names=names)
-    console.result(result.table())
-    notes = list(dict.fromkeys((*first.notes(), *second.notes())))
-    for note in (*data.notes, *notes):
-        console.result(note)
+    notes = list(dict.fromkeys((*data.notes, *first.notes(), *second.notes())))
     failed = {name: dict(file.failed) for name, file in zip(names, files, strict=True)}
-    if json is not None:
-        write_json(json, {**result.to_dict(), "failed": failed, "notes": [*data.notes, *notes]})
+    of = f"of {len(data.truth.image_ids)} images failed; their objects count as missed"
+    errors = [f"{name}: {len(images)} {of}" for name, images in failed.items() if images]
+    lines = [result.table(), *notes]
     if report is not None:
         explain_comparison(
-            report,
-            data.truth,
-            first.table,
-            second.table,
-            result,
-            data=data.name,
-            notes=[*data.notes, *notes],
-            photos=data.folder,
+            report, data.truth, first.table, second.table, result, data=data.name, notes=notes, photos=data.folder
         )
-        console.result(f"report -> {report}")
-    for name, images in failed.items():
-        if images:
-            count = f"{len(images)} of {len(data.truth.image_ids)}"
-            console.error(f"error: {name}: {count} images failed; their objects count as missed")
-    if any(failed.values()):
-        raise typer.Exit(2)
+        lines.append(f"report -> {report}")
+    _finish(console, lines, json, {**result.to_dict(), "failed": failed, "notes": notes}, errors)
 
 
 def evaluate_classifier(
@@ -196,19 +183,11 @@ def evaluate_classifier(
     console = Console()
     classifier = load_classifier(models, test_crops, device, labels)
     photos = labeled_photos(root, classifier.class_names)[:limit]
-    try:
+    with console.interruptible(lambda: INCOMPLETE):
         result = evaluation.evaluate_classifier(classifier, photos, progress=True)
-    except KeyboardInterrupt:
-        console.error("interrupted: the evaluation is not complete")
-        raise typer.Exit(130) from None
-    console.result(result.table())
-    if json is not None:
-        write_json(
-            json, {"dataset": "imagenet", "models": [*map(str, models)], "crops": test_crops, **result.to_dict()}
-        )
-    if result.failed:
-        console.error(f"error: {len(result.failed)} of {result.images} photos failed")
-        raise typer.Exit(2)
+    content = {"dataset": "imagenet", "models": [*map(str, models)], "crops": test_crops, **result.to_dict()}
+    errors = [f"{len(result.failed)} of {result.images} photos failed"] if result.failed else []
+    _finish(console, [result.table()], json, content, errors)
 
 
 def ablate(
@@ -232,12 +211,21 @@ def ablate(
     warm_up(console.result)
     detector = load_pipeline(model, device, config, proposals)
     images = VOCDataset(root, split, detector.class_names)
-    try:
+    with console.interruptible(lambda: INCOMPLETE):
         results = ablate_dataset(detector, images.first(limit or len(images)), progress=True)
-    except KeyboardInterrupt:
-        console.error("interrupted: the evaluation is not complete")
-        raise typer.Exit(130) from None
-    for name, result in results.items():
-        console.result(f"{name:24} mAP {100 * result.mean_ap:.1f}")
+    lines = [f"{name:24} mAP {100 * result.mean_ap:.1f}" for name, result in results.items()]
+    _finish(console, lines, json, {name: {"mAP": r.mean_ap, "metric": r.metric} for name, r in results.items()})
+
+
+def _finish(
+    console: Console, lines: Sequence[str], json: Path | None, content: Any, errors: Sequence[str] = ()
+) -> None:
+    """Prints and writes a result; errors end the command with exit code 2."""
+    for line in lines:
+        console.result(line)
     if json is not None:
-        write_json(json, {name: {"mAP": r.mean_ap, "metric": r.metric} for name, r in results.items()})
+        write_json(json, content)
+    for error in errors:
+        console.error(f"error: {error}")
+    if errors:
+        raise typer.Exit(2)

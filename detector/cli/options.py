@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -65,6 +65,9 @@ LabelsOption = Annotated[
     Path | None,
     option(MODEL, "Class names of a classifier, one a line.", "FILE", "synset_words.txt beside the weights"),
 ]
+VOCOption = Annotated[Literal["voc"] | None, option(DATA, "Layout of a data set.", None, "none")]
+VOCRootOption = Annotated[Path | None, option(DATA, "Folder of the data set that holds JPEGImages.", "DIR")]
+VOCSplitOption = Annotated[str | None, option(DATA, "List of images of the data set.", "NAME")]
 ScoreOption = Annotated[
     list[str] | None,
     option(

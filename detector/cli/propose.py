@@ -2,16 +2,29 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detector.cli.console import Console
-from detector.cli.options import DATA, RESULTS, DeviceOption, LimitOption, option, result_file
+from detector.cli.options import (
+    DATA,
+    RESULTS,
+    DeviceOption,
+    LimitOption,
+    VOCOption,
+    VOCRootOption,
+    VOCSplitOption,
+    option,
+    result_file,
+)
 from detector.cli.propose_modes import ProposeRun, report_proposals
 from detector.errors import InputError
 from detector.runner.writers import check_result_file
-from proposals.names import unknown_name
+from proposals.names import check_name
+
+if TYPE_CHECKING:
+    from proposals import Proposer
 
 _PROPOSALS = "Proposals"
 _METHODS = ("selective_search", "multibox", "both")
@@ -25,8 +38,7 @@ def propose(
         str,
         option(
             _PROPOSALS,
-            "selective_search; multibox; both, merged, with superpixels of twice the size; or, for comparison, opencv "
-            "or selectivesearch (if installed).",
+            "selective_search; multibox; or both, merged, with superpixels of twice the size.",
         ),
     ] = "selective_search",
     preset: Annotated[str, option(_PROPOSALS, "single, fast or quality: 1, 8 or 80 groupings.")] = "fast",
@@ -50,9 +62,9 @@ def propose(
     workers: Annotated[
         int | None, option(RESULTS, "Photos processed at the same time.", "N", "all cores; for a report 1", min=1)
     ] = None,
-    dataset: Annotated[Literal["voc"] | None, option(DATA, "Layout of a data set to report on.")] = None,
-    root: Annotated[Path | None, option(DATA, "Folder of the data set that holds JPEGImages.", "DIR")] = None,
-    split: Annotated[str | None, option(DATA, "List of images of the data set.", "NAME")] = None,
+    dataset: VOCOption = None,
+    root: VOCRootOption = None,
+    split: VOCSplitOption = None,
     report: Annotated[
         bool, option(DATA, "Report recall, MABO and time on the data set, with a plot in --out.", flag="--report")
     ] = False,
@@ -76,37 +88,36 @@ def propose(
         raise InputError("--report has no meaning with --export, --cache or --levels; leave these out")
     console = Console()
     try:
-        from proposals import METHODS, make_proposer, warm_up
+        from proposals import SelectiveSearch, SelectiveSearchConfig, warm_up
         from proposals.export import check_export
 
         if export is not None:
             check_export(export)
-        if method not in (*_METHODS, *METHODS):
-            raise InputError(unknown_name("method", method, (*_METHODS, *METHODS[1:])))
-        if method not in ("multibox", "both") and not model is multibox is None:
+        check_name("method", method, _METHODS)
+        if method == "selective_search" and not model is multibox is None:
             raise InputError(f"--model and --multibox are for MultiBox; leave them out with --method {method}")
-        if method in ("selective_search", "both"):
+        if levels and method != "selective_search":
+            raise InputError(f"--levels: method {method} has no hierarchy to draw; use selective_search")
+        if method != "multibox":
             warm_up(console.result)
-        if method in ("multibox", "both"):
+        proposer: Proposer
+        if method != "selective_search":
             from detector.inference.proposers import multibox_proposer  # imports torch
 
             proposer = multibox_proposer(model, multibox or 200, preset if method == "both" else None, seed, device)
             workers = workers or 1  # one image has all cores
         else:
-            proposer = make_proposer(method, preset, seed)
-        processes = method not in _METHODS  # other libraries hold Python's lock
+            proposer = SelectiveSearch(SelectiveSearchConfig.preset(preset, seed=seed))
         if report:
             if sources or dataset is None or root is None or split is None:
                 raise InputError("--report needs --dataset voc, --root DIR and --split NAME, and no SOURCE")
-            name = method if method in ("selectivesearch", "multibox") else f"{method} {preset}"
-            report_proposals(console, proposer, name, root, split, limit, max_boxes, workers or 1, processes, json, out)
+            name = method if method == "multibox" else f"{method} {preset}"
+            report_proposals(console, proposer, name, root, split, limit, max_boxes, workers or 1, json, out)
             return
         if not sources or dataset is not None:
             raise InputError("give photos or folders; or --dataset voc, --root, --split and --report for a report")
-        if levels and method != "selective_search":
-            raise InputError(f"--levels: method {method} has no hierarchy to draw; use selective_search")
         run = ProposeRun(proposer, console, max_boxes, draw_boxes if draw else 0, levels, out, json, export)
-        failed = run(sources, limit, workers or os.cpu_count() or 1, processes, cache)
+        failed = run(sources, limit, workers or os.cpu_count() or 1, cache)
     except ValueError as error:  # an InputError, or an option that `proposals` refuses
         raise InputError(str(error)) from None
     except OSError as error:

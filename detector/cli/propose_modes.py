@@ -43,7 +43,7 @@ class ProposeRun:
         self._out, self._json, self._export = out, json, export
         self._failed = 0
 
-    def __call__(self, sources: list[str], limit: int | None, workers: int, processes: bool, cache: Path | None) -> int:
+    def __call__(self, sources: list[str], limit: int | None, workers: int, cache: Path | None) -> int:
         """The number of sources that failed."""
         from proposals import export_proposals
         from proposals.export import check_export, to_plain
@@ -55,7 +55,7 @@ class ProposeRun:
         self._level_pictures = PictureFolder(self._out / "levels", photos) if self._levels else None
         if not photos:
             return self._failed
-        results = self._results(photos, workers, processes, cache)
+        results = self._results(photos, workers, cache)
         plain: list[dict[str, Any]] = []
 
         def collected() -> "Iterator[tuple[str, Proposals]]":
@@ -79,7 +79,8 @@ class ProposeRun:
             if isinstance(source, InputError):
                 self._fail(str(source))
             elif source.path is None:
-                self._fail(f"{source.name}: only files are read here; give a file")
+                what = "standard input is" if source.address is None else "an address is"
+                self._fail(f"{source.name}: {what} not read here; give a file")
             elif source.member is None:
                 photos.append(source)
             elif source.path not in zips:
@@ -87,14 +88,12 @@ class ProposeRun:
                 self._fail(f"{source.path}: a zip is not read here; unpack it")
         return photos
 
-    def _results(
-        self, photos: list[Source], workers: int, processes: bool, cache: Path | None
-    ) -> Iterator[tuple[str, "Proposals"]]:
+    def _results(self, photos: list[Source], workers: int, cache: Path | None) -> Iterator[tuple[str, "Proposals"]]:
         from detector.evaluation.prediction.proposals import read_pixels
         from proposals import propose_files
 
         paths = [source.path for source in photos if source.path is not None]
-        results = propose_files(paths, self._proposer, read_pixels, workers=workers, processes=processes, cache=cache)
+        results = propose_files(paths, self._proposer, read_pixels, workers=workers, cache=cache)
         bar = self._console.progress(photos, "photo")
         for source, result in zip(bar, results, strict=True):
             if result.proposals is None:
@@ -148,7 +147,6 @@ def report_proposals(
     limit: int | None,
     max_boxes: int | None,
     workers: int,
-    processes: bool,
     json: Path | None,
     out: Path,
 ) -> None:
@@ -164,9 +162,7 @@ def report_proposals(
     images = VOCDataset(root, split)
     images = images.first(limit or len(images))
     check_writable_file(out / "recall.png", "--out")
-    result = evaluate_proposals(
-        proposer, images, limit=max_boxes, workers=workers, processes=processes and workers > 1, progress=True
-    )
+    result = evaluate_proposals(proposer, images, limit=max_boxes, workers=workers, progress=True)
     console.result(result.table())
     content = result.to_dict()
     if json is not None:

@@ -183,21 +183,12 @@ def _train_on_custom_dataset(
         out = Path("runs") / (path.parent.name if path.name == "data.yaml" else path.stem)
     _check_folders(out, settings["cache"] or out / "proposals")
     _log_to(out)
+    chosen = {"layout": layout, "classes": classes, "skip_bad_labels": skip_bad_labels, **settings}
     try:
-        fitted = fit(
-            data,
-            out,
-            layout=layout,
-            classes=classes,
-            skip_bad_labels=skip_bad_labels,
-            log=console.result,
-            **settings,
-        )
+        with console.interruptible(lambda: "--resume continues"):
+            fitted = fit(data, out, log=console.result, **chosen)
     except FaultyDataError as error:
         raise InputError(f"{error}{'' if skip_bad_labels else SKIP_HINT}") from None
-    except KeyboardInterrupt:
-        console.error("interrupted: --resume continues")
-        raise typer.Exit(130) from None
     console.result(str(fitted))
     program = f"python {sys.argv[0]}" if Path(sys.argv[0]).name == "train.py" else ""
     command = program.replace("train.py", "detect.py") or "detector detect"
@@ -235,11 +226,8 @@ def _train_by_recipe(
     _log_to(out)
     with process_group(device), run_lock(out) if rank() == 0 else nullcontext():
         loop = make_loop(loaded, root, out, init, cache, device, workers)
-        try:
+        with Console().interruptible(lambda: f"--resume continues from step {loop.saved_step}"):
             loop.run()
-        except KeyboardInterrupt:
-            Console().error(f"interrupted: --resume continues from step {loop.saved_step}")
-            raise typer.Exit(130) from None
 
 
 def _check_folders(out: Path, cache: Path) -> None:

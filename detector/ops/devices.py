@@ -1,6 +1,7 @@
 """Devices that a network runs on."""
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,6 +51,23 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu" and tensor.numel():
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def share_cores() -> int:
+    """Limits PyTorch and OpenCV to one thread per image and returns how many images then use all cores.
+
+    Two images on one core each finish sooner than one after the other on two cores. The setting applies to the whole
+    process and to detectors loaded later, so only programs call this, from their main thread; any other thread gets 1
+    and changes nothing.
+    """
+    import cv2
+
+    if threading.current_thread() is not threading.main_thread():
+        return 1
+    workers = torch.get_num_threads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    return workers
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from detector.errors import InputError
-from detector.inference.parallel import in_order
 from detector.runner.video import Frame
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 from detector.structures.selection import Selection
+from proposals.parallel import in_order
 
 if TYPE_CHECKING:
     from detector.evaluation.prediction.predict import ImageDetector

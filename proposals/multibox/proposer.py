@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from proposals.multibox.network import MultiBox
-from proposals.nms import nms
 from proposals.types import Proposals, checked_image
+from proposals.union import nms
 
 SOURCE = "multibox"
 """The source name of the proposals."""

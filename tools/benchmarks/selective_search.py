@@ -19,8 +19,9 @@ from benchmarks.measuring import (
     photo_subject,
     run_fresh,
 )
+from benchmarks.proposers import make_proposer
 from detector.structures.image import Image
-from proposals import PRESETS, SelectiveSearch, SelectiveSearchConfig, make_proposer, propose_files
+from proposals import PRESETS, SelectiveSearch, SelectiveSearchConfig, propose_files
 
 MEGAPIXELS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16)
 _MEMORY = """
@@ -75,14 +76,12 @@ def benchmark_proposals(image: Image, repeats: int, rivals: bool) -> Report:
         tables={"fast at the photo's full size": growth, "fast, several photos": rates},
         peak_memory=memory,
         skipped=skipped,
-        packages=("opencv-contrib-python-headless", "selectivesearch"),
     )
 
 
 def _rate(image: Image, workers: int, count: int) -> float:
-    proposer = make_proposer("selective_search")
     with photo_file(image.pixels, "photo.bmp") as file:  # decodes in no time
-        found = propose_files([file] * count, proposer, _decode, workers=workers)
+        found = propose_files([file] * count, SelectiveSearch(), _decode, workers=workers)
         return count / timeit.timeit(lambda: deque(found, maxlen=0), number=1)
 
 

@@ -77,14 +77,13 @@ def evaluate_proposals(
     *,
     limit: int | None = None,
     workers: int = 1,
-    processes: bool = False,
     progress: bool = False,
 ) -> ProposalReport:
     """Run a proposer over a data set and measure how well it covers the objects.
 
     Args:
         limit: take only the best `limit` boxes of an image.
-        workers, processes: as in `proposals.propose_files`; times per image are most meaningful with one worker.
+        workers: as in `proposals.propose_files`; times per image are most meaningful with one worker.
 
     Raises:
         InputError: an image or annotation is missing, an annotation is invalid, or there are no objects.
@@ -97,7 +96,7 @@ def evaluate_proposals(
     seconds: list[float] = []
     failed: dict[str, str] = {}
     start = time.perf_counter()
-    results = propose_files(paths, proposer, read_pixels, workers=workers, processes=processes)
+    results = propose_files(paths, proposer, read_pixels, workers=workers)
     for index, result in enumerate(
         Progress(results, total=len(paths), desc="proposals", unit="image", hidden=not progress, leave=False)
     ):

@@ -10,8 +10,6 @@ import torch
 from detector.errors import InputError
 from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import Model
-from detector.ops.devices import resolve_device
-from detector.ops.precision import fast_dtype
 from tests.detector.inference.random_models import FixedBoxes, noise, rfcn_model
 
 
@@ -29,11 +27,6 @@ def test_proposals_come_from_the_given_proposer_and_nothing_leaves_the_image(mod
     assert (found.boxes[:, 2:] <= (90, 60)).all()
 
 
-def test_a_list_gives_a_list_in_order(model: Model):
-    results = DetectionPipeline(model, "cpu", FixedBoxes()).detect_batch([noise((90, 60)), noise((70, 80))], 0.0)
-    assert [r.image_size for r in results] == [(90, 60), (70, 80)]
-
-
 def test_the_given_model_stays_unchanged(model: Model):
     before = model.network.score_conv.weight.clone()
     detector = DetectionPipeline(model, "cpu", FixedBoxes())
@@ -43,51 +36,15 @@ def test_the_given_model_stays_unchanged(model: Model):
     assert model.network.score_conv.weight.dtype == torch.float32
 
 
-def test_number_format_changes_scores_only_a_little(model: Model):
-    """bfloat16 has 8 bits of precision; class probabilities near 1/3 may move by about a hundredth."""
-    exact, coarse = (
-        DetectionPipeline(model, "cpu", FixedBoxes(), precision=name).detect(noise(), 0.0)
-        for name in ("float32", "bfloat16")
-    )
-    assert len(exact) == len(coarse)
-    np.testing.assert_allclose(np.sort(exact.scores), np.sort(coarse.scores), atol=0.02)
-
-
 @pytest.mark.parametrize("score", [-0.1, 1.1, None, "0.5"])
 def test_a_wrong_score(model: Model, score: Any):
     with pytest.raises(InputError, match=r"score .* is not a number in 0\.\.1"):
         DetectionPipeline(model, "cpu", FixedBoxes()).detect(noise(), score)
 
 
-@pytest.mark.parametrize("source", ["slective_search", "Both", 1])
-def test_an_unknown_source(model: Model, source: Any):
-    with pytest.raises(InputError, match=f"source {source!r} is unknown; .* are selective_search, multibox, both"):
-        DetectionPipeline(model, "cpu", source=source)
-
-
-def test_devices():
-    assert resolve_device("cpu") == resolve_device(torch.device("cpu")) == torch.device("cpu")
-    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    for unknown in ("gpu", "meta", "cuda:x", torch.device("meta"), None):
-        with pytest.raises(InputError, match=f"device '{unknown}' is unknown") as caught:
-            resolve_device(unknown)
-        assert "mean 'cpu'" not in str(caught.value)
-    for misspelled, device in (("cup", "cpu"), ("cdua", "cuda"), ("atuo", "auto")):
-        with pytest.raises(InputError, match=f"'{misspelled}'.*'{device}'"):
-            resolve_device(misspelled)
-    with pytest.raises(InputError, match="device 'cuda:99': PyTorch finds"):
-        resolve_device("cuda:99")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_missing_gpu():
-    with pytest.raises(InputError, match="finds no CUDA GPU"):
-        resolve_device("cuda")
-
-
-def test_number_format_is_measured_once():
-    assert fast_dtype("cpu") in (torch.float32, torch.bfloat16)
-    assert fast_dtype("cpu") == fast_dtype("cpu")
+def test_an_unknown_source(model: Model):
+    with pytest.raises(InputError, match=r"source 'Both' is unknown; .* are selective_search, multibox, both"):
+        DetectionPipeline(model, "cpu", source="Both")  # type: ignore[arg-type]
 
 
 def test_detections_have_the_category_ids_of_the_labels(model: Model):

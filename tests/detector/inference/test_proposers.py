@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from detector.config import MultiBoxModelConfig, NetworkConfig
+from detector.config import MultiBoxModelConfig
 from detector.errors import InputError
 from detector.inference.assembly import load_pipeline
 from detector.inference.pipeline import DetectionPipeline
@@ -19,9 +19,8 @@ from detector.inference.proposers import (
     sources,
     without_network,
 )
-from detector.inference.rfcn_scorer import make_scorer
 from detector.models.rfcn import RFCN
-from detector.models.weights import Model, load_model, make_network, save_model
+from detector.models.weights import Model, make_network, save_model
 from proposals import PRESETS, SelectiveSearch, UnionProposer
 from proposals.multibox.proposer import MultiBoxProposer, to_proposals
 from tests.detector.inference.random_models import HEAD, FixedBoxes, fill, noise, rfcn_model
@@ -82,17 +81,6 @@ def test_shared_boxes_are_those_of_the_head_on_the_backbone(model: Model):
     assert 0 < len(expected) <= 20
 
 
-def test_a_shared_head_and_a_separate_network_agree_when_the_weights_do(model: Model):
-    network = make_network(MultiBoxModelConfig(size=64, head=HEAD), 0)
-    network.head.load_state_dict(model.network.multibox.state_dict())  # type: ignore[union-attr]
-    network.backbone = model.network.backbone
-    image = noise((64, 64))
-    alone = MultiBoxProposer(network.eval(), 64, 20)(image.pixels)  # type: ignore[arg-type]
-    shared = make_scorer(model, CPU, torch.float32).encode(image).propose(20)  # type: ignore[attr-defined]
-    np.testing.assert_allclose(alone.boxes, shared.boxes, atol=0.01)
-    np.testing.assert_allclose(alone.scores, shared.scores, atol=1e-4)
-
-
 def test_both_is_multibox_and_selective_search_with_doubled_superpixels(model: Model):
     detector = DetectionPipeline(model, "cpu", source="both")
     assert isinstance(detector.proposer, UnionProposer)
@@ -110,11 +98,6 @@ def test_both_is_multibox_and_selective_search_with_doubled_superpixels(model: M
     detector = DetectionPipeline(few, "cpu", source="both")
     limited = detector.propose(image, detector.encode(image))
     assert np.array_equal(limited.boxes, found.boxes[:15])
-
-
-def test_the_default_source_is_the_models(model: Model):
-    assert isinstance(DetectionPipeline(model, "cpu").proposer, SharedMultiBox)
-    assert isinstance(DetectionPipeline(model, "cpu", source="selective_search").proposer, SelectiveSearch)
 
 
 @pytest.mark.parametrize("source", ["multibox", "both"])
@@ -147,24 +130,6 @@ def test_a_model_without_multibox():
         multibox_proposer("voc07_crops", 10)
 
 
-def test_files_keep_head_and_priors(model: Model, tmp_path: Path, separate: Path):
-    save_model(model, tmp_path / "m.safetensors")
-    loaded = load_model(tmp_path / "m.safetensors")
-    assert loaded.config == model.config
-    assert torch.equal(loaded.network.multibox.priors, model.network.multibox.priors)  # type: ignore[union-attr]
-    alone = load_model(separate, ("multibox",))
-    assert (alone.class_names, alone.metadata) == ((), {"steps": 3})
-    with pytest.raises(InputError, match="a model for multibox; one for regions or crops is needed here"):
-        load_model(separate)
-
-
-def test_priors_of_another_number_are_refused(tmp_path: Path, model: Model):
-    config = replace(model.config, network=NetworkConfig(multibox=replace(HEAD, shapes=5)))
-    save_model(replace(model, config=config), tmp_path / "m.safetensors")
-    with pytest.raises(InputError, match=r"m\.safetensors: tensor 'multibox\.priors' has shape"):
-        load_model(tmp_path / "m.safetensors")
-
-
 def test_multibox_of_either_kind_of_file(model: Model, separate: Path, tmp_path: Path):
     save_model(model, tmp_path / "m.safetensors")
     shared, alone = load_multibox(tmp_path / "m.safetensors", 7, CPU), load_multibox(separate, 7, CPU)
@@ -184,13 +149,6 @@ def test_a_union_of_a_preset(separate: Path):
     assert second.config == replace(PRESETS["single"], superpixel_scale=2, seed=3)
     with pytest.raises(ValueError, match="preset 'slow' is unknown"):
         multibox_proposer(separate, 5, "slow")
-
-
-def test_features_of_another_model_are_not_reused(model: Model, passes: list[int]):
-    first, second = (DetectionPipeline(model, "cpu") for _ in range(2))
-    image = noise()
-    first.propose(image, second.encode(image))
-    assert len(passes) == 2
 
 
 @pytest.mark.parametrize("given", ["models", "multibox_model"])

@@ -1,6 +1,5 @@
 """Several images at once, each on one core, with results in order."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +27,7 @@ def in_order(
         return
     ahead = workers if ahead is None else ahead
     pending: deque[Future[_Result]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="detector")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="in_order")
     try:
         for item in items:
             pending.append(pool.submit(work, item))
@@ -39,21 +38,3 @@ def in_order(
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def share_cores() -> int:
-    """Limits PyTorch and OpenCV to one thread per image and returns how many images then use all cores.
-
-    Two images on one core each finish sooner than one after the other on two cores. The setting applies to the whole
-    process and to detectors loaded later, so only programs call this, from their main thread; any other thread gets 1
-    and changes nothing.
-    """
-    import cv2
-    import torch
-
-    if threading.current_thread() is not threading.main_thread():
-        return 1
-    workers = torch.get_num_threads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    return workers
