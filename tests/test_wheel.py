@@ -20,14 +20,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     source.mkdir()
     unwanted = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for name in ("detector", "proposals"):
+    for name in ("detector", "proposals", "configs"):
         shutil.copytree(CHECKOUT / name, source / name, ignore=unwanted)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, source)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", folder, source]
     found = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    if "No module named 'setuptools'" in found.stderr or "BackendUnavailable" in found.stderr:
-        pytest.skip("setuptools is not installed")
+    if "No module named 'hatchling'" in found.stderr or "BackendUnavailable" in found.stderr:
+        pytest.skip("hatchling is not installed")
     assert found.returncode == 0, found.stderr
     (made,) = folder.glob("*.whl")
     return made

@@ -66,7 +66,10 @@ class Network:
         self._detector, self._selection = settings.load(), settings.selection
         self._ahead = without_network(self._detector.proposer)
 
-    def __call__(self, rows: Sequence[Row]) -> list[Row]:
+    def __call__(self, rows: "Table") -> "Table":
+        return table(self.rows(rows.to_pylist()))
+
+    def rows(self, rows: Sequence[Row]) -> list[Row]:
         """Finished rows with `shard`, `index` and `line`. The photos pass the network as one batch."""
         lines: dict[int, bytes] = {i: row["line"] for i, row in enumerate(rows) if row["line"] is not None}
         ready: dict[int, Prepared] = {}
@@ -110,17 +113,7 @@ class Network:
         start = time.perf_counter()
         detections = self._detector.suppress(scored.proposals, scored.scores, self._selection.lowest_score)
         seconds = scored.seconds + time.perf_counter() - start
-        return json.dumps(photo_entry(scored.image, name, self._selection(detections), seconds)).encode()
-
-
-class NetworkActor:
-    """`Network` on tables."""
-
-    def __init__(self, settings: DetectorSettings) -> None:
-        self._stage = Network(settings)
-
-    def __call__(self, rows: "Table") -> "Table":
-        return table(self._stage(rows.to_pylist()))
+        return json.dumps(photo_entry(name, self._selection(detections), seconds)).encode()
 
 
 def _exit_if_gpu_lost() -> None:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,13 +75,13 @@ def detect_many(
         with connected(cluster, settings.device):
             shares = shares_of(settings.device, cluster.workers)
             size = default_batch(shares.device) if batch is None else batch
-            stages = Stages(folder.images, folder.start, settings, proposer, shares)
+            stages = Stages(folder.images, folder.start, settings, proposer, shares, size)
             with data_settings(shares.networks, len(folder.shards)):
                 try:
-                    collect(folder, partial(stages.rows, batch=size), reporter)
+                    collect(folder, stages.rows, reporter)
                 except ray.exceptions.RayError as error:
                     reason = " ".join(str(error).split())
-                    raise InputError(f"{out}: stopped ({reason[-300:]}); the same command continues") from None
+                    raise InputError(f"{out}: stopped ({reason[-300:]}); --resume continues") from None
         return folder.outcome
 
 

@@ -22,6 +22,10 @@ def benchmark(
     evaluators: Annotated[
         bool, option(_WHAT, "Measure the metrics beside pycocotools and others.", flag="--evaluators")
     ] = False,
+    tiles: Annotated[
+        Path | None,
+        option(_WHAT, "Measure tiles on large photos made of the photos of COCO's JSON.", "FILE", "none", "--tiles"),
+    ] = None,
     device: Annotated[
         str | None,
         option(_WHAT, "Measure images a second in batches of 1, 4 and 16 on this device: cuda or cpu.", "NAME", "none"),
@@ -40,7 +44,8 @@ def benchmark(
 
     Instead of detection, --proposals measures Selective Search on one thread (presets, growth with the image, workers,
     memory), --crops the crops a second and the memory of 2,000 regions, --evaluators COCO's, VOC's and ILSVRC's metrics
-    on made-up detections, and --device the images a second of the network, with regions, and of whole detections.
+    on made-up detections, --tiles how many small objects tiles find in photos of 12 megapixels, and --device the images
+    a second of the network, with regions, and of whole detections.
 
     Examples:
 
@@ -51,8 +56,8 @@ def benchmark(
         raise InputError(
             "the benchmark is part of the source checkout: clone the repository, run python tools/benchmark.py"
         )
-    if proposals + crops + evaluators + (device is not None) > 1:
-        raise InputError("--proposals, --crops, --evaluators and --device exclude each other; give one")
+    if proposals + crops + evaluators + (tiles is not None) + (device is not None) > 1:
+        raise InputError("--proposals, --crops, --evaluators, --tiles and --device exclude each other; give one")
     if evaluators and image is not None:
         raise InputError("--evaluators measures on made-up detections; leave out --image")
     if json is not None:
@@ -62,11 +67,11 @@ def benchmark(
 
     if str(_TOOLS) not in sys.path:
         sys.path.append(str(_TOOLS))
-    from benchmarks.crops import benchmark_crops
-    from benchmarks.detection import benchmark_detection, benchmark_throughput
+    from benchmarks.detection import benchmark_crops, benchmark_detection, benchmark_throughput
     from benchmarks.evaluators import benchmark_evaluators
     from benchmarks.measuring import default_photo
     from benchmarks.selective_search import benchmark_proposals
+    from benchmarks.tiling import benchmark_tiles
 
     from detector.structures.image import read_image
 
@@ -78,6 +83,8 @@ def benchmark(
         report = benchmark_evaluators(repeats, rivals)
     elif proposals:
         report = benchmark_proposals(photo, repeats, rivals)
+    elif tiles is not None:
+        report = benchmark_tiles(tiles, model, tile=640, photos=2, threads=threads)
     elif crops:
         report = benchmark_crops(photo, repeats, threads, rivals)
     elif device is not None:

@@ -2,24 +2,37 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from detector.cli.console import Console
-from detector.cli.evaluate_modes import ablate, compare_files, evaluate_classifier, read_for_files, run_model
+from detector.cli.evaluate_modes import (
+    INCOMPLETE,
+    ablate,
+    compare_files,
+    evaluate_classifier,
+    read_for_files,
+    run_model,
+)
 from detector.cli.options import (
     DATA,
     MODEL,
     RESULTS,
+    AgnosticOption,
     BatchOption,
     ConfigOption,
     DeviceOption,
     EngineOption,
+    IouOption,
     LabelsOption,
     LimitOption,
+    OverlapOption,
     ProposalsOption,
+    ResumeOption,
+    SizeOption,
     TestCropsOption,
+    TileOption,
     given_options,
     option,
     refuse,
@@ -37,7 +50,7 @@ from detector.data.formats import (
     write_detections,
 )
 from detector.data.formats.coco import categories_path, with_numbers
-from detector.data.reading import DataSet, read_data_set
+from detector.data.reading import DataSet, Part, read_data_set, read_own_data
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.evaluation import Metric, explain
@@ -45,6 +58,8 @@ from detector.evaluation import evaluate as evaluate_detections
 from detector.evaluation.prediction.predict import remove_parts
 from detector.io.json import write_json
 from detector.runner.writers import check_writable_file
+from detector.storage.run_store import parts_of
+from proposals.names import unknown_name
 
 # The metric of each data set's own benchmark.
 _METRICS: dict[str, Metric] = {"voc": "voc07", "coco": "coco", "ilsvrc": "ilsvrc", "yolo": "coco"}
@@ -55,7 +70,8 @@ _LAYOUT_OPTIONS = {
     "ilsvrc": {"--split", "--annotations", "--class-map", "--blacklist"},
     "yolo": {"--split", "--annotations"},
 }
-_MODEL_OPTIONS = {"--model", "--config", "--proposals", "--engine", "--batch", "--save-detections"}
+_MODEL_OPTIONS = {"--model", "--config", "--proposals", "--engine", "--batch", "--save-detections", "--resume",
+                  "--size", "--iou", "--agnostic-nms", "--tile", "--overlap"}  # fmt: skip
 _FILE_OPTIONS = {"--format", "--ignore-unknown-classes", "--keep-empty-boxes"}
 _CLASSIFIER_OPTIONS = {"--model", "--test-crops", "--labels"}
 _ABLATION_OPTIONS = {"--split", "--model", "--config", "--proposals", "--ablation"}
@@ -68,9 +84,26 @@ def evaluate(
     root: Annotated[
         Path | None, option(DATA, "Folder of the photos; voc: the one that holds JPEGImages.", "DIR", "none")
     ] = None,
-    split: Annotated[
-        str | None, option(DATA, "List of images; voc: ImageSets/Main/NAME.txt; ilsvrc: a file.", "NAME", "none")
+    data_path: Annotated[
+        Path | None,
+        option(
+            DATA,
+            "What `train --data` takes: a folder of your own photos and labels, or the file that names them.",
+            "PATH",
+            "none",
+            "--data",
+        ),
     ] = None,
+    split: Annotated[
+        str | None,
+        option(
+            DATA,
+            "List of images; voc: ImageSets/Main/NAME.txt; ilsvrc: a file. --data: val, train or all.",
+            "NAME",
+            "none; --data: val, the photos that a training evaluates on",
+        ),
+    ] = None,
+    seed: Annotated[int, option(DATA, "Of the training with --data, which chose its validation photos.", min=0)] = 0,
     dataset: Annotated[
         Literal["voc", "coco", "ilsvrc", "yolo", "imagenet"],
         option(DATA, "Layout; imagenet is for classifiers: photos named CLASS/photo.jpg or CLASS_photo.jpg."),
@@ -97,7 +130,8 @@ def evaluate(
         list[Path] | None,
         option(
             MODEL,
-            "Model file, or the name of an installed model; imagenet: the outputs of several are averaged.",
+            "Model file, folder of a training, name of an installed model, or id of one on the Hub; imagenet: the "
+            "outputs of several are averaged.",
             "PATH",
             "the installed model",
             "--model",
@@ -105,6 +139,11 @@ def evaluate(
     ] = None,
     config: ConfigOption = None,
     proposals: ProposalsOption = None,
+    size: SizeOption = None,
+    iou: IouOption = None,
+    agnostic_nms: AgnosticOption = False,
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     ablation: Annotated[
         bool,
         option(
@@ -149,7 +188,9 @@ def evaluate(
     metric: Annotated[
         Metric | None, option(_METRIC, "voc07: AP at 11 points. voc10: area under the curve.", None, "the data set's")
     ] = None,
-    iou: Annotated[str | None, option(_METRIC, "IoU thresholds.", "T,...", "0.5; coco: 0.5, 0.55, ... 0.95")] = None,
+    iou_thresholds: Annotated[
+        str | None, option(_METRIC, "IoU thresholds.", "T,...", "0.5; coco: 0.5, 0.55, ... 0.95")
+    ] = None,
     classes: Annotated[
         str | None, option(_METRIC, "Evaluate only these classes.", "NAME,...", "all that the model knows")
     ] = None,
@@ -159,14 +200,15 @@ def evaluate(
     save_detections: Annotated[
         Path | None,
         result_file(
-            "Write the detections, for --detections. They are stored while the command runs, and the same command "
-            "continues an interrupted run."
+            "Write the detections, for --detections. They are stored while the command runs, so that --resume can "
+            "continue it."
         ),
     ] = None,
     export: Annotated[
         tuple[str, Path] | None,
         option(RESULTS, f"Write the detections as {', '.join(FORMATS)}.", "FORMAT PATH", "none"),
     ] = None,
+    resume: ResumeOption = False,
     device: DeviceOption = "auto",
     engine: EngineOption = "torch",
     batch: BatchOption = None,
@@ -182,6 +224,7 @@ def evaluate(
     Examples:
 
         detector evaluate --root VOCdevkit/VOC2007 --split test --json result.json --report why.html
+        detector evaluate --data photos/ --model runs/mine
         detector evaluate --dataset coco --annotations instances.json --detections found.json
         detector evaluate --root VOCdevkit/VOC2007 --split test --compare before.json after.json
     """
@@ -192,8 +235,13 @@ def evaluate(
             raise InputError("--dataset imagenet needs --root, the folder of photos")
         evaluate_classifier(root, models or [], test_crops or 1, labels, limit, json, device)
         return
-    absent = set().union(*_LAYOUT_OPTIONS.values(), {"--test-crops", "--labels"}) - _LAYOUT_OPTIONS[dataset]
-    refuse(given, absent, f"--dataset {dataset}")
+    every = set().union(*_LAYOUT_OPTIONS.values(), {"--test-crops", "--labels"})
+    if data_path is not None:
+        refuse(given, {*every, "--dataset", "--root"} - {"--split"}, "--data")
+        if split not in (None, *get_args(Part)):
+            raise InputError(f"--split {split}: {unknown_name('part', split, get_args(Part))}")
+    else:
+        refuse(given, {*(every - _LAYOUT_OPTIONS[dataset]), "--seed"}, f"--dataset {dataset}")
     if models and len(models) > 1:
         raise InputError(f"--dataset {dataset} takes one --model; --config averages several, such as ensemble")
     model = models[0] if models else None
@@ -207,7 +255,7 @@ def evaluate(
         refuse(given, _MODEL_OPTIONS, "--detections, which runs no model")
     if compared is not None:
         refuse(given, _MODEL_OPTIONS, "--compare, which runs no model")
-        refuse(given, {"--detections", "--report", "--export"}, "--compare")
+        refuse(given, {"--detections", "--export"}, "--compare")
     if detections is None and compared is None:
         refuse(given, _FILE_OPTIONS, "a model, only with --detections")
     outputs = {"--json": json, "--save-detections": save_detections, "--report": report}
@@ -216,10 +264,18 @@ def evaluate(
         outputs["--export"] = export[1]
         if export[0] == "coco":
             outputs["--export coco"] = categories_path(export[1])
-    _check_outputs(outputs, [annotations, class_map, blacklist, detections, config, *(compared or ()), *(models or ())])
+    if resume and save_detections is None:
+        raise InputError("--resume continues a run with --save-detections FILE; give that file")
+    if save_detections is not None and not resume and (parts := parts_of(save_detections)):
+        raise InputError(f"{parts[0]}: of an unfinished run; --resume continues it, or give another --save-detections")
+    _check_outputs(
+        outputs, [data_path, annotations, class_map, blacklist, detections, config, *(compared or ()), *(models or ())]
+    )
     console = Console()
     chosen = None if classes is None else split_names(classes, "--classes")
-    thresholds = None if iou is None else [_number(text) for text in split_names(iou, "--iou")]
+    thresholds = (
+        None if iou_thresholds is None else [_number(t) for t in split_names(iou_thresholds, "--iou-thresholds")]
+    )
     source: dict[str, Any] = {"root": root, "annotations": annotations, "split": split, "classes": chosen,
                               "class_map": class_map, "blacklist": blacklist,
                               "skip_bad_labels": skip_bad_labels}  # fmt: skip
@@ -244,16 +300,22 @@ def evaluate(
         )
 
     def read(class_names: Sequence[str] = VOC_CLASSES) -> DataSet:
-        data = read_data_set(dataset, class_names=class_names, **source)
+        if data_path is not None:
+            part: Part = split or "val"  # type: ignore[assignment]
+            data = read_own_data(data_path, part, classes=chosen, skip_bad_labels=skip_bad_labels, seed=seed)
+        else:
+            data = read_data_set(dataset, class_names=class_names, **source)
         return data if limit is None else data.first(limit)
 
-    chosen_metric, model_classes = metric or _METRICS[dataset], dataset == "voc" and chosen is None
-    try:
+    chosen_metric = metric or _METRICS[dataset]
+    model_classes = dataset == "voc" and chosen is None and data_path is None
+    kept = INCOMPLETE if save_detections is None else f"{INCOMPLETE}; --resume continues"
+    with console.interruptible(lambda: kept):
         if files:
             data = read_for_files(read, known, format, model_classes)
             results = [read_file(path, data) for path in files]
             if compared is not None:
-                compare_files(console, data, compared, results, chosen_metric, thresholds, json)
+                compare_files(console, data, compared, results, chosen_metric, thresholds, json, report)
                 return
             (detected,) = results
         else:
@@ -267,7 +329,10 @@ def evaluate(
                 device,
                 batch,
                 save_detections,
-                trace=report is not None,
+                settings={"iou": iou, "agnostic_nms": agnostic_nms or None, "size": size},
+                tile=tile,
+                overlap=overlap,
+                trace=report is not None and tile is None,  # tiles have no proposals in common
                 model_classes=model_classes,
             )
             if ran is None:  # the first of torchrun's processes prints the result
@@ -285,7 +350,8 @@ def evaluate(
             notes=[*data.notes, *detected.notes()],
         )
         console.result(evaluation.table())
-        paths = {"model": model, "config": config, "detections": detections, "annotations": annotations}
+        paths = {"model": model, "config": config, "detections": detections, "annotations": annotations,
+                 "data": data_path}  # fmt: skip
         names = {key: None if path is None else str(path) for key, path in paths.items()}
         if export is not None:
             # Only COCO's own annotations say how COCO's results name their images.
@@ -309,11 +375,7 @@ def evaluate(
             )
             console.result(f"report -> {report}")
         if save_detections is not None:
-            remove_parts(save_detections)  # last: until all is written, the same command continues from them
-    except KeyboardInterrupt:
-        kept = "; the same command continues" if save_detections is not None else ""
-        console.error(f"interrupted: the evaluation is not complete{kept}")
-        raise typer.Exit(130) from None
+            remove_parts(save_detections)  # last: until all is written, --resume continues from them
     if evaluation.failed:
         image_id, error = next(iter(evaluation.failed.items()))
         count = f"{len(evaluation.failed)} of {evaluation.images}"
@@ -338,4 +400,4 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--iou: '{text}' is not a number") from None
+        raise InputError(f"--iou-thresholds: '{text}' is not a number") from None

@@ -2,12 +2,22 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detector.cli.console import Console
-from detector.cli.options import DATA, RESULTS, DeviceOption, LimitOption, option, result_file
+from detector.cli.options import (
+    DATA,
+    RESULTS,
+    DeviceOption,
+    LimitOption,
+    VOCOption,
+    VOCRootOption,
+    VOCSplitOption,
+    option,
+    result_file,
+)
 from detector.cli.propose_modes import ProposeRun, report_proposals
 from detector.errors import InputError
 from detector.runner.writers import check_result_file
@@ -52,9 +62,9 @@ def propose(
     workers: Annotated[
         int | None, option(RESULTS, "Photos processed at the same time.", "N", "all cores; for a report 1", min=1)
     ] = None,
-    dataset: Annotated[Literal["voc"] | None, option(DATA, "Layout of a data set to report on.")] = None,
-    root: Annotated[Path | None, option(DATA, "Folder of the data set that holds JPEGImages.", "DIR")] = None,
-    split: Annotated[str | None, option(DATA, "List of images of the data set.", "NAME")] = None,
+    dataset: VOCOption = None,
+    root: VOCRootOption = None,
+    split: VOCSplitOption = None,
     report: Annotated[
         bool, option(DATA, "Report recall, MABO and time on the data set, with a plot in --out.", flag="--report")
     ] = False,

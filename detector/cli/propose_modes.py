@@ -79,7 +79,7 @@ class ProposeRun:
             if isinstance(source, InputError):
                 self._fail(str(source))
             elif source.path is None:
-                self._fail("-: standard input is not read here; give a file")
+                self._fail(f"{source.name}: only files are read here; give a file")
             elif source.member is None:
                 photos.append(source)
             elif source.path not in zips:

@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from detector.data import VOCDataset
 from detector.data.predictions import check_size
 from detector.errors import InputError
@@ -47,6 +49,12 @@ class Session:
     original_size: tuple[int, int]
     explanation: Explanation
     objects: Objects | None
+
+
+def reduced(image: Image) -> tuple[Image, np.ndarray]:
+    """The photo at `LONGEST_SIDE` if it is larger, and the (4,) factors that scale xyxy boxes to it."""
+    pixels, scale = reduce_large(image.pixels, LONGEST_SIDE)
+    return Image(pixels, image.name), scale
 
 
 class ImageCache:
@@ -115,12 +123,12 @@ class ImageCache:
     def _explain(self, source: bytes | Path, name: str, index: int | None) -> Session:
         image = read_image(source, name)
         size = (image.width, image.height)
-        pixels, scale = reduce_large(image.pixels, LONGEST_SIDE)
+        photo, scale = reduced(image)
         objects = None
         if index is not None and self.dataset is not None:
             check_size(size, self.dataset.annotations(index).image_size)
             objects = Objects.of_dataset(self.dataset, index, self.detector.class_names, scale)
-        explanation = explain(self.detector, Image(pixels, image.name))
+        explanation = explain(self.detector, photo)
         session = Session(secrets.token_urlsafe(16), image.name, size, explanation, objects)
         with self._lock:
             self._sessions[session.key] = session

@@ -1,16 +1,13 @@
 """The page as a web application. Everything it loads comes from this package."""
 
 import asyncio
-import base64
-import functools
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import jinja2
-import numpy as np
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
@@ -21,7 +18,9 @@ from detector.errors import InputError
 from detector.explorer import panels
 from detector.explorer.controls import make_controls
 from detector.explorer.image_cache import BusyError, ImageCache, Session
-from detector.explorer.pictures import encoded, fitted
+from detector.explorer.pictures import fitted
+from detector.explorer.rendering import templates
+from detector.explorer.stages import Explanation
 from detector.structures.image import read_image
 
 UPLOAD_TYPE = "application/octet-stream"
@@ -39,6 +38,21 @@ _HEADERS = {
 }
 
 
+def _session(request: Request, key: str) -> Session:
+    session = request.app.state.image_cache.get(key)
+    if session is None:
+        raise HTTPException(410, "this photo was dropped for newer ones; open it again")
+    return session
+
+
+def _explanation(session: Annotated[Session, Depends(_session)]) -> Explanation:
+    return session.explanation
+
+
+Opened = Annotated[Session, Depends(_session)]
+Explained = Annotated[Explanation, Depends(_explanation)]
+
+
 def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, ...] | None = None) -> FastAPI:
     """The page as an ASGI application.
 
@@ -46,15 +60,10 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
         megabytes: largest upload.
         hosts: accepted host names, so that the name of another site cannot be pointed at the page; None: any.
     """
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    templates.filters["source"] = _data_url
-    templates.filters["duration"] = panels.duration_text
+    environment = templates()
 
     def render(name: str, **values: Any) -> HTMLResponse:
-        return HTMLResponse(templates.get_template(name).render(**values))
+        return HTMLResponse(environment.get_template(name).render(**values))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -101,7 +110,7 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
         except (MemoryError, RuntimeError) as error:  # torch raises RuntimeError for lack of memory
             reason = " ".join(str(error).split())[:300] or "not enough memory"
             raise HTTPException(500, f"the photo could not be processed ({reason})") from None
-        return render("stages.html", session=session, controls=make_controls(session.explanation))
+        return render("stages.html", session=session, controls=make_controls(session.explanation), shown=None)
 
     from_this_page = [Depends(_check_content_type)]
 
@@ -120,13 +129,24 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
         return await stages(lambda: image_cache.add_sample(image_id))
 
     def add_panel(show: Callable[..., panels.Panel]) -> None:
-        @app.get(f"/photos/{{key}}/{show.__name__.removeprefix('show_')}", response_model=None)
-        @functools.wraps(show)  # its parameters are those of the request
         def panel(**values: Any) -> Response:
             return render("panel.html", panel=show(**values))
 
+        # The parameters of the request are those of `show`, whose explanation is that of the photo.
+        explanation, *values = inspect.signature(show).parameters.values()
+        parameters = [explanation.replace(annotation=Explained), *values]
+        panel.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        app.get(f"/photos/{{key}}/{show.__name__.removeprefix('show_')}")(panel)
+
     for show in panels.PANELS:
         add_panel(show)
+
+    @app.get("/photos/{key}/truth")
+    def truth(session: Opened, count: panels.Count, score: panels.Score) -> Response:
+        if session.objects is None:
+            raise HTTPException(404, "this photo has no annotations")
+        return render("panel.html", panel=panels.show_truth(session.explanation, session.objects, count, score))
+
     return app
 
 
@@ -148,7 +168,3 @@ async def _limited_body(request: Request, megabytes: float) -> bytes:
         if len(body) > limit:
             raise too_large
     return bytes(body)
-
-
-def _data_url(pixels: np.ndarray) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(encoded(pixels)).decode()

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
-from fastapi import Depends, HTTPException, Query, Request
+from pydantic import Field
 
 from detector.errors import InputError
 from detector.explorer import pictures
-from detector.explorer.image_cache import Session
 from detector.explorer.regions import region_at, report_region, score_maps
 from detector.explorer.stages import Candidates, Explanation
+from detector.explorer.truth import Objects
 from detector.visualization.boxes import class_color
 from proposals.drawing import source_color
 
@@ -24,22 +24,9 @@ COVERED, MISSED = "#35E0A1", "#FF5C9E"
 """Colors of an annotated object that a box covers, and of one that no box covers."""
 
 
-def _session(request: Request, key: str) -> Session:
-    session = request.app.state.image_cache.get(key)
-    if session is None:
-        raise HTTPException(410, "this photo was dropped for newer ones; open it again")
-    return session
-
-
-def _explanation(session: Annotated[Session, Depends(_session)]) -> Explanation:
-    return session.explanation
-
-
-Opened = Annotated[Session, Depends(_session)]
-Explained = Annotated[Explanation, Depends(_explanation)]
-Score = Annotated[float, Query(ge=0.01, le=1)]
-Count = Annotated[int, Query(ge=1, le=1_000_000)]
-Fraction = Annotated[float, Query(ge=0, le=1)]
+Score = Annotated[float, Field(ge=0.01, le=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +59,7 @@ class Panel:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def show_segmentation(explanation: Explained, k: float) -> Panel:
+def show_segmentation(explanation: Explanation, k: float) -> Panel:
     """The superpixels in every color space.
 
     Raises:
@@ -91,7 +78,7 @@ def show_segmentation(explanation: Explained, k: float) -> Panel:
     return Panel(f"k = {k:g}. Times cover all groupings in a color space, on one thread.", tuple(shown))
 
 
-def show_levels(explanation: Explained, space: str, similarity: str, k: float, count: Count) -> Panel:
+def show_levels(explanation: Explanation, space: str, similarity: str, k: float, count: Count) -> Panel:
     """One level of a hierarchy: its division into `count` regions; raises as `Explanation.grouping`."""
     grouping = explanation.grouping(space, similarity, k)
     hierarchy = grouping.hierarchy
@@ -104,7 +91,7 @@ def show_levels(explanation: Explained, space: str, similarity: str, k: float, c
     return Panel(f"{text}.", (Picture(picture, f"{space}, {similarity}, k = {k:g}"),))
 
 
-def show_proposals(explanation: Explained, count: Count, source: int = -1) -> Panel:
+def show_proposals(explanation: Explanation, count: Count, source: int = -1) -> Panel:
     """The first `count` boxes by rank, of all sources (-1) or of one.
 
     Raises:
@@ -128,7 +115,7 @@ def show_proposals(explanation: Explained, count: Count, source: int = -1) -> Pa
 
 
 def show_region(
-    explanation: Explained, region: int, label: int = -1, x: Fraction | None = None, y: Fraction | None = None
+    explanation: Explanation, region: int, label: int = -1, x: Fraction | None = None, y: Fraction | None = None
 ) -> Panel:
     """One region and its scores.
 
@@ -165,7 +152,7 @@ def show_region(
     return Panel(text, tuple(shown), bars)
 
 
-def show_regression(explanation: Explained, score: Score) -> Panel:
+def show_regression(explanation: Explanation, score: Score) -> Panel:
     """The candidates with at least `score` before and after box regression."""
     candidates = explanation.candidates(score)
     text = plural(len(candidates), "region and class", "regions and classes") + f" of at least {score:g}."
@@ -185,7 +172,7 @@ def _candidates(explanation: Explanation, candidates: Candidates, moved: bool) -
     return pictures.picture_boxes(explanation.image, first.moved if moved else first.proposed, colors)
 
 
-def show_suppression(explanation: Explained, score: Score, iou: Fraction, voting: bool = False) -> Panel:
+def show_suppression(explanation: Explanation, score: Score, iou: Fraction, voting: bool = False) -> Panel:
     """The candidates with at least `score` before and after non-maximum suppression."""
     candidates = explanation.candidates(score)
     start = time.perf_counter()
@@ -199,7 +186,7 @@ def show_suppression(explanation: Explained, score: Score, iou: Fraction, voting
     )
 
 
-def show_detections(explanation: Explained, score: Score) -> Panel:
+def show_detections(explanation: Explanation, score: Score) -> Panel:
     """The detections with at least `score`, with the detector's settings."""
     detections = explanation.detections(score)
     rows = tuple((d.label, f"{d.score:.2f}", box_text(np.array(d.box))) for d in detections)
@@ -208,11 +195,8 @@ def show_detections(explanation: Explained, score: Score) -> Panel:
     return Panel(text, (Picture(picture, "class and score"),), head=("class", "score", "box"), rows=rows)
 
 
-def show_truth(session: Opened, count: Count, score: Score) -> Panel:
+def show_truth(explanation: Explanation, objects: Objects, count: Count, score: Score) -> Panel:
     """The annotated objects, and how well the first `count` proposals and the detections of `score` cover them."""
-    explanation, objects = session.explanation, session.objects
-    if objects is None:
-        raise HTTPException(404, "this photo has no annotations")
     count = min(count, len(explanation.proposals))
     traces = objects.traces(explanation, count)
     overlaps = objects.overlaps(explanation.detections(score))
@@ -243,9 +227,8 @@ def show_truth(session: Opened, count: Count, score: Score) -> Panel:
 
 PANELS = (
     show_segmentation, show_levels, show_proposals, show_region, show_regression, show_suppression, show_detections,
-    show_truth,
 )  # fmt: skip
-"""In the order of the page."""
+"""Those of every photo, in the order of the page."""
 
 
 def duration_text(seconds: float) -> str:

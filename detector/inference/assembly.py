@@ -27,7 +27,7 @@ def load_pipeline(
 
     Args:
         model: a model file, or the name of an installed model: "voc07".
-        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ..., or a `torch.device`.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps", or a `torch.device`.
         config: a YAML file with a `DetectorConfig`, or the name of one in the package ("best"), in place of `model`.
         source: of the proposals: "selective_search", "multibox" or "both"; by default the model's setting.
         engine: runs the networks: "torch", "onnx", or an .onnx file that `detector export` wrote from the model.
@@ -68,7 +68,9 @@ def assemble(
     detector = DetectionPipeline(
         models,
         device,
-        postprocess=PostprocessConfig(config.nms_iou, config.max_detections, voting_iou=config.voting_iou),
+        postprocess=PostprocessConfig(
+            config.nms_iou, config.max_detections, voting_iou=config.voting_iou, agnostic_nms=config.agnostic_nms
+        ),
         box_regression=config.box_regression,
         source="selective_search",
         engine=engine,

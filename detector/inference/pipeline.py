@@ -4,10 +4,10 @@ import copy
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +22,15 @@ from detector.inference.proposers import (
     multibox_union,
     propose_ahead,
     propose_batch,
+    with_scorers,
 )
 from detector.inference.rfcn_scorer import ImageFeatures, RegionScorer, RFCNScorer, make_scorer
 from detector.models.weights import Model, weights_hash
-from detector.ops.devices import default_batch, resolve_device, upload
+from detector.ops.devices import resolve_device, upload
 from detector.ops.precision import number_format
 from detector.structures.class_names import default_class_ids
 from detector.structures.detections import Detections, check_score
-from detector.structures.image import Image, as_image
+from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores, average_scores, fetch
 from proposals import Proposals, Proposer, SelectiveSearch
 from proposals.names import unknown_name
@@ -52,11 +53,11 @@ class Prepared:
 
 
 class DetectionPipeline:
-    """Finds objects in images.
+    """Finds objects in images: the inner part of `detector.api.Detector`, with each stage as a method.
 
     Args:
         models: a trained model, or several with the same classes, whose scores of each region are averaged.
-        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ..., or a `torch.device`.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps", or a `torch.device`.
         proposer: source of the proposals; by default as `source` says.
         source: "selective_search", "multibox" or "both", with the settings of the first model's configuration, which
             also gives the default.
@@ -96,6 +97,7 @@ class DetectionPipeline:
         ids = {model.class_ids for model in models if model.class_ids}
         if len(ids) > 1:
             raise InputError(f"the models of an ensemble must have the same category ids: {' or '.join(map(str, ids))}")
+        self.config = first.config
         self.class_names = first.class_names
         self.class_ids = next(iter(ids), default_class_ids(first.class_names))
         self.device = resolve_device(device)
@@ -122,6 +124,46 @@ class DetectionPipeline:
         changed.box_regression = self.box_regression if box_regression is None else box_regression
         return changed
 
+    def with_settings(
+        self,
+        *,
+        iou: float | None = None,
+        agnostic_nms: bool | None = None,
+        max_detections: int | None = None,
+        proposals: Source | None = None,
+        size: int | None = None,
+    ) -> "DetectionPipeline":
+        """A detector with other settings, None for those of this one, that shares its networks.
+
+        Args:
+            iou: IoU above which the lower-scoring of two boxes is suppressed.
+            agnostic_nms: whether boxes of different classes suppress each other too.
+            max_detections: number of detections that must fit into a result, if that is more than so far.
+            proposals: source of the proposals, with the settings of the first model.
+            size: short side of the network's input in pixels.
+
+        Raises:
+            InputError: a setting is out of range, or the models cannot be used with it.
+        """
+        if iou is not None:
+            check_score(iou, "iou")
+        if max_detections is not None and (not isinstance(max_detections, Integral) or max_detections < 1):
+            raise InputError(f"max_detections is {max_detections!r}; give a whole number of at least 1")
+        old = self.postprocess
+        postprocess = replace(
+            old,
+            nms_iou=old.nms_iou if iou is None else float(iou),
+            agnostic_nms=old.agnostic_nms if agnostic_nms is None else agnostic_nms,
+            max_detections=max(old.max_detections, max_detections or 1),
+        )
+        scorers, proposer = self.scorers, self.proposer
+        if size is not None:
+            resized = _resized(scorers, size)
+            scorers, proposer = tuple(resized.values()), with_scorers(proposer, resized)
+        if proposals is not None:
+            proposer = _make_proposer(scorers, self.config, proposals)
+        return self.replace(scorers=scorers, proposer=proposer, postprocess=postprocess)
+
     @property
     def precision(self) -> str:
         """Number format of the networks, "bfloat16" or "float32"."""
@@ -139,46 +181,6 @@ class DetectionPipeline:
             flipped = isinstance(scorer, RFCNScorer) and scorer.flipped
             parts += [weights_hash(scorer.network), repr(scorer.config), str(flipped)]
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
-
-    @overload
-    def __call__(
-        self,
-        images: list[Any] | tuple[Any, ...],
-        channels: str | None = None,
-        score: float = 0.5,
-        batch: int | None = None,
-    ) -> list[Detections]: ...
-
-    @overload
-    def __call__(
-        self, images: Any, channels: str | None = None, score: float = 0.5, batch: int | None = None
-    ) -> Detections: ...
-
-    def __call__(
-        self, images: Any, channels: str | None = None, score: float = 0.5, batch: int | None = None
-    ) -> Detections | list[Detections]:
-        """Detections of an image, or a list of them for a list of images.
-
-        Args:
-            images: a path, a PIL image, a (3, H, W) RGB tensor (uint8, or float in 0..1), an (H, W, 3) uint8 array,
-                a `detector.structures.image.Image`, or a list of these.
-            channels: "RGB" or "BGR"; required for arrays.
-            score: lowest score to keep.
-            batch: images of a list that pass the networks together; by default 1 on a CPU, 8 on a GPU.
-
-        Raises:
-            InputError: an image cannot be read, or the score or the batch is out of range or not a number.
-        """
-        if not isinstance(images, (list, tuple)):
-            return self.detect(as_image(images, channels), score)
-        size = default_batch(self.device.type) if batch is None else batch
-        if not isinstance(size, Integral) or size < 1:
-            raise InputError(f"batch {size!r} is not a whole number of images, at least 1")
-        detections = []
-        for start in range(0, len(images), size):
-            group = [as_image(image, channels) for image in images[start : start + size]]
-            detections += self.detect_batch(group, score)
-        return detections
 
     def detect(self, image: Image, score: float = 0.5) -> Detections:
         """Detections of one image with at least `score`."""
@@ -256,6 +258,21 @@ class DetectionPipeline:
         boxes = torch.tensor(proposals.boxes)
         size = proposals.image_size
         return postprocess(scored, boxes, size, self.class_names, self.postprocess, score, self.class_ids)
+
+
+def _resized(scorers: Sequence[RegionScorer], size: int) -> dict[RFCNScorer, RFCNScorer]:
+    """Each scorer's counterpart whose input has a short side of `size` pixels."""
+    if not isinstance(size, Integral) or not 32 <= size <= 2048:
+        raise InputError(f"size is {size!r}; give the short side of the network's input in pixels, 32 to 2048")
+    resized = {}
+    for scorer in scorers:
+        if not isinstance(scorer, RFCNScorer):
+            raise InputError("size applies to R-FCN models only; crops have a size of their own")
+        resized[scorer] = scorer.with_input(int(size), scorer.flipped)
+    if len({scorer.config.input.short_side for scorer in resized}) > 1:
+        sides = ", ".join(str(scorer.config.input.short_side) for scorer in resized)
+        raise InputError(f"size applies to one input; this detector averages inputs of {sides} pixels")
+    return resized
 
 
 def _make_proposer(

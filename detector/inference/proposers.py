@@ -78,6 +78,15 @@ def propose_batch(
     ]
 
 
+def with_scorers(proposer: Proposer, scorers: Mapping[RFCNScorer, RFCNScorer]) -> Proposer:
+    """The proposer with these scorers for its MultiBox heads in place of the ones that they are keyed by."""
+    if isinstance(proposer, UnionProposer):
+        return UnionProposer([with_scorers(part, scorers) for part in proposer.proposers], proposer.limit)
+    if isinstance(proposer, SharedMultiBox) and proposer.scorer in scorers:
+        return SharedMultiBox(scorers[proposer.scorer], proposer.limit)
+    return proposer
+
+
 def sources(proposer: Proposer) -> list[Proposer]:
     """The proposers that a proposer merges, at any depth; itself if it is not a union."""
     if isinstance(proposer, UnionProposer):

@@ -21,6 +21,7 @@ from detector.config import (
     to_plain,
 )
 from detector.errors import InputError
+from detector.models.hub import MODEL_FILE, download, is_hub_id
 
 FORMAT = "inception-rcnn-1"
 MODELS = Path(__file__).parents[1] / "pretrained"
@@ -104,8 +105,12 @@ def find_model(path: str | Path | None, beside: Path | None = None) -> Path:
     """The file of a model, or of a configuration that puts several together.
 
     Args:
-        path: None for the default model, the bare name of a model or configuration in the package, or a path.
+        path: None for the default model, the bare name of a model or configuration in the package, the path of a file
+            or of a folder with `model.safetensors`, or the id of a model on the Hub, owner/name.
         beside: the folder that a relative path starts from; by default the working directory.
+
+    Raises:
+        InputError: the model cannot be loaded from the Hub.
     """
     if path is None:
         return DEFAULT_MODEL
@@ -114,7 +119,10 @@ def find_model(path: str | Path | None, beside: Path | None = None) -> Path:
         return installed
     if (config := find_config(path)) != Path(path):
         return config
-    return Path(path) if beside is None else beside / path
+    file = Path(path) if beside is None else beside / path
+    if (file / MODEL_FILE).is_file():
+        return file / MODEL_FILE
+    return download(Path(path).as_posix()) if is_hub_id(Path(path)) and not file.exists() else file
 
 
 def missing_model(path: Path) -> InputError:
@@ -122,7 +130,7 @@ def missing_model(path: Path) -> InputError:
     installed = ", ".join(sorted(file.stem for file in MODELS.glob("*.safetensors")))
     return InputError(
         f"{path}: no such model file; give a path, or an installed model: {installed} (this project's others come with "
-        "a checkout of its repository)"
+        "a checkout of its repository), or the id of a model on the Hub, owner/name"
     )
 
 

@@ -13,18 +13,22 @@ from proposals.names import unknown_name
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The torch device for a name; "auto" is a GPU if there is one, otherwise the CPU.
+    """The torch device for a name; "auto" is a CUDA GPU if there is one, otherwise the CPU.
 
     Raises:
-        InputError: the name is not "auto", "cpu" or an available CUDA GPU.
+        InputError: the name is not "auto", "cpu", an available CUDA GPU, or "mps" where PyTorch has that.
     """
     device = str(device)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if re.fullmatch(r"mps(:0)?", device):
+        if not torch.backends.mps.is_available():
+            raise InputError(f"device {device!r}: PyTorch finds no GPU of Apple here; use cpu")
+        return torch.device("mps")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         if re.fullmatch(r"[^c]pu", device.casefold()):  # gpu, tpu, xpu: other hardware, not misspellings of cpu
             raise InputError(f"device {device!r} is unknown; use cuda for an NVIDIA GPU, otherwise cpu")
-        raise InputError(unknown_name("device", device, ("auto", "cpu", "cuda")))
+        raise InputError(unknown_name("device", device, ("auto", "cpu", "cuda", "mps")))
     resolved = torch.device(device)
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
@@ -33,8 +37,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def uses_gpu(device: str) -> bool:
-    """Whether `resolve_device` would give a GPU for this name."""
-    return device != "cpu" and torch.cuda.is_available()
+    """Whether `resolve_device` would give a CUDA GPU for this name."""
+    return not device.startswith(("cpu", "mps")) and torch.cuda.is_available()
 
 
 def default_batch(device: str) -> int:

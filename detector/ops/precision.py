@@ -37,6 +37,10 @@ def number_format(name: str | None, device: str) -> torch.dtype:
 @functools.cache
 def fast_dtype(device: str) -> torch.dtype:
     """The faster of bfloat16 and float32 for convolutions on a device ("cpu", "cuda", "cuda:1", ...)."""
+    if (
+        torch.device(device).type == "mps"
+    ):  # calls return before the work is done, so that they cannot be timed like this
+        return torch.float32
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     runs = {}

@@ -5,12 +5,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import tee
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from detector.errors import InputError
-from detector.runner.sources import Source
 from detector.runner.video import Frame
 from detector.structures.detections import Detections
 from detector.structures.image import Image
@@ -22,6 +21,15 @@ if TYPE_CHECKING:
     from detector.inference.batching import Scored
 
 _Result = TypeVar("_Result")
+
+
+class Photo(Protocol):
+    """A photo that is not read yet, such as a `detector.runner.sources.Source`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self) -> Image: ...
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,10 @@ class FrameDetector:
     batch: int
     draw: bool
 
-    def photos(self, sources: Iterable[Source]) -> Generator[ImageResult | InputError, None, None]:
+    def photos(self, sources: Iterable[Photo]) -> Generator[ImageResult | InputError, None, None]:
         """The result of each photo, or its error."""
 
-        def finish(_: Source, scored: "Scored") -> ImageResult:
+        def finish(_: Photo, scored: "Scored") -> ImageResult:
             return self._result(scored.image, *self._suppress(scored))
 
         return in_order(self._photo, sources, self.workers) if self.batch == 1 else self._in_batches(sources, finish)
@@ -86,7 +94,7 @@ class FrameDetector:
                     raise result
                 yield result
 
-    def _photo(self, source: Source) -> ImageResult | InputError:
+    def _photo(self, source: Photo) -> ImageResult | InputError:
         try:
             image = source.read()
             return self._result(image, *self._detect(image, source.name))

@@ -7,20 +7,24 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from detector.errors import InputError
 from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
 from detector.storage.run_store import writing
-from detector.structures.image import MAX_PIXELS, Image, missing_file
+from detector.structures.image import MAX_PIXELS, Image, missing_file, without_password
 
 VIDEO_EXTENSIONS = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts",
 )  # fmt: skip
 """File name extensions of videos, in lower case."""
+
+STREAMS = ("rtsp", "rtsps", "rtmp", "udp", "srt")
+"""Schemes of the addresses of live videos, which OpenCV opens."""
 
 # Frames per second where the file does not say.
 _USUAL_FPS = 25.0
@@ -34,18 +38,29 @@ _RESERVE = 2**24
 
 @dataclass(frozen=True)
 class Video:
-    """A video that is not opened yet: a file, or a camera where `path` is None."""
+    """A video that is not opened yet: a file, or where `path` is None, one at an `address` or a camera."""
 
     path: Path | None
     camera: int = 0
+    address: str | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether it is a camera or a stream (rtsp://...), which do not wait and have no end."""
+        return self.path is None and (self.address is None or self.address.startswith(tuple(f"{s}:" for s in STREAMS)))
 
     @property
     def name(self) -> str:
-        """The path as the user wrote it, or "camera0"."""
+        """The path or address as the user wrote it, or "camera0"."""
+        if self.address is not None:
+            return without_password(self.address)
         return f"camera{self.camera}" if self.path is None else str(self.path)
 
     @property
     def file_name(self) -> str:
+        if self.address is not None:
+            place = urlsplit(self.address)
+            return PurePosixPath(place.path).name or place.hostname or "video"
         return self.name if self.path is None else self.path.name
 
     def open(self) -> "VideoReader":
@@ -81,7 +96,10 @@ class VideoReader(AbstractContextManager["VideoReader"]):
     def __init__(self, video: Video) -> None:
         cv2 = _opencv()
         self._video = video
-        if video.path is None:
+        if video.address is not None:
+            with _quiet():
+                self._capture = cv2.VideoCapture(video.address, _backend())
+        elif video.path is None:
             with _quiet():
                 self._capture = cv2.VideoCapture(video.camera)
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # otherwise a slow detector sees ever older frames
@@ -91,9 +109,11 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                 self._capture = cv2.VideoCapture(str(video.path), _backend())
         if not self._capture.isOpened():
             self.close()
+            if video.address is not None:
+                raise InputError(f"{video.name}: cannot be opened; check the address and that it is a video")
             if video.path is None:
                 raise InputError(
-                    f"camera {video.camera}: cannot be opened; check that it is connected, that no other program uses "
+                    f"{self._live_name}: cannot be opened; check that it is connected, that no other program uses "
                     "it, and its access rights"
                 )
             raise InputError(f"{video.name}: damaged, or not a video in a known format; convert it to MP4 (H.264)")
@@ -104,7 +124,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.frame_rate = rate if 0 < rate <= 1000 else _USUAL_FPS  # written so that NaN fails too
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.frame_count = int(count) if video.path is not None and 0 < count < 1e9 else None
+        self.frame_count = int(count) if not video.live and 0 < count < 1e9 else None
 
     def frames(self, step: int = 1) -> Iterator[Frame]:
         """Every `step`-th frame, starting with the first. A camera yields frames until it is unplugged.
@@ -120,7 +140,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                 good, bgr = self._capture.retrieve()
                 if good and bgr is not None:
                     seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                    if self._video.path is None:
+                    if self._video.live:
                         seconds = time.monotonic() - started
                     elif not seconds > 0:  # some formats have no times
                         seconds = index / self.frame_rate
@@ -129,14 +149,18 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                 else:
                     unreadable += 1
             index += 1
-        if self._video.path is None:
-            raise InputError(f"camera {self._video.camera}: delivers no more frames; check that it is connected")
+        if self._video.live:
+            raise InputError(f"{self._live_name}: delivers no more frames; check that it is connected")
         missing = unreadable + max(0, (self.frame_count or 0) - index)
         if missing > max(_MISSING_FRAMES, _MISSING_SHARE * (self.frame_count or 0)) or index == unreadable:
             count = max(index, self.frame_count or 0)
             raise InputError(
                 f"{self._video.name}: damaged or cut short: {missing} of {count} frames cannot be read; get a new copy"
             )
+
+    @property
+    def _live_name(self) -> str:
+        return f"camera {self._video.camera}" if self._video.address is None else self._video.name
 
     def close(self) -> None:
         self._capture.release()

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from detector.errors import InputError
 from detector.runner.sources import Source
 from detector.runner.video import Video, VideoWriter
-from detector.storage.run_store import writing
 from detector.structures.image import EXTENSIONS
-from proposals.files import atomic_write
+from detector.visualization.files import save_picture
 
 _LOSSLESS = (".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga")
 
@@ -72,17 +70,6 @@ def distinct_stems(sources: Sequence[Source | Video]) -> dict[Source | Video, st
         taken.add(name.casefold())
         stems[source] = name
     return stems
-
-
-def save_picture(path: Path, pixels: np.ndarray) -> Path:
-    """Writes (H, W, 3) uint8 RGB `pixels`: a PNG if `path` ends so, else a JPEG. Raises `InputError` if that fails."""
-    with writing(path, InputError), atomic_write(path) as temporary:
-        picture = PillowImage.fromarray(pixels)
-        if path.suffix == ".png":
-            picture.save(temporary, "PNG", compress_level=1)
-        else:
-            picture.save(temporary, "JPEG", quality=92)
-    return path
 
 
 def next_folder(folder: Path) -> Path:

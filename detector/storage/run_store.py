@@ -1,4 +1,4 @@
-"""The results of a run on disk, from which the same command resumes after a kill, Ctrl-C or a full disk.
+"""The results of a run on disk, from which a run resumes after a kill, Ctrl-C or a full disk.
 
 A store is a file of JSON lines. The header, {"made_by": {...}}, holds the settings that the results depend on. Each
 line after it is the record of an image, with a field `image`, or {"done": NAME} once all output of a photo or video is

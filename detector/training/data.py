@@ -8,13 +8,13 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from detector.data.annotations import AnnotatedImages, Annotations
 from detector.data.predictions import check_size
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.prediction.proposals import read_pixels
+from detector.io.progress import Progress
 from detector.structures.image import Image, read_image
 from detector.training.photos import read_photo_sets
 from detector.training.recipes import DataConfig, PhotosConfig
@@ -71,7 +71,7 @@ class ProposedImages(Generic[Images]):
         proposed = propose_files(
             paths, self.cache.proposer, read_pixels, workers=torch.get_num_threads(), cache=self.cache.directory
         )
-        yield from tqdm(proposed, total=len(paths), desc="proposals", unit="image", disable=None)
+        yield from Progress(proposed, total=len(paths), desc="proposals", unit="image")
 
     def __getitem__(self, index: int) -> tuple[Image, Proposals, Annotations]:
         """Image, proposals and objects.

@@ -53,7 +53,7 @@ def make_example(
     its regions."""
     pixels, annotations, (width, height) = image.pixels, image.annotations, image.size
     factors = box_scale((width, height), size)
-    flipped = rng.random() < 0.5
+    flipped = rng.random() < 0.5 and augmentation.flip
     if augmentation.color_jitter > 0:
         pixels = color_jitter(pixels, augmentation.color_jitter, rng)
     jittered = jitter_boxes(annotations.boxes, augmentation.jittered_copies, rng)

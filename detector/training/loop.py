@@ -20,11 +20,11 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from detector.config import config_hash, to_plain
 from detector.errors import InputError
+from detector.io.progress import Progress
 from detector.models.weights import weights_hash
 from detector.ops.devices import resolve_device
 from detector.ops.distributed import any_process, average_gradients, rank, same_in_all, wait_for_all, world_size
@@ -109,6 +109,8 @@ class TrainingLoop(Generic[Example]):
         budget: time limit, for a task that trains in one process. If there is no time for all steps of the recipe, each
             step goes further in the schedule, as planned anew at every step. A resumed training ends with the same
             weights as an uninterrupted one, unless the time limit shortened it.
+        on_step: called after each step with its numbers, such as "step", "loss", "lr" and "gradient", and after each
+            evaluation with "step" and its result, such as "mAP". On a GPU, fetching these numbers takes time.
 
     Raises:
         InputError: weights or checkpoint cannot be used, or the task trains in one process only.
@@ -122,10 +124,11 @@ class TrainingLoop(Generic[Example]):
         device: str = "auto",
         workers: int | None = None,
         budget: Budget | None = None,
+        on_step: Callable[[dict[str, float]], None] | None = None,
     ) -> None:
         if world_size() > 1 and not task.several_processes:
             raise InputError("this task trains in one process: start it without torchrun")
-        self.task, self.out, self.budget = task, out, budget
+        self.task, self.out, self.budget, self.on_step = task, out, budget, on_step
         self.config = task.recipe.optimizer
         self.recipe_hash = config_hash(task.recipe)
         self.device = resolve_device(device)
@@ -169,8 +172,9 @@ class TrainingLoop(Generic[Example]):
         state = (self.step, self.steps, self.recipe_hash, self.dtype, self.device, world_size())
         log.info("step %d of %d, recipe %s, %s on %s, processes: %d", *state)
         self.task.prepare()
-        hidden = None if rank() == 0 else True  # None: hidden unless there is a terminal
-        bar = tqdm(desc="training", unit="step", initial=self.step, total=self.steps, smoothing=0.05, disable=hidden)
+        bar = Progress(
+            desc="training", unit="step", initial=self.step, total=self.steps, smoothing=0.05, hidden=rank() > 0
+        )
         with bar, self._tensorboard() as board, logging_redirect_tqdm():
             while True:
                 if self.position == steps or (self.step > 0 and self.position % every == 0):
@@ -204,7 +208,7 @@ class TrainingLoop(Generic[Example]):
         """TensorBoard's log, in the first process alone."""
         return nullcontext() if rank() > 0 else SummaryWriter(str(self.out), purge_step=self.step + 1)
 
-    def _train_to_evaluation(self, board: SummaryWriter | None, bar: tqdm, interrupted: Callable[[], bool]) -> None:
+    def _train_to_evaluation(self, board: SummaryWriter | None, bar: Progress, interrupted: Callable[[], bool]) -> None:
         """Trains until the next evaluation, whose position the last step reaches exactly."""
         window: list[Numbers] = []  # since the last line of the log
         window_start = step_start = time.perf_counter()
@@ -226,6 +230,11 @@ class TrainingLoop(Generic[Example]):
                 self.step += 1
                 self.lead = float(mark - self.step) if arrived else self.lead + self.stride - 1
                 bar.update()
+                if self.on_step is not None:
+                    numbers = {name: float(value) for name, value in window[-1].items()}
+                    self.on_step(
+                        {"step": self.step, **numbers, "lr": learning_rate(self.config, self.position - self.stride)}
+                    )
                 if self.budget is not None:
                     self.budget.record_step(time.perf_counter() - step_start)
                     step_start = time.perf_counter()
@@ -316,6 +325,8 @@ class TrainingLoop(Generic[Example]):
             log.info("step %d: %s", self.step, ", ".join(shown))
             for name, value in numbers.items():
                 board.add_scalar(name, value, self.step)
+            if self.on_step is not None:
+                self.on_step({"step": self.step, **numbers})
         wait_for_all()
         if self.budget is not None:
             self.budget.record_evaluation(time.perf_counter() - start)

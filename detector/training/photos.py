@@ -9,6 +9,7 @@ import numpy as np
 
 from detector.data.annotations import Annotations, Sample
 from detector.data.custom_dataset import CustomDataset, read_custom_dataset
+from detector.data.validation import object_counts
 from detector.errors import InputError
 from detector.structures.class_names import same_classes
 from detector.training.recipes import LabeledPhotosConfig, PhotosConfig
@@ -54,13 +55,6 @@ class PhotoSet:
     def boxes(self) -> np.ndarray:
         """(C,) number of objects of each class that are not difficult."""
         return object_counts(self.samples, len(self.class_names)).sum(axis=0)
-
-
-def object_counts(samples: Sequence[Sample], classes: int) -> np.ndarray:
-    """(N, C) number of objects of each class in each photo, without difficult ones."""
-    annotations = [sample.annotations for sample in samples]
-    counts = [np.bincount(a.labels[~a.difficult], minlength=classes) for a in annotations]
-    return np.array(counts, np.int64).reshape(-1, classes)
 
 
 def read_photo_sets(config: PhotosConfig, root: Path) -> tuple[PhotoSet, PhotoSet]:

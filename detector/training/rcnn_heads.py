@@ -9,11 +9,11 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 from torchvision.ops import box_iou
-from tqdm import tqdm
 
 from detector.data.annotations import Annotations
 from detector.errors import InputError
 from detector.inference.rcnn_scorer import RCNNScorer
+from detector.io.progress import Progress
 from detector.structures.image import Image
 from detector.training.data import ProposedImages
 from detector.training.recipes import HeadsConfig
@@ -71,7 +71,7 @@ def collect_features(
     """
     order = np.random.default_rng((seed, 3)).permutation(len(images))
     collected = []
-    for number, index in enumerate(tqdm(order.tolist(), desc="features", unit="image", disable=None)):
+    for number, index in enumerate(Progress(order.tolist(), desc="features", unit="image")):
         path = cache / f"{images.dataset.ids[index]}.npz"
         if not path.exists():
             features = _image_features(scorer, images, index, config, seed, objects_only=number >= config.images)

@@ -116,6 +116,7 @@ class AugmentationConfig(_Strict):
         mixup: probability that another image is blended in at a random ratio (Zhang et al., 2019).
         jittered_copies: extra regions per object, moved and resized at random.
         color_jitter: strength of changes in brightness, contrast and saturation; 0 turns them off.
+        flip: whether half of the images are mirrored left to right.
     """
 
     scale: tuple[Positive, Positive] = (0.85, 1.2)
@@ -124,6 +125,7 @@ class AugmentationConfig(_Strict):
     mixup: Fraction = 0.0
     jittered_copies: Number = 8
     color_jitter: Fraction = 0.3
+    flip: bool = True
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1]:

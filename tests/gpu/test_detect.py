@@ -8,11 +8,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import box_iou
 
 from detector.config import CropConfig, CropNetworkConfig, InputConfig, ModelConfig, NetworkConfig, RCNNConfig
 from detector.evaluation.prediction.tracing import detect_traced
@@ -72,29 +74,12 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="module")
-def make() -> Callable[[str, torch.dtype], DetectionPipeline]:
-    """The default detector on a device, in a number format."""
-
-    def detector(device: str, dtype: torch.dtype) -> DetectionPipeline:
-        return load_pipeline(device=device, precision=str(dtype).removeprefix("torch."))
-
-    return detector
-
-
-@pytest.fixture(scope="module")
-def expected(make: Callable[[str, torch.dtype], DetectionPipeline], images: list[Image]) -> list[Detections]:
+def expected(images: list[Image]) -> list[Detections]:
     """What the CPU finds in float32, from 0.15."""
-    detector = make("cpu", torch.float32)
+    detector = load_pipeline(device="cpu", precision="float32")
     found = [detector.detect(image, 0.15) for image in images]
     assert all((one.scores > 0.3).any() for one in found[:3])
     return found
-
-
-def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    low, high = np.maximum(boxes[:, None, :2], others[:, :2]), np.minimum(boxes[:, None, 2:], others[:, 2:])
-    common = (high - low).clip(0).prod(axis=2)
-    areas = [(own[:, 2:] - own[:, :2]).prod(axis=1) for own in (boxes, others)]
-    return common / (areas[0][:, None] + areas[1] - common)
 
 
 def assert_agree(found: Sequence[Detections], expected: Sequence[Detections], iou: float, score: float) -> None:
@@ -104,7 +89,7 @@ def assert_agree(found: Sequence[Detections], expected: Sequence[Detections], io
         for own, others in ((one, other), (other, one)):
             sure = own.scores > 0.3
             same = own.labels[sure][:, None] == others.labels
-            same &= overlaps(own.boxes[sure], others.boxes) > iou
+            same &= box_iou(torch.from_numpy(own.boxes[sure]), torch.from_numpy(others.boxes)).numpy() > iou
             same &= np.abs(own.scores[sure][:, None] - others.scores) < score
             assert same.any(axis=1).all(), f"{own.to_dict()} is not {others.to_dict()}"
 
@@ -119,19 +104,26 @@ def test_a_gpu_is_the_default_and_computes_in_bfloat16():
     assert all(parameter.is_cuda for parameter in detector.scorers[0].network.parameters())
 
 
-def test_bfloat16_agrees_with_the_cpu(make, images: list[Image], expected: list[Detections]):
-    detector = make(DEVICE, torch.bfloat16)
-    assert_agree([detector.detect(image, 0.15) for image in images], expected, iou=0.7, score=0.1)
+@pytest.mark.parametrize(
+    ("device", "precision", "iou", "score"), [(f"{DEVICE}:0", "float32", 0.97, 5e-3), (DEVICE, "bfloat16", 0.7, 0.1)]
+)
+def test_singles_batches_and_a_stream_find_what_the_cpu_finds(images, expected, device, precision, iou, score):
+    detector = load_pipeline(device=device, precision=precision)
+    singles = [detector.detect(image, 0.15) for image in images]
+    assert_agree(singles, expected, iou, score)
+    assert_agree(detector.detect_batch(images, 0.15), singles, iou, score)
+    assert_agree(detector.detect_batch(images[:1], 0.15), singles[:1], iou, score)
+
+    def finish(_: int, scored) -> Detections:
+        return detector.suppress(scored.proposals, scored.scores, 0.15)
+
+    found = list(in_batches(detector, range(12), lambda i: images[i % 6], finish, 4, 3))  # proposals on threads
+    assert_agree(found, singles * 2, iou, score)  # type: ignore[arg-type]
 
 
-def test_float32_agrees_with_the_cpu(make, images: list[Image], expected: list[Detections]):
-    detector = make(f"{DEVICE}:0", torch.float32)
-    assert_agree([detector.detect(image, 0.15) for image in images], expected, iou=0.97, score=5e-3)
-
-
-def test_scores_of_the_same_regions_in_float32(make, images: list[Image]):
+def test_scores_of_the_same_regions_in_float32(images: list[Image]):
     """Before any threshold, for every region."""
-    detectors = [make("cpu", torch.float32), make(DEVICE, torch.float32)]
+    detectors = [load_pipeline(device=device, precision="float32") for device in ("cpu", DEVICE)]
     proposals = detectors[0].propose(images[0], ())
     scored = [detector.score(detector.encode(images[0]), proposals) for detector in detectors]
     assert scored[1].scores.device.type == "cpu"
@@ -140,31 +132,10 @@ def test_scores_of_the_same_regions_in_float32(make, images: list[Image]):
     torch.testing.assert_close(scored[1].box_deltas, scored[0].box_deltas, rtol=0, atol=2e-2)
 
 
-@pytest.mark.parametrize(("dtype", "iou", "score"), [(torch.float32, 0.97, 5e-3), (torch.bfloat16, 0.7, 0.1)])
-def test_a_batch_finds_what_singles_find(make, images: list[Image], dtype: torch.dtype, iou: float, score: float):
-    detector = make(DEVICE, dtype)
-    singles = [detector.detect(image, 0.15) for image in images]
-    assert_agree(detector.detect_batch(images, 0.15), singles, iou, score)
-    assert_agree(detector.detect_batch(images[:1], 0.15), singles[:1], iou, score)
-    assert_agree(detector(images, score=0.15, batch=4), singles, iou, score)
-    assert_agree(detector(images, score=0.15), singles, iou, score)
-
-
-def test_a_stream_with_proposals_on_threads(make, images: list[Image]):
-    detector = make(DEVICE, torch.float32)
-    singles = [detector.detect(image, 0.15) for image in images]
-
-    def finish(_: int, scored) -> Detections:
-        return detector.suppress(scored.proposals, scored.scores, 0.15)
-
-    found = list(in_batches(detector, range(12), lambda i: images[i % 6], finish, 4, 3))
-    assert_agree(found, singles * 2, iou=0.97, score=5e-3)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("nothing", [(300,), (300, 512, 451)], ids=["in some", "in all"])
-def test_images_without_proposals(make, images: list[Image], nothing: tuple[int, ...]):
+def test_images_without_proposals(images: list[Image], nothing: tuple[int, ...]):
     """By their height; the photos are 300, 451 and 512 pixels high."""
-    detector = make(DEVICE, torch.bfloat16)
+    detector = load_pipeline(device=DEVICE, precision="bfloat16")
     search = detector.proposer
 
     class Sometimes:
@@ -237,8 +208,8 @@ def test_crops_and_an_ensemble(images: list[Image]):
     assert all(len(one) > 0 for one in found)
 
 
-def test_other_ways_through_a_detector(make, images: list[Image]):
-    detector = make(DEVICE, torch.float32)
+def test_other_ways_through_a_detector(images: list[Image]):
+    detector = load_pipeline(device=DEVICE, precision="float32")
     expected = detector.detect(images[0], 0.15)
     box = expected.boxes[:1].copy()
     found, traces = detect_traced(detector, images[0], box, expected.labels[:1], 0.15)
@@ -251,9 +222,9 @@ def test_other_ways_through_a_detector(make, images: list[Image]):
 # Nothing waits
 
 
-def test_nothing_waits_from_the_images_to_the_scores(make, images: list[Image]):
+def test_nothing_waits_from_the_images_to_the_scores(images: list[Image]):
     """PyTorch raises at every operation that would; the last lines show that it does."""
-    detector = make(DEVICE, torch.bfloat16)
+    detector = load_pipeline(device=DEVICE, precision="bfloat16")
     (scorer,) = detector.scorers
     proposals = [detector.propose(image, ()) for image in images]
     inputs = [scorer.prepare(image) for image in images]
@@ -272,37 +243,40 @@ def test_nothing_waits_from_the_images_to_the_scores(make, images: list[Image]):
         torch.testing.assert_close(one.scores.cpu(), scores, rtol=0, atol=1e-3)
 
 
+def waits(work: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """The result of some work, and where it waited for the GPU."""
+    with waiting("warn"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = work()
+    told = [one for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
+    return result, [f"{one.filename}:{one.lineno} {one.message}" for one in told]
+
+
 @pytest.mark.parametrize(("source", "times"), [("selective_search", 1), ("multibox", 2)])
 def test_a_batch_waits_once_and_for_multibox_once_more(model: Model, images: list[Image], source: str, times: int):
     """Images of one size: each pass has its own MultiBox boxes to wait for."""
-    detector = DetectionPipeline(model if source == "selective_search" else with_multibox(), DEVICE, source=source)  # type: ignore
+    chosen = model if source == "selective_search" else with_multibox()
+    detector = DetectionPipeline(chosen, DEVICE, source=source)  # type: ignore[arg-type]
     batch = [images[0], images[2], images[0]]
     detector.detect_batch(batch)
-    with waiting("warn"), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        detector.detect_batch(batch)
-    waits = [str(one.message) for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
-    assert len(waits) == times, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
+    _, places = waits(lambda: detector.detect_batch(batch))
+    assert len(places) == times, places
 
 
 def test_flipped_inputs_of_another_size_wait_no_more(model: Model, images: list[Image]):
     """Nothing waits between the first pass and the one transfer of all scores."""
-    detector = DetectionPipeline(model, DEVICE, source="selective_search")  # MultiBox's boxes are waited for
-    (scorer,) = detector.scorers
-    assert isinstance(scorer, RFCNScorer)
-    detector = detector.replace(scorers=(scorer, scorer.with_input(400, flipped=True)))
+    detectors = []
+    for device in (DEVICE, "cpu"):
+        detector = DetectionPipeline(model, device, source="selective_search")  # MultiBox's boxes are waited for
+        (scorer,) = detector.scorers
+        assert isinstance(scorer, RFCNScorer)
+        detectors.append(detector.replace(scorers=(scorer, scorer.with_input(400, flipped=True))))
+    detector, cpu = detectors
     prepared = [detector.prepare(image) for image in images]
     detector.score_batch(prepared)
-    with waiting("warn"), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        scored_images = detector.score_batch(prepared)
-    waits = [one for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
-    assert len(waits) == 1, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
+    scored_images, places = waits(lambda: detector.score_batch(prepared))
+    assert len(places) == 1, places
     found = [detector.suppress(proposals, scored, 0.15) for proposals, scored in scored_images]
-    cpu = DetectionPipeline(model, "cpu", source="selective_search")
-    (scorer,) = cpu.scorers
-    assert isinstance(scorer, RFCNScorer)
-    cpu = cpu.replace(scorers=(scorer, scorer.with_input(400, flipped=True)))
     assert_agree(found, [cpu.detect(image, 0.15) for image in images], iou=0.7, score=0.1)
 
 

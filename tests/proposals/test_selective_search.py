@@ -201,3 +201,20 @@ def test_hierarchies_are_those_behind_the_boxes(photo: np.ndarray) -> None:
     assert hierarchies[0].superpixels > 2 * hierarchies[2].superpixels
     alone = SelectiveSearch(strategy("Lab", "TSF", 50)).hierarchies(photo)[0]
     np.testing.assert_array_equal(hierarchies[5].merges, alone.merges)
+
+
+@pytest.mark.parametrize("size", [(120, 90), (700, 500)])  # the second is reduced to a working image
+def test_masks_are_the_regions_inside_the_boxes(size: tuple[int, int]):
+    rng = np.random.default_rng(0)
+    image = np.kron(
+        rng.integers(0, 256, (size[1] // 10, size[0] // 10, 3), dtype=np.uint8), np.ones((10, 10, 1), np.uint8)
+    )
+    search = SelectiveSearch()
+    proposals, masks = search.with_masks(image, 30)
+    np.testing.assert_array_equal(proposals.boxes, search(image).top(30).boxes)
+    assert masks.shape == (30, size[1], size[0])
+    scale = max(1.0, size[0] / 500)
+    for box, mask in zip(proposals.boxes, masks, strict=True):
+        rows, columns = np.nonzero(mask)
+        around = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        np.testing.assert_allclose(around, box, atol=0 if scale == 1 else scale)

@@ -79,7 +79,6 @@ def benchmark_evaluators(
         tables={"seconds by number of detections": rows},
         peak_memory=memory,
         skipped=skipped,
-        packages=("hotcoco", *_RIVALS),
     )
 
 

@@ -27,6 +27,9 @@ from detector.structures.image import Image, read_image
 
 SLOW_REPEATS = 3
 """Slow tasks (seconds each) take part in this many rounds at most."""
+_PACKAGES = ("inception-rcnn", "torch", "torchvision", "numpy", "numba", "hotcoco", "opencv-python-headless",
+             "opencv-contrib-python-headless", "onnxruntime", "selectivesearch", "ultralytics", "pycocotools",
+             "faster-coco-eval")  # fmt: skip
 _CHECKOUT = Path(__file__).parents[2]
 _RESULT = """
 import json
@@ -151,7 +154,6 @@ class Report:
         tables: further numbers, by title: rows, each from column names to numbers.
         peak_memory: MiB, by what needed them; NaN where the system does not report it.
         skipped: rivals that are not installed, and why each was not timed.
-        packages: further packages whose versions are reported.
     """
 
     subject: Mapping[str, object]
@@ -160,7 +162,6 @@ class Report:
     tables: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     peak_memory: Mapping[str, float] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
-    packages: Sequence[str] = ()
 
     @property
     def comparisons(self) -> list[dict[str, Any]]:
@@ -176,8 +177,6 @@ class Report:
 
     def environment(self) -> dict[str, Any]:
         """When, where and with what it was measured."""
-        packages = ("inception-rcnn", "torch", "torchvision", "numpy", "numba", *self.packages)
-        versions = {name: next((d.version for d in metadata.distributions(name=name)), None) for name in packages}
         return {
             "date": datetime.now().astimezone().isoformat(timespec="seconds"),
             "cpu": _cpu_model(),
@@ -186,7 +185,7 @@ class Report:
             "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
             "platform": platform.platform(),
             "versions": {"python": platform.python_version()}
-            | {name: version or "not installed" for name, version in versions.items()},
+            | {found.name: found.version for name in _PACKAGES for found in metadata.distributions(name=name)},
         }
 
     def to_dict(self) -> dict[str, Any]:

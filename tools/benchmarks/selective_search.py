@@ -76,7 +76,6 @@ def benchmark_proposals(image: Image, repeats: int, rivals: bool) -> Report:
         tables={"fast at the photo's full size": growth, "fast, several photos": rates},
         peak_memory=memory,
         skipped=skipped,
-        packages=("opencv-contrib-python-headless", "selectivesearch"),
     )
 
 

@@ -9,7 +9,6 @@ of the detector. Numbers are kept as float32, as in `detector.structures.detecti
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,13 +18,13 @@ import numpy as np
 
 from detector.data.detection_table import DetectionTable
 from detector.data.formats.collector import AMBIGUOUS_IMAGE, Collector, ReadDetections
-from detector.data.formats.files import decode_records, read_content
 from detector.data.formats.keys import AMBIGUOUS, check_names, image_index
 from detector.data.ground_truth import GroundTruth, rows_by_image
+from detector.data.json_records import decode_records
 from detector.data.predictions import Prediction, check_size, object_traces, write_predictions
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.io.text import strip_bom
+from detector.io.text import read_content, strip_bom
 from detector.structures.detections import Detections
 
 
@@ -67,27 +66,25 @@ def saved_classes(content: bytes) -> tuple[str, ...]:
 
 def read_predictions(path: str | Path, truth: GroundTruth) -> list[Prediction]:
     """The predictions of a native file for the images of a data set, in its order; see `read_native`."""
-    return list(read_native(Path(path), Collector(truth)).predictions)
+    path = Path(path)
+    return list(read_native(path, Collector(truth), read_content(path)).predictions)
 
 
-def read_native(
-    path: Path, into: Collector, content: bytes | None = None, *, ignore_unknown_classes: bool = False
-) -> ReadDetections:
-    """Read a native file, from `content` if its bytes have been read.
+def read_native(path: Path, into: Collector, content: bytes, *, ignore_unknown_classes: bool = False) -> ReadDetections:
+    """Read a native file of that content.
 
     An image without an entry becomes a prediction with an `error`. Entries of images outside the data set are
     left out and counted.
 
     Raises:
         FaultyDataError: entries have faults, such as a size that is not the annotated one, or a repeated image.
-        InputError: the file cannot be read, holds entries but none of the data set's images, or a class is unknown
+        InputError: it is not a JSON list, holds entries but none of the data set's images, or a class is unknown
             and unknown ones are not ignored.
     """
     truth = into.truth
     object_counts = np.bincount(truth.images, minlength=len(truth.image_ids)).tolist()
     predictions: dict[int, Prediction] = {}
     untraced = 0
-    content = read_content(path) if content is None else content
     batches = decode_records(path, content, _Entry, into.faults, "entry")
     for number, entry in chain.from_iterable(zip(*batch, strict=True) for batch in batches):
         report = partial(into.faults.add, path, f"entry {number} ({entry.image})")
@@ -116,19 +113,13 @@ def read_native(
             untraced += 1
         if detections is not None:
             predictions[index] = Prediction(truth.image_ids[index], detections, entry.seconds, traces=traces)
-    classes = into.finish(path, "entries", ignore_unknown_classes=ignore_unknown_classes)
+    more = into.finish(path, "entries", ignore_unknown_classes=ignore_unknown_classes)
     missing = f"{path} has no entry for it"
     all_predictions = [
         predictions.get(index) or Prediction(image_id, None, error=missing)
         for index, image_id in enumerate(truth.image_ids)
     ]
-    return replace(
-        ReadDetections.of_predictions(all_predictions, truth),
-        outside=into.outside,
-        unknown_classes=dict(into.unknown_classes),
-        untraced=untraced,
-        classes=classes,
-    )
+    return ReadDetections.of_predictions(all_predictions, truth, untraced=untraced, **more)
 
 
 def _traces(objects: _Objects, report: Callable[[str], None]) -> ObjectTraces | None:

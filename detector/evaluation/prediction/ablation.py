@@ -6,7 +6,6 @@ from itertools import product
 from typing import get_args
 
 import torch
-from tqdm import tqdm
 
 from detector.config import Head, PostprocessConfig
 from detector.data.annotations import Annotations
@@ -20,6 +19,7 @@ from detector.inference.pipeline import DetectionPipeline
 from detector.inference.postprocess import postprocess
 from detector.inference.rcnn_scorer import RCNNScorer
 from detector.inference.rfcn_scorer import RegionScorer
+from detector.io.progress import Progress
 from detector.structures.detections import Detections
 from detector.structures.image import Image, read_image
 from detector.structures.region_scores import RegionScores, average_scores
@@ -55,7 +55,7 @@ def ablate_dataset(detector: DetectionPipeline, dataset: VOCDataset, progress: b
         raise InputError("an ablation needs a data set with the model's classes in the model's order")
 
     def images() -> Iterator[tuple[Image, Proposals, Annotations]]:
-        for index in tqdm(range(len(dataset)), desc="evaluate", unit="image", disable=None if progress else True):
+        for index in Progress(range(len(dataset)), desc="evaluate", unit="image", hidden=not progress):
             image, annotations = read_image(dataset.image_path(index)), dataset.annotations(index)
             try:
                 check_size((image.width, image.height), annotations.image_size)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import (
@@ -25,6 +24,7 @@ from detector.data.predictions import (
 )
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
+from detector.io.progress import Progress
 from detector.storage.run_store import ResultStore, parts_of
 from detector.structures.class_names import same_classes
 from detector.structures.detections import Detections
@@ -165,8 +165,8 @@ def predict(
     else:
         made = _predict_batches(detector, truth, folder, todo, score, trace, batch, workers)
     predictions = []
-    with tqdm(total=len(indices), initial=len(indices) - len(todo), desc="evaluate", unit="image",
-              disable=None if progress else True) as bar:  # fmt: skip
+    done = len(indices) - len(todo)
+    with Progress(total=len(indices), initial=done, desc="evaluate", unit="image", hidden=not progress) as bar:
         for i in indices:
             key = str(truth.image_ids[i])
             if key in kept:
@@ -174,7 +174,7 @@ def predict(
                 continue
             prediction = next(made)
             if prediction.error is not None and progress:
-                tqdm.write(f"{prediction.image_id}: {prediction.error}", file=sys.stderr)
+                Progress.write(f"{prediction.image_id}: {prediction.error}", file=sys.stderr)
             if store is not None:
                 store.add(to_entry(prediction, key))
             predictions.append(prediction)

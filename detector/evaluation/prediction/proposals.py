@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from detector.data.annotations import AnnotatedImages
 from detector.data.predictions import check_size
 from detector.errors import InputError
+from detector.io.progress import Progress
 from detector.structures.image import read_image
 from proposals import ProposalEvaluation, Proposals, Proposer, propose_files
 
@@ -97,7 +97,9 @@ def evaluate_proposals(
     failed: dict[str, str] = {}
     start = time.perf_counter()
     results = propose_files(paths, proposer, read_pixels, workers=workers)
-    for index, result in enumerate(tqdm(results, total=len(paths), unit="image", disable=not progress, leave=False)):
+    for index, result in enumerate(
+        Progress(results, total=len(paths), desc="proposals", unit="image", hidden=not progress, leave=False)
+    ):
         truth = truths[index]
         proposals, error = result.proposals, result.error
         if proposals is not None:

@@ -103,11 +103,29 @@ def explain(
     diagnosis = diagnose(truth, detections, metric=metric, iou_threshold=threshold, traces=traces)
     intervals = bootstrap_average_precision(ranked, curve)
     page = render_report(truth, detections, diagnosis, about, intervals=intervals, photos=photos)
+    write_page(path, page)
+
+
+def write_page(path: Path, page: str) -> None:
+    """Writes a page; `InputError` if it cannot be written."""
     try:
         with atomic_write(path) as temporary:
             temporary.write_text(page, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def environment() -> jinja2.Environment:
+    """The templates of reports, which show all names as text, whatever they contain."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("detector.evaluation.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=text.percent, points=text.points, counted=text.count)
+    return environment
 
 
 def render_report(
@@ -132,43 +150,39 @@ def render_report(
         InputError: truth and detections are of different data.
     """
     check_same_data(truth, detections)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("detector.evaluation.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=text.percent, points=text.points, counted=text.count)
     objects, all_objects = sections.object_rows(truth, diagnosis)
     classes = diagnosis.result.classes
-    return environment.get_template("report.html").render(
-        about=about,
-        truth=truth,
-        d=diagnosis,
-        intervals=intervals,
-        summary=text.summary(diagnosis),
-        precision_recall=diagnosis.result.at_score(diagnosis.score),
-        object_count=sum(result.objects for result in classes.values()),
-        left_out=int((truth.difficult | truth.crowd).sum()),
-        detection_count=len(detections),
-        lowest_score=detections.scores.min(initial=np.inf),
-        absent=[name for name, result in classes.items() if not result.objects],
-        classes=sections.class_rows(diagnosis, intervals),
-        errors=sections.error_rows(diagnosis),
-        miss_reason_names=[text.MISS_REASONS[reason][0] for reason in MissReason],
-        miss_reasons=sections.miss_reason_tables(truth, diagnosis),
-        overlaps=sections.overlap_charts(diagnosis),
-        objects=objects,
-        all_objects=all_objects,
-        confusion=sections.matrix_part(diagnosis),
-        frequent=diagnosis.confusion.most_frequent(10),
-        mean_curve=None if np.isnan(diagnosis.result.mean_ap) else charts.mean_curve(diagnosis),
-        large=charts.LARGE,
-        small=charts.SMALL,
-        square=charts.SQUARE,
-        histogram=charts.HISTOGRAM,
-        calibration=charts.calibration_bars(diagnosis),
-        pictures=worst_pictures(truth, detections, diagnosis, photos, WORST),
-        has_photos=photos is not None,
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            about=about,
+            truth=truth,
+            d=diagnosis,
+            intervals=intervals,
+            summary=text.summary(diagnosis),
+            precision_recall=diagnosis.result.at_score(diagnosis.score),
+            object_count=sum(result.objects for result in classes.values()),
+            left_out=int((truth.difficult | truth.crowd).sum()),
+            detection_count=len(detections),
+            lowest_score=detections.scores.min(initial=np.inf),
+            absent=[name for name, result in classes.items() if not result.objects],
+            classes=sections.class_rows(diagnosis, intervals),
+            errors=sections.error_rows(diagnosis),
+            miss_reason_names=[text.MISS_REASONS[reason][0] for reason in MissReason],
+            miss_reasons=sections.miss_reason_tables(truth, diagnosis),
+            overlaps=sections.overlap_charts(diagnosis),
+            objects=objects,
+            all_objects=all_objects,
+            confusion=sections.matrix_part(diagnosis),
+            frequent=diagnosis.confusion.most_frequent(10),
+            mean_curve=None if np.isnan(diagnosis.result.mean_ap) else charts.mean_curve(diagnosis),
+            large=charts.LARGE,
+            small=charts.SMALL,
+            square=charts.SQUARE,
+            histogram=charts.HISTOGRAM,
+            calibration=charts.calibration_bars(diagnosis),
+            pictures=worst_pictures(truth, detections, diagnosis, photos, WORST),
+            has_photos=photos is not None,
+        )
     )

@@ -68,12 +68,13 @@ def worst_pictures(
     Args:
         photos: folder of the images, which contains `truth.files`, with or without their extensions.
     """
-    return [_picture(truth, detections, diagnosis, photos, int(image)) for image in diagnosis.images.worst(count)]
+    return [picture_of(truth, detections, diagnosis, photos, int(image)) for image in diagnosis.images.worst(count)]
 
 
-def _picture(
+def picture_of(
     truth: GroundTruth, detections: DetectionTable, diagnosis: Diagnosis, photos: Path | None, image: int
 ) -> Picture:
+    """An image, by its index, with its errors."""
     errors = diagnosis.images
     found = np.flatnonzero((truth.images == image) & errors.found)
     missed = np.flatnonzero((truth.images == image) & errors.missed)

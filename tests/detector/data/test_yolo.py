@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from detector.data.faults import FaultyDataError
+from detector.data.faults import Faults, FaultyDataError
 from detector.data.yolo import read_yolo
 from detector.errors import InputError
 
@@ -142,21 +140,22 @@ def test_a_wrong_line_names_file_line_and_field(root: Path, line: str, message: 
 
 def test_all_faults_are_named(root: Path) -> None:
     add_image(root, "val/a.png", labels="0 0.5 0.5 0 1\n7 0.5 0.5 1 1\n")
+    (root / "labels/val/b.txt").write_bytes(b"\xff\xfe0")
     add_image(root, "val/d.png", labels="0")
     (root / "images/val/d.png").write_text("no image")
-    assert [fault.split(",")[0] for fault in faults_of(root)] == [
-        f"d.png: : size cannot be read from the image: cannot identify image file '{root}/images/val/d.png'",
+    assert [fault.split(";")[0].split(",")[0] for fault in faults_of(root)] == [
+        "d.png: : not a photo in a known format",
         "a.txt: line 1: fields w h are 0 1",
         "a.txt: line 2: field class is 7",
-        "d.txt: line 1: has 1 fields",
+        "b.txt: : cannot be read as labels: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
     ]
 
 
 def test_a_line_that_is_there_twice_counts_once(root: Path) -> None:
     (root / "labels/val/b.txt").write_text("0 0.5 0.5 1 1\n1 0.5 0.5 1 1\n0 0.50 0.5 1 1.0\n")
-    with pytest.warns(UserWarning, match=r"data.yaml: 1 repeated labels of val"):
-        truth = read_yolo(root / "data.yaml", "val")
-    assert truth.labels.tolist() == [0, 1]
+    faults = Faults()
+    assert read_yolo(root / "data.yaml", "val", faults).labels.tolist() == [0, 1]
+    assert faults.notes == [f"{root}/data.yaml: 1 repeated labels of val count once"]
 
 
 def test_keypoints_are_left_out(root: Path) -> None:
@@ -179,11 +178,6 @@ def test_labels_whose_image_is_missing_are_a_fault(root: Path) -> None:
     (root / "images/val/c.HEIC").write_bytes(b"no photo")
     (fault,) = faults_of(root)
     assert fault.startswith(f"c.txt: : its photo {root}/images/val/c.HEIC is in HEIC")
-
-
-def test_labels_that_are_no_text(root: Path) -> None:
-    (root / "labels/val/b.txt").write_bytes(b"\xff\xfe0")
-    assert faults_of(root)[0].startswith("b.txt: : cannot be read as labels: 'utf-8' codec")
 
 
 def test_a_list_of_images_keeps_its_order(root: Path) -> None:
@@ -228,42 +222,27 @@ def test_several_folders_whose_images_share_a_name(root: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (YAML.replace("val: ", "test: "), "key val: is missing, expected a folder, a list of folders, or a .txt; there "
-                                          "are: train, test"),
-        (YAML.replace("images/val", "3"), "key val: is 3, expected a folder"),
-        (YAML.replace("images/val", "[]"), "key val: is [], expected a folder"),
-        (YAML.replace("path: .", "path: none"), "key path: leads to"),
-        (YAML.replace("path: .", "path: 5"), "key path: is 5, expected a folder"),
-        (YAML.replace("  0: cat\n  1: dog\n", " 5\n"), "key names: is 5, expected the classes, a list or numbers with"),
-        (YAML.replace("  1:", "  2:"), "key names: has the numbers [0, 2], expected 0 to 1, each once"),
-        (YAML.replace("  0:", "  '0':"), "key names: has the numbers ['0', 1], expected 0 to 1, each once"),
-        (YAML.replace("dog", "no"), "key names, 1: is False, expected text; put the name in quotes"),
+        (YAML.replace("val: ", "test: "), "key val is missing, .* there are: train, test"),
+        *((YAML.replace("images/val", value), r"\$\.val") for value in ("3", "[]", "['']")),
+        (YAML.replace("path: .", "path: none"), "key path leads to .*none, which is not a folder"),
+        (YAML.replace("path: .", "path: 5"), r"\$\.path"),
+        (YAML.replace("  0: cat\n  1: dog\n", " 5\n"), r"\$\.names"),
+        (YAML.replace("  1:", "  2:"), r"key names has the numbers \[0, 2\]"),
+        (YAML.replace("  0:", "  '0':"), r"\$\.names"),
+        (YAML.replace("dog", "no"), r"\$\.names.*in quotes"),
         (YAML.replace("dog", "cat"), "key names, 1: is 'cat', as is 0"),
-        (YAML + "nc: 80\n", "key nc: is 80, but there are 2 names"),
-    ],
-)  # fmt: skip
-def test_a_wrong_key(root: Path, text: str, message: str) -> None:
-    (root / "data.yaml").write_text(text)
-    assert any(fault.startswith(f"data.yaml: {message}") for fault in faults_of(root))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a: [", "is not YAML: while parsing"),
-        ("!!python/object/apply:os.system ['false']", "is not YAML: could not determine a constructor"),
-        ("- a\n", "is not a mapping, expected the keys path, train, val, test and names"),
-        ("", "is not a mapping"),
-        (YAML + "kpt_shape: 17\n", "key kpt_shape is 17, expected the number of keypoints and of their fields"),
+        (YAML + "nc: 80\n", "key nc is 80, but there are 2 names"),
+        (YAML + "kpt_shape: 17\n", r"\$\.kpt_shape"),
+        ("a: [", "while parsing"),
+        ("!!python/object/apply:os.system ['false']", "could not determine a constructor"),
+        *((text, "Expected `object`") for text in ("- a\n", "")),
         (YAML.replace("images/val", "labels"), "key val leads to no images"),
     ],
 )
 def test_a_wrong_description(root: Path, text: str, message: str) -> None:
     (root / "data.yaml").write_text(text)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=f"^{root}/data.yaml: .*{message}[^\n]*$"):
         read_yolo(root / "data.yaml", "val")
-    assert str(caught.value).startswith(f"{root}/data.yaml: {message}")
-    assert "\n" not in str(caught.value)
 
 
 def test_a_source_that_is_not_there(root: Path) -> None:
@@ -271,7 +250,7 @@ def test_a_source_that_is_not_there(root: Path) -> None:
     assert faults_of(root) == [
         f"data.yaml: key val: {root}/images/none is neither a folder of images nor a .txt list of them"
     ]
-    with pytest.raises(InputError, match=r"none.yaml: cannot be read: No such file.*; give the data set's data.yaml"):
+    with pytest.raises(InputError, match=r"none.yaml: cannot be read: No such file"):
         read_yolo(root / "none.yaml", "val")
 
 
@@ -283,8 +262,3 @@ def test_names_may_be_a_list_and_digits(root: Path) -> None:
 def test_a_path_as_roboflow_writes_it(root: Path) -> None:
     (root / "data.yaml").write_text(YAML.replace("images/val", "../images/val"))
     assert len(read_yolo(root / "data.yaml", "val")) == 2
-
-
-def test_torch_is_not_needed() -> None:
-    program = "import sys, detector.data.yolo; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True)

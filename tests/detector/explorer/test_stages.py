@@ -4,14 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from detector.errors import InputError
 from detector.explorer import Explanation, explain
 from detector.explorer.stages import STAGES
 from detector.inference.pipeline import DetectionPipeline
 from detector.structures.image import Image, read_image
-from proposals.boxes import box_iou
 from proposals.config import COLOR_SPACES
 
 
@@ -86,11 +84,3 @@ def test_a_detector_without_box_regression(detector: DetectionPipeline, explanat
     still = detector.replace(box_regression=False)
     found = explain(still, explanation.image).candidates(0.5)
     np.testing.assert_array_equal(found.moved, found.proposed)
-
-
-def test_what_is_left_overlaps_less_than_the_threshold(explanation: Explanation):
-    kept = explanation.detections(0.05, nms_iou=0.4, voting=False)
-    for label in set(kept.labels.tolist()):
-        boxes = torch.tensor(kept.boxes[kept.labels == label])
-        overlaps = box_iou(boxes, boxes) - torch.eye(len(boxes))
-        assert overlaps.max() <= 0.4 + 1e-6

@@ -60,7 +60,7 @@ def test_an_installed_model_by_name_beside_a_file(folder: Path):
     assert [type(scorer) for scorer in detector.scorers] == [RFCNScorer, RCNNScorer]
     assert detector.class_names == VOC_CLASSES
     assert detector.scorers[1].config.crops.context == 2
-    assert len(detector.replace(proposer=FixedBoxes(BOXES))(noise((60, 45), 1), score=0.0)) > 0
+    assert len(detector.replace(proposer=FixedBoxes(BOXES)).detect(noise((60, 45), 1), 0.0)) > 0
 
 
 @pytest.mark.parametrize("config", [None, "models: [voc07]"])
@@ -88,7 +88,7 @@ def test_context_and_head_reach_every_scorer(folder: Path, context: int, head: s
 def test_without_box_regression_boxes_stay_as_proposed(folder: Path):
     text = "models: [models/a.safetensors]\nbox_regression: false\nnms_iou: 1.0"
     detector = load_pipeline(config=written(folder, text), device="cpu")
-    found = detector.replace(proposer=FixedBoxes(BOXES))(noise((60, 45), 1), score=0.0)
+    found = detector.replace(proposer=FixedBoxes(BOXES)).detect(noise((60, 45), 1), 0.0)
     assert {tuple(box) for box in found.boxes.tolist()} == {tuple(box) for box in BOXES.tolist()}
 
 

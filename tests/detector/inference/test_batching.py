@@ -114,12 +114,6 @@ def test_a_separate_multibox_network_gets_a_batch(model: Model, monkeypatch: pyt
         np.testing.assert_allclose(a.scores, b.scores, atol=0.02)
 
 
-@pytest.mark.parametrize("batch", [None, 1, 2, 10])
-def test_a_list_in_batches(model: Model, batch: int | None):
-    detector = DetectionPipeline(model, "cpu", RandomBoxes())
-    assert_same(detector(images(), score=0.05, batch=batch), [detector(image, score=0.05) for image in images()])
-
-
 def test_scores_come_from_a_device_in_one_piece(monkeypatch: pytest.MonkeyPatch):
     """The path of GPU tensors: on the meta device up to the transfer, on random rows after it."""
     scored = [RegionScores(torch.rand(n, 3), torch.rand(n, 1, 4)) for n in (5, 0, 2)]

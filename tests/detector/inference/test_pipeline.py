@@ -19,7 +19,7 @@ def model() -> Model:
 
 
 def test_proposals_come_from_the_given_proposer_and_nothing_leaves_the_image(model: Model):
-    found = DetectionPipeline(model, "cpu", FixedBoxes())(noise(), score=0.0)
+    found = DetectionPipeline(model, "cpu", FixedBoxes()).detect(noise(), 0.0)
     assert found.class_names == ("cat", "dog")
     assert found.image_size == (90, 60)
     assert 2 <= len(found) <= 4  # two regions of two classes, before NMS
@@ -36,16 +36,10 @@ def test_the_given_model_stays_unchanged(model: Model):
     assert model.network.score_conv.weight.dtype == torch.float32
 
 
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        *(({"score": score}, r"score .* is not a number in 0\.\.1") for score in (-0.1, 1.1, None, "0.5")),
-        *(({"batch": batch}, "batch .* is not a whole number") for batch in (0, 2.5, "2")),
-    ],
-)
-def test_a_wrong_number(model: Model, argument: dict[str, Any], message: str):
-    with pytest.raises(InputError, match=message):
-        DetectionPipeline(model, "cpu", FixedBoxes())([noise()], **argument)
+@pytest.mark.parametrize("score", [-0.1, 1.1, None, "0.5"])
+def test_a_wrong_score(model: Model, score: Any):
+    with pytest.raises(InputError, match=r"score .* is not a number in 0\.\.1"):
+        DetectionPipeline(model, "cpu", FixedBoxes()).detect(noise(), score)
 
 
 def test_an_unknown_source(model: Model):
@@ -56,7 +50,7 @@ def test_an_unknown_source(model: Model):
 def test_detections_have_the_category_ids_of_the_labels(model: Model):
     recorded = replace(model, class_ids=(90, 3))
     for models, ids in ((model, (17, 18)), (recorded, (90, 3)), ([model, recorded], (90, 3))):
-        found = DetectionPipeline(models, "cpu", FixedBoxes())(noise(), score=0.0)
+        found = DetectionPipeline(models, "cpu", FixedBoxes()).detect(noise(), 0.0)
         assert {one["label"]: one["category_id"] for one in found.to_dict()} == dict(
             zip(("cat", "dog"), ids, strict=True)
         )
@@ -85,9 +79,9 @@ def test_replace_changes_a_copy(model: Model):
     detector = DetectionPipeline(model, "cpu", FixedBoxes(), precision="float32")
     limited = detector.replace(postprocess=replace(detector.postprocess, max_detections=1), box_regression=False)
     halves = {tuple(box) for box in FixedBoxes()(noise().pixels).boxes.tolist()}
-    assert len(found := limited(noise(), score=0.0)) == 1
+    assert len(found := limited.detect(noise(), 0.0)) == 1
     assert {tuple(box) for box in found.boxes.tolist()} <= halves
-    assert len(detector(noise(), score=0.0)) > 1
+    assert len(detector.detect(noise(), 0.0)) > 1
     assert limited.scorers is detector.scorers
     assert limited.fingerprint != detector.fingerprint
-    assert detector.replace(proposer=FixedBoxes(np.zeros((0, 4))))(noise(), score=0.0).boxes.shape == (0, 4)
+    assert detector.replace(proposer=FixedBoxes(np.zeros((0, 4)))).detect(noise(), 0.0).boxes.shape == (0, 4)

@@ -61,7 +61,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("source", ["multibox", "both"])
 def test_the_backbone_runs_once_for_proposals_and_regions(model: Model, passes: list[int], source: str):
     detector = DetectionPipeline(model, "cpu", source=source)  # type: ignore[arg-type]
-    detector(noise(), score=0.0)
+    detector.detect(noise(), 0.0)
     assert passes == [1]
 
 
@@ -109,7 +109,7 @@ def test_boxes_that_all_lie_outside_the_image(model: Model, source: str):
     detector, image = DetectionPipeline(outside, "cpu", source=source), noise()  # type: ignore[arg-type]
     multibox = detector.proposer.proposers[0] if isinstance(detector.proposer, UnionProposer) else detector.proposer
     assert len(multibox(image.pixels)) == 0
-    detections = detector(image, score=0.0)
+    detections = detector.detect(image, 0.0)
     assert len(detections) == 0 if source == "multibox" else len(detections) > 0
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.data import json_records
 from detector.data.faults import FaultyDataError
-from detector.data.formats import Format, files, read_detections, write_detections
+from detector.data.formats import Format, read_detections, write_detections
 from detector.data.formats.coco import categories_path
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
@@ -172,7 +173,7 @@ def test_a_missing_file(truth: GroundTruth, tmp_path: Path) -> None:
 
 
 def test_records_of_several_batches(truth: GroundTruth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "BATCH", 7)
+    monkeypatch.setattr(json_records, "BATCH", 7)
     records = [GOOD | {"score": n / 100} for n in range(60)]
     path = saved(tmp_path / "f.json", *records)
     assert read_detections(path, truth).table.scores.tolist() == [n / 100 for n in range(60)]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from detector.data.annotations import Annotations
 from detector.data.custom_dataset import CustomDataset
 from detector.data.faults import Fault
-from detector.training.custom_dataset.summary import summarize
+from detector.data.summary import summarize
 
 
 def test_counts_and_sizes(custom_dataset: Callable[..., CustomDataset]):
