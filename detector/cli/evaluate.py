@@ -31,6 +31,7 @@ from detector.cli.options import (
     ProposalsOption,
     ResumeOption,
     SizeOption,
+    SkipBadLabelsOption,
     TestCropsOption,
     TileOption,
     given_options,
@@ -123,10 +124,7 @@ def evaluate(
         Path | None, option(DATA, "ilsvrc: names of the synsets, map_det.txt.", "FILE", "none")
     ] = None,
     blacklist: Annotated[Path | None, option(DATA, "ilsvrc: images and classes to exclude.", "FILE", "none")] = None,
-    skip_bad_labels: Annotated[
-        bool,
-        option(DATA, "Skip and count wrong labels, such as boxes without width or height.", flag="--skip-bad-labels"),
-    ] = False,
+    skip_bad_labels: SkipBadLabelsOption = False,
     models: Annotated[
         list[Path] | None,
         option(
