@@ -1,4 +1,4 @@
-"""What is wrong is told in one line, which names it, before anything is written or a detector has run."""
+"""A mistake in a command line ends in one line that names it, before anything is written or a detector runs."""
 
 import shutil
 import sys
