@@ -270,7 +270,7 @@ class Detector:
             InputError: the data set cannot be read, the detector has none of its classes, or a setting is wrong.
         """
         from detector.data.predictions import detection_table, failures, mean_seconds
-        from detector.data.reading import Layout, find_photos, read_data_set, read_own_data
+        from detector.data.reading import Layout, find_photos, read_data_set, read_part
         from detector.evaluation import evaluate
         from detector.evaluation.prediction.predict import predict
 
@@ -278,7 +278,7 @@ class Detector:
         path, own, detector = Path(data), Path(data).is_dir(), self._with(settings)
         layout: Layout = "yolo" if path.suffix in (".yaml", ".yml") else "coco"
         if own:
-            read = read_own_data(path, split, seed=seed)
+            read = read_part(path, split, seed=seed)
         else:
             read = read_data_set(layout, annotations=path, root=None if photos is None else Path(photos))
         read = read.known_to(self.class_names, str(self.path.name))

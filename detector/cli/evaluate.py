@@ -50,7 +50,7 @@ from detector.data.formats import (
     write_detections,
 )
 from detector.data.formats.coco import categories_path, with_numbers
-from detector.data.reading import DataSet, Part, read_data_set, read_own_data
+from detector.data.reading import DataSet, Part, read_data_set, read_part
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
 from detector.evaluation import Metric, explain
@@ -302,7 +302,7 @@ def evaluate(
     def read(class_names: Sequence[str] = VOC_CLASSES) -> DataSet:
         if data_path is not None:
             part: Part = split or "val"  # type: ignore[assignment]
-            data = read_own_data(data_path, part, classes=chosen, skip_bad_labels=skip_bad_labels, seed=seed)
+            data = read_part(data_path, part, classes=chosen, skip_bad_labels=skip_bad_labels, seed=seed)
         else:
             data = read_data_set(dataset, class_names=class_names, **source)
         return data if limit is None else data.first(limit)
