@@ -63,5 +63,5 @@ def test_apples_gpu_is_used_where_pytorch_has_it(monkeypatch: pytest.MonkeyPatch
     assert fast_dtype("mps") == torch.float32, "nothing is measured"
     assert default_batch("mps") == 1
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(InputError, match="device 'mps'.*use cpu"):
+    with pytest.raises(InputError, match=r"device 'mps'.*use cpu"):
         resolve_device("mps")
