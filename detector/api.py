@@ -91,7 +91,7 @@ class Settings(InputSettings, total=False):
     Attributes:
         score: lowest score, by default 0.5; or by class, where the others have 0.5: {"cat": 0.7}.
         classes: names of the classes to keep; by default all.
-        max_detections: keep the best of an image; by default 100.
+        max_detections: keep the best of an image; by default 100, with tiles 100 of each.
         batch: pictures of a list or stream that pass the networks together; by default 1 on a CPU, 8 on a GPU.
         errors: for a picture of a list or stream that cannot be read, "raise" (the default) raises its error, "skip"
             logs it as a warning and leaves the picture out.
@@ -270,7 +270,7 @@ class Detector:
             InputError: the data set cannot be read, the detector has none of its classes, or a setting is wrong.
         """
         from detector.data.predictions import detection_table, failures, mean_seconds
-        from detector.data.reading import Layout, find_photos, read_data_set, read_own_data
+        from detector.data.reading import Layout, find_photos, read_data_set, read_part
         from detector.evaluation import evaluate
         from detector.evaluation.prediction.predict import predict
 
@@ -278,7 +278,7 @@ class Detector:
         path, own, detector = Path(data), Path(data).is_dir(), self._with(settings)
         layout: Layout = "yolo" if path.suffix in (".yaml", ".yml") else "coco"
         if own:
-            read = read_own_data(path, split, seed=seed)
+            read = read_part(path, split, seed=seed)
         else:
             read = read_data_set(layout, annotations=path, root=None if photos is None else Path(photos))
         read = read.known_to(self.class_names, str(self.path.name))

@@ -1,4 +1,3 @@
-# ruff: noqa: F401
 """Class-agnostic box proposals: where in an image an object may be."""
 
 import importlib
@@ -7,15 +6,21 @@ from typing import TYPE_CHECKING, Any
 from proposals.files import atomic_write
 from proposals.types import Proposals, Proposer
 
-if TYPE_CHECKING:
-    from proposals.batch import FileProposals, propose_files
-    from proposals.cache import ProposalCache
-    from proposals.config import PRESETS, SelectiveSearchConfig
-    from proposals.evaluation import Coverage, ProposalEvaluation
-    from proposals.export import export_proposals
-    from proposals.hierarchy import Hierarchy
-    from proposals.selective_search import SelectiveSearch, warm_up
-    from proposals.union import UnionProposer, merge_proposals
+if TYPE_CHECKING:  # "as" makes them public for type checkers
+    from proposals.batch import FileProposals as FileProposals
+    from proposals.batch import propose_files as propose_files
+    from proposals.cache import ProposalCache as ProposalCache
+    from proposals.config import PRESETS as PRESETS
+    from proposals.config import SelectiveSearchConfig as SelectiveSearchConfig
+    from proposals.evaluation import Coverage as Coverage
+    from proposals.evaluation import ProposalEvaluation as ProposalEvaluation
+    from proposals.export import export_proposals as export_proposals
+    from proposals.hierarchy import Hierarchy as Hierarchy
+    from proposals.selective_search import SelectiveSearch as SelectiveSearch
+    from proposals.selective_search import warm_up as warm_up
+    from proposals.union import UnionProposer as UnionProposer
+    from proposals.union import merge_proposals as merge_proposals
+
 
 _MODULES = {
     "batch": ("FileProposals", "propose_files"),

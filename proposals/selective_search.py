@@ -197,12 +197,9 @@ def _rescale(boxes: np.ndarray, source: tuple[int, int], target: tuple[int, int]
 
 
 def warm_up(announce: Callable[[str], None] | None = None) -> None:
-    """Compiles the numeric loops, or loads them from disk if an earlier run compiled them.
+    """Compiles the numeric loops, or loads them from disk if an earlier run compiled them; else the first image does.
 
-    Otherwise the first image does this.
-
-    Args:
-        announce: called with a message before a compilation, which takes about 10 seconds.
+    `announce` is called with a message before a compilation, which takes about 10 seconds.
     """
     if announce is not None and not is_compiled():
         announce("compiling Selective Search, once, about 10 seconds")

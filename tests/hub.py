@@ -59,6 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
 
     def do_GET(self) -> None:
+        if self.path.startswith("/api/"):
+            self.send_error(404)
+            return
         owner, name, _, _, file = self.path.lstrip("/").partition("?")[0].split("/", 4)
         content = self.server.files.get(f"{owner}/{name}/{file}")
         if content is None:

@@ -30,20 +30,6 @@ _BLOCK_BYTES = 8 << 20
 _WAITING_BYTES = 256 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """Where a run is computed.
-
-    Attributes:
-        address: of a Ray cluster, or "auto"; None for this machine alone.
-        workers: processes that run the network. By default one per GPU; without GPUs one per core, half of which runs
-            the network and half of which reads and proposes.
-    """
-
-    address: str | None = None
-    workers: int | None = None
-
-
 @dataclass(frozen=True)
 class Shares:
     """The cores and GPUs that each stage takes.
@@ -107,7 +93,7 @@ class Stages:
 
 
 @contextmanager
-def connected(cluster: Cluster, device: str) -> Iterator[None]:
+def connected(address: str | None, workers: int | None, device: str) -> Iterator[None]:
     """Connects to Ray: to the caller's, to a cluster, or to one on this machine alone that ends with the block."""
     import ray
 
@@ -117,14 +103,14 @@ def connected(cluster: Cluster, device: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local: dict[str, Any] = {}
-    if not cluster.address:
+    if not address:
         on_gpus = device != "cpu" and torch.cuda.is_available()  # then all cores read and propose
-        cores = default_workers() if on_gpus else cluster.workers or default_workers()
+        cores = default_workers() if on_gpus else workers or default_workers()
         local = {"num_cpus": cores, "include_dashboard": False}
     try:
-        ray.init(cluster.address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        where = f"--ray {cluster.address}: cannot be reached" if cluster.address else "Ray does not start"
+        where = f"--ray {address}: cannot be reached" if address else "Ray does not start"
         raise InputError(f"{where} ({' '.join(str(error).split())})") from None
     try:
         yield

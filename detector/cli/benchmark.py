@@ -84,7 +84,7 @@ def benchmark(
     elif proposals:
         report = benchmark_proposals(photo, repeats, rivals)
     elif tiles is not None:
-        report = benchmark_tiles(tiles, model, tile=640, photos=2, threads=threads)
+        report = benchmark_tiles(tiles, model, tile=320, photos=2, threads=threads)
     elif crops:
         report = benchmark_crops(photo, repeats, threads, rivals)
     elif device is not None:

@@ -68,7 +68,6 @@ def bulk(
     selection.check(classes_of_model(model, config))
     from detector.bulk.network import DetectorSettings  # imports torch, for which --help need not wait
     from detector.bulk.pipeline import detect_many
-    from detector.bulk.ray_data import Cluster
     from detector.bulk.shards import LIST
 
     if not resume and (out / LIST).exists():
@@ -77,9 +76,8 @@ def bulk(
         model=model, device=device, config=config, source=proposals, engine=engine, selection=selection
     )
     console = Console(quiet)
-    cluster = Cluster(address=ray, workers=workers)
     with console.interruptible(lambda: "finished shards are kept; --resume continues"):
-        outcome = detect_many(sources, out, settings, console, cluster, batch=batch, shard=shard)
+        outcome = detect_many(sources, out, settings, console, address=ray, workers=workers, batch=batch, shard=shard)
     console.result(f"{outcome.done} of {outcome.images} photos are done, {outcome.failed} of them failed -> {out}")
     if outcome.failed:
         raise typer.Exit(2)

@@ -144,7 +144,7 @@ def read_data_set(
 Part = Literal["val", "train", "all"]
 
 
-def read_own_data(
+def read_part(
     path: Path,
     part: Part = "val",
     *,
@@ -152,11 +152,11 @@ def read_own_data(
     skip_bad_labels: bool = False,
     seed: int = 0,
 ) -> DataSet:
-    """The photos and labels that a training takes (`read_custom_dataset`), or the part that it evaluates on.
+    """A part of a custom dataset (`read_custom_dataset`), such as the photos that a training evaluates on.
 
     Args:
-        part: "val", the photos that a training with this seed sets aside for validation (`validation_photos`), the
-            others, or all.
+        part: "val", the photos that a training with these classes and this seed sets aside for validation
+            (`validation_photos`), the others, or all.
 
     Raises:
         InputError: as for `read_custom_dataset`; or the part has no photos.

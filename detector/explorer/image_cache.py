@@ -12,8 +12,7 @@ import numpy as np
 from detector.data import VOCDataset
 from detector.data.predictions import check_size
 from detector.errors import InputError
-from detector.explorer.stages import Explanation, explain
-from detector.explorer.truth import Objects
+from detector.explorer.stages import Explanation, Objects, explain
 from detector.inference.pipeline import DetectionPipeline
 from detector.inference.rcnn_scorer import reduce_large
 from detector.structures.image import Image, read_image

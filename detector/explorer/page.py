@@ -16,10 +16,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from detector.errors import InputError
 from detector.explorer import panels
-from detector.explorer.controls import make_controls
 from detector.explorer.image_cache import BusyError, ImageCache, Session
 from detector.explorer.pictures import fitted
-from detector.explorer.rendering import templates
+from detector.explorer.rendering import make_controls, templates
 from detector.explorer.stages import Explanation
 from detector.structures.image import read_image
 

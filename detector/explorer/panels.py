@@ -13,8 +13,7 @@ from pydantic import Field
 from detector.errors import InputError
 from detector.explorer import pictures
 from detector.explorer.regions import region_at, report_region, score_maps
-from detector.explorer.stages import Candidates, Explanation
-from detector.explorer.truth import Objects
+from detector.explorer.stages import Candidates, Explanation, Objects
 from detector.visualization.boxes import class_color
 from proposals.drawing import source_color
 

@@ -16,7 +16,7 @@ def check_export(path: Path, size: tuple[int, int] | None, int8: bool) -> None:
     if path.suffix not in (".onnx", ".pt2"):
         raise InputError(f"{path}: give a name that ends in .onnx or .pt2")
     if int8 and (path.suffix != ".onnx" or size is not None):
-        raise InputError(f"{path}: a graph in int8 has a name that ends in .onnx, and takes images of any size")
+        raise InputError(f"{path}: int8 needs a name that ends in .onnx, and images of any size (--dynamic)")
 
 
 def export_model(

@@ -20,6 +20,8 @@ _AT_EDGE = 0.01
 """A box this near to an edge of its tile, as a share of the tile, may be the part of an object that the edge cuts."""
 _SAME = 0.5
 """IoU, where both tiles look, above which two boxes are of one object if an edge cuts one of them."""
+_INSIDE = 0.7
+"""Share of a cut box within a whole one above which it is a part of it."""
 
 
 class TiledPipeline:
@@ -35,7 +37,8 @@ class TiledPipeline:
         self.class_names, self.class_ids = pipeline.class_names, pipeline.class_ids
 
     def detect(self, image: Image, score: float = 0.5) -> Detections:
-        """Detections of one image with at least `score`, best first."""
+        """Detections of one image with at least `score`, best first; the model's limit on their number holds for each
+        look by itself."""
         whole = self.pipeline.detect(image, score)
         width, height = image.width, image.height
         if max(width, height) <= self.tile:
@@ -62,7 +65,7 @@ class TiledPipeline:
             config.nms_iou,
         )
         found = Detections(merged, merged_scores, all_labels[rows], self.class_names, (width, height), self.class_ids)
-        return found.top(config.max_detections)
+        return found.top(len(found))
 
 
 def with_tiles(
@@ -111,7 +114,9 @@ def merge_across_seams(
     """Merges what was seen in several tiles: NMS of whole boxes, then the parts of objects that edges cut.
 
     A cut box and another are of one object if they agree where both tiles look. A part of a whole box is dropped; the
-    parts that two tiles see of an object become one box around both. Either way the object has the higher score.
+    parts that two tiles see of an object become one box around both. Either way the object has the higher score. A cut
+    box in a whole one of at least half its score is dropped too: were it an object by itself, a neighboring tile would
+    see it whole.
 
     Args:
         boxes: (N, 4) xyxy pixels of the photo.
@@ -136,6 +141,9 @@ def merge_across_seams(
                     boxes[best], views[best] = _around(boxes[best], boxes[row]), _around(views[best], views[row])
                 scores[best] = max(scores[best], scores[row])
                 continue
+            inside = _areas(_clipped(box, boxes[others])) / _areas(box)
+            if ((inside > _INSIDE) & ~cut[others] & (scores[others] >= scores[row] / 2)).any():
+                continue
         if (_iou(box, boxes[others]) <= iou).all():
             kept.append(row)
     return boxes[kept], scores[kept], np.array(kept, np.int64)
@@ -147,12 +155,16 @@ def _around(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _clipped(boxes: np.ndarray, views: np.ndarray) -> np.ndarray:
+    """What of boxes (N, 4) lies in the corresponding views (N, 4); either may be one for all."""
     return np.concatenate([np.maximum(boxes[:, :2], views[:, :2]), np.minimum(boxes[:, 2:], views[:, 2:])], axis=1)
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(N,) IoU of corresponding boxes (N, 4), or of one with all; 0 for boxes without area."""
-    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    shared = np.maximum(sides, 0).prod(axis=1)
-    areas = [np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1) for boxes in (a, b)]
-    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
+    shared = _areas(_clipped(a, b))
+    return shared / np.maximum(_areas(a) + _areas(b) - shared, 1e-9)
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    """(N,) square pixels of boxes (N, 4), whose sides may be negative."""
+    return np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)

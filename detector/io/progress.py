@@ -22,7 +22,8 @@ class Progress(tqdm):
     """
 
     def __init__(self, items: Iterable[Any] | None = None, *, unit: str, hidden: bool = False, **settings: Any) -> None:
-        self._terminal, self._written = sys.stderr.isatty(), time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._told, self._written = settings.get("initial", 0), time.monotonic()  # the last line
         if self._terminal:
             settings = {"dynamic_ncols": True, **settings}
         else:
@@ -35,8 +36,8 @@ class Progress(tqdm):
             super().display(msg, pos)
             return
         # tqdm also calls this to restore bars after other output.
-        if self.n > self.initial and (now := time.monotonic()) - self._written >= PAUSE:
-            self._written = now
+        if self.n > self._told and (now := time.monotonic()) - self._written >= PAUSE:
+            self._told, self._written = self.n, now
             total = "" if self.total is None else f" of {self.total:,}"
             seconds = self.format_dict["elapsed"] * ((self.total or 0) - self.n) / (self.n - self.initial)
             left = f", {seconds / 60:.0f} min left" if self.total and self.total > self.n else ""

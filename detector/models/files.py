@@ -129,8 +129,8 @@ def missing_model(path: Path) -> InputError:
     """The error for a model file that does not exist."""
     installed = ", ".join(sorted(file.stem for file in MODELS.glob("*.safetensors")))
     return InputError(
-        f"{path}: no such model file; give a path, or an installed model: {installed} (this project's others come with "
-        "a checkout of its repository), or the id of a model on the Hub, owner/name"
+        f"{path}: no such model file; give a path, the id of a model on the Hub (owner/name), or an installed model: "
+        f"{installed}; this project's others come with a checkout of its repository"
     )
 
 

@@ -50,10 +50,18 @@ def download(repository: str) -> Path:
         InputError: the extra `hub` is missing, there is no such repository, or it cannot be reached.
     """
     _check_extra(f"{repository}: no such file; loading it from the Hub")
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(hf_hub_download(repository, MODEL_FILE))
+        try:
+            get_hf_file_metadata(hf_hub_url(repository, MODEL_FILE))
+            offline = False
+        except HfHubHTTPError:
+            raise
+        except Exception:  # no network, for which a download would wait half a minute
+            offline = True
+        return Path(hf_hub_download(repository, MODEL_FILE, local_files_only=offline))
     except Exception as error:  # of the Hub, its client, or the network
         raise InputError(f"{repository}: no such file, and not loaded from the Hub: {_reason(error)}") from None
 

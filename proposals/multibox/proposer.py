@@ -22,7 +22,6 @@ def to_proposals(boxes: Tensor, logits: Tensor, image_size: tuple[int, int], nms
         boxes: (K, 4), xyxy as fractions of the image's sides.
         logits: (K,), of the confidences.
         image_size: (width, height) in pixels.
-        nms_iou: threshold of non-maximum suppression.
         limit: maximum number of boxes.
     """
     width, height = image_size

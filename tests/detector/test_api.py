@@ -94,7 +94,7 @@ def test_size_is_the_short_side_of_every_input(model: Detector):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"scroe": 0.5}, "'scroe'.*'score'"),
+        ({"max_detection": 5}, "'max_detection'.*'max_detections'"),
         ({"score": 1.5}, "score 1.5"),
         ({"score": {"cta": 0.5}}, "'cta'.*'cat'"),
         ({"classes": ["cta"]}, "'cta'.*'cat'"),

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from detector.cli import main
-from detector.config import ClassifierConfig
+from detector.config import ClassifierConfig, PostprocessConfig
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 
@@ -32,7 +32,7 @@ class RuleDetector:
 
     class_names = CLASSES
     class_ids = (16, 17, 18)
-    fingerprint, precision = "rule", "float32"
+    fingerprint, precision, postprocess = "rule", "float32", PostprocessConfig()
 
     def __init__(self) -> None:
         self.settings: dict[str, object] = {}

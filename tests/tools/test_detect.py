@@ -205,7 +205,7 @@ def test_progress_is_shown_on_a_terminal_for_several_photos(detector, folder, ca
     assert run("a/x.jpg", "b") == 0
     captured = capsys.readouterr()
     assert "/3 " in captured.err
-    assert len(captured.out.splitlines()) == 7, "the bar does not disturb the results"
+    assert len(captured.out.splitlines()) == 8, "the bar does not disturb the results"
     assert run("a/x.jpg") == 0
     assert run("a/x.jpg", "b", "--quiet") == 0
     assert capsys.readouterr().err == ""

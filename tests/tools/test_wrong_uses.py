@@ -1,4 +1,4 @@
-"""What is wrong is told in one line, which names it, before anything is written or a detector has run."""
+"""A mistake in a command line ends in one line that names it, before anything is written or a detector runs."""
 
 import shutil
 import sys
@@ -40,7 +40,7 @@ USES = [
     ("detect a/x.jpg --classes kat", "class 'kat' is unknown; do you mean 'cat'? Known are aeroplane, bicycle, "),
     ("detect a/x.jpg --classes ,", "--classes "),
     ("detect a/x.jpg --score dgo=0.3", "class 'dgo' is unknown; do you mean 'dog'? "),
-    ("detect a/x.jpg --model nope", "nope: no such model file; give a path, or an installed model: voc07"),
+    ("detect a/x.jpg --model nope", "nope: no such model file; ", "voc07"),
     ("detect a/x.jpg --config nope.yaml", "nope.yaml: no such file"),
     ("detect a/x.jpg --json a", "--json a: is a folder"),
     ("detect a/x.jpg --json b/x.jpg", "--json b/x.jpg: "),
@@ -77,7 +77,7 @@ USES = [
     ("explore --device tpu", "--device tpu: "),
     ("explore --root x", "give --dataset voc"),
     ("explore --dataset voc --root x", "--dataset voc needs --root"),
-    ("explore --dataset voc --root nowhere --split val", "nowhere: no such folder"),
+    ("explore --dataset voc --root nowhere --split val", "nowhere: holds no folder JPEGImages"),
     ("explore --model nowhere.safetensors", "nowhere.safetensors"),
     (f"{VOC} --detections none.json", "none.json", "No such file"),
     (f"{VOC} --detections x --model y", "--model ", "--detections"),
@@ -86,6 +86,9 @@ USES = [
     (f"{VOC} --compare x y --export csv z", "--export ", "--compare"),
     (f"{VOC} --iou-thresholds 0.5,high", "--iou-thresholds", "'high'"),
     (f"{VOC} --resume", "--resume ", "--save-detections"),
+    (f"{VOC} --seed 1", "--seed ", "--dataset voc"),
+    (f"{VOC} --data x", "--root ", "--data"),
+    ("evaluate --data x", "x: no such file or folder"),
     (f"{VOC} --seed 1", "--seed ", "--dataset voc"),
     (f"{VOC} --data x", "--root ", "--data"),
     (f"{VOC} --dataset coco", "--split ", "--dataset coco"),
@@ -108,7 +111,7 @@ USES = [
     (f"{VOC} --limit 0", "'--limit'"),
     (f"{VOC} --dataset oid", "--dataset", "coco"),
     (f"{VOC} --classes ,", "--classes "),
-    ("evaluate --root VOC --split test", "VOC/ImageSets/Main/test.txt: no such split; there are: val"),
+    ("evaluate --root VOC --split test", "VOC: no split test; there are: val"),
     ("evaluate --dataset imagenet --root photos", "--dataset imagenet", "--model", "BVLC GoogLeNet"),
     (f"{IMAGENET} none.npz", "none.npz: no such"),
     (f"{IMAGENET} {DEFAULT_MODEL}", f"{DEFAULT_MODEL}: "),
@@ -134,7 +137,7 @@ USES = [
     ("propose a/x.jpg --out b/y.png", "--out b/y.png: b/y.png is not a folder"),
     ("propose a/x.jpg --cache b/y.png", "b/y.png"),
     ("propose a/x.jpg --dataset voc", "give photos or folders; or --dataset voc"),
-    ("propose - --no-draw", "-: standard input is not read here; give a file"),
+    ("propose - --no-draw", "-: only files are read here; give a file"),
     ("propose b/x.jpg a/1.jpg --export p.json --no-draw", "b/x.jpg: the COCO format needs files named by number"),
     ("propose a/1.jpg a/001.jpg --export p.json --no-draw", "a/001.jpg: has the same number as a/1.jpg"),
     ("propose a/x.jpg --report", "--report needs --dataset voc"),
@@ -180,7 +183,7 @@ USES = [
     ("benchmark --model no.safetensors", "no.safetensors"),
     ("benchmark --model voc07_crops", "--crops"),
     ("export graph.txt", "graph.txt", ".onnx or .pt2"),
-    ("export graph.pt2 --int8 photos", "--int8"),
+    ("export graph.pt2 --int8 photos", "graph.pt2: a graph in int8"),
     ("export graph.onnx --size 640", "--size 640", "640x480"),
     ("export graph.onnx --model no.safetensors", "no.safetensors"),
 ]

@@ -21,7 +21,7 @@ SIZE = (4000, 3000)
 """Width and height of the photos."""
 SMALL = 32.0
 """Objects whose box has less than the area of a square of this side are small, as in COCO."""
-_SCENE, _SCORE, _IOU, _MOST = 250, 0.3, 0.5, 10_000
+_SCENE, _SCORE, _IOU, _MOST = 400, 0.1, 0.5, 10_000
 _MEMORY = """
 import sys
 import numpy as np
@@ -82,11 +82,11 @@ def benchmark_tiles(
 def large_photo(
     truth: GroundTruth, folder: Path, number: int, size: tuple[int, int]
 ) -> tuple[Image, np.ndarray, np.ndarray]:
-    """A photo of scenes in rows, each reduced to a width of 250 pixels, with the (N, 4) boxes and (N,) labels in it."""
+    """A photo of scenes in rows, each reduced to a width of 400 pixels, with the (N, 4) boxes and (N,) labels in it."""
     pixels = np.full((size[1], size[0], 3), 128, np.uint8)
     boxes, labels, rows = [np.zeros((0, 4))], [np.zeros(0, np.int64)], truth.rows_by_image()
     x = y = row_height = 0
-    index = number * (size[0] // _SCENE) * (size[1] // 200)
+    index = number * (size[0] // _SCENE) * (size[1] // 300)
     while True:
         scene = read_image(folder / truth.files[index % len(truth.files)])
         factor = _SCENE / scene.width

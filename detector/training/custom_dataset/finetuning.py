@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -306,8 +305,7 @@ def _measure(
             break
         example = task.example(step)
         began = time.perf_counter()
-        context = torch.autocast(resolved.type, dtype) if dtype != torch.float32 else nullcontext()
-        task.backward(network, example, context)
+        task.backward(network, example, torch.autocast(resolved.type, dtype, enabled=dtype != torch.float32))
         network.zero_grad()
         seconds.append(time.perf_counter() - began)
     # The median, because the first step of every input size prepares its convolutions.

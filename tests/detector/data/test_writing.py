@@ -12,7 +12,7 @@ from PIL import Image
 from detector.cli import main
 from detector.data.annotations import Annotations, Sample
 from detector.data.custom_dataset import CustomDataset, Layout, read_custom_dataset
-from detector.data.reading import read_own_data
+from detector.data.reading import read_part
 from detector.data.writing import merge, split, write_dataset
 from detector.errors import InputError
 
@@ -29,9 +29,9 @@ def make(tmp_path: Path) -> Make:
         for number in range(photos):
             path = tmp_path / folder / f"a/{number}.png"
             Image.fromarray(np.full((90, 120, 3), number, np.uint8)).save(path)
-            boxes = [[number, 5, 60 + number, 45]] * (number % 3)
+            boxes = [[number, 5, 60 + number, 45 + copy] for copy in range(number % 3)]
             labels = [number % len(names)] * len(boxes)
-            objects = Annotations(boxes, labels, [number == 2] * len(boxes), (120, 90))
+            objects = Annotations(boxes, labels, [number == 2 and photos < 20] * len(boxes), (120, 90))
             samples.append(Sample(f"a/{number}.png", path, objects))
         return replace(CustomDataset(tmp_path / folder, "voc", names, tuple(samples)), **fields)  # type: ignore[arg-type]
 
@@ -101,7 +101,8 @@ def test_classes_that_mean_the_same_are_joined(make: Make):
     assert joined.val == {"a/0.png"}
     assert any("airplane counts as aeroplane" in note for note in joined.notes)
     counts = Counter(joined.class_names[label] for sample in joined.samples for label in sample.annotations.labels)
-    assert counts == {"cat": 2 + 2, "aeroplane": 1 + 1 + 2 + 2, "dog": 1 + 1} or sum(counts.values()) == 12
+    # Photos 1, 2, 4 and 5 show 1, 2, 1 and 2 objects, of the first class if their number is even.
+    assert counts == {"cat": 3, "aeroplane": 3 + 3, "dog": 3}
     assert merge([first, replace(second, class_ids=(7, 3))]).class_ids == ()
     with pytest.raises(InputError, match=r"one/a/0\.png: "):
         merge([first, replace(first, path=Path("other"))])
@@ -117,23 +118,22 @@ def test_a_split_is_by_class_and_seed(make: Make):
         if sample.id in chosen.val
     )
     assert shown == {"": 5, "cat": 5, "dog": 5}
-    assert split(data, 0).val == frozenset() or len(split(data, 0).val) == 2
 
 
-def test_the_parts_of_own_data_for_an_evaluation(make: Make, tmp_path: Path):
+def test_the_parts_of_a_custom_dataset_for_an_evaluation(make: Make, tmp_path: Path):
     write_dataset(tmp_path / "out", make("photos", 30, ("cat", "dog")), "coco")
-    parts = {part: read_own_data(tmp_path / "out", part) for part in ("train", "val", "all")}  # type: ignore[arg-type]
+    parts = {part: read_part(tmp_path / "out", part) for part in ("train", "val", "all")}  # type: ignore[arg-type]
     ids = {part: set(data.truth.image_ids) for part, data in parts.items()}
     assert ids["train"] | ids["val"] == ids["all"]
     assert not ids["train"] & ids["val"]
     assert len(ids["val"]) == 6
-    assert set(read_own_data(tmp_path / "out", seed=7).truth.image_ids) != ids["val"]
+    assert set(read_part(tmp_path / "out", seed=7).truth.image_ids) != ids["val"]
     for data in parts.values():
         assert data.folder is not None
         assert all((data.folder / file).is_file() for file in data.truth.files)
     named = replace(make("named", 6, ("cat",)), val=frozenset({"a/1.png"}))
     write_dataset(tmp_path / "split", named, "yolo")
-    assert read_own_data(tmp_path / "split").truth.image_ids == ("images/val/1.png",)
+    assert read_part(tmp_path / "split").truth.image_ids == ("images/val/1.png",)
 
 
 def test_the_command_joins_splits_and_writes(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -152,7 +152,7 @@ def test_the_command_joins_splits_and_writes(make: Make, tmp_path: Path, capsys:
 
 
 def test_a_wrong_label_is_named_by_the_command(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    write_dataset(tmp_path / "out", make("photos", 3, ("cat",)), "yolo")
+    write_dataset(tmp_path / "out", make("photos", 6, ("cat",)), "yolo")
     (tmp_path / "out/labels/train/1.txt").write_text("0 0.5 0.5 0 0.5\n")
     for options, code, fact in (((), 2, "--skip-bad-labels"), (("--skip-bad-labels",), 0, "")):
         with pytest.raises(SystemExit) as stopped:

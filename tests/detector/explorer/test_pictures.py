@@ -8,7 +8,7 @@ import pytest
 
 from detector.explorer import Explanation, panels, pictures
 from detector.explorer.panels import Panel
-from detector.explorer.truth import Objects
+from detector.explorer.stages import Objects
 from detector.structures.image import Image
 
 HSV = {"space": "HSV", "similarity": "CTSF", "k": 50}

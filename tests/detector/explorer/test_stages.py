@@ -9,7 +9,7 @@ from detector.errors import InputError
 from detector.explorer import Explanation, explain
 from detector.explorer.stages import STAGES
 from detector.inference.pipeline import DetectionPipeline
-from detector.structures.image import Image, read_image
+from detector.structures.image import read_image
 from proposals.config import COLOR_SPACES
 
 
@@ -72,12 +72,6 @@ def test_the_boxes_come_from_the_groupings_that_are_used(explanation: Explanatio
 def test_an_unknown_grouping_lists_the_known(explanation: Explanation):
     with pytest.raises(InputError, match="HSV/CTSF/50"):
         explanation.grouping("CMYK", "CTSF", 50)
-
-
-def test_a_photo_of_one_pixel(detector: DetectionPipeline):
-    found = explain(detector, Image(np.full((1, 1, 3), 200, np.uint8), "dot"))
-    assert len(found.proposals) == 1
-    assert {one.hierarchy.superpixels for one in found.groupings} == {1}
 
 
 def test_a_detector_without_box_regression(detector: DetectionPipeline, explanation: Explanation):

@@ -9,7 +9,7 @@ import pytest
 
 from detector.config import PostprocessConfig
 from detector.errors import InputError
-from detector.inference.tiling import TiledPipeline, tiles, with_tiles
+from detector.inference.tiling import TiledPipeline, merge_across_seams, tiles, with_tiles
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 
@@ -68,6 +68,22 @@ def test_every_object_is_found_once_and_whole(objects: list[tuple[int, int, int,
         assert found.scores.tolist() == pytest.approx([0.9] * len(objects)), "the higher score of the looks"
     assert pipeline.seen[0] == SIZE
     assert set(pipeline.seen[1:]) == {(256, 256)}, "one tile is in memory at a time"
+
+
+def test_a_part_in_a_whole_box_is_dropped():
+    """Although a head at the edge of a tile is no such part of the box as the tile would show."""
+    person, head, other = (100, 100, 300, 500), (180, 110, 256, 190), (290, 300, 400, 400)
+    boxes = np.array([person, head, other], np.float32)
+    views = np.array([(0, 0, 1000, 700), (0, 0, 256, 256), (200, 200, 400, 456)])
+    cut = np.array([False, True, True])
+    kept, scores, rows = merge_across_seams(boxes, np.array([0.6, 0.9, 0.8]), np.zeros(3, int), views, cut, 0.3)
+    assert (rows.tolist(), scores.tolist()) == ([0, 2], [0.6, 0.8])
+    assert kept.tolist() == [list(person), list(other)]
+    assert merge_across_seams(boxes, np.array([0.4, 0.9, 0.8]), np.zeros(3, int), views, cut, 0.3)[2].tolist() == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_classes_meet_only_in_agnostic_nms():

