@@ -1,20 +1,30 @@
 """The summary of a custom data set."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
-from detector.data.annotations import Annotations
+from detector.data.annotations import Annotations, Sample
 from detector.data.custom_dataset import CustomDataset
 from detector.data.faults import Fault
 from detector.data.summary import summarize
 
 
-def test_counts_and_sizes(custom_dataset: Callable[..., CustomDataset]):
-    data = custom_dataset([[(0, (0, 0, 60, 45))], [(0, (0, 0, 12, 9)), (1, (0, 0, 120, 90))], []])
-    hard = Annotations([[0, 0, 60, 45]], [0], [True], (120, 90))
-    samples = (*data.samples, replace(data.samples[0], id="hard", annotations=hard))
+def sample(number: int, boxes: list[tuple[int, ...]], labels: list[int], difficult: bool = False) -> Sample:
+    annotations = Annotations(boxes, labels, [difficult] * len(boxes), (120, 90))
+    return Sample(f"{number}.png", Path(f"{number}.png"), annotations)
+
+
+def test_counts_and_sizes():
+    samples = (
+        sample(0, [(0, 0, 60, 45)], [0]),
+        sample(1, [(0, 0, 12, 9), (0, 0, 120, 90)], [0, 1]),
+        sample(2, [], []),
+        sample(3, [(0, 0, 60, 45)], [0], difficult=True),
+    )
     faults = tuple(Fault(f"{number}.jpg", "", "damaged") for number in range(23))
-    text = summarize(replace(data, samples=samples, faults=faults, notes=("two photos have no labels",)))
+    notes = ("two photos have no labels",)
+    data = CustomDataset(Path("photos"), "voc", ("bus", "robot"), samples, faults=faults, notes=notes)
+    text = summarize(data)
     for line in (
         "photos       4, 1 of them without objects",
         "sizes        120x90 to 120x90 pixels, median 120x90",
