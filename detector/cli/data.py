@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from detector.cli.console import Console
-from detector.cli.options import DATA, RESULTS, SKIP_HINT, option, split_names
+from detector.cli.options import DATA, RESULTS, SKIP_HINT, SkipBadLabelsOption, option, split_names
 from detector.data.custom_dataset import read_custom_dataset
 from detector.data.faults import FaultyDataError
 from detector.data.summary import summarize
@@ -24,10 +24,7 @@ def data(
     ],
     layout: Annotated[Literal["auto", "voc", "coco", "yolo"], option(DATA, "Layout of the labels.")] = "auto",
     classes: Annotated[str | None, option(DATA, "Keep only objects of these classes.", "NAME,...", "all")] = None,
-    skip_bad_labels: Annotated[
-        bool,
-        option(DATA, "Skip and count wrong labels, such as boxes without width or height.", flag="--skip-bad-labels"),
-    ] = False,
+    skip_bad_labels: SkipBadLabelsOption = False,
     val: Annotated[
         float | None,
         option(DATA, "Share of the photos of each class for validation.", "S", "the data's own split", min=0, max=1),

@@ -31,6 +31,7 @@ from detector.cli.options import (
     ProposalsOption,
     ResumeOption,
     SizeOption,
+    SkipBadLabelsOption,
     TestCropsOption,
     TileOption,
     given_options,
@@ -57,6 +58,7 @@ from detector.evaluation import Metric, explain
 from detector.evaluation import evaluate as evaluate_detections
 from detector.evaluation.prediction.predict import remove_parts
 from detector.io.json import write_json
+from detector.models.files import DEFAULT_MODEL, model_files
 from detector.runner.writers import check_writable_file
 from detector.storage.run_store import parts_of
 from proposals.names import unknown_name
@@ -122,10 +124,7 @@ def evaluate(
         Path | None, option(DATA, "ilsvrc: names of the synsets, map_det.txt.", "FILE", "none")
     ] = None,
     blacklist: Annotated[Path | None, option(DATA, "ilsvrc: images and classes to exclude.", "FILE", "none")] = None,
-    skip_bad_labels: Annotated[
-        bool,
-        option(DATA, "Skip and count wrong labels, such as boxes without width or height.", flag="--skip-bad-labels"),
-    ] = False,
+    skip_bad_labels: SkipBadLabelsOption = False,
     models: Annotated[
         list[Path] | None,
         option(
@@ -273,9 +272,7 @@ def evaluate(
     )
     console = Console()
     chosen = None if classes is None else split_names(classes, "--classes")
-    thresholds = (
-        None if iou_thresholds is None else [_number(t) for t in split_names(iou_thresholds, "--iou-thresholds")]
-    )
+    thresholds = None if iou_thresholds is None else list(map(_number, split_names(iou_thresholds, "--iou-thresholds")))
     source: dict[str, Any] = {"root": root, "annotations": annotations, "split": split, "classes": chosen,
                               "class_map": class_map, "blacklist": blacklist,
                               "skip_bad_labels": skip_bad_labels}  # fmt: skip
@@ -289,15 +286,11 @@ def evaluate(
     }
 
     def read_file(path: Path, data: DataSet) -> ReadDetections:
-        loose = ignore_unknown_classes or chosen is not None or bool(known[path])
-        return read_detections(
-            path,
-            data.truth,
-            format,
-            contents[path],
-            ignore_unknown_classes=loose,
-            keep_empty_boxes=keep_empty_boxes,
-        )
+        rules = {
+            "ignore_unknown_classes": ignore_unknown_classes or chosen is not None or bool(known[path]),
+            "keep_empty_boxes": keep_empty_boxes,
+        }
+        return read_detections(path, data.truth, format, contents[path], **rules)
 
     def read(class_names: Sequence[str] = VOC_CLASSES) -> DataSet:
         if data_path is not None:
@@ -306,6 +299,24 @@ def evaluate(
         else:
             data = read_data_set(dataset, class_names=class_names, **source)
         return data if limit is None else data.first(limit)
+
+    if not files:
+        model_files(model, config)  # fails at once if a file is missing
+        model = model or (DEFAULT_MODEL if config is None else None)
+
+    def load(precision: str | None) -> tuple[Any, dict[str, Any]]:
+        from detector.inference.assembly import load_pipeline  # imports torch, for which --help need not wait
+        from detector.inference.tiling import with_tiles
+
+        pipeline = load_pipeline(model, device, config, proposals, engine, precision)
+        pipeline = pipeline.with_settings(iou=iou, agnostic_nms=agnostic_nms or None, size=size)
+        made_by = {
+            "model": str(model or config),
+            "precision": pipeline.precision,
+            "tile and overlap": [tile, overlap],
+            "content of model and configuration": pipeline.fingerprint,
+        }
+        return with_tiles(pipeline, tile, overlap), made_by
 
     chosen_metric = metric or _METRICS[dataset]
     model_classes = dataset == "voc" and chosen is None and data_path is None
@@ -319,25 +330,13 @@ def evaluate(
                 return
             (detected,) = results
         else:
-            ran = run_model(
-                console,
-                read,
-                model,
-                config,
-                proposals,
-                engine,
-                device,
-                batch,
-                save_detections,
-                settings={"iou": iou, "agnostic_nms": agnostic_nms or None, "size": size},
-                tile=tile,
-                overlap=overlap,
-                trace=report is not None and tile is None,  # tiles have no proposals in common
-                model_classes=model_classes,
-            )
+            batch = 1 if batch is None and tile is not None else batch
+            trace = report is not None and tile is None  # tiles have no proposals in common
+            options = {"trace": trace, "model_classes": model_classes}
+            ran = run_model(console, read, load, save_detections, batch, device, **options)
             if ran is None:  # the first of torchrun's processes prints the result
                 return
-            data, detected, model = ran
+            data, detected = ran
         evaluation = evaluate_detections(
             data.truth,
             detected.table,

@@ -15,10 +15,9 @@ from detector.data.reading import DataSet
 from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
 from detector.evaluation import Metric, compare
-from detector.evaluation.prediction.predict import run_detector
+from detector.evaluation.prediction.predict import ImageDetector, run_detector
 from detector.evaluation.report.compared import explain_comparison
 from detector.io.json import write_json
-from detector.models.files import DEFAULT_MODEL, model_files
 from detector.runner.writers import check_writable_file
 from detector.storage.run_store import parts_of, recorded_precision
 
@@ -28,33 +27,25 @@ INCOMPLETE = "the evaluation is not complete"
 def run_model(
     console: Console,
     read: Callable[[Sequence[str]], DataSet],
-    model: Path | None,
-    config: Path | None,
-    proposals: Source | None,
-    engine: str,
-    device: str,
-    batch: int | None,
+    load: Callable[[str | None], tuple[ImageDetector, Mapping[str, Any]]],
     save: Path | None,
+    batch: int | None,
+    device: str,
     *,
-    settings: Mapping[str, Any],
-    tile: int | None,
-    overlap: float | None,
     trace: bool,
     model_classes: bool,
-) -> tuple[DataSet, ReadDetections, Path | None] | None:
-    """Runs a model on the data set that `read` returns for class names.
+) -> tuple[DataSet, ReadDetections] | None:
+    """Runs a detector on the data set that `read` returns for class names.
 
     Args:
+        load: returns the detector for a number format (None: any), and what its results depend on.
         save: file for the detections, from which an interrupted run continues.
-        settings: for `DetectionPipeline.with_settings`.
-        tile, overlap: for `detector.inference.tiling.with_tiles`.
         trace: also record each object's result at every stage, for the report.
         model_classes: the data set takes its classes from the model if they are not VOC's.
 
     Returns:
-        The data set, the detections and the model's file; None in all processes of torchrun but the first.
+        The data set and the detections; None in all processes of torchrun but the first.
     """
-    model_files(model, config)  # fails at once if a file is missing
     # Errors in the data are found before a model is loaded, except where the classes may be the model's.
     data: DataSet | None = None
     try:
@@ -64,41 +55,21 @@ def run_model(
         if not model_classes:
             raise
     # These import torch, for which --help and --detections need not wait.
-    from detector.inference.assembly import load_pipeline
-    from detector.inference.tiling import with_tiles
     from detector.ops.devices import default_batch, share_cores, uses_gpu
     from proposals import warm_up
 
     warm_up(console.result)
-    batch = batch or (default_batch(device) if tile is None else 1)
+    batch = batch or default_batch(device)
     workers = share_cores() if batch > 1 and uses_gpu(device) else 1  # on a CPU, all cores run the network
-    model = model or (DEFAULT_MODEL if config is None else None)
     recorded = map(recorded_precision, () if save is None else parts_of(save))
-    pipeline = load_pipeline(model, device, config, proposals, engine, next(filter(None, recorded), None))
-    pipeline = pipeline.with_settings(**settings)
-    detector = with_tiles(pipeline, tile, overlap)
+    detector, made_by = load(next(filter(None, recorded), None))
     data = read(detector.class_names) if data is None else data
     data = data.known_to(detector.class_names, "the model")
+    options: dict[str, Any] = {"trace": trace, "progress": True, "batch": batch, "workers": workers}
     predictions = run_detector(
-        detector,
-        data.truth,
-        _check_photos(data),
-        save,
-        keep_parts=True,
-        made_by={
-            "model": str(model or config),
-            "precision": pipeline.precision,
-            "tile and overlap": [tile, overlap],
-            "content of model and configuration": pipeline.fingerprint,
-        },
-        trace=trace,
-        progress=True,
-        batch=batch,
-        workers=workers,
+        detector, data.truth, _check_photos(data), save, keep_parts=True, made_by=made_by, **options
     )
-    if predictions is None:
-        return None
-    return data, ReadDetections.of_predictions(predictions, data.truth), model
+    return None if predictions is None else (data, ReadDetections.of_predictions(predictions, data.truth))
 
 
 def read_for_files(

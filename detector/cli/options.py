@@ -65,6 +65,10 @@ LabelsOption = Annotated[
     Path | None,
     option(MODEL, "Class names of a classifier, one a line.", "FILE", "synset_words.txt beside the weights"),
 ]
+SkipBadLabelsOption = Annotated[
+    bool,
+    option(DATA, "Skip and count wrong labels, such as boxes without width or height.", flag="--skip-bad-labels"),
+]
 VOCOption = Annotated[Literal["voc"] | None, option(DATA, "Layout of a data set.", None, "none")]
 VOCRootOption = Annotated[Path | None, option(DATA, "Folder of the data set that holds JPEGImages.", "DIR")]
 VOCSplitOption = Annotated[str | None, option(DATA, "List of images of the data set.", "NAME")]

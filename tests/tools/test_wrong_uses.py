@@ -1,4 +1,4 @@
-"""What is wrong is told in one line, which names it, before anything is written or a detector has run."""
+"""A mistake in a command line ends in one line that names it, before anything is written or a detector runs."""
 
 import shutil
 import sys
@@ -77,7 +77,7 @@ USES = [
     ("explore --device tpu", "--device tpu: "),
     ("explore --root x", "give --dataset voc"),
     ("explore --dataset voc --root x", "--dataset voc needs --root"),
-    ("explore --dataset voc --root nowhere --split val", "nowhere: no such folder"),
+    ("explore --dataset voc --root nowhere --split val", "nowhere: holds no folder JPEGImages"),
     ("explore --model nowhere.safetensors", "nowhere.safetensors"),
     (f"{VOC} --detections none.json", "none.json", "No such file"),
     (f"{VOC} --detections x --model y", "--model ", "--detections"),
@@ -137,7 +137,7 @@ USES = [
     ("propose a/x.jpg --out b/y.png", "--out b/y.png: b/y.png is not a folder"),
     ("propose a/x.jpg --cache b/y.png", "b/y.png"),
     ("propose a/x.jpg --dataset voc", "give photos or folders; or --dataset voc"),
-    ("propose - --no-draw", "-: standard input is not read here; give a file"),
+    ("propose - --no-draw", "-: only files are read here; give a file"),
     ("propose b/x.jpg a/1.jpg --export p.json --no-draw", "b/x.jpg: the COCO format needs files named by number"),
     ("propose a/1.jpg a/001.jpg --export p.json --no-draw", "a/001.jpg: has the same number as a/1.jpg"),
     ("propose a/x.jpg --report", "--report needs --dataset voc"),
@@ -183,7 +183,7 @@ USES = [
     ("benchmark --model no.safetensors", "no.safetensors"),
     ("benchmark --model voc07_crops", "--crops"),
     ("export graph.txt", "graph.txt", ".onnx or .pt2"),
-    ("export graph.pt2 --int8 photos", "int8"),
+    ("export graph.pt2 --int8 photos", "graph.pt2: a graph in int8"),
     ("export graph.onnx --size 640", "--size 640", "640x480"),
     ("export graph.onnx --model no.safetensors", "no.safetensors"),
 ]
