@@ -105,15 +105,19 @@ class ImageReference:
 
     @classmethod
     def of(cls, source: object, channels: str | None = None) -> Self:
-        """A reference to anything that `as_image` takes: a path is read when needed, streams once, all else is kept."""
+        """A reference to anything that `as_image` takes: a path is read when needed, streams and addresses once, all
+        else is kept."""
         if isinstance(source, str | os.PathLike):
-            return cls(os.fspath(source), lambda: as_image(source))
-        name = next((n for n in (getattr(source, key, None) for key in ("name", "filename")) if n), None)
-        name = name if isinstance(name, str) else f"<{type(source).__name__}>"
-        if callable(getattr(source, "read", None)):
-            return cls(name, functools.cache(lambda: as_image(source)))
-        is_bgr = channels == "BGR" and isinstance(source, np.ndarray)
-        return cls(name, lambda: as_image(source, channels), is_bgr)
+            name, once = without_password(os.fspath(source)), is_address(os.fspath(source))
+        else:
+            given = getattr(source, "name", None) or getattr(source, "filename", None)
+            name = given if given and isinstance(given, str) else f"<{type(source).__name__}>"
+            once = callable(getattr(source, "read", None))
+
+        def read() -> Image:
+            return as_image(source, channels)
+
+        return cls(name, functools.cache(read) if once else read, channels == "BGR" and isinstance(source, np.ndarray))
 
     def release(self) -> None:
         """Gives up a frame of a video whose pixels are not kept."""

@@ -20,7 +20,7 @@ from PIL import Image as PillowImage
 from detector.errors import InputError
 from detector.runner.sources import Source, find_media, find_sources, list_names
 from detector.runner.video import Video, VideoWriter
-from detector.structures.image import read_image
+from detector.structures.image import ImageReference, read_image
 
 
 @pytest.fixture
@@ -269,6 +269,9 @@ def test_photos_and_videos_at_addresses(folder, server):
     assert (photo.read().width, photo.read().name) == (7, f"{server}/a.png")
     with pytest.raises(InputError, match=rf"^{server}/none.png: cannot be downloaded"):
         missing.read()
+    reference = ImageReference.of(f"{server}/a.png")
+    assert reference.read() is reference.read(), "it is downloaded once"
+    assert ImageReference.of(f"{named}/a.png").name == f"{server}/a.png"
     assert (video.name, video.file_name, video.live) == (f"{server}/clip.mp4", "clip.mp4", False)
     with video.open() as reader:
         assert [frame.index for frame in reader.frames()] == [0, 1, 2]
