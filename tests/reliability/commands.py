@@ -50,9 +50,9 @@ class Command:
         return folder
 
     def outcome(self, folder: Path) -> dict[str, Any]:
-        """The content of all files that it has left in the folder, but for times."""
+        """The content of the files that it has left: without times, logs, and the checkpoint before the last."""
         files = [path for output in self.outputs for path in files_below(folder / output)]
-        kept = [path for path in files if not re.search(r"\.lock$|\.log$|events\.out", path.name)]
+        kept = [path for path in files if not re.search(r"\.lock$|\.log$|-before\.pt$|events\.out", path.name)]
         return {str(path.relative_to(folder)): content(path) for path in kept}
 
 

@@ -69,6 +69,14 @@ def test_a_full_disk(command: Command, size: int, outputs: tuple[str, ...], tmp_
         assert command.outcome(folder) == command.outcome(whole)
 
 
+def test_a_picture_of_which_only_a_part_fits_is_not_kept(tmp_path: Path):
+    draw_photos(tmp_path / "photos", 2)
+    ended = run(["detect", "photos", "--out", "out"], tmp_path, file_size=2500)
+    assert ended.faults("000.jpg", "001.jpg") == []
+    assert list(half_written(tmp_path)) == []
+    assert not list((tmp_path / "out").glob("*.jpg"))
+
+
 @pytest.mark.parametrize(
     ("command", "output"),
     [(detect(2), "out"), (evaluate(2), "r"), (train(2), "run"), (cache(2), "cache"), (EXPORT, "r")],

@@ -411,11 +411,15 @@ def test_crops_that_cannot_be_written(detector, folder, capsys):
 def test_interrupted_while_a_picture_is_written(detector, folder, monkeypatch):
     """Neither a part of the picture nor its temporary file stays."""
 
-    def interrupted_save(picture: PillowImage.Image, path: Path, *args: object, **options: object) -> None:
-        Path(path).write_bytes(b"half a picture")
+    write = Path.write_bytes
+
+    def interrupted_write(path: Path, content: memoryview) -> int:
+        if bytes(content[6:10]) != b"JFIF":
+            return write(path, content)
+        write(path, content[:99])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(PillowImage.Image, "save", interrupted_save)
+    monkeypatch.setattr(Path, "write_bytes", interrupted_write)
     assert run("a/x.jpg", "--json", "found.json") == 130
     assert files(folder / "runs") == ["detect/unfinished.jsonl"]
     assert len(json.loads(Path("found.json").read_text())) == 1
