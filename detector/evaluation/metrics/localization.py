@@ -10,18 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from detector.data.detection_table import DetectionTable, check_same_data
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.metrics.formatting import number
-from detector.evaluation.metrics.matching import (
-    FloatArray,
-    best_of_pairs,
-    check_threshold,
-    pairs_of_a_class,
-    rank,
-    rank_in_group,
-)
+from detector.evaluation.metrics.matching import check_input, rank, rank_in_group
+from detector.evaluation.metrics.pairs import FloatArray, best_of_pairs, pairs_of_a_class
 
 GUESSES = 5
 """Guesses per image in the challenge."""
@@ -82,8 +76,7 @@ def localization_error(
     """
     if guesses < 1:
         raise InputError(f"guesses is {guesses}; give at least 1")
-    check_threshold(iou_threshold)
-    check_same_data(truth, detections)
+    check_input(truth, detections, [iou_threshold])
     classes = len(truth.class_names)
     targets = np.unique(truth.images * classes + truth.labels)  # pairs of an image and a class to guess
     target_images = targets // classes

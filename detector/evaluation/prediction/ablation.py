@@ -15,7 +15,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import LOWEST_SCORE, check_size
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
-from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
+from detector.evaluation.metrics.voc import APResult, voc_average_precision
 from detector.inference.detector import Detector
 from detector.inference.postprocess import postprocess
 from detector.inference.rcnn_scorer import RCNNScorer
@@ -42,7 +42,7 @@ VARIANTS = tuple(Variant(head, moved) for head, moved in product(get_args(Head),
 """Every combination."""
 
 
-def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = False) -> dict[str, VOCResult]:
+def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = False) -> dict[str, APResult]:
     """`ablate` a detector whose first model is an R-CNN, over the images of a data set.
 
     Raises:
@@ -72,7 +72,7 @@ def ablate(
     class_names: tuple[str, ...],
     nms: PostprocessConfig,
     ensemble: Sequence[RegionScorer] = (),
-) -> dict[str, VOCResult]:
+) -> dict[str, APResult]:
     """VOC07 average precision of every variant, from one pass of the network over each crop.
 
     Args:

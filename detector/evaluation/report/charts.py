@@ -1,13 +1,13 @@
 """Curves and histograms as coordinates of inline SVG, which the template draws."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from detector.evaluation.errors import Diagnosis
-from detector.evaluation.metrics.matching import FloatArray, at_least
+from detector.evaluation.metrics.matching import at_least
+from detector.evaluation.metrics.pairs import FloatArray
 from detector.evaluation.metrics.voc import ClassResult
 
 _LEVELS = np.linspace(0, 1, 51)
@@ -64,36 +64,24 @@ def envelope(result: ClassResult) -> FloatArray:
     return np.append(highest, 0.0)[np.searchsorted(result.recall, _LEVELS - 1e-9, side="left")]
 
 
-class Curve(NamedTuple):
-    """A precision-recall curve: the path of its line, and the point at the shown score (None without detections)."""
-
-    line: str
-    dot: tuple[float, float] | None
-
-
-def class_curve(result: ClassResult, score: float) -> Curve:
-    """The curve of a class with objects."""
-    shown = int(np.count_nonzero(at_least(result.scores, score)))
+def class_curve(result: ClassResult, score: float) -> tuple[str, tuple[float, float] | None]:
+    """The precision-recall curve of a class with objects: the path of its line, and the point at the shown score (None
+    without detections)."""
+    shown = np.count_nonzero(at_least(result.scores, score))
     dot = None
     if shown:
         dot = SMALL.x(float(result.recall[shown - 1])), SMALL.y(float(result.precision[shown - 1]))
-    return Curve(SMALL.path(_LEVELS, envelope(result)), dot)
+    return SMALL.path(_LEVELS, envelope(result)), dot
 
 
-def mean_curve(diagnosis: Diagnosis) -> Curve:
-    """Mean over the classes with objects of the highest precision at each recall."""
+def mean_curve(diagnosis: Diagnosis) -> str:
+    """The path of the mean over the classes with objects of the highest precision at each recall."""
     curves = [envelope(result) for result in diagnosis.result.classes.values() if result.objects]
-    return Curve(LARGE.path(_LEVELS, np.mean(curves, axis=0)), None)
+    return LARGE.path(_LEVELS, np.mean(curves, axis=0))
 
 
-class Bar(NamedTuple):
-    """A rectangle of a histogram, with its tooltip."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    label: str
+Bar = tuple[float, float, float, float, str]
+"""A rectangle of a histogram (x, y, width, height) and its tooltip."""
 
 
 def calibration_bars(diagnosis: Diagnosis) -> list[Bar]:
@@ -117,4 +105,4 @@ def _bar(plot: Plot, index: int | np.integer, bins: int, height: float, prefix: 
     """The bar of a bin, a unit narrower than the bin on both sides."""
     left, right, top = plot.x(index / bins), plot.x((index + 1) / bins), plot.y(height)
     tooltip = f"{prefix}{index / bins:g} to {(index + 1) / bins:g}: {label}"
-    return Bar(left + 1, top, round(right - left - 2, 1), round(plot.y(0) - top, 1), tooltip)
+    return left + 1, top, round(right - left - 2, 1), round(plot.y(0) - top, 1), tooltip

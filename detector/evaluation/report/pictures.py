@@ -3,16 +3,14 @@
 import base64
 import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
 
-from detector.data.detection_table import DetectionTable
-from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.errors import Diagnosis, ErrorKind, MissReason
-from detector.evaluation.metrics.matching import paired_iou
+from detector.evaluation.metrics.pairs import paired_iou
 from detector.evaluation.report.text import MISS_REASONS
 from detector.structures.image import EXTENSIONS, read_image
 
@@ -21,60 +19,25 @@ _SIDE = 480
 _QUALITY = 72
 
 
-class Box(NamedTuple):
-    """A box in the picture's pixels.
-
-    Attributes:
-        kind: "found", "missed" or "wrong".
-        number: its number in the list below the picture; None for a found object.
-    """
-
-    kind: str
-    x: float
-    y: float
-    width: float
-    height: float
-    number: int | None
+WORST = 12
+"""Number of worst images in a report."""
 
 
-class Picture(NamedTuple):
-    """One of the worst images.
+def worst_pictures(diagnosis: Diagnosis, photos: Path | None) -> list[dict[str, Any]]:
+    """The `WORST` images with the most errors, most first, with the fields that the template names.
 
-    Attributes:
-        jpeg: base64 of the picture; empty without a photo.
-        problem: why a photo cannot be shown; empty if it can.
-        width, height: of the picture in pixels.
-        boxes: found ones first, so that errors lie on top.
-        found: number of objects found.
-        missed, wrong: number and description of every missed object and false positive.
-    """
-
-    image_id: str
-    jpeg: str
-    problem: str
-    width: int
-    height: int
-    boxes: tuple[Box, ...]
-    found: int
-    missed: tuple[tuple[int, str], ...]
-    wrong: tuple[tuple[int, str], ...]
-
-
-def worst_pictures(
-    truth: GroundTruth, detections: DetectionTable, diagnosis: Diagnosis, photos: Path | None, count: int
-) -> list[Picture]:
-    """The images with the most errors, most first; `problem` says why a photo cannot be shown.
+    `boxes` are (kind, x, y, width, height, number) in the picture's pixels, found ones first, so that errors lie on
+    top; the number is that in the list below the picture, None for a found object. `missed` and `wrong` are the numbers
+    and descriptions of that list. `problem` says why a photo cannot be shown.
 
     Args:
         photos: folder of the images, which contains `truth.files`, with or without their extensions.
     """
-    return [_picture(truth, detections, diagnosis, photos, int(image)) for image in diagnosis.images.worst(count)]
+    return [_picture(diagnosis, photos, image) for image in diagnosis.images.worst(WORST).tolist()]
 
 
-def _picture(
-    truth: GroundTruth, detections: DetectionTable, diagnosis: Diagnosis, photos: Path | None, image: int
-) -> Picture:
-    errors = diagnosis.images
+def _picture(diagnosis: Diagnosis, photos: Path | None, image: int) -> dict[str, Any]:
+    truth, detections, errors = diagnosis.matches.truth, diagnosis.matches.detections, diagnosis.images
     found = np.flatnonzero((truth.images == image) & errors.found)
     missed = np.flatnonzero((truth.images == image) & errors.missed)
     wrong = np.flatnonzero((detections.images == image) & errors.false_positive)
@@ -85,26 +48,19 @@ def _picture(
             jpeg, size, scale = _thumbnail(_photo_path(photos, truth.files[image]), truth.image_sizes[image])
         except InputError as error:
             problem = str(error)
-    missed_numbers = range(1, len(missed) + 1)
-    wrong_numbers = range(len(missed) + 1, len(missed) + len(wrong) + 1)
-    boxes = [
-        *(("found", box, None) for box in truth.boxes[found]),
-        *(("missed", box, n) for n, box in zip(missed_numbers, truth.boxes[missed], strict=True)),
-        *(("wrong", box, n) for n, box in zip(wrong_numbers, detections.boxes[wrong], strict=True)),
-    ]
-    missed_words = [_describe_missed(truth, diagnosis, row) for row in missed.tolist()]
-    wrong_words = [_describe_wrong(truth, detections, diagnosis, row) for row in wrong.tolist()]
-    return Picture(
-        image_id=str(truth.image_ids[image]),
-        jpeg=jpeg,
-        problem=problem,
-        width=size[0],
-        height=size[1],
-        boxes=tuple(_box(kind, box, number, scale, size) for kind, box, number in boxes) if jpeg else (),
-        found=len(found),
-        missed=tuple(zip(missed_numbers, missed_words, strict=True)),
-        wrong=tuple(zip(wrong_numbers, wrong_words, strict=True)),
-    )
+    boxes: list[tuple[str, np.ndarray, int | None]] = [("found", box, None) for box in truth.boxes[found]]
+    faults = [("missed", box) for box in truth.boxes[missed]] + [("wrong", box) for box in detections.boxes[wrong]]
+    boxes += [(kind, box, number) for number, (kind, box) in enumerate(faults, start=1)]
+    return {
+        "image_id": truth.image_ids[image],
+        "jpeg": jpeg,
+        "problem": problem,
+        "size": size,
+        "boxes": [_box(kind, box, number, scale, size) for kind, box, number in boxes] if jpeg else [],
+        "found": len(found),
+        "missed": list(enumerate((_describe_missed(diagnosis, row) for row in missed.tolist()), start=1)),
+        "wrong": list(enumerate((_describe_wrong(diagnosis, row) for row in wrong.tolist()), start=len(missed) + 1)),
+    }
 
 
 def _photo_path(photos: Path, name: str) -> Path:
@@ -132,28 +88,31 @@ def _thumbnail(path: Path, annotated: np.ndarray) -> tuple[str, tuple[int, int],
     return base64.b64encode(file.getvalue()).decode("ascii"), picture.size, picture.width / photo.width
 
 
-def _box(kind: str, box: np.ndarray, number: int | None, scale: float, size: tuple[int, int]) -> Box:
+def _box(
+    kind: str, box: np.ndarray, number: int | None, scale: float, size: tuple[int, int]
+) -> tuple[str, float, float, float, float, int | None]:
     # At least a pixel inside the picture, so that the whole line is visible.
     low, high = np.array([1.0, 1.0]), np.array(size) - 1.0
     x1, y1 = np.clip(box[:2] * scale, low, high).tolist()
     x2, y2 = np.clip(box[2:] * scale, low, high).tolist()
-    return Box(kind, round(x1, 1), round(y1, 1), round(max(x2 - x1, 1), 1), round(max(y2 - y1, 1), 1), number)
+    return kind, round(x1, 1), round(y1, 1), round(max(x2 - x1, 1), 1), round(max(y2 - y1, 1), 1), number
 
 
-def _describe_missed(truth: GroundTruth, diagnosis: Diagnosis, row: int) -> str:
+def _describe_missed(diagnosis: Diagnosis, row: int) -> str:
+    truth, traces = diagnosis.matches.truth, diagnosis.traces
     name = truth.class_names[truth.labels[row]]
-    if diagnosis.traces is None or diagnosis.shown_miss_reasons is None:
+    if traces is None or diagnosis.shown_miss_reasons is None:
         return name
-    traces = diagnosis.traces
     source = traces.sources[row]
     by = f" from {traces.source_names[source]}" if source >= 0 else ""
-    reason = MISS_REASONS[MissReason(diagnosis.shown_miss_reasons.reasons[row])][0]
+    reason = MISS_REASONS[MissReason(diagnosis.shown_miss_reasons[row])][0]
     best = traces.region_scores[row]
     score = f"best score {best:.2f}" if best > 0 else "no region covers it"
     return f"{name}: {reason}, {score}; best proposal{by} has IoU {traces.proposal_overlaps[row]:.2f}"
 
 
-def _describe_wrong(truth: GroundTruth, detections: DetectionTable, diagnosis: Diagnosis, row: int) -> str:
+def _describe_wrong(diagnosis: Diagnosis, row: int) -> str:
+    truth, detections = diagnosis.matches.truth, diagnosis.matches.detections
     kind, target = ErrorKind(diagnosis.errors.kinds[row]), diagnosis.errors.targets[row]
     words = {
         ErrorKind.DUPLICATE: "a second box on a found object",

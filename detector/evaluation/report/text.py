@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detector.evaluation.errors import Diagnosis, ErrorKind, MissReason
+from detector.evaluation.errors.diagnosis import count_reasons, most_frequent
 
 ERROR_KINDS = {
     ErrorKind.LOCALIZATION: ("localization errors", "right class, but the box overlaps the object too little"),
@@ -73,7 +74,7 @@ def _losses(diagnosis: Diagnosis) -> str:
 def _misses(diagnosis: Diagnosis) -> str:
     if diagnosis.miss_reasons is None:
         return ""
-    counts = diagnosis.miss_reasons.count()[0]
+    counts = count_reasons(diagnosis.miss_reasons)[0]
     missed = int(counts[MissReason.SUPPRESSED :].sum())
     if not missed:
         return "Every object is found by some detection, though often one of a low score."
@@ -91,7 +92,7 @@ def _weakest(diagnosis: Diagnosis) -> str:
 
 
 def _confused(diagnosis: Diagnosis) -> str:
-    frequent = diagnosis.confusion.most_frequent(1)
+    frequent = most_frequent(diagnosis, 1)
     if not frequent:
         return ""
     name, mistaken_for, number = frequent[0]
@@ -103,14 +104,11 @@ def _confused(diagnosis: Diagnosis) -> str:
 
 
 def _sizes(diagnosis: Diagnosis) -> str:
-    sizes = [part for part in diagnosis.sizes if part.objects.sum()]
-    if len(sizes) < 2 or sizes[-1].mean_ap - sizes[0].mean_ap < _WORTH_A_SENTENCE:
+    sizes = [(name, part.mean_ap) for name, part in diagnosis.sizes.items() if not math.isnan(part.mean_ap)]
+    if len(sizes) < 2 or sizes[-1][1] - sizes[0][1] < _WORTH_A_SENTENCE:
         return ""
-    first, last = sizes[0], sizes[-1]
-    return (
-        f"The mAP of {first.name} objects is {percent(first.mean_ap)},"
-        f" that of {last.name} objects {percent(last.mean_ap)}."
-    )
+    (first, lowest), *_, (last, highest) = sizes
+    return f"The mAP of {first} objects is {percent(lowest)}, that of {last} objects {percent(highest)}."
 
 
 def _calibration(diagnosis: Diagnosis) -> str:

@@ -135,9 +135,9 @@ def data_on_borders(seed: int, objects: int = 40, detections: int = 120) -> COCO
 
 
 def other_evaluator(
-    data: COCOData, coco: Any, evaluator: Any, iou_thresholds: Sequence[float] | None, max_detections: Sequence[int]
+    data: COCOData, coco: Any, evaluator: Any, iou_thresholds: Sequence[float] | None = None
 ) -> dict[str, np.ndarray]:
-    """`precision`, `recall` and, with 100 detections, `stats` of pycocotools or what has its interface."""
+    """`precision`, `recall` and, at the usual thresholds, `stats` of pycocotools or what has its interface."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco()
         truth.dataset = {
@@ -150,11 +150,10 @@ def other_evaluator(
         evaluation = evaluator(truth, truth.loadRes([dict(item) for item in data.results]), "bbox")
         if iou_thresholds is not None:
             evaluation.params.iouThrs = np.array(iou_thresholds)
-        evaluation.params.maxDets = list(max_detections)
         evaluation.evaluate()
         evaluation.accumulate()
         arrays = {name: np.array(evaluation.eval[name]) for name in ("precision", "recall")}
-        if max_detections == (1, 10, 100) and iou_thresholds is None:
+        if iou_thresholds is None:
             evaluation.summarize()
             arrays["stats"] = np.array(evaluation.stats)
     return {name: np.where(values < 0, np.nan, values) for name, values in arrays.items()}

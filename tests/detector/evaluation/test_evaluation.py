@@ -76,24 +76,20 @@ def test_several_thresholds() -> None:
     evaluation = evaluate(TRUTH, TABLE, "voc10", [0.5, 0.99])
     assert evaluation.to_dict()["by_iou"]["0.99"]["AP"] == {"cat": 1.0, "dog": 0.0}
     assert "mAP at IoU 0.5: 75.0, 0.99: 50.0" in evaluation.table()
-    coco = evaluate(TRUTH, TABLE, "coco", [0.5])
-    assert coco.to_dict()["AP75"] is None
-    assert coco.to_dict()["AP50"] == coco.to_dict()["mAP"]
-
-
-def test_the_objects_of_a_failed_image_count_as_not_found() -> None:
-    predictions = [Prediction("a", None, error="no"), predicted("b"), predicted("c")]
-    assert evaluate(TRUTH, detection_table(TRUTH, predictions)).result.ap["cat"] == 0
+    coco = evaluate(TRUTH, TABLE, "coco", [0.5]).to_dict()
+    assert coco["AP75"] is None
+    assert coco["AP50"] == coco["mAP"]
 
 
 def test_a_class_without_objects_is_null_and_listed() -> None:
+    """And the objects of a failed image count as not found."""
     part = TRUTH.first(2)
-    evaluation = evaluate(part, detection_table(part, PREDICTIONS[:2]))
+    evaluation = evaluate(part, detection_table(part, [Prediction("a", None, error="no"), predicted("b")]))
     content = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
-    assert content["AP"] == {"cat": pytest.approx(1), "dog": None}
-    assert content["mAP"] == pytest.approx(1)
+    assert content["AP"] == {"cat": 0, "dog": None}
+    assert content["mAP"] == 0
     assert "without objects: dog" in evaluation.table()
-    assert [line.split()[-1] for line in evaluation.table().splitlines()[1:4]] == ["100.0", "-", "100.0"]
+    assert [line.split()[-1] for line in evaluation.table().splitlines()[1:4]] == ["0.0", "-", "0.0"]
 
 
 def test_without_any_object_or_time() -> None:
@@ -105,10 +101,14 @@ def test_without_any_object_or_time() -> None:
     assert "seconds" not in evaluation.table()
 
 
-def test_wrong_arguments() -> None:
-    with pytest.raises(InputError, match=r"metric 'voc'.* voc07, voc10, coco, ilsvrc"):
-        evaluate(TRUTH, TABLE, "voc")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="at least one IoU threshold"):
-        evaluate(TRUTH, TABLE, "voc07", [])
-    with pytest.raises(InputError, match=r"IoU threshold 1\.5"):
-        evaluate(TRUTH, TABLE, "ilsvrc", [1.5])
+@pytest.mark.parametrize(
+    ("metric", "thresholds", "message"),
+    [
+        ("voc", None, r"metric 'voc'.* voc07, voc10, coco, ilsvrc"),
+        ("voc07", [], "at least one IoU threshold"),
+        ("ilsvrc", [1.5], r"IoU threshold 1\.5"),
+    ],
+)
+def test_wrong_arguments(metric: Metric, thresholds: list[float] | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate(TRUTH, TABLE, metric, thresholds)

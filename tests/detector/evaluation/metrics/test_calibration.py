@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from detector.evaluation.metrics.calibration import fit_calibration
-from detector.evaluation.metrics.voc import ClassResult, VOCResult
+from detector.evaluation.metrics.voc import APResult, ClassResult
 
 
-def result(scores: np.ndarray, right: np.ndarray) -> VOCResult:
+def result(scores: np.ndarray, right: np.ndarray) -> APResult:
     order = np.argsort(-scores)
-    return VOCResult("voc07", 0.5, {"cat": ClassResult(0.5, len(scores), scores[order], right[order])})
+    return APResult("voc07", 0.5, {"cat": ClassResult(0.5, len(scores), scores[order], right[order])})
 
 
 def test_planted_slope_and_offset_are_found():

@@ -18,7 +18,7 @@ from detector.data.custom_dataset import CustomDataset
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.metrics.voc import ClassResult, VOCResult, voc_average_precision
+from detector.evaluation.metrics.voc import APResult, ClassResult, voc_average_precision
 from detector.inference.assembly import load_detector
 from detector.inference.detector import Detector
 from detector.models.weights import Model, load_model, save_model
@@ -144,7 +144,7 @@ def fit_result(folder: Path, **changes: object) -> FitResult:
     values = {
         "model": folder / "m",
         "sheet": folder / "s",
-        "result": VOCResult("voc07", 0.5, classes),
+        "result": APResult("voc07", 0.5, classes),
         "evaluated": (4, 4),
         "score": None,
         "calibration": "",
@@ -265,7 +265,7 @@ def test_the_sheet_shows_detections_from_the_best_score(
 
     monkeypatch.setattr(finetuning, "draw_sheet", draw_sheet)
     monkeypatch.setattr(finetuning, "detect_proposed", lambda *_: detections_of(made, [True] * 12))
-    monkeypatch.setattr(VOCResult, "best_score", lambda _: best)
+    monkeypatch.setattr(APResult, "best_score", lambda _: best)
     finetuning._evaluate(tmp_path, made.val, (), 1.0, "", Budget(), "cpu")
     assert scores == [shown]
 
