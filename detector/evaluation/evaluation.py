@@ -1,7 +1,7 @@
 """A metric chosen by name, evaluated by class, size and IoU, with the time and the failures of the run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from detector.data.blacklist import Blacklist
@@ -43,12 +43,12 @@ class Evaluation:
 
     result: APResult | COCOResult
     images: int
-    by_iou: Mapping[float, APResult] = field(default_factory=dict)
-    by_size: Mapping[str, APResult] = field(default_factory=dict)
-    data: str = ""
-    seconds_per_image: float | None = None
-    failed: Mapping[str, str] = field(default_factory=dict)
-    notes: Sequence[str] = ()
+    by_iou: Mapping[float, APResult]
+    by_size: Mapping[str, APResult]
+    data: str
+    seconds_per_image: float | None
+    failed: Mapping[str, str]
+    notes: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON.
@@ -91,24 +91,21 @@ class Evaluation:
     def _table(self, result: APResult) -> str:
         classes = result.classes
         width = max(len(name) for name in [*classes, "class"])
+        rows = [(name, c.objects, len(c.scores), c.ap) for name, c in classes.items()]
+        rows.append(("mAP", sum(row[1] for row in rows), sum(row[2] for row in rows), result.mean_ap))
         lines = [f"{'class':{width}}  objects  detections   AP %"]
-        for name, c in classes.items():
-            lines.append(f"{name:{width}}  {c.objects:7}  {len(c.scores):10}  {percent(c.ap):>5}")
-        objects = sum(c.objects for c in classes.values())
-        detections = sum(len(c.scores) for c in classes.values())
-        lines.append(f"{'mAP':{width}}  {objects:7}  {detections:10}  {percent(result.mean_ap):>5}")
+        lines += [f"{name:{width}}  {objects:7}  {count:10}  {percent(ap):>5}" for name, objects, count, ap in rows]
         lines.append("")
         if absent := [name for name, c in classes.items() if not c.objects]:
             lines.append(f"excluded from the mAP, without objects: {', '.join(absent)}")
-        precision, recall = map(percent, result.at_score(DEFAULT_SCORE))
         of = f" of {self.data}" if self.data else ""
         lines.append(f"metric {result.metric} at IoU {result.iou_threshold:g}; {self.images} images{of}")
         if len(self.by_iou) > 1:
             lines.append("mAP at IoU " + ", ".join(f"{i:g}: {percent(r.mean_ap)}" for i, r in self.by_iou.items()))
-        if self.by_size:
-            lines.append("mAP of objects: " + ", ".join(f"{s} {percent(r.mean_ap)}" for s, r in self.by_size.items()))
+        lines.append("mAP of objects: " + ", ".join(f"{s} {percent(r.mean_ap)}" for s, r in self.by_size.items()))
         if result.metric == "ilsvrc":
             lines.append(f"median of the classes {percent(result.median_ap)}")
+        precision, recall = map(percent, result.at_score(DEFAULT_SCORE))
         lines.append(f"at score {DEFAULT_SCORE:g}, all classes: precision {precision} %, recall {recall} %")
         return "\n".join(lines)
 
@@ -137,23 +134,29 @@ def evaluate(
         data, seconds_per_image, failed, notes: see `Evaluation`.
 
     Raises:
-        InputError: the metric is unknown, a threshold is out of range, or the detections are those of other images.
+        InputError: the metric is unknown, a threshold is out of range or none is given, the metric does not use the
+            blacklist, or the detections are those of other images.
     """
-    run: dict[str, Any] = {
-        "images": len(truth.image_ids),
-        "data": data,
-        "notes": tuple(notes),
-        "seconds_per_image": seconds_per_image,
-        "failed": dict(failed or {}),
-    }
+    result: APResult | COCOResult
+    by_iou, by_size = {}, {}
     if metric == "coco":
-        thresholds = checked_thresholds(metric, iou_thresholds, blacklist)
-        return Evaluation(result=coco_average_precision(truth, detections, thresholds), **run)
-    matches = match_by_metric(truth, detections, metric, iou_thresholds, blacklist)
-    by_iou = {threshold: APResult.of(found, metric, threshold) for threshold, found in matches.items()}
-    first = next(iter(matches))
-    by_size = {size: APResult.of(matches[first].of_size(size), metric, first) for size in SIZES}
-    return Evaluation(result=by_iou[first], by_iou=by_iou, by_size=by_size, **run)
+        result = coco_average_precision(truth, detections, _thresholds(metric, iou_thresholds, blacklist))
+    else:
+        matches = match_by_metric(truth, detections, metric, iou_thresholds, blacklist)
+        by_iou = {threshold: APResult.of(found, metric, threshold) for threshold, found in matches.items()}
+        first = next(iter(matches))
+        by_size = {size: APResult.of(matches[first].of_size(size), metric, first) for size in SIZES}
+        result = by_iou[first]
+    return Evaluation(
+        result=result,
+        images=len(truth.image_ids),
+        by_iou=by_iou,
+        by_size=by_size,
+        data=data,
+        seconds_per_image=seconds_per_image,
+        failed=dict(failed or {}),
+        notes=tuple(notes),
+    )
 
 
 def match_by_metric(
@@ -166,9 +169,9 @@ def match_by_metric(
     """A metric's matches by IoU threshold.
 
     Raises:
-        InputError: the metric is unknown, a threshold is out of range, or the detections are those of other images.
+        InputError: as `evaluate`.
     """
-    thresholds = checked_thresholds(metric, iou_thresholds, blacklist)
+    thresholds = _thresholds(metric, iou_thresholds, blacklist)
     if metric == "coco":
         return match_coco(truth, detections, thresholds)
     if metric == "ilsvrc":
@@ -176,14 +179,10 @@ def match_by_metric(
     return match_voc(truth, detections, thresholds)
 
 
-def checked_thresholds(
+def _thresholds(
     metric: Metric, iou_thresholds: Sequence[float] | None, blacklist: Blacklist | None = None
 ) -> tuple[float, ...]:
-    """The given IoU thresholds, without repetitions, or the metric's defaults.
-
-    Raises:
-        InputError: the metric is unknown, it does not use a blacklist but one is given, or `iou_thresholds` is empty.
-    """
+    """The given IoU thresholds, without repetitions, or the metric's defaults."""
     if metric not in METRICS:
         raise InputError(unknown_name("metric", metric, METRICS))
     if blacklist is not None and metric != "ilsvrc":
