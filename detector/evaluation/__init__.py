@@ -14,7 +14,7 @@ from detector.evaluation.metrics.ilsvrc import ilsvrc_average_precision
 from detector.evaluation.metrics.localization import LocalizationResult, localization_error
 from detector.evaluation.metrics.voc import APResult, ClassResult, voc_average_precision
 from detector.evaluation.prediction.predict import predict, run_detector
-from detector.evaluation.report import explain
+from detector.evaluation.report.page import explain
 
 __all__ = [
     "METRICS",

@@ -1,8 +1,8 @@
 """Two detectors on the same images: the difference by class, and the images that differ most."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from detector.data.blacklist import Blacklist
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors import ImageErrors, image_errors
+from detector.evaluation.errors import image_errors
 from detector.evaluation.evaluation import DEFAULT_SCORE, Metric, match_by_metric
 from detector.evaluation.metrics.bootstrap import CONFIDENCE, Intervals, compare_average_precision
 from detector.evaluation.metrics.formatting import number
@@ -39,33 +39,6 @@ class ImageDifference(NamedTuple):
     errors_b: int
 
 
-class _Row(NamedTuple):
-    """A class or the mean; NaN without objects."""
-
-    name: str
-    a: float
-    b: float
-    difference: float
-    low: float
-    high: float
-
-    def to_dict(self) -> dict[str, Any]:
-        interval = None if math.isnan(self.low) else [self.low, self.high]
-        values = {"a": number(self.a), "b": number(self.b), "difference": number(self.difference)}
-        return {**values, "interval": interval}
-
-    def line(self, width: int, objects: int) -> str:
-        """In percent; a star marks an interval without 0."""
-        start = f"{self.name:{width}}  {objects:7}"
-        if math.isnan(self.a):
-            return f"{start}  {'-':>5}  {'-':>5}  {'-':>6}"
-        line = f"{start}  {100 * self.a:5.1f}  {100 * self.b:5.1f}  {100 * self.difference:+6.1f}"
-        if math.isnan(self.low):
-            return line
-        star = " *" if self.low > 0 or self.high < 0 else ""
-        return f"{line}  {100 * self.low:+6.1f} {100 * self.high:+7.1f}{star}"
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison:
     """Two results on the same images; differences are those of `b` less `a`.
@@ -90,22 +63,25 @@ class Comparison:
     images: tuple[ImageDifference, ...]
     score: float
 
-    def _rows(self) -> list[_Row]:
-        """The classes, then the mean."""
+    def _rows(self) -> list[tuple[str, float, float, float, float, float]]:
+        """Name, a, b, difference and the ends of its interval, of the classes and then of the mean."""
         d = self.difference
         columns = (array.tolist() for array in (self.a.ap, self.b.ap, d.ap, d.low, d.high))
-        return [_Row(*row) for row in zip([*d.class_names, "mAP"], *columns, strict=True)]
+        return list(zip([*d.class_names, "mAP"], *columns, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: fractions 0 to 1, None for a class without objects."""
-        *classes, mean = self._rows()
+        rows = [
+            {"a": number(a), "b": number(b), "difference": number(d), "interval": None if isnan(low) else [low, high]}
+            for _, a, b, d, low, high in self._rows()
+        ]
         return {
             "a": self.names[0],
             "b": self.names[1],
             "metric": self.metric,
             "iou_thresholds": [round(value, 6) for value in self.iou_thresholds],
-            "mAP": mean.to_dict(),
-            "AP": {row.name: row.to_dict() for row in classes},
+            "mAP": rows[-1],
+            "AP": dict(zip(self.difference.class_names, rows, strict=False)),
             "confidence": CONFIDENCE,
             "resamples": self.difference.resamples,
             "score_threshold": self.score,
@@ -114,15 +90,23 @@ class Comparison:
 
     def table(self) -> str:
         """The comparison as text, average precision in percent; a star marks an interval without 0."""
-        d = self.difference
         width = max(len(name) for name in [*self.objects, "class"])
         lines = [f"A is {self.names[0]}, B is {self.names[1]}", ""]
         lines.append(f"{'class':{width}}  objects   A %    B %    B - A  {f'{100 * CONFIDENCE:g} % interval':>14}")
         counts = [*self.objects.values(), sum(self.objects.values())]
-        lines += [row.line(width, count) for row, count in zip(self._rows(), counts, strict=True)]
+        for (name, a, b, d, low, high), objects in zip(self._rows(), counts, strict=True):
+            line = f"{name:{width}}  {objects:7}"
+            if isnan(a):
+                line += f"  {'-':>5}  {'-':>5}  {'-':>6}"
+            else:
+                line += f"  {100 * a:5.1f}  {100 * b:5.1f}  {100 * d:+6.1f}"
+            if not isnan(low):
+                line += f"  {100 * low:+6.1f} {100 * high:+7.1f}{' *' if low > 0 or high < 0 else ''}"
+            lines.append(line)
         thresholds = ", ".join(f"{value:g}" for value in self.iou_thresholds)
-        lines += ["", f"metric {self.metric} at IoU {thresholds}; {d.images} images"]
-        lines.append(f"paired bootstrap over images, {d.resamples} resamples; * the interval excludes 0")
+        lines += ["", f"metric {self.metric} at IoU {thresholds}; {self.difference.images} images"]
+        resamples = self.difference.resamples
+        lines.append(f"paired bootstrap over images, {resamples} resamples; * the interval excludes 0")
         if not self.images:
             return "\n".join([*lines, f"no image differs at score {self.score:g}"])
         lines += ["", f"largest of {len(self.images)} differences between images at score {self.score:g}:"]
@@ -164,7 +148,15 @@ def compare(
         list(first.values()), list(second.values()), metric, resamples=resamples, seed=seed
     )
     objects = next(iter(first.values())).objects.tolist()
-    errors = [image_errors(match_voc(truth, d)[0.5], score) for d in (a, b)]
+    errors_a, errors_b = (image_errors(match_voc(truth, d)[0.5], score) for d in (a, b))
+    images = len(truth.image_ids)
+    only_a = np.bincount(truth.images[errors_a.found & ~errors_b.found], minlength=images)
+    only_b = np.bincount(truth.images[errors_b.found & ~errors_a.found], minlength=images)
+    false_a, false_b = errors_a.false_positives_by_image, errors_b.false_positives_by_image
+    size = only_a + only_b + np.abs(false_a - false_b)
+    columns = np.column_stack([size, only_a, only_b, false_a, false_b, errors_a.errors, errors_b.errors])
+    order = np.argsort(-size, kind="stable")
+    differ = order[size[order] > 0].tolist()
     return Comparison(
         names=names,
         metric=metric,
@@ -173,18 +165,6 @@ def compare(
         b=of_b,
         difference=difference,
         objects=dict(zip(truth.class_names, objects, strict=True)),
-        images=_image_differences(truth, *errors),
+        images=tuple(ImageDifference(truth.image_ids[i], *columns[i].tolist()) for i in differ),
         score=score,
     )
-
-
-def _image_differences(truth: GroundTruth, a: ImageErrors, b: ImageErrors) -> tuple[ImageDifference, ...]:
-    only_a, only_b = (
-        np.bincount(truth.images[found], minlength=len(truth.image_ids))
-        for found in (a.found & ~b.found, b.found & ~a.found)
-    )
-    size = only_a + only_b + np.abs(a.false_positives_by_image - b.false_positives_by_image)
-    columns = (size, only_a, only_b, a.false_positives_by_image, b.false_positives_by_image, a.errors, b.errors)
-    numbers = np.column_stack(columns)
-    order = np.argsort(-size, kind="stable")
-    return tuple(ImageDifference(truth.image_ids[i], *numbers[i].tolist()) for i in order[size[order] > 0].tolist())

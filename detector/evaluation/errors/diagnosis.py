@@ -15,7 +15,7 @@ from detector.errors import InputError
 from detector.evaluation.errors.tide import ErrorAnalysis, error_kinds
 from detector.evaluation.evaluation import DEFAULT_SCORE
 from detector.evaluation.metrics.matching import Matches, at_least
-from detector.evaluation.metrics.pairs import BoolArray, FloatArray, IntArray, Pairs, best_of_pairs, pairs_of_an_image
+from detector.evaluation.metrics.pairs import BoolArray, FloatArray, IntArray, Pairs, best_of_pairs, pairs_of_images
 from detector.evaluation.metrics.sizes import SIZES
 from detector.evaluation.metrics.voc import APResult, VOCMetric, match_voc, voc_average_precision
 
@@ -51,13 +51,12 @@ class ImageErrors:
     Attributes:
         found, missed: (N,) bool, objects that count and are found or not.
         false_positive: (D,) bool, by row of the table.
-        found_by_image, missed_by_image, false_positives_by_image: (I,) their numbers.
+        missed_by_image, false_positives_by_image: (I,) their numbers.
     """
 
     found: BoolArray
     missed: BoolArray
     false_positive: BoolArray
-    found_by_image: IntArray
     missed_by_image: IntArray
     false_positives_by_image: IntArray
 
@@ -172,7 +171,6 @@ def image_errors(matches: Matches, score: float) -> ImageErrors:
         found=found,
         missed=missed,
         false_positive=wrong,
-        found_by_image=np.bincount(truth.images[found], minlength=images),
         missed_by_image=np.bincount(truth.images[missed], minlength=images),
         false_positives_by_image=np.bincount(detections.images[wrong], minlength=images),
     )
@@ -208,7 +206,7 @@ def confusion_matrix(matches: Matches, score: float, iou_threshold: float = 0.5)
         other_class = truth.labels[pairs.objects] != table.labels[pairs.detections]
         return pairs[(counted & ~found)[pairs.objects] & other_class & (pairs.overlaps >= iou_threshold)]
 
-    best, _ = best_of_pairs(map(confused, pairs_of_an_image(truth, table)), len(wrong))
+    best, _ = best_of_pairs(map(confused, pairs_of_images(truth, table, any_class=True)), len(wrong))
     taken, first = np.unique(best, return_index=True)
     takers = first[taken >= 0]
     predicted[taken[taken >= 0]] = table.labels[takers]

@@ -22,8 +22,7 @@ from detector.evaluation.metrics.pairs import (
     IntArray,
     Pairs,
     best_of_pairs,
-    pairs_of_a_class,
-    pairs_of_an_image,
+    pairs_of_images,
 )
 from detector.evaluation.metrics.voc import VOCMetric, class_average_precision
 
@@ -161,8 +160,9 @@ def _kinds(matches: Matches, iou_threshold: float) -> tuple[IntArray, IntArray]:
     def of_other_classes(pairs: Pairs) -> Pairs:
         return pairs[truth.labels[pairs.objects] != table.labels[pairs.detections]]
 
-    same_class, same_iou = best_of_pairs(pairs_of_a_class(truth, table), len(table))
-    other_class, other_iou = best_of_pairs(map(of_other_classes, pairs_of_an_image(truth, table)), len(table))
+    same_class, same_iou = best_of_pairs(pairs_of_images(truth, table), len(table))
+    others = map(of_other_classes, pairs_of_images(truth, table, any_class=True))
+    other_class, other_iou = best_of_pairs(others, len(table))
     kinds, targets = np.full((2, len(matches.detections)), -1, np.int64)
     tests = [
         (same_iou >= BACKGROUND_IOU) & (same_iou < iou_threshold),

@@ -35,7 +35,7 @@ _LEVELS = {"voc07": VOC07_RECALL_LEVELS, "coco": np.linspace(0, 1, 101)}
 _CHUNK = 1 << 22
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class Intervals:
     """Average precision, or a difference of two, with percentile intervals; fractions, not percent.
 
@@ -95,14 +95,8 @@ def _intervals(matches: Matches, values: FloatArray) -> Intervals:
     if known.any():
         tail = (1 - CONFIDENCE) / 2
         low[known], high[known] = np.nanquantile(values[1:, known], [tail, 1 - tail], axis=0)
-    return Intervals(
-        class_names=matches.truth.class_names,
-        ap=values[0],
-        low=low,
-        high=high,
-        images=len(matches.truth.image_ids),
-        resamples=len(values) - 1,
-    )
+    truth = matches.truth
+    return Intervals(truth.class_names, values[0], low, high, len(truth.image_ids), len(values) - 1)
 
 
 def _resampled(detectors: Sequence[Sequence[Matches]], metric: str, resamples: int, seed: int) -> list[FloatArray]:
@@ -141,17 +135,11 @@ def _weights(generator: np.random.Generator, resamples: int, images: int) -> npt
 
 
 class _ClassCurve(NamedTuple):
-    """The part of a class that is weighted.
+    """The part of a class that is weighted."""
 
-    Attributes:
-        images: (D,) image of each detection, from the highest score to the last true positive.
-        hits: (T,) indices of the true positives among them.
-        objects: (N,) image of each object.
-    """
-
-    images: IntArray
-    hits: IntArray
-    objects: IntArray
+    images: IntArray  # (D,) of the detections, from the highest score to the last true positive
+    hits: IntArray  # (T,) indices of the true positives among them
+    objects: IntArray  # (N,) image of each object
 
 
 def _curves(matches: Matches) -> list[_ClassCurve]:

@@ -15,7 +15,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.metrics.formatting import number
 from detector.evaluation.metrics.matching import check_input, rank, rank_in_group
-from detector.evaluation.metrics.pairs import BoolArray, FloatArray, best_of_pairs, pairs_of_a_class
+from detector.evaluation.metrics.pairs import BoolArray, FloatArray, best_of_pairs, pairs_of_images
 
 GUESSES = 5
 """Guesses per image in the challenge."""
@@ -93,7 +93,7 @@ def localization_error(
     ranked = detections[rank(detections)]
     guess = rank_in_group(ranked.images)
     ranked, guess = ranked[guess < guesses], guess[guess < guesses]
-    _, overlaps = best_of_pairs(pairs_of_a_class(truth, ranked), len(ranked))
+    _, overlaps = best_of_pairs(pairs_of_images(truth, ranked), len(ranked))
     keys = ranked.images * classes + ranked.labels
 
     def errors(right: BoolArray, counted: BoolArray) -> FloatArray:

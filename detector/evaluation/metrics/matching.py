@@ -16,7 +16,7 @@ from detector.evaluation.metrics.pairs import (
     FreeObjects,
     IntArray,
     paired_iou,
-    pairs_of_a_class,
+    pairs_of_images,
 )
 from detector.evaluation.metrics.sizes import in_range
 
@@ -144,7 +144,7 @@ def match_free_objects(
     reusable = truth.crowd if coco else ~counted
     # Objects that count, and the ignored ones, which a detection takes if it finds none that counts.
     free = {t: (FreeObjects(groups, reusable, coco), FreeObjects(groups, reusable, coco)) for t in object_thresholds}
-    for pairs in pairs_of_a_class(truth, ranked):
+    for pairs in pairs_of_images(truth, ranked):
         if coco:
             crowd = truth.crowd[pairs.objects]
             pairs.overlaps[crowd] = paired_iou(truth, ranked, pairs.detections[crowd], pairs.objects[crowd], crowd=True)

@@ -36,27 +36,16 @@ class Pairs:
         return Pairs(self.detections[rows], self.objects[rows], self.overlaps[rows])
 
 
-def pairs_of_a_class(truth: GroundTruth, detections: DetectionTable) -> Iterator[Pairs]:
-    """All pairs of a detection and an object of its image and class, in pieces.
+def pairs_of_images(truth: GroundTruth, detections: DetectionTable, any_class: bool = False) -> Iterator[Pairs]:
+    """All pairs of a detection and an object of its image and class, or of `any_class`, in pieces.
 
-    The detections of an image and class are consecutive and in the order of the table; a detection's pairs are all in
+    The detections of an image (and class) are consecutive and in the order of the table; a detection's pairs are all in
     one piece.
     """
     classes = len(truth.class_names)
-    return _pairs(
-        truth, detections, truth.images * classes + truth.labels, detections.images * classes + detections.labels
+    object_groups, detection_groups = (
+        table.images if any_class else table.images * classes + table.labels for table in (truth, detections)
     )
-
-
-def pairs_of_an_image(truth: GroundTruth, detections: DetectionTable) -> Iterator[Pairs]:
-    """All pairs of a detection and an object of its image, whatever their classes, in pieces as above."""
-    return _pairs(truth, detections, truth.images, detections.images)
-
-
-def _pairs(
-    truth: GroundTruth, detections: DetectionTable, object_groups: IntArray, detection_groups: IntArray
-) -> Iterator[Pairs]:
-    """All pairs of a detection and an object of the same group."""
     order = np.argsort(object_groups, kind="stable")
     rows = np.argsort(detection_groups, kind="stable")
     object_groups, detection_groups = object_groups[order], detection_groups[rows]

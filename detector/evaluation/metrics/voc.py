@@ -14,8 +14,9 @@ import numpy as np
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
+from detector.evaluation.metrics.formatting import mean_of_known
 from detector.evaluation.metrics.matching import Matches, at_least, check_input, counted_objects, rank
-from detector.evaluation.metrics.pairs import BoolArray, FloatArray, IntArray, best_of_pairs, pairs_of_a_class
+from detector.evaluation.metrics.pairs import BoolArray, FloatArray, IntArray, best_of_pairs, pairs_of_images
 from proposals.names import unknown_name
 
 VOCMetric = Literal["voc07", "voc10"]
@@ -90,8 +91,7 @@ class APResult:
     @property
     def mean_ap(self) -> float:
         """mAP: the mean over the classes that have objects, 0 to 1; NaN if no class has any."""
-        values = [result.ap for result in self.classes.values() if result.objects]
-        return float(np.mean(values)) if values else float("nan")
+        return mean_of_known(np.array(list(self.ap.values())))
 
     @property
     def median_ap(self) -> float:
@@ -163,7 +163,7 @@ def match_voc(
     """
     check_input(truth, detections, iou_thresholds)
     order, counted = rank(detections), counted_objects(truth)
-    best, overlaps = best_of_pairs(pairs_of_a_class(truth, detections), len(detections))
+    best, overlaps = best_of_pairs(pairs_of_images(truth, detections), len(detections))
     matches = {}
     for threshold in iou_thresholds:
         taken = np.where(overlaps >= threshold, best, -1)

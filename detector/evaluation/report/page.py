@@ -48,30 +48,11 @@ def explain(
         traces: how the detector's stages treated each object, for the reasons of misses.
         photos: folder of the images, for pictures of the worst.
 
+    The page needs neither a network nor other files, and the same input gives the same page. Names of classes, images
+    and files are shown as text, whatever they contain.
+
     Raises:
         InputError: the file cannot be written, or truth and detections are of different data.
-    """
-    page = render_report(truth, detections, evaluation, title=title, files=files, traces=traces, photos=photos)
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-def render_report(
-    truth: GroundTruth,
-    detections: DetectionTable,
-    evaluation: Evaluation,
-    *,
-    title: str,
-    files: Mapping[str, str] | None = None,
-    traces: ObjectTraces | None = None,
-    photos: Path | None = None,
-) -> str:
-    """The page that `explain` writes; it needs neither a network nor other files.
-
-    The same input gives the same page. Names of classes, images and files are shown as text, whatever they contain.
     """
     result, threshold = evaluation.result, IOU_THRESHOLD
     metric: VOCMetric = "voc10"
@@ -94,7 +75,7 @@ def render_report(
         lstrip_blocks=True,
     )
     environment.filters.update(percent=text.percent, points=text.points, counted=text.count)
-    return environment.get_template("report.html").render(
+    page = environment.get_template("report.html").render(
         title=title,
         files=files or {},
         versions={"Python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
@@ -105,7 +86,7 @@ def render_report(
         d=diagnosis,
         intervals=intervals,
         confidence=CONFIDENCE,
-        summary=text.summary(diagnosis),
+        summary=list(text.summary(diagnosis)),
         precision_recall=diagnosis.result.at_score(diagnosis.score),
         object_count=sum(result.objects for result in classes.values()),
         left_out=int((truth.difficult | truth.crowd).sum()),
@@ -130,6 +111,11 @@ def render_report(
         pictures=worst_pictures(diagnosis, photos),
         has_photos=photos is not None,
     )
+    try:
+        with atomic_write(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def _version(package: str) -> str:

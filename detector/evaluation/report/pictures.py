@@ -18,7 +18,6 @@ from detector.structures.image import EXTENSIONS, read_image
 _SIDE = 480
 _QUALITY = 72
 
-
 WORST = 12
 """Number of worst images in a report."""
 
@@ -27,7 +26,7 @@ def worst_pictures(diagnosis: Diagnosis, photos: Path | None) -> list[dict[str, 
     """The `WORST` images with the most errors, most first, with the fields that the template names.
 
     `boxes` are (kind, x, y, width, height, number) in the picture's pixels, found ones first, so that errors lie on
-    top; the number is that in the list below the picture, None for a found object. `missed` and `wrong` are the numbers
+    top; the number is that in the list below the picture, 0 for a found object. `missed` and `wrong` are the numbers
     and descriptions of that list. `problem` says why a photo cannot be shown.
 
     Args:
@@ -48,15 +47,15 @@ def _picture(diagnosis: Diagnosis, photos: Path | None, image: int) -> dict[str,
             jpeg, size, scale = _thumbnail(_photo_path(photos, truth.files[image]), truth.image_sizes[image])
         except InputError as error:
             problem = str(error)
-    boxes: list[tuple[str, np.ndarray, int | None]] = [("found", box, None) for box in truth.boxes[found]]
     faults = [("missed", box) for box in truth.boxes[missed]] + [("wrong", box) for box in detections.boxes[wrong]]
+    boxes = [("found", box, 0) for box in truth.boxes[found]]
     boxes += [(kind, box, number) for number, (kind, box) in enumerate(faults, start=1)]
     return {
         "image_id": truth.image_ids[image],
         "jpeg": jpeg,
         "problem": problem,
         "size": size,
-        "boxes": [_box(kind, box, number, scale, size) for kind, box, number in boxes] if jpeg else [],
+        "boxes": [(kind, *_placed(box * scale, size), number) for kind, box, number in boxes] if jpeg else [],
         "found": len(found),
         "missed": list(enumerate((_describe_missed(diagnosis, row) for row in missed.tolist()), start=1)),
         "wrong": list(enumerate((_describe_wrong(diagnosis, row) for row in wrong.tolist()), start=len(missed) + 1)),
@@ -64,14 +63,10 @@ def _picture(diagnosis: Diagnosis, photos: Path | None, image: int) -> dict[str,
 
 
 def _photo_path(photos: Path, name: str) -> Path:
-    path = photos / name
-    if path.is_file():
-        return path
-    for suffix in EXTENSIONS:
-        # Not with_suffix: a name may contain a dot.
-        for ending in (suffix, suffix.upper()):
-            if (with_ending := path.with_name(path.name + ending)).is_file():
-                return with_ending
+    # Not with_suffix: a name may contain a dot.
+    for ending in ("", *EXTENSIONS, *map(str.upper, EXTENSIONS)):
+        if (path := photos / f"{name}{ending}").is_file():
+            return path
     raise InputError(f"{name}: no such photo in the folder given")
 
 
@@ -88,14 +83,10 @@ def _thumbnail(path: Path, annotated: np.ndarray) -> tuple[str, tuple[int, int],
     return base64.b64encode(file.getvalue()).decode("ascii"), picture.size, picture.width / photo.width
 
 
-def _box(
-    kind: str, box: np.ndarray, number: int | None, scale: float, size: tuple[int, int]
-) -> tuple[str, float, float, float, float, int | None]:
-    # At least a pixel inside the picture, so that the whole line is visible.
-    low, high = np.array([1.0, 1.0]), np.array(size) - 1.0
-    x1, y1 = np.clip(box[:2] * scale, low, high).tolist()
-    x2, y2 = np.clip(box[2:] * scale, low, high).tolist()
-    return kind, round(x1, 1), round(y1, 1), round(max(x2 - x1, 1), 1), round(max(y2 - y1, 1), 1), number
+def _placed(box: np.ndarray, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """x, y, width and height, at least a pixel inside the picture, so that the whole line is visible."""
+    x1, y1, x2, y2 = np.clip(box, 1.0, np.tile(size, 2) - 1.0).tolist()
+    return round(x1, 1), round(y1, 1), round(max(x2 - x1, 1), 1), round(max(y2 - y1, 1), 1)
 
 
 def _describe_missed(diagnosis: Diagnosis, row: int) -> str:
@@ -114,14 +105,14 @@ def _describe_missed(diagnosis: Diagnosis, row: int) -> str:
 def _describe_wrong(diagnosis: Diagnosis, row: int) -> str:
     truth, detections = diagnosis.matches.truth, diagnosis.matches.detections
     kind, target = ErrorKind(diagnosis.errors.kinds[row]), diagnosis.errors.targets[row]
-    words = {
-        ErrorKind.DUPLICATE: "a second box on a found object",
-        ErrorKind.BACKGROUND: "no object",
-        ErrorKind.BOTH: "near an object of another class",
-    }.get(kind, "")
     if kind == ErrorKind.LOCALIZATION:
-        overlap = paired_iou(truth, detections, np.array([row]), np.array([target]))[0]
-        words = f"localization error, IoU {overlap:.2f}"
+        words = f"localization error, IoU {paired_iou(truth, detections, np.array([row]), np.array([target]))[0]:.2f}"
     elif kind == ErrorKind.CLASSIFICATION:
         words = f"annotated as {truth.class_names[truth.labels[target]]}"
+    else:
+        words = {
+            ErrorKind.DUPLICATE: "a second box on a found object",
+            ErrorKind.BACKGROUND: "no object",
+            ErrorKind.BOTH: "near an object of another class",
+        }[kind]
     return f"{truth.class_names[detections.labels[row]]} {detections.scores[row]:.2f}: {words}"

@@ -74,16 +74,6 @@ def test_what_each_kind_gives_back_by_hand() -> None:
     assert result.false_negative_gain == pytest.approx(0.5)  # without the dog nothing is wrong about dogs
 
 
-def test_of_the_errors_about_one_object_the_surest_alone_is_repaired() -> None:
-    found = [(1, BOX), (0, (0, 0, 100, 40)), (0, (0, 0, 100, 45))]
-    result = analyzed(*data([(0, BOX)], found))
-    assert result.kinds.tolist() == [K.CLASSIFICATION, K.LOCALIZATION, K.LOCALIZATION]
-    assert result.repaired.tolist() == [True, False, False]
-    assert result.class_gains[K.CLASSIFICATION, 0] == 1
-    assert result.class_gains[K.LOCALIZATION, 0] == 0
-    assert np.isnan(result.class_gains[:, 1]).all()
-
-
 def test_missed_objects_leave_the_denominator() -> None:
     result = analyzed(*data([(0, BOX), (0, FAR), (1, FAR)], [(0, BOX)]))
     # FAR, a cat and a dog, is missed. The one dog gone leaves a class without errors.
@@ -103,12 +93,12 @@ def test_difficult_objects() -> None:
     assert result.class_gains[K.LOCALIZATION, 0] == 0.5
 
 
-def test_nothing_at_all() -> None:
-    result = analyzed(*data([], []))
-    assert np.isnan(result.gains).all()
-    assert result.counts.sum() == 0
-    assert np.isnan(analyzed(*data([], [(0, BOX)])).gains).all()
-    assert analyzed(*data([(0, BOX)], [])).gains.tolist() == [0, 0, 0, 0, 0, 1]
+@pytest.mark.parametrize(
+    ("objects", "detected", "gains"),
+    [([], [], [np.nan] * 6), ([], [(0, BOX)], [np.nan] * 6), ([(0, BOX)], [], [0, 0, 0, 0, 0, 1])],
+)
+def test_without_objects_or_detections(objects: list, detected: list, gains: list[float]) -> None:
+    assert analyzed(*data(objects, detected)).gains.tolist() == pytest.approx(gains, nan_ok=True)
 
 
 # What tidecv 1.0.1 gives for `random_data(seed)` where its AP is replaced by `voc.average_precision`, in points:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from detector.data.coco import read_coco
 from detector.data.formats import read_detections
@@ -53,28 +51,17 @@ def test_the_published_numbers() -> None:
     assert result.objects.sum() == sum(not item["iscrowd"] for item in data.annotations)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("iou_thresholds", [IOU_THRESHOLDS, (0.3, 0.5, 0.77)])
 def test_random_data_like_pycocotools(seed: int, iou_thresholds: tuple[float, ...]) -> None:
-    data = random_data(seed)
+    """Also boxes without width, and more than a hundred detections of an image and a class."""
+    data = random_data(seed, **({"images": 2, "classes": 2, "detections": 500} if seed % 3 == 0 else {}))
+    if seed % 2:
+        for item in data.results[::3]:
+            item["bbox"][2 + seed % 3 % 2] = 0
     result = result_of(data, iou_thresholds)
     assert 0.05 < result.mean_ap < 0.95
     assert_agree(result, pycocotools(data, iou_thresholds))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_boxes_without_width_like_pycocotools(seed: int) -> None:
-    data = random_data(seed)
-    for item in data.results[::3]:
-        item["bbox"][2 + seed % 2] = 0
-    for item in data.results[::6]:
-        item["bbox"][2:] = [0, 0]
-    assert_agree(result_of(data), pycocotools(data))
-
-
-def test_more_than_a_hundred_detections_of_an_image_and_a_class() -> None:
-    data = random_data(1, images=2, classes=2, objects=20, detections=500)
-    assert_agree(result_of(data), pycocotools(data))
 
 
 def test_faster_coco_eval_agrees() -> None:
@@ -100,14 +87,6 @@ def test_a_size_at_the_border_belongs_to_both_sides_of_it(side: int, position: f
     np.testing.assert_array_equal(coco_average_precision(without, data.detections()).precision, result.precision)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_exact_borders_like_pycocotools(seed: int) -> None:
-    data = data_on_borders(seed)
-    result = result_of(data)
-    assert 0.05 < result.mean_ap < 0.95
-    assert_agree(result, pycocotools(data))
-
-
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("difficult", [0, 0.3])
 @pytest.mark.parametrize("sides", ["the file's", "the corners'"])
@@ -115,6 +94,8 @@ def test_a_comparison_handles_exact_borders_like_the_metric(seed: int, difficult
     data = data_on_borders(seed)
     truth, table = data.truth(), data.detections()
     truth = dataclasses.replace(truth, difficult=np.random.default_rng(seed).random(len(truth)) < difficult)
+    if not difficult:
+        assert_agree(result_of(data), pycocotools(data))
     if sides == "the corners'":
         truth, table = dataclasses.replace(truth, sides=None), dataclasses.replace(table, sides=None)
     compared, result = compare(truth, table, table, "coco", resamples=1), coco_average_precision(truth, table)
@@ -165,11 +146,8 @@ def test_difficult_objects_do_not_count_and_take_one_detection() -> None:
     assert one_image([BOX, FAR], difficult, [(BOX, 0.9), (BOX, 0.85), (FAR, 0.8)]).mean_ap == pytest.approx(1 / 2)
     assert one_image([BOX, FAR], difficult, [(INSIDE, 0.9), (FAR, 0.8)]).mean_ap == pytest.approx(1 / 2)
     assert one_image([BOX, FAR], difficult, []).objects.tolist() == [1]
-
-
-def test_an_object_that_counts_is_preferred_to_a_difficult_one() -> None:
-    result = one_image([BOX, [10, 10, 50, 45]], [True, False], [(BOX, 0.9)])
-    assert result.average_precision(0.5) == pytest.approx(1)
+    # An object that counts is preferred.
+    assert one_image([BOX, [10, 10, 50, 45]], difficult, [(BOX, 0.9)]).average_precision(0.5) == pytest.approx(1)
 
 
 def test_without_objects_or_detections() -> None:
@@ -184,27 +162,13 @@ def test_without_objects_or_detections() -> None:
     assert math.isnan(result_of(data).ap["2"])  # no object is of the last class
 
 
-def test_by_class_and_size() -> None:
-    result = result_of(random_data(3))
-    rows = result.by_class()
-    assert list(rows) == ["0", "1", "2"]
-    for column, number in result.summary.items():
-        if column in rows["0"]:
-            assert np.nanmean([row[column] for row in rows.values()]) == pytest.approx(number)
-    assert np.isnan(result.average_precision(0.52)).all()
-    assert result.average_recall(max_detections=1)[0] < result.average_recall()[0]
-    # The curve: precision never rises with recall.
-    curve = result.precision[0, :, 0, 0, -1]
-    assert curve.shape == (101,)
-    assert (np.diff(curve) <= 0).all()
-
-
 def test_text_and_json() -> None:
     result = result_of(random_data(3))
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert {name: content[name] for name in NAMES} == pytest.approx(result.summary)
     assert content["classes"]["2"]["AP"] is None
     assert content["classes"]["0"]["objects"] == result.objects[0] > 0
+    assert np.isnan(result.average_precision(0.52)).all()  # not evaluated
     lines = result.table().splitlines()
     assert lines[0].split()[:4] == ["class", "objects", "detections", "AP"]
     assert lines[1].split()[3] == f"{100 * result.ap['0']:.1f}"
@@ -217,35 +181,6 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str], recwarn: pytest.W
     result_of(random_data(0), [0.123])
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**31))
-def test_properties(seed: int) -> None:
-    data = random_data(seed, images=5, objects=20, detections=30)
-    result = result_of(data)
-    rng = np.random.default_rng(seed)
-    # Images in another order: theirs is that of their ids.
-    mixed = dataclasses.replace(data, images=rng.permutation(data.images).tolist())
-    np.testing.assert_array_equal(result_of(mixed).precision, result.precision)
-    # Scores that keep their order.
-    other = dataclasses.replace(data, results=[item | {"score": item["score"] * 7 - 3} for item in data.results])
-    np.testing.assert_array_equal(result_of(other).precision, result.precision)
-    assert 0 <= result.mean_ap <= 1
-
-
-@settings(max_examples=10, deadline=None)
-@given(st.integers(0, 2**31))
-def test_perfect_detections(seed: int) -> None:
-    data = random_data(seed, images=5, objects=20, detections=1)
-    for item in data.annotations:
-        item["iscrowd"] = 0
-    data.results = [item | {"score": 1 - number / 100} for number, item in enumerate(data.annotations)]
-    result = result_of(data)
-    for size in ("all", "small", "medium", "large"):
-        values = result.average_precision(size=size)
-        assert values[~np.isnan(values)] == pytest.approx(1)
-    assert result.mean_ap == pytest.approx(1)
 
 
 def test_wrong_arguments() -> None:

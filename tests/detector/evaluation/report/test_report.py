@@ -7,11 +7,13 @@ import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
@@ -20,7 +22,7 @@ from detector.evaluation.errors.diagnosis import count_reasons
 from detector.evaluation.evaluation import Metric, evaluate
 from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
 from detector.evaluation.metrics.voc import match_voc
-from detector.evaluation.report import explain, render_report
+from detector.evaluation.report.page import explain
 from detector.evaluation.report.pictures import WORST
 from detector.evaluation.report.sections import MATRIX_CLASSES, matrix_part
 from detector.evaluation.report.text import summary
@@ -81,10 +83,14 @@ def full(random_data: Callable) -> tuple:
     return random_data(0, images=30, difficult=0.1)
 
 
-def rendered(truth: GroundTruth, detections: object, traced: bool = True, **options: object) -> str:
-    evaluation = evaluate(truth, detections, data="some photos")
-    traces = traces_of(truth) if traced else None
-    return render_report(truth, detections, evaluation, title="a model", traces=traces, **options)
+def rendered(truth: GroundTruth, detections: DetectionTable, traced: bool = True, **options: object) -> str:
+    """`options` may name another metric or title."""
+    data, failed = options.pop("data", "some photos"), options.pop("failed", {})
+    evaluation = evaluate(truth, detections, options.pop("metric", "voc07"), data=data, failed=failed)
+    options = {"title": "a model", "traces": traces_of(truth) if traced else None} | options
+    with TemporaryDirectory() as folder:
+        explain(path := Path(folder) / "why.html", truth, detections, evaluation, **options)
+        return path.read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -120,11 +126,7 @@ def test_all_sections_in_order(full: tuple, photos: Path) -> None:
     assert html.count("data:image/jpeg;base64,") == WORST
     assert "nan" not in page.text.lower()
     assert html == rendered(*full, photos=photos)
-
-
-def test_nothing_reaches_outside(full: tuple, photos: Path) -> None:
-    html = rendered(*full, photos=photos)
-    page = Page(html)
+    # Nothing is loaded from outside.
     assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[^\"]*", "", html))
     assert page.attributes("src") == []
     assert all(value.startswith(("#", "data:image/jpeg;base64,")) for value in page.attributes("href"))
@@ -139,22 +141,13 @@ def test_names_cannot_become_html(full: tuple, tmp_path: Path) -> None:
     truth = dataclasses.replace(truth, class_names=names, image_ids=ids, files=ids)
     detections = dataclasses.replace(detections, class_names=names, image_ids=ids)
     traces = dataclasses.replace(traces_of(truth), source_names=(evil, "multibox"))
-    evaluation = evaluate(truth, detections, data=evil, failed={evil: evil})
-    page = Page(
-        render_report(truth, detections, evaluation, title=evil, files={evil: evil}, traces=traces, photos=tmp_path)
-    )
+    options = {"data": evil, "failed": {evil: evil}, "title": evil, "files": {evil: evil}}
+    page = Page(rendered(truth, detections, traces=traces, photos=tmp_path, **options))
     assert sum(tag == "script" for tag, _ in page.tags) == 1
     assert not any(tag == "img" for tag, _ in page.tags)
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert evil in page.text
     assert f"Precision against recall of {evil}" in page.attributes("aria-label")
-
-
-def test_without_traces_and_photos(full: tuple) -> None:
-    page = Page(rendered(*full, traced=False))
-    assert "These detections came without traces" in page.text
-    assert "no folder of photos was given" in page.text
-    assert not any(value.startswith("data:") for value in page.attributes("href"))
 
 
 def test_a_photo_that_cannot_be_shown_is_explained(full: tuple, photos: Path) -> None:
@@ -170,12 +163,18 @@ def test_a_photo_that_cannot_be_shown_is_explained(full: tuple, photos: Path) ->
     assert f"No picture: {third}.jpg: 400x300 pixels, but annotated as 500x300" in text
 
 
-@pytest.mark.parametrize("objects", [0, 1])
-def test_no_detections_or_no_objects(objects: int) -> None:
-    truth = truth_of(*[(0, 0, (0, 0, 9, 9))] * objects, images=1)
-    text = Page(rendered(truth, table_of(truth))).text
-    assert "There are no detections." in text
-    assert ("no objects that count" in text) == (objects == 0)
+def test_what_is_missing_is_said(full: tuple) -> None:
+    text = Page(rendered(*full, traced=False)).text
+    assert "These detections came without traces" in text
+    assert "no folder of photos was given" in text
+    truth, detections = full
+    detections = dataclasses.replace(detections, scores=detections.scores * 7)
+    assert "Some scores lie outside 0 to 1" in Page(rendered(truth, detections)).text
+    for objects in (0, 1):
+        truth = truth_of(*[(0, 0, (0, 0, 9, 9))] * objects, images=1)
+        text = Page(rendered(truth, table_of(truth))).text
+        assert "There are no detections." in text
+        assert ("no objects that count" in text) == (objects == 0)
 
 
 @pytest.mark.parametrize("lowest", [0.00025, 0.25])
@@ -193,18 +192,11 @@ def test_the_lowest_score_is_that_of_the_detections(full: tuple, lowest: float) 
 @pytest.mark.parametrize(
     ("metric", "numbers"), [("coco", ["COCO AP, %", "COCO AP50, %"]), ("ilsvrc", ["ILSVRC mAP, %"]), ("voc07", [])]
 )
-def test_numbers_of_another_metric_are_named(full: tuple, tmp_path: Path, metric: Metric, numbers: list[str]) -> None:
-    explain(tmp_path / "why.html", *full, evaluate(*full, metric), title="a model")
-    text = Page((tmp_path / "why.html").read_text(encoding="utf-8")).text
+def test_numbers_of_another_metric_are_named(full: tuple, metric: Metric, numbers: list[str]) -> None:
+    text = Page(rendered(*full, metric=metric)).text
     for name in numbers:
         assert name in text
     assert ("VOC mAP at IoU 0.5, %" in text) == ("everything below explains it" in text) == bool(numbers)
-
-
-def test_scores_that_are_not_probabilities(full: tuple) -> None:
-    truth, detections = full
-    detections = dataclasses.replace(detections, scores=detections.scores * 7)
-    assert "Some scores lie outside 0 to 1" in Page(rendered(truth, detections)).text
 
 
 def test_many_classes_are_cut(random_data: Callable) -> None:
@@ -216,15 +208,6 @@ def test_many_classes_are_cut(random_data: Callable) -> None:
     assert (name, cells[0][0]) == ("background", 0)
 
 
-def test_it_is_small(random_data: Callable, tmp_path: Path) -> None:
-    """500 images, 20 classes, and pictures of noise, which compress far worse than photos."""
-    truth, detections = random_data(2, images=500, classes=20)
-    for image in diagnose(truth, detections).images.worst(WORST):
-        pixels = np.random.default_rng(image).integers(0, 255, (94, 125, 3), np.uint8)
-        Image.fromarray(pixels).resize((500, 375)).save(tmp_path / f"{truth.image_ids[image]}.jpg")
-    assert len(rendered(truth, detections, photos=tmp_path)) < 3e6
-
-
 def test_wrong_arguments(full: tuple, tmp_path: Path) -> None:
     truth, detections = full
     evaluation = evaluate(truth, detections)
@@ -232,7 +215,7 @@ def test_wrong_arguments(full: tuple, tmp_path: Path) -> None:
         explain(tmp_path / "nowhere" / "report.html", truth, detections, evaluation, title="a model")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="other images or classes"):
-        render_report(truth.first(3), detections, evaluation, title="a model")
+        explain(tmp_path / "why.html", truth.first(3), detections, evaluation, title="a model")
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
