@@ -18,7 +18,7 @@ from detector.evaluation.evaluation import IOU_THRESHOLD, Evaluation
 from detector.evaluation.metrics.bootstrap import CONFIDENCE, bootstrap_average_precision
 from detector.evaluation.metrics.coco import COCOResult
 from detector.evaluation.metrics.voc import VOCMetric
-from detector.evaluation.report import charts, sections, text
+from detector.evaluation.report import charts, sections
 from detector.evaluation.report.pictures import worst_pictures
 from proposals.files import atomic_write
 
@@ -74,7 +74,7 @@ def explain(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=text.percent, points=text.points, counted=text.count)
+    environment.filters.update(percent=sections.percent, points=sections.points, counted=sections.count)
     page = environment.get_template("report.html").render(
         title=title,
         files=files or {},
@@ -86,7 +86,7 @@ def explain(
         d=diagnosis,
         intervals=intervals,
         confidence=CONFIDENCE,
-        summary=list(text.summary(diagnosis)),
+        summary=list(sections.summary(diagnosis)),
         precision_recall=diagnosis.result.at_score(diagnosis.score),
         object_count=sum(result.objects for result in classes.values()),
         left_out=int((truth.difficult | truth.crowd).sum()),
@@ -95,7 +95,7 @@ def explain(
         absent=[name for name, result in classes.items() if not result.objects],
         classes=sections.class_rows(diagnosis, intervals),
         errors=sections.error_rows(diagnosis),
-        miss_reason_names=[text.MISS_REASONS[reason][0] for reason in MissReason],
+        miss_reason_names=[sections.MISS_REASONS[reason][0] for reason in MissReason],
         miss_reasons=sections.miss_reason_tables(diagnosis),
         overlaps=sections.overlap_charts(diagnosis),
         objects=sections.object_rows(diagnosis),
@@ -103,10 +103,7 @@ def explain(
         confusion=sections.matrix_part(diagnosis),
         frequent=most_frequent(diagnosis, 10),
         mean_curve=None if np.isnan(diagnosis.result.mean_ap) else charts.mean_curve(diagnosis),
-        large=charts.LARGE,
-        small=charts.SMALL,
-        square=charts.SQUARE,
-        histogram=charts.HISTOGRAM,
+        charts=charts,
         calibration=charts.calibration_bars(diagnosis),
         pictures=worst_pictures(diagnosis, photos),
         has_photos=photos is not None,

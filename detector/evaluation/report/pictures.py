@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from detector.errors import InputError
 from detector.evaluation.errors import Diagnosis, ErrorKind, MissReason
 from detector.evaluation.metrics.pairs import paired_iou
-from detector.evaluation.report.text import MISS_REASONS
+from detector.evaluation.report.sections import MISS_REASONS
 from detector.structures.image import EXTENSIONS, read_image
 
 # Longer side of a picture in pixels: sharp on a phone, and 12 of them take half a megabyte.

@@ -58,43 +58,6 @@ def test_another_threshold_is_the_most_that_is_asked() -> None:
     assert [result.iou_threshold for result in results.values()] == list(results)
 
 
-# Matching
-
-
-@pytest.mark.parametrize(
-    ("detections", "expected"),
-    [
-        # Both detections overlap both objects and prefer the same one. VOC would call the second one wrong.
-        ([BOX, BOX, BOX], [True, True, False]),
-        # The first takes the second object, which it fits better, and leaves the first one to the other.
-        ([NEAR, BOX], [True, True]),
-    ],
-)
-def test_a_detection_takes_the_best_object_that_is_free(detections: list, expected: list[bool]) -> None:
-    truth = truth_of((0, 0, BOX), (0, 0, NEAR))
-    table = table_of(truth, *((0, 0, 0.9 - i / 10, box) for i, box in enumerate(detections)))
-    assert hits(ilsvrc_average_precision(truth, table)) == expected
-
-
-def test_of_two_objects_only_one_whose_own_threshold_is_reached_is_taken() -> None:
-    # The detection's IoU is 0.3 with the large object, whose threshold is 0.5, and 0.25 with the small one, whose
-    # threshold is just that.
-    detection = (0, 0, 10, 40)
-    large, small = (0, 0, 10, 40 / 0.3), (0, 0, 10, 10)
-    for objects, hit in (([large], False), ([small], True), ([large, small], True)):
-        truth = truth_of(*[(0, 0, box) for box in objects])
-        assert hits(ilsvrc_average_precision(truth, table_of(truth, (0, 0, 0.9, detection)))) == [hit]
-
-
-@pytest.mark.parametrize(("numbers", "expected"), [((1, 2), [False, True, True]), ((2, 1), [True, False, True])])
-def test_equal_scores_are_in_the_order_of_the_images_numbers_then_of_the_table(
-    numbers: tuple[int, int], expected: list[bool]
-) -> None:
-    truth = dataclasses.replace(truth_of((0, 0, BOX), (1, 0, BOX)), image_numbers=numbers)
-    table = table_of(truth, (1, 0, 0.5, BOX), (0, 0, 0.5, FAR), (0, 0, 0.5, BOX))
-    assert hits(ilsvrc_average_precision(truth, table)) == expected
-
-
 def test_mean_and_median() -> None:
     truth = truth_of(*((0, label, BOX) for label in range(3)), names=("cat", "dog", "cow"))
     result = ilsvrc_average_precision(truth, table_of(truth, (0, 0, 0.9, BOX)))

@@ -24,8 +24,7 @@ from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
 from detector.evaluation.metrics.voc import match_voc
 from detector.evaluation.report.page import explain
 from detector.evaluation.report.pictures import WORST
-from detector.evaluation.report.sections import MATRIX_CLASSES, matrix_part
-from detector.evaluation.report.text import summary
+from detector.evaluation.report.sections import MATRIX_CLASSES, matrix_part, summary
 from tests.detector.evaluation.tables import table_of, truth_of
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
