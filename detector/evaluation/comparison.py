@@ -1,49 +1,42 @@
 """Two detectors on the same images: the difference by class, and the images that differ most."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import isnan
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from detector.data.blacklist import Blacklist
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors import ImageErrors, image_errors
-from detector.evaluation.evaluation import DEFAULT_SCORE, Metric, checked_thresholds, match_by_metric
-from detector.evaluation.metrics.bootstrap import Interval, Intervals, compare_average_precision
+from detector.evaluation.errors import image_errors
+from detector.evaluation.evaluation import DEFAULT_SCORE, Metric, match_by_metric
+from detector.evaluation.metrics.bootstrap import CONFIDENCE, Intervals, compare_average_precision
 from detector.evaluation.metrics.formatting import number
-from detector.evaluation.metrics.matching import IntArray, MatchesByRow
-from detector.evaluation.metrics.voc import match_detections
+from detector.evaluation.metrics.voc import match_voc
 
 # Number of images in the text of a comparison.
 _LISTED = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageDifference:
+class ImageDifference(NamedTuple):
     """How the errors of two detectors in one image differ, at the score threshold of the comparison.
 
     Attributes:
-        image_id: id of the image in the data set.
-        found_by_a, found_by_b: objects found by one of them only.
-        false_a, false_b: false positives of each.
+        image: id of the image in the data set.
+        difference: objects found by one alone, and the difference in the number of false positives.
         errors_a, errors_b: missed objects and false positives of each.
     """
 
-    image_id: str | int
-    found_by_a: int
-    found_by_b: int
-    false_a: int
-    false_b: int
+    image: str | int
+    difference: int
+    found_by_a_alone: int
+    found_by_b_alone: int
+    false_positives_a: int
+    false_positives_b: int
     errors_a: int
     errors_b: int
-
-    @property
-    def size(self) -> int:
-        """Size of the difference: objects found by one only, and the difference in the number of false positives."""
-        return self.found_by_a + self.found_by_b + abs(self.false_a - self.false_b)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,53 +63,59 @@ class Comparison:
     images: tuple[ImageDifference, ...]
     score: float
 
+    def rows(self) -> list[tuple[str, float, float, float, float, float]]:
+        """Name, a, b, difference and the ends of its interval, of the classes and then of the mean."""
+        d = self.difference
+        columns = (array.tolist() for array in (self.a.ap, self.b.ap, d.ap, d.low, d.high))
+        return list(zip([*d.class_names, "mAP"], *columns, strict=True))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: fractions 0 to 1, None for a class without objects."""
-        rows = zip(self.difference.class_names, self.a.ap, self.b.ap, self.difference.ap, strict=True)
-        intervals = self.difference.classes
+        rows = [
+            {"a": number(a), "b": number(b), "difference": number(d), "interval": None if isnan(low) else [low, high]}
+            for _, a, b, d, low, high in self.rows()
+        ]
         return {
             "a": self.names[0],
             "b": self.names[1],
             "metric": self.metric,
             "iou_thresholds": [round(value, 6) for value in self.iou_thresholds],
-            "mAP": _row(self.a.mean_ap, self.b.mean_ap, self.difference.mean_ap, self.difference.mean),
-            "AP": {name: _row(a, b, change, intervals.get(name)) for name, a, b, change in rows},
-            "confidence": self.difference.confidence,
+            "mAP": rows[-1],
+            "AP": dict(zip(self.difference.class_names, rows, strict=False)),
+            "confidence": CONFIDENCE,
             "resamples": self.difference.resamples,
             "score_threshold": self.score,
-            "images": [
-                {
-                    "image": image.image_id,
-                    "difference": image.size,
-                    "found_by_a_alone": image.found_by_a,
-                    "found_by_b_alone": image.found_by_b,
-                    "false_positives_a": image.false_a,
-                    "false_positives_b": image.false_b,
-                    "errors_a": image.errors_a,
-                    "errors_b": image.errors_b,
-                }
-                for image in self.images
-            ],
+            "images": [image._asdict() for image in self.images],
         }
 
     def table(self) -> str:
         """The comparison as text, average precision in percent; a star marks an interval without 0."""
-        d = self.difference
         width = max(len(name) for name in [*self.objects, "class"])
         lines = [f"A is {self.names[0]}, B is {self.names[1]}", ""]
-        lines.append(f"{'class':{width}}  objects   A %    B %    B - A  {f'{100 * d.confidence:g} % interval':>14}")
-        for name, a, b, change in zip(d.class_names, self.a.ap, self.b.ap, d.ap, strict=True):
-            lines.append(_line(name, width, self.objects[name], a, b, change, d.classes.get(name)))
-        total = sum(self.objects.values())
-        lines.append(_line("mAP", width, total, self.a.mean_ap, self.b.mean_ap, d.mean_ap, d.mean))
+        lines.append(f"{'class':{width}}  objects   A %    B %    B - A  {f'{100 * CONFIDENCE:g} % interval':>14}")
+        counts = [*self.objects.values(), sum(self.objects.values())]
+        for (name, a, b, d, low, high), objects in zip(self.rows(), counts, strict=True):
+            line = f"{name:{width}}  {objects:7}"
+            if isnan(a):
+                line += f"  {'-':>5}  {'-':>5}  {'-':>6}"
+            else:
+                line += f"  {100 * a:5.1f}  {100 * b:5.1f}  {100 * d:+6.1f}"
+            if not isnan(low):
+                line += f"  {100 * low:+6.1f} {100 * high:+7.1f}{' *' if low > 0 or high < 0 else ''}"
+            lines.append(line)
         thresholds = ", ".join(f"{value:g}" for value in self.iou_thresholds)
-        lines += ["", f"metric {self.metric} at IoU {thresholds}; {d.images} images"]
-        lines.append(f"paired bootstrap over images, {d.resamples} resamples; * the interval excludes 0")
+        lines += ["", f"metric {self.metric} at IoU {thresholds}; {self.difference.images} images"]
+        resamples = self.difference.resamples
+        lines.append(f"paired bootstrap over images, {resamples} resamples; * the interval excludes 0")
         if not self.images:
             return "\n".join([*lines, f"no image differs at score {self.score:g}"])
         lines += ["", f"largest of {len(self.images)} differences between images at score {self.score:g}:"]
-        width = max(len(str(image.image_id)) for image in self.images[:_LISTED])
-        lines += [_image_line(image, width) for image in self.images[:_LISTED]]
+        width = max(len(str(image.image)) for image in self.images[:_LISTED])
+        lines += [
+            f"{image.image!s:{width}}  objects found by A only {image.found_by_a_alone}, by B only"
+            f" {image.found_by_b_alone}; false positives {image.false_positives_a} and {image.false_positives_b}"
+            for image in self.images[:_LISTED]
+        ]
         return "\n".join(lines)
 
 
@@ -144,59 +143,28 @@ def compare(
     Raises:
         InputError: metric or threshold is invalid, or `a` or `b` are detections in other images.
     """
-    (first, curve), (second, _) = (match_by_metric(truth, d, metric, iou_thresholds, blacklist) for d in (a, b))
-    compared = compare_average_precision(first, second, curve, resamples=resamples, seed=seed)
-    objects = np.bincount(first[0].object_labels, minlength=len(truth.class_names)).tolist()
-    errors = [image_errors(truth, d, MatchesByRow.of(truth, match_detections(truth, d)), score) for d in (a, b)]
+    first, second = (match_by_metric(truth, d, metric, iou_thresholds, blacklist) for d in (a, b))
+    of_a, of_b, difference = compare_average_precision(
+        list(first.values()), list(second.values()), metric, resamples=resamples, seed=seed
+    )
+    objects = next(iter(first.values())).objects.tolist()
+    errors_a, errors_b = (image_errors(match_voc(truth, d)[0.5], score) for d in (a, b))
+    images = len(truth.image_ids)
+    only_a = np.bincount(truth.images[errors_a.found & ~errors_b.found], minlength=images)
+    only_b = np.bincount(truth.images[errors_b.found & ~errors_a.found], minlength=images)
+    false_a, false_b = errors_a.false_positives_by_image, errors_b.false_positives_by_image
+    size = only_a + only_b + np.abs(false_a - false_b)
+    columns = np.column_stack([size, only_a, only_b, false_a, false_b, errors_a.errors, errors_b.errors])
+    order = np.argsort(-size, kind="stable")
+    differ = order[size[order] > 0].tolist()
     return Comparison(
         names=names,
         metric=metric,
-        iou_thresholds=checked_thresholds(metric, iou_thresholds),
-        a=compared.first,
-        b=compared.second,
-        difference=compared.difference,
+        iou_thresholds=tuple(first),
+        a=of_a,
+        b=of_b,
+        difference=difference,
         objects=dict(zip(truth.class_names, objects, strict=True)),
-        images=_image_differences(truth, *errors),
+        images=tuple(ImageDifference(truth.image_ids[i], *columns[i].tolist()) for i in differ),
         score=score,
     )
-
-
-def _image_differences(truth: GroundTruth, a: ImageErrors, b: ImageErrors) -> tuple[ImageDifference, ...]:
-    def found_only_by(first: ImageErrors, second: ImageErrors) -> IntArray:
-        return np.bincount(truth.images[first.found & ~second.found], minlength=len(truth.image_ids))
-
-    only_a, only_b = found_only_by(a, b), found_only_by(b, a)
-    size = only_a + only_b + np.abs(a.false_positives_by_image - b.false_positives_by_image)
-    order = np.argsort(-size, kind="stable")
-    return tuple(
-        ImageDifference(
-            image_id=truth.image_ids[i],
-            found_by_a=int(only_a[i]),
-            found_by_b=int(only_b[i]),
-            false_a=int(a.false_positives_by_image[i]),
-            false_b=int(b.false_positives_by_image[i]),
-            errors_a=int(a.errors[i]),
-            errors_b=int(b.errors[i]),
-        )
-        for i in order[size[order] > 0].tolist()
-    )
-
-
-def _row(a: float, b: float, difference: float, interval: Interval | None) -> dict[str, Any]:
-    ends = None if interval is None or math.isnan(interval.low) else [interval.low, interval.high]
-    return {"a": number(a), "b": number(b), "difference": number(difference), "interval": ends}
-
-
-def _line(name: str, width: int, objects: int, a: float, b: float, difference: float, interval: Interval | None) -> str:
-    if math.isnan(a):
-        return f"{name:{width}}  {objects:7}  {'-':>5}  {'-':>5}  {'-':>6}"
-    line = f"{name:{width}}  {objects:7}  {100 * a:5.1f}  {100 * b:5.1f}  {100 * difference:+6.1f}"
-    if interval is None or math.isnan(interval.low):
-        return line
-    star = " *" if interval.low > 0 or interval.high < 0 else ""
-    return f"{line}  {100 * interval.low:+6.1f} {100 * interval.high:+7.1f}{star}"
-
-
-def _image_line(image: ImageDifference, width: int) -> str:
-    found = f"objects found by A only {image.found_by_a}, by B only {image.found_by_b}"
-    return f"{image.image_id!s:{width}}  {found}; false positives {image.false_a} and {image.false_b}"

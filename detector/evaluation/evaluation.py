@@ -1,21 +1,19 @@
 """A metric chosen by name, evaluated by class, size and IoU, with the time and the failures of the run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from detector.data.blacklist import Blacklist
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.metrics.bootstrap import Curve
-from detector.evaluation.metrics.coco import IOU_THRESHOLDS, COCOResult, coco_average_precision
-from detector.evaluation.metrics.coco_matching import ranked_coco_matches
+from detector.evaluation.metrics.coco import IOU_THRESHOLDS, COCOResult, coco_average_precision, match_coco
 from detector.evaluation.metrics.formatting import number, percent
-from detector.evaluation.metrics.ilsvrc import ILSVRCResult, ilsvrc_average_precisions, ranked_ilsvrc_matches
-from detector.evaluation.metrics.matching import RankedMatches, rank_matches
-from detector.evaluation.metrics.sizes import ALL, AREA_RANGES
-from detector.evaluation.metrics.voc import VOCResult, match_voc, voc_average_precisions
+from detector.evaluation.metrics.ilsvrc import match_ilsvrc
+from detector.evaluation.metrics.matching import Matches
+from detector.evaluation.metrics.sizes import SIZES
+from detector.evaluation.metrics.voc import APResult, match_voc
 from proposals.names import unknown_name
 
 Metric = Literal["voc07", "voc10", "coco", "ilsvrc"]
@@ -43,14 +41,14 @@ class Evaluation:
         notes: lines for the reader, such as classes that are not evaluated and detections that are ignored.
     """
 
-    result: VOCResult | ILSVRCResult | COCOResult
+    result: APResult | COCOResult
     images: int
-    by_iou: Mapping[float, VOCResult | ILSVRCResult] = field(default_factory=dict)
-    by_size: Mapping[str, VOCResult | ILSVRCResult] = field(default_factory=dict)
-    data: str = ""
-    seconds_per_image: float | None = None
-    failed: Mapping[str, str] = field(default_factory=dict)
-    notes: Sequence[str] = ()
+    by_iou: Mapping[float, APResult]
+    by_size: Mapping[str, APResult]
+    data: str
+    seconds_per_image: float | None
+    failed: Mapping[str, str]
+    notes: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON.
@@ -90,27 +88,24 @@ class Evaluation:
             lines.append(f"images that failed: {len(self.failed)}; their objects count as not found")
         return "\n".join([*lines, *self.notes])
 
-    def _table(self, result: VOCResult | ILSVRCResult) -> str:
+    def _table(self, result: APResult) -> str:
         classes = result.classes
         width = max(len(name) for name in [*classes, "class"])
+        rows = [(name, c.objects, len(c.scores), c.ap) for name, c in classes.items()]
+        rows.append(("mAP", sum(row[1] for row in rows), sum(row[2] for row in rows), result.mean_ap))
         lines = [f"{'class':{width}}  objects  detections   AP %"]
-        for name, c in classes.items():
-            lines.append(f"{name:{width}}  {c.objects:7}  {len(c.scores):10}  {percent(c.ap):>5}")
-        objects = sum(c.objects for c in classes.values())
-        detections = sum(len(c.scores) for c in classes.values())
-        lines.append(f"{'mAP':{width}}  {objects:7}  {detections:10}  {percent(result.mean_ap):>5}")
+        lines += [f"{name:{width}}  {objects:7}  {count:10}  {percent(ap):>5}" for name, objects, count, ap in rows]
         lines.append("")
         if absent := [name for name, c in classes.items() if not c.objects]:
             lines.append(f"excluded from the mAP, without objects: {', '.join(absent)}")
-        precision, recall = map(percent, result.at_score(DEFAULT_SCORE))
         of = f" of {self.data}" if self.data else ""
         lines.append(f"metric {result.metric} at IoU {result.iou_threshold:g}; {self.images} images{of}")
         if len(self.by_iou) > 1:
             lines.append("mAP at IoU " + ", ".join(f"{i:g}: {percent(r.mean_ap)}" for i, r in self.by_iou.items()))
-        if self.by_size:
-            lines.append("mAP of objects: " + ", ".join(f"{s} {percent(r.mean_ap)}" for s, r in self.by_size.items()))
-        if isinstance(result, ILSVRCResult):
+        lines.append("mAP of objects: " + ", ".join(f"{s} {percent(r.mean_ap)}" for s, r in self.by_size.items()))
+        if result.metric == "ilsvrc":
             lines.append(f"median of the classes {percent(result.median_ap)}")
+        precision, recall = map(percent, result.at_score(DEFAULT_SCORE))
         lines.append(f"at score {DEFAULT_SCORE:g}, all classes: precision {precision} %, recall {recall} %")
         return "\n".join(lines)
 
@@ -139,29 +134,28 @@ def evaluate(
         data, seconds_per_image, failed, notes: see `Evaluation`.
 
     Raises:
-        InputError: the metric is unknown, a threshold is out of range, or the detections are those of other images.
+        InputError: the metric is unknown, a threshold is out of range or none is given, the metric does not use the
+            blacklist, or the detections are those of other images.
     """
-    thresholds = checked_thresholds(metric, iou_thresholds, blacklist)
-    run: dict[str, Any] = {
-        "images": len(truth.image_ids),
-        "data": data,
-        "notes": tuple(notes),
-        "seconds_per_image": seconds_per_image,
-        "failed": dict(failed or {}),
-    }
+    result: APResult | COCOResult
+    by_iou, by_size = {}, {}
     if metric == "coco":
-        return Evaluation(result=coco_average_precision(truth, detections, thresholds), **run)
-    results: Mapping[tuple[float, str], VOCResult | ILSVRCResult]
-    areas = {**AREA_RANGES, ALL: None}  # unlike COCO's, these metrics have no upper limit of the area
-    if metric == "ilsvrc":
-        results = ilsvrc_average_precisions(truth, detections, blacklist, thresholds, areas)
+        result = coco_average_precision(truth, detections, _thresholds(metric, iou_thresholds, blacklist))
     else:
-        results = voc_average_precisions(truth, detections, metric, thresholds, areas)
+        matches = match_by_metric(truth, detections, metric, iou_thresholds, blacklist)
+        by_iou = {threshold: APResult.of(found, metric, threshold) for threshold, found in matches.items()}
+        first = next(iter(matches))
+        by_size = {size: APResult.of(matches[first].of_size(size), metric, first) for size in SIZES}
+        result = by_iou[first]
     return Evaluation(
-        result=results[thresholds[0], ALL],
-        by_iou={threshold: results[threshold, ALL] for threshold in thresholds},
-        by_size={size: results[thresholds[0], size] for size in AREA_RANGES if size != ALL},
-        **run,
+        result=result,
+        images=len(truth.image_ids),
+        by_iou=by_iou,
+        by_size=by_size,
+        data=data,
+        seconds_per_image=seconds_per_image,
+        failed=dict(failed or {}),
+        notes=tuple(notes),
     )
 
 
@@ -171,29 +165,24 @@ def match_by_metric(
     metric: Metric,
     iou_thresholds: Sequence[float] | None = None,
     blacklist: Blacklist | None = None,
-) -> tuple[list[RankedMatches], Curve]:
-    """A metric's matches at each IoU threshold, and how it averages precision: the input of the bootstrap.
+) -> dict[float, Matches]:
+    """A metric's matches by IoU threshold.
 
     Raises:
-        InputError: the metric is unknown, a threshold is out of range, or the detections are those of other images.
+        InputError: as `evaluate`.
     """
-    thresholds = checked_thresholds(metric, iou_thresholds, blacklist)
+    thresholds = _thresholds(metric, iou_thresholds, blacklist)
     if metric == "coco":
-        return list(ranked_coco_matches(truth, detections, thresholds).values()), "coco"
+        return match_coco(truth, detections, thresholds)
     if metric == "ilsvrc":
-        return list(ranked_ilsvrc_matches(truth, detections, blacklist, thresholds, {ALL: None}).values()), "voc10"
-    matches = match_voc(truth, detections, thresholds, {ALL: None})
-    return [rank_matches(truth, detections, at_threshold) for at_threshold in matches.values()], metric
+        return match_ilsvrc(truth, detections, blacklist, thresholds)
+    return match_voc(truth, detections, thresholds)
 
 
-def checked_thresholds(
+def _thresholds(
     metric: Metric, iou_thresholds: Sequence[float] | None, blacklist: Blacklist | None = None
 ) -> tuple[float, ...]:
-    """The given IoU thresholds, without repetitions, or the metric's defaults.
-
-    Raises:
-        InputError: the metric is unknown, it does not use a blacklist but one is given, or `iou_thresholds` is empty.
-    """
+    """The given IoU thresholds, without repetitions, or the metric's defaults."""
     if metric not in METRICS:
         raise InputError(unknown_name("metric", metric, METRICS))
     if blacklist is not None and metric != "ilsvrc":
@@ -205,5 +194,5 @@ def checked_thresholds(
     return tuple(dict.fromkeys(map(float, iou_thresholds)))
 
 
-def _plain(result: VOCResult | ILSVRCResult) -> dict[str, Any]:
+def _plain(result: APResult) -> dict[str, Any]:
     return {"mAP": number(result.mean_ap), "AP": {name: number(ap) for name, ap in result.ap.items()}}

@@ -17,7 +17,7 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from detector.config import CropConfig, CropNetworkConfig, InputConfig, ModelConfig, NetworkConfig, RCNNConfig
-from detector.evaluation.prediction.tracing import detect_traced
+from detector.evaluation.prediction.tracing import trace_objects
 from detector.inference.assembly import load_pipeline
 from detector.inference.batching import in_batches
 from detector.inference.pipeline import DetectionPipeline
@@ -211,11 +211,10 @@ def test_crops_and_an_ensemble(images: list[Image]):
 def test_other_ways_through_a_detector(images: list[Image]):
     detector = load_pipeline(device=DEVICE, precision="float32")
     expected = detector.detect(images[0], 0.15)
-    box = expected.boxes[:1].copy()
-    found, traces = detect_traced(detector, images[0], box, expected.labels[:1], 0.15)
-    assert_agree([found], [expected], iou=0.97, score=5e-3)
-    assert traces.region_scores[0] == pytest.approx(expected.scores[0], abs=0.2)
     proposals = detector.propose(images[0], ())
+    scored = detector.score(detector.encode(images[0]), proposals)
+    traces = trace_objects(proposals, scored, expected.boxes[:1], expected.labels[:1])
+    assert traces.region_scores[0] == pytest.approx(expected.scores[0], abs=0.2)
     assert_agree([detector.detect_proposals(images[0], proposals, 0.15)], [expected], iou=0.97, score=5e-3)
 
 

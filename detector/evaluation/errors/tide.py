@@ -9,25 +9,20 @@ and gains belong together. Without difficult objects, and where no detection ove
 threshold, kinds and counts are those of TIDE.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
-from detector.data.detection_table import DetectionTable
-from detector.data.ground_truth import GroundTruth
 from detector.evaluation.metrics.formatting import mean_of_known
-from detector.evaluation.metrics.matching import (
+from detector.evaluation.metrics.matching import Matches
+from detector.evaluation.metrics.pairs import (
     BoolArray,
     FloatArray,
     IntArray,
-    Matches,
     Pairs,
     best_of_pairs,
-    counted_objects,
-    pairs_of_a_class,
-    pairs_of_an_image,
+    pairs_of_images,
 )
 from detector.evaluation.metrics.voc import VOCMetric, class_average_precision
 
@@ -88,72 +83,87 @@ class ErrorAnalysis:
         return np.array([mean_of_known(row) for row in self.class_gains])
 
 
-def error_kinds(
-    truth: GroundTruth,
-    detections: DetectionTable,
-    matches: Matches,
-    metric: VOCMetric,
-    iou_threshold: float = 0.5,
-) -> ErrorAnalysis:
+def error_kinds(matches: Matches, metric: VOCMetric, iou_threshold: float = 0.5) -> ErrorAnalysis:
     """Sort every false positive and every object that is not found into the kinds of TIDE.
 
     A difficult object may be the target of a false positive. Fixed, that detection would be ignored, so it is removed.
 
     Args:
-        matches: of `match_detections` at `iou_threshold`.
+        matches: of `match_voc` at `iou_threshold`.
         metric: the metric of average precision.
     """
-    kinds, targets = _kinds(truth, detections, matches, iou_threshold)
-    found = np.zeros(len(truth), bool)
-    found[matches.objects[matches.true_positive]] = True
-    unfound = counted_objects(truth) & ~found
+    truth, detections = matches.truth, matches.detections
+    kinds, targets = _kinds(matches, iou_threshold)
+    unfound = matches.counted & ~matches.found()
     aimed = np.isin(kinds, (ErrorKind.LOCALIZATION, ErrorKind.CLASSIFICATION))
     # `aimed` masks the index -1 of errors without a target.
-    usable = np.flatnonzero(aimed & (unfound[targets] if len(truth) else False))
+    aimed &= unfound[targets] if len(truth) else False
+    usable = matches.order[aimed[matches.order]]
     _, first = np.unique(targets[usable], return_index=True)
     repaired = np.zeros(len(kinds), bool)
     repaired[usable[first]] = True
     missed = unfound.copy()
     missed[targets[usable]] = False
+    before = matches.objects
+    classes = len(before)
 
-    repair = _Repair(truth, detections, matches, metric, kinds, targets, repaired, missed)
-    ap = repair.average_precision(())
-    gains = np.array([repair.average_precision((kind,)) - ap for kind in ErrorKind])
-    labels = detections.labels[matches.order]
-    classes = len(truth.class_names)
-    counts = np.stack([np.bincount(labels[kinds == kind], minlength=classes) for kind in ErrorKind])
+    def average_precision(
+        fixed: ErrorKind | None = None, only_right: bool = False, without: BoolArray | None = None
+    ) -> FloatArray:
+        """(C,) AP by class; NaN for a class without objects in the data.
+
+        Args:
+            fixed: kind whose errors become true positives or are removed.
+            only_right: remove all false positives.
+            without: (N,) bool, objects to remove.
+        """
+        chosen = kinds == (len(ErrorKind) if fixed is None else fixed)
+        turned = chosen & repaired
+        true_positive = matches.true_positive | turned
+        kept = matches.counts & (~chosen | turned)
+        if only_right:
+            kept &= true_positive
+        labels = detections.labels.copy()
+        labels[turned] = truth.labels[targets[turned]]
+        counted = matches.counted if without is None else matches.counted & ~without
+        objects = np.bincount(truth.labels[counted], minlength=classes)
+        rows = matches.order[kept[matches.order]]
+        ap = class_average_precision(labels[rows], true_positive[rows], objects, metric)
+        # A class that loses its last object is perfect unless false positives remain. TIDE's code also gives it AP 0
+        # with false positives, but excludes it from the mean without.
+        emptied = (objects == 0) & (before > 0)
+        ap[emptied] = np.bincount(labels[rows], minlength=classes)[emptied] == 0
+        return ap
+
+    ap = average_precision()
+    fixed = [average_precision(kind, without=missed if kind == ErrorKind.MISSED else None) for kind in ErrorKind]
+    counts = np.stack([np.bincount(detections.labels[kinds == kind], minlength=classes) for kind in ErrorKind])
     counts[ErrorKind.MISSED] = np.bincount(truth.labels[missed], minlength=classes)
-    only_right = repair.average_precision((), only_right=True)
-    without_unfound = repair.average_precision((), without=unfound)
-
-    by_row = np.argsort(matches.order)
     return ErrorAnalysis(
-        kinds=kinds[by_row],
-        targets=targets[by_row],
-        repaired=repaired[by_row],
+        kinds=kinds,
+        targets=targets,
+        repaired=repaired,
         missed=missed,
         ap=ap,
-        class_gains=gains,
+        class_gains=np.array(fixed) - ap,
         counts=counts,
-        false_positive_gain=mean_of_known(only_right - ap),
-        false_negative_gain=mean_of_known(without_unfound - ap),
+        false_positive_gain=mean_of_known(average_precision(only_right=True) - ap),
+        false_negative_gain=mean_of_known(average_precision(without=unfound) - ap),
     )
 
 
-def _kinds(
-    truth: GroundTruth, detections: DetectionTable, matches: Matches, iou_threshold: float
-) -> tuple[IntArray, IntArray]:
-    """Kind and target of every detection by rank, -1 without one."""
-    wrong = np.flatnonzero(matches.counts & ~matches.true_positive)
-    table = detections[matches.order[wrong]]
+def _kinds(matches: Matches, iou_threshold: float) -> tuple[IntArray, IntArray]:
+    """Kind and target of every detection, -1 without one."""
+    truth, wrong = matches.truth, np.flatnonzero(matches.false_positive)
+    table = matches.detections[wrong]
 
     def of_other_classes(pairs: Pairs) -> Pairs:
         return pairs[truth.labels[pairs.objects] != table.labels[pairs.detections]]
 
-    same_class, same_iou = best_of_pairs(pairs_of_a_class(truth, table), len(table))
-    other_class, other_iou = best_of_pairs(map(of_other_classes, pairs_of_an_image(truth, table)), len(table))
-    kinds = np.full(len(matches.order), -1, np.int64)
-    targets = np.full(len(matches.order), -1, np.int64)
+    same_class, same_iou = best_of_pairs(pairs_of_images(truth, table), len(table))
+    others = map(of_other_classes, pairs_of_images(truth, table, any_class=True))
+    other_class, other_iou = best_of_pairs(others, len(table))
+    kinds, targets = np.full((2, len(matches.detections)), -1, np.int64)
     tests = [
         (same_iou >= BACKGROUND_IOU) & (same_iou < iou_threshold),
         other_iou >= iou_threshold,
@@ -163,50 +173,3 @@ def _kinds(
     kinds[wrong] = np.select(tests, list(ErrorKind)[: len(tests)], ErrorKind.BOTH)
     targets[wrong] = np.select(tests, [same_class, other_class, same_class, np.full(len(table), -1)], -1)
     return kinds, targets
-
-
-@dataclass(frozen=True, eq=False)
-class _Repair:
-    """Average precision once some errors are fixed; arrays of detections are by rank."""
-
-    truth: GroundTruth
-    detections: DetectionTable
-    matches: Matches
-    metric: VOCMetric
-    kinds: IntArray
-    targets: IntArray
-    repaired: BoolArray
-    missed: BoolArray
-
-    def average_precision(
-        self, fixed: Collection[ErrorKind], only_right: bool = False, without: BoolArray | None = None
-    ) -> FloatArray:
-        """(C,) AP by class; NaN for a class without objects in the data.
-
-        Args:
-            fixed: kinds whose errors become true positives or are removed; missed objects are removed.
-            only_right: remove all false positives.
-            without: (N,) bool, further objects to remove.
-        """
-        chosen = np.isin(self.kinds, list(fixed))
-        turned = chosen & self.repaired
-        true_positive = self.matches.true_positive | turned
-        kept = self.matches.counts & (~chosen | turned)
-        if only_right:
-            kept &= true_positive
-        labels = self.detections.labels[self.matches.order]
-        labels[turned] = self.truth.labels[self.targets[turned]]
-        counted = counted_objects(self.truth)
-        classes = len(self.truth.class_names)
-        before = np.bincount(self.truth.labels[counted], minlength=classes)
-        if ErrorKind.MISSED in fixed:
-            counted &= ~self.missed
-        if without is not None:
-            counted &= ~without
-        objects = np.bincount(self.truth.labels[counted], minlength=classes)
-        ap = class_average_precision(labels[kept], true_positive[kept], objects, self.metric)
-        # A class that loses its last object is perfect unless false positives remain. TIDE's code also gives it AP 0
-        # with false positives, but excludes it from the mean without.
-        emptied = (objects == 0) & (before > 0)
-        ap[emptied] = np.bincount(labels[kept], minlength=classes)[emptied] == 0
-        return ap

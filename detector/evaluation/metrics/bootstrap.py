@@ -15,178 +15,116 @@ hotcoco's `hotcoco.compare` is not used: it has no intervals by class or for a s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self, get_args
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from detector.errors import InputError
 from detector.evaluation.metrics.formatting import mean_of_known
-from detector.evaluation.metrics.matching import FloatArray, IntArray, RankedMatches
+from detector.evaluation.metrics.matching import Matches
+from detector.evaluation.metrics.pairs import FloatArray, IntArray
 from detector.evaluation.metrics.voc import VOC07_RECALL_LEVELS
-from proposals.names import unknown_name
 
-Curve = Literal["voc07", "voc10", "coco"]
-"""How precision is averaged over recall: at 11 levels, over the area (ILSVRC too), or at 101 levels."""
+CONFIDENCE = 0.95
+"""Share of the resamples within an interval."""
 
+# Levels of recall over which precision is averaged; other metrics take the area.
 _LEVELS = {"voc07": VOC07_RECALL_LEVELS, "coco": np.linspace(0, 1, 101)}
 # Numbers held at a time in an array of resamples and images, or of resamples and detections: 16 MiB.
 _CHUNK = 1 << 22
 
 
-class Interval(NamedTuple):
-    """The ends of an interval; fractions, not percent."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class Intervals:
-    """Values by class and their mean, each with a percentile interval; NaN for a class without objects.
+    """Average precision, or a difference of two, with percentile intervals; fractions, not percent.
 
     Attributes:
         class_names: (C,)
-        ap, low, high: (C,) float64, average precision (or a difference of two) of the images, and the interval's ends.
-            The interval is that of the resamples with an object of the class.
-        mean_ap, mean_low, mean_high: the same for the mean over the classes that have objects.
-        images: number of images.
-        resamples, confidence: how the intervals were made.
+        ap, low, high: (C + 1,) float64, the value of the images and the interval's ends, by class and, last, of the
+            mean over the classes with objects. NaN for a class without objects. An interval is that of the resamples
+            with an object of the class.
+        images, resamples: their number.
     """
 
     class_names: tuple[str, ...]
     ap: FloatArray
     low: FloatArray
     high: FloatArray
-    mean_ap: float
-    mean_low: float
-    mean_high: float
     images: int
     resamples: int
-    confidence: float
-
-    @classmethod
-    def of(cls, matches: RankedMatches, estimate: FloatArray, values: FloatArray, confidence: float) -> Self:
-        """From the (C,) values of the images and the (R, C) values of the resamples."""
-        low, high = _percentiles(values, confidence)
-        means = np.array([mean_of_known(row) for row in values])[:, np.newaxis]
-        (mean_low,), (mean_high,) = _percentiles(means, confidence)
-        return cls(
-            class_names=matches.class_names,
-            ap=estimate,
-            low=low,
-            high=high,
-            mean_ap=mean_of_known(estimate),
-            mean_low=float(mean_low),
-            mean_high=float(mean_high),
-            images=matches.image_count,
-            resamples=len(values),
-            confidence=confidence,
-        )
-
-    @property
-    def classes(self) -> dict[str, Interval]:
-        """The intervals by class name, without classes that have no objects."""
-        rows = zip(self.class_names, self.low.tolist(), self.high.tolist(), strict=True)
-        return {name: Interval(low, high) for name, low, high in rows if not np.isnan(low)}
-
-    @property
-    def mean(self) -> Interval:
-        """The interval of the mAP."""
-        return Interval(self.mean_low, self.mean_high)
-
-
-class Difference(NamedTuple):
-    """Two detectors on the same images: `difference` is `second` less `first`.
-
-    Its intervals are of the differences in the same resamples, and so narrower than those of the two suggest.
-    """
-
-    first: Intervals
-    second: Intervals
-    difference: Intervals
 
 
 def bootstrap_average_precision(
-    ranked: Sequence[RankedMatches],
-    curve: Curve,
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    matches: Sequence[Matches], metric: str, *, resamples: int = 1000, seed: int = 0
 ) -> Intervals:
     """Average precision by class and their mean, each with its interval.
 
     Args:
-        ranked: the matches at one IoU threshold, or at several, over which average precision is averaged; see
+        matches: at one IoU threshold, or at several, over which average precision is averaged; see
             `detector.evaluation.match_by_metric`.
-        curve: the metric's way of averaging.
+        metric: tells how precision is averaged over recall: at 11 levels, over the area, or at 101 levels.
         resamples: number of times the images are drawn.
-        confidence: share of the resamples within an interval.
         seed: of the random numbers.
 
     Raises:
-        InputError: `ranked` is empty, the matches are of different data, or a number is out of range.
+        InputError: `matches` is empty, or of different data, or `resamples` is below 1.
     """
-    ((estimate, values),) = _resampled([ranked], curve, resamples, confidence, seed)
-    return Intervals.of(ranked[0], estimate, values, confidence)
+    (values,) = _resampled([matches], metric, resamples, seed)
+    return _intervals(matches[0], values)
 
 
 def compare_average_precision(
-    first: Sequence[RankedMatches],
-    second: Sequence[RankedMatches],
-    curve: Curve,
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Difference:
-    """The second detector's average precision less the first one's, on the same images and resamples.
+    first: Sequence[Matches], second: Sequence[Matches], metric: str, *, resamples: int = 1000, seed: int = 0
+) -> tuple[Intervals, Intervals, Intervals]:
+    """Two detectors on the same images, and the second one's average precision less the first one's.
 
-    Arguments and errors are those of `bootstrap_average_precision`.
+    The intervals of the difference are those of the differences in the same resamples, and so narrower than those of
+    the two suggest. Arguments and errors are those of `bootstrap_average_precision`.
     """
-    (before, old), (after, new) = _resampled([first, second], curve, resamples, confidence, seed)
-    pairs = ((before, old), (after, new), (after - before, new - old))
-    return Difference(*(Intervals.of(first[0], estimate, values, confidence) for estimate, values in pairs))
+    a, b = _resampled([first, second], metric, resamples, seed)
+    of_a, of_b, difference = (_intervals(first[0], values) for values in (a, b, b - a))
+    return of_a, of_b, difference
 
 
-def _resampled(
-    detectors: Sequence[Sequence[RankedMatches]], curve: Curve, resamples: int, confidence: float, seed: int
-) -> list[tuple[FloatArray, FloatArray]]:
-    """For each detector average precision by class, (C,) of the images and (R, C) of the resamples."""
-    if curve not in get_args(Curve):
-        raise InputError(unknown_name("curve", curve, get_args(Curve)))
+def _intervals(matches: Matches, values: FloatArray) -> Intervals:
+    """From (1 + R, C) values by class, of the images and of the resamples."""
+    values = np.column_stack([values, [mean_of_known(row) for row in values]])
+    low, high = np.full((2, values.shape[1]), np.nan)
+    known = ~np.isnan(values[1:]).all(axis=0)
+    if known.any():
+        tail = (1 - CONFIDENCE) / 2
+        low[known], high[known] = np.nanquantile(values[1:, known], [tail, 1 - tail], axis=0)
+    truth = matches.truth
+    return Intervals(truth.class_names, values[0], low, high, len(truth.image_ids), len(values) - 1)
+
+
+def _resampled(detectors: Sequence[Sequence[Matches]], metric: str, resamples: int, seed: int) -> list[FloatArray]:
+    """For each detector (1 + R, C) average precision by class, of the images and of the resamples."""
     if resamples < 1:
         raise InputError(f"resamples is {resamples}; give at least 1")
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence is {confidence}; give a share between 0 and 1")
     if not all(detectors):
         raise InputError("the bootstrap has no matches; give those of at least one IoU threshold")
-    _check_same_objects([matches for ranked in detectors for matches in ranked])
-    images = detectors[0][0].image_count
-    curves = [[_curves(matches) for matches in ranked] for ranked in detectors]
-    widest = max((len(c.images) for ranked in curves for classes in ranked for c in classes), default=0)
+    if len({_objects(matches) for of_detector in detectors for matches in of_detector}) > 1:
+        raise InputError("the detections are matched with different images, classes or objects; give the same data")
+    images = len(detectors[0][0].truth.image_ids)
+    curves = [[_curves(matches) for matches in of_detector] for of_detector in detectors]
+    widest = max((len(c.images) for of_detector in curves for classes in of_detector for c in classes), default=0)
     generator = np.random.default_rng(seed)
-    chunks: list[list[FloatArray]] = [[] for _ in detectors]
+    once = np.ones((1, images), dtype=np.int32)
+    chunks = [[_average_precision(of_detector, once, metric)] for of_detector in curves]
     size = max(1, _CHUNK // max(images, widest, 1))
     for start in range(0, resamples, size):
         weights = _weights(generator, min(size, resamples - start), images)
-        for chunk, ranked in zip(chunks, curves, strict=True):
-            chunk.append(_average_precision(ranked, weights, curve))
-    once = np.ones((1, images), dtype=np.int32)
-    return [(_average_precision(c, once, curve)[0], np.concatenate(v)) for c, v in zip(curves, chunks, strict=True)]
+        for chunk, of_detector in zip(chunks, curves, strict=True):
+            chunk.append(_average_precision(of_detector, weights, metric))
+    return list(map(np.concatenate, chunks))
 
 
-def _check_same_objects(ranked: Sequence[RankedMatches]) -> None:
-    first = ranked[0]
-    for matches in ranked[1:]:
-        if (
-            matches.class_names != first.class_names
-            or matches.image_count != first.image_count
-            or not np.array_equal(matches.object_images, first.object_images)
-            or not np.array_equal(matches.object_labels, first.object_labels)
-        ):
-            raise InputError("the detections are matched with different images, classes or objects; give the same data")
+def _objects(matches: Matches) -> tuple[tuple[str, ...], int, bytes, bytes]:
+    """What two detectors must share."""
+    truth, counted = matches.truth, matches.counted
+    return truth.class_names, len(truth.image_ids), truth.images[counted].tobytes(), truth.labels[counted].tobytes()
 
 
 def _weights(generator: np.random.Generator, resamples: int, images: int) -> npt.NDArray[np.int32]:
@@ -196,45 +134,41 @@ def _weights(generator: np.random.Generator, resamples: int, images: int) -> npt
     return np.bincount(drawn.ravel(), minlength=resamples * images).reshape(resamples, images).astype(np.int32)
 
 
-@dataclass(frozen=True, eq=False)
-class _ClassCurve:
-    """The part of a class that is weighted.
+class _ClassCurve(NamedTuple):
+    """The part of a class that is weighted."""
 
-    Attributes:
-        images: (D,) image of each detection, from the highest score to the last true positive.
-        hits: (T,) indices of the true positives among them.
-        object_images: (N,) image of each object.
-    """
-
-    images: IntArray
-    hits: IntArray
-    object_images: IntArray
+    images: IntArray  # (D,) of the detections, from the highest score to the last true positive
+    hits: IntArray  # (T,) indices of the true positives among them
+    objects: IntArray  # (N,) image of each object
 
 
-def _curves(matches: RankedMatches) -> list[_ClassCurve]:
+def _curves(matches: Matches) -> list[_ClassCurve]:
+    ranked, truth, counted = matches.ranked, matches.truth, matches.counted
+    labels = matches.detections.labels[ranked]
+    object_images, object_labels = truth.images[counted], truth.labels[counted]
     curves = []
-    for label in range(len(matches.class_names)):
-        rows = np.flatnonzero(matches.labels == label)
+    for label in range(len(truth.class_names)):
+        rows = ranked[labels == label]
         hits = np.flatnonzero(matches.true_positive[rows])
-        images = matches.images[rows[: hits[-1] + 1]] if len(hits) else np.zeros(0, np.int64)
-        curves.append(_ClassCurve(images, hits, matches.object_images[matches.object_labels == label]))
+        images = matches.detections.images[rows[: hits[-1] + 1 if len(hits) else 0]]
+        curves.append(_ClassCurve(images, hits, object_images[object_labels == label]))
     return curves
 
 
 def _average_precision(
-    ranked: Sequence[Sequence[_ClassCurve]], weights: npt.NDArray[np.int32], curve: Curve
+    thresholds: Sequence[Sequence[_ClassCurve]], weights: npt.NDArray[np.int32], metric: str
 ) -> FloatArray:
     """(R, C) the mean over the IoU thresholds."""
-    total = np.zeros((len(weights), len(ranked[0])))
-    for classes in ranked:
+    total = np.zeros((len(weights), len(thresholds[0])))
+    for classes in thresholds:
         for label, class_curve in enumerate(classes):
-            total[:, label] += _weighted(class_curve, weights, curve)
-    return total / len(ranked)
+            total[:, label] += _weighted(class_curve, weights, metric)
+    return total / len(thresholds)
 
 
-def _weighted(class_curve: _ClassCurve, weights: npt.NDArray[np.int32], curve: Curve) -> FloatArray:
+def _weighted(class_curve: _ClassCurve, weights: npt.NDArray[np.int32], metric: str) -> FloatArray:
     """(R,) average precision of a class; NaN in a resample without objects of it."""
-    objects = weights[:, class_curve.object_images].sum(axis=1)
+    objects = weights[:, class_curve.objects].sum(axis=1)
     zero_or_nan = np.where(objects > 0, 0.0, np.nan)
     if not len(class_curve.hits):
         return zero_or_nan
@@ -247,19 +181,9 @@ def _weighted(class_curve: _ClassCurve, weights: npt.NDArray[np.int32], curve: C
     precision = right / np.maximum(detections, 1)
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     at_least_one = np.maximum(objects, 1)
-    if curve == "voc10":
+    levels = _LEVELS.get(metric)
+    if levels is None:
         return (envelope * new).sum(axis=1) / at_least_one + zero_or_nan
-    levels = _LEVELS[curve]
     # Levels of recall that each true positive is the first to reach.
     reached = np.searchsorted(levels, right / at_least_one[:, np.newaxis], side="right")
     return (envelope * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(levels) + zero_or_nan
-
-
-def _percentiles(values: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
-    """(C,) lower and upper ends, of the values that are not NaN."""
-    low, high = np.full((2, values.shape[1]), np.nan)
-    known = ~np.isnan(values).all(axis=0)
-    if known.any():
-        tail = (1 - confidence) / 2
-        low[known], high[known] = np.nanquantile(values[:, known], [tail, 1 - tail], axis=0)
-    return low, high

@@ -3,12 +3,12 @@
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from detector.evaluation.metrics.voc import VOCResult
+from detector.evaluation.metrics.voc import APResult
 
 _EPSILON = 1e-6
 
 
-def fit_calibration(result: VOCResult, before: tuple[float, float] = (1.0, 0.0)) -> tuple[float, float]:
+def fit_calibration(result: APResult, before: tuple[float, float] = (1.0, 0.0)) -> tuple[float, float]:
     """Slope and offset for the log-odds of the scores, fitted to true and false positives.
 
     After `sigmoid(slope * logit(score) + offset)` detections of one score are right about as often as the score says.

@@ -4,58 +4,25 @@ The rules are those of the development kit's eval_detection.m (2014 to 2017) and
 Scale Visual Recognition Challenge, IJCV 2015, section 4.3.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Sequence
 
 import numpy as np
 
 from detector.data.blacklist import Blacklist
-from detector.data.detection_table import DetectionTable, check_same_data
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth, check_rows
-from detector.evaluation.metrics.matching import (
-    BoolArray,
-    FloatArray,
-    FreeObjects,
-    IntArray,
-    Matches,
-    RankedMatches,
-    by_area,
-    check_threshold,
-    counted_objects,
-    pairs_of_a_class,
-    rank_matches,
-)
-from detector.evaluation.metrics.sizes import ALL, AreaRange
-from detector.evaluation.metrics.voc import ClassResult, OverClasses, class_results
+from detector.evaluation.metrics.matching import Matches, check_input, counted_objects, match_free_objects
+from detector.evaluation.metrics.pairs import BoolArray, FloatArray
+from detector.evaluation.metrics.voc import APResult
 
 PIXEL_TOLERANCE = 10
 """Pixels by which a detection's width and height may exceed a small object's and still find it."""
 
 
-@dataclass(frozen=True, eq=False)
-class ILSVRCResult(OverClasses):
-    """Average precision by class; see `ilsvrc_average_precision`. `iou_threshold` is that of large objects."""
-
-    metric: ClassVar[str] = "ilsvrc"
-    iou_threshold: float
-    classes: Mapping[str, ClassResult]
-
-    @property
-    def median_ap(self) -> float:
-        """The median over the classes that have objects, which the development kit prints beside the mean."""
-        values = [result.ap for result in self.classes.values() if result.objects]
-        return float(np.median(values)) if values else float("nan")
-
-
 def ilsvrc_average_precision(
-    truth: GroundTruth,
-    detections: DetectionTable,
-    blacklist: Blacklist | None = None,
-    iou_threshold: float = 0.5,
-    area_range: AreaRange | None = None,
-) -> ILSVRCResult:
-    """Average precision of `detections` as ILSVRC DET defines it; see `ranked_ilsvrc_matches` for the matching.
+    truth: GroundTruth, detections: DetectionTable, blacklist: Blacklist | None = None, iou_threshold: float = 0.5
+) -> APResult:
+    """Average precision of `detections` as ILSVRC DET defines it; see `match_ilsvrc` for the matching.
 
     It is the area under the curve of the highest precision at each recall or beyond, like VOC's from 2010 on. A class
     without objects that count has NaN and is excluded from the mean.
@@ -64,27 +31,12 @@ def ilsvrc_average_precision(
         detections: down to the lowest score that should count.
         blacklist: images and classes whose objects and detections are ignored.
         iou_threshold: IoU at which a detection finds a large object; ILSVRC's is 0.5.
-        area_range: lowest and highest area to evaluate, in square pixels; ILSVRC evaluates all. Objects of another
-            area take part in the matching as usual, but they, their detections and false positives of another area
-            are ignored.
 
     Raises:
-        InputError: `ranked_ilsvrc_matches` raises it.
+        InputError: `match_ilsvrc` raises it.
     """
-    ranges = {ALL: area_range}
-    return ilsvrc_average_precisions(truth, detections, blacklist, [iou_threshold], ranges)[iou_threshold, ALL]
-
-
-def ilsvrc_average_precisions(
-    truth: GroundTruth,
-    detections: DetectionTable,
-    blacklist: Blacklist | None,
-    iou_thresholds: Sequence[float],
-    area_ranges: Mapping[str, AreaRange | None],
-) -> dict[tuple[float, str], ILSVRCResult]:
-    """`ilsvrc_average_precision` by IoU threshold and name of the area range; IoUs are computed once."""
-    ranked = ranked_ilsvrc_matches(truth, detections, blacklist, iou_thresholds, area_ranges)
-    return {key: ILSVRCResult(key[0], class_results(matches, "voc10")) for key, matches in ranked.items()}
+    matches = match_ilsvrc(truth, detections, blacklist, [iou_threshold])[iou_threshold]
+    return APResult.of(matches, "ilsvrc", iou_threshold)
 
 
 def object_thresholds(truth: GroundTruth, iou_threshold: float = 0.5) -> FloatArray:
@@ -97,14 +49,10 @@ def object_thresholds(truth: GroundTruth, iou_threshold: float = 0.5) -> FloatAr
     return np.minimum(iou_threshold, width * height / ((width + PIXEL_TOLERANCE) * (height + PIXEL_TOLERANCE)))
 
 
-def ranked_ilsvrc_matches(
-    truth: GroundTruth,
-    detections: DetectionTable,
-    blacklist: Blacklist | None,
-    iou_thresholds: Sequence[float],
-    area_ranges: Mapping[str, AreaRange | None],
-) -> dict[tuple[float, str], RankedMatches]:
-    """What counts by ILSVRC's rule, by IoU threshold and name of the area range.
+def match_ilsvrc(
+    truth: GroundTruth, detections: DetectionTable, blacklist: Blacklist | None, iou_thresholds: Sequence[float]
+) -> dict[float, Matches]:
+    """Match detections with annotated objects by ILSVRC's rule, at each IoU threshold.
 
     In order of score, each detection considers the free objects of its image and class whose threshold
     (`object_thresholds`) its IoU reaches. It takes the one with the highest IoU (the first of equal ones) and is a true
@@ -115,43 +63,21 @@ def ranked_ilsvrc_matches(
     would-be false positive that reaches the threshold of one is ignored.
 
     Raises:
-        InputError: a threshold or range is invalid, the blacklist has an image or class that `truth` lacks, or the
-            detections refer to other images or classes.
+        InputError: a threshold is not above 0 and at most 1, the blacklist has an image or class that `truth` lacks,
+            or the detections refer to other images or classes.
     """
-    for threshold in iou_thresholds:
-        check_threshold(threshold)
-    check_same_data(truth, detections)
+    check_input(truth, detections, iou_thresholds)
     order = np.lexsort((np.array(truth.image_numbers, np.int64)[detections.images], -detections.scores))
-    ranked = detections[order]
-    groups = ranked.images * len(truth.class_names) + ranked.labels
-    counted = counted_objects(truth)
     thresholds = {threshold: object_thresholds(truth, threshold) for threshold in iou_thresholds}
-    free = {threshold: FreeObjects(groups, len(truth)) for threshold in iou_thresholds}
-    for pairs in pairs_of_a_class(truth, ranked):
-        for threshold, objects in free.items():
-            near = pairs[pairs.overlaps >= thresholds[threshold][pairs.objects]]
-            objects.take(near[counted[near.objects]])
-            ignored = near[~counted[near.objects] & (objects.taken[near.detections] < 0)]
-            objects.taken[ignored.detections] = ignored.objects
-    listed = _blacklisted(truth, blacklist, ranked.images, ranked.labels)
-    matches = {}
-    for threshold, objects in free.items():
-        takes = objects.taken >= 0
-        counts = ~listed
-        counts[takes] &= counted[objects.taken[takes]]
-        matches[threshold] = Matches(order, objects.taken, takes & counts, counts)
-    excluded = _blacklisted(truth, blacklist, truth.images, truth.labels)
-    return {
-        key: rank_matches(truth, detections, in_area, area_ranges[key[1]], excluded)
-        for key, in_area in by_area(truth, detections, matches, area_ranges).items()
-    }
-
-
-def _blacklisted(truth: GroundTruth, blacklist: Blacklist | None, images: IntArray, labels: IntArray) -> BoolArray:
-    """Which rows of images and labels are on the blacklist."""
+    found = match_free_objects(truth, detections, order, thresholds, counted_objects(truth), coco=False)
     if blacklist is None:
-        return np.zeros(len(images), dtype=bool)
-    count = len(truth.class_names)
-    no_boxes = np.zeros((0, 4))
-    check_rows("blacklist", blacklist.images, len(truth.image_ids), blacklist.labels, count, no_boxes)
-    return np.isin(images * count + labels, blacklist.images * count + blacklist.labels)
+        return found
+    objects, boxes = ~_listed(blacklist, truth, truth), ~_listed(blacklist, truth, detections)
+    return {threshold: matches.within(objects, boxes) for threshold, matches in found.items()}
+
+
+def _listed(blacklist: Blacklist, truth: GroundTruth, table: GroundTruth | DetectionTable) -> BoolArray:
+    """Which rows are of an image and a class on the blacklist."""
+    classes = len(truth.class_names)
+    check_rows("blacklist", blacklist.images, len(truth.image_ids), blacklist.labels, classes, np.zeros((0, 4)))
+    return np.isin(table.images * classes + table.labels, blacklist.images * classes + blacklist.labels)

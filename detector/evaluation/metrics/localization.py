@@ -10,18 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from detector.data.detection_table import DetectionTable, check_same_data
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.metrics.formatting import number
-from detector.evaluation.metrics.matching import (
-    FloatArray,
-    best_of_pairs,
-    check_threshold,
-    pairs_of_a_class,
-    rank,
-    rank_in_group,
-)
+from detector.evaluation.metrics.matching import check_input, rank, rank_in_group
+from detector.evaluation.metrics.pairs import BoolArray, FloatArray, best_of_pairs, pairs_of_images
 
 GUESSES = 5
 """Guesses per image in the challenge."""
@@ -53,8 +47,8 @@ class LocalizationResult:
             "iou_threshold": self.iou_threshold,
             "images": self.images,
             "localized_images": self.localized_images,
-            "classification_error": [number(value) for value in self.classification],
-            "localization_error": [number(value) for value in self.localization],
+            "classification_error": list(map(number, self.classification)),
+            "localization_error": list(map(number, self.localization)),
         }
 
 
@@ -82,42 +76,36 @@ def localization_error(
     """
     if guesses < 1:
         raise InputError(f"guesses is {guesses}; give at least 1")
-    check_threshold(iou_threshold)
-    check_same_data(truth, detections)
-    classes = len(truth.class_names)
+    check_input(truth, detections, [iou_threshold])
+    classes, images = len(truth.class_names), len(truth.image_ids)
     targets = np.unique(truth.images * classes + truth.labels)  # pairs of an image and a class to guess
     target_images = targets // classes
-    per_image = np.bincount(target_images, minlength=len(truth.image_ids))
+    per_image = np.bincount(target_images, minlength=images)
     if not per_image.all():
         image = truth.image_ids[int(np.argmin(per_image))]
         raise InputError(f"image {image!r} has no object; the localization task needs a class and a box of every image")
-    evaluated = np.ones(len(per_image), dtype=bool)
+    evaluated = np.ones(images, dtype=bool)
     for image in left_out:
-        if not 0 <= image < len(evaluated):
-            raise InputError(f"left_out: image {image} is not in 0..{len(evaluated) - 1}")
+        if not 0 <= image < images:
+            raise InputError(f"left_out: image {image} is not in 0..{images - 1}")
         evaluated[image] = False
 
     ranked = detections[rank(detections)]
     guess = rank_in_group(ranked.images)
     ranked, guess = ranked[guess < guesses], guess[guess < guesses]
-    _, overlaps = best_of_pairs(pairs_of_a_class(truth, ranked), len(ranked))
+    _, overlaps = best_of_pairs(pairs_of_images(truth, ranked), len(ranked))
     keys = ranked.images * classes + ranked.labels
-    weights = 1 / per_image[target_images]
-    classification, localization = np.empty(guesses), np.empty(guesses)
-    for last in range(guesses):
-        tried = guess <= last
-        missed = ~np.isin(targets, keys[tried])
-        not_located = ~np.isin(targets, keys[tried & (overlaps >= iou_threshold)]) & evaluated[target_images]
-        classification[last] = _share((weights * missed).sum(), len(evaluated))
-        localization[last] = _share((weights * not_located).sum(), int(evaluated.sum()))
+
+    def errors(right: BoolArray, counted: BoolArray) -> FloatArray:
+        """(G,) share of the `counted` images without a right guess among the first 1, 2, ... G."""
+        missed = [~np.isin(targets, keys[right & (guess <= last)]) & counted[target_images] for last in range(guesses)]
+        with np.errstate(invalid="ignore"):
+            return np.array([(1 / per_image[target_images] * row).sum() for row in missed]) / counted.sum()
+
     return LocalizationResult(
-        classification=classification,
-        localization=localization,
-        images=len(evaluated),
+        classification=errors(np.ones(len(ranked), dtype=bool), np.ones(images, dtype=bool)),
+        localization=errors(overlaps >= iou_threshold, evaluated),
+        images=images,
         localized_images=int(evaluated.sum()),
         iou_threshold=iou_threshold,
     )
-
-
-def _share(part: float, whole: int) -> float:
-    return float(part) / whole if whole else float("nan")

@@ -7,29 +7,16 @@ Source: Everingham et al., IJCV 2010, section 4.2, and the development kits' VOC
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 
-from detector.data.detection_table import DetectionTable, check_same_data
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.metrics.matching import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    Matches,
-    RankedMatches,
-    at_least,
-    best_of_pairs,
-    by_area,
-    check_threshold,
-    counted_objects,
-    pairs_of_a_class,
-    rank,
-    rank_matches,
-)
-from detector.evaluation.metrics.sizes import ALL, AreaRange
+from detector.evaluation.metrics.formatting import mean_of_known
+from detector.evaluation.metrics.matching import Matches, at_least, check_input, counted_objects, rank
+from detector.evaluation.metrics.pairs import BoolArray, FloatArray, IntArray, best_of_pairs, pairs_of_images
 from proposals.names import unknown_name
 
 VOCMetric = Literal["voc07", "voc10"]
@@ -70,10 +57,31 @@ class ClassResult:
         return np.cumsum(self.true_positive) / self.objects
 
 
-class OverClasses:
-    """Figures over all classes of a result that has `classes`."""
+@dataclass(frozen=True, eq=False)
+class APResult:
+    """Average precision by class.
 
+    Attributes:
+        metric: `voc07`, `voc10` or `ilsvrc`.
+        iou_threshold: IoU at which a detection finds an object; ILSVRC's is that of large objects.
+        classes: by name.
+    """
+
+    metric: str
+    iou_threshold: float
     classes: Mapping[str, ClassResult]
+
+    @classmethod
+    def of(cls, matches: Matches, metric: str, iou_threshold: float) -> Self:
+        """From the matches at the threshold."""
+        rows = matches.ranked
+        classes = {}
+        counts, by_class = matches.objects.tolist(), _by_class(matches.detections.labels[rows], len(matches.objects))
+        for name, count, chosen in zip(matches.truth.class_names, counts, by_class, strict=True):
+            hits = matches.true_positive[rows[chosen]]
+            ap = average_precision(hits, count, metric)
+            classes[name] = ClassResult(ap, count, matches.detections.scores[rows[chosen]], hits)
+        return cls(metric, iou_threshold, classes)
 
     @property
     def ap(self) -> dict[str, float]:
@@ -83,17 +91,21 @@ class OverClasses:
     @property
     def mean_ap(self) -> float:
         """mAP: the mean over the classes that have objects, 0 to 1; NaN if no class has any."""
+        return mean_of_known(np.array(list(self.ap.values())))
+
+    @property
+    def median_ap(self) -> float:
+        """The median over the classes that have objects, which ILSVRC's development kit prints beside the mean."""
         values = [result.ap for result in self.classes.values() if result.objects]
-        return float(np.mean(values)) if values else float("nan")
+        return float(np.median(values)) if values else float("nan")
 
     def at_score(self, score: float) -> tuple[float, float]:
         """Precision and recall over all classes of the detections that score at least `score`.
 
         NaN where there is no such detection (precision) or no object (recall).
         """
-        shown = [at_least(c.scores, score) for c in self.classes.values()]
-        kept = sum(map(np.count_nonzero, shown))
-        hits = sum(np.count_nonzero(c.true_positive[s]) for c, s in zip(self.classes.values(), shown, strict=True))
+        shown = [c.true_positive[at_least(c.scores, score)] for c in self.classes.values()]
+        kept, hits = sum(map(len, shown)), sum(map(np.count_nonzero, shown))
         objects = sum(c.objects for c in self.classes.values())
         return hits / kept if kept else float("nan"), hits / objects if objects else float("nan")
 
@@ -113,66 +125,31 @@ class OverClasses:
         return float(scores[order][ends][np.argmax(f1[ends])])
 
 
-@dataclass(frozen=True, eq=False)
-class VOCResult(OverClasses):
-    """Average precision by class; see `voc_average_precision`."""
-
-    metric: VOCMetric
-    iou_threshold: float
-    classes: Mapping[str, ClassResult]
-
-
 def voc_average_precision(
-    truth: GroundTruth,
-    detections: DetectionTable,
-    metric: VOCMetric = "voc07",
-    iou_threshold: float = 0.5,
-    area_range: AreaRange | None = None,
-) -> VOCResult:
-    """Average precision of `detections`.
-
-    `match_detections` describes the matching, difficult objects, equal scores and the convention for boxes.
+    truth: GroundTruth, detections: DetectionTable, metric: VOCMetric = "voc07", iou_threshold: float = 0.5
+) -> APResult:
+    """Average precision of `detections`; see `match_voc` for the matching.
 
     Args:
         detections: down to the lowest score that should count.
         metric: `voc07` (11 points) or `voc10` (area).
         iou_threshold: IoU at which a detection finds an object, above 0 and at most 1.
-        area_range: lowest and highest area to evaluate, in square pixels; all areas by default.
 
     Raises:
-        InputError: the metric is unknown, or `match_detections` raises it.
-    """
-    return voc_average_precisions(truth, detections, metric, [iou_threshold], {ALL: area_range})[iou_threshold, ALL]
-
-
-def voc_average_precisions(
-    truth: GroundTruth,
-    detections: DetectionTable,
-    metric: VOCMetric,
-    iou_thresholds: Sequence[float],
-    area_ranges: Mapping[str, AreaRange | None],
-) -> dict[tuple[float, str], VOCResult]:
-    """`voc_average_precision` by IoU threshold and name of the area range; IoUs are computed once.
-
-    `sizes.AREA_RANGES` has COCO's ranges.
+        InputError: the metric is unknown, or `match_voc` raises it.
     """
     if metric not in VOC_METRICS:
         raise InputError(unknown_name("metric", metric, VOC_METRICS))
-    return {
-        (threshold, size): VOCResult(
-            metric, threshold, class_results(rank_matches(truth, detections, matches, area_ranges[size]), metric)
-        )
-        for (threshold, size), matches in match_voc(truth, detections, iou_thresholds, area_ranges).items()
-    }
+    return APResult.of(match_voc(truth, detections, [iou_threshold])[iou_threshold], metric, iou_threshold)
 
 
-def match_detections(
-    truth: GroundTruth, detections: DetectionTable, iou_threshold: float = 0.5, area_range: AreaRange | None = None
-) -> Matches:
-    """Match detections with annotated objects by VOC's rule (VOCevaldet.m).
+def match_voc(
+    truth: GroundTruth, detections: DetectionTable, iou_thresholds: Sequence[float] = (0.5,)
+) -> dict[float, Matches]:
+    """Match detections with annotated objects by VOC's rule (VOCevaldet.m), at each IoU threshold.
 
     A detection takes the object of its class and image with the highest IoU (the first of equal ones) if that IoU
-    reaches `iou_threshold`. If the object is difficult or a crowd, the detection is ignored. Otherwise the first
+    reaches the threshold. If the object is difficult or a crowd, the detection is ignored. Otherwise the first
     detection in order of score that takes an object is a true positive and each later one a false positive, even if
     another object is still free.
 
@@ -181,88 +158,54 @@ def match_detections(
     pixels the IoU equals VOC's to the last bit; with fractional ones xmin - 1 may be rounded, which can change the
     outcome of an IoU exactly at the threshold. Readers bring boxes of any other source to this convention.
 
-    Args:
-        iou_threshold: IoU at which a detection finds an object, above 0 and at most 1.
-        area_range: lowest and highest area to evaluate, in square pixels; VOC evaluates all. As in COCO's metric,
-            objects of another area are ignored like difficult ones, and so are false positives of another area.
-
     Raises:
-        InputError: the threshold or the range is invalid, or the detections refer to other images or classes.
+        InputError: a threshold is not above 0 and at most 1, or the detections refer to other images or classes.
     """
-    return match_voc(truth, detections, [iou_threshold], {ALL: area_range})[iou_threshold, ALL]
-
-
-def match_voc(
-    truth: GroundTruth,
-    detections: DetectionTable,
-    iou_thresholds: Sequence[float],
-    area_ranges: Mapping[str, AreaRange | None],
-) -> dict[tuple[float, str], Matches]:
-    """`match_detections` by IoU threshold and name of the area range; IoUs are computed once."""
-    for threshold in iou_thresholds:
-        check_threshold(threshold)
-    check_same_data(truth, detections)
-    order = rank(detections)
-    # Computed in the order of the table, mostly that of the images: in order of score each access would miss the cache.
-    best, overlaps = best_of_pairs(pairs_of_a_class(truth, detections), len(order))
-    best, overlaps = best[order], overlaps[order]
-    counted = counted_objects(truth)
+    check_input(truth, detections, iou_thresholds)
+    order, counted = rank(detections), counted_objects(truth)
+    best, overlaps = best_of_pairs(pairs_of_images(truth, detections), len(detections))
     matches = {}
     for threshold in iou_thresholds:
-        objects = np.where(overlaps >= threshold, best, -1)
-        takers = np.flatnonzero(objects >= 0)
+        taken = np.where(overlaps >= threshold, best, -1)
+        takers = order[taken[order] >= 0]
         counts = np.ones(len(order), dtype=bool)
-        counts[takers] = counted[objects[takers]]
-        _, first = np.unique(objects[takers], return_index=True)
+        counts[takers] = counted[taken[takers]]
+        _, first = np.unique(taken[takers], return_index=True)
         true_positive = np.zeros(len(order), dtype=bool)
         true_positive[takers[first]] = True
-        matches[threshold] = Matches(order, objects, true_positive & counts, counts)
-    return by_area(truth, detections, matches, area_ranges)
+        matches[threshold] = Matches(truth, detections, order, taken, true_positive & counts, counts, counted)
+    return matches
 
 
-def class_results(matches: RankedMatches, metric: VOCMetric) -> dict[str, ClassResult]:
-    """The result of each class, by its name."""
-    objects = np.bincount(matches.object_labels, minlength=len(matches.class_names))
-    classes = {}
-    rows_by_class = _rows_by_class(matches.labels, len(objects))
-    for name, count, rows in zip(matches.class_names, objects.tolist(), rows_by_class, strict=True):
-        hits = matches.true_positive[rows]
-        classes[name] = ClassResult(average_precision(hits, count, metric), count, matches.scores[rows], hits)
-    return classes
-
-
-def class_average_precision(
-    labels: IntArray, true_positive: BoolArray, objects: IntArray, metric: VOCMetric
-) -> FloatArray:
+def class_average_precision(labels: IntArray, true_positive: BoolArray, objects: IntArray, metric: str) -> FloatArray:
     """(C,) average precision of each class, NaN without objects.
 
     Args:
         labels, true_positive: (D,) of the detections that count, from the highest score to the lowest.
         objects: (C,) number of objects of each class.
     """
-    rows_by_class = _rows_by_class(labels, len(objects))
-    return np.array(
-        [
-            average_precision(true_positive[rows], int(count), metric)
-            for rows, count in zip(rows_by_class, objects, strict=True)
-        ]
-    )
+    pairs = zip(_by_class(labels, len(objects)), objects.tolist(), strict=True)
+    return np.array([average_precision(true_positive[rows], count, metric) for rows, count in pairs])
 
 
-def _rows_by_class(labels: IntArray, classes: int) -> list[IntArray]:
+def _by_class(labels: IntArray, classes: int) -> list[IntArray]:
     ends = np.cumsum(np.bincount(labels, minlength=classes))
     return np.split(np.argsort(labels, kind="stable"), ends[:-1])
 
 
-def average_precision(true_positive: BoolArray, objects: int, metric: VOCMetric) -> float:
-    """Average precision of one class from its detections in order of score; NaN without objects."""
+def average_precision(true_positive: BoolArray, objects: int, metric: str) -> float:
+    """Average precision of one class from its detections in order of score; NaN without objects.
+
+    Args:
+        metric: `voc07` has 11 points, any other the area.
+    """
     if objects == 0:
         return float("nan")
     hits = np.cumsum(true_positive)
     precision = hits / np.arange(1, len(hits) + 1)
     # The highest precision at this recall or beyond.
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    if metric == "voc10":
+    if metric != "voc07":
         # Recall grows by 1 / objects at each true positive and is constant elsewhere.
         return float(envelope[true_positive].sum() / objects)
     reached = np.searchsorted(hits / objects, VOC07_RECALL_LEVELS, side="left")

@@ -1,9 +1,9 @@
 """The contribution of each part of an R-CNN: softmax or SVMs, box regression, and an ensemble with other models."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import torch
 
@@ -14,7 +14,7 @@ from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import LOWEST_SCORE, check_size
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
-from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
+from detector.evaluation.metrics.voc import APResult, voc_average_precision
 from detector.inference.pipeline import DetectionPipeline
 from detector.inference.postprocess import postprocess
 from detector.inference.rcnn_scorer import RCNNScorer
@@ -26,8 +26,7 @@ from detector.structures.region_scores import RegionScores, average_scores
 from proposals import Proposals
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """A combination of heads."""
 
     head: Head
@@ -38,11 +37,11 @@ class Variant:
         return f"{self.head}{' + box regression' if self.box_regression else ''}"
 
 
-VARIANTS = tuple(Variant(head, moved) for head, moved in product(get_args(Head), (False, True)))
+VARIANTS = tuple(map(Variant._make, product(get_args(Head), (False, True))))
 """Every combination."""
 
 
-def ablate_dataset(detector: DetectionPipeline, dataset: VOCDataset, progress: bool = False) -> dict[str, VOCResult]:
+def ablate_dataset(detector: DetectionPipeline, dataset: VOCDataset, progress: bool = False) -> dict[str, APResult]:
     """`ablate` a detector whose first model is an R-CNN, over the images of a data set.
 
     Raises:
@@ -72,7 +71,7 @@ def ablate(
     class_names: tuple[str, ...],
     nms: PostprocessConfig,
     ensemble: Sequence[RegionScorer] = (),
-) -> dict[str, VOCResult]:
+) -> dict[str, APResult]:
     """VOC07 average precision of every variant, from one pass of the network over each crop.
 
     Args:
@@ -87,12 +86,7 @@ def ablate(
         truth.append(annotations)
         boxes = torch.tensor(proposals.boxes).to(scorer.network.get_buffer("mean").device)
         features = scorer.features(image, boxes)
-        scored = {
-            variant.name: scorer.score_features(
-                features, replace(scorer.config, head=variant.head, box_regression=variant.box_regression)
-            )
-            for variant in VARIANTS
-        }
+        scored = {v.name: scorer.score_features(features, replace(scorer.config, **v._asdict())) for v in VARIANTS}
         members = [member.encode(image).score(boxes) for member in ensemble]
         if members:
             average = average_scores([scored[Variant(scorer.config.head, True).name], *members])

@@ -47,11 +47,9 @@ class ClassificationResult:
 
     def table(self) -> str:
         """The result as text."""
-        return (
-            f"top-1 {self.top1}/{self.images} ({self.top1 / self.images:.1%}), "
-            f"top-5 {self.top5}/{self.images} ({self.top5 / self.images:.1%}), "
-            f"{self.seconds_per_image:.3f} s per image"
-        )
+        hits = ((1, self.top1), (5, self.top5))
+        parts = [f"top-{n} {count}/{self.images} ({count / self.images:.1%})" for n, count in hits]
+        return ", ".join([*parts, f"{self.seconds_per_image:.3f} s per image"])
 
 
 def evaluate_classifier(

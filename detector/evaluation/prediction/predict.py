@@ -5,10 +5,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from detector.data.predictions import (
     to_entry,
     write_predictions,
 )
-from detector.data.traces import ObjectTraces
-from detector.errors import InputError
+from detector.errors import FAULTS, InputError
 from detector.io.progress import Progress
 from detector.storage.run_store import ResultStore, parts_of
 from detector.structures.class_names import same_classes
@@ -31,8 +30,6 @@ from detector.structures.detections import Detections
 from detector.structures.image import Image, read_image
 
 # What imports torch is imported in functions: evaluating the detections of a file does not need it.
-if TYPE_CHECKING:
-    from detector.inference.pipeline import DetectionPipeline
 
 
 class ImageDetector(Protocol):
@@ -80,15 +77,17 @@ def run_detector(
         InputError: there are several processes and no `save`, parts belong to another evaluation, or `predict` raises
             it.
     """
-    options: dict[str, Any] = {"score": score, "trace": trace, "batch": batch, "workers": workers}
     process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if save is None:
-        if processes > 1:
-            raise InputError("several processes need a file for their detections: give --save-detections FILE")
-        return predict(detector, truth, folder, progress=progress, **options)
-    with ResultStore(save, {**(made_by or {}), "data": _digest(truth), "score": score}, process) as store:
-        share, progress = (process, processes), progress and process == 0
-        predictions = predict(detector, truth, folder, store=store, share=share, progress=progress, **options)
+    if save is None and processes > 1:
+        raise InputError("several processes need a file for their detections: give --save-detections FILE")
+    key = {**(made_by or {}), "data": _digest(truth), "score": score}
+    with nullcontext() if save is None else ResultStore(save, key, process) as store:
+        predictions = predict(
+            detector, truth, folder, score=score, trace=trace, store=store, share=(process, processes),
+            progress=progress and process == 0, batch=batch, workers=workers,
+        )  # fmt: skip
+        if save is None or store is None:
+            return predictions
         if processes > 1:
             from detector.ops.distributed import process_group, wait_for_all
 
@@ -157,11 +156,14 @@ def predict(
     """
     known_classes(truth.class_names, detector.class_names, "the detector")
     indices = range(share[0], len(truth.image_ids), share[1])
-    kept = {} if store is None else {key: entry for key, entry in store.entries.items() if _is_done(entry, trace)}
+    kept = {
+        key: entry
+        for key, entry in (store.entries.items() if store is not None else ())
+        if "error" not in entry and (not trace or "objects" in entry)
+    }
     todo = [i for i in indices if str(truth.image_ids[i]) not in kept]
-    if batch == 1:
-        detect = _detect(detector, truth, score, trace)
-        made: Iterator[Prediction] = (_predict_one(detect, truth, i, folder) for i in todo)
+    if batch == 1 and not trace:
+        made = _predict_singly(detector, truth, folder, todo, score)
     else:
         made = _predict_batches(detector, truth, folder, todo, score, trace, batch, workers)
     predictions = []
@@ -182,41 +184,6 @@ def predict(
     return predictions
 
 
-def _is_done(entry: Mapping[str, Any], trace: bool) -> bool:
-    return "error" not in entry and (not trace or "objects" in entry)
-
-
-_Detect = Callable[[Image, int], tuple[Detections, ObjectTraces | None]]
-
-
-def _detect(detector: ImageDetector, truth: GroundTruth, score: float, trace: bool) -> _Detect:
-    """A function of an image and its index that returns its detections, with traces if asked for."""
-    if not trace:
-        return lambda image, _: (detector.detect(image, score), None)
-    from detector.evaluation.prediction.tracing import detect_traced
-
-    checked = _as_detector(detector, "supports traces")
-    objects = _objects(truth, detector.class_names)
-    return lambda image, index: detect_traced(checked, image, *objects(index), score)
-
-
-def _as_detector(detector: ImageDetector, feature: str) -> "DetectionPipeline":
-    from detector.inference.pipeline import DetectionPipeline
-
-    if not isinstance(detector, DetectionPipeline):
-        raise InputError(f"only a detector.inference.pipeline.DetectionPipeline {feature}")
-    return detector
-
-
-def _objects(truth: GroundTruth, class_names: Sequence[str]) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
-    """By image the boxes of its objects and their labels among a detector's classes; -1 for a class it lacks."""
-    labels_by_name = {name: i for i, name in enumerate(class_names)}
-    same = same_classes(truth.class_names, class_names)
-    labels = np.array([labels_by_name[same[name]] if name in same else -1 for name in truth.class_names], np.int64)
-    rows = truth.rows_by_image()
-    return lambda index: (truth.boxes[rows[index]], labels[truth.labels[rows[index]]])
-
-
 def _read(truth: GroundTruth, index: int, folder: Path) -> Image:
     image = read_image(folder / truth.files[index])
     width, height = truth.image_sizes[index].tolist()
@@ -225,19 +192,22 @@ def _read(truth: GroundTruth, index: int, folder: Path) -> Image:
     return image
 
 
-def _predict_one(detect: _Detect, truth: GroundTruth, index: int, folder: Path) -> Prediction:
-    image_id = truth.image_ids[index]
-    try:
-        image = _read(truth, index, folder)
-        started = time.perf_counter()
-        detections, traces = detect(image, index)
-        return Prediction(image_id, detections, time.perf_counter() - started, traces=traces)
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:  # torch: out of memory is a RuntimeError
-        return _failed(image_id, error)
-
-
 def _failed(image_id: str | int, error: Exception) -> Prediction:
     return Prediction(image_id, None, error=" ".join(str(error).split()) or "not enough memory")
+
+
+def _predict_singly(
+    detector: ImageDetector, truth: GroundTruth, folder: Path, indices: Sequence[int], score: float
+) -> Iterator[Prediction]:
+    for index in indices:
+        try:
+            image = _read(truth, index, folder)
+            started = time.perf_counter()
+            detections = detector.detect(image, score)
+            prediction = Prediction(truth.image_ids[index], detections, time.perf_counter() - started)
+        except FAULTS as error:
+            prediction = _failed(truth.image_ids[index], error)
+        yield prediction
 
 
 def _predict_batches(
@@ -252,17 +222,24 @@ def _predict_batches(
 ) -> Generator[Prediction, None, None]:
     from detector.evaluation.prediction.tracing import trace_objects
     from detector.inference.batching import Scored, in_batches
+    from detector.inference.pipeline import DetectionPipeline
 
-    checked = _as_detector(detector, "supports batches")
-    objects = _objects(truth, detector.class_names)
+    if not isinstance(detector, DetectionPipeline):
+        raise InputError("only a detector.inference.pipeline.DetectionPipeline supports traces and batches")
+    names, same = detector.class_names, same_classes(truth.class_names, detector.class_names)
+    # -1 for a class that the detector lacks.
+    labels = np.array([names.index(same[name]) if name in same else -1 for name in truth.class_names], np.int64)
+    rows_by_image = truth.rows_by_image()
 
     def finish(index: int, scored: Scored) -> Prediction:
         started = time.perf_counter()
-        detections = checked.suppress(scored.proposals, scored.scores, score)
-        traces = trace_objects(scored.proposals, scored.scores, *objects(index)) if trace else None
+        detections, traces = detector.suppress(scored.proposals, scored.scores, score), None
+        if trace:
+            rows = rows_by_image[index]
+            traces = trace_objects(scored.proposals, scored.scores, truth.boxes[rows], labels[truth.labels[rows]])
         seconds = scored.seconds + time.perf_counter() - started
         return Prediction(truth.image_ids[index], detections, seconds, traces=traces)
 
-    with closing(in_batches(checked, indices, lambda i: _read(truth, i, folder), finish, batch, workers)) as results:
+    with closing(in_batches(detector, indices, lambda i: _read(truth, i, folder), finish, batch, workers)) as results:
         for index, result in zip(indices, results, strict=True):
             yield _failed(truth.image_ids[index], result) if isinstance(result, Exception) else result

@@ -100,8 +100,7 @@ def evaluate_proposals(
     for index, result in enumerate(
         Progress(results, total=len(paths), desc="proposals", unit="image", hidden=not progress, leave=False)
     ):
-        truth = truths[index]
-        proposals, error = result.proposals, result.error
+        truth, proposals, error = truths[index], result.proposals, result.error
         if proposals is not None:
             seconds.append(result.seconds)
             try:
@@ -113,9 +112,8 @@ def evaluate_proposals(
             no_boxes = np.empty((0, 4), np.float32)
             proposals = Proposals(no_boxes, no_boxes[:, 0], np.empty(0, np.int16), ("none",), truth.image_size)
         counted = ~truth.difficult
-        evaluation.add(
-            proposals if limit is None else proposals.top(limit), truth.boxes[counted], truth.labels[counted]
-        )
+        best = proposals if limit is None else proposals.top(limit)
+        evaluation.add(best, truth.boxes[counted], truth.labels[counted])
     return ProposalReport(
         split=dataset.split,
         evaluation=evaluation,

@@ -1,5 +1,1 @@
 """The report of an evaluation: one HTML file that needs no network, and a sheet of photos."""
-
-from detector.evaluation.report.page import About, explain, render_report
-
-__all__ = ["About", "explain", "render_report"]

@@ -1,13 +1,14 @@
 """Curves and histograms as coordinates of inline SVG, which the template draws."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from detector.evaluation.errors import Diagnosis
-from detector.evaluation.metrics.matching import FloatArray, at_least
+from detector.evaluation.metrics.matching import at_least
+from detector.evaluation.metrics.pairs import FloatArray
 from detector.evaluation.metrics.voc import ClassResult
 
 _LEVELS = np.linspace(0, 1, 51)
@@ -35,12 +36,8 @@ class Plot:
     def path(self, xs: npt.ArrayLike, ys: npt.ArrayLike) -> str:
         """The `d` of a line through the points, without those on a straight line between their neighbors."""
         points = [(self.x(x), self.y(y)) for x, y in zip(np.asarray(xs), np.asarray(ys), strict=True)]
-        kept = [
-            point
-            for i, point in enumerate(points)
-            if i in (0, len(points) - 1) or not _straight(points[i - 1], point, points[i + 1])
-        ]
-        return "M" + "L".join(f"{x:g} {y:g}" for x, y in kept)
+        inner = [b for a, b, c in zip(points, points[1:], points[2:], strict=False) if not _straight(a, b, c)]
+        return "M" + "L".join(f"{x:g} {y:g}" for x, y in [points[0], *inner, points[-1]])
 
 
 def _straight(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
@@ -64,36 +61,24 @@ def envelope(result: ClassResult) -> FloatArray:
     return np.append(highest, 0.0)[np.searchsorted(result.recall, _LEVELS - 1e-9, side="left")]
 
 
-class Curve(NamedTuple):
-    """A precision-recall curve: the path of its line, and the point at the shown score (None without detections)."""
-
-    line: str
-    dot: tuple[float, float] | None
-
-
-def class_curve(result: ClassResult, score: float) -> Curve:
-    """The curve of a class with objects."""
-    shown = int(np.count_nonzero(at_least(result.scores, score)))
+def class_curve(result: ClassResult, score: float) -> tuple[str, tuple[float, float] | None]:
+    """The precision-recall curve of a class with objects: the path of its line, and the point at the shown score (None
+    without detections)."""
+    shown = np.count_nonzero(at_least(result.scores, score))
     dot = None
     if shown:
         dot = SMALL.x(float(result.recall[shown - 1])), SMALL.y(float(result.precision[shown - 1]))
-    return Curve(SMALL.path(_LEVELS, envelope(result)), dot)
+    return SMALL.path(_LEVELS, envelope(result)), dot
 
 
-def mean_curve(diagnosis: Diagnosis) -> Curve:
-    """Mean over the classes with objects of the highest precision at each recall."""
+def mean_curve(diagnosis: Diagnosis) -> str:
+    """The path of the mean over the classes with objects of the highest precision at each recall."""
     curves = [envelope(result) for result in diagnosis.result.classes.values() if result.objects]
-    return Curve(LARGE.path(_LEVELS, np.mean(curves, axis=0)), None)
+    return LARGE.path(_LEVELS, np.mean(curves, axis=0))
 
 
-class Bar(NamedTuple):
-    """A rectangle of a histogram, with its tooltip."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    label: str
+Bar = tuple[float, float, float, float, str]
+"""A rectangle of a histogram (x, y, width, height) and its tooltip."""
 
 
 def calibration_bars(diagnosis: Diagnosis) -> list[Bar]:
@@ -101,20 +86,21 @@ def calibration_bars(diagnosis: Diagnosis) -> list[Bar]:
     curve = diagnosis.reliability
     if curve is None:
         return []
-    bins = len(curve.counts)
-    return [
-        _bar(SQUARE, i, bins, float(curve.precision[i]), "", f"{100 * curve.precision[i]:.0f} % right")
-        for i in np.flatnonzero(curve.counts)
-    ]
+    return _bars(
+        SQUARE, curve.counts, curve.precision, lambda i, scores: f"{scores}: {100 * curve.precision[i]:.0f} % right"
+    )
 
 
 def overlap_bars(counts: npt.NDArray[np.int64], most: int) -> list[Bar]:
     """A histogram of IoU; `most` is the count at the top of the chart."""
-    return [_bar(HISTOGRAM, i, len(counts), counts[i] / most, "IoU ", str(counts[i])) for i in np.flatnonzero(counts)]
+    return _bars(HISTOGRAM, counts, counts / most, lambda i, overlaps: f"IoU {overlaps}: {counts[i]}")
 
 
-def _bar(plot: Plot, index: int | np.integer, bins: int, height: float, prefix: str, label: str) -> Bar:
-    """The bar of a bin, a unit narrower than the bin on both sides."""
-    left, right, top = plot.x(index / bins), plot.x((index + 1) / bins), plot.y(height)
-    tooltip = f"{prefix}{index / bins:g} to {(index + 1) / bins:g}: {label}"
-    return Bar(left + 1, top, round(right - left - 2, 1), round(plot.y(0) - top, 1), tooltip)
+def _bars(plot: Plot, counts: np.ndarray, heights: np.ndarray, label: Callable[[int, str], str]) -> list[Bar]:
+    """The bars of the bins that are not empty, a unit narrower than the bin on both sides."""
+    bars, bins = [], len(counts)
+    for i in np.flatnonzero(counts).tolist():
+        left, right, top = plot.x(i / bins), plot.x((i + 1) / bins), plot.y(float(heights[i]))
+        tooltip = label(i, f"{i / bins:g} to {(i + 1) / bins:g}")
+        bars.append((left + 1, top, round(right - left - 2, 1), round(plot.y(0) - top, 1), tooltip))
+    return bars

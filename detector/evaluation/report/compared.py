@@ -7,8 +7,9 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.comparison import Comparison
 from detector.evaluation.errors import diagnose
-from detector.evaluation.report.page import WORST, environment, write_page
-from detector.evaluation.report.pictures import picture_of
+from detector.evaluation.metrics.bootstrap import CONFIDENCE
+from detector.evaluation.report.page import write_page
+from detector.evaluation.report.pictures import WORST, picture_of
 
 
 def explain_comparison(
@@ -36,26 +37,20 @@ def explain_comparison(
         InputError: the file cannot be written.
     """
     shown = comparison.images[:WORST]
-    rows = [truth.image_ids.index(image.image_id) for image in shown]
-    diagnoses = [(table, diagnose(truth, table, metric="voc10", score=comparison.score)) for table in (a, b)]
-    pictures = [[picture_of(truth, table, d, photos, row) for table, d in diagnoses] for row in rows]
-    classes = zip(
-        comparison.difference.class_names, comparison.a.ap, comparison.b.ap, comparison.difference.ap, strict=True
+    diagnoses = [diagnose(truth, table, metric="voc10", score=comparison.score) for table in (a, b)]
+    rows = [truth.image_ids.index(image.image) for image in shown]
+    pictures = [[picture_of(diagnosis, photos, row) for diagnosis in diagnoses] for row in rows]
+    *classes, mean = comparison.rows()
+    write_page(
+        path,
+        "compared.html",
+        c=comparison,
+        data=data,
+        notes=notes,
+        confidence=CONFIDENCE,
+        total=sum(comparison.objects.values()),
+        mean=mean,
+        classes=list(zip(classes, comparison.objects.values(), strict=True)),
+        images=list(zip(shown, pictures, strict=True)),
+        has_photos=photos is not None,
     )
-    page = (
-        environment()
-        .get_template("compared.html")
-        .render(
-            c=comparison,
-            data=data,
-            notes=notes,
-            total=sum(comparison.objects.values()),
-            classes=[
-                (name, comparison.objects[name], first, second, difference, comparison.difference.classes.get(name))
-                for name, first, second, difference in classes
-            ],
-            images=list(zip(shown, pictures, strict=True)),
-            has_photos=photos is not None,
-        )
-    )
-    write_page(path, page)

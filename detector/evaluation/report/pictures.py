@@ -3,79 +3,41 @@
 import base64
 import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
 
-from detector.data.detection_table import DetectionTable
-from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.errors import Diagnosis, ErrorKind, MissReason
-from detector.evaluation.metrics.matching import paired_iou
-from detector.evaluation.report.text import MISS_REASONS
+from detector.evaluation.metrics.pairs import paired_iou
+from detector.evaluation.report.sections import MISS_REASONS
 from detector.structures.image import EXTENSIONS, read_image
 
 # Longer side of a picture in pixels: sharp on a phone, and 12 of them take half a megabyte.
 _SIDE = 480
 _QUALITY = 72
 
-
-class Box(NamedTuple):
-    """A box in the picture's pixels.
-
-    Attributes:
-        kind: "found", "missed" or "wrong".
-        number: its number in the list below the picture; None for a found object.
-    """
-
-    kind: str
-    x: float
-    y: float
-    width: float
-    height: float
-    number: int | None
+WORST = 12
+"""Number of worst images in a report."""
 
 
-class Picture(NamedTuple):
-    """One of the worst images.
+def worst_pictures(diagnosis: Diagnosis, photos: Path | None) -> list[dict[str, Any]]:
+    """The `WORST` images with the most errors, most first, with the fields that the template names.
 
-    Attributes:
-        jpeg: base64 of the picture; empty without a photo.
-        problem: why a photo cannot be shown; empty if it can.
-        width, height: of the picture in pixels.
-        boxes: found ones first, so that errors lie on top.
-        found: number of objects found.
-        missed, wrong: number and description of every missed object and false positive.
-    """
-
-    image_id: str
-    jpeg: str
-    problem: str
-    width: int
-    height: int
-    boxes: tuple[Box, ...]
-    found: int
-    missed: tuple[tuple[int, str], ...]
-    wrong: tuple[tuple[int, str], ...]
-
-
-def worst_pictures(
-    truth: GroundTruth, detections: DetectionTable, diagnosis: Diagnosis, photos: Path | None, count: int
-) -> list[Picture]:
-    """The images with the most errors, most first; `problem` says why a photo cannot be shown.
+    `boxes` are (kind, x, y, width, height, number) in the picture's pixels, found ones first, so that errors lie on
+    top; the number is that in the list below the picture, 0 for a found object. `missed` and `wrong` are the numbers
+    and descriptions of that list. `problem` says why a photo cannot be shown.
 
     Args:
         photos: folder of the images, which contains `truth.files`, with or without their extensions.
     """
-    return [picture_of(truth, detections, diagnosis, photos, int(image)) for image in diagnosis.images.worst(count)]
+    return [picture_of(diagnosis, photos, image) for image in diagnosis.images.worst(WORST).tolist()]
 
 
-def picture_of(
-    truth: GroundTruth, detections: DetectionTable, diagnosis: Diagnosis, photos: Path | None, image: int
-) -> Picture:
-    """An image, by its index, with its errors."""
-    errors = diagnosis.images
+def picture_of(diagnosis: Diagnosis, photos: Path | None, image: int) -> dict[str, Any]:
+    """An image, by its index, with its errors; the fields are those of `worst_pictures`."""
+    truth, detections, errors = diagnosis.matches.truth, diagnosis.matches.detections, diagnosis.images
     found = np.flatnonzero((truth.images == image) & errors.found)
     missed = np.flatnonzero((truth.images == image) & errors.missed)
     wrong = np.flatnonzero((detections.images == image) & errors.false_positive)
@@ -86,37 +48,26 @@ def picture_of(
             jpeg, size, scale = _thumbnail(_photo_path(photos, truth.files[image]), truth.image_sizes[image])
         except InputError as error:
             problem = str(error)
-    missed_numbers = range(1, len(missed) + 1)
-    wrong_numbers = range(len(missed) + 1, len(missed) + len(wrong) + 1)
-    boxes = [
-        *(("found", box, None) for box in truth.boxes[found]),
-        *(("missed", box, n) for n, box in zip(missed_numbers, truth.boxes[missed], strict=True)),
-        *(("wrong", box, n) for n, box in zip(wrong_numbers, detections.boxes[wrong], strict=True)),
-    ]
-    missed_words = [_describe_missed(truth, diagnosis, row) for row in missed.tolist()]
-    wrong_words = [_describe_wrong(truth, detections, diagnosis, row) for row in wrong.tolist()]
-    return Picture(
-        image_id=str(truth.image_ids[image]),
-        jpeg=jpeg,
-        problem=problem,
-        width=size[0],
-        height=size[1],
-        boxes=tuple(_box(kind, box, number, scale, size) for kind, box, number in boxes) if jpeg else (),
-        found=len(found),
-        missed=tuple(zip(missed_numbers, missed_words, strict=True)),
-        wrong=tuple(zip(wrong_numbers, wrong_words, strict=True)),
-    )
+    faults = [("missed", box) for box in truth.boxes[missed]] + [("wrong", box) for box in detections.boxes[wrong]]
+    boxes = [("found", box, 0) for box in truth.boxes[found]]
+    boxes += [(kind, box, number) for number, (kind, box) in enumerate(faults, start=1)]
+    return {
+        "image_id": truth.image_ids[image],
+        "jpeg": jpeg,
+        "problem": problem,
+        "size": size,
+        "boxes": [(kind, *_placed(box * scale, size), number) for kind, box, number in boxes] if jpeg else [],
+        "found": len(found),
+        "missed": list(enumerate((_describe_missed(diagnosis, row) for row in missed.tolist()), start=1)),
+        "wrong": list(enumerate((_describe_wrong(diagnosis, row) for row in wrong.tolist()), start=len(missed) + 1)),
+    }
 
 
 def _photo_path(photos: Path, name: str) -> Path:
-    path = photos / name
-    if path.is_file():
-        return path
-    for suffix in EXTENSIONS:
-        # Not with_suffix: a name may contain a dot.
-        for ending in (suffix, suffix.upper()):
-            if (with_ending := path.with_name(path.name + ending)).is_file():
-                return with_ending
+    # Not with_suffix: a name may contain a dot.
+    for ending in ("", *EXTENSIONS, *map(str.upper, EXTENSIONS)):
+        if (path := photos / f"{name}{ending}").is_file():
+            return path
     raise InputError(f"{name}: no such photo in the folder given")
 
 
@@ -133,37 +84,36 @@ def _thumbnail(path: Path, annotated: np.ndarray) -> tuple[str, tuple[int, int],
     return base64.b64encode(file.getvalue()).decode("ascii"), picture.size, picture.width / photo.width
 
 
-def _box(kind: str, box: np.ndarray, number: int | None, scale: float, size: tuple[int, int]) -> Box:
-    # At least a pixel inside the picture, so that the whole line is visible.
-    low, high = np.array([1.0, 1.0]), np.array(size) - 1.0
-    x1, y1 = np.clip(box[:2] * scale, low, high).tolist()
-    x2, y2 = np.clip(box[2:] * scale, low, high).tolist()
-    return Box(kind, round(x1, 1), round(y1, 1), round(max(x2 - x1, 1), 1), round(max(y2 - y1, 1), 1), number)
+def _placed(box: np.ndarray, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """x, y, width and height, at least a pixel inside the picture, so that the whole line is visible."""
+    x1, y1, x2, y2 = np.clip(box, 1.0, np.tile(size, 2) - 1.0).tolist()
+    return round(x1, 1), round(y1, 1), round(max(x2 - x1, 1), 1), round(max(y2 - y1, 1), 1)
 
 
-def _describe_missed(truth: GroundTruth, diagnosis: Diagnosis, row: int) -> str:
+def _describe_missed(diagnosis: Diagnosis, row: int) -> str:
+    truth, traces = diagnosis.matches.truth, diagnosis.traces
     name = truth.class_names[truth.labels[row]]
-    if diagnosis.traces is None or diagnosis.shown_miss_reasons is None:
+    if traces is None or diagnosis.shown_miss_reasons is None:
         return name
-    traces = diagnosis.traces
     source = traces.sources[row]
     by = f" from {traces.source_names[source]}" if source >= 0 else ""
-    reason = MISS_REASONS[MissReason(diagnosis.shown_miss_reasons.reasons[row])][0]
+    reason = MISS_REASONS[MissReason(diagnosis.shown_miss_reasons[row])][0]
     best = traces.region_scores[row]
     score = f"best score {best:.2f}" if best > 0 else "no region covers it"
     return f"{name}: {reason}, {score}; best proposal{by} has IoU {traces.proposal_overlaps[row]:.2f}"
 
 
-def _describe_wrong(truth: GroundTruth, detections: DetectionTable, diagnosis: Diagnosis, row: int) -> str:
+def _describe_wrong(diagnosis: Diagnosis, row: int) -> str:
+    truth, detections = diagnosis.matches.truth, diagnosis.matches.detections
     kind, target = ErrorKind(diagnosis.errors.kinds[row]), diagnosis.errors.targets[row]
-    words = {
-        ErrorKind.DUPLICATE: "a second box on a found object",
-        ErrorKind.BACKGROUND: "no object",
-        ErrorKind.BOTH: "near an object of another class",
-    }.get(kind, "")
     if kind == ErrorKind.LOCALIZATION:
-        overlap = paired_iou(truth, detections, np.array([row]), np.array([target]))[0]
-        words = f"localization error, IoU {overlap:.2f}"
+        words = f"localization error, IoU {paired_iou(truth, detections, np.array([row]), np.array([target]))[0]:.2f}"
     elif kind == ErrorKind.CLASSIFICATION:
         words = f"annotated as {truth.class_names[truth.labels[target]]}"
+    else:
+        words = {
+            ErrorKind.DUPLICATE: "a second box on a found object",
+            ErrorKind.BACKGROUND: "no object",
+            ErrorKind.BOTH: "near an object of another class",
+        }[kind]
     return f"{truth.class_names[detections.labels[row]]} {detections.scores[row]:.2f}: {words}"

@@ -8,8 +8,8 @@ from PIL import ImageDraw, ImageFont
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.metrics.matching import at_least, counted_objects
-from detector.evaluation.metrics.voc import match_detections
+from detector.evaluation.metrics.matching import at_least
+from detector.evaluation.metrics.voc import match_voc
 from detector.visualization.boxes import Mark, draw_marks
 
 COLORS = {"found": "#009E73", "wrong": "#D55E00", "missed": "#56B4E9"}
@@ -60,7 +60,7 @@ def draw_sheet(
 def mark_hits(truth: GroundTruth, detections: DetectionTable, score: float) -> tuple[list[list[Mark]], dict[str, int]]:
     """The marks of each image of `truth`, and their number by kind (`COLORS`)."""
     detections = detections[at_least(detections.scores, score)]
-    matches = match_detections(truth, detections)
+    matches = match_voc(truth, detections)[0.5]
     marks: list[list[Mark]] = [[] for _ in truth.image_ids]
     counts = dict.fromkeys(COLORS, 0)
 
@@ -69,16 +69,12 @@ def mark_hits(truth: GroundTruth, detections: DetectionTable, score: float) -> t
         marks[image].append(Mark((x1, y1, x2, y2), text, COLORS[kind]))
         counts[kind] += 1
 
-    for i, row in enumerate(matches.order.tolist()):
-        if matches.counts[i]:
-            kind = "found" if matches.true_positive[i] else "wrong"
-            name = truth.class_names[detections.labels[row]]
-            add(kind, int(detections.images[row]), detections.boxes[row], f"{name} {detections.scores[row]:.2f}")
-    found = set(matches.objects[matches.true_positive].tolist())
-    for row in np.flatnonzero(counted_objects(truth)).tolist():
-        if row not in found:
-            name = truth.class_names[truth.labels[row]]
-            add("missed", int(truth.images[row]), truth.boxes[row], name)
+    for row in matches.ranked.tolist():
+        kind = "found" if matches.true_positive[row] else "wrong"
+        name = truth.class_names[detections.labels[row]]
+        add(kind, int(detections.images[row]), detections.boxes[row], f"{name} {detections.scores[row]:.2f}")
+    for row in np.flatnonzero(matches.counted & ~matches.found()).tolist():
+        add("missed", int(truth.images[row]), truth.boxes[row], truth.class_names[truth.labels[row]])
     return marks, counts
 
 

@@ -22,7 +22,7 @@ from detector.data.summary import summarize
 from detector.errors import InputError
 from detector.evaluation.evaluation import DEFAULT_SCORE
 from detector.evaluation.metrics.calibration import fit_calibration
-from detector.evaluation.metrics.voc import VOCResult, voc_average_precision
+from detector.evaluation.metrics.voc import APResult, voc_average_precision
 from detector.evaluation.report.sheet import draw_sheet
 from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import Model, load_model, save_model, weights_hash
@@ -79,7 +79,7 @@ class FitResult:
 
     model: Path
     sheet: Path
-    result: VOCResult
+    result: APResult
     evaluated: tuple[int, int]
     score: float | None
     calibration: str

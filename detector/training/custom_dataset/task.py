@@ -10,14 +10,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.evaluation import match_by_metric
-from detector.evaluation.metrics.bootstrap import compare_average_precision
+from detector.evaluation.comparison import compare
 from detector.evaluation.metrics.voc import voc_average_precision
 from detector.inference.pipeline import DetectionPipeline
 from detector.models.rfcn import RFCN
@@ -133,14 +131,9 @@ class CustomDatasetTask(RFCNTask):
         saved_truth, saved_detections = self._detect(saved)
         if saved_truth.image_ids != truth.image_ids:
             return False
-        old, curve = match_by_metric(saved_truth, saved_detections, "voc10")
-        new, _ = match_by_metric(truth, detections, "voc10")
-        objects = np.bincount(new[0].object_labels)
-        objects = objects[objects > 0]
-        if not len(objects):
-            return False
-        difference = compare_average_precision(old, new, curve).difference
-        return difference.mean_high < -1 / (len(objects) * objects.min())
+        compared = compare(truth, saved_detections, detections, "voc10")
+        objects = [count for count in compared.objects.values() if count]
+        return bool(objects) and compared.difference.high[-1] < -1 / (len(objects) * min(objects))
 
 
 def read_history(out: Path) -> dict[int, float]:

@@ -22,6 +22,15 @@ class COCOData:
     annotations: list[dict[str, Any]] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
 
+    def add_object(self, image: int, label: int, box: list[float], share: float = 1, crowd: bool = False) -> None:
+        """`share`: of the box that the outline covers."""
+        ids = {"id": len(self.annotations) + 1, "image_id": image, "category_id": label}
+        area = box[2] * box[3] * float(share)
+        self.annotations.append(ids | {"bbox": box, "area": area, "iscrowd": int(crowd)})
+
+    def add_detection(self, image: int, label: int, box: list[float], score: float) -> None:
+        self.results.append({"image_id": image, "category_id": label, "bbox": box, "score": score})
+
     def truth(self) -> GroundTruth:
         items = self.annotations
         return GroundTruth(
@@ -68,37 +77,20 @@ def random_data(seed: int, images: int = 12, classes: int = 3, objects: int = 60
     if 0 not in data.images:
         data.images[0] = 0
     full = data.images[: max(1, 3 * images // 4)]
-    for number in range(objects):
+    for _ in range(objects):
         width, height = rng.choice([32, 96, *np.exp(rng.uniform(1, 5.5, 6)).round(2)], 2).tolist()
-        if rng.random() < 0.3:
-            height = width
-        crowd = int(rng.random() < 0.1)
-        data.annotations.append(
-            {
-                "id": number + 1,
-                "image_id": int(rng.choice(full)),
-                "category_id": int(rng.integers(max(1, classes - 1))),
-                "bbox": [*rng.uniform(0, 300, 2).round(2).tolist(), width, height],
-                # An outline covers a part of its box.
-                "area": width * height * (1 if rng.random() < 0.5 else 0.6),
-                "iscrowd": crowd,
-            }
-        )
+        box = [*rng.uniform(0, 300, 2).round(2).tolist(), width, width if rng.random() < 0.3 else height]
+        label = int(rng.integers(max(1, classes - 1)))
+        data.add_object(int(rng.choice(full)), label, box, rng.choice([1, 0.6]), rng.random() < 0.1)
     for _ in range(detections):
         near = data.annotations[rng.integers(objects)]
         box = np.array(near["bbox"])
-        spread = rng.choice([0, 0.03, 0.1, 0.3])
-        box = box + rng.normal(0, spread, 4) * [box[2], box[3], box[2], box[3]]
+        box = box + rng.normal(0, rng.choice([0, 0.03, 0.1, 0.3]), 4) * np.tile(box[2:], 2)
         box[2:] = np.maximum(box[2:], 1)
-        near_it = rng.random() < 0.9
-        data.results.append(
-            {
-                "image_id": near["image_id"] if near_it else int(rng.choice(data.images)),
-                "category_id": near["category_id"] if near_it else int(rng.integers(classes)),
-                "bbox": box.round(2).tolist(),
-                "score": round(float(rng.random()), int(rng.integers(1, 4))),
-            }
-        )
+        ids = near["image_id"], near["category_id"]
+        if rng.random() > 0.9:
+            ids = int(rng.choice(data.images)), int(rng.integers(classes))
+        data.add_detection(*ids, box.round(2).tolist(), round(float(rng.random()), int(rng.integers(1, 4))))
     return data
 
 
@@ -108,36 +100,25 @@ def data_on_borders(seed: int, objects: int = 40, detections: int = 120) -> COCO
     rng = np.random.default_rng(seed)
     data = COCOData([3, 1, 9], [0, 1])
     decimals = int(rng.integers(9))
-    for number in range(objects):
-        limits = [32, 96, 66.6666667, 96.0000001, 31.9999999, 9e4, 1e5, 1.00001e5]
-        lengths = [*limits, *rng.uniform(1, 200, 4).round(decimals)]
-        width, height = rng.choice(lengths, 2).tolist()
-        if rng.random() < 0.4:
-            height = width
-        data.annotations.append(
-            {
-                "id": number + 1,
-                "image_id": int(rng.choice(data.images)),
-                "category_id": int(rng.integers(2)),
-                "bbox": [*rng.uniform(-50, 300, 2).round(decimals).tolist(), width, height],
-                "area": width * height * float(rng.choice([1, 0.6])),
-                "iscrowd": int(rng.random() < 0.15),
-            }
-        )
+    limits = [32, 96, 66.6666667, 96.0000001, 31.9999999, 9e4, 1e5, 1.00001e5]
+    for _ in range(objects):
+        width, height = rng.choice([*limits, *rng.uniform(1, 200, 4).round(decimals)], 2).tolist()
+        box = [*rng.uniform(-50, 300, 2).round(decimals).tolist(), width, width if rng.random() < 0.4 else height]
+        image, label = int(rng.choice(data.images)), int(rng.integers(2))
+        data.add_object(image, label, box, rng.choice([1, 0.6]), rng.random() < 0.15)
     for _ in range(detections):
         near = data.annotations[rng.integers(objects)]
         box = list(near["bbox"])
         box[int(rng.integers(2, 4))] *= float(rng.choice([0.5, 0.55, 0.6, 0.75, 0.95, 1]))
         score = round(float(rng.random()), int(rng.integers(1, 3)))
-        ids = {"image_id": near["image_id"], "category_id": near["category_id"]}
-        data.results.append(ids | {"bbox": box, "score": score})
+        data.add_detection(near["image_id"], near["category_id"], box, score)
     return data
 
 
 def other_evaluator(
-    data: COCOData, coco: Any, evaluator: Any, iou_thresholds: Sequence[float] | None, max_detections: Sequence[int]
+    data: COCOData, coco: Any, evaluator: Any, iou_thresholds: Sequence[float] | None = None
 ) -> dict[str, np.ndarray]:
-    """`precision`, `recall` and, with 100 detections, `stats` of pycocotools or what has its interface."""
+    """`precision`, `recall` and, at the usual thresholds, `stats` of pycocotools or what has its interface."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco()
         truth.dataset = {
@@ -150,11 +131,10 @@ def other_evaluator(
         evaluation = evaluator(truth, truth.loadRes([dict(item) for item in data.results]), "bbox")
         if iou_thresholds is not None:
             evaluation.params.iouThrs = np.array(iou_thresholds)
-        evaluation.params.maxDets = list(max_detections)
         evaluation.evaluate()
         evaluation.accumulate()
         arrays = {name: np.array(evaluation.eval[name]) for name in ("precision", "recall")}
-        if max_detections == (1, 10, 100) and iou_thresholds is None:
+        if iou_thresholds is None:
             evaluation.summarize()
             arrays["stats"] = np.array(evaluation.stats)
     return {name: np.where(values < 0, np.nan, values) for name, values in arrays.items()}

@@ -52,14 +52,19 @@ def test_the_report() -> None:
     assert by_size["small"]["AP"] == {"cat": None, "dog": 0.5}
     assert by_size["medium"]["AP"] == {"cat": 1.0, "dog": None}
     assert by_size["large"] == {"mAP": None, "AP": {"cat": None, "dog": None}}
-    table = evaluation.table().splitlines()
-    assert table[1].split() == ["cat", "1", "2", "100.0"]
-    assert table[2].split() == ["dog", "1", "2", "50.0"]
-    assert table[3].split() == ["mAP", "2", "4", "75.0"]
-    assert "metric voc10 at IoU 0.5; 3 images of val" in table
-    assert "mAP of objects: small 50.0, medium 100.0, large -" in table
-    assert "images that failed: 1; their objects count as not found" in table
-    assert table[-1] == "a note"
+    assert evaluation.table().splitlines() == [
+        "class  objects  detections   AP %",
+        "cat          1           2  100.0",
+        "dog          1           2   50.0",
+        "mAP          2           4   75.0",
+        "",
+        "metric voc10 at IoU 0.5; 3 images of val",
+        "mAP of objects: small 50.0, medium 100.0, large -",
+        "at score 0.5, all classes: precision 50.0 %, recall 50.0 %",
+        "0.750 seconds per image",
+        "images that failed: 1; their objects count as not found",
+        "a note",
+    ]
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -76,24 +81,20 @@ def test_several_thresholds() -> None:
     evaluation = evaluate(TRUTH, TABLE, "voc10", [0.5, 0.99])
     assert evaluation.to_dict()["by_iou"]["0.99"]["AP"] == {"cat": 1.0, "dog": 0.0}
     assert "mAP at IoU 0.5: 75.0, 0.99: 50.0" in evaluation.table()
-    coco = evaluate(TRUTH, TABLE, "coco", [0.5])
-    assert coco.to_dict()["AP75"] is None
-    assert coco.to_dict()["AP50"] == coco.to_dict()["mAP"]
-
-
-def test_the_objects_of_a_failed_image_count_as_not_found() -> None:
-    predictions = [Prediction("a", None, error="no"), predicted("b"), predicted("c")]
-    assert evaluate(TRUTH, detection_table(TRUTH, predictions)).result.ap["cat"] == 0
+    coco = evaluate(TRUTH, TABLE, "coco", [0.5]).to_dict()
+    assert coco["AP75"] is None
+    assert coco["AP50"] == coco["mAP"]
 
 
 def test_a_class_without_objects_is_null_and_listed() -> None:
+    """And the objects of a failed image count as not found."""
     part = TRUTH.first(2)
-    evaluation = evaluate(part, detection_table(part, PREDICTIONS[:2]))
+    evaluation = evaluate(part, detection_table(part, [Prediction("a", None, error="no"), predicted("b")]))
     content = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
-    assert content["AP"] == {"cat": pytest.approx(1), "dog": None}
-    assert content["mAP"] == pytest.approx(1)
+    assert content["AP"] == {"cat": 0, "dog": None}
+    assert content["mAP"] == 0
     assert "without objects: dog" in evaluation.table()
-    assert [line.split()[-1] for line in evaluation.table().splitlines()[1:4]] == ["100.0", "-", "100.0"]
+    assert [line.split()[-1] for line in evaluation.table().splitlines()[1:4]] == ["0.0", "-", "0.0"]
 
 
 def test_without_any_object_or_time() -> None:
@@ -105,10 +106,14 @@ def test_without_any_object_or_time() -> None:
     assert "seconds" not in evaluation.table()
 
 
-def test_wrong_arguments() -> None:
-    with pytest.raises(InputError, match=r"metric 'voc'.* voc07, voc10, coco, ilsvrc"):
-        evaluate(TRUTH, TABLE, "voc")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="at least one IoU threshold"):
-        evaluate(TRUTH, TABLE, "voc07", [])
-    with pytest.raises(InputError, match=r"IoU threshold 1\.5"):
-        evaluate(TRUTH, TABLE, "ilsvrc", [1.5])
+@pytest.mark.parametrize(
+    ("metric", "thresholds", "message"),
+    [
+        ("voc", None, r"metric 'voc'.* voc07, voc10, coco, ilsvrc"),
+        ("voc07", [], "at least one IoU threshold"),
+        ("ilsvrc", [1.5], r"IoU threshold 1\.5"),
+    ],
+)
+def test_wrong_arguments(metric: Metric, thresholds: list[float] | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate(TRUTH, TABLE, metric, thresholds)

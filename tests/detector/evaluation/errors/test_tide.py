@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
-from detector.evaluation.errors import ErrorKind
-from detector.evaluation.errors.reliability import reliability
-from detector.evaluation.errors.tide import ErrorAnalysis, _Repair, error_kinds
-from detector.evaluation.metrics.matching import MatchesByRow
-from detector.evaluation.metrics.voc import VOC_METRICS, VOCMetric, match_detections, voc_average_precision
+from detector.evaluation.errors import ErrorKind, diagnose
+from detector.evaluation.errors.tide import ErrorAnalysis, error_kinds
+from detector.evaluation.metrics.voc import VOC_METRICS, VOCMetric, match_voc, voc_average_precision
 from tests.detector.evaluation.tables import table_of, truth_of
 
 K = ErrorKind
@@ -34,7 +32,7 @@ def data(
 
 
 def analyzed(truth: GroundTruth, detections: DetectionTable, metric: VOCMetric = "voc10") -> ErrorAnalysis:
-    return error_kinds(truth, detections, match_detections(truth, detections), metric)
+    return error_kinds(match_voc(truth, detections)[0.5], metric)
 
 
 @pytest.mark.parametrize(
@@ -76,16 +74,6 @@ def test_what_each_kind_gives_back_by_hand() -> None:
     assert result.false_negative_gain == pytest.approx(0.5)  # without the dog nothing is wrong about dogs
 
 
-def test_of_the_errors_about_one_object_the_surest_alone_is_repaired() -> None:
-    found = [(1, BOX), (0, (0, 0, 100, 40)), (0, (0, 0, 100, 45))]
-    result = analyzed(*data([(0, BOX)], found))
-    assert result.kinds.tolist() == [K.CLASSIFICATION, K.LOCALIZATION, K.LOCALIZATION]
-    assert result.repaired.tolist() == [True, False, False]
-    assert result.class_gains[K.CLASSIFICATION, 0] == 1
-    assert result.class_gains[K.LOCALIZATION, 0] == 0
-    assert np.isnan(result.class_gains[:, 1]).all()
-
-
 def test_missed_objects_leave_the_denominator() -> None:
     result = analyzed(*data([(0, BOX), (0, FAR), (1, FAR)], [(0, BOX)]))
     # FAR, a cat and a dog, is missed. The one dog gone leaves a class without errors.
@@ -105,12 +93,12 @@ def test_difficult_objects() -> None:
     assert result.class_gains[K.LOCALIZATION, 0] == 0.5
 
 
-def test_nothing_at_all() -> None:
-    result = analyzed(*data([], []))
-    assert np.isnan(result.gains).all()
-    assert result.counts.sum() == 0
-    assert np.isnan(analyzed(*data([], [(0, BOX)])).gains).all()
-    assert analyzed(*data([(0, BOX)], [])).gains.tolist() == [0, 0, 0, 0, 0, 1]
+@pytest.mark.parametrize(
+    ("objects", "detected", "gains"),
+    [([], [], [np.nan] * 6), ([], [(0, BOX)], [np.nan] * 6), ([(0, BOX)], [], [0, 0, 0, 0, 0, 1])],
+)
+def test_without_objects_or_detections(objects: list, detected: list, gains: list[float]) -> None:
+    assert analyzed(*data(objects, detected)).gains.tolist() == pytest.approx(gains, nan_ok=True)
 
 
 # What tidecv 1.0.1 gives for `random_data(seed)` where its AP is replaced by `voc.average_precision`, in points:
@@ -151,29 +139,17 @@ def test_it_is_hotcoco_up_to_the_101_points(random_data: Callable) -> None:
         assert result.counts[kind].sum() == expected["counts"][name]
         assert result.gains[kind] == pytest.approx(expected["delta_ap"][name], abs=0.003)
     # The calibration error equals hotcoco's too.
-    matches = MatchesByRow.of(truth, match_detections(truth, detections))
-    assert reliability(detections, matches).expected_error == pytest.approx(evaluation.calibration()["ece"])
+    reliability = diagnose(truth, detections).reliability
+    assert reliability.expected_error == pytest.approx(evaluation.calibration()["ece"])
 
 
 def coco_pair(hotcoco: object, truth: GroundTruth, detections: DetectionTable) -> tuple:
-    def rows(table: GroundTruth | DetectionTable) -> list[dict]:
-        sizes = table.boxes[:, 2:] - table.boxes[:, :2]
-        return [
-            {"image_id": image + 1, "category_id": label + 1, "bbox": [*corner, *size], "area": size[0] * size[1]}
-            for image, label, corner, size in zip(
-                table.images.tolist(), table.labels.tolist(), table.boxes[:, :2].tolist(), sizes.tolist(), strict=True
-            )
-        ]
-
-    coco = hotcoco.COCO(
-        {
-            "images": [{"id": i + 1, "width": 400, "height": 400, "file_name": f"{i}"} for i in truth.image_ids],
-            "categories": [{"id": i + 1, "name": name} for i, name in enumerate(truth.class_names)],
-            "annotations": [{"id": i + 1, "iscrowd": 0, **row} for i, row in enumerate(rows(truth))],
-        }
-    )
-    scored = zip(rows(detections), detections.scores.tolist(), strict=True)
-    return coco, coco.load_res([{**row, "score": score} for row, score in scored])
+    images = [{"id": i + 1} for i in truth.image_ids]
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(truth.class_names)]
+    boxes = np.hstack([truth.boxes[:, :2], truth.sides])
+    coco = hotcoco.COCO.from_arrays(images, categories, truth.images + 1, truth.labels + 1, boxes, area=truth.areas)
+    columns = (detections.images + 1, detections.boxes[:, :2], detections.sides, detections.scores)
+    return coco, coco.load_res(np.column_stack([*columns, detections.labels + 1]))
 
 
 side = st.integers(0, 4)
@@ -189,26 +165,20 @@ def test_properties(objects: list, detected: list, metric: VOCMetric) -> None:
     truth, detections = data(
         [boxed(*item) for item, _ in objects], [boxed(*item) for item in detected], [int(hard) for _, hard in objects]
     )
-    matches = match_detections(truth, detections)
-    result = error_kinds(truth, detections, matches, metric)
+    matches = match_voc(truth, detections)[0.5]
+    result = error_kinds(matches, metric)
     # The kinds part the false positives, and the AP is the headline's.
-    wrong = np.zeros(len(detections), bool)
-    wrong[matches.order] = matches.counts & ~matches.true_positive
-    assert ((result.kinds >= 0) == wrong).all()
-    assert result.counts[:-1].sum() == wrong.sum()
+    assert ((result.kinds >= 0) == matches.false_positive).all()
+    assert result.counts[:-1].sum() == matches.false_positive.sum()
     assert result.ap.tolist() == pytest.approx(
         list(voc_average_precision(truth, detections, metric).ap.values()), nan_ok=True
     )
     # Every object is found, missed, repaired once, or does not count.
     taken = set(result.targets[result.repaired].tolist())
     assert len(taken) == result.repaired.sum()
-    hits = set(matches.objects[matches.true_positive].tolist())
+    found = matches.found()
     for index in range(len(truth)):
-        states = [index in hits, bool(result.missed[index]), index in taken, bool(truth.difficult[index])]
+        states = [bool(found[index]), bool(result.missed[index]), index in taken, bool(truth.difficult[index])]
         assert sum(states) == 1
-    # Fixing never costs, and with everything fixed nothing is left to gain.
+    # Fixing never costs.
     assert (np.nan_to_num(result.class_gains) >= -1e-12).all()
-    ranked = (a[matches.order] for a in (result.kinds, result.targets, result.repaired))
-    perfect = _Repair(truth, detections, matches, metric, *ranked, result.missed).average_precision(list(K))
-    assert perfect[~np.isnan(result.ap)].tolist() == pytest.approx([1.0] * int((~np.isnan(result.ap)).sum()))
-    assert np.isnan(perfect[np.isnan(result.ap)]).all()

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from detector.evaluation.metrics.calibration import fit_calibration
-from detector.evaluation.metrics.voc import ClassResult, VOCResult
+from detector.evaluation.metrics.voc import APResult, ClassResult
 
 
-def result(scores: np.ndarray, right: np.ndarray) -> VOCResult:
+def result(scores: np.ndarray, right: np.ndarray) -> APResult:
     order = np.argsort(-scores)
-    return VOCResult("voc07", 0.5, {"cat": ClassResult(0.5, len(scores), scores[order], right[order])})
+    return APResult("voc07", 0.5, {"cat": ClassResult(0.5, len(scores), scores[order], right[order])})
 
 
 def test_planted_slope_and_offset_are_found():
@@ -19,14 +19,10 @@ def test_planted_slope_and_offset_are_found():
     assert fit_calibration(result(scores, right)) == pytest.approx((2.0, -1.0), abs=0.1)
 
 
-@pytest.mark.parametrize("right", [[True] * 4, [False] * 4, [False, False, True, True]])
+@pytest.mark.parametrize("right", [[True] * 4, [False] * 4, [False, False, True, True], []])
 def test_nothing_to_learn_or_a_reversed_order_changes_nothing(right: list[bool]):
-    scores = np.array([0.9, 0.8, 0.2, 0.1])
-    assert fit_calibration(result(scores, np.array(right))) == (1.0, 0.0)
-
-
-def test_no_detections():
-    assert fit_calibration(result(np.zeros(0), np.zeros(0, dtype=bool))) == (1.0, 0.0)
+    scores = np.array([0.9, 0.8, 0.2, 0.1])[: len(right)]
+    assert fit_calibration(result(scores, np.array(right, bool))) == (1.0, 0.0)
 
 
 def test_a_fit_replaces_the_calibration_that_the_scores_have_been_through():

@@ -3,13 +3,10 @@
 import dataclasses
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from detector.data.coco import read_coco
 from detector.data.formats import read_detections
@@ -26,11 +23,11 @@ def result_of(data: COCOData, *settings: object) -> COCOResult:
     return coco_average_precision(data.truth(), data.detections(), *settings)
 
 
-def pycocotools(data: COCOData, iou_thresholds: object = None, max_detections: object = (1, 10, 100)) -> dict:
+def pycocotools(data: COCOData, iou_thresholds: object = None) -> dict:
     coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
     from pycocotools.cocoeval import COCOeval
 
-    return other_evaluator(data, coco.COCO, COCOeval, iou_thresholds, max_detections)
+    return other_evaluator(data, coco.COCO, COCOeval, iou_thresholds)
 
 
 def fakebbox100() -> COCOData:
@@ -54,101 +51,39 @@ def test_the_published_numbers() -> None:
     assert result.objects.sum() == sum(not item["iscrowd"] for item in data.annotations)
 
 
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("iou_thresholds", [None, (0.3, 0.5, 0.77)])
-@pytest.mark.parametrize("max_detections", [(1, 10, 100), (3, 25)])
-def test_random_data_like_pycocotools(seed: int, iou_thresholds: object, max_detections: object) -> None:
-    data = random_data(seed)
-    result = result_of(data, iou_thresholds, max_detections)
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("iou_thresholds", [IOU_THRESHOLDS, (0.3, 0.5, 0.77)])
+def test_random_data_like_pycocotools(seed: int, iou_thresholds: tuple[float, ...]) -> None:
+    """Also boxes without width, and more than a hundred detections of an image and a class."""
+    data = random_data(seed, **({"images": 2, "classes": 2, "detections": 500} if seed % 3 == 0 else {}))
+    if seed % 2:
+        for item in data.results[::3]:
+            item["bbox"][2 + seed % 3 % 2] = 0
+    result = result_of(data, iou_thresholds)
     assert 0.05 < result.mean_ap < 0.95
-    assert_agree(result, pycocotools(data, iou_thresholds, max_detections))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_boxes_without_width_like_pycocotools(seed: int) -> None:
-    data = random_data(seed)
-    for item in data.results[::3]:
-        item["bbox"][2 + seed % 2] = 0
-    for item in data.results[::6]:
-        item["bbox"][2:] = [0, 0]
-    assert_agree(result_of(data), pycocotools(data))
-
-
-def test_more_than_a_hundred_detections_of_an_image_and_a_class() -> None:
-    data = random_data(1, images=2, classes=2, objects=20, detections=500)
-    assert_agree(result_of(data), pycocotools(data))
-    last = result_of(data, None, (1, 10, 300)).summary
-    assert list(last)[6:9] == ["AR1", "AR10", "AR300"]
-    assert last["AR300"] > result_of(data).summary["AR100"]
-    assert last["AP"] != result_of(data).summary["AP"]
+    assert_agree(result, pycocotools(data, iou_thresholds))
 
 
 def test_faster_coco_eval_agrees() -> None:
     other = pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
     for seed in range(4):
         data = random_data(seed)
-        assert_agree(result_of(data), other_evaluator(data, other.COCO, other.COCOeval_faster, None, (1, 10, 100)))
-
-
-@pytest.mark.skipif("COCO_ANNOTATIONS" not in os.environ, reason="COCO_ANNOTATIONS does not name an annotation file")
-@pytest.mark.parametrize("seed", range(3))
-def test_real_photos_like_pycocotools(seed: int) -> None:
-    content = json.loads(Path(os.environ["COCO_ANNOTATIONS"]).read_text())
-    data = COCOData(
-        [image["id"] for image in content["images"]], sorted(category["id"] for category in content["categories"])
-    )
-    data.annotations = [
-        {key: item[key] for key in ("id", "image_id", "category_id", "bbox", "area", "iscrowd")}
-        for item in content["annotations"]
-    ]
-    # Detections of a random data set, each with the ids and near the box of one of the objects.
-    rng = np.random.default_rng(seed)
-    for _ in range(3 * len(data.annotations)):
-        near = data.annotations[rng.integers(len(data.annotations))]
-        box = np.array(near["bbox"]) + rng.normal(0, 5, 4) * rng.integers(0, 2)
-        box[2:] = np.maximum(box[2:], 1)
-        score = round(float(rng.random()), int(rng.integers(1, 4)))
-        ids = {"image_id": near["image_id"], "category_id": near["category_id"]}
-        data.results.append(ids | {"bbox": box.round(2).tolist(), "score": score})
-    assert any(item["iscrowd"] for item in data.annotations)
-    assert_agree(result_of(data), pycocotools(data))
-
-
-@pytest.mark.parametrize("side", [32, 96])
-@pytest.mark.parametrize("position", [0.1, 100.1, 33.33, 412.87])
-def test_a_size_at_the_border_belongs_to_both_sides_of_it(side: int, position: float) -> None:
-    data = COCOData([1], [1])
-    ids = {"image_id": 1, "category_id": 1, "bbox": [position, position + 0.07, side, side]}
-    data.annotations.append({"id": 1, "area": side * side, "iscrowd": 0} | ids)
-    data.results = [ids | {"score": 0.5}, ids | {"score": 0.75, "bbox": [300.3, 0.1, side, side]}]
-    result = result_of(data)
-    assert_agree(result, pycocotools(data))
-    sizes = [size for size in ("small", "medium", "large") if result.average_precision(size=size)[0] > 0]
-    assert sizes == {32: ["small", "medium"], 96: ["medium", "large"]}[side]
-    # Without areas of their own the boxes' count, to the same effect.
-    without = dataclasses.replace(data.truth(), areas=None)
-    np.testing.assert_array_equal(coco_average_precision(without, data.detections()).precision, result.precision)
+        assert_agree(result_of(data), other_evaluator(data, other.COCO, other.COCOeval_faster))
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_exact_borders_like_pycocotools(seed: int) -> None:
-    data = data_on_borders(seed)
-    result = result_of(data)
-    assert 0.05 < result.mean_ap < 0.95
-    assert_agree(result, pycocotools(data))
-
-
-@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("difficult", [0, 0.3])
 @pytest.mark.parametrize("sides", ["the file's", "the corners'"])
 def test_a_comparison_handles_exact_borders_like_the_metric(seed: int, difficult: float, sides: str) -> None:
     data = data_on_borders(seed)
     truth, table = data.truth(), data.detections()
     truth = dataclasses.replace(truth, difficult=np.random.default_rng(seed).random(len(truth)) < difficult)
+    if not difficult:
+        assert_agree(result_of(data), pycocotools(data))
     if sides == "the corners'":
         truth, table = dataclasses.replace(truth, sides=None), dataclasses.replace(table, sides=None)
     compared, result = compare(truth, table, table, "coco", resamples=1), coco_average_precision(truth, table)
-    np.testing.assert_allclose(compared.a.ap, list(result.ap.values()), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(compared.a.ap, [*result.ap.values(), result.mean_ap], rtol=0, atol=1e-12)
     assert list(compared.objects.values()) == result.objects.tolist()
 
 
@@ -175,7 +110,7 @@ def test_a_file_s_sides_and_areas_are_kept(
     result = coco_average_precision(truth, table)
     assert_agree(result, pycocotools(data))
     assert result.mean_ap == pytest.approx(ap)
-    assert compare(truth, table, table, "coco", resamples=1).a.mean_ap == pytest.approx(ap)
+    assert compare(truth, table, table, "coco", resamples=1).a.ap[-1] == pytest.approx(ap)
     assert [name for name in ("APs", "APm", "APl") if not math.isnan(result.summary[name])] == [known]
 
 
@@ -195,11 +130,8 @@ def test_difficult_objects_do_not_count_and_take_one_detection() -> None:
     assert one_image([BOX, FAR], difficult, [(BOX, 0.9), (BOX, 0.85), (FAR, 0.8)]).mean_ap == pytest.approx(1 / 2)
     assert one_image([BOX, FAR], difficult, [(INSIDE, 0.9), (FAR, 0.8)]).mean_ap == pytest.approx(1 / 2)
     assert one_image([BOX, FAR], difficult, []).objects.tolist() == [1]
-
-
-def test_an_object_that_counts_is_preferred_to_a_difficult_one() -> None:
-    result = one_image([BOX, [10, 10, 50, 45]], [True, False], [(BOX, 0.9)])
-    assert result.average_precision(0.5) == pytest.approx(1)
+    # An object that counts is preferred.
+    assert one_image([BOX, [10, 10, 50, 45]], difficult, [(BOX, 0.9)]).average_precision(0.5) == pytest.approx(1)
 
 
 def test_without_objects_or_detections() -> None:
@@ -214,27 +146,13 @@ def test_without_objects_or_detections() -> None:
     assert math.isnan(result_of(data).ap["2"])  # no object is of the last class
 
 
-def test_by_class_and_size() -> None:
-    result = result_of(random_data(3))
-    rows = result.by_class()
-    assert list(rows) == ["0", "1", "2"]
-    for column, number in result.summary.items():
-        if column in rows["0"]:
-            assert np.nanmean([row[column] for row in rows.values()]) == pytest.approx(number)
-    assert np.isnan(result.average_precision(0.52)).all()
-    assert result.average_recall(max_detections=1)[0] < result.average_recall()[0]
-    # The curve: precision never rises with recall.
-    curve = result.precision[0, :, 0, 0, -1]
-    assert curve.shape == (101,)
-    assert (np.diff(curve) <= 0).all()
-
-
 def test_text_and_json() -> None:
     result = result_of(random_data(3))
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert {name: content[name] for name in NAMES} == pytest.approx(result.summary)
     assert content["classes"]["2"]["AP"] is None
     assert content["classes"]["0"]["objects"] == result.objects[0] > 0
+    assert np.isnan(result.average_precision(0.52)).all()  # not evaluated
     lines = result.table().splitlines()
     assert lines[0].split()[:4] == ["class", "objects", "detections", "AP"]
     assert lines[1].split()[3] == f"{100 * result.ap['0']:.1f}"
@@ -244,60 +162,14 @@ def test_text_and_json() -> None:
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
-    result_of(random_data(0), [0.123], (7,))
+    result_of(random_data(0), [0.123])
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**31))
-def test_properties(seed: int) -> None:
-    data = random_data(seed, images=5, objects=20, detections=30)
-    result = result_of(data)
-    rng = np.random.default_rng(seed)
-    # Images in another order: theirs is that of their ids.
-    mixed = dataclasses.replace(data, images=rng.permutation(data.images).tolist())
-    np.testing.assert_array_equal(result_of(mixed).precision, result.precision)
-    # Scores that keep their order.
-    other = dataclasses.replace(data, results=[item | {"score": item["score"] * 7 - 3} for item in data.results])
-    np.testing.assert_array_equal(result_of(other).precision, result.precision)
-    assert 0 <= result.mean_ap <= 1
-
-
-@settings(max_examples=10, deadline=None)
-@given(st.integers(0, 2**31))
-def test_perfect_detections(seed: int) -> None:
-    data = random_data(seed, images=5, objects=20, detections=1)
-    for item in data.annotations:
-        item["iscrowd"] = 0
-    data.results = [item | {"score": 1 - number / 100} for number, item in enumerate(data.annotations)]
-    result = result_of(data)
-    for size in ("all", "small", "medium", "large"):
-        values = result.average_precision(size=size)
-        assert values[~np.isnan(values)] == pytest.approx(1)
-    assert result.mean_ap == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (([0.5, 0.0],), "IoU threshold 0.0"),
-        (([],), "at least one IoU threshold"),
-        ((None, ()), "one number of detections"),
-        ((None, (0, 10)), r"max_detections \(0, 10\)"),
-    ],
-)
-def test_wrong_arguments(settings: tuple, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        result_of(random_data(0), *settings)
-
-
-def test_wrong_choices() -> None:
-    result = result_of(random_data(0))
-    with pytest.raises(InputError, match="size 'tiny' is unknown; known are all, small, medium, large"):
-        result.average_precision(size="tiny")
-    with pytest.raises(InputError, match="max_detections 5"):
-        result.average_recall(max_detections=5)
+def test_wrong_arguments() -> None:
     with pytest.raises(InputError, match="other images"):
         coco_average_precision(COCOData([1], [1]).truth(), random_data(0).detections())
-    assert IOU_THRESHOLDS[5] == 0.75
+    for thresholds, message in (([0.5, 0.0], "IoU threshold 0.0"), ([], "at least one IoU threshold")):
+        with pytest.raises(InputError, match=message):
+            result_of(random_data(0), thresholds)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from detector.evaluation.prediction.tracing import detect_traced, trace_objects
+from detector.data.ground_truth import GroundTruth
+from detector.evaluation.prediction.predict import predict
+from detector.evaluation.prediction.tracing import trace_objects
 from detector.inference.assembly import load_pipeline
 from detector.structures.image import read_image
 from detector.structures.region_scores import RegionScores
@@ -65,11 +67,11 @@ def test_no_proposals_no_objects_and_unknown_classes(count: int) -> None:
 @pytest.mark.slow
 def test_tracing_changes_no_detection(photos: Path) -> None:
     detector = load_pipeline(device="cpu")
-    image = read_image(photos / "cat.jpg")
-    cat = np.array([[0, 5, 451, 300]], float)
-    detections, traces = detect_traced(detector, image, cat, np.array([detector.class_names.index("cat")]), 0.05)
-    plain = detector.detect(image, 0.05)
-    np.testing.assert_array_equal(detections.boxes, plain.boxes)
-    np.testing.assert_array_equal(detections.scores, plain.scores)
-    assert traces.proposal_overlaps[0] > 0.9
-    assert traces.region_scores[0] >= detections.scores[0] - 1e-6
+    columns = {"images": [0], "labels": [0], "boxes": [[0, 5, 451, 300]]}
+    truth = GroundTruth(image_ids=("cat",), class_names=("cat",), files=("cat.jpg",), **columns)
+    (traced,) = predict(detector, truth, photos, score=0.05, trace=True)
+    plain = detector.detect(read_image(photos / "cat.jpg"), 0.05)
+    np.testing.assert_array_equal(traced.detections.boxes, plain.boxes)
+    np.testing.assert_array_equal(traced.detections.scores, plain.scores)
+    assert traced.traces.proposal_overlaps[0] > 0.9
+    assert traced.traces.region_scores[0] >= plain.scores[0] - 1e-6

@@ -7,26 +7,26 @@ import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
 from detector.evaluation.errors import MissReason, diagnose
+from detector.evaluation.errors.diagnosis import count_reasons
 from detector.evaluation.evaluation import Metric, evaluate
-from detector.evaluation.metrics.bootstrap import Intervals
-from detector.evaluation.metrics.voc import match_detections
-from detector.evaluation.report import About, render_report
-from detector.evaluation.report import page as page_module
+from detector.evaluation.metrics.bootstrap import bootstrap_average_precision
+from detector.evaluation.metrics.voc import match_voc
 from detector.evaluation.report.page import explain
-from detector.evaluation.report.sections import MATRIX_CLASSES, matrix_part
-from detector.evaluation.report.text import summary
+from detector.evaluation.report.pictures import WORST
+from detector.evaluation.report.sections import MATRIX_CLASSES, matrix_part, summary
 from tests.detector.evaluation.tables import table_of, truth_of
 
-ABOUT = About(title="a model", data="some photos", files={"Model": "model.safetensors"}, versions={"numpy": "2.0"})
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 # Elements whose end tag HTML allows to omit.
 OPTIONAL = {"td", "th", "tr"}
@@ -77,16 +77,19 @@ def traces_of(truth: GroundTruth) -> ObjectTraces:
     )
 
 
-def intervals_of(truth: GroundTruth) -> Intervals:
-    each = np.ones(len(truth.class_names))
-    return Intervals(class_names=truth.class_names, ap=0.3 * each, low=0.1 * each, high=0.4 * each, mean_ap=0.3,
-                     mean_low=0.2, mean_high=0.3, images=30, resamples=1000, confidence=0.95)  # fmt: skip
-
-
 @pytest.fixture
 def full(random_data: Callable) -> tuple:
-    truth, detections = random_data(0, images=30, difficult=0.1)
-    return truth, detections, diagnose(truth, detections, traces=traces_of(truth))
+    return random_data(0, images=30, difficult=0.1)
+
+
+def rendered(truth: GroundTruth, detections: DetectionTable, traced: bool = True, **options: object) -> str:
+    """`options` may name another metric or title."""
+    data, failed = options.pop("data", "some photos"), options.pop("failed", {})
+    evaluation = evaluate(truth, detections, options.pop("metric", "voc07"), data=data, failed=failed)
+    options = {"title": "a model", "traces": traces_of(truth) if traced else None} | options
+    with TemporaryDirectory() as folder:
+        explain(path := Path(folder) / "why.html", truth, detections, evaluation, **options)
+        return path.read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -100,30 +103,29 @@ def photos(tmp_path: Path, full: tuple) -> Path:
 
 
 def test_all_sections_in_order(full: tuple, photos: Path) -> None:
-    truth, _, diagnosis = full
-    html = render_report(*full, ABOUT, intervals=intervals_of(truth), photos=photos)
-    page = Page(html)
+    html = rendered(*full, photos=photos)
+    page, diagnosis = Page(html), diagnose(*full, traces=traces_of(full[0]))
+    intervals = bootstrap_average_precision([diagnosis.matches], "voc07")
+    ends = [f"{100 * low:.0f} – {100 * high:.0f}" for low, high in zip(intervals.low, intervals.high, strict=True)]
     assert [value for value in page.attributes("id") if value != "top"] == SECTIONS
     assert [value for value in page.attributes("href") if value.startswith("#")] == [
         *(f"#{name}" for name in SECTIONS), "#top",
     ]  # fmt: skip
-    for name, result in diagnosis.result.classes.items():
-        assert f"{name} {100 * result.ap:.1f} 10 – 40 {result.objects} {len(result.scores)}" in page.text
-    assert f"mAP, % {100 * diagnosis.result.mean_ap:.1f} 95 % interval 20.0 to 30.0" in page.text
+    for (name, result), interval in zip(diagnosis.result.classes.items(), ends, strict=False):
+        assert f"{name} {100 * result.ap:.1f} {interval} {result.objects} {len(result.scores)}" in page.text
+    interval = f"{100 * intervals.low[-1]:.1f} to {100 * intervals.high[-1]:.1f}"
+    assert f"mAP, % {100 * diagnosis.result.mean_ap:.1f} 95 % interval {interval}" in page.text
     for line in summary(diagnosis):
         assert line in page.text
-    counts = diagnosis.miss_reasons.count()[0]
+    counts = count_reasons(diagnosis.miss_reasons)[0]
     assert f"at any score {counts[0]} {counts[1]} {counts[2]} {counts[3]}" in page.text
     assert f"{counts.sum()} objects, missed ones first" in page.text
     assert "PASCAL VOC 2007, average precision at 11 points, IoU of at least 0.5" in page.text
-    assert "numpy 2.0" in page.text
-    assert html.count("data:image/jpeg;base64,") == page_module.WORST
+    assert f"numpy {np.__version__}" in page.text
+    assert html.count("data:image/jpeg;base64,") == WORST
     assert "nan" not in page.text.lower()
-
-
-def test_nothing_reaches_outside(full: tuple, photos: Path) -> None:
-    html = render_report(*full, ABOUT, photos=photos)
-    page = Page(html)
+    assert html == rendered(*full, photos=photos)
+    # Nothing is loaded from outside.
     assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[^\"]*", "", html))
     assert page.attributes("src") == []
     assert all(value.startswith(("#", "data:image/jpeg;base64,")) for value in page.attributes("href"))
@@ -131,19 +133,15 @@ def test_nothing_reaches_outside(full: tuple, photos: Path) -> None:
 
 
 def test_names_cannot_become_html(full: tuple, tmp_path: Path) -> None:
-    truth, detections, _ = full
+    truth, detections = full
     evil = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"
     names = (evil, *truth.class_names[1:])
     ids = tuple(f"{evil}{i}" for i in truth.image_ids)
     truth = dataclasses.replace(truth, class_names=names, image_ids=ids, files=ids)
     detections = dataclasses.replace(detections, class_names=names, image_ids=ids)
     traces = dataclasses.replace(traces_of(truth), source_names=(evil, "multibox"))
-    about = About(title=evil, data=evil, files={evil: evil}, versions={evil: evil}, excluded={evil: evil})
-    html = render_report(
-        truth, detections, diagnose(truth, detections, traces=traces), about, photos=tmp_path,
-        intervals=intervals_of(truth),
-    )  # fmt: skip
-    page = Page(html)
+    options = {"data": evil, "failed": {evil: evil}, "title": evil, "files": {evil: evil}}
+    page = Page(rendered(truth, detections, traces=traces, photos=tmp_path, **options))
     assert sum(tag == "script" for tag, _ in page.tags) == 1
     assert not any(tag == "img" for tag, _ in page.tags)
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -151,101 +149,72 @@ def test_names_cannot_become_html(full: tuple, tmp_path: Path) -> None:
     assert f"Precision against recall of {evil}" in page.attributes("aria-label")
 
 
-def test_the_same_input_gives_the_same_page(full: tuple, photos: Path) -> None:
-    assert render_report(*full, ABOUT, photos=photos) == render_report(*full, ABOUT, photos=photos)
-
-
-def test_without_traces_intervals_and_photos(full: tuple) -> None:
-    truth, detections, _ = full
-    page = Page(render_report(truth, detections, diagnose(truth, detections), ABOUT))
-    assert "These detections came without traces" in page.text
-    assert "no folder of photos was given" in page.text
-    assert "Interval" not in page.text
-    assert not any(value.startswith("data:") for value in page.attributes("href"))
-
-
 def test_a_photo_that_cannot_be_shown_is_explained(full: tuple, photos: Path) -> None:
-    truth, detections, diagnosis = full
-    first, second, third = (truth.image_ids[i] for i in diagnosis.images.worst(3))
+    truth, detections = full
+    first, second, third = (truth.image_ids[i] for i in diagnose(*full).images.worst(3))
     (photos / f"{first}.jpg").unlink()
     (photos / f"{second}.jpg").write_bytes(b"no photo")
     sizes = np.zeros((len(truth.image_ids), 2), np.int64)
     sizes[third] = 500, 300
-    truth = dataclasses.replace(truth, image_sizes=sizes)
-    page = Page(render_report(truth, detections, diagnosis, ABOUT, photos=photos))
-    assert f"No picture: {first}: no such photo in the folder given" in page.text
-    assert f"No picture: {second}.jpg: " in page.text
-    assert f"No picture: {third}.jpg: 400x300 pixels, but annotated as 500x300" in page.text
+    text = Page(rendered(dataclasses.replace(truth, image_sizes=sizes), detections, photos=photos)).text
+    assert f"No picture: {first}: no such photo in the folder given" in text
+    assert f"No picture: {second}.jpg: " in text
+    assert f"No picture: {third}.jpg: 400x300 pixels, but annotated as 500x300" in text
 
 
-@pytest.mark.parametrize("objects", [0, 1])
-def test_no_detections_or_no_objects(objects: int) -> None:
-    truth = truth_of(*[(0, 0, (0, 0, 9, 9))] * objects, images=1)
-    nothing = table_of(truth)
-    page = Page(render_report(truth, nothing, diagnose(truth, nothing, traces=traces_of(truth)), ABOUT))
-    assert "There are no detections." in page.text
-    assert ("no objects that count" in page.text) == (objects == 0)
+def test_what_is_missing_is_said(full: tuple) -> None:
+    text = Page(rendered(*full, traced=False)).text
+    assert "These detections came without traces" in text
+    assert "no folder of photos was given" in text
+    truth, detections = full
+    detections = dataclasses.replace(detections, scores=detections.scores * 7)
+    assert "Some scores lie outside 0 to 1" in Page(rendered(truth, detections)).text
+    for objects in (0, 1):
+        truth = truth_of(*[(0, 0, (0, 0, 9, 9))] * objects, images=1)
+        text = Page(rendered(truth, table_of(truth))).text
+        assert "There are no detections." in text
+        assert ("no objects that count" in text) == (objects == 0)
 
 
 @pytest.mark.parametrize("lowest", [0.00025, 0.25])
 def test_the_lowest_score_is_that_of_the_detections(full: tuple, lowest: float) -> None:
     """An object with only a detection of a very low score counts as found."""
-    truth, detections, _ = full
+    truth, detections = full
     detections = dataclasses.replace(detections, scores=np.full(len(detections), lowest))
-    diagnosis = diagnose(truth, detections, traces=traces_of(truth))
-    assert (
-        f"Detections {len(detections)} with scores of {lowest} or more;"
-        in Page(render_report(truth, detections, diagnosis, ABOUT)).text
-    )
-    hits = np.count_nonzero(match_detections(truth, detections).true_positive)
-    assert diagnosis.miss_reasons is not None
-    assert diagnosis.miss_reasons.count()[0, MissReason.FOUND] == hits > 0
+    text = Page(rendered(truth, detections)).text
+    assert f"Detections {len(detections)} with scores of {lowest} or more;" in text
+    reasons = diagnose(truth, detections, traces=traces_of(truth)).miss_reasons
+    hits = np.count_nonzero(match_voc(truth, detections)[0.5].true_positive)
+    assert count_reasons(reasons)[0, MissReason.FOUND] == hits > 0
 
 
 @pytest.mark.parametrize(
     ("metric", "numbers"), [("coco", ["COCO AP, %", "COCO AP50, %"]), ("ilsvrc", ["ILSVRC mAP, %"]), ("voc07", [])]
 )
-def test_numbers_of_another_metric_are_named(full: tuple, tmp_path: Path, metric: Metric, numbers: list[str]) -> None:
-    truth, detections, _ = full
-    explain(tmp_path / "why.html", truth, detections, evaluate(truth, detections, metric), title="a model")
-    text = Page((tmp_path / "why.html").read_text(encoding="utf-8")).text
+def test_numbers_of_another_metric_are_named(full: tuple, metric: Metric, numbers: list[str]) -> None:
+    text = Page(rendered(*full, metric=metric)).text
     for name in numbers:
         assert name in text
     assert ("VOC mAP at IoU 0.5, %" in text) == ("everything below explains it" in text) == bool(numbers)
 
 
-def test_scores_that_are_not_probabilities(full: tuple) -> None:
-    truth, detections, _ = full
-    detections = dataclasses.replace(detections, scores=detections.scores * 7)
-    page = Page(render_report(truth, detections, diagnose(truth, detections), ABOUT))
-    assert "Some scores lie outside 0 to 1" in page.text
-
-
 def test_many_classes_are_cut(random_data: Callable) -> None:
     truth, detections = random_data(1, images=200, classes=60)
     part = matrix_part(diagnose(truth, detections, score=0))
-    assert len(part.columns) == len(part.rows) == MATRIX_CLASSES + 1
-    assert part.left_out == 60 - MATRIX_CLASSES
-    assert part.rows[0].cells[0].number == 0
-
-
-def test_it_is_small(random_data: Callable, tmp_path: Path) -> None:
-    """500 images, 20 classes, and pictures of noise, which compress far worse than photos."""
-    truth, detections = random_data(2, images=500, classes=20)
-    diagnosis = diagnose(truth, detections, traces=traces_of(truth))
-    for image in diagnosis.images.worst(page_module.WORST):
-        pixels = np.random.default_rng(image).integers(0, 255, (94, 125, 3), np.uint8)
-        Image.fromarray(pixels).resize((500, 375)).save(tmp_path / f"{truth.image_ids[image]}.jpg")
-    assert len(render_report(truth, detections, diagnosis, ABOUT, photos=tmp_path)) < 3e6
+    assert len(part["columns"]) == len(part["rows"]) == MATRIX_CLASSES + 1
+    assert part["left_out"] == 60 - MATRIX_CLASSES
+    name, cells, _ = part["rows"][0]
+    assert (name, cells[0][0]) == ("background", 0)
 
 
 def test_wrong_arguments(full: tuple, tmp_path: Path) -> None:
-    truth, detections, diagnosis = full
+    truth, detections = full
+    evaluation = evaluate(truth, detections)
     with pytest.raises(InputError, match=r"nowhere.*No such file or directory"):
-        explain(tmp_path / "nowhere" / "report.html", truth, detections, evaluate(truth, detections), title="a model")
+        explain(tmp_path / "nowhere" / "report.html", truth, detections, evaluation, title="a model")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="other images or classes"):
-        render_report(truth.first(3), detections, diagnosis, ABOUT)
+        explain(tmp_path / "why.html", truth.first(3), detections, evaluation, title="a model")
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -256,7 +225,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 def test_a_browser_shows_it(full: tuple, photos: Path, tmp_path: Path) -> None:
     """At the width of a phone no part of the page is wider, and tables can be sorted."""
     probe = tmp_path / "probe.html"
-    page = render_report(*full, ABOUT, intervals=intervals_of(full[0]), photos=photos)
+    page = rendered(*full, photos=photos)
     # In a frame, because a window of Chromium is at least 500 pixels wide. The script acts like a user of the phone.
     script = """<script>addEventListener("load", () => {
       const root = document.documentElement;

@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import ImageColor
 
+from detector.data.detection_table import DetectionTable
+from detector.data.ground_truth import GroundTruth
 from detector.evaluation.report.sheet import COLORS, draw_sheet, mark_hits
 from tests.detector.evaluation.tables import table_of, truth_of
 
@@ -35,31 +37,27 @@ def test_kinds_of_marks():
     ]
 
 
-def test_the_sheet_shows_the_photos_that_have_something():
+def photos_of(truth: GroundTruth, detections: DetectionTable, **options: int) -> tuple[list[int], np.ndarray]:
+    """The photos that a sheet asks for, and the sheet."""
     read = []
 
     def photo(index: int) -> np.ndarray:
         read.append(index)
-        return np.full((100, 100, 3), 40 * index, np.uint8)
+        return np.full((100, 100, 3), 20 * index, np.uint8)
 
-    sheet = draw_sheet(TRUTH, DETECTIONS, photo)
+    return read, draw_sheet(truth, detections, photo, **options)
+
+
+def test_the_sheet_shows_the_photos_that_have_something():
+    read, sheet = photos_of(TRUTH, DETECTIONS)
     assert read == [0, 1]
     for kind in COLORS:
-        color = np.array(ImageColor.getrgb(COLORS[kind]))
-        below = sheet[60:]
-        assert ((below == color).all(axis=2)).sum() > 300, kind
-    assert draw_sheet(TRUTH, DETECTIONS, photo, photos=1).shape == sheet.shape
+        assert (sheet[60:] == ImageColor.getrgb(COLORS[kind])).all(axis=2).sum() > 300, kind
+    assert photos_of(TRUTH, DETECTIONS, photos=1)[1].shape == sheet.shape
 
 
 def test_mistakes_are_shown_even_if_they_come_late():
     box = (0, 0, 50, 50)
     truth = truth_of(*((image, 0, box) for image in range(9)), images=9, names=["cup"])
     detections = table_of(truth, *((image, 0, 0.9, box) for image in range(8)))
-    read = []
-
-    def photo(index: int) -> np.ndarray:
-        read.append(index)
-        return np.zeros((100, 100, 3), np.uint8)
-
-    draw_sheet(truth, detections, photo, photos=4)
-    assert read == [0, 1, 2, 8]
+    assert photos_of(truth, detections, photos=4)[0] == [0, 1, 2, 8]

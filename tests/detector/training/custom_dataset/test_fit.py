@@ -18,7 +18,7 @@ from detector.data.custom_dataset import CustomDataset
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.metrics.voc import ClassResult, VOCResult, voc_average_precision
+from detector.evaluation.metrics.voc import APResult, ClassResult, voc_average_precision
 from detector.inference.assembly import load_pipeline
 from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import Model, load_model, save_model
@@ -138,9 +138,19 @@ def test_a_recipe_is_refused_in_the_folder_of_such_a_training(tmp_path: Path):
 def fit_result(folder: Path, **changes: object) -> FitResult:
     nothing = np.zeros(0), np.zeros(0, bool)
     classes = {"bus": ClassResult(0.125, 1, *nothing), "cup": ClassResult(0.5, 10, *nothing)}
-    result = VOCResult("voc07", 0.5, classes)
-    fitted = FitResult(folder / "m", folder / "s", result, (4, 4), None, "", folder / "p", (), 1.0, "")
-    return dataclasses.replace(fitted, **changes)  # type: ignore[arg-type]
+    values = {
+        "model": folder / "m",
+        "sheet": folder / "s",
+        "result": APResult("voc07", 0.5, classes),
+        "evaluated": (4, 4),
+        "score": None,
+        "calibration": "",
+        "photo": folder / "p",
+        "left_out": (),
+        "minutes": 1.0,
+        "warning": "",
+    }
+    return FitResult(**values | changes)  # type: ignore[arg-type]
 
 
 def test_an_ap_of_few_objects_is_noted(tmp_path: Path):
@@ -252,7 +262,7 @@ def test_the_sheet_shows_detections_from_the_best_score(
 
     monkeypatch.setattr(finetuning, "draw_sheet", draw_sheet)
     monkeypatch.setattr(finetuning, "detect_proposed", lambda *_: detections_of(made, [True] * 12))
-    monkeypatch.setattr(VOCResult, "best_score", lambda _: best)
+    monkeypatch.setattr(APResult, "best_score", lambda _: best)
     finetuning._evaluate(tmp_path, made.val, (), 1.0, "", Budget(), "cpu")
     assert scores == [shown]
 
