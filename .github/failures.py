@@ -17,7 +17,7 @@ detector = load_detector(device="cpu")
 pictures = []
 for name, pixels in photos.items():
     image = Image(np.ascontiguousarray(pixels), name)
-    found = detector.detect(image, 0.25)
+    found = detector(image, score=0.25)
     print(name, [(one.label, round(one.score, 2)) for one in found])
     picture = found.draw(image)
     pictures.append(cv2.resize(picture, (300 * picture.shape[1] // picture.shape[0], 300)))

@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -20,7 +20,6 @@ from proposals import SelectiveSearchConfig
 from proposals.multibox.config import MultiBoxConfig
 from proposals.names import check_name, unknown_name
 
-_FORBID = {"extra": "forbid"}
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -34,8 +33,14 @@ Head = Literal[ScoringHead, "both"]
 """What scores a crop; "both" is the mean of the two, each calibrated."""
 
 
+class Strict:
+    """What all configurations have in common: a key that is not a field is an error."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+
 @dataclass(frozen=True)
-class InputConfig:
+class InputConfig(Strict):
     """How a photo is resized for the network (`detector.ops.transforms.input_size`).
 
     Attributes:
@@ -43,29 +48,29 @@ class InputConfig:
         long_side: most pixels of the long side; longer photos are reduced further.
     """
 
-    __pydantic_config__ = _FORBID
     short_side: Side = 400
     long_side: Side = 1000
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Strict):
     """An R-FCN (`detector.models.rfcn`).
 
     Attributes:
         backbone: a name for `detector.models.backbones.make_backbone`.
         bins: bins along each side of a region (R-FCN: 7).
+        delta_bins: bins for the box deltas, if they differ: many classes need few bins, exact boxes need many.
         multibox: a head that proposes boxes from the same features; None for no such head.
     """
 
-    __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
     bins: Bins = 7
+    delta_bins: Bins | None = None
     multibox: MultiBoxConfig | None = None
 
 
 @dataclass(frozen=True)
-class PostprocessConfig:
+class PostprocessConfig(Strict):
     """From scores and boxes to detections.
 
     Attributes:
@@ -75,13 +80,14 @@ class PostprocessConfig:
             is the share of such detections that are right; does not change the order of detections.
         voting_iou: boxes that overlap a detection by at least this vote on its position
             (`detector.ops.box_voting.vote_boxes`); None for no voting. Voting requires box regression.
+        agnostic_nms: NMS suppresses overlapping boxes of other classes too.
     """
 
-    __pydantic_config__ = _FORBID
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
     calibration: tuple[Positive, Finite] = (1.0, 0.0)
     voting_iou: Fraction | None = 0.5
+    agnostic_nms: bool = False
 
 
 Source = Literal["selective_search", "multibox", "both"]
@@ -90,7 +96,7 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Strict):
     """An R-FCN model: all regions share one pass of the network.
 
     Attributes:
@@ -100,7 +106,6 @@ class ModelConfig:
         union_boxes: most boxes in total with source "both"; None for no limit.
     """
 
-    __pydantic_config__ = _FORBID
     input: InputConfig = field(default_factory=InputConfig)
     source: Source = "selective_search"
     multibox_boxes: Count = 200
@@ -116,7 +121,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class CropConfig:
+class CropConfig(Strict):
     """How a region becomes a crop (`detector.ops.crops`).
 
     Attributes:
@@ -130,7 +135,6 @@ class CropConfig:
         ValueError: the mode is unknown, or the context leaves no pixel for the region.
     """
 
-    __pydantic_config__ = _FORBID
     size: Side = 224
     context: Annotated[int, Field(ge=0)] = 16
     mode: CropMode = "warp"
@@ -143,7 +147,7 @@ class CropConfig:
 
 
 @dataclass(frozen=True)
-class CropNetworkConfig:
+class CropNetworkConfig(Strict):
     """An R-CNN's network (`detector.models.rcnn`).
 
     Attributes:
@@ -153,23 +157,21 @@ class CropNetworkConfig:
         dropout: share of the averaged features that is dropped in training (GoogLeNet: 0.4).
     """
 
-    __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
     box_bins: Bins = 3
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Strict):
     """Slope and offset of Platt scaling for each kind of classifier of an R-CNN."""
 
-    __pydantic_config__ = _FORBID
     softmax: tuple[Positive, Finite] = (1.0, 0.0)
     svm: tuple[Positive, Finite] = (1.0, 0.0)
 
 
 @dataclass(frozen=True)
-class RCNNConfig:
+class RCNNConfig(Strict):
     """An R-CNN model, which classifies each region as a separate crop (`detector.models.rcnn`).
 
     Attributes:
@@ -177,7 +179,6 @@ class RCNNConfig:
         box_regression: whether ridge regression refines the boxes.
     """
 
-    __pydantic_config__ = _FORBID
     crops: CropConfig = field(default_factory=CropConfig)
     proposals: SelectiveSearchConfig = field(default_factory=SelectiveSearchConfig)
     network: CropNetworkConfig = field(default_factory=CropNetworkConfig)
@@ -193,7 +194,7 @@ class RCNNConfig:
 
 
 @dataclass(frozen=True)
-class DetectorConfig:
+class DetectorConfig(Strict):
     """A detector assembled from trained models; None keeps the models' own settings.
 
     Attributes:
@@ -208,10 +209,9 @@ class DetectorConfig:
             MultiBox proposes at the first.
         flip_test: R-FCN models also process each input flipped horizontally. All scores are averaged.
         box_regression: whether box deltas refine the boxes.
-        nms_iou, max_detections, voting_iou: see `PostprocessConfig`.
+        nms_iou, max_detections, voting_iou, agnostic_nms: see `PostprocessConfig`.
     """
 
-    __pydantic_config__ = _FORBID
     models: tuple[str, ...]
     proposals: SelectiveSearchConfig | None = field(default_factory=SelectiveSearchConfig)
     multibox: Annotated[int, Field(ge=0)] = 0
@@ -224,6 +224,7 @@ class DetectorConfig:
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
     voting_iou: Fraction | None = 0.5
+    agnostic_nms: bool = False
 
     def __post_init__(self) -> None:
         if self.test_scales is not None and not 0 < len(set(self.test_scales)) == len(self.test_scales):
@@ -237,7 +238,7 @@ class DetectorConfig:
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(Strict):
     """A model that classifies whole images (`detector.models.classifier`).
 
     Attributes:
@@ -245,13 +246,12 @@ class ClassifierConfig:
         size: side of the square input in pixels.
     """
 
-    __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
     size: Side = 224
 
 
 @dataclass(frozen=True)
-class MultiBoxModelConfig:
+class MultiBoxModelConfig(Strict):
     """A MultiBox network with its own backbone (`proposals.multibox`).
 
     Attributes:
@@ -259,7 +259,6 @@ class MultiBoxModelConfig:
         size: side of the square input in pixels.
     """
 
-    __pydantic_config__ = _FORBID
     backbone: str = "googlenet"
     size: Side = 256
     head: MultiBoxConfig = field(default_factory=MultiBoxConfig)
@@ -281,7 +280,7 @@ def parse(kind: type[T], values: Any, source: str) -> T:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        path = [str(part) for part in first["loc"]]
+        path = [str(part) for part in first["loc"] if not str(part)[:1].isupper()]  # without members of a union
         name = ".".join(path) or "the top level"
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             key = unknown_name("key", path[-1], _keys(kind, path[:-1]))
@@ -299,16 +298,28 @@ def _keys(kind: Any, path: list[str]) -> list[str]:
     return [f.name for f in dataclasses.fields(kind)]
 
 
-def read_yaml(path: str | Path, hint: str) -> Any:
-    """Reads a YAML file as plain values; executes no code.
+_BESIDE, _INSIDE = Path(__file__).parents[1] / "configs", Path(__file__).parent / "configs"
+CONFIG_FOLDER = _INSIDE if _INSIDE.is_dir() else _BESIDE  # in a wheel, or in a checkout
+"""Folder of the package's recipes, configurations of detectors, and lists of images."""
+
+
+def find_config(path: str | Path) -> Path:
+    """The file of a recipe or configuration: a path, or the bare name of one in the package, such as "best"."""
+    named = CONFIG_FOLDER / f"{path}.yaml"
+    return named if not Path(path).is_file() and named.is_file() else Path(path)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Reads a recipe or configuration as plain values; executes no code.
 
     Raises:
-        InputError: the file is missing (the message ends with `hint`) or is not valid YAML.
+        InputError: the file is missing or is not valid YAML.
     """
     try:
         return parse_yaml(Path(path).read_bytes())
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {hint}") from None
+        names = ", ".join(sorted(file.stem for file in CONFIG_FOLDER.rglob("*.yaml")))
+        raise InputError(f"{path}: no such file; the package has {names}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from None
 

@@ -6,37 +6,21 @@ from typing import TYPE_CHECKING, Any
 from proposals.files import atomic_write
 from proposals.types import Proposals, Proposer
 
-if TYPE_CHECKING:
-    from proposals.batch import FileProposals, propose_files
-    from proposals.cache import ProposalCache
-    from proposals.config import PRESETS, SelectiveSearchConfig
-    from proposals.evaluation import Coverage, ProposalEvaluation
-    from proposals.export import export_proposals
-    from proposals.hierarchy import Hierarchy
-    from proposals.methods import METHODS, make_proposer
-    from proposals.selective_search import SelectiveSearch, warm_up
-    from proposals.union import UnionProposer, merge_proposals
+if TYPE_CHECKING:  # "as" makes them public for type checkers
+    from proposals.batch import FileProposals as FileProposals
+    from proposals.batch import propose_files as propose_files
+    from proposals.cache import ProposalCache as ProposalCache
+    from proposals.config import PRESETS as PRESETS
+    from proposals.config import SelectiveSearchConfig as SelectiveSearchConfig
+    from proposals.evaluation import Coverage as Coverage
+    from proposals.evaluation import ProposalEvaluation as ProposalEvaluation
+    from proposals.export import export_proposals as export_proposals
+    from proposals.hierarchy import Hierarchy as Hierarchy
+    from proposals.selective_search import SelectiveSearch as SelectiveSearch
+    from proposals.selective_search import warm_up as warm_up
+    from proposals.union import UnionProposer as UnionProposer
+    from proposals.union import merge_proposals as merge_proposals
 
-__all__ = [
-    "METHODS",
-    "PRESETS",
-    "Coverage",
-    "FileProposals",
-    "Hierarchy",
-    "ProposalCache",
-    "ProposalEvaluation",
-    "Proposals",
-    "Proposer",
-    "SelectiveSearch",
-    "SelectiveSearchConfig",
-    "UnionProposer",
-    "atomic_write",
-    "export_proposals",
-    "make_proposer",
-    "merge_proposals",
-    "propose_files",
-    "warm_up",
-]
 
 _MODULES = {
     "batch": ("FileProposals", "propose_files"),
@@ -45,10 +29,10 @@ _MODULES = {
     "evaluation": ("Coverage", "ProposalEvaluation"),
     "export": ("export_proposals",),
     "hierarchy": ("Hierarchy",),
-    "methods": ("METHODS", "make_proposer"),
     "selective_search": ("SelectiveSearch", "warm_up"),
     "union": ("UnionProposer", "merge_proposals"),
 }
+__all__ = ["Proposals", "Proposer", "atomic_write", *(name for names in _MODULES.values() for name in names)]
 
 
 def __getattr__(name: str) -> Any:

@@ -33,14 +33,9 @@ class ProposalCache:
         self._fingerprint = proposer.fingerprint  # read once: it may hash a whole network
 
     def get(self, content: bytes, propose: Callable[[], Proposals]) -> Proposals:
-        """Returns the proposals of an image, computing and storing them if they are missing.
-
-        Args:
-            content: the image file's bytes, used only as the key.
-            propose: computes the proposals; called only if the cache has no entry for the image.
+        """Returns the proposals of the image file with these bytes; calls `propose` and stores them if there are none.
 
         Raises:
-            ValueError: raised by `propose` for an unusable image.
             OSError: the cache folder cannot be written.
         """
         path = self.path(content)

@@ -62,12 +62,8 @@ def draw_segmentation(pixels: np.ndarray, hierarchy: Hierarchy, count: int) -> n
 
 
 def draw_levels(pixels: np.ndarray, hierarchy: Hierarchy, panels: int = 6) -> np.ndarray:
-    """Draws the image cut into fewer and fewer regions, from the superpixels down to two.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB, the image at the hierarchy's size or larger.
-        panels: maximum number of pictures, arranged in rows of three.
-    """
+    """Draws the image (as in `draw_segmentation`) cut into fewer and fewer regions, from the superpixels down to two:
+    at most `panels` pictures, in rows of three."""
     height, width = hierarchy.labels.shape
     counts = np.unique(np.geomspace(hierarchy.superpixels, min(2, hierarchy.superpixels), panels).round().astype(int))
     columns = min(3, len(counts))

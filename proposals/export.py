@@ -39,11 +39,11 @@ def export_proposals(path: str | os.PathLike[str], items: Iterable[Named]) -> No
             if path.suffix == ".jsonl":
                 file.writelines(json.dumps(to_plain(name, proposals)) + "\n" for name, proposals in items)
                 return
-            separator = "[\n"
+            separator = "["
             for entry in coco_entries(items):
-                file.write(separator + json.dumps(entry))
-                separator = ",\n"
-            file.write("[]\n" if separator == "[\n" else "\n]\n")
+                file.write(f"{separator}\n{json.dumps(entry)}")
+                separator = ","
+            file.write("[]\n" if separator == "[" else "\n]\n")
 
 
 def check_export(path: str | os.PathLike[str], names: Iterable[str] = ()) -> None:

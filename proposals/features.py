@@ -9,6 +9,9 @@ COLOR_BINS = 25
 TEXTURE_BINS = 10
 ORIENTATIONS = 8
 _TEXTURE_SIGMA = 1.0
+# The directions of the stored orientations: to the right, down to the right, down, down to the left.
+_ACROSS = np.array([1, 0.70710678, 0, -0.70710678], np.float32)
+_DOWN = np.array([0, 0.70710678, 1, 0.70710678], np.float32)
 # The response to a step from 0 to 255, the upper end of the texture bins.
 _TEXTURE_RANGE = 92.0
 # Bins stored per pixel and channel: one of color, one for each pair of opposite orientations.
@@ -39,17 +42,13 @@ def feature_bins(planes: np.ndarray) -> np.ndarray:
 def _feature_bins(planes, dx, dy, scale):  # type: ignore[no-untyped-def]
     channels, height, width = planes.shape
     bins = np.empty((STORED_BINS * channels, height, width), np.uint8)
-    diagonal = np.float32(0.70710678)
     opposite = ORIENTATIONS // 2 * TEXTURE_BINS
     for c in range(channels):
         for y in range(height):
             for x in range(width):
                 bins[c, y, x] = c * COLOR_BINS + ((planes[c, y, x] * COLOR_BINS) >> 8)
             for axis in range(ORIENTATIONS // 2):
-                across = np.float32(1) if axis == 0 else (np.float32(0) if axis == 2 else diagonal)
-                down = np.float32(0) if axis == 0 else (np.float32(1) if axis == 2 else diagonal)
-                if axis == 3:
-                    across = -across
+                across, down = _ACROSS[axis], _DOWN[axis]
                 row = bins[channels + (STORED_BINS - 1) * c + axis, y]
                 for x in range(width):
                     response = (dx[c, y, x] * across + dy[c, y, x] * down) * scale

@@ -32,14 +32,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         OSError: the folder of `path` is missing or not writable; its `filename` names it.
-        RuntimeError: the block ended without writing to the yielded path.
     """
     target = Path(path)
     temporary, descriptor = _begin(target, target.suffix)
     try:
         yield temporary
-        if not temporary.is_file() or (descriptor is not None and _untouched(temporary)):
-            raise RuntimeError(f"{target}: nothing was written to the path that atomic_write yields")
         # os.open rather than open("r+b"): the file may have been created read-only.
         _flush(temporary, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
         os.replace(temporary, target)
@@ -95,8 +92,6 @@ def _begin(target: Path, suffix: str | None) -> tuple[Path, int | None]:
                 continue
             raise
         if _try_lock(descriptor) and _is_at(descriptor, temporary):  # not removed before it was locked
-            if suffix is not None:
-                os.utime(descriptor, ns=(0, 0))
             return temporary, descriptor
         os.close(descriptor)
 
@@ -121,11 +116,6 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
-
-
-def _untouched(temporary: Path) -> bool:
-    status = temporary.stat()
-    return status.st_size == 0 and status.st_mtime_ns == 0
 
 
 def _sweep(folder: Path) -> None:

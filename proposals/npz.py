@@ -2,7 +2,6 @@
 
 import io
 import zipfile
-from typing import BinaryIO
 
 import numpy as np
 
@@ -10,24 +9,21 @@ MAX_BYTES = 2**30
 """Default limit for the unpacked size of all arrays together."""
 
 
-def read_npz(file: BinaryIO | bytes, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
-    """Returns the arrays by name. Unlike `np.load` it limits the unpacked size and raises few types of error.
+def read_npz(content: bytes, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
+    """Returns the arrays by name. Unlike `np.load` it limits the unpacked size and raises one type of error.
 
     Raises:
         ValueError: the content is not a valid .npz, contains Python objects, or unpacks to more than `max_bytes`.
-        OSError: the file cannot be read.
     """
-    stream = io.BytesIO(file) if isinstance(file, bytes) else file
+    stream = io.BytesIO(content)
     try:
         with zipfile.ZipFile(stream) as archive:
             size = sum(member.file_size for member in archive.infolist())  # the reader never exceeds these sizes
         if size > max_bytes:
             raise ValueError(f"{size} bytes unpacked, the limit is {max_bytes}")
         stream.seek(0)
-        with np.load(stream, allow_pickle=False) as content:  # noqa: TID251 - no pickles, sizes are checked above
-            arrays = dict(content)
-    except OSError:
-        raise
+        with np.load(stream, allow_pickle=False) as file:  # noqa: TID251 - no pickles, sizes are checked above
+            arrays = dict(file)
     except Exception as error:  # the zip reader and NumPy's header parser raise many types
         raise ValueError(f"not a readable .npz ({' '.join(str(error).split()) or type(error).__name__})") from None
     for name, array in arrays.items():

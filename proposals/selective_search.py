@@ -40,8 +40,6 @@ class SelectiveSearch:
     """
 
     def __init__(self, config: SelectiveSearchConfig | None = None, threads: int = 1) -> None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
         self.config = config if config is not None else SelectiveSearchConfig()
         self.threads = threads
 
@@ -78,7 +76,35 @@ class SelectiveSearch:
         pixels = checked_image(image)
         working = self._working_image(pixels)
         strategies = self._map_spaces(working, lambda hierarchy: hierarchy.boxes[::-1])
-        return self._rank(strategies, (working.shape[1], working.shape[0]), (pixels.shape[1], pixels.shape[0]))
+        return self._rank(strategies, (working.shape[1], working.shape[0]), (pixels.shape[1], pixels.shape[0]))[0]
+
+    def with_masks(self, image: np.ndarray, count: int = 100) -> tuple[Proposals, np.ndarray]:
+        """Proposes the best `count` boxes, each with the region that it is drawn around.
+
+        Args:
+            image: as for a call.
+
+        Returns:
+            The proposals, and their masks: (N, H, W) bool in pixels of the image. They are found in the working image,
+            so that their edges may be some pixels off.
+
+        Raises:
+            ValueError: `image` is not such an array, or the count is negative.
+        """
+        pixels = checked_image(image)
+        working = self._working_image(pixels)
+        size = (pixels.shape[1], pixels.shape[0])
+        hierarchies = self._map_spaces(working, lambda hierarchy: hierarchy)
+        strategies = [hierarchy.boxes[::-1] for hierarchy in hierarchies]
+        proposals, rows = self._rank(strategies, (working.shape[1], working.shape[0]), size)
+        proposals = proposals.top(count)
+        starts = np.cumsum([0, *map(len, strategies)])
+        masks = np.zeros((len(proposals), *pixels.shape[:2]), bool)
+        for mask, source, row in zip(masks, proposals.sources, rows, strict=False):
+            hierarchy = hierarchies[source]
+            region = hierarchy.mask(len(hierarchy) - 1 - int(row - starts[source]))
+            mask[:] = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        return proposals, masks
 
     def hierarchies(self, image: np.ndarray) -> list[Hierarchy]:
         """Returns the grouping of every strategy, in the order of `source_names`.
@@ -128,7 +154,8 @@ class SelectiveSearch:
 
     def _rank(
         self, strategies: list[np.ndarray], working_size: tuple[int, int], image_size: tuple[int, int]
-    ) -> Proposals:
+    ) -> tuple[Proposals, np.ndarray]:
+        """The proposals, and the row of each among the boxes of all strategies."""
         values = np.concatenate([self._rank_values(i, len(boxes)) for i, boxes in enumerate(strategies)])
         sources = np.repeat(np.arange(len(strategies)), [len(boxes) for boxes in strategies])
         boxes = np.concatenate(strategies).astype(np.int64)
@@ -139,13 +166,14 @@ class SelectiveSearch:
             large = np.array([0])  # the first region of the first strategy is the whole image
         order = large[np.argsort(values[large], kind="stable")]
         order = order[np.sort(_first_of_equal(boxes[order]))]
-        return Proposals(
+        proposals = Proposals(
             boxes[order].astype(np.float32),
             (1 / (1 + values[order])).astype(np.float32),
             sources[order].astype(np.int16),
             self.source_names,
             image_size,
         )
+        return proposals, order
 
     def _rank_values(self, strategy: int, count: int) -> np.ndarray:
         """Returns the positions in the hierarchy, 1 for the whole image, times random numbers in (0, 1]."""
@@ -169,12 +197,9 @@ def _rescale(boxes: np.ndarray, source: tuple[int, int], target: tuple[int, int]
 
 
 def warm_up(announce: Callable[[str], None] | None = None) -> None:
-    """Compiles the numeric loops, or loads them from disk if an earlier run compiled them.
+    """Compiles the numeric loops, or loads them from disk if an earlier run compiled them; else the first image does.
 
-    Otherwise the first image does this.
-
-    Args:
-        announce: called with a message before a compilation, which takes about 10 seconds.
+    `announce` is called with a message before a compilation, which takes about 10 seconds.
     """
     if announce is not None and not is_compiled():
         announce("compiling Selective Search, once, about 10 seconds")

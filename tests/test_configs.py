@@ -5,23 +5,24 @@ from pathlib import Path
 import pytest
 import yaml
 
-from detector.config import DetectorConfig, parse
+from detector.config import CONFIG_FOLDER, DetectorConfig, parse
+from detector.models.files import find_model
 from detector.training.recipes import load_recipe
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+CONFIGS = sorted(CONFIG_FOLDER.rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_configuration(path: Path):
     values = yaml.safe_load(path.read_text())
     if "models" in values:
-        assert parse(DetectorConfig, values, path.name).models
+        assert all(find_model(name).exists() for name in parse(DetectorConfig, values, path.name).models)
     else:
         load_recipe(path)
     what, command, result, body = path.read_text().split("\n", 3)
     assert what.startswith("# ")
     assert command.startswith("#   python tools/")
-    assert f"configs/{path.name}" in command
+    assert str(path.relative_to(CONFIG_FOLDER).with_suffix("")) in command.split()
     assert result.startswith("# ")
     assert not body.startswith("#")
-    assert f"## {path.name}" in (path.parent / "README.md").read_text()
+    assert f"## {path.relative_to(CONFIG_FOLDER)}" in (CONFIG_FOLDER / "README.md").read_text()

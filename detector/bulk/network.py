@@ -13,12 +13,11 @@ import torch
 
 from detector.bulk.stages import Row, failure, table
 from detector.config import Source
-from detector.inference.assembly import load_detector
+from detector.inference.assembly import load_pipeline
 from detector.inference.batching import Scored, score_each
-from detector.inference.detector import Detector, Prepared
-from detector.inference.parallel import share_cores
+from detector.inference.pipeline import DetectionPipeline, Prepared
 from detector.inference.proposers import without_network
-from detector.ops.devices import resolve_device
+from detector.ops.devices import resolve_device, share_cores
 from detector.runner.results import photo_entry
 from detector.structures.image import read_image
 from detector.structures.selection import Selection
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorSettings:
-    """Arguments of `load_detector`, and the selection of detections.
+    """Arguments of `load_pipeline`, and the selection of detections.
 
     Attributes:
         precision: on CPUs, where each process would otherwise choose one by a timing; a GPU's kind determines its own.
@@ -44,15 +43,15 @@ class DetectorSettings:
     selection: Selection = field(default_factory=Selection)
     precision: str | None = None
 
-    def load(self, device: str | None = None) -> Detector:
+    def load(self, device: str | None = None) -> DetectionPipeline:
         """The detector, by default on `self.device`.
 
         Raises:
-            InputError: as `load_detector`, and for a class that the detector does not know.
+            InputError: as `load_pipeline`, and for a class that the detector does not know.
         """
         device = device or self.device
         precision = self.precision if resolve_device(device).type == "cpu" else None
-        detector = load_detector(self.model, device, self.config, self.source, self.engine, precision)
+        detector = load_pipeline(self.model, device, self.config, self.source, self.engine, precision)
         self.selection.check(detector.class_names)
         limit = max(detector.postprocess.max_detections, self.selection.max_detections or 0)
         return detector.replace(postprocess=replace(detector.postprocess, max_detections=limit))
@@ -67,7 +66,10 @@ class Network:
         self._detector, self._selection = settings.load(), settings.selection
         self._ahead = without_network(self._detector.proposer)
 
-    def __call__(self, rows: Sequence[Row]) -> list[Row]:
+    def __call__(self, rows: "Table") -> "Table":
+        return table(self.rows(rows.to_pylist()))
+
+    def rows(self, rows: Sequence[Row]) -> list[Row]:
         """Finished rows with `shard`, `index` and `line`. The photos pass the network as one batch."""
         lines: dict[int, bytes] = {i: row["line"] for i, row in enumerate(rows) if row["line"] is not None}
         ready: dict[int, Prepared] = {}
@@ -111,17 +113,7 @@ class Network:
         start = time.perf_counter()
         detections = self._detector.suppress(scored.proposals, scored.scores, self._selection.lowest_score)
         seconds = scored.seconds + time.perf_counter() - start
-        return json.dumps(photo_entry(scored.image, name, self._selection(detections), seconds)).encode()
-
-
-class NetworkActor:
-    """`Network` on tables."""
-
-    def __init__(self, settings: DetectorSettings) -> None:
-        self._stage = Network(settings)
-
-    def __call__(self, rows: "Table") -> "Table":
-        return table(self._stage(rows.to_pylist()))
+        return json.dumps(photo_entry(name, self._selection(detections), seconds)).encode()
 
 
 def _exit_if_gpu_lost() -> None:

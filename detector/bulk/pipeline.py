@@ -3,13 +3,12 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detector.bulk.listing import Shard
 from detector.bulk.network import DetectorSettings
-from detector.bulk.ray_data import RETRIES, Cluster, Stages, connected, data_settings, shares_of
+from detector.bulk.ray_data import RETRIES, Stages, connected, data_settings, shares_of
 from detector.bulk.shards import LIST, Outcome, ShardFolder
 from detector.bulk.stages import Row, failure, is_failure
 from detector.errors import InputError
@@ -29,8 +28,9 @@ def detect_many(
     out: Path,
     settings: DetectorSettings,
     reporter: "Reporter",
-    cluster: Cluster | None = None,
     *,
+    address: str | None = None,
+    workers: int | None = None,
     batch: int | None = None,
     shard: int = 1000,
 ) -> Outcome:
@@ -40,6 +40,9 @@ def detect_many(
         sources: folders with their subfolders, photos, or lists of photos (.txt).
         out: the folder of the run (`detector.bulk.shards`). All machines of a cluster must have it, and the photos, at
             the same path.
+        address: of a Ray cluster, or "auto" for this machine's; None for this machine alone.
+        workers: processes that run the network. By default one per GPU; without GPUs one per core, half of which runs
+            the network and half of which reads and proposes.
         batch: photos in a batch of the network; by default 1 on a CPU and 8 on a GPU.
         shard: photos per file of results.
 
@@ -52,7 +55,6 @@ def detect_many(
         raise InputError(needs_extra("detector bulk", "ray")) from None
     if settings.device not in ("auto", "cpu", "cuda"):
         raise InputError(f"--device {settings.device}: unknown; give auto, cpu or cuda")
-    cluster = cluster or Cluster()
     warm_up(reporter.result)
     settings = replace(settings, precision=recorded_precision(out / LIST))
     detector = settings.load("cpu")  # raises its errors before anything starts
@@ -73,16 +75,16 @@ def detect_many(
             reporter.result(f"{before.done} of {before.images} are done already")
         if not folder.todo:
             return before
-        with connected(cluster, settings.device):
-            shares = shares_of(settings.device, cluster.workers)
+        with connected(address, workers, settings.device):
+            shares = shares_of(settings.device, workers)
             size = default_batch(shares.device) if batch is None else batch
-            stages = Stages(folder.images, folder.start, settings, proposer, shares)
+            stages = Stages(folder.images, folder.start, settings, proposer, shares, size)
             with data_settings(shares.networks, len(folder.shards)):
                 try:
-                    collect(folder, partial(stages.rows, batch=size), reporter)
+                    collect(folder, stages.rows, reporter)
                 except ray.exceptions.RayError as error:
                     reason = " ".join(str(error).split())
-                    raise InputError(f"{out}: stopped ({reason[-300:]}); the same command continues") from None
+                    raise InputError(f"{out}: stopped ({reason[-300:]}); --resume continues") from None
         return folder.outcome
 
 

@@ -7,18 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from detector.bulk.listing import ImageList, Shard
-from detector.bulk.network import DetectorSettings, NetworkActor
-from detector.bulk.stages import Proposing, Reading, Row, proposing, reading
+from detector.bulk.network import DetectorSettings, Network
+from detector.bulk.stages import Proposing, Reading, Row
 from detector.errors import InputError
 from proposals import Proposer
-
-if TYPE_CHECKING:
-    import ray.data
 
 RETRIES = 3
 """Retries of a block of photos whose process died."""
@@ -31,20 +28,6 @@ _AT_ONCE = 8
 _BLOCK_BYTES = 8 << 20
 # Data that may wait between the stages, for each worker.
 _WAITING_BYTES = 256 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """Where a run is computed.
-
-    Attributes:
-        address: of a Ray cluster, or "auto"; None for this machine alone.
-        workers: processes that run the network. By default one per GPU; without GPUs one per core, half of which runs
-            the network and half of which reads and proposes.
-    """
-
-    address: str | None = None
-    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +57,7 @@ class Stages:
         images: the list that the shards are parts of.
         start: folder that relative names begin in.
         proposer: makes the proposals that need no network.
+        batch: photos in a batch of the network.
     """
 
     images: ImageList
@@ -81,55 +65,35 @@ class Stages:
     settings: DetectorSettings
     proposer: Proposer | None
     shares: Shares
+    batch: int
 
-    def rows(self, shards: Sequence[Shard], alone: bool, batch: int) -> Iterator[Row]:
-        """The finished photos in any order, without those of lost blocks.
-
-        Args:
-            alone: process each photo by itself.
-            batch: photos in a batch of the network.
-        """
-        dataset = self._dataset(shards, *((1, 1) if alone else (_AT_ONCE, batch)))
-        tables: Iterator[Any] = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
-        for table in tables:
-            yield from table.to_pylist()
-
-    def _dataset(self, shards: Sequence[Shard], at_once: int, batch: int) -> "ray.data.Dataset":
-        """A lazy data set: its rows are computed when they are read."""
+    def rows(self, shards: Sequence[Shard], alone: bool) -> Iterator[Row]:
+        """The finished photos in any order, without those of lost blocks; `alone` processes each photo by itself."""
         from ray.data import ActorPoolStrategy, TaskPoolStrategy, from_items
 
+        tasks: Any = {"batch_format": "pyarrow", "compute": TaskPoolStrategy(self.shares.tasks), "max_retries": RETRIES}
         dataset: Any = from_items([asdict(shard) for shard in shards], override_num_blocks=len(shards))
+        reading = Reading(self.images, self.start, 1 if alone else _AT_ONCE)
+        dataset = dataset.map_batches(reading, batch_size=1, num_cpus=self.shares.reading, **tasks)
+        if self.proposer is not None:  # one photo at a time, because files can be large
+            proposing = Proposing(self.proposer)
+            dataset = dataset.map_batches(proposing, batch_size=1, num_cpus=self.shares.proposing, **tasks)
         dataset = dataset.map_batches(
-            reading(Reading(self.images, self.start), at_once),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=TaskPoolStrategy(self.shares.tasks),
-            num_cpus=self.shares.reading,
-            max_retries=RETRIES,
-        )
-        if self.proposer is not None:
-            dataset = dataset.map_batches(
-                proposing(Proposing(self.proposer)),
-                batch_size=1,  # files can be large
-                batch_format="pyarrow",
-                compute=TaskPoolStrategy(self.shares.tasks),
-                num_cpus=self.shares.proposing,
-                max_retries=RETRIES,
-            )
-        return dataset.map_batches(
-            NetworkActor,
+            Network,
             fn_constructor_args=(replace(self.settings, device=self.shares.device),),
-            batch_size=batch,
+            batch_size=1 if alone else self.batch,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=self.shares.networks, max_tasks_in_flight_per_actor=1),
             num_cpus=self.shares.network,
             num_gpus=1 if self.shares.device == "cuda" else None,
             max_task_retries=RETRIES,
         )
+        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from table.to_pylist()
 
 
 @contextmanager
-def connected(cluster: Cluster, device: str) -> Iterator[None]:
+def connected(address: str | None, workers: int | None, device: str) -> Iterator[None]:
     """Connects to Ray: to the caller's, to a cluster, or to one on this machine alone that ends with the block."""
     import ray
 
@@ -139,14 +103,14 @@ def connected(cluster: Cluster, device: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local: dict[str, Any] = {}
-    if not cluster.address:
+    if not address:
         on_gpus = device != "cpu" and torch.cuda.is_available()  # then all cores read and propose
-        cores = default_workers() if on_gpus else cluster.workers or default_workers()
+        cores = default_workers() if on_gpus else workers or default_workers()
         local = {"num_cpus": cores, "include_dashboard": False}
     try:
-        ray.init(cluster.address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        where = f"--ray {cluster.address}: cannot be reached" if cluster.address else "Ray does not start"
+        where = f"--ray {address}: cannot be reached" if address else "Ray does not start"
         raise InputError(f"{where} ({' '.join(str(error).split())})") from None
     try:
         yield

@@ -1,15 +1,15 @@
 """The stages of a large run before the network, in processes that need no PyTorch.
 
-A stage takes rows and returns rows; Ray keeps them in tables of Arrow. A row is a dictionary: `shard` and `index` say
-where its result belongs, `name` is the photo's as bytes (names may be invalid text), `content` its file, `boxes` its
-proposals, (N, 4) float32 as bytes, `seconds` the time for them, and `line` its result as JSON. A row with a `line` is
-done, and later stages pass it through.
+A stage turns rows into rows; Ray calls it with tables of Arrow that hold them. A row is a dictionary: `shard` and
+`index` say where its result belongs, `name` is the photo's as bytes (names may be invalid text), `content` its file,
+`boxes` its proposals, (N, 4) float32 as bytes, `seconds` the time for them, and `line` its result as JSON. A row with a
+`line` is done, and later stages pass it through.
 """
 
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,12 +38,18 @@ class Reading:
     Attributes:
         images: the list that the shards are parts of.
         folder: where relative names begin.
+        at_once: photos in a table.
     """
 
     images: ImageList
     folder: Path
+    at_once: int = 8
 
-    def __call__(self, shard: Shard) -> Iterator[Row]:
+    def __call__(self, shards: "Table") -> Iterator["Table"]:
+        for shard in shards.to_pylist():
+            yield from map(table, together(self.rows(Shard(**shard)), self.at_once))
+
+    def rows(self, shard: Shard) -> Iterator[Row]:
         for index, name in enumerate(self.images.read(shard), shard.first):
             row: Row = {"shard": shard.number, "index": index, "name": None, "content": None, "boxes": None,
                         "line": None, "seconds": 0.0}  # fmt: skip
@@ -82,7 +88,10 @@ class Proposing:
 
     proposer: Proposer
 
-    def __call__(self, rows: Sequence[Row]) -> list[Row]:
+    def __call__(self, rows: "Table") -> "Table":
+        return table(self.rows(rows.to_pylist()))
+
+    def rows(self, rows: Sequence[Row]) -> list[Row]:
         return [row if row["line"] is not None else self._propose(row) for row in rows]
 
     def _propose(self, row: Row) -> Row:
@@ -127,21 +136,6 @@ def together(rows: Iterable[Row], most: int, size: int = _TOGETHER) -> Iterator[
         held += more
     if group:
         yield group
-
-
-def reading(stage: Reading, at_once: int) -> Callable[["Table"], Iterator["Table"]]:
-    """`Reading` on tables; the input has a row per shard."""
-
-    def work(shards: "Table") -> Iterator["Table"]:
-        for shard in shards.to_pylist():
-            yield from map(table, together(stage(Shard(**shard)), at_once))
-
-    return work
-
-
-def proposing(stage: Proposing) -> Callable[["Table"], "Table"]:
-    """`Proposing` on tables."""
-    return lambda rows: table(stage(rows.to_pylist()))
 
 
 def table(rows: Sequence[Row]) -> "Table":

@@ -17,10 +17,12 @@ from detector.cli.options import (
     ModelOption,
     ProposalsOption,
     QuietOption,
+    ResumeOption,
     ScoreOption,
     option,
     split_names,
 )
+from detector.errors import InputError
 from detector.models.files import classes_of_model
 from detector.structures.selection import Selection
 
@@ -30,7 +32,7 @@ def bulk(
         list[str],
         typer.Argument(metavar="SOURCE", help="Folders with their subfolders, photos, or lists (.txt, one a line)."),
     ],
-    out: Annotated[Path, option(RUN, "Folder of the results; an unfinished run in it continues.", "DIR")],
+    out: Annotated[Path, option(RUN, "Folder of the results.", "DIR")],
     score: ScoreOption = None,
     classes: ClassesOption = None,
     max_detections: MaxDetectionsOption = None,
@@ -48,12 +50,14 @@ def bulk(
         int | None, option(RUN, "Processes that run the network.", "N", "one per GPU, or per core", min=1)
     ] = None,
     shard: Annotated[int, option(RUN, "Photos per file of results.", "N", min=1)] = 1000,
+    resume: ResumeOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Find objects in very many photos, on this machine or a Ray cluster (needs the extra `ray`).
 
     Writes DIR/shard-00000.jsonl and so on, one line per photo as `detect --jsonl` does. A photo that fails gets a line
-    with its error, and the exit code is 2. After Ctrl-C, a kill or a lost machine, the same command continues.
+    with its error, and the exit code is 2. After Ctrl-C, a kill or a lost machine, the same command with --resume
+    continues.
 
     Example:
 
@@ -64,19 +68,16 @@ def bulk(
     selection.check(classes_of_model(model, config))
     from detector.bulk.network import DetectorSettings  # imports torch, for which --help need not wait
     from detector.bulk.pipeline import detect_many
-    from detector.bulk.ray_data import Cluster
+    from detector.bulk.shards import LIST
 
+    if not resume and (out / LIST).exists():
+        raise InputError(f"--out {out}: holds a run; --resume continues it, or give another --out")
     settings = DetectorSettings(
         model=model, device=device, config=config, source=proposals, engine=engine, selection=selection
     )
     console = Console(quiet)
-    try:
-        outcome = detect_many(
-            sources, out, settings, console, Cluster(address=ray, workers=workers), batch=batch, shard=shard
-        )
-    except KeyboardInterrupt:
-        console.error("interrupted: finished shards are kept; the same command continues")
-        raise typer.Exit(130) from None
+    with console.interruptible(lambda: "finished shards are kept; --resume continues"):
+        outcome = detect_many(sources, out, settings, console, address=ray, workers=workers, batch=batch, shard=shard)
     console.result(f"{outcome.done} of {outcome.images} photos are done, {outcome.failed} of them failed -> {out}")
     if outcome.failed:
         raise typer.Exit(2)

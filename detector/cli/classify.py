@@ -56,23 +56,21 @@ def classify(
     results: list[dict[str, Any]] = []
     failed = 0
     try:
-        for source in expanded:
-            try:
-                if isinstance(source, InputError):
-                    raise source
-                seconds, best = _classify(classifier, source, top)
-            except InputError as error:
-                console.error(f"error: {error}")
-                failed += 1
-                continue
-            console.result(f"{source.name}: {seconds:.2f} s")
-            for name, probability in best:
-                console.result(f"  {probability:.4f}  {name}")
-            entry = [{"label": name, "probability": round(probability, 6)} for name, probability in best]
-            results.append({"image": source.name, "seconds": round(seconds, 4), "classes": entry})
-    except KeyboardInterrupt:
-        console.error(f"interrupted: {len(results)} of {len(expanded)} photos are done")
-        raise typer.Exit(130) from None
+        with console.interruptible(lambda: f"{len(results)} of {len(expanded)} photos are done"):
+            for source in expanded:
+                try:
+                    if isinstance(source, InputError):
+                        raise source
+                    seconds, best = _classify(classifier, source, top)
+                except InputError as error:
+                    console.error(f"error: {error}")
+                    failed += 1
+                    continue
+                console.result(f"{source.name}: {seconds:.2f} s")
+                for name, probability in best:
+                    console.result(f"  {probability:.4f}  {name}")
+                entry = [{"label": name, "probability": round(probability, 6)} for name, probability in best]
+                results.append({"image": source.name, "seconds": round(seconds, 4), "classes": entry})
     finally:
         if json is not None:
             write_json_lines(json, results)

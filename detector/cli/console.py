@@ -2,16 +2,16 @@
 
 import os
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TextIO, TypeVar
 
+import typer
 from tqdm import tqdm
 
-_T = TypeVar("_T")
+from detector.io.progress import Progress
 
-# Seconds between two lines of progress where there is no terminal.
-_PAUSE = 30.0
+_T = TypeVar("_T")
 
 
 class Console:
@@ -27,6 +27,15 @@ class Console:
     def error(self, line: str) -> None:
         _write(line, sys.stderr)
 
+    @contextmanager
+    def interruptible(self, state: Callable[[], str]) -> Iterator[None]:
+        """Tells what Ctrl-C has left, and ends the command with exit code 130."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.error(f"interrupted: {state()}")
+            raise typer.Exit(130) from None
+
     def progress(self, items: Iterable[_T], unit: str, total: int | None = None) -> Iterable[_T]:
         """Shows progress over several `items` on stderr: a bar on a terminal, else a line now and then.
 
@@ -37,17 +46,7 @@ class Console:
             total = len(items)
         if self._quiet or (total is not None and total < 2):
             return items
-        if sys.stderr.isatty():
-            return tqdm(items, total=total, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True)
-        return self._progress_lines(items, unit, total)
-
-    def _progress_lines(self, items: Iterable[_T], unit: str, total: int | None) -> Iterator[_T]:
-        printed = time.monotonic()
-        for count, item in enumerate(items, start=1):
-            yield item
-            if (now := time.monotonic()) - printed >= _PAUSE:
-                printed = now
-                self.error(f"{count}{'' if total is None else f' of {total}'} {unit}s are done")
+        return Progress(items, total=total, unit=unit, leave=False)
 
 
 def _write(line: str, stream: TextIO) -> None:

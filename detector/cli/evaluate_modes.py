@@ -1,8 +1,8 @@
 """The modes of `detector evaluate`: a model, two files compared, a classifier, and an R-CNN's ablation."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -11,43 +11,41 @@ from detector.cli.console import Console
 from detector.config import Source
 from detector.data.faults import FaultyDataError
 from detector.data.formats import Format, ReadDetections, named_classes
-from detector.data.predictions import known_classes
 from detector.data.reading import DataSet
 from detector.data.voc import VOC_CLASSES, VOCDataset
 from detector.errors import InputError
 from detector.evaluation import Metric, compare
-from detector.evaluation.prediction.predict import run_detector
+from detector.evaluation.prediction.predict import ImageDetector, run_detector
+from detector.evaluation.report.compared import explain_comparison
 from detector.io.json import write_json
-from detector.models.files import DEFAULT_MODEL, model_files
 from detector.runner.writers import check_writable_file
 from detector.storage.run_store import parts_of, recorded_precision
+
+INCOMPLETE = "the evaluation is not complete"
 
 
 def run_model(
     console: Console,
     read: Callable[[Sequence[str]], DataSet],
-    model: Path | None,
-    config: Path | None,
-    proposals: Source | None,
-    engine: str,
-    device: str,
-    batch: int | None,
+    load: Callable[[str | None], tuple[ImageDetector, Mapping[str, Any]]],
     save: Path | None,
+    batch: int | None,
+    device: str,
     *,
     trace: bool,
     model_classes: bool,
-) -> tuple[DataSet, ReadDetections, Path | None] | None:
-    """Runs a model on the data set that `read` returns for class names.
+) -> tuple[DataSet, ReadDetections] | None:
+    """Runs a detector on the data set that `read` returns for class names.
 
     Args:
+        load: returns the detector for a number format (None: any), and what its results depend on.
         save: file for the detections, from which an interrupted run continues.
         trace: also record each object's result at every stage, for the report.
         model_classes: the data set takes its classes from the model if they are not VOC's.
 
     Returns:
-        The data set, the detections and the model's file; None in all processes of torchrun but the first.
+        The data set and the detections; None in all processes of torchrun but the first.
     """
-    model_files(model, config)  # fails at once if a file is missing
     # Errors in the data are found before a model is loaded, except where the classes may be the model's.
     data: DataSet | None = None
     try:
@@ -57,38 +55,21 @@ def run_model(
         if not model_classes:
             raise
     # These import torch, for which --help and --detections need not wait.
-    from detector.inference.assembly import load_detector
-    from detector.inference.parallel import share_cores
-    from detector.ops.devices import default_batch, uses_gpu
+    from detector.ops.devices import default_batch, share_cores, uses_gpu
     from proposals import warm_up
 
     warm_up(console.result)
-    batch = default_batch(device) if batch is None else batch
+    batch = batch or default_batch(device)
     workers = share_cores() if batch > 1 and uses_gpu(device) else 1  # on a CPU, all cores run the network
-    model = model or (DEFAULT_MODEL if config is None else None)
     recorded = map(recorded_precision, () if save is None else parts_of(save))
-    detector = load_detector(model, device, config, proposals, engine, next(filter(None, recorded), None))
+    detector, made_by = load(next(filter(None, recorded), None))
     data = read(detector.class_names) if data is None else data
-    data = _with_known_classes(data, detector.class_names, "the model")
+    data = data.known_to(detector.class_names, "the model")
+    options: dict[str, Any] = {"trace": trace, "progress": True, "batch": batch, "workers": workers}
     predictions = run_detector(
-        detector,
-        data.truth,
-        _check_photos(data),
-        save,
-        keep_parts=True,
-        made_by={
-            "model": str(model or config),
-            "precision": detector.precision,
-            "content of model and configuration": detector.fingerprint,
-        },
-        trace=trace,
-        progress=True,
-        batch=batch,
-        workers=workers,
+        detector, data.truth, _check_photos(data), save, keep_parts=True, made_by=made_by, **options
     )
-    if predictions is None:
-        return None
-    return data, ReadDetections.of_predictions(predictions, data.truth), model
+    return None if predictions is None else (data, ReadDetections.of_predictions(predictions, data.truth))
 
 
 def read_for_files(
@@ -116,21 +97,8 @@ def read_for_files(
         data = read(names)
     for path, names in known.items():
         if names:
-            data = _with_known_classes(data, names, str(path))
+            data = data.known_to(names, str(path))
     return data
-
-
-def _with_known_classes(data: DataSet, known: Sequence[str], source: str) -> DataSet:
-    """The data set with only the classes that the detector of `source` knows."""
-    same = known_classes(data.truth.class_names, known, source)
-    with_objects = {data.truth.class_names[label] for label in set(data.truth.labels.tolist())}
-    notes = []
-    if unknown := [name for name in data.truth.class_names if name in with_objects and name not in same]:
-        notes.append(f"classes missing from the model, not evaluated: {', '.join(unknown)}")
-    if renamed := [f"{name} = {alias}" for name, alias in same.items() if name != alias]:
-        notes.append(f"classes of the data set, as the model names them: {', '.join(renamed)}")
-    data = data.of_classes(sorted(same, key=lambda name: known.index(same[name])))
-    return replace(data, notes=(*data.notes, *notes))
 
 
 def _check_photos(data: DataSet) -> Path:
@@ -147,23 +115,22 @@ def compare_files(
     metric: Metric,
     iou_thresholds: Sequence[float] | None,
     json: Path | None,
+    report: Path | None,
 ) -> None:
-    """Compares two files of detections; the exit code is 2 if images failed in one of them."""
+    """Compares two files of detections; images that failed in one of them are errors."""
     (first, second), names = files, (str(paths[0]), str(paths[1]))
     result = compare(data.truth, first.table, second.table, metric, iou_thresholds, data.blacklist, names=names)
-    console.result(result.table())
-    notes = list(dict.fromkeys((*first.notes(), *second.notes())))
-    for note in (*data.notes, *notes):
-        console.result(note)
+    notes = list(dict.fromkeys((*data.notes, *first.notes(), *second.notes())))
     failed = {name: dict(file.failed) for name, file in zip(names, files, strict=True)}
-    if json is not None:
-        write_json(json, {**result.to_dict(), "failed": failed, "notes": [*data.notes, *notes]})
-    for name, images in failed.items():
-        if images:
-            count = f"{len(images)} of {len(data.truth.image_ids)}"
-            console.error(f"error: {name}: {count} images failed; their objects count as missed")
-    if any(failed.values()):
-        raise typer.Exit(2)
+    of = f"of {len(data.truth.image_ids)} images failed; their objects count as missed"
+    errors = [f"{name}: {len(images)} {of}" for name, images in failed.items() if images]
+    lines = [result.table(), *notes]
+    if report is not None:
+        explain_comparison(
+            report, data.truth, first.table, second.table, result, data=data.name, notes=notes, photos=data.folder
+        )
+        lines.append(f"report -> {report}")
+    _finish(console, lines, json, {**result.to_dict(), "failed": failed, "notes": notes}, errors)
 
 
 def evaluate_classifier(
@@ -187,19 +154,11 @@ def evaluate_classifier(
     console = Console()
     classifier = load_classifier(models, test_crops, device, labels)
     photos = labeled_photos(root, classifier.class_names)[:limit]
-    try:
+    with console.interruptible(lambda: INCOMPLETE):
         result = evaluation.evaluate_classifier(classifier, photos, progress=True)
-    except KeyboardInterrupt:
-        console.error("interrupted: the evaluation is not complete")
-        raise typer.Exit(130) from None
-    console.result(result.table())
-    if json is not None:
-        write_json(
-            json, {"dataset": "imagenet", "models": [*map(str, models)], "crops": test_crops, **result.to_dict()}
-        )
-    if result.failed:
-        console.error(f"error: {len(result.failed)} of {result.images} photos failed")
-        raise typer.Exit(2)
+    content = {"dataset": "imagenet", "models": [*map(str, models)], "crops": test_crops, **result.to_dict()}
+    errors = [f"{len(result.failed)} of {result.images} photos failed"] if result.failed else []
+    _finish(console, [result.table()], json, content, errors)
 
 
 def ablate(
@@ -216,19 +175,28 @@ def ablate(
     if json is not None:
         check_writable_file(json, "--json")
     from detector.evaluation.prediction.ablation import ablate_dataset
-    from detector.inference.assembly import load_detector
+    from detector.inference.assembly import load_pipeline
     from proposals import warm_up
 
     console = Console()
     warm_up(console.result)
-    detector = load_detector(model, device, config, proposals)
+    detector = load_pipeline(model, device, config, proposals)
     images = VOCDataset(root, split, detector.class_names)
-    try:
+    with console.interruptible(lambda: INCOMPLETE):
         results = ablate_dataset(detector, images.first(limit or len(images)), progress=True)
-    except KeyboardInterrupt:
-        console.error("interrupted: the evaluation is not complete")
-        raise typer.Exit(130) from None
-    for name, result in results.items():
-        console.result(f"{name:24} mAP {100 * result.mean_ap:.1f}")
+    lines = [f"{name:24} mAP {100 * result.mean_ap:.1f}" for name, result in results.items()]
+    _finish(console, lines, json, {name: {"mAP": r.mean_ap, "metric": r.metric} for name, r in results.items()})
+
+
+def _finish(
+    console: Console, lines: Sequence[str], json: Path | None, content: Any, errors: Sequence[str] = ()
+) -> None:
+    """Prints and writes a result; errors end the command with exit code 2."""
+    for line in lines:
+        console.result(line)
     if json is not None:
-        write_json(json, {name: {"mAP": r.mean_ap, "metric": r.metric} for name, r in results.items()})
+        write_json(json, content)
+    for error in errors:
+        console.error(f"error: {error}")
+    if errors:
+        raise typer.Exit(2)

@@ -1,30 +1,26 @@
 """`detector explore`: a page in the browser that shows a detection stage by stage."""
 
 import webbrowser
-from pathlib import Path
-from typing import Annotated, Literal
+from contextlib import suppress
+from typing import Annotated
 
 from detector.cli.console import Console
-from detector.cli.options import DeviceOption, ModelOption, option
+from detector.cli.options import DeviceOption, ModelOption, VOCOption, VOCRootOption, VOCSplitOption, option
 from detector.errors import InputError
 from detector.models.files import model_files
 from proposals.extras import needs_extra
 
-_PAGE, _PHOTOS = "Page", "Photos"
+_PAGE = "Page"
 
 
 def explore(
-    host: Annotated[str, option(_PAGE, "Address to listen on; 0.0.0.0 admits other machines.", "ADDRESS")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[str, option(_PAGE, "Address to listen on; 0.0.0.0 admits others.", "ADDRESS")] = "127.0.0.1",
     port: Annotated[int, option(_PAGE, "Port; 0 takes a free one.", "N", min=0, max=65535)] = 7860,
     model: ModelOption = None,
     device: DeviceOption = "auto",
-    dataset: Annotated[
-        Literal["voc"] | None, option(_PHOTOS, "Layout of a data set to choose photos from.", None, "none")
-    ] = None,
-    root: Annotated[Path | None, option(_PHOTOS, "Folder of the data set that holds JPEGImages.", "DIR")] = None,
-    split: Annotated[str | None, option(_PHOTOS, "List of images of the data set.", "NAME")] = None,
+    dataset: VOCOption = None,
+    root: VOCRootOption = None,
+    split: VOCSplitOption = None,
     max_megabytes: Annotated[float, option(_PAGE, "Largest upload in megabytes.", "N", min=0.1, max=500)] = 25,
     open_page: Annotated[bool, option(_PAGE, "Open the page in the browser.", flag="--open/--no-open")] = True,
 ) -> None:
@@ -49,13 +45,13 @@ def explore(
             raise
         raise InputError(needs_extra("the explorer", "explore")) from None
     from detector.data import VOCDataset
-    from detector.inference.assembly import load_detector  # imports torch, for which --help need not wait
+    from detector.inference.assembly import load_pipeline  # imports torch, for which --help need not wait
     from proposals import warm_up
 
     console = Console()
     images = None if root is None or split is None else VOCDataset(root, split)
     warm_up(console.result)
-    detector = load_detector(model, device)
+    detector = load_pipeline(model, device)
 
     def ready(address: str) -> None:
         who = "only this machine can reach it" if host in LOCAL else "any machine that reaches this one can use it"
@@ -63,7 +59,5 @@ def explore(
         if open_page:
             webbrowser.open(address)
 
-    try:
+    with suppress(KeyboardInterrupt):
         serve(detector, host, port, images, max_megabytes, ready)
-    except KeyboardInterrupt:
-        return

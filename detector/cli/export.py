@@ -9,11 +9,10 @@ from detector.cli.console import Console
 from detector.cli.options import ModelOption, option
 from detector.errors import InputError
 from detector.models.files import model_files
-from detector.runner.sources import Source, find_sources
+from detector.runner.sources import SAMPLE_PHOTOS, sample_photos
 from detector.runner.writers import check_writable_file
 
 _GRAPH = "Graph"
-_CALIBRATION_PHOTOS = 32
 
 
 def export(
@@ -25,7 +24,7 @@ def export(
         str | None,
         option(
             _GRAPH,
-            f"Run convolutions in int8, with ranges measured on {_CALIBRATION_PHOTOS} of these photos (a folder or "
+            f"Run convolutions in int8, with ranges measured on {SAMPLE_PHOTOS} of these photos (a folder or "
             "a pattern).",
             "PHOTOS",
             "off",
@@ -43,41 +42,21 @@ def export(
         detector export voc07.onnx --dynamic
         detector export voc07_int8.onnx --dynamic --int8 photos/
     """
-    if out.suffix not in (".onnx", ".pt2"):
-        raise InputError(f"{out}: give a name that ends in .onnx or .pt2")
-    if int8 is not None and (out.suffix != ".onnx" or not dynamic):
-        raise InputError("--int8 needs a FILE that ends in .onnx, and --dynamic")
     sides = size.lower().split("x")
     if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) <= 4096 for side in sides):
         raise InputError(f"--size {size}: give width and height in pixels, such as 640x480")
     fixed = None if dynamic else (int(sides[0]), int(sides[1]))
+    from detector.export.checked import check_export, export_model
+
+    check_export(out, fixed, int8 is not None)
     check_writable_file(out, "FILE")
     model_files(model)  # fails at once if the file is missing
-    photos = [] if int8 is None else _photos(int8)
-    from detector.export.check import largest_difference
-    from detector.export.graph import export_onnx, export_torch
-    from detector.export.quantization import export_int8
+    photos = None if int8 is None else sample_photos(int8)
     from detector.models.weights import load_model
 
     loaded = load_model(model)
-    if photos:
-        export_int8(loaded, out, (photo.read() for photo in photos))
-    elif out.suffix == ".onnx":
-        export_onnx(loaded, out, fixed)
-    else:
-        export_torch(loaded, out, fixed)
-    difference = largest_difference(loaded, out, fixed)
+    difference = export_model(loaded, out, fixed, None if photos is None else (photo.read() for photo in photos))
     Console().result(
         f"{out}: {len(loaded.class_names)} classes, {out.stat().st_size / 1e6:.1f} MB; "
         f"run on a test image, its maps differ from PyTorch's by at most {difference:.2g} of their range"
     )
-
-
-def _photos(argument: str) -> list[Source]:
-    """Evenly spaced photos of a folder or pattern, for calibration."""
-    photos = []
-    for source in find_sources([argument]):
-        if isinstance(source, InputError):
-            raise source
-        photos.append(source)
-    return photos[:: max(1, len(photos) // _CALIBRATION_PHOTOS)][:_CALIBRATION_PHOTOS]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,16 +34,22 @@ def result_file(help: str) -> Any:
 
 
 def _check_device(device: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise InputError(f"--device {device}: unknown; give auto, cpu or cuda")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise InputError(f"--device {device}: unknown; give auto, cpu, cuda or mps")
     return device
 
 
-ModelOption = Annotated[Path | None, option(MODEL, "Model file (.safetensors).", "PATH", "the installed model")]
-ConfigOption = Annotated[
-    Path | None, option(MODEL, "Detector assembled from several parts: configs/paper.yaml.", "FILE", "none")
+ModelOption = Annotated[
+    Path | None,
+    option(MODEL, "Model file (.safetensors), folder of a training, or id on the Hub.", "PATH", "the installed model"),
 ]
-DeviceOption = Annotated[str, option(MODEL, "auto (a GPU if there is one), cpu or cuda.", callback=_check_device)]
+ConfigOption = Annotated[
+    Path | None,
+    option(MODEL, "Assembled detector: a file, or best, ensemble or paper.", "NAME", "none"),
+]
+DeviceOption = Annotated[
+    str, option(MODEL, "auto (a CUDA GPU if there is one), cpu, cuda or mps (Apple).", callback=_check_device)
+]
 ProposalsOption = Annotated[
     Source | None,
     option(MODEL, "Source of proposals: Selective Search, the model's MultiBox, or both.", None, "the model's"),
@@ -59,6 +65,13 @@ LabelsOption = Annotated[
     Path | None,
     option(MODEL, "Class names of a classifier, one a line.", "FILE", "synset_words.txt beside the weights"),
 ]
+SkipBadLabelsOption = Annotated[
+    bool,
+    option(DATA, "Skip and count wrong labels, such as boxes without width or height.", flag="--skip-bad-labels"),
+]
+VOCOption = Annotated[Literal["voc"] | None, option(DATA, "Layout of a data set.", None, "none")]
+VOCRootOption = Annotated[Path | None, option(DATA, "Folder of the data set that holds JPEGImages.", "DIR")]
+VOCSplitOption = Annotated[str | None, option(DATA, "List of images of the data set.", "NAME")]
 ScoreOption = Annotated[
     list[str] | None,
     option(
@@ -70,6 +83,27 @@ ScoreOption = Annotated[
 ]
 ClassesOption = Annotated[str | None, option(WHAT, "Detect only these classes: cat,dog.", "NAME,...", "all")]
 MaxDetectionsOption = Annotated[int | None, option(WHAT, "Keep the best N objects per image.", "N", "100", min=1)]
+SKIP_HINT = "\nfix the labels, or skip the wrong ones with --skip-bad-labels"
+ResumeOption = Annotated[bool, option(RUN, "Continue an interrupted run.", flag="--resume")]
+SizeOption = Annotated[
+    int | None,
+    option(MODEL, "Short side of the network's input in pixels: larger finds smaller objects, slower.", "N",
+           "the model's", min=32, max=2048),
+]  # fmt: skip
+IouOption = Annotated[
+    float | None,
+    option(MODEL, "NMS suppresses a box that overlaps a better one by more than this IoU.", "T", "the model's", min=0,
+           max=1),
+]  # fmt: skip
+AgnosticOption = Annotated[bool, option(MODEL, "NMS suppresses boxes of other classes too.", flag="--agnostic-nms")]
+TileOption = Annotated[
+    int | None,
+    option(MODEL, "Also look at overlapping square tiles of this side, in pixels of the photo: for large photos.", "N",
+           "off", min=32),
+]  # fmt: skip
+OverlapOption = Annotated[
+    float | None, option(MODEL, "Share of a tile that its neighbors see too.", "T", "0.2", min=0, max=0.9)
+]
 QuietOption = Annotated[bool, option(RUN, "Print only errors.", flag="--quiet")]
 LimitOption = Annotated[int | None, option(DATA, "Take only the first N images.", "N", "all", min=1)]
 

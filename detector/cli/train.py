@@ -6,14 +6,16 @@ import sys
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from detector.cli.console import Console
 from detector.cli.options import (
     RUN,
+    SKIP_HINT,
     DeviceOption,
+    ResumeOption,
     given_options,
     option,
     refuse,
@@ -24,13 +26,17 @@ from detector.runner.writers import check_writable_file
 from proposals.extras import needs_extra
 
 _RECIPE, _CUSTOM = "By a recipe", "On a custom dataset"
-_DATA_OPTIONS = {"--layout", "--classes", "--skip-bad-labels", "--epochs", "--minutes"}
+_DATA_OPTIONS = {
+    "--layout", "--classes", "--skip-bad-labels", "--epochs", "--minutes", "--lr", "--batch", "--seed", "--freeze",
+    "--augment", "--size",
+}  # fmt: skip
 
 
 def train(
     context: typer.Context,
     recipe: Annotated[
-        Path | None, typer.Argument(help="Recipe, for example configs/voc07.yaml.", show_default="none")
+        Path | None,
+        typer.Argument(help="Recipe: a file, or a name such as voc07.", show_default="none"),
     ] = None,
     root: Annotated[
         Path | None,
@@ -62,7 +68,9 @@ def train(
             flag="--skip-bad-labels",
         ),
     ] = False,
-    epochs: Annotated[str, option(_CUSTOM, "Passes over the photos of --data.", "N")] = "auto",
+    epochs: Annotated[
+        int | None, option(_CUSTOM, "Passes over the photos of --data.", "N", "by the number of photos", min=1)
+    ] = None,
     minutes: Annotated[
         float | None,
         option(
@@ -71,6 +79,29 @@ def train(
             None,
             "25, and 3 s for each photo beyond 400",
         ),
+    ] = None,
+    lr: Annotated[
+        float | None, option(_CUSTOM, "Highest learning rate.", None, "0.001, times the square root of --batch")
+    ] = None,
+    batch: Annotated[int, option(_CUSTOM, "Photos in a step.", "N", min=1)] = 1,
+    seed: Annotated[
+        int, option(_CUSTOM, "Of the split into training and validation photos, their order, augmentation.", min=0)
+    ] = 0,
+    freeze: Annotated[
+        str | None,
+        option(
+            _CUSTOM,
+            "Part of the backbone up to which layers keep their weights, such as inception_4e, or backbone for all.",
+            "NAME",
+            "those before the inception modules",
+        ),
+    ] = None,
+    augment: Annotated[
+        Literal["none", "light", "strong"],
+        option(_CUSTOM, "light: flips, color jitter, scale. strong: also crops, mosaic, mixup."),
+    ] = "light",
+    size: Annotated[
+        int | None, option(_CUSTOM, "Short side of the network's input in pixels.", None, "the model's", min=32)
     ] = None,
     init: Annotated[
         Path | None,
@@ -85,6 +116,7 @@ def train(
     cache: Annotated[
         Path | None, option(RUN, "Folder of cached proposals.", None, "runs/proposals; --data: OUT/proposals")
     ] = None,
+    resume: ResumeOption = False,
     device: DeviceOption = "auto",
     workers: Annotated[
         int | None,
@@ -97,15 +129,16 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a model. Started again with the same --out, an interrupted training continues.
+    """Train a model. After an interruption, the same command with --resume continues.
 
-    With --data, it trains on your own photos and classes: all settings are chosen for you, and the model is evaluated
-    on photos set aside for validation. The exit code is 2 if photos were left out, although the model is complete.
+    With --data, it trains on your own photos and classes: what you leave out is chosen for you, and the model is
+    evaluated on photos set aside for validation. The exit code is 2 if photos were left out, although the model is
+    complete.
 
     Examples:
 
         detector train --data photos/ --out runs/mine
-        detector train configs/voc07.yaml --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
+        detector train voc07 --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
     """
     from detector.training.convolutions import keep_prepared_convolutions
 
@@ -120,24 +153,17 @@ def train(
         refuse(given_options(context), {"--root", "--workers"}, "--data")
         names = None if classes is None else split_names(classes, "--classes")
         chosen = None if layout == "auto" else layout
-        _train_on_custom_dataset(
-            data, chosen, names, skip_bad_labels, _epochs(epochs), minutes, init, out, cache, device
-        )
+        settings = {
+            "epochs": epochs, "minutes": minutes, "lr": lr, "batch": batch, "seed": seed, "freeze": freeze,
+            "augment": augment, "size": size, "resume": resume, "init": init, "cache": cache, "device": device,
+        }  # fmt: skip
+        _train_on_custom_dataset(data, chosen, names, skip_bad_labels, out, settings)
         return
     refuse(given_options(context), _DATA_OPTIONS, "a recipe, which has its own")
     if root is None:
         raise InputError("a recipe needs --root, the folder of its data set")
     assert recipe is not None
-    _train_by_recipe(recipe, root, init, out, cache or Path("runs/proposals"), device, workers)
-
-
-def _epochs(text: str) -> int | None:
-    if text == "auto":
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"--epochs {text}: give a whole number, or auto") from None
+    _train_by_recipe(recipe, root, init, out, cache or Path("runs/proposals"), resume, device, workers)
 
 
 def _train_on_custom_dataset(
@@ -145,12 +171,8 @@ def _train_on_custom_dataset(
     layout: Literal["voc", "coco", "yolo"] | None,
     classes: list[str] | None,
     skip_bad_labels: bool,
-    epochs: int | None,
-    minutes: float | None,
-    init: Path | None,
     out: Path | None,
-    cache: Path | None,
-    device: str,
+    settings: dict[str, Any],
 ) -> None:
     from detector.data.faults import FaultyDataError
     from detector.training.custom_dataset import fit
@@ -159,28 +181,14 @@ def _train_on_custom_dataset(
     if out is None:
         path = data.resolve()
         out = Path("runs") / (path.parent.name if path.name == "data.yaml" else path.stem)
-    _check_folders(out, cache or out / "proposals")
+    _check_folders(out, settings["cache"] or out / "proposals")
     _log_to(out)
+    chosen = {"layout": layout, "classes": classes, "skip_bad_labels": skip_bad_labels, **settings}
     try:
-        fitted = fit(
-            data,
-            out,
-            layout=layout,
-            classes=classes,
-            skip_bad_labels=skip_bad_labels,
-            epochs=epochs,
-            minutes=minutes,
-            init=init,
-            cache=cache,
-            device=device,
-            log=console.result,
-        )
+        with console.interruptible(lambda: "--resume continues"):
+            fitted = fit(data, out, log=console.result, **chosen)
     except FaultyDataError as error:
-        hint = "" if skip_bad_labels else "\nfix the labels, or skip the wrong ones with --skip-bad-labels"
-        raise InputError(f"{error}{hint}") from None
-    except KeyboardInterrupt:
-        console.error("interrupted: the same command continues")
-        raise typer.Exit(130) from None
+        raise InputError(f"{error}{'' if skip_bad_labels else SKIP_HINT}") from None
     console.result(str(fitted))
     program = f"python {sys.argv[0]}" if Path(sys.argv[0]).name == "train.py" else ""
     command = program.replace("train.py", "detect.py") or "detector detect"
@@ -195,24 +203,31 @@ def _train_on_custom_dataset(
 
 
 def _train_by_recipe(
-    recipe: Path, root: Path, init: Path | None, out: Path | None, cache: Path, device: str, workers: int | None
+    recipe: Path,
+    root: Path,
+    init: Path | None,
+    out: Path | None,
+    cache: Path,
+    resume: bool,
+    device: str,
+    workers: int | None,
 ) -> None:
     from detector.ops.distributed import process_group, rank
     from detector.storage.run_lock import run_lock
     from detector.training.assembly import make_loop
+    from detector.training.checkpoint import refuse_unfinished
     from detector.training.recipes import load_recipe
 
     loaded = load_recipe(recipe)
     out = out or Path("runs") / recipe.stem
+    if not resume:
+        refuse_unfinished(out)
     _check_folders(out, cache)
     _log_to(out)
     with process_group(device), run_lock(out) if rank() == 0 else nullcontext():
         loop = make_loop(loaded, root, out, init, cache, device, workers)
-        try:
+        with Console().interruptible(lambda: f"--resume continues from step {loop.saved_step}"):
             loop.run()
-        except KeyboardInterrupt:
-            Console().error(f"interrupted: the same command continues from step {loop.saved_step}")
-            raise typer.Exit(130) from None
 
 
 def _check_folders(out: Path, cache: Path) -> None:

@@ -1,8 +1,9 @@
 """The annotated objects of one image, which all readers of data sets return."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ class Annotations:
         difficult: (N,) bool; difficult objects are ignored in training and evaluation.
         image_size: width and height of the image in pixels.
 
-    An image without objects has N = 0. The arrays are converted to the types above and made read-only.
+    The arrays are converted to the types above and made read-only.
 
     Raises:
         InputError: a shape, a size or a box is wrong; the message names the first faulty box.
@@ -39,25 +40,23 @@ class Annotations:
         difficult = np.array(self.difficult, dtype=bool)
         if boxes.size == 0:
             boxes = boxes.reshape(0, 4)
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise InputError(f"boxes have the shape {boxes.shape}, expected (N, 4)")
-        if labels.shape != (len(boxes),) or difficult.shape != (len(boxes),):
-            shapes = f"{labels.shape} and {difficult.shape}"
-            raise InputError(f"{len(boxes)} boxes, but labels and difficult have the shapes {shapes}")
+        if boxes.ndim != 2 or boxes.shape[1] != 4 or not labels.shape == difficult.shape == (len(boxes),):
+            shapes = f"{boxes.shape}, {labels.shape} and {difficult.shape}"
+            raise InputError(f"boxes, labels and difficult have the shapes {shapes}, expected (N, 4), (N,) and (N,)")
         width, height = self.image_size
         if width < 1 or height < 1:
             raise InputError(f"image size {width} x {height} is not positive")
-        for index, (box, label) in enumerate(zip(boxes.tolist(), labels.tolist(), strict=True)):
-            x1, y1, x2, y2 = box
-            name = f"box {index} ({x1:g}, {y1:g}, {x2:g}, {y2:g})"
-            if not all(map(math.isfinite, box)):
-                raise InputError(f"{name} is not finite")
-            if x2 <= x1 or y2 <= y1:
-                raise InputError(f"{name} has no area")
-            if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
-                raise InputError(f"{name} is not inside the image of {width} x {height} pixels")
-            if label < 0:
-                raise InputError(f"{name} has the label {label}, labels count from 0")
+        low, high = boxes[:, :2], boxes[:, 2:]
+        inside = (low >= 0).all(axis=1) & (high <= (width, height)).all(axis=1)
+        for good, fault in (
+            (np.isfinite(boxes).all(axis=1), "is not finite"),
+            ((high > low).all(axis=1), "has no area"),
+            (inside, f"is not inside the image of {width} x {height} pixels"),
+            (labels >= 0, "has a negative label"),
+        ):
+            if not good.all():
+                index = int(np.argmin(good))
+                raise InputError(f"box {index} ({', '.join(f'{side:g}' for side in boxes[index].tolist())}) {fault}")
         for name, array in (("boxes", boxes), ("labels", labels), ("difficult", difficult)):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
@@ -75,3 +74,20 @@ class Sample:
     id: str
     image_path: Path
     annotations: Annotations
+
+
+class AnnotatedImages(Protocol):
+    """A data set of images with objects, such as a `VOCDataset`; `root` and `split` name it in messages."""
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def root(self) -> Path: ...
+    @property
+    def split(self) -> str: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Sample: ...
+    def image_path(self, index: int, /) -> Path: ...
+    def first(self, count: int, /) -> "AnnotatedImages": ...

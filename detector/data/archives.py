@@ -6,9 +6,11 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
+from detector.data.ground_truth import repeated
 from detector.errors import InputError
 
 LARGEST_MEMBER = 2**22
@@ -22,8 +24,6 @@ LARGEST_PHOTO = 2**29
 # deflate's limit, which only a crafted file reaches, is 1032.
 _LARGEST_RATIO = 200
 _ALWAYS_ALLOWED = 2**24
-
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 
 _Member = tuple[str, int, Callable[[], IO[bytes] | None]]
 
@@ -49,10 +49,8 @@ def read_members(path: Path, is_selected: Callable[[str], bool]) -> dict[str, by
     contents: dict[str, bytes] = {}
     names: set[str] = set()
     total = read = 0
-    try:
-        if not path.is_file():
-            raise InputError("no such file")
-        if not is_archive(path):
+    with _reading(path):
+        if path.is_file() and not is_archive(path):
             raise InputError("is not a zip or tar, or is cut off; get it again")
         allowed = max(_ALWAYS_ALLOWED, path.stat().st_size * _LARGEST_RATIO)
         for name, size, open_member in _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path):
@@ -72,20 +70,29 @@ def read_members(path: Path, is_selected: Callable[[str], bool]) -> dict[str, by
             if file is None:
                 continue
             with file:
-                # The size in the header may be a lie.
-                contents[name] = file.read(LARGEST_MEMBER + 1)
+                contents[name] = file.read(LARGEST_MEMBER + 1)  # the size in the header may be a lie
             read += len(contents[name])
             if len(contents[name]) > LARGEST_MEMBER or read > LARGEST_TOTAL:
                 raise InputError(
                     f"member {name} is larger than its header says, or the members have over {LARGEST_TOTAL} bytes"
                 )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (*_ZIP_ERRORS, tarfile.TarError, lzma.LZMAError) as error:
-        raise InputError(f"{path}: is damaged, or cannot be read: {error}") from error
-    except OSError as error:  # also gzip's and bz2's own errors
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     return contents
+
+
+@contextmanager
+def _reading(where: object) -> Iterator[None]:
+    """Turns whatever readers of archives raise into an InputError that begins with `where`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except OSError as error:  # also gzip's and bz2's own errors
+        raise InputError(f"{where}: cannot be read ({error.strerror or error})") from None
+    except (
+        *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+        *(EOFError, RuntimeError, NotImplementedError, KeyError),
+    ) as error:
+        raise InputError(f"{where}: is damaged, encrypted or not an archive ({error}); get it again") from None
 
 
 def _zip_members(path: Path) -> Iterator[_Member]:
@@ -141,22 +148,14 @@ class PhotoZip:
     def __init__(self, path: Path, is_selected: Callable[[str], bool]) -> None:
         self.path = path
         self._archive: zipfile.ZipFile | None = None
-        names: list[str] = []
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for info in _regular_files(archive):
-                    check_member_name(info.orig_filename)
-                    names.append(info.filename)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-        except _ZIP_ERRORS as error:
-            raise InputError(f"{path}: is not a zip, or is damaged ({error}); get it again") from None
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-        if len(set(names)) != len(names):
-            repeated = next(name for name in names if names.count(name) > 1)
-            raise InputError(f"{path}: member {repeated} is repeated; pack it again")
-        self.names = tuple(name for name in names if is_selected(name))
+        with _reading(path), zipfile.ZipFile(path) as archive:
+            members = list(_regular_files(archive))
+            for member in members:
+                check_member_name(member.orig_filename)
+            names = [member.filename for member in members]
+            for index, _ in repeated(names):
+                raise InputError(f"member {names[index]} is repeated; pack it again")
+        self.names = tuple(filter(is_selected, names))
 
     def read(self, name: str) -> bytes:
         """The content of a member.
@@ -164,16 +163,11 @@ class PhotoZip:
         Raises:
             InputError: it is larger than `LARGEST_PHOTO`, encrypted or damaged; the message names zip and member.
         """
-        try:
+        with _reading(f"{self.path}/{name}"):
             if self._archive is None:
                 self._archive = zipfile.ZipFile(self.path)
             with self._archive.open(name) as file:
                 content = file.read(LARGEST_PHOTO + 1)  # the size in the header may be a lie
-        except _ZIP_ERRORS as error:
-            raise InputError(f"{self.path}/{name}: is damaged or encrypted ({error}); pack it again") from None
-        except (OSError, KeyError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{self.path}/{name}: cannot be read ({reason})") from None
-        if len(content) > LARGEST_PHOTO:
-            raise InputError(f"{self.path}/{name}: has more than {LARGEST_PHOTO // 2**20} MiB; make it smaller")
-        return content
+            if len(content) > LARGEST_PHOTO:
+                raise InputError(f"has more than {LARGEST_PHOTO // 2**20} MiB; make it smaller")
+            return content

@@ -5,27 +5,26 @@ that their objects are background. On request they are skipped and counted. A ph
 another size than its labels say is left out and reported.
 """
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from detector.data.annotations import Annotations, Sample
 from detector.data.coco import read_coco
-from detector.data.faults import Fault, Faults, FaultyDataError, ReadReport
-from detector.data.ground_truth import GroundTruth
+from detector.data.faults import Fault, Faults, FaultyDataError
+from detector.data.ground_truth import GroundTruth, select_classes
 from detector.data.voc import read_voc
 from detector.data.voc_xml import parse_split, parse_xml
-from detector.data.yolo import read_yolo, read_yolo_config, upright_size
+from detector.data.yolo import read_yolo, read_yolo_config
 from detector.errors import InputError
-from detector.io.text import open_text
+from detector.io.text import open_text, read_content
 from detector.io.yaml import parse_yaml
-from detector.structures.image import EXTENSIONS, NOT_SUPPORTED, is_heic
-from proposals.names import as_names, unknown_name
+from detector.structures.image import EXTENSIONS, NOT_SUPPORTED, is_heic, read_size
+from proposals.names import unknown_name
 
 Layout = Literal["voc", "coco", "yolo"]
 
@@ -68,21 +67,15 @@ class CustomDataset:
         Raises:
             InputError: a name is not a class, or is repeated.
         """
-        names = as_names(names)
-        for name in names:
-            if name not in self.class_names:
-                raise InputError(f"{self.path}: {unknown_name('class', name, self.class_names)}")
-        if len(set(names)) < len(names):
-            raise InputError(f"{self.path}: a class is repeated: {', '.join(names)}")
-        new_label = np.full(len(self.class_names), -1)
-        new_label[[self.class_names.index(name) for name in names]] = np.arange(len(names))
+        names, chosen, new_labels = select_classes(names, self.class_names)
         samples = []
         for sample in self.samples:
             old = sample.annotations
-            kept = new_label[old.labels] >= 0
-            objects = Annotations(old.boxes[kept], new_label[old.labels[kept]], old.difficult[kept], old.image_size)
+            labels = new_labels[old.labels]
+            kept = labels >= 0
+            objects = Annotations(old.boxes[kept], labels[kept], old.difficult[kept], old.image_size)
             samples.append(replace(sample, annotations=objects))
-        ids = tuple(self.class_ids[self.class_names.index(name)] for name in names) if self.class_ids else ()
+        ids = tuple(self.class_ids[label] for label in chosen) if self.class_ids else ()
         return replace(self, class_names=names, class_ids=ids, samples=tuple(samples))
 
     def without(self, faults: Sequence[tuple[str, Fault]]) -> "CustomDataset":
@@ -114,7 +107,7 @@ def read_custom_dataset(
             default they are raised.
 
     Raises:
-        InputError: there are no photos, no labels or no objects, labels of several layouts, or a class is unknown.
+        InputError: there are no photos, labels or objects, labels of several layouts, or a class is unknown.
         FaultyDataError: labels are wrong; each fault names the file and the record.
     """
     path = Path(path)
@@ -123,17 +116,15 @@ def read_custom_dataset(
     if layout is not None and layout not in get_args(Layout):
         raise InputError(unknown_name("layout", layout, get_args(Layout)))
     layout = layout or _find_layout(path)
-    faults = Faults()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        data = _join(path, layout, list(_READERS[layout](path, faults)), faults)
+    faults = Faults(collect=True)
+    data = _join(path, layout, list(_READERS[layout](path, faults)), faults)
     if faults.raised or not skip_bad_labels:
-        faults.check(by_file=True)
-    data = replace(data, notes=(*data.notes, *(str(warning.message) for warning in caught), *faults.summary()))
+        faults.check(always=True, by_file=True)
+    data = replace(data, notes=(*data.notes, *faults.notes, *faults.summary()))
     if classes is not None:
         data = data.of_classes(classes)
     if not data.samples:
-        faults.check(by_file=True)
+        faults.check(always=True, by_file=True)
         first = f"; the first: {data.faults[0]}" if data.faults else ""
         raise InputError(f"{path}: none of its {len(data.faults)} labeled photos can be used{first}")
     if not any(len(sample.annotations) for sample in data.samples):
@@ -141,36 +132,41 @@ def read_custom_dataset(
     return data
 
 
-def _join(path: Path, layout: Layout, splits: Sequence["_Split"], faults: Faults) -> CustomDataset:
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """The labels in one file or folder without faulty records, and where their photos may be."""
+
+    truth: GroundTruth
+    folders: tuple[Path, ...]
+    name: str  # "" if unknown
+
+
+def _join(path: Path, layout: Layout, splits: Sequence[_Split], faults: Faults) -> CustomDataset:
     """The samples of all splits; labels outside their photos go to `faults`."""
     names = tuple(dict.fromkeys(name for split in splits for name in split.truth.class_names))
-    index = {name: label for label, name in enumerate(names)}
-    root = path if path.is_dir() else path.parent
     samples: dict[str, Sample] = {}
     val: set[str] = set()
-    left_out = [fault for split in splits for fault in split.report.unreadable]
-    notes: list[str] = []
+    left_out = faults.unreadable
+    origins = iter(faults.origins)
     for split in splits:
         truth = split.truth
         find = _PhotoFinder(split.folders)
-        labels = np.array([index[name] for name in truth.class_names])
+        labels = np.array([names.index(name) for name in truth.class_names])
+        split_origins = [next(origins) for _ in range(len(truth))]
         for i, rows in enumerate(truth.rows_by_image()):
-            photo = find(truth.files[i], exact=layout != "voc")
-            if isinstance(photo, str):
-                left_out.append(Fault(truth.files[i], "", photo))
-                continue
+            photo: str | Path = truth.files[i]
             try:
-                size = upright_size(photo)
-            except (OSError, ValueError, PillowImage.DecompressionBombError) as error:
-                left_out.append(Fault(str(photo), "", " ".join(str(error).split())))
+                photo = find(truth.files[i], exact=layout != "voc")
+                size = read_size(photo)
+                width, height = truth.image_sizes[i].tolist()
+                if width and (width, height) != size:
+                    raise InputError(f"is {size[0]}x{size[1]} pixels, but its labels say {width}x{height}")
+            except InputError as error:
+                left_out.append(Fault(str(photo), "", str(error).removeprefix(f"{photo}: ")))
                 continue
-            labeled = tuple(truth.image_sizes[i].tolist())
-            if labeled[0] and labeled != size:
-                wrong = f"is {size[0]}x{size[1]} pixels, but its labels say {labeled[0]}x{labeled[1]}"
-                left_out.append(Fault(str(photo), "", wrong))
-                continue
-            boxes, good = _clip(truth.boxes[rows], size, photo, [split.report.origins[row] for row in rows], faults)
+            boxes, good = _clip(truth.boxes[rows], size, photo, [split_origins[row] for row in rows], faults)
             rows = rows[good]
+            root = path if path.is_dir() else path.parent
             sample_id = photo.relative_to(root).as_posix() if photo.is_relative_to(root) else photo.as_posix()
             if sample_id in samples:
                 faults.add(photo, "", "has labels twice")
@@ -180,39 +176,37 @@ def _join(path: Path, layout: Layout, splits: Sequence["_Split"], faults: Faults
             samples[sample_id] = Sample(sample_id, photo, objects)
             if split.name in _VAL:
                 val.add(sample_id)
+    notes = []
     used = {sample.image_path for sample in samples.values()} | {Path(fault.file) for fault in left_out}
     # In YOLO's layout, photos without labels have no objects.
-    photos = _photos_below(path) if path.is_dir() and layout != "yolo" else []
+    photos = _files(path, *EXTENSIONS) if path.is_dir() and layout != "yolo" else []
     unlabeled = [photo for photo in photos if photo not in used and _split_name(photo, path) not in _UNUSED]
     if unlabeled:
-        several = f"{len(unlabeled)} photos have no labels and are left out, the first is {unlabeled[0]}"
-        notes.append(several if len(unlabeled) > 1 else f"1 photo has no labels and is left out: {unlabeled[0]}")
-    class_ids = _class_ids(splits) if layout == "coco" else ()
-    if splits and layout == "coco" and not class_ids:
-        notes.append("the files give the classes different category ids, so the model will have none")
+        count = "1 photo has" if len(unlabeled) == 1 else f"{len(unlabeled)} photos have"
+        notes.append(f"{count} no labels and will not be used, first {unlabeled[0]}")
+    ids: tuple[int | str, ...] = ()
+    if layout == "coco":
+        pairs = dict.fromkeys(pair for s in splits for pair in zip(s.truth.class_names, s.truth.class_ids, strict=True))
+        ids = tuple(class_id for _, class_id in pairs)
+        if not len(names) == len(set(ids)) == len(pairs):
+            ids = ()
+            notes.append("the files give the classes different category ids, so the model will have none")
     return CustomDataset(
-        path, layout, names, tuple(samples[key] for key in sorted(samples)), frozenset(val), tuple(left_out),
-        tuple(notes), class_ids,
-    )  # fmt: skip
-
-
-def _class_ids(splits: Sequence["_Split"]) -> tuple[int | str, ...]:
-    """The category ids of the classes of all splits, in the order of `_join`; () if two splits disagree."""
-    pairs = {
-        pair: None for split in splits for pair in zip(split.truth.class_names, split.truth.class_ids, strict=True)
-    }
-    names, ids = tuple(name for name, _ in pairs), tuple(class_id for _, class_id in pairs)
-    return ids if len(set(names)) == len(set(ids)) == len(pairs) else ()
+        path=path,
+        layout=layout,
+        class_names=names,
+        samples=tuple(samples[key] for key in sorted(samples)),
+        val=frozenset(val),
+        faults=tuple(left_out),
+        notes=tuple(notes),
+        class_ids=ids,
+    )
 
 
 def _clip(
     boxes: np.ndarray, size: tuple[int, int], photo: Path, origins: Sequence[tuple[str, str]], faults: Faults
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Clip boxes to the photo; those far outside are faults.
-
-    Returns:
-        The clipped boxes without faulty ones, and which (N,) of the given boxes these are.
-    """
+    """The boxes clipped to the photo, without those far outside, which are faults, and the mask (N,) of those kept."""
     limit = np.array([*size, *size], np.float64)
     clipped = np.clip(boxes, 0, limit)
     allowed = np.maximum(_TOLERANCE[0], _TOLERANCE[1] * limit)
@@ -223,44 +217,26 @@ def _clip(
     return clipped[good], good
 
 
-@dataclass(frozen=True, eq=False)
-class _Split:
-    """The labels in one file or folder.
-
-    Attributes:
-        truth: without faulty records.
-        folders: where the photos may be.
-        name: of the split; "" if unknown.
-        report: unreadable photos, and the origin of each object.
-    """
-
-    truth: GroundTruth
-    folders: tuple[Path, ...]
-    name: str
-    report: ReadReport
-
-
 def _find_layout(path: Path) -> Layout:
     if path.is_file():
         by_suffix: dict[str, Layout] = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".txt": "voc"}
         if path.suffix.lower() not in by_suffix:
             raise InputError(f"{path}: give a folder, COCO's JSON, YOLO's data.yaml or a list in VOC's ImageSets/Main")
         return by_suffix[path.suffix.lower()]
-    kinds: list[Layout] = []
-    if any(_files(path, ".xml")):
-        kinds.append("voc")
-    if any(_is_coco(file) for file in _files(path, ".json")):
-        kinds.append("coco")
-    if _data_yaml(path) is not None:
-        kinds.append("yolo")
-    if len(kinds) > 1:
-        raise InputError(f"{path}: holds labels of several layouts, {', '.join(kinds)}; name one with --layout")
-    if kinds:
-        return kinds[0]
-    if not _photos_below(path):
+    found: dict[Layout, bool] = {
+        "voc": bool(_files(path, ".xml")),
+        "coco": any(map(_is_coco, _files(path, ".json"))),
+        "yolo": _data_yaml(path) is not None,
+    }
+    layouts = [layout for layout, is_found in found.items() if is_found]
+    if len(layouts) > 1:
+        raise InputError(f"{path}: holds labels of several layouts, {', '.join(layouts)}; name one with --layout")
+    if layouts:
+        return layouts[0]
+    if not _files(path, *EXTENSIONS):
         raise InputError(f"{path}: holds no photos")
     hint = ""
-    if any(_files(path, ".txt")):
+    if _files(path, ".txt"):
         hint = "; for YOLO's text files add a data.yaml with the lines 'train: .' and 'names: [first, second]'"
     raise InputError(f"{path}: holds photos, but no labels of VOC (.xml), COCO (.json) or YOLO (data.yaml){hint}")
 
@@ -268,10 +244,6 @@ def _find_layout(path: Path) -> Layout:
 def _files(folder: Path, *suffixes: str) -> list[Path]:
     files = (file for file in folder.rglob("*") if file.suffix.lower() in suffixes and not file.name.startswith("."))
     return sorted(file for file in files if file.is_file())
-
-
-def _photos_below(folder: Path) -> list[Path]:
-    return _files(folder, *EXTENSIONS)
 
 
 def _is_coco(path: Path) -> bool:
@@ -302,7 +274,7 @@ def _voc(path: Path, faults: Faults) -> Iterator[_Split]:
         if path.parent.parent.name != "ImageSets":
             raise InputError(f"{path}: is not a list in VOC's ImageSets/Main; give the folder of photos and labels")
         root = path.parent.parent.parent
-        listed = parse_split(path.read_bytes(), str(path))
+        listed = parse_split(read_content(path), str(path))
         folders = [root / "Annotations"]
     else:
         root = path
@@ -312,10 +284,9 @@ def _voc(path: Path, faults: Faults) -> Iterator[_Split]:
         raise InputError(f"{path}: holds no labels of VOC (.xml)")
     names = _voc_classes(root, folders, listed)
     for folder in folders:
-        report = ReadReport(faults)
-        truth = read_voc(folder, listed, names, report=report)
+        truth = read_voc(folder, listed, names, faults=faults)
         near = (folder, *(folder.parent / name for name in ("JPEGImages", "images", "Images")), folder.parent, root)
-        yield _Split(truth, near, _split_name(folder, root), report)
+        yield _Split(truth, near, _split_name(folder, root))
 
 
 def _voc_classes(root: Path, folders: Iterable[Path], listed: Sequence[str] | None) -> tuple[str, ...]:
@@ -340,22 +311,28 @@ def _coco(path: Path, faults: Faults) -> Iterator[_Split]:
     if not files:
         raise InputError(f"{path}: holds no labels of COCO (.json)")
     root = path.parent if path.is_file() else path
-    names = [_split_name(file.parent, root) or _coco_split(file) for file in files]
-    for index, (file, name) in enumerate(zip(files, names, strict=True)):
-        if name in names[:index]:
-            raise InputError(
-                f"{path}: {files[names.index(name)]} and {file} may both be the labels; give one of them as --data"
-            )
+    by_name: dict[str, Path] = {}
+    for file in files:
+        name = _split_name(file.parent, root) or _coco_split(file)
+        if (first := by_name.setdefault(name, file)) != file:
+            raise InputError(f"{path}: {first} and {file} may both be the labels; give one of them as --data")
+    for name, file in by_name.items():
         if name in _UNUSED:
             continue
-        above = file.parent.parent
-        near = (file.parent, file.parent / "images", file.parent / file.stem, above, above / "images", root)
-        report = ReadReport(faults)
+        above, part = file.parent.parent, file.stem.rpartition("_")[2]  # COCO: annotations/instances_train2017.json
+        near = (
+            file.parent,
+            file.parent / "images",
+            file.parent / file.stem,
+            above,
+            above / "images",
+            above / part,
+            root,
+        )
         try:
-            truth = read_coco(file, report=report)
-        except FaultyDataError:  # the faults are in the report; the other files may have more
+            yield _Split(read_coco(file, faults), (*near, root), name)
+        except FaultyDataError:  # `faults` has them; the other files may have more
             continue
-        yield _Split(truth, near, name, report)
 
 
 def _coco_split(file: Path) -> str:
@@ -368,27 +345,19 @@ def _yolo(path: Path, faults: Faults) -> Iterator[_Split]:
     file = path if path.is_file() else _data_yaml(path)
     if file is None:
         raise InputError(f"{path}: holds no data.yaml, which names the classes and the folders of YOLO's photos")
-    for split in ("train", "val"):
+    train = read_yolo_config(file, "train")
+    splits = {"train": ""}
+    try:
+        val = read_yolo_config(file, "val").sources
+        if val != train.sources and any(source.exists() for source in val):
+            splits["val"] = "val"
+    except InputError:  # there is no validation split
+        pass
+    for key, name in splits.items():
         try:
-            root = read_yolo_config(file, split).root
-            if split == "val" and _same_source(file):
-                continue
-        except InputError:
-            if split == "train":
-                raise
-            continue  # there is no validation split
-        report = ReadReport(faults)
-        try:
-            truth = read_yolo(file, split, report)
+            yield _Split(read_yolo(file, key, faults), (train.root,), name)
         except FaultyDataError:
             continue
-        yield _Split(truth, (root,), "val" if split == "val" else "", report)
-
-
-def _same_source(file: Path) -> bool:
-    """Whether the validation photos are the training photos, or do not exist."""
-    val = read_yolo_config(file, "val").sources
-    return val == read_yolo_config(file, "train").sources or not any(source.exists() for source in val)
 
 
 _READERS = {"voc": _voc, "coco": _coco, "yolo": _yolo}
@@ -399,34 +368,34 @@ class _PhotoFinder:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = folders
-        self.below: dict[str, list[Path]] | None = None
-        self.heic: dict[str, Path] | None = None
 
-    def __call__(self, file: str, exact: bool) -> Path | str:
-        """The photo, or why there is none. Unless `exact`, its suffix is unknown."""
-        for folder in self.folders:
-            if (folder / file).is_file():
-                return folder / file
-            if not exact:
-                for suffix in EXTENSIONS:
-                    for spelling in (suffix, suffix.upper()):
-                        if (path := folder / (file.removesuffix(".jpg") + spelling)).is_file():
-                            return path
-        if self.below is None:
-            self.below = {}
-            for photo in _photos_below(self.folders[-1]):
-                self.below.setdefault(photo.name if exact else photo.stem, []).append(photo)
-        photos = self.below.get(Path(file).name if exact else file.removesuffix(".jpg"), [])
+    def __call__(self, file: str, exact: bool) -> Path:
+        """The photo; InputError if there is none. Unless `exact`, its suffix is unknown."""
+        stem = file.removesuffix(".jpg")
+        suffixes = () if exact else (spelling for suffix in EXTENSIONS for spelling in (suffix, suffix.upper()))
+        names = [file, *(stem + suffix for suffix in suffixes)]
+        for path in (folder / name for folder in self.folders for name in names):
+            if path.is_file():
+                return path
+        photos = self._below.get(Path(file).stem if exact else stem, [])
+        if exact:
+            photos = [photo for photo in photos if photo.name == Path(file).name]
         if len(photos) > 1:
-            return f"several photos have this name, {photos[0]} and {photos[1]}"
+            raise InputError(f"several photos have this name, {photos[0]} and {photos[1]}")
         if photos:
             return photos[0]
-        if (heic := self._find_heic(Path(file).stem)) is not None:
-            return f"its photo {heic} {NOT_SUPPORTED}"
-        return f"no such photo, in {self.folders[0]} or below {self.folders[-1]}"
+        if heic := self._heic.get(Path(file).stem):
+            raise InputError(f"its photo {heic} {NOT_SUPPORTED}")
+        raise InputError(f"no such photo, in {self.folders[0]} or below {self.folders[-1]}")
 
-    def _find_heic(self, stem: str) -> Path | None:
-        if self.heic is None:
-            near = (path for folder in self.folders for path in folder.glob("*"))
-            self.heic = {path.stem: path for path in (*near, *self.folders[-1].rglob("*")) if is_heic(path)}
-        return self.heic.get(stem)
+    @cached_property
+    def _below(self) -> dict[str, list[Path]]:
+        below: dict[str, list[Path]] = {}
+        for photo in _files(self.folders[-1], *EXTENSIONS):
+            below.setdefault(photo.stem, []).append(photo)
+        return below
+
+    @cached_property
+    def _heic(self) -> dict[str, Path]:
+        near = (path for folder in self.folders for path in folder.glob("*"))
+        return {path.stem: path for path in (*near, *self.folders[-1].rglob("*")) if is_heic(path)}

@@ -1,6 +1,6 @@
 """The faults of input files, collected so that a reader names all of them at once, up to a limit."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from detector.errors import InputError
@@ -28,12 +28,7 @@ class Fault:
 
 
 class FaultyDataError(InputError):
-    """Files have faults; the message is one line a fault.
-
-    Args:
-        faults: at least one.
-        more: number of further faults; the message ends in "... and N more".
-    """
+    """Files have faults; the message is one line a fault, and "... and N more" if there are more than `faults`."""
 
     def __init__(self, faults: tuple[Fault, ...], more: int = 0) -> None:
         self.faults = faults
@@ -46,10 +41,18 @@ class FaultyDataError(InputError):
 
 
 class Faults:
-    """Collects the faults of a reader that continues after each.
+    """Collects the faults of files, and what else their readers report.
+
+    Args:
+        collect: readers leave out faulty records, and files that cannot be read, instead of raising.
 
     Attributes:
+        count: number of faults.
         raised: whether `check` has raised.
+        unknown_classes: takes objects of classes that are not given; another `Faults` if these must not be skipped.
+        unreadable: photos whose size cannot be read, if they are left out.
+        origins: the file and the record of each object that was read, a row of the ground truth each.
+        notes: what to know about the data, a line each.
 
     Example:
         >>> faults = Faults()
@@ -59,54 +62,38 @@ class Faults:
         detector.data.faults.FaultyDataError: boxes.csv: line 3: field score is 'x', expected a number
     """
 
-    def __init__(self) -> None:
-        self._faults: list[Fault] = []
-        self._count = 0
+    def __init__(self, collect: bool = False) -> None:
+        self.collect = collect
+        self.count = 0
         self.raised = False
-
-    def __len__(self) -> int:
-        return self._count
+        self.unknown_classes = self
+        self.unreadable: list[Fault] = []
+        self.origins: list[tuple[str, str]] = []
+        self.notes: list[str] = []
+        self._faults: list[Fault] = []
 
     def add(self, file: Path | str, record: str, fault: str) -> None:
         """Add a fault."""
-        self._count += 1
+        self.count += 1
         if len(self._faults) < _KEPT:
             # A name or a value from the file may hold a line break; a fault stays one line.
             self._faults.append(Fault(str(file), *(" ".join(text.splitlines()) for text in (record, fault))))
 
     def summary(self) -> tuple[str, ...]:
-        """A line that counts the faults and names the first, for a reader that skips faulty records."""
-        if not self._count:
+        """A line that counts the faults left out and names the first; () if there are none."""
+        if not self.count:
             return ()
-        labels = "1 label is" if self._count == 1 else f"{self._count:,} labels are"
+        labels = "1 label is" if self.count == 1 else f"{self.count:,} labels are"
         return (f"{labels} wrong and left out (--skip-bad-labels), the first: {self._faults[0]}",)
 
-    def check(self, by_file: bool = False) -> None:
+    def check(self, always: bool = False, by_file: bool = False) -> None:
         """Raise FaultyDataError if there are faults.
 
         Args:
+            always: raise them even if they are collected.
             by_file: sort the faults by file; otherwise they keep their order.
         """
-        if self._faults:
+        if self.count and (always or not self.collect):
             self.raised = True
             faults = sorted(self._faults, key=lambda fault: fault.file) if by_file else self._faults
-            named = tuple(faults[:_NAMED])
-            raise FaultyDataError(named, self._count - len(named))
-
-
-@dataclass(frozen=True, eq=False)
-class ReadReport:
-    """What readers of labels collect instead of raising, so that the faults of all files can be named at once.
-
-    Attributes:
-        faults: of records, which the reader leaves out.
-        unknown_classes: of objects whose class is not one of the given ones, where these faults must not be skipped;
-            None if they belong to `faults`.
-        unreadable: photos whose size cannot be read, which are left out too.
-        origins: the file and the record of each object, a row of the ground truth each.
-    """
-
-    faults: Faults = field(default_factory=Faults)
-    unknown_classes: Faults | None = None
-    unreadable: list[Fault] = field(default_factory=list)
-    origins: list[tuple[str, str]] = field(default_factory=list)
+            raise FaultyDataError(tuple(faults[:_NAMED]), max(0, self.count - _NAMED))

@@ -1,7 +1,7 @@
 """The annotated objects of a whole data set, in columns for the evaluators."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -11,7 +11,8 @@ import numpy.typing as npt
 from detector.data.annotations import Annotations
 from detector.errors import InputError
 from detector.structures.class_names import default_class_ids
-from proposals.names import as_names, unknown_name
+from detector.structures.detections import class_indices
+from proposals.names import as_names
 from proposals.types import reduce_by_fields
 
 LARGEST = 1e150
@@ -66,33 +67,34 @@ class GroundTruth:
         set_ = object.__setattr__  # the dataclass is frozen
         set_(self, "image_ids", tuple(self.image_ids))
         set_(self, "class_names", tuple(self.class_names))
-        set_(self, "class_ids", tuple(self.class_ids or default_class_ids(self.class_names)))
-        set_(self, "files", tuple(self.files or map(str, self.image_ids)))
-        set_(self, "image_numbers", tuple(self.image_numbers or range(1, len(self.image_ids) + 1)))
-        set_(self, "class_numbers", tuple(self.class_numbers or range(1, len(self.class_names) + 1)))
-        count = len(self.labels)
-        boxes: npt.NDArray[np.float64] = column("boxes", self.boxes, np.float64, (count, 4))
-        set_(self, "sides", sides_column("object", self.sides, boxes))
-        defaults = {
-            "difficult": np.zeros(count),
-            "crowd": np.zeros(count),
-            "areas": self.sides.prod(axis=1),
-            "image_sizes": np.zeros((len(self.image_ids), 2)),
+        defaults: dict[str, Iterable[str | int]] = {
+            "class_ids": default_class_ids(self.class_names),
+            "class_numbers": range(1, len(self.class_names) + 1),
+            "files": map(str, self.image_ids),
+            "image_numbers": range(1, len(self.image_ids) + 1),
         }
-        kinds = {"images": np.int64, "labels": np.int64, "difficult": np.bool_, "crowd": np.bool_, "areas": np.float64,
-                 "image_sizes": np.int64}  # fmt: skip
-        for name, dtype in kinds.items():
-            given = getattr(self, name)
-            shape = (len(self.image_ids), 2) if name == "image_sizes" else (count,)
-            set_(self, name, column(name, defaults[name] if given is None else given, dtype, shape))
-        set_(self, "boxes", boxes)
-        for name in ("image_ids", "class_names", "class_ids", "image_numbers", "class_numbers"):
-            check_distinct(name, getattr(self, name))
-        for name, of in (("class_ids", "class_names"), ("class_numbers", "class_names"), ("files", "image_ids"),
-                         ("image_numbers", "image_ids")):  # fmt: skip
+        for name, default in defaults.items():
+            set_(self, name, tuple(getattr(self, name) or default))
+            of = "class_names" if name.startswith("class") else "image_ids"
             if len(getattr(self, name)) != len(getattr(self, of)):
                 raise InputError(f"{name} must have an entry for each of the {of}, or be left out")
-        check_rows("object", self.images, len(self.image_ids), self.labels, len(self.class_names), boxes)
+        for name in ("image_ids", "class_names", "class_ids", "image_numbers", "class_numbers"):
+            check_distinct(name, getattr(self, name))
+        count = len(self.labels)
+        set_(self, "boxes", column("boxes", self.boxes, np.float64, (count, 4)))
+        set_(self, "sides", sides_column("object", self.sides, self.boxes))
+        for name, dtype, default_column in (
+            ("images", np.int64, ()),
+            ("labels", np.int64, ()),
+            ("difficult", np.bool_, np.zeros(count)),
+            ("crowd", np.bool_, np.zeros(count)),
+            ("areas", np.float64, self.sides.prod(axis=1)),
+            ("image_sizes", np.int64, np.zeros((len(self.image_ids), 2))),
+        ):
+            given = getattr(self, name)
+            shape = (len(self.image_ids), 2) if name == "image_sizes" else (count,)
+            set_(self, name, column(name, default_column if given is None else given, dtype, shape))
+        check_rows("object", self.images, len(self.image_ids), self.labels, len(self.class_names), self.boxes)
 
     @classmethod
     def from_annotations(
@@ -133,33 +135,27 @@ class GroundTruth:
         """The objects of some of the classes (a name, or several), in the order of `names`, in all images.
 
         Raises:
-            InputError: a class is unknown.
+            InputError: a class is unknown or repeated.
         """
-        names = as_names(names)
-        missing = [name for name in names if name not in self.class_names]
-        if missing:
-            raise InputError(unknown_name("class", missing[0], self.class_names))
-        chosen = [self.class_names.index(name) for name in names]
-        new_label = np.full(len(self.class_names), -1)
-        new_label[chosen] = np.arange(len(chosen))
-        kept = new_label[self.labels] >= 0
+        names, chosen, new_labels = select_classes(names, self.class_names)
+        labels = new_labels[self.labels]
         return dataclasses.replace(
-            self._rows(kept),
+            self._rows(labels >= 0),
             class_names=names,
             class_ids=tuple(self.class_ids[i] for i in chosen),
             class_numbers=tuple(self.class_numbers[i] for i in chosen),
-            labels=new_label[self.labels[kept]],
+            labels=labels[labels >= 0],
         )
 
     def of_images(self, chosen: Sequence[int]) -> Self:
         """The subset of some images, in the order of the indices `chosen`."""
         new_index = np.full(len(self.image_ids), -1)
         new_index[list(chosen)] = np.arange(len(chosen))
-        kept = new_index[self.images] >= 0
+        images = new_index[self.images]
         return dataclasses.replace(
-            self._rows(kept),
+            self._rows(images >= 0),
             image_ids=tuple(self.image_ids[i] for i in chosen),
-            images=new_index[self.images[kept]],
+            images=images[images >= 0],
             image_sizes=self.image_sizes[list(chosen)],
             files=tuple(self.files[i] for i in chosen),
             image_numbers=tuple(self.image_numbers[i] for i in chosen),
@@ -170,16 +166,26 @@ class GroundTruth:
         return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in columns})
 
 
+def select_classes(
+    names: str | Iterable[str], class_names: Sequence[str]
+) -> tuple[tuple[str, ...], list[int], npt.NDArray[np.int64]]:
+    """One or several names as a tuple, their labels, and (C,) the new label of each class, -1 if it is not selected.
+
+    Raises:
+        InputError: a name is not among the (C,) `class_names`, or is repeated.
+    """
+    names = as_names(names)
+    chosen = class_indices(names, class_names)
+    check_distinct("classes", names)
+    new_labels = np.full(len(class_names), -1)
+    new_labels[chosen] = np.arange(len(chosen))
+    return names, chosen, new_labels
+
+
 def rows_by_image(
     images: npt.NDArray[np.int64], image_count: int, scores: npt.NDArray[np.float64] | None = None
 ) -> list[npt.NDArray[np.int64]]:
-    """The rows of each image: in their order, or by falling `scores`.
-
-    Args:
-        images: (N,) each row's index of its image.
-        image_count: I, the length of the result.
-        scores: (N,).
-    """
+    """The rows of each of `image_count` images, whose indices (N,) are given: in order, or by falling (N,) scores."""
     order = np.argsort(images, kind="stable") if scores is None else np.lexsort((-scores, images))
     ends = np.cumsum(np.bincount(images, minlength=image_count))
     return np.split(order, ends[:-1]) if image_count else []
@@ -195,11 +201,9 @@ def column(name: str, values: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[
     try:
         given = np.asarray(values)
         if given.size and np.dtype(dtype).kind == "i" and given.dtype.kind not in "iub" and (given % 1).any():
-            raise InputError(f"{name} are {given.dtype}; give whole numbers")
+            raise TypeError(f"{given.dtype} are not whole numbers")
         array = given.astype(dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{name} cannot be read as numbers: {error}") from None
     if array.size == 0 and 0 in shape:
         array = array.reshape(shape)
@@ -225,14 +229,20 @@ def sides_column(what: str, sides: npt.ArrayLike | None, boxes: npt.NDArray[np.f
     return array
 
 
+def repeated(values: Iterable[object]) -> Iterator[tuple[int, int]]:
+    """The position of each value that is not the first of its kind, and the position of the first."""
+    first: dict[object, int] = {}
+    for position, value in enumerate(values):
+        if first.setdefault(value, position) != position:
+            yield position, first[value]
+
+
 def check_distinct(name: str, values: Sequence[object]) -> None:
     """InputError that names the first repeated value; 1 and "1" are equal, as in files of results."""
-    first: dict[str, object] = {}
-    for value in values:
-        if (text := str(value)) in first:
-            fault = "is repeated" if first[text] == value else f"equals {first[text]!r} in a file; give different ids"
-            raise InputError(f"{name}: {value!r} {fault}")
-        first[text] = value
+    for position, first in repeated(map(str, values)):
+        value, earlier = values[position], values[first]
+        fault = "is repeated" if earlier == value else f"equals {earlier!r} in a file; give different ids"
+        raise InputError(f"{name}: {value!r} {fault}")
 
 
 def check_rows(

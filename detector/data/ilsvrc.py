@@ -7,110 +7,62 @@ box begins at -1 here, and keeps the width and the overlaps that the development
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from detector.data.blacklist import Blacklist
-from detector.data.faults import Faults, ReadReport
-from detector.data.ground_truth import GroundTruth
-from detector.data.voc_xml import Box, box_of, image_size, parse_xml, text_of
+from detector.data.faults import Faults
+from detector.data.ground_truth import GroundTruth, repeated
+from detector.data.voc import folder_source, read_annotations
+from detector.data.voc_xml import check_file_name
 from detector.errors import InputError
 from detector.io.text import open_text
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ILSVRCData:
-    """Ground truth of the detection task.
-
-    Attributes:
-        truth: `image_ids` are the images' names, `class_ids` the synsets, `image_numbers` those of the list, which
-            results and the blacklist use, and `class_numbers` those of the map (ILSVRC_DET_ID).
-        other_synsets: number of objects of each synset that is not in the map. They are left out.
-    """
-
-    truth: GroundTruth
-    other_synsets: Mapping[str, int]
-
-
-def read_ilsvrc(
-    annotations: Path,
-    image_list: Path,
-    class_map: Path,
-    *,
-    report: ReadReport | None = None,
-) -> ILSVRCData:
+def read_ilsvrc(annotations: Path, image_list: Path, class_map: Path, faults: Faults | None = None) -> GroundTruth:
     """The objects in the images of a list.
+
+    `image_ids` are the images' names, `class_ids` the synsets, `image_numbers` those of the list, which results and the
+    blacklist use, and `class_numbers` those of the map (ILSVRC_DET_ID).
 
     Args:
         annotations: the folder of the XML files, such as `Annotations/DET/val`.
         image_list: a line an image, its name and number: `ILSVRC2012_val_00000001 1` (`ImageSets/DET/val.txt`). The
             number defaults to that of the line.
         class_map: a line a class, its synset, number and name: `n02672831 1 accordion` (`map_det.txt`).
-        report: collects the faults; images whose annotation cannot be read are left out. By default they are raised.
+        faults: collects the faults; its notes count the objects of synsets that are not in the map, which are left out.
 
     Raises:
         InputError: a file or folder cannot be read.
         FaultyDataError: a file has faults; each names the file, the line or object, and the field.
     """
-    annotations = Path(annotations)
     if not annotations.is_dir():
         raise InputError(f"{annotations}: no such folder; give the folder of the XML files")
-    classes = _read_class_map(Path(class_map))
-    images = _read_image_list(Path(image_list))
-    labels = {synset: label for label, (synset, _, _) in enumerate(classes)}
-
-    faults = Faults() if report is None else report.faults
-    sizes = np.zeros((len(images), 2), np.int64)
-    readable: list[int] = []
-    rows: list[int] = []
-    objects: list[tuple[int, Box]] = []
+    faults = faults or Faults()
+    synsets, class_numbers, class_names = _read_class_map(class_map)
+    numbers = _read_image_list(image_list)
     other: Counter[str] = Counter()
-    missing = 0
-    for index, (name, _) in enumerate(images):
-        path = annotations / f"{name}.xml"
-        try:
-            root = parse_xml(path.read_bytes())
-            sizes[index] = image_size(root)
-        except FileNotFoundError:
-            faults.add(path, "", f"no such annotation, but {image_list} lists {name}")
-            missing += 1
-            continue
-        except (OSError, InputError) as error:
-            faults.add(path, "", f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error))
-            continue
-        readable.append(index)
-        for number, element in enumerate(root.iterfind("object"), start=1):
-            try:
-                synset = text_of(element, "name")
-                box = box_of(element, None)
-            except InputError as error:
-                faults.add(path, f"object {number}", str(error))
-                continue
-            if synset in labels:
-                rows.append(index)
-                objects.append((labels[synset], box))
-            else:
-                other[synset] += 1
-    if missing == len(images):
-        faults.add(annotations, "", f"holds no annotation of any image in {image_list}")
-    if report is None or missing == len(images):
-        faults.check()
-    truth = GroundTruth(
-        image_ids=tuple(name for name, _ in images),
-        class_names=tuple(name for _, _, name in classes),
-        class_ids=tuple(synset for synset, _, _ in classes),
-        images=np.array(rows, np.int64),
-        labels=np.array([label for label, _ in objects], np.int64),
-        boxes=np.array([box for _, box in objects], np.float64).reshape(-1, 4),
-        image_sizes=sizes,
-        files=tuple(f"{name}.JPEG" for name, _ in images),
-        image_numbers=tuple(number for _, number in images),
-        class_numbers=tuple(number for _, number, _ in classes),
+    truth = read_annotations(
+        folder_source(annotations),
+        tuple(numbers),
+        synsets,
+        faults,
+        on_other_class=lambda synset: other.update([synset]),
     )
-    return ILSVRCData(truth=truth.of_images(readable), other_synsets=dict(sorted(other.items())))
+    if other:
+        counts = ", ".join(f"{synset} ({count})" for synset, count in sorted(other.items()))
+        faults.notes.append(f"objects of synsets that are not in the class map, left out: {counts}")
+    return replace(
+        truth,
+        class_names=class_names,
+        class_ids=synsets,
+        class_numbers=class_numbers,
+        image_numbers=tuple(numbers[str(name)] for name in truth.image_ids),
+        files=tuple(f"{name}.JPEG" for name in truth.image_ids),
+    )
 
 
 def read_blacklist(path: Path, truth: GroundTruth) -> Blacklist:
@@ -127,68 +79,59 @@ def read_blacklist(path: Path, truth: GroundTruth) -> Blacklist:
     labels: dict[str | int, int] = {synset: label for label, synset in enumerate(truth.class_ids)}
     labels |= {str(number): label for label, number in enumerate(truth.class_numbers)}
     faults = Faults()
-    pairs = []
-    count = 0
+    lines = []
     for line, fields in _lines(path):
-        if len(fields) != 2 or not _is_number(fields[0]):
+        if len(fields) == 2 and _is_number(fields[0]):
+            lines.append((images.get(int(fields[0]), -1), labels.get(fields[1], -1)))
+        else:
             faults.add(path, line, f"is '{' '.join(fields)}', expected an image's number and a synset")
-            continue
-        count += 1
-        if int(fields[0]) in images and fields[1] in labels:
-            pairs.append((images[int(fields[0])], labels[fields[1]]))
     faults.check()
-    if count and not pairs:
+    pairs = np.array(lines, np.int64).reshape(-1, 2)
+    pairs = pairs[(pairs >= 0).all(axis=1)]
+    if lines and not len(pairs):
         raise InputError(
-            f"{path}: none of its {count} lines is about an image and a class of the data; give the data's blacklist"
+            f"{path}: none of its {len(lines)} lines is about an image and a class of the data; give its own"
         )
-    columns = np.array(pairs, np.int64).reshape(-1, 2)
-    return Blacklist(columns[:, 0], columns[:, 1])
+    return Blacklist(pairs[:, 0], pairs[:, 1])
 
 
-def _read_class_map(path: Path) -> list[tuple[str, int, str]]:
-    """Synset, number and name of each class; such as `aircraft_carrier`."""
+def _read_class_map(path: Path) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
+    """Synset, number and name of each class."""
     faults = Faults()
-    classes: list[tuple[str, int, str]] = []
-    first_line: dict[str | int, str] = {}
+    rows: list[tuple[str, str, int, str]] = []
     for line, fields in _lines(path):
         if len(fields) < 3 or not _is_number(fields[1]):
             faults.add(path, line, f"is '{' '.join(fields)}', expected a synset, a number and a name")
-            continue
-        synset, number, name = fields[0], int(fields[1]), " ".join(fields[2:])
-        # Texts of both columns in one dictionary: a synset never equals a name.
-        for value in (synset, number, name):
-            if first_line.setdefault(value, line) != line:
-                faults.add(path, line, f"has {value}, like {first_line[value]}")
-        classes.append((synset, number, name))
-    faults.check()
-    if not classes:
-        raise InputError(f"{path}: holds no class, expected a line a class with its synset, number and name")
-    return classes
+        else:
+            rows.append((line, fields[0], int(fields[1]), " ".join(fields[2:])))
+    return _columns(path, rows, faults, "holds no class, expected a line a class with its synset, number and name")
 
 
-def _read_image_list(path: Path) -> list[tuple[str, int]]:
+def _read_image_list(path: Path) -> dict[str, int]:
+    """The number of each image, by its name."""
     faults = Faults()
-    images: list[tuple[str, int]] = []
-    first_line: dict[str | int, str] = {}
+    rows: list[tuple[str, str, int]] = []
     for line, fields in _lines(path):
         name, number = fields[0], fields[1] if len(fields) > 1 else line.removeprefix("line ")
+        check_file_name(name, f"{path}: {line}")
         if len(fields) > 2 or not _is_number(number):
             hint = "; the lists of one class, train_1.txt and so on, have flags instead" if number == "-1" else ""
             faults.add(path, line, f"is '{' '.join(fields)}', expected an image's name and its number{hint}")
-            continue
-        if not name.isprintable():
-            faults.add(path, line, f"name {name!r} is not the name of a file")
-            continue
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            faults.add(path, line, f"name '{name}' points outside the folder of the annotations")
-        for value in (name, int(number)):
-            if first_line.setdefault(value, line) != line:
-                faults.add(path, line, f"has {value}, like {first_line[value]}")
-        images.append((name, int(number)))
+        else:
+            rows.append((line, name, int(number)))
+    return dict(zip(*_columns(path, rows, faults, "lists no image"), strict=True))
+
+
+def _columns(path: Path, rows: list, faults: Faults, nothing: str) -> tuple:
+    """The columns of a list after the first, the names of its lines; each has distinct values."""
+    lines, *columns = zip(*rows, strict=True) if rows else ((),)
+    for values in columns:
+        for row, first in repeated(values):
+            faults.add(path, lines[row], f"has {values[row]}, like {lines[first]}")
     faults.check()
-    if not images:
-        raise InputError(f"{path}: lists no image")
-    return images
+    if not rows:
+        raise InputError(f"{path}: {nothing}")
+    return tuple(columns)
 
 
 def _is_number(text: str) -> bool:

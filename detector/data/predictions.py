@@ -40,11 +40,7 @@ class Prediction:
 
 
 def known_classes(class_names: Sequence[str], detected: Sequence[str], source: str) -> dict[str, str]:
-    """The detected class that each class of a data set corresponds to; undetected classes are left out.
-
-    Raises:
-        InputError: no class is detected; names `source`.
-    """
+    """The detected class that each class of a data set corresponds to; InputError that names `source` if none does."""
     same = same_classes(class_names, detected)
     if not same:
         raise InputError(
@@ -54,11 +50,7 @@ def known_classes(class_names: Sequence[str], detected: Sequence[str], source: s
 
 
 def check_size(size: tuple[int, int], annotated: tuple[int, int]) -> None:
-    """Check that an image has the annotated size, to which its boxes refer.
-
-    Raises:
-        InputError: the sizes (width, height) differ.
-    """
+    """InputError if an image has another size (width, height) than its annotation, to which its boxes refer."""
     if size != annotated:
         raise InputError(
             f"the image is {size[0]}x{size[1]} pixels, but its annotation says {annotated[0]}x{annotated[1]}"
@@ -118,8 +110,7 @@ def to_entry(prediction: Prediction, file: str) -> dict[str, Any]:
     width, height = prediction.detections.image_size
     entry: dict[str, Any] = {"image": file, "width": width, "height": height, "seconds": prediction.seconds,
                              "detections": prediction.detections.to_dict()}  # fmt: skip
-    if prediction.traces is not None:
-        traces = prediction.traces
+    if (traces := prediction.traces) is not None:
         entry["objects"] = {
             "proposal_overlaps": traces.proposal_overlaps.tolist(),
             "sources": [traces.source_names[s] if s >= 0 else None for s in traces.sources.tolist()],
@@ -136,19 +127,14 @@ def from_entry(
         return Prediction(image_id, None, error=entry["error"])
     size = (entry["width"], entry["height"])
     detections = Detections.from_dict(entry["detections"], class_names, size, class_ids)
-    objects = entry.get("objects")
-    traces = None if objects is None else object_traces(**objects)
+    traces = object_traces(**entry["objects"]) if "objects" in entry else None
     return Prediction(image_id, detections, entry["seconds"], traces=traces)
 
 
 def object_traces(
     proposal_overlaps: Sequence[float], sources: Sequence[str | None], region_scores: Sequence[float]
 ) -> ObjectTraces:
-    """Traces from an entry's `objects`.
-
-    Raises:
-        InputError: the lists have different lengths.
-    """
+    """Traces from an entry's `objects`; InputError if the lists have different lengths."""
     names = tuple(dict.fromkeys(name for name in sources if name is not None))
     return ObjectTraces(
         proposal_overlaps=np.array(proposal_overlaps, np.float64),
@@ -161,17 +147,12 @@ def object_traces(
 def write_predictions(path: str | Path, predictions: list[Prediction], truth: GroundTruth) -> None:
     """Write the predictions for a data set to a file in the native format; failed images are left out.
 
-    The first entry also holds the detector's `classes`.
-
     Raises:
         InputError: the file cannot be written.
     """
-    done = [
-        (prediction.detections.class_names, to_entry(prediction, file))
-        for prediction, file in zip(predictions, truth.files, strict=True)
-        if prediction.detections is not None
-    ]
-    write_entries(Path(path), (entry for _, entry in done), done[0][0] if done else ())
+    done = [pair for pair in zip(predictions, truth.files, strict=True) if pair[0].detections is not None]
+    class_names = next((p.detections.class_names for p, _ in done if p.detections is not None), ())
+    write_entries(Path(path), (to_entry(prediction, file) for prediction, file in done), class_names)
 
 
 def write_entries(path: Path, entries: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:

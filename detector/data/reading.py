@@ -1,24 +1,26 @@
 """Ground truth of a data set in any layout, from the folders, split and annotations that a user names."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-import numpy as np
-
 from detector.data.blacklist import Blacklist
 from detector.data.coco import read_coco
-from detector.data.faults import Faults, ReadReport
-from detector.data.ground_truth import GroundTruth
+from detector.data.custom_dataset import read_custom_dataset
+from detector.data.faults import Faults
+from detector.data.ground_truth import GroundTruth, select_classes
 from detector.data.ilsvrc import read_blacklist, read_ilsvrc
+from detector.data.predictions import known_classes
+from detector.data.validation import validation_photos
 from detector.data.voc import VOC_CLASSES, VOCDataset, read_voc
 from detector.data.yolo import read_yolo, read_yolo_config
 from detector.errors import InputError
 from proposals.names import as_names, unknown_name
 
 Layout = Literal["voc", "coco", "ilsvrc", "yolo"]
+
+_ANNOTATIONS = {"coco": "the JSON file", "yolo": "the data.yaml", "ilsvrc": "the folder of XML files"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,15 +43,32 @@ class DataSet:
 
     def of_classes(self, names: str | Iterable[str]) -> Self:
         """The data with only these classes (a name, or several); raises `InputError` if one is unknown."""
-        names = as_names(names)
-        truth = self.truth.of_classes(names)
-        if self.blacklist is None:
-            return replace(self, truth=truth)
-        new_label = np.full(len(self.truth.class_names), -1)
-        new_label[[self.truth.class_names.index(name) for name in names]] = np.arange(len(names))
-        labels = new_label[self.blacklist.labels]
-        kept = Blacklist(self.blacklist.images[labels >= 0], labels[labels >= 0])
-        return replace(self, truth=truth, blacklist=kept)
+        names, _, new_labels = select_classes(names, self.truth.class_names)
+        blacklist = self.blacklist
+        if blacklist is not None:
+            labels = new_labels[blacklist.labels]
+            blacklist = Blacklist(blacklist.images[labels >= 0], labels[labels >= 0])
+        return replace(self, truth=self.truth.of_classes(names), blacklist=blacklist)
+
+    def known_to(self, detected: Sequence[str], source: str) -> Self:
+        """The data set with only the classes that a detector knows, in the detector's order, and notes on the others.
+
+        Args:
+            detected: names of the detector's classes.
+            source: the detector, for messages.
+
+        Raises:
+            InputError: the detector knows none of the classes.
+        """
+        same = known_classes(self.truth.class_names, detected, source)
+        with_objects = {self.truth.class_names[label] for label in set(self.truth.labels.tolist())}
+        notes = []
+        if unknown := [name for name in self.truth.class_names if name in with_objects and name not in same]:
+            notes.append(f"classes missing from the model, not evaluated: {', '.join(unknown)}")
+        if renamed := [f"{name} = {alias}" for name, alias in same.items() if name != alias]:
+            notes.append(f"classes of the data set, as the model names them: {', '.join(renamed)}")
+        data = self.of_classes(sorted(same, key=lambda name: detected.index(same[name])))
+        return replace(data, notes=(*data.notes, *notes))
 
     def first(self, count: int) -> Self:
         """The first `count` images."""
@@ -93,72 +112,105 @@ def read_data_set(
     if layout not in get_args(Layout):
         raise InputError(unknown_name("layout", layout, get_args(Layout)))
     classes = None if classes is None else as_names(classes)
-    unknown_classes = Faults()
-    report = ReadReport(unknown_classes=unknown_classes) if skip_bad_labels else None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        if layout == "voc":
-            data = _voc(root, annotations, split, class_names, classes, report)
-        elif annotations is None:
-            files = {"coco": "the JSON file", "yolo": "the data.yaml", "ilsvrc": "the folder of XML files"}
-            raise InputError(f"--dataset {layout} needs --annotations: {files[layout]}")
-        elif layout == "coco":
-            data = DataSet(truth=read_coco(annotations, report), name=annotations.name, folder=root)
-        elif layout == "yolo":
-            split = split or "val"
-            folder = root or read_yolo_config(annotations, split).root
-            data = DataSet(truth=read_yolo(annotations, split, report), name=split, folder=folder)
-        elif split is None or class_map is None:
-            raise InputError("--dataset ilsvrc needs --split, the list file, and --class-map, the names of the synsets")
-        else:
-            data = _ilsvrc(root, annotations, Path(split), class_map, blacklist, report)
-    unknown_classes.check()
-    notes = [*data.notes, *(str(warning.message) for warning in caught)]
-    if report is not None:
-        if not len(data.truth):
-            report.faults.check()
-        notes += [*report.faults.summary(), *(f"an image is left out: {fault}" for fault in report.unreadable)]
-    data = replace(data, notes=tuple(notes))
+    faults = Faults(collect=skip_bad_labels)
+    if skip_bad_labels:
+        faults.unknown_classes = Faults()
+    if layout == "voc":
+        data = _read_voc(root, annotations, split, class_names, classes, faults)
+    elif annotations is None:
+        raise InputError(f"--dataset {layout} needs --annotations: {_ANNOTATIONS[layout]}")
+    elif layout == "coco":
+        data = DataSet(truth=read_coco(annotations, faults), name=annotations.name, folder=root)
+    elif layout == "yolo":
+        split = split or "val"
+        folder = root or read_yolo_config(annotations, split).root
+        data = DataSet(truth=read_yolo(annotations, split, faults), name=split, folder=folder)
+    elif split is None or class_map is None:
+        raise InputError("--dataset ilsvrc needs --split, the list file, and --class-map, the names of the synsets")
+    else:
+        truth = read_ilsvrc(annotations, Path(split), class_map, faults)
+        pairs = None if blacklist is None else read_blacklist(blacklist, truth)
+        if pairs is not None:
+            faults.notes.append(f"{len(pairs.images)} pairs of an image and a class are on the blacklist")
+        data = DataSet(truth=truth, name=Path(split).name, folder=root, blacklist=pairs)
+    faults.unknown_classes.check()
+    if not len(data.truth):
+        faults.check(always=True)
+    left_out = (f"an image is left out: {fault}" for fault in faults.unreadable)
+    data = replace(data, notes=(*faults.notes, *faults.summary(), *left_out))
     return data if classes is None else data.of_classes(classes)
 
 
-def _voc(
+Part = Literal["val", "train", "all"]
+
+
+def read_part(
+    path: Path,
+    part: Part = "val",
+    *,
+    classes: str | Iterable[str] | None = None,
+    skip_bad_labels: bool = False,
+    seed: int = 0,
+) -> DataSet:
+    """A part of a custom dataset (`read_custom_dataset`), such as the photos that a training evaluates on.
+
+    Args:
+        part: "val", the photos that a training with these classes and this seed sets aside for validation
+            (`validation_photos`), the others, or all.
+
+    Raises:
+        InputError: as for `read_custom_dataset`; or the part has no photos.
+    """
+    data = read_custom_dataset(path, None, classes, skip_bad_labels=skip_bad_labels)
+    in_val = validation_photos(data, seed=seed)
+    chosen = {"val": in_val, "train": ~in_val, "all": in_val | True}[part].tolist()
+    samples = [sample for sample, is_chosen in zip(data.samples, chosen, strict=True) if is_chosen]
+    if not samples:
+        raise InputError(f"{path}: has no photos of the part {part}; choose another --split")
+    ids = [sample.id for sample in samples]
+    truth = GroundTruth.from_annotations(ids, [sample.annotations for sample in samples], data.class_names, ids)
+    notes = [*data.notes, *(f"a photo is left out: {fault}" for fault in data.faults)]
+    if part != "all":
+        purpose = "validation" if part == "val" else "training"
+        notes.append(f"{len(samples)} of {len(data.samples)} photos: those for {purpose}")
+    folder = path if path.is_dir() else path.parent
+    return DataSet(
+        truth=replace(truth, class_ids=data.class_ids), name=f"{part} of {path}", folder=folder, notes=tuple(notes)
+    )
+
+
+def find_photos(annotations: Path, files: Sequence[str]) -> Path:
+    """The folder of a data set's photos: that of its annotations, the one above it, or a folder in either.
+
+    Raises:
+        InputError: none of them has the first of the `files`.
+    """
+    folders = [annotations.parent, annotations.absolute().parents[1]]
+    folders += [below for folder in folders for below in sorted(folder.iterdir()) if below.is_dir()]
+    for folder in folders:
+        if files and (folder / files[0]).is_file():
+            return folder
+    raise InputError(
+        f"{annotations}: its photos, such as {next(iter(files), 'any')}, are not near it; give their folder"
+    )
+
+
+def _read_voc(
     root: Path | None,
     annotations: Path | None,
     split: str | None,
     class_names: Sequence[str],
     classes: Sequence[str] | None,
-    report: ReadReport | None,
+    faults: Faults,
 ) -> DataSet:
     # Chosen classes keep their numbers: all known classes are read, and the others removed later.
     names = class_names if classes is None or set(classes) <= set(class_names) else classes
+    ignore = classes is not None
     if annotations is not None:
-        truth = read_voc(annotations, split, names, ignore_other_classes=classes is not None, report=report)
-        return DataSet(truth=truth, name=split or annotations.name, folder=root and _photos(root))
+        truth = read_voc(annotations, split, names, ignore_other_classes=ignore, faults=faults)
+        folder = root / "JPEGImages" if root and (root / "JPEGImages").is_dir() else root
+        return DataSet(truth=truth, name=split or annotations.name, folder=folder)
     if root is None or split is None:
         raise InputError("--dataset voc needs --root, the folder that holds JPEGImages, and --split, a list of images")
-    dataset = VOCDataset(root, split, names, ignore_other_classes=classes is not None)
-    return DataSet(truth=dataset.ground_truth(report), name=split, folder=_photos(dataset.root))
-
-
-def _photos(root: Path) -> Path:
-    return root / "JPEGImages" if (root / "JPEGImages").is_dir() else root
-
-
-def _ilsvrc(
-    root: Path | None,
-    annotations: Path,
-    image_list: Path,
-    class_map: Path,
-    blacklist: Path | None,
-    report: ReadReport | None,
-) -> DataSet:
-    data = read_ilsvrc(annotations, image_list, class_map, report=report)
-    notes = []
-    if data.other_synsets:
-        counts = ", ".join(f"{synset} ({count})" for synset, count in data.other_synsets.items())
-        notes.append(f"objects of synsets that are not in the class map, left out: {counts}")
-    pairs = None if blacklist is None else read_blacklist(blacklist, data.truth)
-    if pairs is not None:
-        notes.append(f"{len(pairs.images)} pairs of an image and a class are on the blacklist")
-    return DataSet(truth=data.truth, name=image_list.name, folder=root, blacklist=pairs, notes=tuple(notes))
+    truth = VOCDataset(root, split, names, ignore_other_classes=ignore).ground_truth(faults)
+    return DataSet(truth=truth, name=split, folder=root / "JPEGImages")

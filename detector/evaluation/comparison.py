@@ -63,7 +63,7 @@ class Comparison:
     images: tuple[ImageDifference, ...]
     score: float
 
-    def _rows(self) -> list[tuple[str, float, float, float, float, float]]:
+    def rows(self) -> list[tuple[str, float, float, float, float, float]]:
         """Name, a, b, difference and the ends of its interval, of the classes and then of the mean."""
         d = self.difference
         columns = (array.tolist() for array in (self.a.ap, self.b.ap, d.ap, d.low, d.high))
@@ -73,7 +73,7 @@ class Comparison:
         """Plain values for JSON: fractions 0 to 1, None for a class without objects."""
         rows = [
             {"a": number(a), "b": number(b), "difference": number(d), "interval": None if isnan(low) else [low, high]}
-            for _, a, b, d, low, high in self._rows()
+            for _, a, b, d, low, high in self.rows()
         ]
         return {
             "a": self.names[0],
@@ -94,7 +94,7 @@ class Comparison:
         lines = [f"A is {self.names[0]}, B is {self.names[1]}", ""]
         lines.append(f"{'class':{width}}  objects   A %    B %    B - A  {f'{100 * CONFIDENCE:g} % interval':>14}")
         counts = [*self.objects.values(), sum(self.objects.values())]
-        for (name, a, b, d, low, high), objects in zip(self._rows(), counts, strict=True):
+        for (name, a, b, d, low, high), objects in zip(self.rows(), counts, strict=True):
             line = f"{name:{width}}  {objects:7}"
             if isnan(a):
                 line += f"  {'-':>5}  {'-':>5}  {'-':>6}"

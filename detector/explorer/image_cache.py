@@ -7,12 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from detector.data import VOCDataset
 from detector.data.predictions import check_size
 from detector.errors import InputError
-from detector.explorer.stages import Explanation, explain
-from detector.explorer.truth import Objects
-from detector.inference.detector import Detector
+from detector.explorer.stages import Explanation, Objects, explain
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.rcnn_scorer import reduce_large
 from detector.structures.image import Image, read_image
 
@@ -49,6 +50,12 @@ class Session:
     objects: Objects | None
 
 
+def reduced(image: Image) -> tuple[Image, np.ndarray]:
+    """The photo at `LONGEST_SIDE` if it is larger, and the (4,) factors that scale xyxy boxes to it."""
+    pixels, scale = reduce_large(image.pixels, LONGEST_SIDE)
+    return Image(pixels, image.name), scale
+
+
 class ImageCache:
     """Explains photos one after another and keeps the most recently used.
 
@@ -59,7 +66,7 @@ class ImageCache:
     """
 
     def __init__(
-        self, detector: Detector, dataset: VOCDataset | None = None, kept: int = KEPT, waiting: int = WAITING
+        self, detector: DetectionPipeline, dataset: VOCDataset | None = None, kept: int = KEPT, waiting: int = WAITING
     ) -> None:
         self.detector, self.dataset = detector, dataset
         self.examples = tuple(sorted(_EXAMPLES.glob("*.jpg")))
@@ -115,12 +122,12 @@ class ImageCache:
     def _explain(self, source: bytes | Path, name: str, index: int | None) -> Session:
         image = read_image(source, name)
         size = (image.width, image.height)
-        pixels, scale = reduce_large(image.pixels, LONGEST_SIDE)
+        photo, scale = reduced(image)
         objects = None
         if index is not None and self.dataset is not None:
             check_size(size, self.dataset.annotations(index).image_size)
             objects = Objects.of_dataset(self.dataset, index, self.detector.class_names, scale)
-        explanation = explain(self.detector, Image(pixels, image.name))
+        explanation = explain(self.detector, photo)
         session = Session(secrets.token_urlsafe(16), image.name, size, explanation, objects)
         with self._lock:
             self._sessions[session.key] = session

@@ -1,16 +1,14 @@
 """The page as a web application. Everything it loads comes from this package."""
 
 import asyncio
-import base64
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import jinja2
-import numpy as np
-from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -18,9 +16,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from detector.errors import InputError
 from detector.explorer import panels
-from detector.explorer.controls import make_controls
 from detector.explorer.image_cache import BusyError, ImageCache, Session
-from detector.explorer.pictures import encoded, fitted
+from detector.explorer.pictures import fitted
+from detector.explorer.rendering import make_controls, templates
 from detector.explorer.stages import Explanation
 from detector.structures.image import read_image
 
@@ -52,9 +50,6 @@ def _explanation(session: Annotated[Session, Depends(_session)]) -> Explanation:
 
 Opened = Annotated[Session, Depends(_session)]
 Explained = Annotated[Explanation, Depends(_explanation)]
-Score = Annotated[float, Query(ge=0.01, le=1)]
-Count = Annotated[int, Query(ge=1, le=1_000_000)]
-Fraction = Annotated[float, Query(ge=0, le=1)]
 
 
 def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, ...] | None = None) -> FastAPI:
@@ -64,15 +59,10 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
         megabytes: largest upload.
         hosts: accepted host names, so that the name of another site cannot be pointed at the page; None: any.
     """
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    templates.filters["source"] = _data_url
-    templates.filters["duration"] = panels.duration_text
+    environment = templates()
 
     def render(name: str, **values: Any) -> HTMLResponse:
-        return HTMLResponse(templates.get_template(name).render(**values))
+        return HTMLResponse(environment.get_template(name).render(**values))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -119,7 +109,7 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
         except (MemoryError, RuntimeError) as error:  # torch raises RuntimeError for lack of memory
             reason = " ".join(str(error).split())[:300] or "not enough memory"
             raise HTTPException(500, f"the photo could not be processed ({reason})") from None
-        return render("stages.html", session=session, controls=make_controls(session.explanation))
+        return render("stages.html", session=session, controls=make_controls(session.explanation), shown=None)
 
     from_this_page = [Depends(_check_content_type)]
 
@@ -137,45 +127,24 @@ def make_page(image_cache: ImageCache, megabytes: float = 25, hosts: tuple[str, 
     async def sample(image_id: str) -> Response:
         return await stages(lambda: image_cache.add_sample(image_id))
 
-    def panel(content: panels.Panel) -> Response:
-        return render("panel.html", panel=content)
+    def add_panel(show: Callable[..., panels.Panel]) -> None:
+        def panel(**values: Any) -> Response:
+            return render("panel.html", panel=show(**values))
 
-    @app.get("/photos/{key}/segmentation")
-    def segmentation(explanation: Explained, k: float) -> Response:
-        return panel(panels.show_segmentation(explanation, k))
+        # The parameters of the request are those of `show`, whose explanation is that of the photo.
+        explanation, *values = inspect.signature(show).parameters.values()
+        parameters = [explanation.replace(annotation=Explained), *values]
+        panel.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        app.get(f"/photos/{{key}}/{show.__name__.removeprefix('show_')}")(panel)
 
-    @app.get("/photos/{key}/levels")
-    def levels(explanation: Explained, space: str, similarity: str, k: float, count: Count) -> Response:
-        return panel(panels.show_levels(explanation, explanation.grouping(space, similarity, k), count))
-
-    @app.get("/photos/{key}/proposals")
-    def proposals(explanation: Explained, count: Count, source: int = -1) -> Response:
-        return panel(panels.show_proposals(explanation, count, None if source < 0 else source))
-
-    @app.get("/photos/{key}/region")
-    def region(
-        explanation: Explained, region: int, label: int = -1, x: Fraction | None = None, y: Fraction | None = None
-    ) -> Response:
-        point = None if x is None or y is None else (x, y)
-        return panel(panels.show_region(explanation, region, None if label < 0 else label, point))
-
-    @app.get("/photos/{key}/regression")
-    def regression(explanation: Explained, score: Score) -> Response:
-        return panel(panels.show_regression(explanation, score))
-
-    @app.get("/photos/{key}/suppression")
-    def suppression(explanation: Explained, score: Score, iou: Fraction, voting: bool = False) -> Response:
-        return panel(panels.show_suppression(explanation, score, iou, voting))
-
-    @app.get("/photos/{key}/detections")
-    def detections(explanation: Explained, score: Score) -> Response:
-        return panel(panels.show_detections(explanation, score))
+    for show in panels.PANELS:
+        add_panel(show)
 
     @app.get("/photos/{key}/truth")
-    def truth(session: Opened, count: Count, score: Score) -> Response:
+    def truth(session: Opened, count: panels.Count, score: panels.Score) -> Response:
         if session.objects is None:
             raise HTTPException(404, "this photo has no annotations")
-        return panel(panels.show_truth(session.explanation, session.objects, count, score))
+        return render("panel.html", panel=panels.show_truth(session.explanation, session.objects, count, score))
 
     return app
 
@@ -198,7 +167,3 @@ async def _limited_body(request: Request, megabytes: float) -> bytes:
         if len(body) > limit:
             raise too_large
     return bytes(body)
-
-
-def _data_url(pixels: np.ndarray) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(encoded(pixels)).decode()

@@ -1,20 +1,31 @@
-"""What the page shows of each stage: pictures, a line of text, bars, tables. Nothing here runs the backbone."""
+"""What the page shows of each stage: pictures, a line of text, bars, tables. Nothing here runs the backbone.
+
+The page asks for the panel of `show_NAME` at `photos/KEY/NAME`, with the function's other parameters as the query.
+"""
 
 import time
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from detector.errors import InputError
 from detector.explorer import pictures
 from detector.explorer.regions import region_at, report_region, score_maps
-from detector.explorer.stages import Explanation, Grouping
-from detector.explorer.truth import Objects, detection_overlaps, trace
+from detector.explorer.stages import Candidates, Explanation, Objects
 from detector.visualization.boxes import class_color
 from proposals.drawing import source_color
 
 MOST_BOXES = 2000
 """Limit of drawn candidates, beyond which a picture is unreadable."""
+COVERED, MISSED = "#35E0A1", "#FF5C9E"
+"""Colors of an annotated object that a box covers, and of one that no box covers."""
+
+
+Score = Annotated[float, Field(ge=0.01, le=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,20 +77,21 @@ def show_segmentation(explanation: Explanation, k: float) -> Panel:
     return Panel(f"k = {k:g}. Times cover all groupings in a color space, on one thread.", tuple(shown))
 
 
-def show_levels(explanation: Explanation, grouping: Grouping, count: int) -> Panel:
-    """One level of a hierarchy: its division into `count` regions."""
+def show_levels(explanation: Explanation, space: str, similarity: str, k: float, count: Count) -> Panel:
+    """One level of a hierarchy: its division into `count` regions; raises as `Explanation.grouping`."""
+    grouping = explanation.grouping(space, similarity, k)
     hierarchy = grouping.hierarchy
     count = min(count, hierarchy.superpixels)
     text = f"{plural(count, 'region')} of {plural(hierarchy.superpixels, 'superpixel')}"
     if count < hierarchy.superpixels:
-        similarity = hierarchy.similarities[hierarchy.superpixels - count - 1]
-        text += f"; the last two merged had a similarity of {similarity:.2f} of {len(grouping.similarity)}"
+        merged = hierarchy.similarities[hierarchy.superpixels - count - 1]
+        text += f"; the last two merged had a similarity of {merged:.2f} of {len(similarity)}"
     picture = pictures.picture_level(explanation.image, grouping, count)
-    return Panel(f"{text}.", (Picture(picture, f"{grouping.space}, {grouping.similarity}, k = {grouping.k:g}"),))
+    return Panel(f"{text}.", (Picture(picture, f"{space}, {similarity}, k = {k:g}"),))
 
 
-def show_proposals(explanation: Explanation, count: int, source: int | None) -> Panel:
-    """The first `count` boxes by rank, of all sources or of one.
+def show_proposals(explanation: Explanation, count: Count, source: int = -1) -> Panel:
+    """The first `count` boxes by rank, of all sources (-1) or of one.
 
     Raises:
         InputError: the source is out of range.
@@ -91,8 +103,8 @@ def show_proposals(explanation: Explanation, count: int, source: int | None) -> 
         for i, (name, n) in enumerate(zip(top.source_names, counts.tolist(), strict=True))
     )
     text = f"The first {plural(len(top), 'box', 'boxes')} of {len(explanation.proposals)}"
-    if source is not None:
-        if not 0 <= source < len(top.source_names):
+    if source >= 0:
+        if source >= len(top.source_names):
             raise InputError(f"source {source}: give a source from 0 to {len(top.source_names) - 1}")
         kept = top.sources == source
         top = replace(top, boxes=top.boxes[kept], scores=top.scores[kept], sources=top.sources[kept])
@@ -102,23 +114,23 @@ def show_proposals(explanation: Explanation, count: int, source: int | None) -> 
 
 
 def show_region(
-    explanation: Explanation, region: int, label: int | None, point: tuple[float, float] | None = None
+    explanation: Explanation, region: int, label: int = -1, x: Fraction | None = None, y: Fraction | None = None
 ) -> Panel:
     """One region and its scores.
 
     Args:
         region: row of the proposals.
-        label: class to show; None: the region's best class.
-        point: selects the highest-scoring region there in place of `region`; fractions of the photo's width and height.
+        label: class to show; -1: the region's best class.
+        x, y: select the highest-scoring region there in place of `region`; fractions of the photo's width and height.
 
     Raises:
         InputError: the region or the class is out of range.
     """
-    image = explanation.image
-    if point is not None:
-        picked = region_at(explanation, point[0] * image.width, point[1] * image.height, label)
+    image, chosen = explanation.image, None if label < 0 else label
+    if x is not None and y is not None:
+        picked = region_at(explanation, x * image.width, y * image.height, chosen)
         region = region if picked is None else picked
-    report = report_region(explanation, region, label)
+    report = report_region(explanation, region, chosen)
     name = explanation.class_names[report.label]
     shown = [Picture(pictures.picture_region(image, report), f"yellow: as proposed; green: moved for {name}", True)]
     if report.crop is not None:
@@ -132,13 +144,14 @@ def show_region(
         Bar(explanation.class_names[i], float(report.scores[i]), f"{report.scores[i]:.2f}", class_color(i + 1))
         for i in best
     )
-    text = f"Region {report.region + 1} by rank, from {source_text(report.source)}, at {box_text(report.proposed)}."
+    source = source_text(explanation.proposals.source_names[explanation.proposals.sources[region]])
+    text = f"Region {region + 1} by rank, from {source}, at {box_text(report.proposed)}."
     if report.bin_scores is not None:
         text += f" The mean score of its bins for {name} is {report.bin_scores.mean():+.1f}."
     return Panel(text, tuple(shown), bars)
 
 
-def show_regression(explanation: Explanation, score: float) -> Panel:
+def show_regression(explanation: Explanation, score: Score) -> Panel:
     """The candidates with at least `score` before and after box regression."""
     candidates = explanation.candidates(score)
     text = plural(len(candidates), "region and class", "regions and classes") + f" of at least {score:g}."
@@ -147,18 +160,24 @@ def show_regression(explanation: Explanation, score: float) -> Panel:
     elif len(candidates):
         shift = np.abs(candidates.moved - candidates.proposed).mean()
         text += f" On average a side moves by {shift:.1f} pixels."
-    drawn = candidates.first(MOST_BOXES)
-    before, after = (pictures.picture_candidates(explanation.image, drawn, moved) for moved in (False, True))
+    before, after = (_candidates(explanation, candidates, moved) for moved in (False, True))
     return Panel(text, (Picture(before, "before: as proposed"), Picture(after, "after box regression")))
 
 
-def show_suppression(explanation: Explanation, score: float, nms_iou: float, voting: bool) -> Panel:
+def _candidates(explanation: Explanation, candidates: Candidates, moved: bool) -> np.ndarray:
+    """The first candidates in their classes' colors, as proposed or after box regression."""
+    first = candidates.first(MOST_BOXES)
+    colors = [class_color(label + 1) for label in first.labels.tolist()]
+    return pictures.picture_boxes(explanation.image, first.moved if moved else first.proposed, colors)
+
+
+def show_suppression(explanation: Explanation, score: Score, iou: Fraction, voting: bool = False) -> Panel:
     """The candidates with at least `score` before and after non-maximum suppression."""
     candidates = explanation.candidates(score)
     start = time.perf_counter()
-    kept = explanation.detections(score, nms_iou, voting)
+    kept = explanation.detections(score, iou, voting)
     seconds = time.perf_counter() - start
-    before = pictures.picture_candidates(explanation.image, candidates.first(MOST_BOXES), True)
+    before = _candidates(explanation, candidates, moved=True)
     after = pictures.picture_detections(explanation.image, kept)
     return Panel(
         f"{plural(len(candidates), 'box', 'boxes')} before, {len(kept)} after, in {duration_text(seconds)}.",
@@ -166,7 +185,7 @@ def show_suppression(explanation: Explanation, score: float, nms_iou: float, vot
     )
 
 
-def show_detections(explanation: Explanation, score: float) -> Panel:
+def show_detections(explanation: Explanation, score: Score) -> Panel:
     """The detections with at least `score`, with the detector's settings."""
     detections = explanation.detections(score)
     rows = tuple((d.label, f"{d.score:.2f}", box_text(np.array(d.box))) for d in detections)
@@ -175,11 +194,11 @@ def show_detections(explanation: Explanation, score: float) -> Panel:
     return Panel(text, (Picture(picture, "class and score"),), head=("class", "score", "box"), rows=rows)
 
 
-def show_truth(explanation: Explanation, objects: Objects, count: int, score: float) -> Panel:
+def show_truth(explanation: Explanation, objects: Objects, count: Count, score: Score) -> Panel:
     """The annotated objects, and how well the first `count` proposals and the detections of `score` cover them."""
     count = min(count, len(explanation.proposals))
-    traces = trace(explanation, objects, count)
-    overlaps = detection_overlaps(objects, explanation.detections(score))
+    traces = objects.traces(explanation, count)
+    overlaps = objects.overlaps(explanation.detections(score))
     rows = tuple(
         (
             objects.names[i] + (" (difficult)" if objects.difficult[i] else ""),
@@ -195,14 +214,20 @@ def show_truth(explanation: Explanation, objects: Objects, count: int, score: fl
         recalls = [f"{objects.recall(traces.proposal_overlaps, iou):.0%} at IoU {iou:g}" for iou in (0.5, 0.7)]
         text = f"Recall of the first {plural(count, 'box', 'boxes')}: {', '.join(recalls)}. "
         text += f"Detections of at least {score:g} find {detected:.0%}."
-    covered = (traces.proposal_overlaps >= 0.5).tolist()
-    picture = pictures.picture_objects(explanation.image, objects.boxes, covered)
+    colors = [COVERED if overlap >= 0.5 else MISSED for overlap in traces.proposal_overlaps]
+    picture = pictures.picture_boxes(explanation.image, objects.boxes, colors)
     return Panel(
         text,
         (Picture(picture, "green: covered by a box (IoU 0.5 or more); pink: not covered"),),
         head=("object", "best box (IoU)", "best score of a region on it", "best detection (IoU)"),
         rows=rows,
     )
+
+
+PANELS = (
+    show_segmentation, show_levels, show_proposals, show_region, show_regression, show_suppression, show_detections,
+)  # fmt: skip
+"""Those of every photo, in the order of the page."""
 
 
 def duration_text(seconds: float) -> str:

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 
 from detector.explorer.regions import RegionReport
-from detector.explorer.stages import Candidates, Grouping
+from detector.explorer.stages import Grouping
 from detector.ops.transforms import resize
 from detector.structures.detections import Detections
 from detector.structures.image import Image
-from detector.visualization.boxes import class_color, draw_boxes, draw_marks
+from detector.visualization.boxes import draw_boxes, draw_marks
 from proposals import Proposals
 from proposals.drawing import draw_proposals, draw_segmentation
 
@@ -19,8 +19,6 @@ SIDE = 720
 """Longer side of a picture in pixels. Small photos are enlarged to it so that boxes and labels are legible."""
 PROPOSED, MOVED = "#FFB61E", "#35E0A1"
 """Colors of a region as proposed and after box regression."""
-COVERED, MISSED = "#35E0A1", "#FF5C9E"
-"""Colors of an annotated object that a box covers, and of one that no box covers."""
 
 # Tints of positive and negative scores, RGB.
 _RED, _BLUE = np.array([224, 40, 20], np.float32), np.array([30, 90, 230], np.float32)
@@ -42,34 +40,30 @@ def picture_level(image: Image, grouping: Grouping, count: int | None = None, si
     return resize(picture, (pixels.shape[1], pixels.shape[0]))
 
 
+def _with_boxes(image: Image, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """The fitted photo, boxes (N, 4) in its pixels, and its width and height."""
+    pixels, scale = fitted(image)
+    size = pixels.shape[1], pixels.shape[0]
+    return pixels, np.minimum(boxes * scale, np.array(size * 2, np.float32)), size
+
+
 def picture_proposals(image: Image, proposals: Proposals) -> np.ndarray:
     """Boxes, the best on top, in one color per source."""
-    pixels, scale = fitted(image)
-    size = (pixels.shape[1], pixels.shape[0])
-    boxes = np.minimum(proposals.boxes * scale, np.array(size * 2, np.float32))
+    pixels, boxes, size = _with_boxes(image, proposals.boxes)
     return draw_proposals(pixels, replace(proposals, boxes=boxes, image_size=size))
-
-
-def picture_candidates(image: Image, candidates: Candidates, moved: bool) -> np.ndarray:
-    """Candidates in their classes' colors, as proposed or after box regression."""
-    pixels, scale = fitted(image)
-    boxes = (candidates.moved if moved else candidates.proposed) * scale
-    return draw_boxes(pixels, boxes.tolist(), [class_color(label + 1) for label in candidates.labels.tolist()])
 
 
 def picture_detections(image: Image, detections: Detections) -> np.ndarray:
     """Boxes with labels and scores."""
-    pixels, scale = fitted(image)
-    size = (pixels.shape[1], pixels.shape[0])
-    boxes = np.minimum(detections.boxes * scale, np.array(size * 2, np.float32))
+    pixels, boxes, size = _with_boxes(image, detections.boxes)
     scaled = Detections(boxes, detections.scores, detections.labels, detections.class_names, size)
     return draw_marks(pixels, scaled.marks())
 
 
-def picture_objects(image: Image, boxes: np.ndarray, covered: Sequence[bool]) -> np.ndarray:
-    """Annotated objects (N, 4), colored by whether they are covered."""
-    pixels, scale = fitted(image)
-    return draw_boxes(pixels, (boxes * scale).tolist(), [COVERED if flag else MISSED for flag in covered])
+def picture_boxes(image: Image, boxes: np.ndarray, colors: Sequence[str]) -> np.ndarray:
+    """Boxes (N, 4), each in its color."""
+    pixels, scaled, _ = _with_boxes(image, boxes)
+    return draw_boxes(pixels, scaled.tolist(), colors)
 
 
 def picture_region(image: Image, report: RegionReport) -> np.ndarray:
@@ -90,11 +84,11 @@ def picture_region(image: Image, report: RegionReport) -> np.ndarray:
     return draw_boxes(picture, [moved.tolist(), proposed.tolist()], [MOVED, PROPOSED])
 
 
-def picture_score_maps(image: Image, maps: np.ndarray, side: int = SIDE) -> np.ndarray:
+def picture_score_maps(image: Image, maps: np.ndarray) -> np.ndarray:
     """A grid of bins x bins small photos, each tinted by the score map (bins, bins, h, w) of its bin."""
     rows, columns = maps.shape[:2]
     gap = 2
-    pixels, _ = fitted(image, max(1, side // columns - gap))
+    pixels, _ = fitted(image, max(1, SIDE // columns - gap))
     gray = np.repeat(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
     height, width = gray.shape[:2]
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)

@@ -21,8 +21,6 @@ class RegionReport:
     """One region and its scores.
 
     Attributes:
-        region: row of the proposals; 0 is the best rank.
-        source: name of the region's source.
         label: the class that the report is for.
         scores: (num_classes,) float32, of all classes.
         proposed: (4,) xyxy pixels.
@@ -32,8 +30,6 @@ class RegionReport:
         crop: (size, size, 3) uint8, the network's input; None without an R-CNN model.
     """
 
-    region: int
-    source: str
     label: int
     scores: np.ndarray
     proposed: np.ndarray
@@ -61,8 +57,6 @@ def report_region(explanation: Explanation, region: int, label: int | None = Non
     rfcn = rfcn_features(explanation)
     rcnn = next((encoded for encoded in explanation.features if isinstance(encoded, RCNNFeatures)), None)
     return RegionReport(
-        region=region,
-        source=proposals.source_names[proposals.sources[region]],
         label=label,
         scores=scores[region].numpy(),
         proposed=proposals.boxes[region],
@@ -116,8 +110,8 @@ def rfcn_features(explanation: Explanation) -> RFCNFeatures | None:
 @torch.inference_mode()
 def _class_maps(features: RFCNFeatures, label: int) -> Tensor:
     """(1, h, w, bins * bins) float32: for each bin, the logits of a class minus those of the background."""
-    maps = features.maps.score_maps.float().unflatten(3, (features.scorer.network.bins**2, -1))
-    return maps[..., label + 1] - maps[..., 0]
+    scores, _ = features.scorer.network.split_maps(features.maps.score_maps.float(), dim=3)
+    return scores[..., label + 1] - scores[..., 0]
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ from detector.data import VOCDataset
 from detector.errors import InputError
 from detector.explorer.image_cache import ImageCache
 from detector.explorer.page import make_page
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine reaches."""
@@ -19,7 +19,7 @@ LOCAL_NAMES = (*LOCAL, "[::1]")
 
 
 def serve(
-    detector: Detector,
+    detector: DetectionPipeline,
     host: str = "127.0.0.1",
     port: int = 7860,
     dataset: VOCDataset | None = None,

@@ -32,7 +32,7 @@ _EXAMPLE = (2, 3, 384, 544)
 
 
 class ImageGraph(nn.Module):
-    """(B, 3, H, W) RGB in 0..255 -> score maps (B, h, w, bins * bins * outputs), features (B, C, h, w)."""
+    """(B, 3, H, W) RGB in 0..255 -> score maps (B, h, w, channels), features (B, C, h, w)."""
 
     def __init__(self, network: RFCN) -> None:
         super().__init__()
@@ -61,8 +61,8 @@ def description(model: Model) -> dict[str, Any]:
             "multiple": SIDE_MULTIPLE,
         },
         "maps": {
-            "score_maps": "(B, h, w, bins * bins * (1 + classes + extra_background_classes + 4)): by bin row and bin "
-            "column; background, classes, extra background classes, box deltas",
+            "score_maps": "(B, h, w, channels): by bin row and bin column; background, classes, extra background "
+            "classes, box deltas; with delta_bins, all scores and then the box deltas of delta_bins * delta_bins",
             "extra_background_classes": network.extra_background_classes,
             "stride": network.backbone.stride,
             "offset": network.backbone.offset,
@@ -70,6 +70,7 @@ def description(model: Model) -> dict[str, Any]:
         },
         "regions": {
             "bins": network.bins,
+            "delta_bins": network.delta_bins,
             "samples": SAMPLES,
             "pooling": "bin (i, j) of a region is the mean of samples x samples bilinear samples, evenly spaced in the "
             "bin, of its part (i, j) of the score maps; a region's logits and box deltas are the mean over its bins",

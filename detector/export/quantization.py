@@ -2,10 +2,9 @@
 
 import tempfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from types import SimpleNamespace
 
 from detector.config import ModelConfig
 from detector.errors import InputError
@@ -32,7 +31,10 @@ def export_int8(model: Model, path: Path, photos: Iterable[Image]) -> None:
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError:
         raise InputError(needs_extra("int8", "onnx")) from None
-    inputs = [_input(model, photo) for photo in photos]
+    assert isinstance(model.config, ModelConfig)
+    sides = (model.config.input.short_side, model.config.input.long_side)
+    sizes = ((photo, input_size(photo.width, photo.height, *sides)) for photo in photos)
+    inputs = [{"image": to_input(photo.pixels, size)[None].float().numpy()} for photo, size in sizes]
     if not inputs:
         raise InputError("no photos to measure the ranges of activations on; give a few dozen")
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +49,7 @@ def export_int8(model: Model, path: Path, photos: Iterable[Image]) -> None:
         quantize_static(
             prepared,
             quantized,
-            _Reader(inputs),
+            SimpleNamespace(get_next=partial(next, iter(inputs), None)),  # the interface of its calibration
             quant_format=QuantFormat.QDQ,
             nodes_to_quantize=[node.name for node in convolutions if node.input[0] not in squares],
             per_channel=True,
@@ -56,20 +58,3 @@ def export_int8(model: Model, path: Path, photos: Iterable[Image]) -> None:
             calibrate_method=CalibrationMethod.MinMax,
         )
         write_onnx(onnx.load(quantized), model, path)
-
-
-class _Reader:
-    """The interface of ONNX Runtime's calibration."""
-
-    def __init__(self, inputs: Iterable[np.ndarray]) -> None:
-        self._inputs = iter(inputs)
-
-    def get_next(self) -> dict[str, Any] | None:
-        image = next(self._inputs, None)
-        return None if image is None else {"image": image}
-
-
-def _input(model: Model, photo: Image) -> np.ndarray:
-    assert isinstance(model.config, ModelConfig)
-    size = input_size(photo.width, photo.height, model.config.input.short_side, model.config.input.long_side)
-    return np.asarray(to_input(photo.pixels, size)[None].float().numpy())

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from detector.config import DetectorConfig, PostprocessConfig, RCNNConfig, Source
+from detector.config import DetectorConfig, PostprocessConfig, RCNNConfig, Source, find_config
 from detector.errors import InputError
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.proposers import SharedMultiBox, first_with_multibox, load_multibox
 from detector.inference.rfcn_scorer import RegionScorer, RFCNScorer
 from detector.models.files import find_model, read_detector_config
@@ -15,20 +15,20 @@ from detector.models.weights import Model, load_model
 from proposals import Proposer, SelectiveSearch, UnionProposer
 
 
-def load_detector(
+def load_pipeline(
     model: str | Path | None = None,
     device: str | torch.device = "auto",
     config: str | Path | None = None,
     source: Source | None = None,
     engine: str = "torch",
     precision: str | None = None,
-) -> Detector:
+) -> DetectionPipeline:
     """Loads a detector, by default the installed model of VOC's 20 classes.
 
     Args:
         model: a model file, or the name of an installed model: "voc07".
-        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ..., or a `torch.device`.
-        config: a YAML file with a `DetectorConfig`, such as `configs/paper.yaml`, in place of `model`.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps", or a `torch.device`.
+        config: a YAML file with a `DetectorConfig`, or the name of one in the package ("best"), in place of `model`.
         source: of the proposals: "selective_search", "multibox" or "both"; by default the model's setting.
         engine: runs the networks: "torch", "onnx", or an .onnx file that `detector export` wrote from the model.
         precision: number format of the networks, "bfloat16" or "float32"; by default the faster one on this device.
@@ -37,12 +37,12 @@ def load_detector(
         InputError: the model file, the configuration, the device, the source or the engine cannot be used.
     """
     if config is None:
-        return Detector(load_model(model), device, source=source, engine=engine, precision=precision)
+        return DetectionPipeline(load_model(model), device, source=source, engine=engine, precision=precision)
     if source is not None:
         raise InputError("give proposals or a configuration (it sets the proposals), not both")
     if model is not None:
         raise InputError("give a model or a configuration (it names the models), not both")
-    path = Path(config)
+    path = find_config(config)
     return assemble(read_detector_config(path), path, device, engine, precision)
 
 
@@ -52,12 +52,12 @@ def assemble(
     device: str | torch.device = "auto",
     engine: str = "torch",
     precision: str | None = None,
-) -> Detector:
+) -> DetectionPipeline:
     """Builds the detector that a configuration describes.
 
     Args:
         path: file of the configuration: models are relative to its folder, messages name it.
-        device, engine, precision: as in `load_detector`.
+        device, engine, precision: as in `load_pipeline`.
 
     Raises:
         InputError: a model cannot be used, or does not fit the configuration.
@@ -65,10 +65,12 @@ def assemble(
     models = [_configured(load_model(find_model(name, path.parent)), config, path) for name in config.models]
     if (config.head, config.context) != (None, None) and all(model.kind != "crops" for model in models):
         raise InputError(f"{path}: head and context apply only to R-CNN models on crops; add one to models")
-    detector = Detector(
+    detector = DetectionPipeline(
         models,
         device,
-        postprocess=PostprocessConfig(config.nms_iou, config.max_detections, voting_iou=config.voting_iou),
+        postprocess=PostprocessConfig(
+            config.nms_iou, config.max_detections, voting_iou=config.voting_iou, agnostic_nms=config.agnostic_nms
+        ),
         box_regression=config.box_regression,
         source="selective_search",
         engine=engine,

@@ -12,11 +12,11 @@ from itertools import islice
 from typing import TypeVar
 
 from detector.errors import FAULTS
-from detector.inference.detector import Detector, Prepared
-from detector.inference.parallel import in_order
+from detector.inference.pipeline import DetectionPipeline, Prepared
 from detector.structures.image import Image
 from detector.structures.region_scores import RegionScores
 from proposals import Proposals
+from proposals.parallel import in_order
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -39,7 +39,7 @@ class Scored:
 
 
 def in_batches(
-    detector: Detector,
+    detector: DetectionPipeline,
     items: Iterable[_Item],
     read: Callable[[_Item], Image],
     finish: Callable[[_Item, Scored], _Result],
@@ -54,25 +54,17 @@ def in_batches(
     Args:
         items: consumed as needed; about `batch` + 3 * `workers` images are in memory at a time.
         read: returns an item's image; runs on the threads.
-        finish: makes the result, with `Detector.suppress`; runs on the threads.
+        finish: makes the result, with `DetectionPipeline.suppress`; runs on the threads.
         batch: images that pass the networks together.
         workers: threads before and after the networks; 1: none.
     """
 
     def prepare(item: _Item) -> tuple[_Item, Prepared | Exception]:
-        try:
-            return item, detector.prepare(read(item))
-        except FAULTS as error:
-            return item, error
+        return item, _attempt(lambda: detector.prepare(read(item)))
 
     def conclude(entry: tuple[_Item, Scored | Exception]) -> _Result | Exception:
         item, scored = entry
-        if isinstance(scored, Exception):
-            return scored
-        try:
-            return finish(item, scored)
-        except FAULTS as error:
-            return error
+        return scored if isinstance(scored, Exception) else _attempt(lambda: finish(item, scored))
 
     def scored_items(
         entries: Iterator[tuple[_Item, Prepared | Exception]],
@@ -89,16 +81,21 @@ def in_batches(
         yield from results
 
 
-def score_each(detector: Detector, images: Sequence[Prepared]) -> list[Scored | Exception]:
+def _attempt(work: Callable[[], _Result]) -> _Result | Exception:
+    """The result of `work`, or one of `FAULTS`."""
+    try:
+        return work()
+    except FAULTS as error:
+        return error
+
+
+def score_each(detector: DetectionPipeline, images: Sequence[Prepared]) -> list[Scored | Exception]:
     """Runs images through the networks together, or one by one if that fails; gives one of `FAULTS` for an image that
     fails alone too."""
     start = time.perf_counter()
-    results, fault = [], None
-    try:
-        results = detector.score_batch(images)
-    except FAULTS as error:
-        fault = error.with_traceback(None)  # the traceback would keep the tensors of the pass in memory
-    if fault is not None:
+    results = _attempt(lambda: detector.score_batch(images))
+    if isinstance(results, Exception):
+        fault = results.with_traceback(None)  # the traceback would keep the tensors of the pass in memory
         return [fault] if len(images) == 1 else [result for image in images for result in score_each(detector, [image])]
     share = (time.perf_counter() - start) / max(1, len(images))
     return [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from detector.config import ClassifierConfig, CropConfig
+from detector.config import ClassifierConfig
 from detector.errors import InputError
 from detector.inference.multi_crop import CROPS, multi_crop
 from detector.inference.rcnn_scorer import batch_size
@@ -88,17 +88,14 @@ class Classifier:
         total = np.zeros(len(self.class_names))
         for network, size in self._networks:
             crops = torch.from_numpy(np.stack([*multi_crop(pixels, self.crops, size)])).permute(0, 3, 1, 2)
-            for batch in crops.split(batch_size(CropConfig(size=size, context=0), self.device)):
+            for batch in crops.split(batch_size(size, self.device)):
                 logits = network(batch.to(self.device).float())
                 total += logits.float().softmax(dim=1).double().sum(dim=0).cpu().numpy() / len(crops)
         return Classification((total / len(self._networks)).astype(np.float32), self.class_names)
 
 
 def load_classifier(
-    models: Sequence[str | Path],
-    crops: int = 1,
-    device: str | torch.device = "auto",
-    labels: str | Path | None = None,
+    models: Sequence[str | Path], crops: int = 1, device: str | torch.device = "auto", labels: str | Path | None = None
 ) -> Classifier:
     """Loads a classifier.
 

@@ -30,12 +30,7 @@ def multi_crop(pixels: np.ndarray, crops: int, size: int = 224) -> Iterator[np.n
 
     Yields:
         (size, size, 3) uint8 RGB.
-
-    Raises:
-        ValueError: `crops` has another value.
     """
-    if crops not in CROPS:
-        raise ValueError(f"crops is {crops}; give {', '.join(map(str, CROPS))}")
     height, width = pixels.shape[:2]
     for side in (round(side * size / 224) for side in (SHORT_SIDES if crops == 144 else SHORT_SIDES[:1])):
         factor = side / min(height, width)
@@ -46,9 +41,8 @@ def multi_crop(pixels: np.ndarray, crops: int, size: int = 224) -> Iterator[np.n
             if crops == 1:
                 yield center
                 continue
-            corners = [
-                square[y, x] for y in (slice(size), slice(-size, None)) for x in (slice(size), slice(-size, None))
-            ]
+            ends = (slice(size), slice(-size, None))
+            corners = [square[y, x] for y in ends for x in ends]
             whole = [resize(square, (size, size))] if crops == 144 else []
             for crop in (*corners, center, *whole):
                 yield crop

@@ -46,7 +46,8 @@ def postprocess(
     solid = (boxes[:, 2:] - boxes[:, :2] >= 1).all(dim=1)
     boxes, scores, labels = boxes[solid], scores[solid], labels[solid]
     candidates = (scores >= score).nonzero()[:, 0]
-    kept = class_nms(boxes[candidates], scores[candidates], labels[candidates], config.nms_iou)
+    groups = labels.new_zeros(len(candidates)) if config.agnostic_nms else labels[candidates]
+    kept = class_nms(boxes[candidates], scores[candidates], groups, config.nms_iou)
     keep = candidates[kept[: config.max_detections]]
     detected = boxes[keep]
     if voting is not None:  # a mean may leave the image by a rounding error

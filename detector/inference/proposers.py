@@ -26,15 +26,11 @@ class SharedMultiBox:
     """Proposals of an R-FCN model's MultiBox head, from the features that its scores come from.
 
     Args:
+        scorer: of a model with a MultiBox head (`first_with_multibox`).
         limit: number of boxes.
-
-    Raises:
-        InputError: the model has no MultiBox head.
     """
 
     def __init__(self, scorer: RFCNScorer, limit: int) -> None:
-        if scorer.network.multibox is None:
-            raise InputError("the model has no MultiBox head; use Selective Search")
         self.scorer, self.limit = scorer, limit
 
     @property
@@ -64,7 +60,7 @@ def propose_batch(
     """
     if isinstance(proposer, UnionProposer):
         by_source = [propose_batch(source, images, features, cached) for source in proposer.proposers]
-        return [merge_proposals(parts, proposer.limit, proposer.overlap) for parts in zip(*by_source, strict=True)]
+        return [merge_proposals(parts, proposer.limit) for parts in zip(*by_source, strict=True)]
     if isinstance(proposer, SharedMultiBox):
         reusable = [
             encoded
@@ -80,6 +76,15 @@ def propose_batch(
         made_ahead[id(proposer)] if id(proposer) in made_ahead else proposer(image.pixels)
         for image, made_ahead in zip(images, cached, strict=True)
     ]
+
+
+def with_scorers(proposer: Proposer, scorers: Mapping[RFCNScorer, RFCNScorer]) -> Proposer:
+    """The proposer with these scorers for its MultiBox heads in place of the ones that they are keyed by."""
+    if isinstance(proposer, UnionProposer):
+        return UnionProposer([with_scorers(part, scorers) for part in proposer.proposers], proposer.limit)
+    if isinstance(proposer, SharedMultiBox) and proposer.scorer in scorers:
+        return SharedMultiBox(scorers[proposer.scorer], proposer.limit)
+    return proposer
 
 
 def sources(proposer: Proposer) -> list[Proposer]:
@@ -155,9 +160,7 @@ def load_multibox(model: str | Path | None, limit: int, device: torch.device) ->
     dtype = fast_dtype(str(device))
     if isinstance(loaded.network, MultiBox) and isinstance(loaded.config, MultiBoxModelConfig):
         return MultiBoxProposer(loaded.network.to(device), loaded.config.size, limit, dtype)
-    scorer = make_scorer(loaded, device, dtype)
-    assert isinstance(scorer, RFCNScorer)
     try:
-        return SharedMultiBox(scorer, limit)
+        return SharedMultiBox(first_with_multibox([make_scorer(loaded, device, dtype)]), limit)
     except InputError as error:
         raise InputError(f"{find_model(model)}: {error}, or train a MultiBox head") from None

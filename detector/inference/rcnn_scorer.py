@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.config import CropConfig, RCNNConfig, ScoringHead
+from detector.config import RCNNConfig, ScoringHead
 from detector.models.rcnn import RCNN, CropFeatures
 from detector.ops.crops import crop_windows, warp_windows
 from detector.ops.transforms import box_scale, resize
@@ -75,7 +75,7 @@ class RCNNScorer:
         normalized = self.network.normalize(torch.from_numpy(pixels).permute(2, 0, 1).to(boxes.device))
         windows = crop_windows(boxes * torch.from_numpy(scale).to(boxes), config)
         windows, window_index = torch.unique(windows, dim=0, return_inverse=True)
-        batches = windows.split(batch_size(config, boxes.device)) if len(windows) else (windows,)
+        batches = windows.split(batch_size(config.size, boxes.device)) if len(windows) else (windows,)
         return (warp_windows(normalized, batch, config.size).to(self.dtype) for batch in batches), window_index
 
 
@@ -107,8 +107,8 @@ def reduce_large(pixels: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.
     return resize(pixels, size), box_scale((width, height), size)
 
 
-def batch_size(crops: CropConfig, device: torch.device) -> int:
-    """Crops that pass the network at once: as many as an eighth of the free memory holds, at least 1.
+def batch_size(side: int, device: torch.device) -> int:
+    """Crops of `side` pixels that pass the network at once: as many as an eighth of the free memory holds, at least 1.
 
     At most 16 on a CPU, where more outgrow the caches and do not run faster, and 256 on a GPU.
     """
@@ -116,7 +116,7 @@ def batch_size(crops: CropConfig, device: torch.device) -> int:
         free, limit = torch.cuda.mem_get_info(device)[0], 256
     else:
         free, limit = _free_memory(), 16
-    return max(1, min(limit, free // 8 // (crops.size**2 * _BYTES_PER_PIXEL)))
+    return max(1, min(limit, free // 8 // (side**2 * _BYTES_PER_PIXEL)))
 
 
 def _free_memory() -> int:

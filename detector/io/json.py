@@ -1,31 +1,16 @@
-"""JSON files that are either complete or absent."""
+"""JSON files that are either complete or absent; each writer raises InputError if it cannot write."""
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from detector.errors import InputError
-from proposals.files import atomic_write
-
-
-@contextmanager
-def _write_text(path: Path) -> Iterator[TextIO]:
-    try:
-        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            yield file
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+from detector.io.text import write_text
 
 
 def write_json_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
-    """Writes a JSON list with one entry a line, for people and for line tools.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    with _write_text(path) as file:
+    """Writes a JSON list with one entry a line, for people and for line tools."""
+    with write_text(path) as file:
         start = "[\n"
         for entry in entries:
             file.write(start + json.dumps(entry))
@@ -34,10 +19,6 @@ def write_json_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes an object as indented JSON.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    with _write_text(path) as file:
+    """Writes an object as indented JSON."""
+    with write_text(path) as file:
         file.write(json.dumps(content, indent=2) + "\n")

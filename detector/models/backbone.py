@@ -2,6 +2,9 @@
 
 from torch import nn
 
+from detector.errors import InputError
+from proposals.names import unknown_name
+
 Color = tuple[float, float, float]
 
 
@@ -23,3 +26,17 @@ class Backbone(nn.Module):
 
     def freeze_stem(self) -> None:
         """Excludes the first convolutions, whose edges and blobs suit any task, from training; by default none."""
+
+    def freeze(self, last: str) -> None:
+        """Excludes the children up to one from training, in the order of the pass.
+
+        Raises:
+            InputError: there is no such child.
+        """
+        children = dict(self.named_children())
+        if last not in children:
+            raise InputError(unknown_name("part of the backbone", last, children))
+        for name, child in children.items():
+            child.requires_grad_(False)
+            if name == last:
+                return

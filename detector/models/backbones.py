@@ -1,7 +1,6 @@
 """Backbones by name."""
 
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +35,7 @@ def torchvision_network(name: str, pretrained: bool = False) -> nn.Module:
         return get_model(name, weights="DEFAULT" if pretrained else None, **special)
     except ValueError:
         raise InputError(f"backbone 'torchvision/{name}': torchvision has no network of this name") from None
-    except (URLError, OSError) as error:
+    except OSError as error:
         reason = f"its weights cannot be downloaded ({error}); go online"
         raise InputError(f"backbone 'torchvision/{name}': {reason}") from None
 

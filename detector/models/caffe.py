@@ -12,11 +12,14 @@ import torch
 from torch import nn
 
 from detector.errors import InputError
-from detector.models.caffemodel import read_caffemodel
+from detector.models.caffemodel import parse_caffemodel
 from detector.models.classifier import ImageClassifier
 from detector.models.googlenet import TABLE_1, GoogLeNetBackbone
 from proposals.files import atomic_write
 from proposals.npz import read_npz
+
+MAX_BYTES = 1 << 30
+"""Larger files are refused; BVLC's GoogLeNet has 53 MB with the auxiliary heads."""
 
 _FIRST = "conv1/7x7_s2"
 _BRANCHES = {
@@ -52,21 +55,22 @@ def read_caffe_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the arrays of an `.npz` or `.caffemodel`, float32, by Caffe layer name.
 
     Raises:
-        InputError: the file is missing or cannot be read.
+        InputError: the file is missing, too large, truncated or of another kind.
     """
     path = Path(path)
+    kind = ".npz" if path.suffix == ".npz" else ".caffemodel"
     try:
-        with path.open("rb") as file:
-            is_npz = file.read(2) == b"PK" or path.suffix == ".npz"
-            file.seek(0)
-            if is_npz:
-                return {name: array.astype(np.float32) for name, array in read_npz(file).items()}
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES >> 20} MiB; BVLC's GoogLeNet has about 50")
+        content = path.read_bytes()
+        kind = ".npz" if content.startswith(b"PK") else kind
+        arrays = read_npz(content) if kind == ".npz" else parse_caffemodel(content)
+        return {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
     except FileNotFoundError:
         raise InputError(f"{path}: no such weights file; give BVLC's GoogLeNet, .npz or .caffemodel") from None
     except (OSError, ValueError, TypeError, MemoryError) as error:  # TypeError: an array of texts
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a readable .npz of Caffe weights ({reason})") from None
-    return read_caffemodel(path)
+        raise InputError(f"{path}: not a readable {kind} of Caffe weights ({reason})") from None
 
 
 def load_caffe_weights(network: GoogLeNetBackbone | ImageClassifier, path: str | Path) -> None:
@@ -99,8 +103,8 @@ def load_caffe_weights(network: GoogLeNetBackbone | ImageClassifier, path: str |
                 parameter.copy_(array)
 
 
-def to_caffe_arrays(network: GoogLeNetBackbone | ImageClassifier) -> dict[str, np.ndarray]:
-    """The weights of a network by Caffe layer name, float16; `load_caffe_weights` reads them.
+def save_caffe_arrays(network: GoogLeNetBackbone | ImageClassifier, path: str | Path) -> None:
+    """Writes the weights of a network by Caffe layer name, float16, to an `.npz`; `load_caffe_weights` reads them.
 
     Raises:
         InputError: the network has batch norm.
@@ -112,12 +116,6 @@ def to_caffe_arrays(network: GoogLeNetBackbone | ImageClassifier) -> dict[str, n
         weight = module.weight.flip(1) if caffe == _FIRST else module.weight
         for kind, tensor in (("weight", weight), ("bias", module.bias)):
             arrays[f"{caffe}.{kind}"] = tensor.detach().cpu().half().numpy()
-    return arrays
-
-
-def save_caffe_arrays(network: GoogLeNetBackbone | ImageClassifier, path: str | Path) -> None:
-    """Writes `to_caffe_arrays` to an `.npz`, atomically."""
-    arrays = to_caffe_arrays(network)
     with atomic_write(Path(path)) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 

@@ -1,20 +1,14 @@
-"""Caffe's binary model files, read without Caffe or protobuf.
+"""Caffe's binary models, read without Caffe or protobuf.
 
 A `.caffemodel` is a serialized NetParameter (caffe.proto): layers, each with a name and blobs of floats. Lengths are
-checked against the file before they are used.
+checked against the content before they are used.
 """
 
 import math
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
-
-from detector.errors import InputError
-
-MAX_BYTES = 1 << 30
-"""Larger files are refused; BVLC's GoogLeNet has 53 MB with the auxiliary heads."""
 
 # Field numbers in caffe.proto: (layer, its name, its blobs) in NetParameter, for LayerParameter and V1LayerParameter.
 _LAYERS = {100: (1, 7), 2: (4, 6)}
@@ -22,31 +16,19 @@ _BLOB_OLD_SHAPE, _BLOB_DATA, _BLOB_SHAPE, _SHAPE_DIM = (1, 2, 3, 4), 5, 7, 1
 _MAX_DIMENSIONS = 8
 
 
-def read_caffemodel(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads the arrays of a model, float32, as `LAYER.weight` and `LAYER.bias`, for example `conv1/7x7_s2.weight`.
+def parse_caffemodel(content: bytes) -> dict[str, np.ndarray]:
+    """Returns the arrays of a model, float32, as `LAYER.weight` and `LAYER.bias`, for example `conv1/7x7_s2.weight`.
 
     Raises:
-        InputError: the file is missing, too large, truncated or not a Caffe model.
+        ValueError: the content is truncated or not a Caffe model.
     """
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: has more than {MAX_BYTES >> 20} MiB; a .caffemodel of GoogLeNet has about 50")
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such weights file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     arrays: dict[str, np.ndarray] = {}
-    try:
-        for number, layer in _fields(memoryview(content)):
-            if number in _LAYERS and isinstance(layer, memoryview):
-                name, blobs = _layer(layer, *_LAYERS[number])
-                arrays |= {f"{name}.{kind}": blob for kind, blob in zip(("weight", "bias"), blobs, strict=False)}
-    except ValueError as error:
-        raise InputError(f"{path}: not a readable .caffemodel ({error}); it may be truncated") from None
+    for number, layer in _fields(memoryview(content)):
+        if number in _LAYERS and isinstance(layer, memoryview):
+            name, blobs = _layer(layer, *_LAYERS[number])
+            arrays |= {f"{name}.{kind}": blob for kind, blob in zip(("weight", "bias"), blobs, strict=False)}
     if not arrays:
-        raise InputError(f"{path}: holds no layers with weights; this is not a .caffemodel")
+        raise ValueError("it holds no layers with weights")
     return arrays
 
 
@@ -70,8 +52,6 @@ def _blob(message: memoryview) -> np.ndarray:
             dims = (dim for field, packed in _fields(value) if field == _SHAPE_DIM for dim in _varints(packed))
             shape = list(islice(dims, _MAX_DIMENSIONS + 1))
         elif number == _BLOB_DATA and isinstance(value, memoryview):
-            if len(value) % 4:
-                raise ValueError(f"a blob of {len(value)} bytes does not hold 32-bit floats")
             data += value
     values = np.frombuffer(data, "<f4").astype(np.float32)
     shape = list(old_shape.values()) if shape is None else shape
@@ -100,17 +80,15 @@ def _fields(message: memoryview) -> Iterator[tuple[int, "int | memoryview"]]:
     while position < len(message):
         tag, position = _varint(message, position)
         number, wire_type = tag >> 3, tag & 7
-        if number == 0:
-            raise ValueError("a field has the number 0")
-        if wire_type not in (0, 1, 2, 5):
-            raise ValueError(f"a field has the unknown wire type {wire_type}")
-        if wire_type in (0, 2):
+        if number == 0 or wire_type not in (0, 1, 2, 5):
+            raise ValueError(f"a field has the number {number} and the wire type {wire_type}")
+        if wire_type == 0:
+            value, position = _varint(message, position)
+            yield number, value
+            continue
+        length = {1: 8, 5: 4}.get(wire_type)
+        if length is None:
             length, position = _varint(message, position)
-            if wire_type == 0:
-                yield number, length
-                continue
-        else:
-            length = 8 if wire_type == 1 else 4
         if length > len(message) - position:
             raise ValueError(f"a field of {length} bytes, where {len(message) - position} are left")
         yield number, message[position : position + length]

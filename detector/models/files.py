@@ -15,11 +15,13 @@ from detector.config import (
     ModelConfig,
     MultiBoxModelConfig,
     RCNNConfig,
+    find_config,
     parse,
     read_yaml,
     to_plain,
 )
 from detector.errors import InputError
+from detector.models.hub import MODEL_FILE, download, is_hub_id
 
 FORMAT = "inception-rcnn-1"
 MODELS = Path(__file__).parents[1] / "pretrained"
@@ -100,24 +102,36 @@ class Header:
 
 
 def find_model(path: str | Path | None, beside: Path | None = None) -> Path:
-    """The file of a model.
+    """The file of a model, or of a configuration that puts several together.
 
     Args:
-        path: None for the default model, the bare name of a model that ships with the package, or a path.
+        path: None for the default model, the bare name of a model or configuration in the package, the path of a file
+            or of a folder with `model.safetensors`, or the id of a model on the Hub, owner/name.
         beside: the folder that a relative path starts from; by default the working directory.
+
+    Raises:
+        InputError: the model cannot be loaded from the Hub.
     """
     if path is None:
         return DEFAULT_MODEL
     installed = MODELS / f"{path}.safetensors"
     if Path(path).name == str(path) and not Path(path).is_file() and installed.exists():
         return installed
-    return Path(path) if beside is None else beside / path
+    if (config := find_config(path)) != Path(path):
+        return config
+    file = Path(path) if beside is None else beside / path
+    if (file / MODEL_FILE).is_file():
+        return file / MODEL_FILE
+    return download(Path(path).as_posix()) if is_hub_id(Path(path)) and not file.exists() else file
 
 
 def missing_model(path: Path) -> InputError:
     """The error for a model file that does not exist."""
     installed = ", ".join(sorted(file.stem for file in MODELS.glob("*.safetensors")))
-    return InputError(f"{path}: no such model file; give a path, or an installed model: {installed}")
+    return InputError(
+        f"{path}: no such model file; give a path, the id of a model on the Hub (owner/name), or an installed model: "
+        f"{installed}; this project's others come with a checkout of its repository"
+    )
 
 
 def read_detector_config(path: Path) -> DetectorConfig:
@@ -128,14 +142,14 @@ def read_detector_config(path: Path) -> DetectorConfig:
     """
     if path.suffix == ".safetensors":
         raise InputError(f"{path}: a model file, not a configuration; give it with --model, or as model=")
-    values = read_yaml(path, "configurations are in configs/")
+    values = read_yaml(path)
     if isinstance(values, dict) and "optimizer" in values and "models" not in values:
         raise InputError(f"{path}: a recipe for training, not a detector; give the model that it trained with --model")
     return parse(DetectorConfig, values, str(path))
 
 
 def model_files(model: str | Path | None = None, config: str | Path | None = None) -> list[Path]:
-    """The model files that `load_detector` would load.
+    """The model files that `load_pipeline` would load.
 
     Raises:
         InputError: a file is missing, or the configuration is wrong.
@@ -143,7 +157,8 @@ def model_files(model: str | Path | None = None, config: str | Path | None = Non
     if config is None:
         files = [find_model(model)]
     else:
-        files = [find_model(name, Path(config).parent) for name in read_detector_config(Path(config)).models]
+        path = find_config(config)
+        files = [find_model(name, path.parent) for name in read_detector_config(path).models]
     for file in files:
         if not file.exists():
             raise missing_model(file)
@@ -151,7 +166,7 @@ def model_files(model: str | Path | None = None, config: str | Path | None = Non
 
 
 def classes_of_model(model: str | Path | None = None, config: str | Path | None = None) -> tuple[str, ...] | None:
-    """The classes of the detector that `load_detector` would load, in a few milliseconds.
+    """The classes of the detector that `load_pipeline` would load, in a few milliseconds.
 
     Returns:
         None if the file cannot be read; loading it reports why.

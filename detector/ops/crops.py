@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detector.config import CropConfig
-from detector.ops.operators import torchvision_operators
+from detector.ops.nms import torchvision_operators
 
 
 def crop_windows(boxes: Tensor, config: CropConfig) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from proposals.compilation import compiled
 
-INTEGERS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
+INTEGERS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
 """Formats that `max_pool` takes. Non-negative floats compare like their bits read as integers."""
 
 

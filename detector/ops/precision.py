@@ -37,14 +37,12 @@ def number_format(name: str | None, device: str) -> torch.dtype:
 @functools.cache
 def fast_dtype(device: str) -> torch.dtype:
     """The faster of bfloat16 and float32 for convolutions on a device ("cpu", "cuda", "cuda:1", ...)."""
+    if (
+        torch.device(device).type == "mps"
+    ):  # calls return before the work is done, so that they cannot be timed like this
+        return torch.float32
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    seconds = _convolution_seconds(device)
-    return torch.bfloat16 if seconds[torch.bfloat16] < _SLOW * seconds[torch.float32] else torch.float32
-
-
-def _convolution_seconds(device: str) -> dict[torch.dtype, float]:
-    """The best time of a convolution in each format, measured alternately so that load affects both."""
     runs = {}
     for dtype in (torch.float32, torch.bfloat16):
         with torch.random.fork_rng(devices=[]):  # initializing weights must not advance the caller's random numbers
@@ -54,8 +52,8 @@ def _convolution_seconds(device: str) -> dict[torch.dtype, float]:
     best = dict.fromkeys(runs, float("inf"))
     with torch.inference_mode(), without_denormals():  # PyTorch mostly starts its threads here; they keep the mode
         for _ in range(6):
-            for dtype, (conv, x) in runs.items():
+            for dtype, (conv, x) in runs.items():  # in turns, so that load affects both
                 start = time.perf_counter()
                 conv(x)
                 best[dtype] = min(best[dtype], time.perf_counter() - start)
-    return best
+    return torch.bfloat16 if best[torch.bfloat16] < _SLOW * best[torch.float32] else torch.float32

@@ -1,28 +1,35 @@
 """Detections in the photos and frames of a run, one at a time, on several threads, or in batches; always in order."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from itertools import tee
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from detector.errors import InputError
-from detector.inference.parallel import in_order
-from detector.runner.sources import Source
 from detector.runner.video import Frame
 from detector.structures.detections import Detections
 from detector.structures.image import Image
 from detector.structures.selection import Selection
+from proposals.parallel import in_order
 
 if TYPE_CHECKING:
     from detector.evaluation.prediction.predict import ImageDetector
     from detector.inference.batching import Scored
 
-_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+class Photo(Protocol):
+    """A photo that is not read yet, such as a `detector.runner.sources.Source`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self) -> Image: ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class FrameDetector:
     Attributes:
         workers: threads that share the detector, each with a photo; in batch mode, threads that run before and after
             the network.
-        batch: images in a batch of the networks; more than one needs a `detector.inference.detector.Detector`.
+        batch: images in a batch of the networks; more than one needs a `detector.inference.pipeline.DetectionPipeline`.
         draw: whether to draw annotated pictures of photos.
     """
 
@@ -56,17 +63,13 @@ class FrameDetector:
     batch: int
     draw: bool
 
-    def photos(self, sources: Iterable[Source]) -> Generator[ImageResult | InputError, None, None]:
+    def photos(self, sources: Iterable[Photo]) -> Generator[ImageResult | InputError, None, None]:
         """The result of each photo, or its error."""
-        if self.batch == 1:
-            yield from in_order(self._photo, sources, self.workers)
-            return
 
-        def finish(_: Source, scored: "Scored") -> ImageResult:
+        def finish(_: Photo, scored: "Scored") -> ImageResult:
             return self._result(scored.image, *self._suppress(scored))
 
-        with closing(self._in_batches(sources, Source.read, finish, lambda source: source.name)) as results:
-            yield from results
+        return in_order(self._photo, sources, self.workers) if self.batch == 1 else self._in_batches(sources, finish)
 
     def frames(self, frames: Iterable[Frame], one_by_one: bool) -> Generator[FrameResult, None, None]:
         """The result of each frame; raises `InputError` at the first that fails, after the results before it.
@@ -76,29 +79,22 @@ class FrameDetector:
         """
         if self.batch == 1 or one_by_one:
             for frame in frames:
-                yield frame, *self._detect(frame.image, frame.image.name)
+                yield frame, *self._detect(frame.image, frame.name)
             return
-        errors = []
 
-        def readable() -> Iterator[Frame]:
+        def readable() -> Iterator[Frame | InputError]:
             try:
                 yield from frames
-            except InputError as error:
-                errors.append(error)
+            except InputError as error:  # raised in its turn
+                yield error
 
-        def finish(frame: Frame, scored: "Scored") -> FrameResult:
-            return frame, *self._suppress(scored)
-
-        results = self._in_batches(readable(), lambda frame: frame.image, finish, lambda frame: frame.image.name)
-        with closing(results):
+        with closing(self._in_batches(readable(), lambda frame, scored: (frame, *self._suppress(scored)))) as results:
             for result in results:
                 if isinstance(result, InputError):
                     raise result
                 yield result
-        if errors:
-            raise errors[0]
 
-    def _photo(self, source: Source) -> ImageResult | InputError:
+    def _photo(self, source: Photo) -> ImageResult | InputError:
         try:
             image = source.read()
             return self._result(image, *self._detect(image, source.name))
@@ -120,9 +116,9 @@ class FrameDetector:
 
     def _suppress(self, scored: "Scored") -> tuple[Detections, float]:
         """The selected detections of an image in a batch, and its seconds."""
-        from detector.inference.detector import Detector
+        from detector.inference.pipeline import DetectionPipeline
 
-        assert isinstance(self.detector, Detector)
+        assert isinstance(self.detector, DetectionPipeline)
         start = time.perf_counter()
         try:
             detections = self.detector.suppress(scored.proposals, scored.scores, self.selection.lowest_score)
@@ -131,28 +127,24 @@ class FrameDetector:
         return self.selection(detections), scored.seconds + time.perf_counter() - start
 
     def _in_batches(
-        self,
-        items: Iterable[_Item],
-        read: Callable[[_Item], Image],
-        finish: Callable[[_Item, "Scored"], _Result],
-        name: Callable[[_Item], str],
+        self, items: Iterable[Any], finish: Callable[[Any, "Scored"], _Result]
     ) -> Generator[_Result | InputError, None, None]:
+        """What `finish` makes of each source or frame, or its error; an item that is an `InputError` is its own."""
         from detector.inference.batching import in_batches  # imports torch
-        from detector.inference.detector import Detector
+        from detector.inference.pipeline import DetectionPipeline
 
-        assert isinstance(self.detector, Detector)
-        names: deque[str] = deque()  # of the items whose results are still to come
+        assert isinstance(self.detector, DetectionPipeline)
 
-        def named() -> Iterator[_Item]:
-            for item in items:
-                names.append(name(item))
-                yield item
+        def read(item: Any) -> Image:
+            if isinstance(item, InputError):
+                raise item
+            return item.read()
 
-        with closing(in_batches(self.detector, named(), read, finish, self.batch, self.workers)) as results:
-            for result in results:
-                item_name = names.popleft()
+        taken, same = tee(items)
+        with closing(in_batches(self.detector, taken, read, finish, self.batch, self.workers)) as results:
+            for item, result in zip(same, results, strict=True):
                 if isinstance(result, RuntimeError | MemoryError):
-                    yield detection_failed(item_name, result)
+                    yield detection_failed(item.name, result)
                 elif isinstance(result, Exception) and not isinstance(result, InputError):
                     raise result
                 else:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,11 @@ import numpy as np
 
 from detector.errors import InputError
 from detector.runner.video import Frame, Video, frame_name
-from detector.runner.writers import check_folder, check_result_file, save_picture
+from detector.runner.writers import check_folder, check_result_file
 from detector.storage.run_store import source_of, writing
 from detector.structures.detections import Detections
 from detector.structures.image import Image
+from detector.visualization.files import save_picture
 
 if TYPE_CHECKING:
     from detector.data.detection_table import DetectionTable
@@ -61,8 +62,7 @@ class ResultFiles:
         Raises:
             InputError: an option's file or folder exists, cannot be written, or is that of another option.
         """
-        given = [(f"--{field.name}", getattr(self, field.name)) for field in fields(self)]
-        outputs: list[tuple[str, Path]] = [(option, path) for option, path in given if path is not None]
+        outputs: list[tuple[str, Path]] = [(f"--{name}", path) for name, path in vars(self).items() if path is not None]
         inputs = {photo.parent.resolve() for photo in photos} if self.yolo or self.voc or self.crops else set()
         taken: dict[Path, str] = {}
         if self.coco is not None:
@@ -85,24 +85,14 @@ class ResultFiles:
                 raise InputError(f"{option} {path}: already exists; --overwrite replaces it{hint}")
 
 
-def photo_entry(image: Image, name: str, detections: Detections, seconds: float) -> dict[str, Any]:
+def photo_entry(name: str, detections: Detections, seconds: float) -> dict[str, Any]:
     """The result of a photo as plain values: boxes to 0.01 pixel, scores to six digits."""
-    items = detections.to_dict()
-    for item in items:
-        item["box"] = [round(value, 2) for value in item["box"]]
-        item["score"] = round(item["score"], 6)
-    return {
-        "image": name,
-        "width": image.width,
-        "height": image.height,
-        "seconds": round(seconds, 4),
-        "detections": items,
-    }
+    return {**detections.to_entry(seconds=round(seconds, 4)), "image": name}
 
 
 def frame_entry(video: Video, frame: Frame, detections: Detections, seconds: float) -> dict[str, Any]:
     """The result of a frame: as of a photo, with the video, the frame's number from 0 and its time in seconds."""
-    entry = photo_entry(frame.image, frame_name(video, frame.index), detections, seconds)
+    entry = photo_entry(frame_name(video, frame.index), detections, seconds)
     position = {"video": video.name, "frame": frame.index, "time": round(frame.time, 3)}
     return {"image": entry.pop("image"), **position, **entry}
 
@@ -139,10 +129,8 @@ def save_crops(folder: Path, stem: str, image: Image, detections: Detections) ->
         x1, y1 = (int(value) for value in detection.box[:2])
         x2, y2 = (int(np.ceil(value)) for value in detection.box[2:])
         class_folder = folder / safe_name(detection.label)
-        try:
+        with writing(class_folder, InputError):
             class_folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{class_folder}: cannot be made ({error.strerror or error})") from None
         save_picture(class_folder / f"{stem}-{number}.jpg", image.pixels[y1:y2, x1:x2])
 
 
@@ -177,12 +165,13 @@ def write_results(
         return failed
     from detector.data.formats import write_detections
     from detector.data.formats.coco import with_numbers, write_coco
+    from detector.data.formats.csv import write_csv
     from detector.data.formats.files import valid_text
     from detector.data.formats.keys import file_name, stem
     from detector.data.formats.voc_xml import write_voc_xml
 
     try:
-        truth, table = _tables(entries(), classes, stems)
+        truth, table, tracks = _tables(entries(), classes, stems)
     except InputError as error:
         return [*failed, error]
     names = tuple(valid_text(str(image_id)) for image_id in truth.image_ids)
@@ -194,7 +183,7 @@ def write_results(
         numbered, detections = with_numbers(by_stem, replace(table, image_ids=by_stem.image_ids))
         write_coco(path, detections, numbered, rounded=True)
 
-    attempt(files.csv, lambda path: write_detections(path, replace(table, image_ids=names), named, "csv"))
+    attempt(files.csv, lambda path: write_csv(path, replace(table, image_ids=names), named, tracks))
     attempt(files.coco, coco)
     attempt(files.yolo, lambda path: _fill(path, lambda new: write_detections(new, table, truth, "yolo")))
     attempt(files.voc, lambda path: _fill(path, lambda new: write_voc_xml(new, table, truth)))
@@ -217,8 +206,9 @@ def _fill(folder: Path, write: Callable[[Path], None]) -> None:
 
 def _tables(
     entries: Iterator[dict[str, Any]], classes: Mapping[str, int | str], stems: Mapping[str, str]
-) -> "tuple[GroundTruth, DetectionTable]":
-    """The images and their detections as columns, which take a tenth of the memory of entries."""
+) -> "tuple[GroundTruth, DetectionTable, list[int | None] | None]":
+    """The images and their detections as columns, which take a tenth of the memory of entries; and the detections'
+    tracks if there are any."""
     from detector.data.detection_table import DetectionTable
     from detector.data.ground_truth import GroundTruth
 
@@ -227,6 +217,7 @@ def _tables(
     files: list[str] = []
     sizes, images, labels = array("q"), array("q"), array("q")
     boxes, scores = array("d"), array("d")
+    tracks: list[int | None] = []
     for index, entry in enumerate(entries):
         names.append(entry["image"])
         stem = stems[source_of(entry)]
@@ -237,23 +228,23 @@ def _tables(
             labels.append(label_of[item["label"]])
             boxes.extend(item["box"])
             scores.append(item["score"])
-    no_objects = np.zeros(0, np.int64)
+            tracks.append(item.get("track_id"))
     truth = GroundTruth(
         image_ids=tuple(names),
         class_names=tuple(classes),
         class_ids=tuple(classes.values()),
-        images=no_objects,
-        labels=no_objects,
+        images=np.zeros(0, np.int64),
+        labels=np.zeros(0, np.int64),
         boxes=np.zeros((0, 4)),
-        image_sizes=np.array(sizes, np.int64).reshape(-1, 2),
+        image_sizes=np.array(sizes).reshape(-1, 2),
         files=tuple(files),
     )
     table = DetectionTable(
         image_ids=truth.image_ids,
         class_names=truth.class_names,
-        images=np.array(images, np.int64),
-        labels=np.array(labels, np.int64),
-        boxes=np.array(boxes, np.float64).reshape(-1, 4),
-        scores=np.array(scores, np.float64),
+        images=np.array(images),
+        labels=np.array(labels),
+        boxes=np.array(boxes).reshape(-1, 4),
+        scores=np.array(scores),
     )
-    return truth, table
+    return truth, table, None if all(track is None for track in tracks) else tracks

@@ -3,9 +3,9 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from detector.errors import InputError
 from detector.runner.frame_detector import FrameDetector, ImageResult
 from detector.runner.results import LineFile, ResultFiles, frame_entry, photo_entry, save_crops, write_results
 from detector.runner.sources import Source
+from detector.runner.tracking import Line, Tracker
 from detector.runner.video import Frame, Video, VideoWriter
 from detector.runner.writers import PictureFolder, check_folder, distinct_stems, next_folder
 from detector.storage.run_store import OutputError, RunStore, source_of
@@ -85,18 +86,23 @@ class RunOutput:
             folder = default if overwrite else _newest(default) if resume else next_folder(default)
         interrupted = (folder / STORE).exists()
         resumed = resume and interrupted
-        replace = overwrite or resumed
+        may_replace = overwrite or resumed
         hint = f" (--resume: {folder} has no interrupted run)" if resume else ""
-        files.check([source.path for source in media if source.path is not None], replace, hint)
-        if interrupted and not replace:
+        files.check([source.path for source in media if source.path is not None], may_replace, hint)
+        if interrupted and not may_replace:
             raise InputError(f"--out {folder}: has an interrupted run: --resume continues it, --overwrite starts over")
         if draw:
             for path in PictureFolder(folder, media).paths:
-                if os.path.lexists(path) and not replace:
+                if os.path.lexists(path) and not may_replace:
                     raise InputError(f"{path}: already exists; --overwrite replaces it, or give another --out{hint}")
         elif media:
             check_folder(folder, f"--out {folder}")
         return cls(folder=folder, files=files, draw=draw, resumed=resumed)
+
+    def written(self) -> list[Path]:
+        """The files and folders of results that exist, for the last line of a command."""
+        folder = [self.folder] if self.draw and self.folder.is_dir() and any(self.folder.iterdir()) else []
+        return folder + [path for path in vars(self.files).values() if path is not None and path.exists()]
 
 
 class DetectionRun:
@@ -109,6 +115,7 @@ class DetectionRun:
         frame_step: take every n-th frame of a video.
         workers: threads that share the detector, each with a photo.
         batch: images in a batch of the networks (`detector.runner.frame_detector.FrameDetector`).
+        track: whether to follow the objects of videos, and with `line` to count those that cross it.
         made_by: further settings that the results depend on; a run with others cannot be resumed.
 
     Attributes:
@@ -129,12 +136,15 @@ class DetectionRun:
         frame_step: int = 1,
         workers: int = 1,
         batch: int = 1,
+        track: bool = False,
+        line: Line | None = None,
         made_by: dict[str, Any] | None = None,
     ) -> None:
         selection.check(detector.class_names)
         self.done = self.unwritten = 0
         self._detector, self._output, self._reporter, self._step = detector, output, reporter, frame_step
         self._frame_detector = FrameDetector(detector, selection, workers, batch, output.draw)
+        self._track, self._line = track, line
         self._made_by = {
             **(made_by or {}),
             "score": selection.score,
@@ -142,6 +152,7 @@ class DetectionRun:
             "classes": None if selection.classes is None else sorted(selection.classes),
             "most detections": selection.max_detections,
             "frame step": frame_step,
+            "tracks and line": [track, line],
             "classes of the model": list(detector.class_names),
         }
 
@@ -165,17 +176,16 @@ class DetectionRun:
         if self.done:
             self._reporter.result(f"{self.done} of {len(media)} are done already")
         failed, complete = 0, False
-        results = self._results(todo)
+        photos = self._frame_detector.photos(source for source in todo if not isinstance(source, Video))
         try:
             unit = "source" if any(isinstance(source, Video) for source in todo) else "photo"
-            for source, result in zip(self._reporter.progress(todo, unit), results, strict=True):
+            for source in self._reporter.progress(todo, unit):
                 try:
                     unwritten = self.unwritten
                     if isinstance(source, Video):
                         self._run_video(source)
                     else:
-                        assert result is not None
-                        self._finish_photo(source, result)
+                        self._finish_photo(source, next(photos))
                     if self.unwritten == unwritten:
                         self._store.finish(source.name)
                 except OutputError:
@@ -189,7 +199,7 @@ class DetectionRun:
             self._reporter.error(f"error: {error}; stopped after {self.done} of {len(media)}, --resume continues")
             failed += 1
         finally:
-            results.close()
+            photos.close()
             self._write_results(complete)
         return failed + self.unwritten
 
@@ -212,18 +222,11 @@ class DetectionRun:
         """The stored results, without those of sources that a resumed run no longer has."""
         return (entry for entry in self._store.records() if source_of(entry) in self._stem_of)
 
-    def _results(self, media: Sequence[Source | Video]) -> Generator[ImageResult | InputError | None, None, None]:
-        """The result or error of each photo, and None for a video, which runs in its turn."""
-        photos = self._frame_detector.photos(source for source in media if not isinstance(source, Video))
-        with closing(photos):
-            for source in media:
-                yield None if isinstance(source, Video) else next(photos)
-
     def _finish_photo(self, source: Source, result: ImageResult | InputError) -> None:
         if isinstance(result, InputError):
             raise result
         image, detections, seconds = result.image, result.detections, result.seconds
-        self._keep(photo_entry(image, source.name, detections, seconds))
+        self._keep(photo_entry(source.name, detections, seconds))
         for detection in detections:
             self._reporter.result(f"{source.name}: {_describe(detection)}")
         size = f"{image.width}x{image.height}"
@@ -248,16 +251,21 @@ class DetectionRun:
             writer = None
             if self._pictures is not None:
                 writer = self._pictures.video(video, max(1.0, reader.frame_rate / self._step))
-            output = _VideoOutput(writer)
+            output, frame_detector, tracker = _VideoOutput(writer), self._frame_detector, None
+            if self._track:
+                selection = frame_detector.selection
+                tracker = Tracker(selection, reader.frame_rate / self._step, self._line)
+                frame_detector = replace(frame_detector, selection=Tracker.candidates(selection))
             error: InputError | None = None
             try:
                 total = None if reader.frame_count is None else math.ceil(reader.frame_count / self._step)
                 frames = reader.frames(self._step)
-                with closing(self._frame_detector.frames(frames, one_by_one=video.path is None)) as results:
-                    for frame, detections, seconds in self._reporter.progress(results, "frame", total):
+                with closing(frame_detector.frames(frames, one_by_one=video.live)) as results:
+                    for frame, found, seconds in self._reporter.progress(results, "frame", total):
+                        detections = found if tracker is None else tracker(found)
                         self._finish_frame(video, frame, detections, seconds, output)
             except KeyboardInterrupt:
-                if video.path is not None:
+                if not video.live:
                     raise
             except InputError as caught:
                 error = caught
@@ -270,6 +278,8 @@ class DetectionRun:
         if writer is not None and writer.frames:
             line += f" -> {writer.path}"
         self._reporter.result(line)
+        if tracker is not None:
+            self._reporter.result(f"{video.name}: {tracker.summary()}")
         self._report_unwritten(list(output.unwritten.values()))
         if error is not None:
             raise error
@@ -280,13 +290,13 @@ class DetectionRun:
         self._keep(frame_entry(video, frame, detections, seconds))
         stem = f"{self._stems[video]}#{frame.index:06d}"
         output.attempt("crops", lambda: self._save_crops(stem, frame.image, detections))
-        if video.path is None:  # nobody waits for the end of a camera
+        if video.live:  # nobody waits for the end of a camera
             for detection in detections:
                 self._reporter.result(f"{frame.image.name}: {_describe(detection)}")
         output.frames += 1
         output.seconds += seconds
         output.counts.update(detection.label for detection in detections)
-        output.write(detections, frame, frame.time if video.path is None else None)
+        output.write(detections, frame, frame.time if video.live else None)
 
     def _keep(self, entry: dict[str, Any]) -> None:
         self._store.add(entry)

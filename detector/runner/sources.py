@@ -11,16 +11,28 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from detector.data.archives import PhotoZip
 from detector.errors import InputError
 from detector.io.text import strip_bom
-from detector.runner.video import VIDEO_EXTENSIONS, Video
-from detector.structures.image import EXTENSIONS, FOUND_EXTENSIONS, Image, missing_file, read_image
+from detector.runner.video import STREAMS, VIDEO_EXTENSIONS, Video
+from detector.structures.image import (
+    EXTENSIONS,
+    FOUND_EXTENSIONS,
+    Image,
+    is_address,
+    missing_file,
+    read_image,
+    without_password,
+)
 
 STANDARD_INPUT = "-"
 PHOTO_ENDINGS = f"photos end in {', '.join(EXTENSIONS[:6])} or the like"
 """Ends the message where no photo was found."""
+
+SAMPLE_PHOTOS = 32
+"""Number of photos that the ranges of a graph in int8 are measured on."""
 
 # Each folder is held open while its subfolders are walked.
 _MAX_DEPTH = 100
@@ -34,15 +46,19 @@ class Source:
         path: the file, or the zip that holds the photo; None for standard input.
         member: the photo's name in the zip.
         archive: the open zip.
+        address: of a photo to download; its `path` is None.
     """
 
     path: Path | None
     member: str | None = None
     archive: PhotoZip | None = field(default=None, compare=False, repr=False)
+    address: str | None = None
 
     @property
     def name(self) -> str:
-        """The path as the user wrote it, "photos.zip/a.jpg" for a member, or "-"."""
+        """The path or address as the user wrote it, "photos.zip/a.jpg" for a member, or "-"."""
+        if self.address is not None:
+            return without_password(self.address)
         if self.path is None:
             return STANDARD_INPUT
         return str(self.path) if self.member is None else f"{self.path}/{self.member}"
@@ -50,12 +66,16 @@ class Source:
     @property
     def file_name(self) -> str:
         """The last part of the name; "stdin.jpg" for standard input."""
+        if self.address is not None:
+            return PurePosixPath(urlsplit(self.address).path).name or "photo.jpg"
         if self.path is None:
             return "stdin.jpg"
         return self.path.name if self.member is None else PurePosixPath(self.member).name
 
     def read(self) -> Image:
         """The photo. Raises `InputError` if it cannot be read."""
+        if self.address is not None:
+            return read_image(self.address)
         if self.path is None:
             return read_image(sys.stdin.buffer, name="standard input")
         if self.member is None:
@@ -75,6 +95,7 @@ def find_sources(arguments: Iterable[str], recursive: bool = False) -> Iterator[
       in its subfolders;
     - a pattern (`*`, `?`, `[...]`, and `**` for any depth), for the photos that match;
     - a file that ends in .zip, for the photos in it;
+    - an address (https://...) of a photo;
     - "-", standard input.
 
     An argument without photos yields an `InputError` in its place. Only lists and zips are opened.
@@ -84,9 +105,30 @@ def find_sources(arguments: Iterable[str], recursive: bool = False) -> Iterator[
         yield source
 
 
+def list_names(path: str) -> list[str]:
+    """The sources in a list, one a line; "-" reads it from standard input. Raises `InputError` if it has none."""
+    if path != STANDARD_INPUT:
+        return [name for _, name in list_lines(path)]
+    names = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
+    if not (names := [name for name in names if name.strip()]):
+        raise InputError("standard input has no names; give one source a line")
+    return names
+
+
 def find_media(arguments: Iterable[str], recursive: bool = False) -> Iterator[Source | Video | InputError]:
-    """Photos as in `find_sources`, and videos among them. A number that is not the name of a file is a camera."""
+    """Photos as in `find_sources`, and videos among them, also at addresses (https://..., rtsp://...). A number that is
+    not the name of a file is a camera."""
     return _find(arguments, _Finder((*FOUND_EXTENSIONS, *VIDEO_EXTENSIONS), recursive))
+
+
+def sample_photos(argument: str) -> list[Source]:
+    """At most `SAMPLE_PHOTOS` evenly spaced photos of a folder or pattern; raises `InputError` if it has none."""
+    photos = []
+    for source in find_sources([argument]):
+        if isinstance(source, InputError):
+            raise source
+        photos.append(source)
+    return photos[:: max(1, len(photos) // SAMPLE_PHOTOS)][:SAMPLE_PHOTOS]
 
 
 def _find(arguments: Iterable[str], finder: "_Finder") -> Iterator[Source | Video | InputError]:
@@ -126,6 +168,8 @@ class _Finder:
             return [Source(None)]
         if not argument or "\0" in argument:
             raise InputError(f"{argument!r}: not a path; give a photo, a folder or a pattern")
+        if is_address(argument):
+            return [self._at_address(argument)]
         path = Path(argument)
         if os.path.isdir(path):
             files = walk_folder(argument, self.extensions, self.recursive)
@@ -154,6 +198,14 @@ class _Finder:
     @property
     def _videos(self) -> bool:
         return VIDEO_EXTENSIONS[0] in self.extensions
+
+    def _at_address(self, address: str) -> Source | Video:
+        scheme, _, path, *_ = urlsplit(address)
+        if scheme in ("http", "https") and not (self._videos and path.lower().endswith(VIDEO_EXTENSIONS)):
+            return Source(None, address=address)
+        if self._videos and scheme in ("http", "https", *STREAMS):
+            return Video(None, address=address)
+        raise missing_file(without_password(address))
 
     def _source(self, path: Path) -> Source | Video:
         return Video(path) if self._videos and path.suffix.lower() in VIDEO_EXTENSIONS else Source(path)

@@ -5,22 +5,26 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from detector.errors import InputError
 from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
-from detector.structures.image import MAX_PIXELS, Image, missing_file
+from detector.storage.run_store import writing
+from detector.structures.image import MAX_PIXELS, Image, missing_file, without_password
 
 VIDEO_EXTENSIONS = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts",
 )  # fmt: skip
 """File name extensions of videos, in lower case."""
+
+STREAMS = ("rtsp", "rtsps", "rtmp", "udp", "srt")
+"""Schemes of the addresses of live videos, which OpenCV opens."""
 
 # Frames per second where the file does not say.
 _USUAL_FPS = 25.0
@@ -34,18 +38,29 @@ _RESERVE = 2**24
 
 @dataclass(frozen=True)
 class Video:
-    """A video that is not opened yet: a file, or a camera where `path` is None."""
+    """A video that is not opened yet: a file, or where `path` is None, one at an `address` or a camera."""
 
     path: Path | None
     camera: int = 0
+    address: str | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether it is a camera or a stream (rtsp://...), which do not wait and have no end."""
+        return self.path is None and (self.address is None or self.address.startswith(tuple(f"{s}:" for s in STREAMS)))
 
     @property
     def name(self) -> str:
-        """The path as the user wrote it, or "camera0"."""
+        """The path or address as the user wrote it, or "camera0"."""
+        if self.address is not None:
+            return without_password(self.address)
         return f"camera{self.camera}" if self.path is None else str(self.path)
 
     @property
     def file_name(self) -> str:
+        if self.address is not None:
+            place = urlsplit(self.address)
+            return PurePosixPath(place.path).name or place.hostname or "video"
         return self.name if self.path is None else self.path.name
 
     def open(self) -> "VideoReader":
@@ -61,8 +76,16 @@ class Frame:
     time: float
     image: Image
 
+    @property
+    def name(self) -> str:
+        return self.image.name
 
-class VideoReader:
+    def read(self) -> Image:
+        """The image, as a photo's `Source` gives it."""
+        return self.image
+
+
+class VideoReader(AbstractContextManager["VideoReader"]):
     """An open video. It yields one frame at a time, so that memory does not grow with its length.
 
     Attributes:
@@ -73,7 +96,10 @@ class VideoReader:
     def __init__(self, video: Video) -> None:
         cv2 = _opencv()
         self._video = video
-        if video.path is None:
+        if video.address is not None:
+            with _quiet():
+                self._capture = cv2.VideoCapture(video.address, _backend())
+        elif video.path is None:
             with _quiet():
                 self._capture = cv2.VideoCapture(video.camera)
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # otherwise a slow detector sees ever older frames
@@ -83,9 +109,11 @@ class VideoReader:
                 self._capture = cv2.VideoCapture(str(video.path), _backend())
         if not self._capture.isOpened():
             self.close()
+            if video.address is not None:
+                raise InputError(f"{video.name}: cannot be opened; check the address and that it is a video")
             if video.path is None:
                 raise InputError(
-                    f"camera {video.camera}: cannot be opened; check that it is connected, that no other program uses "
+                    f"{self._live_name}: cannot be opened; check that it is connected, that no other program uses "
                     "it, and its access rights"
                 )
             raise InputError(f"{video.name}: damaged, or not a video in a known format; convert it to MP4 (H.264)")
@@ -96,7 +124,7 @@ class VideoReader:
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.frame_rate = rate if 0 < rate <= 1000 else _USUAL_FPS  # written so that NaN fails too
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.frame_count = int(count) if video.path is not None and 0 < count < 1e9 else None
+        self.frame_count = int(count) if not video.live and 0 < count < 1e9 else None
 
     def frames(self, step: int = 1) -> Iterator[Frame]:
         """Every `step`-th frame, starting with the first. A camera yields frames until it is unplugged.
@@ -112,7 +140,7 @@ class VideoReader:
                 good, bgr = self._capture.retrieve()
                 if good and bgr is not None:
                     seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                    if self._video.path is None:
+                    if self._video.live:
                         seconds = time.monotonic() - started
                     elif not seconds > 0:  # some formats have no times
                         seconds = index / self.frame_rate
@@ -121,8 +149,8 @@ class VideoReader:
                 else:
                     unreadable += 1
             index += 1
-        if self._video.path is None:
-            raise InputError(f"camera {self._video.camera}: delivers no more frames; check that it is connected")
+        if self._video.live:
+            raise InputError(f"{self._live_name}: delivers no more frames; check that it is connected")
         missing = unreadable + max(0, (self.frame_count or 0) - index)
         if missing > max(_MISSING_FRAMES, _MISSING_SHARE * (self.frame_count or 0)) or index == unreadable:
             count = max(index, self.frame_count or 0)
@@ -130,17 +158,18 @@ class VideoReader:
                 f"{self._video.name}: damaged or cut short: {missing} of {count} frames cannot be read; get a new copy"
             )
 
+    @property
+    def _live_name(self) -> str:
+        return f"camera {self._video.camera}" if self._video.address is None else self._video.name
+
     def close(self) -> None:
         self._capture.release()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class VideoWriter:
+class VideoWriter(AbstractContextManager["VideoWriter"]):
     """Writes an MP4 frame by frame; whatever ends the run, the frames so far can be played.
 
     The file is written beside `path` and becomes `path` when it is closed. Without frames there is no file.
@@ -174,12 +203,9 @@ class VideoWriter:
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         if width % 2 or height % 2:  # the encoder halves the resolution of colors
             bgr = cv2.copyMakeBorder(bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        try:
-            # OpenCV does not report a full disk.
+        with writing(self.path, InputError):  # OpenCV does not report a full disk
             if shutil.disk_usage(self.path.parent).free < _RESERVE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from None
         if self._writer is None:
             self._size = (width, height)
             code = cv2.VideoWriter.fourcc(*"mp4v")
@@ -209,21 +235,14 @@ class VideoWriter:
                 check.release()
             if not playable:
                 raise InputError(f"{self.path}: cannot be written (the encoder made a file that does not play)")
-            os.replace(self._temporary, self.path)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from None
+            with writing(self.path, InputError):
+                os.replace(self._temporary, self.path)
         finally:
             self._temporary.unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        try:
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        with nullcontext() if error is None else suppress(InputError):  # the first error matters more
             self.close()
-        except InputError:
-            if error is None:  # the first error matters more
-                raise
 
 
 def frame_name(video: Video, index: int) -> str:

@@ -2,17 +2,17 @@
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from detector.errors import InputError
 from detector.runner.sources import Source
 from detector.runner.video import Video, VideoWriter
 from detector.structures.image import EXTENSIONS
-from proposals.files import atomic_write
+from detector.visualization.files import save_picture
 
 _LOSSLESS = (".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga")
 
@@ -34,9 +34,11 @@ class PictureFolder:
                 raise InputError(f"--out {folder}: holds the photo {source.name} itself; give another folder")
         if sources:
             check_folder(folder, f"--out {folder}")
-        self._paths = {
-            source: folder / f"{stem}{_picture_suffix(source)}" for source, stem in distinct_stems(sources).items()
-        }
+        self._paths = {}
+        for source, stem in distinct_stems(sources).items():
+            lossless = Path(source.file_name).suffix.lower() in _LOSSLESS
+            suffix = ".mp4" if isinstance(source, Video) else ".png" if lossless else ".jpg"
+            self._paths[source] = folder / f"{stem}{suffix}"
 
     @property
     def paths(self) -> list[Path]:
@@ -59,37 +61,15 @@ def distinct_stems(sources: Sequence[Source | Video]) -> dict[Source | Video, st
     """
     stems: dict[Source | Video, str] = {}
     taken: set[str] = set()
-    last: dict[str, int] = {}
+    last: Counter[str] = Counter()
     for source in sources:
-        original = Path(source.file_name).stem
-        name, number = original, last.get(original.casefold(), 1)
+        stem = name = Path(source.file_name).stem
         while name.casefold() in taken:  # to some file systems "X.jpg" and "x.jpg" are the same
-            number += 1
-            name = f"{original}-{number}"
-        last[original.casefold()] = number
+            last[stem.casefold()] += 1
+            name = f"{stem}-{last[stem.casefold()] + 1}"
         taken.add(name.casefold())
         stems[source] = name
     return stems
-
-
-def save_picture(path: Path, pixels: np.ndarray) -> Path:
-    """Writes (H, W, 3) uint8 RGB `pixels`: a PNG if `path` ends so, else a JPEG. Raises `InputError` if that fails."""
-    try:
-        with atomic_write(path) as temporary:
-            picture = PillowImage.fromarray(pixels)
-            if path.suffix == ".png":
-                picture.save(temporary, "PNG", compress_level=1)
-            else:
-                picture.save(temporary, "JPEG", quality=92)
-    except OSError as error:  # no OutputError: the results are stored, and the run continues
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    return path
-
-
-def _picture_suffix(source: Source | Video) -> str:
-    if isinstance(source, Video):
-        return ".mp4"
-    return ".png" if Path(source.file_name).suffix.lower() in _LOSSLESS else ".jpg"
 
 
 def next_folder(folder: Path) -> Path:

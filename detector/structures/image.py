@@ -1,15 +1,18 @@
 """Reading images: every kind of input becomes an `Image` of upright 8-bit RGB pixels."""
 
+import functools
+import http.client
 import io
 import os
 import re
 import sys
+import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import numpy as np
 from PIL import ExifTags, UnidentifiedImageError
@@ -52,6 +55,7 @@ _UPRIGHT = {
 }
 
 _LARGE_READ = 2**20
+_LARGEST_DOWNLOAD, _DOWNLOAD_SECONDS = 2**28, 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +89,40 @@ class Image:
         return self.pixels.shape[0]
 
 
+@dataclass(eq=False)
+class ImageReference:
+    """Where the picture of a result is, so that it can be read when it is needed.
+
+    Attributes:
+        name: of the picture in messages and results.
+        read: reads or converts it; raises `InputError` if that fails.
+        is_bgr: whether it is a BGR array.
+    """
+
+    name: str
+    read: Callable[[], Image]
+    is_bgr: bool = False
+
+    @classmethod
+    def of(cls, source: object, channels: str | None = None) -> Self:
+        """A reference to anything that `as_image` takes: a path is read when needed, streams once, all else is kept."""
+        if isinstance(source, str | os.PathLike):
+            return cls(os.fspath(source), lambda: as_image(source))
+        name = next((n for n in (getattr(source, key, None) for key in ("name", "filename")) if n), None)
+        name = name if isinstance(name, str) else f"<{type(source).__name__}>"
+        if callable(getattr(source, "read", None)):
+            return cls(name, functools.cache(lambda: as_image(source)))
+        is_bgr = channels == "BGR" and isinstance(source, np.ndarray)
+        return cls(name, lambda: as_image(source, channels), is_bgr)
+
+    def release(self) -> None:
+        """Gives up a frame of a video whose pixels are not kept."""
+        self.read = self._gone
+
+    def _gone(self) -> Image:
+        raise InputError(f"{self.name}: the frame is gone, the stream went on; draw it before the next, or give image=")
+
+
 def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | None = None) -> Image:
     """Decodes a photo from a path, the bytes of a file, or a binary stream.
 
@@ -93,7 +131,7 @@ def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | No
     ignored.
 
     Args:
-        source: the path, bytes or stream.
+        source: the path, bytes or stream, or the address (https://...) of a photo, which is downloaded.
         name: for messages and results; by default the path or the stream's name.
 
     Raises:
@@ -101,6 +139,8 @@ def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | No
     """
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(io.BytesIO(source), name or "<bytes>")
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        return _decode(io.BytesIO(_download(source)), name or without_password(source))
     if isinstance(source, str | os.PathLike):
         return _read_file(Path(source), name or os.fspath(source))
     if not callable(getattr(source, "read", None)):
@@ -145,15 +185,52 @@ def as_image(source: object, channels: str | None = None, name: str | None = Non
     return read_image(source, name)  # type: ignore[arg-type]  # read_image refuses the rest
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """Width and height of an upright photo in pixels, from its header; InputError as `read_image`."""
+    with _decoding(str(path)), path.open("rb") as file, _open(file, str(path)) as photo:
+        width, height = photo.size  # of a TIFF, Pillow gives the upright size
+        turned = photo.format != "TIFF" and _orientation(photo) in range(5, 9)
+        return (height, width) if turned else (width, height)
+
+
 def is_heic(path: Path) -> bool:
     """Whether a file's extension is that of phones' HEIC photos, which are not supported."""
     return path.suffix.lower() in _HEIC_EXTENSIONS
 
 
+def is_address(name: str) -> bool:
+    """Whether a name is an address such as https://... or rtsp://... rather than a path."""
+    return re.match(r"[A-Za-z][\w+.-]+://", name) is not None
+
+
+def without_password(address: str) -> str:
+    """The address without the user's name and password, which belong in no message or result.
+
+    >>> without_password("rtsp://me:secret@10.0.0.2:554/live")
+    'rtsp://10.0.0.2:554/live'
+    """
+    return re.sub(r"(?<=://)[^/@]*@", "", address)
+
+
+def _download(address: str) -> bytes:
+    name = without_password(address)
+    try:
+        with urllib.request.urlopen(address, timeout=_DOWNLOAD_SECONDS) as response:
+            content: bytes = response.read(_LARGEST_DOWNLOAD + 1)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise InputError(f"{name}: cannot be downloaded ({_one_line(reason)}); check the address") from None
+    if len(content) > _LARGEST_DOWNLOAD:
+        raise InputError(
+            f"{name}: larger than the limit of {_LARGEST_DOWNLOAD >> 20} MiB; download and reduce it first"
+        )
+    return content
+
+
 def missing_file(name: str | Path, what: str = "file") -> InputError:
     """The error for a path that does not exist."""
-    if re.match(r"[A-Za-z][\w+.-]+:/", str(name)):
-        return InputError(f"{name}: is an address; download it first, only files are read")
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(name)):  # also a Path, which has one slash
+        return InputError(f"{name}: addresses of this kind are not read here; download it first")
     return InputError(f"{name}: no such {what}; check the path")
 
 
@@ -200,19 +277,23 @@ def _decoding(name: str) -> Iterator[None]:
 
 
 def _decode(file: BinaryIO, name: str) -> Image:
-    with _decoding(name):
-        if not file.read(1):
-            raise InputError(f"{name}: the file is empty; get an intact copy")
-        PillowImage.init()
-        try:
-            photo = PillowImage.open(file, formats=[each for each in FORMATS if each in PillowImage.OPEN])
-        except UnidentifiedImageError:
-            file.seek(0)
-            if is_pointer(file.read(START_BYTES)):
-                raise InputError(f"{name}: {NOT_FETCHED}") from None
-            raise InputError(f"{name}: not a photo in a known format; convert it to JPEG or PNG") from None
-        with photo:
-            return _from_pillow(photo, name)
+    with _decoding(name), _open(file, name) as photo:
+        return _from_pillow(photo, name)
+
+
+def _open(file: BinaryIO, name: str) -> PillowImage.Image:
+    if not file.read(1):
+        raise InputError(f"{name}: the file is empty; get an intact copy")
+    PillowImage.init()
+    try:
+        return PillowImage.open(file, formats=[each for each in FORMATS if each in PillowImage.OPEN])
+    except UnidentifiedImageError:
+        file.seek(0)
+        if is_pointer(file.read(START_BYTES)):
+            raise InputError(f"{name}: {NOT_FETCHED}") from None
+        if is_heic(Path(name)):
+            raise InputError(f"{name}: {NOT_SUPPORTED}") from None
+        raise InputError(f"{name}: not a photo in a known format; convert it to JPEG or PNG") from None
 
 
 def _from_pillow(photo: PillowImage.Image, name: str) -> Image:
@@ -225,7 +306,7 @@ def _from_pillow(photo: PillowImage.Image, name: str) -> Image:
         return Image(np.array(rgb if transpose is None else rgb.transpose(transpose)), name)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: object) -> str:
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Self
 
 from detector.errors import InputError
-from detector.structures.detections import Detections, class_indices
+from detector.structures.detections import Detections, check_score, class_indices
 from proposals.names import as_names
 
 
@@ -31,8 +31,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         for score in (self.score, *self.class_scores.values()):
-            if not isinstance(score, Real) or not 0 <= score <= 1:  # NaN fails too
-                raise InputError(f"--score {score}: is outside 0 to 1")
+            check_score(score)
         most = self.max_detections
         if most is not None and (not isinstance(most, Integral) or most < 1):
             raise InputError(f"max_detections is {most!r}; give a whole number of at least 1")
@@ -53,6 +52,7 @@ class Selection:
                 value = float(number)
             except ValueError:
                 raise InputError(f"--score {text}: not a score; give 0.5, or cat=0.7 for one class") from None
+            check_score(value, "--score")
             if name:
                 class_scores[name.strip()] = value
             else:
@@ -72,4 +72,5 @@ class Selection:
     def __call__(self, detections: Detections) -> Detections:
         """The detections to keep, best first."""
         scores = {name: self.class_scores.get(name, self.score) for name in detections.class_names}
-        return detections.filter(score=scores, classes=self.classes)[: self.max_detections]
+        selected = detections.filter(score=scores, classes=self.classes)
+        return selected.top(len(selected) if self.max_detections is None else self.max_detections)

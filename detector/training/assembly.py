@@ -7,7 +7,7 @@ from detector.errors import InputError
 from detector.training.custom_dataset.plan import PLAN
 from detector.training.data import proposed_splits
 from detector.training.loop import Task, TrainingLoop
-from detector.training.recipes import AnyRecipe, ClassificationRecipe, MultiBoxRecipe, RCNNRecipe
+from detector.training.recipes import AnyRecipe, ClassificationRecipe, MultiBoxRecipe, RCNNRecipe, RFCNRecipe
 from detector.training.tasks.classification import ClassificationTask
 from detector.training.tasks.multibox import MultiBoxTask
 from detector.training.tasks.rcnn import RCNNTask
@@ -37,14 +37,14 @@ def make_loop(
     """
     if (out / PLAN).exists():  # a recipe would overwrite its model and remove its checkpoints
         raise InputError(f"{out}: holds a training with --data; choose another --out")
-    return TrainingLoop(_make_task(recipe, root, cache), out, init, device, workers)
-
-
-def _make_task(recipe: AnyRecipe, root: Path, cache: Path) -> Task[Any]:
-    if isinstance(recipe, ClassificationRecipe):
-        return ClassificationTask(recipe, root)
-    if isinstance(recipe, RCNNRecipe):
-        return RCNNTask(recipe, root, cache)
-    if isinstance(recipe, MultiBoxRecipe):
-        return MultiBoxTask(recipe, root)
-    return RFCNTask(recipe, *proposed_splits(recipe.data, recipe.model.proposals, root, cache))
+    task: Task[Any]
+    match recipe:
+        case ClassificationRecipe():
+            task = ClassificationTask(recipe, root)
+        case RCNNRecipe():
+            task = RCNNTask(recipe, root, cache)
+        case MultiBoxRecipe():
+            task = MultiBoxTask(recipe, root)
+        case RFCNRecipe():
+            task = RFCNTask(recipe, *proposed_splits(recipe.data, recipe.model.proposals, root, cache))
+    return TrainingLoop(task, out, init, device, workers)

@@ -32,11 +32,15 @@ _CROP_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """Pixels (H, W, 3) uint8 RGB with their proposals (N, 4) and objects, both in these pixels."""
+    """Pixels (H, W, 3) uint8 RGB with their proposals (N, 4) and objects, both in these pixels.
+
+    `unlabeled` holds the labels of classes whose objects are not annotated here.
+    """
 
     pixels: np.ndarray
     proposals: np.ndarray
     annotations: Annotations
+    unlabeled: frozenset[int] = frozenset()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -46,7 +50,9 @@ class TrainingImage:
     def crop(self, window: Window, overlap: float) -> "TrainingImage":
         """The part of the image inside a window (`crop_image`, `crop_proposals`)."""
         pixels, annotations = crop_image(self.pixels, self.annotations, window, overlap)
-        return TrainingImage(pixels, crop_proposals(self.proposals, window, overlap), annotations)
+        return replace(
+            self, pixels=pixels, proposals=crop_proposals(self.proposals, window, overlap), annotations=annotations
+        )
 
 
 def random_crop(width: int, height: int, config: RandomCropConfig, rng: np.random.Generator) -> Window:
@@ -133,7 +139,8 @@ def mosaic(images: Sequence[TrainingImage], overlap: float, rng: np.random.Gener
         labels.append(tile.annotations.labels)
         difficult.append(tile.annotations.difficult)
     objects = Annotations(np.concatenate(boxes), np.concatenate(labels), np.concatenate(difficult), (width, height))
-    return TrainingImage(pixels, np.concatenate(proposals), objects)
+    unlabeled = frozenset[int]().union(*(image.unlabeled for image in images))
+    return TrainingImage(pixels, np.concatenate(proposals), objects, unlabeled)
 
 
 def mixup(first: TrainingImage, second: TrainingImage, overlap: float, rng: np.random.Generator) -> TrainingImage:
@@ -152,7 +159,8 @@ def mixup(first: TrainingImage, second: TrainingImage, overlap: float, rng: np.r
         first.size,
     )
     proposals = np.concatenate([_random_share(image.proposals, 2, rng) for image in (first, tile)])
-    return TrainingImage(cv2.addWeighted(first.pixels, 1 - ratio, tile.pixels, ratio, 0), proposals, objects)
+    pixels = cv2.addWeighted(first.pixels, 1 - ratio, tile.pixels, ratio, 0)
+    return TrainingImage(pixels, proposals, objects, first.unlabeled | second.unlabeled)
 
 
 def flip_boxes(boxes: np.ndarray, width: int) -> np.ndarray:
@@ -188,7 +196,8 @@ def _random_tile(
     crop = image.crop(_place((w, h), image.size, rng), overlap)
     scale, limit = box_scale(crop.size, size), np.tile(np.array(size, np.float32), 2)
     boxes, proposals = (np.minimum(b * scale, limit) for b in (crop.annotations.boxes, crop.proposals))
-    return TrainingImage(resize(crop.pixels, size), proposals, replace(crop.annotations, boxes=boxes, image_size=size))
+    annotations = replace(crop.annotations, boxes=boxes, image_size=size)
+    return TrainingImage(resize(crop.pixels, size), proposals, annotations, image.unlabeled)
 
 
 def _place(crop: tuple[int, int], image: tuple[int, int], rng: np.random.Generator) -> Window:

@@ -37,7 +37,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             temporary.write_bytes(buffer.getbuffer())
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"{path}: cannot be written ({reason}); free space and run the same command again") from None
+        raise InputError(f"{path}: cannot be written ({reason}); free space and continue with --resume") from None
 
 
 def previous_checkpoint(path: Path) -> Path:
@@ -49,6 +49,12 @@ def remove_checkpoints(path: Path) -> None:
     """Removes the checkpoint at `path` and the one before it, once a training has ended for good."""
     for checkpoint in (path, previous_checkpoint(path)):
         checkpoint.unlink(missing_ok=True)
+
+
+def refuse_unfinished(out: Path, file: str = CHECKPOINT) -> None:
+    """Raises `InputError` if a folder holds a training, which `file` in it tells."""
+    if (out / file).exists():
+        raise InputError(f"{out}: holds a training; continue it with --resume, or choose another --out")
 
 
 def load_checkpoint(path: Path, recipe_hash: str) -> dict[str, Any]:

@@ -4,19 +4,20 @@ import functools
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from detector.data.annotations import Annotations, Sample
+from detector.data.annotations import AnnotatedImages, Annotations
 from detector.data.predictions import check_size
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.prediction.proposals import read_pixels
+from detector.io.progress import Progress
 from detector.structures.image import Image, read_image
-from detector.training.recipes import DataConfig
+from detector.training.photos import read_photo_sets
+from detector.training.recipes import DataConfig, PhotosConfig
 from proposals import (
     FileProposals,
     ProposalCache,
@@ -28,18 +29,6 @@ from proposals import (
 )
 
 log = logging.getLogger(__name__)
-
-
-class AnnotatedImages(Protocol):
-    """A data set of images with objects, such as a `VOCDataset`."""
-
-    @property
-    def ids(self) -> Sequence[str]: ...
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Sample: ...
-    def image_path(self, index: int, /) -> Path: ...
 
 
 Images = TypeVar("Images", bound=AnnotatedImages)
@@ -82,7 +71,7 @@ class ProposedImages(Generic[Images]):
         proposed = propose_files(
             paths, self.cache.proposer, read_pixels, workers=torch.get_num_threads(), cache=self.cache.directory
         )
-        yield from tqdm(proposed, total=len(paths), desc="proposals", unit="image", disable=None)
+        yield from Progress(proposed, total=len(paths), desc="proposals", unit="image")
 
     def __getitem__(self, index: int) -> tuple[Image, Proposals, Annotations]:
         """Image, proposals and objects.
@@ -111,15 +100,19 @@ def read_sample(dataset: AnnotatedImages, index: int) -> tuple[Image, Annotation
 
 
 def proposed_splits(
-    data: DataConfig, config: SelectiveSearchConfig, root: Path, cache: Path
-) -> tuple[ProposedImages[VOCDataset], ProposedImages[VOCDataset]]:
-    """The training and validation images of a data set in VOC's layout: `root` holds `JPEGImages`.
+    data: DataConfig | PhotosConfig, config: SelectiveSearchConfig, root: Path, cache: Path
+) -> tuple[ProposedImages[Any], ProposedImages[Any]]:
+    """The training and validation images of data sets below `root`; for a split of VOC, `root` holds `JPEGImages`.
 
     Raises:
-        InputError: the data set or a split is missing.
+        InputError: the data set or a split is missing or wrong.
     """
-    train, val = (VOCDataset(root, split) for split in (data.train_split, data.eval_split))
-    return ProposedImages(train, config, cache), ProposedImages(val, config, cache)
+    if isinstance(data, PhotosConfig):
+        sets: tuple[AnnotatedImages, AnnotatedImages] = read_photo_sets(data, root)
+    else:
+        sets = VOCDataset(root, data.train_split), VOCDataset(root, data.eval_split)
+    train, val = (ProposedImages(photos, config, cache) for photos in sets)
+    return train, val
 
 
 def sample_index(seed: int, position: int, images: int) -> int:

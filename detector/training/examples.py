@@ -24,6 +24,7 @@ class Example:
         image: (3, h, w) uint8 RGB, the network's input.
         regions: (R, 4) float32 boxes to classify: proposals, objects, jittered objects.
         objects, labels, difficult: (G, 4), (G,), (G,) the ground truth. All boxes are in pixels of `image`.
+        unlabeled: labels of classes whose objects are not annotated.
     """
 
     image: Tensor
@@ -31,6 +32,7 @@ class Example:
     objects: Tensor
     labels: Tensor
     difficult: Tensor
+    unlabeled: frozenset[int]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -51,7 +53,7 @@ def make_example(
     its regions."""
     pixels, annotations, (width, height) = image.pixels, image.annotations, image.size
     factors = box_scale((width, height), size)
-    flipped = rng.random() < 0.5
+    flipped = rng.random() < 0.5 and augmentation.flip
     if augmentation.color_jitter > 0:
         pixels = color_jitter(pixels, augmentation.color_jitter, rng)
     jittered = jitter_boxes(annotations.boxes, augmentation.jittered_copies, rng)
@@ -67,4 +69,5 @@ def make_example(
         objects=torch.from_numpy(objects * factors),
         labels=torch.tensor(annotations.labels),
         difficult=torch.tensor(annotations.difficult),
+        unlabeled=image.unlabeled,
     )

@@ -6,28 +6,31 @@ call of the whole network per step where R-FCN's step calls its parts, and exact
 
 import logging
 import math
+import signal
+import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from detector.config import config_hash, to_plain
 from detector.errors import InputError
+from detector.io.progress import Progress
 from detector.models.weights import weights_hash
 from detector.ops.devices import resolve_device
 from detector.ops.distributed import any_process, average_gradients, rank, same_in_all, wait_for_all, world_size
 from detector.ops.precision import fast_dtype
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from detector.training.interrupts import deferred_interrupts
 from detector.training.optimizer import ExponentialAverage, learning_rate, make_optimizer
 from detector.training.prefetch import default_workers, prefetch
 from detector.training.recipes import AnyRecipe
@@ -106,6 +109,8 @@ class TrainingLoop(Generic[Example]):
         budget: time limit, for a task that trains in one process. If there is no time for all steps of the recipe, each
             step goes further in the schedule, as planned anew at every step. A resumed training ends with the same
             weights as an uninterrupted one, unless the time limit shortened it.
+        on_step: called after each step with its numbers, such as "step", "loss", "lr" and "gradient", and after each
+            evaluation with "step" and its result, such as "mAP". On a GPU, fetching these numbers takes time.
 
     Raises:
         InputError: weights or checkpoint cannot be used, or the task trains in one process only.
@@ -119,10 +124,11 @@ class TrainingLoop(Generic[Example]):
         device: str = "auto",
         workers: int | None = None,
         budget: Budget | None = None,
+        on_step: Callable[[dict[str, float]], None] | None = None,
     ) -> None:
         if world_size() > 1 and not task.several_processes:
             raise InputError("this task trains in one process: start it without torchrun")
-        self.task, self.out, self.budget = task, out, budget
+        self.task, self.out, self.budget, self.on_step = task, out, budget, on_step
         self.config = task.recipe.optimizer
         self.recipe_hash = config_hash(task.recipe)
         self.device = resolve_device(device)
@@ -166,7 +172,10 @@ class TrainingLoop(Generic[Example]):
         state = (self.step, self.steps, self.recipe_hash, self.dtype, self.device, world_size())
         log.info("step %d of %d, recipe %s, %s on %s, processes: %d", *state)
         self.task.prepare()
-        with self._tensorboard() as board, self._progress_bar() as bar, logging_redirect_tqdm():
+        bar = Progress(
+            desc="training", unit="step", initial=self.step, total=self.steps, smoothing=0.05, hidden=rank() > 0
+        )
+        with bar, self._tensorboard() as board, logging_redirect_tqdm():
             while True:
                 if self.position == steps or (self.step > 0 and self.position % every == 0):
                     self._evaluate(board)
@@ -195,20 +204,11 @@ class TrainingLoop(Generic[Example]):
         stride, evaluates = self.budget.plan(remaining, steps - self.step, math.ceil(remaining / every) - 1)
         return stride, mark if evaluates else steps
 
-    @contextmanager
-    def _tensorboard(self) -> Iterator[SummaryWriter | None]:
+    def _tensorboard(self) -> AbstractContextManager[SummaryWriter | None]:
         """TensorBoard's log, in the first process alone."""
-        if rank() > 0:
-            yield None
-            return
-        with SummaryWriter(str(self.out), purge_step=self.step + 1) as board:
-            yield board
+        return nullcontext() if rank() > 0 else SummaryWriter(str(self.out), purge_step=self.step + 1)
 
-    def _progress_bar(self) -> tqdm:
-        hidden = None if rank() == 0 else True  # None: hidden unless there is a terminal
-        return tqdm(desc="training", unit="step", initial=self.step, total=self.steps, smoothing=0.05, disable=hidden)
-
-    def _train_to_evaluation(self, board: SummaryWriter | None, bar: tqdm, interrupted: Callable[[], bool]) -> None:
+    def _train_to_evaluation(self, board: SummaryWriter | None, bar: Progress, interrupted: Callable[[], bool]) -> None:
         """Trains until the next evaluation, whose position the last step reaches exactly."""
         window: list[Numbers] = []  # since the last line of the log
         window_start = step_start = time.perf_counter()
@@ -230,6 +230,11 @@ class TrainingLoop(Generic[Example]):
                 self.step += 1
                 self.lead = float(mark - self.step) if arrived else self.lead + self.stride - 1
                 bar.update()
+                if self.on_step is not None:
+                    numbers = {name: float(value) for name, value in window[-1].items()}
+                    self.on_step(
+                        {"step": self.step, **numbers, "lr": learning_rate(self.config, self.position - self.stride)}
+                    )
                 if self.budget is not None:
                     self.budget.record_step(time.perf_counter() - step_start)
                     step_start = time.perf_counter()
@@ -320,6 +325,8 @@ class TrainingLoop(Generic[Example]):
             log.info("step %d: %s", self.step, ", ".join(shown))
             for name, value in numbers.items():
                 board.add_scalar(name, value, self.step)
+            if self.on_step is not None:
+                self.on_step({"step": self.step, **numbers})
         wait_for_all()
         if self.budget is not None:
             self.budget.record_evaluation(time.perf_counter() - start)
@@ -336,3 +343,30 @@ class TrainingLoop(Generic[Example]):
         log.info("step %d/%d  %s  lr %.5f  %.3f s per step, %s left", *state)
         for name, value in {**mean, "lr": lr}.items():
             board.add_scalar(name, value, self.step)
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether Ctrl-C or SIGTERM came within the block, so that they take effect between two
+    steps; a second one interrupts at once.
+
+    Only the main thread receives signals; in any other this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    interrupted = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+        print("stopping after this step; press Ctrl-C again to stop at once", file=sys.stderr)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: interrupted
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -9,11 +9,11 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 from torchvision.ops import box_iou
-from tqdm import tqdm
 
 from detector.data.annotations import Annotations
 from detector.errors import InputError
 from detector.inference.rcnn_scorer import RCNNScorer
+from detector.io.progress import Progress
 from detector.structures.image import Image
 from detector.training.data import ProposedImages
 from detector.training.recipes import HeadsConfig
@@ -71,11 +71,10 @@ def collect_features(
     """
     order = np.random.default_rng((seed, 3)).permutation(len(images))
     collected = []
-    for number, index in enumerate(tqdm(order.tolist(), desc="features", unit="image", disable=None)):
+    for number, index in enumerate(Progress(order.tolist(), desc="features", unit="image")):
         path = cache / f"{images.dataset.ids[index]}.npz"
         if not path.exists():
-            rng = np.random.default_rng((seed, index, 4))
-            features = _image_features(scorer, images, index, config, rng, objects_only=number >= config.images)
+            features = _image_features(scorer, images, index, config, seed, objects_only=number >= config.images)
             cache.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, **vars(features))
@@ -90,17 +89,12 @@ def collect_features(
 
 
 def _image_features(
-    scorer: RCNNScorer,
-    images: ProposedImages,
-    index: int,
-    config: HeadsConfig,
-    rng: np.random.Generator,
-    objects_only: bool,
+    scorer: RCNNScorer, images: ProposedImages, index: int, config: HeadsConfig, seed: int, objects_only: bool
 ) -> RegionFeatures:
     image, proposals, annotations = images[index]
-    objects = annotations.boxes[~annotations.difficult]
-    boxes = objects
+    boxes = objects = annotations.boxes[~annotations.difficult]
     if not objects_only:
+        rng = np.random.default_rng((seed, index, 4))
         overlap = box_iou(torch.tensor(proposals.boxes), torch.from_numpy(np.array(objects)).view(-1, 4)).numpy()
         best = overlap.max(axis=1, initial=0.0)
         near, negatives = np.flatnonzero(best > config.box_iou), np.flatnonzero(best < config.svm_negative_iou)
@@ -133,7 +127,7 @@ def describe_regions(
     clear = ~annotations.difficult
     object_class[:objects] = annotations.labels[clear]
     nearest_class, nearest_iou = np.full(len(boxes), -1, np.int16), np.zeros(len(boxes), np.float32)
-    box_deltas = np.zeros((len(boxes), 4), np.float32)
+    box_deltas = np.zeros_like(boxes)
     if clear.any():
         nearest = overlap[:, clear].argmax(axis=1)
         nearest_iou = overlap[:, clear].max(axis=1).astype(np.float32)
@@ -171,8 +165,8 @@ def fit_svms(features: RegionFeatures, config: HeadsConfig, class_names: tuple[s
             log.warning("class %s has no %s, so it is never detected", name, missing)
             continue
         weights[label], biases[label], passes, mined = mine_svm(positive, negative, config)
-        counts = (len(positive), mined, len(negative), passes)
-        log.info("SVM %s: %d positives, %d negatives of %d, %d passes", name, *counts)
+        counts = f"{len(positive)} positives, {mined} negatives of {len(negative)}, {passes} passes"
+        log.info("SVM %s: %s", name, counts)
     return weights * scale, biases
 
 

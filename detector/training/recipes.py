@@ -15,6 +15,7 @@ from detector.config import (
     MultiBoxModelConfig,
     Positive,
     RCNNConfig,
+    find_config,
     parse,
     read_yaml,
 )
@@ -44,6 +45,43 @@ class DataConfig(_Strict):
     train_split: str
     eval_split: str
     eval_limit: Count = 150
+
+
+@dataclass(frozen=True)
+class LabeledPhotosConfig(_Strict):
+    """Photos and their labels.
+
+    Attributes:
+        path: what `detector train --data` takes, relative to the data folder: a folder, COCO's JSON, YOLO's data.yaml,
+            or a list in VOC's `ImageSets/Main`.
+        labeled_classes: the classes that are annotated in these photos; None for all. Objects of the others may be
+            there, so that no region counts as an example against them.
+    """
+
+    path: str
+    labeled_classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class PhotosConfig(_Strict):
+    """Photos of several data sets, in any layout that `detector train --data` takes.
+
+    Attributes:
+        train: data sets, of which the first one has all classes.
+        val: photos to evaluate on, as `LabeledPhotosConfig.path`.
+        repeat_threshold: photos that show a class that fewer than this fraction of the photos shows are repeated by the
+            square root of the ratio (Gupta et al., 2019, section 4.2: 0.001); 0 for no repetition.
+        eval_limit: number of images to evaluate on before the last step.
+    """
+
+    train: Annotated[tuple[LabeledPhotosConfig, ...], Field(min_length=1)]
+    val: str
+    repeat_threshold: Fraction = 0.0
+    eval_limit: Count = 150
+
+    @property
+    def eval_split(self) -> str:
+        return self.val
 
 
 @dataclass(frozen=True)
@@ -78,6 +116,7 @@ class AugmentationConfig(_Strict):
         mixup: probability that another image is blended in at a random ratio (Zhang et al., 2019).
         jittered_copies: extra regions per object, moved and resized at random.
         color_jitter: strength of changes in brightness, contrast and saturation; 0 turns them off.
+        flip: whether half of the images are mirrored left to right.
     """
 
     scale: tuple[Positive, Positive] = (0.85, 1.2)
@@ -86,6 +125,7 @@ class AugmentationConfig(_Strict):
     mixup: Fraction = 0.0
     jittered_copies: Number = 8
     color_jitter: Fraction = 0.3
+    flip: bool = True
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1]:
@@ -94,14 +134,16 @@ class AugmentationConfig(_Strict):
 
 @dataclass(frozen=True)
 class OptimizerConfig(_Strict):
-    """SGD with momentum and linear warm-up; `ema_decay` is the paper's Polyak averaging.
+    """SGD with momentum, or AdamW, and linear warm-up; `ema_decay` is the paper's Polyak averaging.
 
     Attributes:
+        algorithm: AdamW (Loshchilov and Hutter, 2019) needs a learning rate about thirty times smaller.
         decay: factor on the learning rate every `decay_every` steps (GoogLeNet: 0.96 every 8 epochs); None: half a
             cosine down to zero at the last step.
         head_lr_mult: factor on the learning rate of layers without initial weights (R-CNN: 10).
     """
 
+    algorithm: Literal["sgd", "adamw"] = "sgd"
     steps: Count = 20_000
     lr: Positive = 0.003
     momentum: Fraction = 0.9
@@ -137,14 +179,17 @@ class RFCNRecipe(_Strict):
         batch: images per step, over all processes; they share one size and orientation.
         ohem_rois: regions of highest loss per image that are trained (online hard example mining).
         multibox: for a network with a MultiBox head.
+        frozen: child of the backbone up to which, in the order of the pass, the weights stay fixed, such as
+            inception_3b; by default what its `freeze_stem` excludes.
     """
 
-    data: DataConfig
+    data: DataConfig | PhotosConfig
     task: Literal["rfcn"] = "rfcn"
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     multibox: SharedMultiBoxConfig = field(default_factory=SharedMultiBoxConfig)
+    frozen: str | None = None
     batch: Count = 1
     ohem_rois: Count = 128
     seed: Number = 0
@@ -308,12 +353,13 @@ TASKS: dict[str, type[AnyRecipe]] = {
 
 
 def load_recipe(path: str | Path) -> AnyRecipe:
-    """Reads a YAML recipe.
+    """Reads a YAML recipe, by its path or, for one in the package, by its name, such as "voc07".
 
     Raises:
         InputError: the file is missing, is not YAML, or does not describe a recipe.
     """
-    values = read_yaml(path, "the recipes are in configs/")
+    path = find_config(path)
+    values = read_yaml(path)
     if isinstance(values, dict) and "models" in values:
         raise InputError(f"{path}: configures a detector, not a training; pass it to detect or evaluate with --config")
     task = values.get("task", "rfcn") if isinstance(values, dict) else "rfcn"

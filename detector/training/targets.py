@@ -1,5 +1,6 @@
 """Training targets of regions, their losses, and online hard example mining."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,13 +23,17 @@ class RegionTargets:
     Attributes:
         labels: (R,) int64; 0 is background, 1..num_classes, `IGNORED` for regions on difficult objects.
         box_deltas: (R, 4) float32, whitened deltas to the matched object; meaningful where labels > 0.
+        unlabeled: (R, 1 + num_classes) bool, classes that are not annotated in a region's image, so that a region
+            labeled as background may show them; column 0 is False. None if all classes are annotated.
     """
 
     labels: Tensor
     box_deltas: Tensor
+    unlabeled: Tensor | None = None
 
     def __getitem__(self, selection: Tensor) -> "RegionTargets":
-        return RegionTargets(self.labels[selection], self.box_deltas[selection])
+        unlabeled = None if self.unlabeled is None else self.unlabeled[selection]
+        return RegionTargets(self.labels[selection], self.box_deltas[selection], unlabeled)
 
 
 def match_regions(boxes: Tensor, objects: Tensor, labels: Tensor, difficult: Tensor) -> RegionTargets:
@@ -63,7 +68,16 @@ class RegionLosses:
 
 
 def region_losses(predictions: RegionPredictions, targets: RegionTargets) -> RegionLosses:
-    classification = F.cross_entropy(predictions.class_logits, targets.labels, ignore_index=IGNORED, reduction="none")
+    """The losses of regions, none of which counts what a background region in a partly annotated image scores for the
+    classes that are not annotated there: the background's probability is the sum with theirs."""
+    logits = predictions.class_logits
+    if targets.unlabeled is not None:
+        hidden = targets.unlabeled & (targets.labels == 0)[:, None]
+        background = torch.cat((logits[:, :1], logits[:, 1:].masked_fill(~hidden[:, 1:], -math.inf)), dim=1)
+        logits = torch.cat(
+            (background.logsumexp(dim=1, keepdim=True), logits[:, 1:].masked_fill(hidden[:, 1:], -math.inf)), dim=1
+        )
+    classification = F.cross_entropy(logits, targets.labels, ignore_index=IGNORED, reduction="none")
     regression = F.smooth_l1_loss(predictions.box_deltas, targets.box_deltas, reduction="none").sum(dim=1)
     return RegionLosses(classification, torch.where(targets.labels > 0, regression, 0.0))
 

@@ -22,6 +22,7 @@ class MultiBoxObjects:
     Attributes:
         boxes: (G, 4) float32, xyxy as fractions of the image's sides.
         difficult: (G,) bool; boxes on difficult objects are not trained.
+        complete: whether all objects are annotated; if not, boxes without an object are not trained.
 
     Raises:
         ValueError: a box has no area or is not finite; the message names it.
@@ -29,6 +30,7 @@ class MultiBoxObjects:
 
     boxes: Tensor
     difficult: Tensor
+    complete: bool = True
 
     def __post_init__(self) -> None:
         valid = (self.boxes[:, 2:] > self.boxes[:, :2]).all(dim=1) & self.boxes.isfinite().all(dim=1)
@@ -54,6 +56,7 @@ class MultiBoxTargets:
         image, prior: (M,) int64, indices of the predictions that are matched with an object.
         box_deltas: (M, 4) float32, the deltas from those priors to their objects.
         difficult: (B, D, 4), boxes of difficult objects as fractions of the image's sides, padded with zeros.
+        complete: (B,) bool, as of the images' `MultiBoxObjects`.
         counts: number of the remaining objects of each image.
     """
 
@@ -61,6 +64,7 @@ class MultiBoxTargets:
     prior: Tensor
     box_deltas: Tensor
     difficult: Tensor
+    complete: Tensor
     counts: tuple[int, ...]
 
 
@@ -100,6 +104,7 @@ def multibox_targets(
         torch.cat(priors),
         torch.cat(box_deltas),
         pad_sequence(difficult, batch_first=True),
+        torch.tensor([truth.complete for truth in objects]),
         tuple(counts),
     )
 
@@ -136,7 +141,8 @@ def multibox_loss(
     logits, index = predictions.logits, (targets.image, targets.prior)
     errors = predictions.box_deltas[index] - targets.box_deltas
     positive = torch.zeros_like(logits).index_put(index, torch.ones_like(errors[:, 0], dtype=logits.dtype))
-    negative = (1 - positive) * ~_on_difficult(head.boxes(predictions.box_deltas.detach()), targets.difficult)
+    ignored = _on_difficult(head.boxes(predictions.box_deltas.detach()), targets.difficult)
+    negative = (1 - positive) * ~ignored * targets.complete[:, None]
     losses = F.binary_cross_entropy_with_logits(logits, positive, reduction="none")
     negative_losses = losses * negative
     if config.negatives is not None:

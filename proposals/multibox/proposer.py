@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from proposals.multibox.network import MultiBox
-from proposals.nms import nms
 from proposals.types import Proposals, checked_image
+from proposals.union import nms
 
 SOURCE = "multibox"
 """The source name of the proposals."""
@@ -22,7 +22,6 @@ def to_proposals(boxes: Tensor, logits: Tensor, image_size: tuple[int, int], nms
         boxes: (K, 4), xyxy as fractions of the image's sides.
         logits: (K,), of the confidences.
         image_size: (width, height) in pixels.
-        nms_iou: threshold of non-maximum suppression.
         limit: maximum number of boxes.
     """
     width, height = image_size

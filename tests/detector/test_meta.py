@@ -72,7 +72,7 @@ def test_the_crop_classifier():
 
 
 def test_from_the_images_of_a_batch_to_the_scores_of_its_regions():
-    """Everything that `Detector.score_batch` does before it fetches the scores."""
+    """Everything that `DetectionPipeline.score_batch` does before it fetches the scores."""
     network = RFCN(20, CONFIG.network).eval().to(META)
     nn.Module.requires_grad_(network, False)
     scorer = RFCNScorer(network, CONFIG, TorchEngine(network, torch.bfloat16))

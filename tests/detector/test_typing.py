@@ -50,17 +50,17 @@ def sources() -> None:
 """
 
 
-def strict(path: Path) -> subprocess.CompletedProcess[str]:
+def strict(*paths: Path) -> subprocess.CompletedProcess[str]:
     """mypy for a user of the installed package; errors inside the package are not reported."""
-    settings = path.parent / "mypy.ini"
+    settings = paths[0].parent / "mypy.ini"
     # Following these takes most of a minute, and the script does not need them.
     heavy = ",".join(f"{name}.*" for name in ("torch", "matplotlib", "supervision", "pandas", "pydantic", "numba"))
-    settings.write_text(f"[mypy]\n[mypy-{heavy}]\nfollow_imports = skip\n")
+    settings.write_text(f"[mypy]\n[mypy-{heavy}]\nfollow_imports = skip\nignore_missing_imports = true\n")
     return subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--config-file", settings, path],
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--config-file", settings, *paths],
         capture_output=True,
         text=True,
-        cwd=path.parent,
+        cwd=settings.parent,
         env={**os.environ, "MYPYPATH": str(ROOT)},
     )
 

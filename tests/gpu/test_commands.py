@@ -1,4 +1,4 @@
-"""The commands `detect` and `evaluate` on a GPU; skipped without one."""
+"""The commands `detect` and `evaluate` and the benchmark on a GPU; skipped without one."""
 
 import json
 from collections.abc import Callable
@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from benchmarks.detection import benchmark_throughput
+from benchmarks.measuring import default_photo
 from PIL import Image as PillowImage
 
 from detector.cli import main
@@ -65,11 +67,20 @@ def test_evaluate(options: tuple[object, ...], photos: Path, make_voc: Callable[
     assert result["mAP"] == pytest.approx(1)
 
 
-def test_onnx_says_that_it_is_for_the_cpu(photos: Path, folder: Path, capsys: pytest.CaptureFixture[str]):
-    assert command("detect", photos / "cat.jpg", "--engine", "onnx", "--device", "cuda") == 2
-    assert "error: engine onnx runs on the CPU; give device cpu, or engine torch" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--engine", "onnx", "--device", "cuda"), "engine onnx runs on the CPU; give device cpu, or engine torch"),
+        (("--device", "cuda:99"), "device 'cuda:99': PyTorch finds"),
+    ],
+)
+def test_a_device_that_cannot_be_used(options: tuple[str, ...], message: str, photos: Path, folder: Path, capsys):
+    assert command("detect", photos / "cat.jpg", *options) == 2
+    assert f"error: {message}" in capsys.readouterr().err
 
 
-def test_a_gpu_that_is_not_there(photos: Path, folder: Path, capsys: pytest.CaptureFixture[str]):
-    assert command("detect", photos / "cat.jpg", "--device", "cuda:99") == 2
-    assert "device 'cuda:99': PyTorch finds" in capsys.readouterr().err
+def test_images_a_second():
+    report = benchmark_throughput(default_photo(), "cuda", None, 1, 4, True, batches=(1, 2))
+    assert len(report.tasks) == len(report.peak_memory) == 8
+    assert min(report.peak_memory.values()) > 0
+    assert torch.cuda.get_device_name() in str(report.subject["device"])

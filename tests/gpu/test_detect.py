@@ -8,17 +8,19 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import box_iou
 
 from detector.config import CropConfig, CropNetworkConfig, InputConfig, ModelConfig, NetworkConfig, RCNNConfig
 from detector.evaluation.prediction.tracing import trace_objects
-from detector.inference.assembly import load_detector
+from detector.inference.assembly import load_pipeline
 from detector.inference.batching import in_batches
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.rfcn_scorer import RFCNScorer
 from detector.models.rcnn import RCNN
 from detector.models.rfcn import RFCN
@@ -72,29 +74,12 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="module")
-def make() -> Callable[[str, torch.dtype], Detector]:
-    """The default detector on a device, in a number format."""
-
-    def detector(device: str, dtype: torch.dtype) -> Detector:
-        return load_detector(device=device, precision=str(dtype).removeprefix("torch."))
-
-    return detector
-
-
-@pytest.fixture(scope="module")
-def expected(make: Callable[[str, torch.dtype], Detector], images: list[Image]) -> list[Detections]:
+def expected(images: list[Image]) -> list[Detections]:
     """What the CPU finds in float32, from 0.15."""
-    detector = make("cpu", torch.float32)
+    detector = load_pipeline(device="cpu", precision="float32")
     found = [detector.detect(image, 0.15) for image in images]
     assert all((one.scores > 0.3).any() for one in found[:3])
     return found
-
-
-def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    low, high = np.maximum(boxes[:, None, :2], others[:, :2]), np.minimum(boxes[:, None, 2:], others[:, 2:])
-    common = (high - low).clip(0).prod(axis=2)
-    areas = [(own[:, 2:] - own[:, :2]).prod(axis=1) for own in (boxes, others)]
-    return common / (areas[0][:, None] + areas[1] - common)
 
 
 def assert_agree(found: Sequence[Detections], expected: Sequence[Detections], iou: float, score: float) -> None:
@@ -104,7 +89,7 @@ def assert_agree(found: Sequence[Detections], expected: Sequence[Detections], io
         for own, others in ((one, other), (other, one)):
             sure = own.scores > 0.3
             same = own.labels[sure][:, None] == others.labels
-            same &= overlaps(own.boxes[sure], others.boxes) > iou
+            same &= box_iou(torch.from_numpy(own.boxes[sure]), torch.from_numpy(others.boxes)).numpy() > iou
             same &= np.abs(own.scores[sure][:, None] - others.scores) < score
             assert same.any(axis=1).all(), f"{own.to_dict()} is not {others.to_dict()}"
 
@@ -113,25 +98,32 @@ def assert_agree(found: Sequence[Detections], expected: Sequence[Detections], io
 
 
 def test_a_gpu_is_the_default_and_computes_in_bfloat16():
-    detector = load_detector()
+    detector = load_pipeline()
     assert detector.device.type == DEVICE
     assert (detector.dtype == torch.bfloat16) == torch.cuda.is_bf16_supported(including_emulation=False)
     assert all(parameter.is_cuda for parameter in detector.scorers[0].network.parameters())
 
 
-def test_bfloat16_agrees_with_the_cpu(make, images: list[Image], expected: list[Detections]):
-    detector = make(DEVICE, torch.bfloat16)
-    assert_agree([detector.detect(image, 0.15) for image in images], expected, iou=0.7, score=0.1)
+@pytest.mark.parametrize(
+    ("device", "precision", "iou", "score"), [(f"{DEVICE}:0", "float32", 0.97, 5e-3), (DEVICE, "bfloat16", 0.7, 0.1)]
+)
+def test_singles_batches_and_a_stream_find_what_the_cpu_finds(images, expected, device, precision, iou, score):
+    detector = load_pipeline(device=device, precision=precision)
+    singles = [detector.detect(image, 0.15) for image in images]
+    assert_agree(singles, expected, iou, score)
+    assert_agree(detector.detect_batch(images, 0.15), singles, iou, score)
+    assert_agree(detector.detect_batch(images[:1], 0.15), singles[:1], iou, score)
+
+    def finish(_: int, scored) -> Detections:
+        return detector.suppress(scored.proposals, scored.scores, 0.15)
+
+    found = list(in_batches(detector, range(12), lambda i: images[i % 6], finish, 4, 3))  # proposals on threads
+    assert_agree(found, singles * 2, iou, score)  # type: ignore[arg-type]
 
 
-def test_float32_agrees_with_the_cpu(make, images: list[Image], expected: list[Detections]):
-    detector = make(f"{DEVICE}:0", torch.float32)
-    assert_agree([detector.detect(image, 0.15) for image in images], expected, iou=0.97, score=5e-3)
-
-
-def test_scores_of_the_same_regions_in_float32(make, images: list[Image]):
+def test_scores_of_the_same_regions_in_float32(images: list[Image]):
     """Before any threshold, for every region."""
-    detectors = [make("cpu", torch.float32), make(DEVICE, torch.float32)]
+    detectors = [load_pipeline(device=device, precision="float32") for device in ("cpu", DEVICE)]
     proposals = detectors[0].propose(images[0], ())
     scored = [detector.score(detector.encode(images[0]), proposals) for detector in detectors]
     assert scored[1].scores.device.type == "cpu"
@@ -140,31 +132,10 @@ def test_scores_of_the_same_regions_in_float32(make, images: list[Image]):
     torch.testing.assert_close(scored[1].box_deltas, scored[0].box_deltas, rtol=0, atol=2e-2)
 
 
-@pytest.mark.parametrize(("dtype", "iou", "score"), [(torch.float32, 0.97, 5e-3), (torch.bfloat16, 0.7, 0.1)])
-def test_a_batch_finds_what_singles_find(make, images: list[Image], dtype: torch.dtype, iou: float, score: float):
-    detector = make(DEVICE, dtype)
-    singles = [detector.detect(image, 0.15) for image in images]
-    assert_agree(detector.detect_batch(images, 0.15), singles, iou, score)
-    assert_agree(detector.detect_batch(images[:1], 0.15), singles[:1], iou, score)
-    assert_agree(detector(images, score=0.15, batch=4), singles, iou, score)
-    assert_agree(detector(images, score=0.15), singles, iou, score)
-
-
-def test_a_stream_with_proposals_on_threads(make, images: list[Image]):
-    detector = make(DEVICE, torch.float32)
-    singles = [detector.detect(image, 0.15) for image in images]
-
-    def finish(_: int, scored) -> Detections:
-        return detector.suppress(scored.proposals, scored.scores, 0.15)
-
-    found = list(in_batches(detector, range(12), lambda i: images[i % 6], finish, 4, 3))
-    assert_agree(found, singles * 2, iou=0.97, score=5e-3)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("nothing", [(300,), (300, 512, 451)], ids=["in some", "in all"])
-def test_images_without_proposals(make, images: list[Image], nothing: tuple[int, ...]):
+def test_images_without_proposals(images: list[Image], nothing: tuple[int, ...]):
     """By their height; the photos are 300, 451 and 512 pixels high."""
-    detector = make(DEVICE, torch.bfloat16)
+    detector = load_pipeline(device=DEVICE, precision="bfloat16")
     search = detector.proposer
 
     class Sometimes:
@@ -182,7 +153,7 @@ def test_images_without_proposals(make, images: list[Image], nothing: tuple[int,
 def test_one_pass_for_two_sources(images: list[Image]):
     """MultiBox and Selective Search, with random weights: its boxes and the regions' scores are the CPU's."""
     model = with_multibox()
-    first, second = (Detector(model, device, source="both", precision="float32") for device in ("cpu", DEVICE))
+    first, second = (DetectionPipeline(model, device, source="both", precision="float32") for device in ("cpu", DEVICE))
     heads = []
     for detector in (first, second):
         (features,) = detector.encode(images[0])
@@ -192,14 +163,14 @@ def test_one_pass_for_two_sources(images: list[Image]):
             heads.append((found.logits.cpu(), head.boxes(found.box_deltas).cpu()))  # type: ignore[operator, union-attr]
     for own, other in zip(*heads, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-2, atol=1e-2)
-    detector = Detector(model, DEVICE, source="both")
+    detector = DetectionPipeline(model, DEVICE, source="both")
     scored_images = detector.score_batch([detector.prepare(image) for image in images])
     for image, (proposals, scored) in zip(images, scored_images, strict=True):
         assert proposals.image_size == (image.width, image.height)
         assert {name.split("/")[0] for name in proposals.source_names} == {"multibox", "selective_search"}
         assert scored.scores.shape == (len(proposals), 2)
         assert scored.scores.isfinite().all()
-    assert len(Detector(model, DEVICE, source="multibox").detect_batch(images, 0.0)) == len(images)
+    assert len(DetectionPipeline(model, DEVICE, source="multibox").detect_batch(images, 0.0)) == len(images)
 
 
 def with_multibox() -> Model:
@@ -224,21 +195,21 @@ def test_crops_and_an_ensemble(images: list[Image]):
     network = RCNN(2, config.network).eval().requires_grad_(False)
     nn.init.normal_(network.box_weight, std=0.01)
     crops, shared = Model(network, config, ("cat", "dog"), {}), with_multibox()
-    proposals = Detector(shared, "cpu", source="selective_search").propose(images[0], ()).top(100)
+    proposals = DetectionPipeline(shared, "cpu", source="selective_search").propose(images[0], ()).top(100)
     for models in ((crops,), (shared, crops)):
         scores = []
         for device in ("cpu", DEVICE):
-            detector = Detector(models, device, precision="float32")
+            detector = DetectionPipeline(models, device, precision="float32")
             scores.append(detector.score(detector.encode(images[0]), proposals))
         torch.testing.assert_close(scores[1].scores, scores[0].scores, rtol=0, atol=5e-3)
         assert scores[1].box_deltas is not None
         assert scores[1].box_deltas.shape == (100, 2, 4)
-    found = Detector((shared, crops), DEVICE).detect_batch(images[:2], 0.0)
+    found = DetectionPipeline((shared, crops), DEVICE).detect_batch(images[:2], 0.0)
     assert all(len(one) > 0 for one in found)
 
 
-def test_other_ways_through_a_detector(make, images: list[Image]):
-    detector = make(DEVICE, torch.float32)
+def test_other_ways_through_a_detector(images: list[Image]):
+    detector = load_pipeline(device=DEVICE, precision="float32")
     expected = detector.detect(images[0], 0.15)
     proposals = detector.propose(images[0], ())
     scored = detector.score(detector.encode(images[0]), proposals)
@@ -250,9 +221,9 @@ def test_other_ways_through_a_detector(make, images: list[Image]):
 # Nothing waits
 
 
-def test_nothing_waits_from_the_images_to_the_scores(make, images: list[Image]):
+def test_nothing_waits_from_the_images_to_the_scores(images: list[Image]):
     """PyTorch raises at every operation that would; the last lines show that it does."""
-    detector = make(DEVICE, torch.bfloat16)
+    detector = load_pipeline(device=DEVICE, precision="bfloat16")
     (scorer,) = detector.scorers
     proposals = [detector.propose(image, ()) for image in images]
     inputs = [scorer.prepare(image) for image in images]
@@ -271,37 +242,40 @@ def test_nothing_waits_from_the_images_to_the_scores(make, images: list[Image]):
         torch.testing.assert_close(one.scores.cpu(), scores, rtol=0, atol=1e-3)
 
 
+def waits(work: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """The result of some work, and where it waited for the GPU."""
+    with waiting("warn"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = work()
+    told = [one for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
+    return result, [f"{one.filename}:{one.lineno} {one.message}" for one in told]
+
+
 @pytest.mark.parametrize(("source", "times"), [("selective_search", 1), ("multibox", 2)])
 def test_a_batch_waits_once_and_for_multibox_once_more(model: Model, images: list[Image], source: str, times: int):
     """Images of one size: each pass has its own MultiBox boxes to wait for."""
-    detector = Detector(model if source == "selective_search" else with_multibox(), DEVICE, source=source)  # type: ignore
+    chosen = model if source == "selective_search" else with_multibox()
+    detector = DetectionPipeline(chosen, DEVICE, source=source)  # type: ignore[arg-type]
     batch = [images[0], images[2], images[0]]
     detector.detect_batch(batch)
-    with waiting("warn"), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        detector.detect_batch(batch)
-    waits = [str(one.message) for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
-    assert len(waits) == times, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
+    _, places = waits(lambda: detector.detect_batch(batch))
+    assert len(places) == times, places
 
 
 def test_flipped_inputs_of_another_size_wait_no_more(model: Model, images: list[Image]):
     """Nothing waits between the first pass and the one transfer of all scores."""
-    detector = Detector(model, DEVICE, source="selective_search")  # MultiBox's boxes are waited for
-    (scorer,) = detector.scorers
-    assert isinstance(scorer, RFCNScorer)
-    detector = detector.replace(scorers=(scorer, scorer.with_input(400, flipped=True)))
+    detectors = []
+    for device in (DEVICE, "cpu"):
+        detector = DetectionPipeline(model, device, source="selective_search")  # MultiBox's boxes are waited for
+        (scorer,) = detector.scorers
+        assert isinstance(scorer, RFCNScorer)
+        detectors.append(detector.replace(scorers=(scorer, scorer.with_input(400, flipped=True))))
+    detector, cpu = detectors
     prepared = [detector.prepare(image) for image in images]
     detector.score_batch(prepared)
-    with waiting("warn"), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        scored_images = detector.score_batch(prepared)
-    waits = [one for one in caught if "called a synchronizing CUDA operation" in str(one.message)]
-    assert len(waits) == 1, [f"{one.filename}:{one.lineno} {one.message}" for one in caught]
+    scored_images, places = waits(lambda: detector.score_batch(prepared))
+    assert len(places) == 1, places
     found = [detector.suppress(proposals, scored, 0.15) for proposals, scored in scored_images]
-    cpu = Detector(model, "cpu", source="selective_search")
-    (scorer,) = cpu.scorers
-    assert isinstance(scorer, RFCNScorer)
-    cpu = cpu.replace(scorers=(scorer, scorer.with_input(400, flipped=True)))
     assert_agree(found, [cpu.detect(image, 0.15) for image in images], iou=0.7, score=0.1)
 
 
@@ -316,7 +290,7 @@ def test_what_is_uploaded_is_what_was_there():
 def test_memory_is_given_back(model: Model, images: list[Image]):
     def use() -> int:
         torch.cuda.reset_peak_memory_stats()
-        detector = Detector(model, DEVICE)
+        detector = DetectionPipeline(model, DEVICE)
         assert isinstance(detector.scorers[0], RFCNScorer)
         detector.detect_batch(images[:4])
         held = torch.cuda.memory_allocated()

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from proposals import Proposals
+from proposals.evaluation import iou_matrix
 
 
 @pytest.fixture(scope="session")
@@ -34,28 +35,14 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
     image[190:270, 310:380] = (60, 170, 160)
     image[190:270:8, 310:380] = (30, 80, 140)
     noise = np.random.default_rng(5).normal(0, 6, image.shape)
-    boxes = [
-        (40, 60, 90, 200),
-        (150, 40, 250, 110),
-        (275, 45, 366, 136),
-        (130, 180, 271, 261),
-        (310, 190, 380, 270),
-    ]
+    boxes = [(40, 60, 90, 200), (150, 40, 250, 110), (275, 45, 366, 136), (130, 180, 271, 261), (310, 190, 380, 270)]
     return np.clip(image + noise, 0, 255).astype(np.uint8), np.array(boxes, np.float32)
 
 
 @pytest.fixture(scope="session")
 def iou() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Intersection over union of (A, 4) and (B, 4) boxes with exclusive ends, as (A, B)."""
-
-    def matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        low = np.maximum(a[:, None, :2], b[None, :, :2])
-        high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-        common = np.clip(high - low, 0, None).prod(axis=2)
-        areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b)]
-        return common / (areas[0][:, None] + areas[1] - common)
-
-    return matrix
+    return iou_matrix
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from proposals import Coverage, ProposalEvaluation, Proposals
-from proposals.evaluation import IOU_THRESHOLDS, iou_matrix
 
 Box = Sequence[float]
 Image = tuple[Sequence[Box], Sequence[Box], Sequence[int]]
@@ -36,39 +33,6 @@ def slow_iou(a: Box, b: Box) -> float:
     height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
     return width * height / union
-
-
-def to_xyxy(box: tuple[float, ...]) -> tuple[float, ...]:
-    return box[0], box[1], box[0] + box[2], box[1] + box[3]
-
-
-integer_boxes = st.lists(st.tuples(*[st.integers(0, 20)] * 2, *[st.integers(1, 20)] * 2).map(to_xyxy), max_size=6)
-float_boxes = st.tuples(*[st.floats(0, 1000, width=32)] * 2, *[st.floats(0.125, 1000, width=32)] * 2).map(to_xyxy)
-
-
-@settings(deadline=None, max_examples=60)
-@given(integer_boxes, integer_boxes)
-def test_iou_equals_pixel_counts(boxes1: list[Box], boxes2: list[Box]) -> None:
-    def mask(box: Box) -> np.ndarray:
-        pixels = np.zeros((40, 40), bool)
-        pixels[int(box[1]) : int(box[3]), int(box[0]) : int(box[2])] = True
-        return pixels
-
-    expected = [[(mask(a) & mask(b)).sum() / (mask(a) | mask(b)).sum() for b in boxes2] for a in boxes1]
-    iou = iou_matrix(np.reshape(boxes1, (-1, 4)), np.reshape(boxes2, (-1, 4)))
-    assert iou.shape == (len(boxes1), len(boxes2))
-    np.testing.assert_allclose(iou, np.reshape(expected, iou.shape), rtol=1e-12)
-
-
-@settings(deadline=None, max_examples=100)
-@given(float_boxes, float_boxes, st.sampled_from([0.25, 2, 64]))
-def test_iou_is_symmetric_and_scale_invariant(a: Box, b: Box, scale: float) -> None:
-    box1, box2 = np.array([a]), np.array([b])
-    iou = iou_matrix(box1, box2).item()
-    assert 0 <= iou <= 1
-    assert iou == iou_matrix(box2, box1).item() == pytest.approx(slow_iou(a, b), rel=1e-9)
-    assert iou_matrix(box1 * scale, box2 * scale).item() == iou
-    assert iou_matrix(box1, box1).item() == 1
 
 
 def slow_coverage(images: Sequence[Image], budget: int | None = None) -> Coverage:
@@ -157,37 +121,15 @@ def test_average_recall_by_hand() -> None:
 @pytest.mark.parametrize("percent", range(50, 100, 5))
 def test_iou_equal_to_a_threshold_counts(percent: int) -> None:
     coverage = evaluate(([(0, 0, percent, 10)], [(0, 0, 100, 10)], [0])).coverage()
-    assert coverage.recall50 == 1
-    assert coverage.recall70 == (percent >= 70)
+    assert (coverage.recall50, coverage.recall70) == (1, percent >= 70)
     assert coverage.average_recall == pytest.approx((percent - 45) / 50)
-    assert IOU_THRESHOLDS.tolist() == pytest.approx([0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95])
 
 
-def test_classes_have_equal_weight() -> None:
-    """Three birds are covered and the one dog is not."""
-    coverage = evaluate(([BOX], [BOX, BOX, BOX, FAR], [0, 0, 0, 2])).coverage()
-    assert (coverage.recall50, coverage.class_recall50, coverage.mabo) == (0.75, 0.5, 0.5)
-
-
-def test_budget_applies_to_each_image() -> None:
-    evaluation = evaluate(([FAR] * 99 + [BOX], [BOX], [0]), ([FAR] * 100 + [BOX], [BOX], [0]), ([FAR], [], []))
-    assert [evaluation.coverage(budget).recall50 for budget in (70, 100, 300)] == [0, 0.5, 1]
-    assert evaluation.coverage(100).boxes == pytest.approx((100 + 100 + 1) / 3)
-    assert evaluation.coverage().boxes == pytest.approx((100 + 101 + 1) / 3)
-
-
-def test_more_boxes_never_cover_less() -> None:
-    content = evaluate(*random_images(2)).to_dict()
-    for key in set(FIGURES) - {"objects"}:
-        values = [point[key] for point in content["curve"]]
-        assert values == sorted(values)
-        assert values[0] < values[-1] == content[key]
-
-
-@pytest.mark.parametrize("budget", [0, -1, 250, 10**12])
-def test_unknown_budget(budget: int) -> None:
-    with pytest.raises(ValueError, match=f"not {budget}$"):
-        evaluate(*random_images(0)).coverage(budget)
+def test_invalid_arguments() -> None:
+    with pytest.raises(ValueError, match=r"not 250$"):
+        evaluate(*random_images(0)).coverage(250)
+    with pytest.raises(ValueError, match="1 boxes but 2 labels"):
+        evaluate(([], [BOX], [0, 1]))
 
 
 def test_images_without_proposals_or_objects() -> None:
@@ -208,14 +150,7 @@ def test_no_objects_is_an_error(images: tuple) -> None:
 
 @pytest.mark.parametrize(
     ("width", "height", "size"),
-    [
-        (31, 32, "small"),
-        (32, 32, "medium"),
-        (1, 1023, "small"),
-        (1, 1025, "medium"),
-        (95.9, 96, "medium"),
-        (96, 96, "large"),
-    ],
+    [(1, 1023, "small"), (32, 32, "medium"), (95.9, 96, "medium"), (96, 96, "large")],
 )
 def test_size_is_the_area_of_the_box(width: float, height: float, size: str) -> None:
     evaluation = ProposalEvaluation(CLASSES)
@@ -228,25 +163,8 @@ def test_dictionary() -> None:
     content = evaluate(*random_images(0)).to_dict()
     assert set(content) == {"images", *FIGURES, "by_budget", "by_class", "by_size", "curve"}
     assert content["images"] == 6
-    assert list(content["by_budget"]) == ["100", "300", "1000", "all"]
-    assert content["by_budget"]["all"] == {key: content[key] for key in FIGURES}
-    parts = [*content["by_budget"].values(), *content["by_class"].values(), *content["by_size"].values()]
-    assert all(set(part) == set(FIGURES) for part in [*parts, *content["curve"]])
+    figures = {key: content[key] for key in FIGURES}
+    assert content["by_budget"]["all"] == content["curve"][-1] == figures
     for key in ("by_class", "by_size"):
         assert sum(part["objects"] for part in content[key].values()) == content["objects"] == 14
     assert json.loads(json.dumps(content)) == content
-
-
-def test_numbers_of_labels_and_boxes_must_be_equal() -> None:
-    with pytest.raises(ValueError, match="2 boxes but 1 labels"):
-        ProposalEvaluation(CLASSES).add(make([]), np.array([[0, 0, 1, 1], [0, 0, 2, 2]]), [0])
-
-
-def test_callers_may_reuse_their_arrays() -> None:
-    evaluation = ProposalEvaluation(CLASSES)
-    boxes, labels = np.array([BOX], np.float32), np.array([1])
-    evaluation.add(make([BOX]), boxes, labels)
-    boxes += 100
-    labels[:] = 2
-    assert evaluation.coverage().mabo == 1
-    assert list(evaluation.to_dict()["by_class"]) == ["cat"]

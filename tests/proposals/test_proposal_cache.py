@@ -1,5 +1,4 @@
 import io
-import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proposals import ProposalCache, Proposals, SelectiveSearch, SelectiveSearchConfig
+from proposals import ProposalCache, Proposals
 
 Compare = Callable[[Proposals, Proposals], None]
 IMAGE = np.zeros((20, 30, 3), np.uint8)
@@ -47,14 +46,6 @@ def test_entries_are_computed_once(tmp_path: Path, side: float, assert_equal: Co
     for proposals in (first, cached):
         assert_equal(proposals, proposer())
         assert (proposals.boxes.dtype, proposals.sources.dtype) == (np.float32, np.int16)
-
-
-def test_entry_of_a_photo_is_exact_and_small(tmp_path: Path, photo: np.ndarray, assert_equal: Compare) -> None:
-    search = SelectiveSearch(SelectiveSearchConfig(color_spaces=("Lab",)))
-    cache, expected = ProposalCache(tmp_path, search), search(photo)
-    cache.get(b"photo", lambda: expected)
-    assert_equal(cache.get(b"photo", unused), expected)
-    assert cache.path(b"photo").stat().st_size < 30 * len(expected)
 
 
 def test_bytes_and_settings_are_part_of_the_key(tmp_path: Path) -> None:
@@ -105,43 +96,3 @@ def test_damaged_entries_are_computed_again(
     assert_equal(cache.get(b"image", proposer), first)
     assert proposer.calls == 2
     assert_equal(cache.get(b"image", unused), first)
-
-
-def test_flipped_bytes_never_change_the_result(tmp_path: Path, assert_equal: Compare) -> None:
-    proposer = Counting()
-    cache = ProposalCache(tmp_path, proposer)
-    first = cache.get(b"image", proposer)
-    path = cache.path(b"image")
-    entry = path.read_bytes()
-    for position in range(0, len(entry), 7):
-        path.write_bytes(entry[:position] + bytes([entry[position] ^ 0x55]) + entry[position + 1 :])
-        assert_equal(cache.get(b"image", proposer), first)
-
-
-def test_two_threads_may_compute_the_same_image(tmp_path: Path, assert_equal: Compare) -> None:
-    barrier = threading.Barrier(2)
-    results: list[Proposals] = []
-
-    def propose() -> Proposals:
-        barrier.wait(timeout=30)  # both threads missed the cache before either writes
-        return Counting()()
-
-    def run() -> None:
-        results.append(ProposalCache(tmp_path, Counting()).get(b"image", propose))
-
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for result in (*results, ProposalCache(tmp_path, Counting()).get(b"image", unused)):
-        assert_equal(result, Counting()())
-    assert len(results) == 2
-    assert files(tmp_path) == [".npz"]
-
-
-def test_errors_leave_no_entry(tmp_path: Path) -> None:
-    cache = ProposalCache(tmp_path, SelectiveSearch())
-    with pytest.raises(ValueError, match="numpy array"):
-        cache.get(b"x", lambda: cache.proposer(None))  # type: ignore[arg-type]
-    assert files(tmp_path) == []

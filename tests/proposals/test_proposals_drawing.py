@@ -36,8 +36,6 @@ def outline(boxes: list[tuple[int, int, int, int]], line: int = 1, size: tuple[i
     "boxes",
     [
         [],
-        [(10, 5, 30, 25)],
-        [(0, 0, 60, 40)],
         [(10, 5, 30, 25), (20, 10, 59, 39), (0, 0, 2, 2)],
         [(10, 5, 11, 25), (40, 30, 43, 32)],
     ],
@@ -58,21 +56,6 @@ def test_lines_are_thicker_in_large_images() -> None:
     np.testing.assert_array_equal(changed, outline([box], line=4, size=(1200, 1200)))
 
 
-def test_a_read_only_image_can_be_drawn_on() -> None:
-    pixels = gray()
-    pixels.flags.writeable = False
-    assert (draw_proposals(pixels, make([(10, 5, 30, 25)])) != 128).any()
-
-
-@pytest.mark.parametrize("box", [(10.2, 5.2, 10.5, 5.4), (10.6, 5.6, 30.4, 6.1), (59.7, 0, 60, 40)])
-def test_boxes_in_fractions_of_a_pixel(box: tuple[float, ...]) -> None:
-    changed = (draw_proposals(gray(), make([box])) != 128).any(axis=2)
-    y, x = np.nonzero(changed)
-    assert changed.any()
-    assert box[0] - 1 <= x.min() <= x.max() <= box[2] + 1
-    assert box[1] - 1 <= y.min() <= y.max() <= box[3] + 1
-
-
 def test_sources_have_distinct_colors_and_the_best_box_is_on_top() -> None:
     box = (10, 5, 30, 25)
     colors = [draw_proposals(gray(), make([box], [source]))[5, 10].tolist() for source in range(14)]
@@ -88,7 +71,7 @@ def hierarchy(photo: np.ndarray) -> Hierarchy:
     return SelectiveSearch(config).hierarchies(photo)[0]
 
 
-@pytest.mark.parametrize("panels", [1, 2, 3, 4, 6, 8])
+@pytest.mark.parametrize("panels", [1, 3, 8])
 def test_levels_are_panels_in_rows_of_three(photo: np.ndarray, hierarchy: Hierarchy, panels: int) -> None:
     height, width = hierarchy.labels.shape
     assert (width, hierarchy.superpixels > 30) == (150, True)
@@ -126,40 +109,19 @@ def test_a_region_has_its_mean_color_and_a_white_border(photo: np.ndarray, hiera
                 np.testing.assert_allclose(plain[0], small[inside].mean(axis=0), atol=1)
 
 
-@pytest.mark.parametrize("size", [(30, 20), (1, 1)])
-@pytest.mark.parametrize("panels", [1, 6])
-def test_levels_of_a_single_superpixel(size: tuple[int, int], panels: int) -> None:
-    width, height = size
-    pixels = np.full((height, width, 3), (10, 200, 77), np.uint8)
+def test_levels_of_a_single_superpixel() -> None:
+    pixels = np.full((20, 30, 3), (10, 200, 77), np.uint8)
     (hierarchy,) = SelectiveSearch(SelectiveSearchConfig.preset("single")).hierarchies(pixels)
     assert hierarchy.superpixels == 1
-    np.testing.assert_array_equal(draw_levels(pixels, hierarchy, panels), pixels)
+    np.testing.assert_array_equal(draw_levels(pixels, hierarchy), pixels)
 
 
-def test_few_superpixels_give_few_panels() -> None:
-    pixels = np.zeros((60, 90, 3), np.uint8)
-    pixels[:, 30:60], pixels[:, 60:] = (255, 0, 0), (0, 0, 254)
-    (hierarchy,) = SelectiveSearch(SelectiveSearchConfig.preset("single")).hierarchies(pixels)
-    assert hierarchy.superpixels == 3
-    sheet = draw_levels(pixels, hierarchy)
-    assert sheet.shape == (60, 180, 3)
-    three = pixels.copy()
-    three[:, (30, 60)] = 255
-    np.testing.assert_array_equal(sheet[:, :90], three)
-
-
-@pytest.fixture
-def curve() -> list[dict[str, Any]]:
-    evaluation = ProposalEvaluation(["cat"])
-    evaluation.add(make([(0, 0, 5, 5)] * 12 + [(10, 5, 30, 25)]), np.array([[10, 5, 30, 25]]), [0])
-    evaluation.add(make([(0, 0, 50, 40)]), np.array([[0, 0, 60, 40]]), [0])
-    return evaluation.to_dict()["curve"]
-
-
-def test_plot_as_png(tmp_path: Path, curve: list[dict[str, Any]]) -> None:
+def test_plot(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     path = tmp_path / "recall.png"
-    path.write_bytes(b"of an earlier run")
+    evaluation = ProposalEvaluation(["cat"])
+    evaluation.add(make([(0, 0, 5, 5)] * 12 + [(10, 5, 30, 25)]), np.array([[10, 5, 30, 25]]), [0])
+    curve = evaluation.to_dict()["curve"]
     lower = [{key: value if key == "boxes" else value / 2 for key, value in point.items()} for point in curve]
     plot_recall({"one": curve, "two": lower}, path)
     with Image.open(path) as picture:
@@ -171,16 +133,8 @@ def test_plot_as_png(tmp_path: Path, curve: list[dict[str, Any]]) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["recall.png"]
 
 
-def test_plot_as_svg(tmp_path: Path, curve: list[dict[str, Any]]) -> None:
-    pytest.importorskip("matplotlib", reason="needs matplotlib")
-    plot_recall({"ours": curve}, tmp_path / "recall.svg")
-    assert "<svg" in (tmp_path / "recall.svg").read_text()
-
-
-def test_missing_matplotlib_names_the_extra(
-    tmp_path: Path, curve: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_matplotlib_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ValueError, match="needs the extra 'report'"):
-        plot_recall({"ours": curve}, tmp_path / "recall.png")
+        plot_recall({}, tmp_path / "recall.png")
     assert list(tmp_path.iterdir()) == []

@@ -38,11 +38,6 @@ def test_immutable() -> None:
             array[:] = 0
 
 
-def test_no_boxes() -> None:
-    empty = make(boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), sources=np.zeros(0, np.int16))
-    assert len(empty) == 0
-
-
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [

@@ -1,18 +1,14 @@
 import itertools
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from proposals.color import color_planes
-from proposals.config import COLOR_SPACES, ColorSpace
 from proposals.features import COLOR_BINS, ORIENTATIONS, STORED_BINS, TEXTURE_BINS, feature_bins
 from proposals.regions import Superpixels, measure_regions
-from proposals.segmentation import segment, sorted_edges
 
 
 def numbered(values: np.ndarray) -> tuple[np.ndarray, int]:
@@ -79,17 +75,6 @@ def test_measuring_together_equals_measuring_alone(case: tuple[list[tuple[np.nda
     assert_same(measure_regions(segmentations, bins), alone)
 
 
-def test_measuring_together_equals_measuring_alone_on_a_photo(photo: np.ndarray) -> None:
-    planes = color_planes(photo, "HSV")
-    edges, bins = sorted_edges(planes, 0.8), feature_bins(planes)
-    size = (photo.shape[1], photo.shape[0])
-    segmentations = [segment(edges, size, k, k) for k in (20, 50, 100, 150, 300)]
-    assert segmentations[0][1] > 3 * segmentations[-1][1] > 30
-    together = measure_regions(segmentations, bins)
-    assert_same(together, [measure_regions([one], bins)[0] for one in segmentations])
-    assert_same(measure_regions(segmentations[::-1], bins)[::-1], together)
-
-
 def test_segmentations_that_cut_each_other_into_many_parts() -> None:
     # Many more parts than superpixels: 900 of 30 rows and 30 columns.
     rows, columns = np.indices((30, 30))
@@ -119,76 +104,6 @@ def test_measurements_equal_those_of_the_pixels(case: tuple[list[tuple[np.ndarra
             assert array.dtype == np.int32
             assert width is None or array.shape == (count, width)
         assert measured.neighbors.dtype == np.int32
-
-
-def histograms_by_hand(planes: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Color (C, 25) and texture (C, 8, 10) histograms of the pixels in `mask`."""
-    color, texture = [], []
-    x = np.arange(-4, 5)
-    smooth = np.exp(-(x**2) / 2) / np.exp(-(x**2) / 2).sum()
-    for plane in planes:
-        color.append(np.bincount(plane[mask].astype(int) * COLOR_BINS // 256, minlength=COLOR_BINS))
-        dx = cv2.sepFilter2D(plane, cv2.CV_64F, x * smooth, smooth, borderType=cv2.BORDER_REPLICATE)
-        dy = cv2.sepFilter2D(plane, cv2.CV_64F, smooth, x * smooth, borderType=cv2.BORDER_REPLICATE)
-        for orientation in range(ORIENTATIONS):
-            angle = 2 * np.pi * orientation / ORIENTATIONS
-            response = np.maximum(np.cos(angle) * dx + np.sin(angle) * dy, 0)[mask]
-            bins = np.minimum(response * TEXTURE_BINS / 92, TEXTURE_BINS - 1).astype(int)
-            texture.append(np.bincount(bins, minlength=TEXTURE_BINS))
-    return np.array(color), np.array(texture).reshape(len(planes), ORIENTATIONS, TEXTURE_BINS)
-
-
-@pytest.mark.parametrize("space", COLOR_SPACES)
-def test_histograms_equal_those_of_the_picture(photo: np.ndarray, space: ColorSpace) -> None:
-    planes = color_planes(photo[100:200, 150:300], space)
-    labels = np.arange(100)[:, None] // 50 * 3 + np.arange(150) // 50
-    measured = measure_regions([(labels.astype(np.int32), 6)], feature_bins(planes))[0]
-    split = len(planes) * COLOR_BINS
-    texture_mass = 0
-    for region in range(6):
-        color, texture = histograms_by_hand(planes, labels == region)
-        counts = measured.counts[region]
-        np.testing.assert_array_equal(counts[:split], color.ravel())
-        # A response at the border of two bins may be counted in either.
-        assert np.abs(counts[split:] - texture.ravel()).sum() <= 0.005 * texture.sum()
-        texture_mass += texture[:, :, 1:].sum()
-    assert texture_mass > 300
-
-
-def test_regions_are_measured() -> None:
-    labels = np.array([[0, 0, 1, 1], [0, 2, 2, 1], [3, 2, 2, 1]], np.int32)
-    measured = measure_regions([(labels, 4)], flat_bins(3, 4))[0]
-    assert measured.sizes.tolist() == [3, 4, 4, 1]
-    assert measured.boxes.tolist() == [[0, 0, 2, 2], [2, 0, 4, 3], [1, 1, 3, 3], [0, 2, 1, 3]]
-
-    # 0 and 1 touch along an edge, 3 and 2 too; nothing joins 1 and 3.
-    assert pairs(measured) == [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3)]
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        ([[0, 1], [2, 0]], [(0, 1), (0, 2), (1, 2)]),
-        ([[0, 1], [2, 3]], [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]),
-        ([[0, 0, 0], [0, 0, 0]], []),
-        ([[0]], []),
-        ([[0, 1, 0, 1]], [(0, 1)]),
-        ([[0], [1], [2]], [(0, 1), (1, 2)]),
-    ],
-)
-def test_regions_that_touch_at_a_corner_are_neighbors(labels: list[list[int]], expected: list[tuple[int, int]]) -> None:
-    field = np.array(labels, np.int32)
-    measured = measure_regions([(field, int(field.max()) + 1)], flat_bins(*field.shape))[0]
-    assert pairs(measured) == expected
-
-
-@pytest.mark.parametrize(("count", "shape"), [(30, (12, 17)), (200, (40, 50))])
-def test_many_neighbors(count: int, shape: tuple[int, int]) -> None:
-    # Each region has almost all the others, or dozens of them, as neighbors.
-    labels = np.random.default_rng(0).integers(0, count, shape).astype(np.int32)
-    measured = measure_regions([(labels, count)], flat_bins(*shape))[0]
-    assert pairs(measured) == pairs_by_hand(labels)
-    assert len(measured.neighbors) > 10 * count
 
 
 @pytest.mark.parametrize("step", [2, 3, 4])

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import proposals
 from proposals import SelectiveSearch, SelectiveSearchConfig
-from proposals.config import COLOR_SPACES, SIMILARITIES, ColorSpace
+from proposals.config import COLOR_SPACES, ColorSpace
 from proposals.selective_search import ALGORITHM_VERSION
 
 Boxes = np.ndarray
@@ -35,17 +34,6 @@ def strategy(space: str = "HSV", similarity: str = "CTSF", k: float = 100, **cha
 
 def as_set(boxes: Boxes) -> set[tuple[float, ...]]:
     return set(map(tuple, boxes.tolist()))
-
-
-@pytest.mark.slow
-def test_the_first_boxes_find_the_large_parts(photo: np.ndarray) -> None:
-    found = SelectiveSearch()(photo)
-    areas = (found.boxes[:, 2:] - found.boxes[:, :2]).prod(axis=1)
-    # Position times a random number: the top of the hierarchy comes first, on average.
-    assert np.median(areas[:50]) > 3 * np.median(areas[-500:])
-    assert (np.diff(found.scores) <= 0).all()
-    assert found.scores[0] <= 1
-    assert found.scores[-1] > 0
 
 
 def test_the_rank_is_the_position_times_a_random_number(photo: np.ndarray) -> None:
@@ -75,21 +63,6 @@ def test_boxes_change_only_with_the_version() -> None:
     assert (ALGORITHM_VERSION, hashlib.sha256(content).hexdigest()[:16]) == (4, "819b98a1351f6a07")
 
 
-def test_all_strategies_contribute(photo: np.ndarray) -> None:
-    search = SelectiveSearch()
-    found = search(photo)
-    assert found.source_names == search.source_names
-    assert set(found.sources.tolist()) == set(range(8))
-
-
-def test_a_strategy_alone_gives_the_same_boxes(photo: np.ndarray) -> None:
-    alone = SelectiveSearch(strategy("Lab", "TSF", 50))(photo)
-    together = SelectiveSearch()(photo)
-    # A box counts for the strategy that ranks it best.
-    assert as_set(alone.boxes) <= as_set(together.boxes)
-    assert len(alone) < len(together)
-
-
 def test_the_boxes_are_those_of_all_strategies(photo: np.ndarray) -> None:
     image = photo[:150, :220]
     config = SelectiveSearchConfig(("rgI", "C"), ("TS", "F"), (30, 80), minimum_box_side=5)
@@ -109,42 +82,16 @@ def test_the_boxes_are_those_of_all_strategies(photo: np.ndarray) -> None:
 def test_every_color_space_finds_drawn_objects(scene: tuple[np.ndarray, Boxes], iou: IoU, space: ColorSpace) -> None:
     image, objects = scene
     found = SelectiveSearch(SelectiveSearchConfig(color_spaces=(space,)))(image)
-    assert found.source_names[0] == f"selective_search/{space}/CTSF/50"
-    assert [0, 0, 400, 300] in found.boxes.tolist()
+    assert set(found.sources.tolist()) == set(range(4))
     # Some of the objects differ from the background by their hue, others by their lightness alone.
     assert (iou(objects, found.boxes).max(axis=1) > 0.7).sum() >= (4 if space in ("I", "rgI") else 5)
 
 
-def test_every_color_space_finds_distinct_boxes(photo: np.ndarray) -> None:
-    sets = {space: as_set(SelectiveSearch(strategy(space))(photo).boxes) for space in COLOR_SPACES}
-    for space, boxes in sets.items():
-        others = set().union(*(sets[other] for other in sets if other != space))
-        assert len(boxes - others) > 10, space
-
-
-@pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_every_similarity_finds_drawn_objects(scene: tuple[np.ndarray, Boxes], iou: IoU, similarity: str) -> None:
-    image, objects = scene
-    found = SelectiveSearch(SelectiveSearchConfig(similarities=(similarity,)))(image)
-    assert len(found.source_names) == 4
-    assert set(found.sources.tolist()) == set(range(4))
-    # Without color and texture the stripes of an object look like the background.
-    found_objects = (iou(objects, found.boxes).max(axis=1) >= 0.8).sum()
-    assert found_objects >= (5 if set("CT") & set(similarity) else 4)
-
-
-@pytest.mark.parametrize("threads", [2, 4])
-def test_threads_do_not_change_the_result(photo: np.ndarray, threads: int, assert_equal: Callable) -> None:
-    for config in (SelectiveSearchConfig(), SelectiveSearchConfig(("RGB", "I", "C", "rgb", "H"), ("TS",), (80,))):
-        assert_equal(SelectiveSearch(config, threads=1)(photo), SelectiveSearch(config, threads=threads)(photo))
-
-
-def test_one_search_serves_several_threads_at_once(photo: np.ndarray, assert_equal: Callable) -> None:
-    search = SelectiveSearch(strategy(), threads=2)
-    images = [photo[: 60 + 20 * i, : 90 + 30 * i] for i in range(8)]
-    with ThreadPoolExecutor(4) as pool:
-        for at_once, alone in zip(pool.map(search, images), map(search, images), strict=True):
-            assert_equal(at_once, alone)
+def test_threads_do_not_change_the_result(photo: np.ndarray, assert_equal: Callable) -> None:
+    expected, search = SelectiveSearch()(photo), SelectiveSearch(threads=2)
+    with ThreadPoolExecutor(2) as pool:  # one object serves several threads at once
+        for found in pool.map(search, [photo] * 3):
+            assert_equal(found, expected)
 
 
 @pytest.mark.slow
@@ -167,13 +114,10 @@ def test_another_process_on_another_processor_gives_the_same(photo: np.ndarray, 
 
 
 def test_the_seed_changes_the_order_and_nothing_else(photo: np.ndarray, assert_equal: Callable) -> None:
-    first = SelectiveSearch(SelectiveSearchConfig(seed=1))(photo)
-    again = SelectiveSearch(SelectiveSearchConfig(seed=1))(photo)
-    other = SelectiveSearch(SelectiveSearchConfig(seed=2))(photo)
+    first, again, other = (SelectiveSearch(strategy(seed=seed))(photo) for seed in (1, 1, 2))
     assert_equal(first, again)
     assert first.boxes.tolist() != other.boxes.tolist()
     assert as_set(first.boxes) == as_set(other.boxes)
-    assert len(first) == len(other)
 
 
 @pytest.mark.parametrize(
@@ -186,30 +130,14 @@ def test_the_seed_changes_the_order_and_nothing_else(photo: np.ndarray, assert_e
     ids=["mirrored", "upside_down", "transposed"],
 )
 def test_a_turned_image_gives_turned_boxes(
-    photo: np.ndarray,
-    iou: IoU,
-    moved: Callable[[np.ndarray], np.ndarray],
-    corners: list[int],
-    factors: tuple[int, int],
+    photo: np.ndarray, iou: IoU, moved: Callable[[np.ndarray], np.ndarray], corners: list[int], factors: tuple[int, int]
 ) -> None:
-    found = SelectiveSearch()(photo).boxes
-    turned = SelectiveSearch()(moved(photo)).boxes
+    found, turned = (SelectiveSearch()(image).boxes for image in (photo, moved(photo)))
     shifts = [size if factor < 0 else 0 for size, factor in zip((451, 300), factors, strict=True)]
     back = turned[:, corners] * (*factors, *factors) + (*shifts, *shifts)
     # Only ties can be broken differently.
     assert len(back) == pytest.approx(len(found), rel=0.02)
     assert (iou(found, back).max(axis=1) > 0.9).mean() > 0.95
-
-
-@pytest.mark.parametrize("name", ["cat", "astronaut"])
-def test_doubled_superpixels_halve_the_boxes(photos: Path, name: str) -> None:
-    image = np.asarray(Image.open(photos / f"{name}.jpg").convert("RGB"))
-    plain, doubled = (
-        SelectiveSearch(SelectiveSearchConfig(superpixel_scale=scale, minimum_box_side=1)) for scale in (1, 2)
-    )
-    assert 0.3 < len(doubled(image)) / len(plain(image)) < 0.6
-    for one, other in zip(plain.hierarchies(image), doubled.hierarchies(image), strict=True):
-        assert 0.3 < other.superpixels / one.superpixels < 0.6
 
 
 def test_superpixel_scale_multiplies_k_and_minimum_size(photo: np.ndarray) -> None:
@@ -222,19 +150,6 @@ def test_superpixel_scale_multiplies_k_and_minimum_size(photo: np.ndarray) -> No
     np.testing.assert_array_equal(fixed.labels, same.labels)
 
 
-def test_superpixels_have_the_minimum_size(photo: np.ndarray) -> None:
-    for size, least in ((None, 100), (300, 300), (10, 10)):
-        hierarchy = SelectiveSearch(strategy(minimum_size=size)).hierarchies(photo)[0]
-        smallest = hierarchy.sizes[: hierarchy.superpixels].min()
-        assert least <= smallest < 1.5 * least
-    assert SelectiveSearch(strategy(minimum_size=0)).hierarchies(photo)[0].sizes.min() == 1
-
-
-@pytest.mark.parametrize("changes", [{"k": 1e6, "superpixel_scale": 1e3}, {"minimum_size": 1e6}])
-def test_extreme_settings_give_the_whole_image(photo: np.ndarray, changes: dict[str, float]) -> None:
-    assert SelectiveSearch(strategy(**changes))(photo).boxes.tolist() == [[0, 0, 451, 300]]
-
-
 @pytest.mark.parametrize("factor", [0.5, 3])
 def test_boxes_are_in_pixels_of_the_original(scene: tuple[np.ndarray, Boxes], iou: IoU, factor: float) -> None:
     image, objects = scene
@@ -242,14 +157,6 @@ def test_boxes_are_in_pixels_of_the_original(scene: tuple[np.ndarray, Boxes], io
     found = SelectiveSearch()(scaled)
     assert found.image_size == (400 * factor, 300 * factor)
     assert (iou(objects * np.float32(factor), found.boxes).max(axis=1) > 0.7).mean() >= 0.8
-
-
-def test_small_boxes_are_dropped(photo: np.ndarray) -> None:
-    for side in (1, 20, 60):
-        found = SelectiveSearch(SelectiveSearchConfig(minimum_box_side=side))(photo)
-        sides = found.boxes[:, 2:] - found.boxes[:, :2]
-        assert sides.min() >= side
-        assert sides.min() < side + 15
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (1, 900), (900, 1), (3, 3), (19, 300)])
@@ -261,23 +168,13 @@ def test_tiny_images_give_the_whole_image(size: tuple[int, int]) -> None:
         assert found.image_size == size
 
 
-def working_size(image: np.ndarray, **changes: Any) -> tuple[int, int]:
-    """(width, height) of the working image."""
-    height, width = SelectiveSearch(strategy(**changes)).hierarchies(image)[0].labels.shape
-    return width, height
-
-
 @pytest.mark.parametrize(
     ("size", "changes", "expected"),
     [
         ((451, 300), {}, (451, 300)),
-        ((451, 300), {"working_width": 451}, (451, 300)),
-        ((451, 300), {"working_width": 900}, (451, 300)),
         ((451, 300), {"working_width": 900, "enlarge": True}, (900, 599)),
-        ((451, 300), {"working_width": 100}, (100, 67)),
         ((451, 300), {"working_width": 100, "enlarge": True}, (100, 67)),
         ((451, 300), {"working_width": None, "enlarge": True}, (451, 300)),
-        ((600, 2), {"working_width": 16}, (16, 1)),
         ((6000, 40), {"working_width": 16}, (16, 1)),
         # A tall image is enlarged until it is four times as high as the working width, and is never reduced for it.
         ((10, 150), {"working_width": 100, "enlarge": True}, (27, 400)),
@@ -288,27 +185,7 @@ def test_the_working_width_reduces_and_enlarges_only_if_asked_to(
     size: tuple[int, int], changes: dict[str, Any], expected: tuple[int, int]
 ) -> None:
     image = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    assert working_size(image, **changes) == expected
-
-
-def test_a_working_width_that_is_not_reached_changes_nothing(photo: np.ndarray, assert_equal: Callable) -> None:
-    expected = SelectiveSearch(strategy(working_width=None))(photo)
-    for width in (451, 452, 3000):
-        assert_equal(SelectiveSearch(strategy(working_width=width))(photo), expected)
-
-
-def test_an_enlarged_image_gives_more_boxes(photo: np.ndarray, iou: IoU) -> None:
-    small = photo[::2, ::2]
-    plain = SelectiveSearch()(small)
-    enlarged = SelectiveSearch(SelectiveSearchConfig(enlarge=True))(small)
-    assert enlarged.image_size == plain.image_size == (226, 150)
-    assert len(enlarged) > 1.2 * len(plain)
-    assert [0, 0, 226, 150] in enlarged.boxes.tolist()
-    sides = enlarged.boxes[:, 2:] - enlarged.boxes[:, :2]
-    assert sides.min() >= 20
-    # Most of the large boxes are found either way.
-    large = plain.boxes[(plain.boxes[:, 2:] - plain.boxes[:, :2]).min(axis=1) > 60]
-    assert np.median(iou(large, enlarged.boxes).max(axis=1)) > 0.8
+    assert SelectiveSearch(strategy(**changes)).hierarchies(image)[0].labels.shape == expected[::-1]
 
 
 def test_hierarchies_are_those_behind_the_boxes(photo: np.ndarray) -> None:
@@ -324,3 +201,20 @@ def test_hierarchies_are_those_behind_the_boxes(photo: np.ndarray) -> None:
     assert hierarchies[0].superpixels > 2 * hierarchies[2].superpixels
     alone = SelectiveSearch(strategy("Lab", "TSF", 50)).hierarchies(photo)[0]
     np.testing.assert_array_equal(hierarchies[5].merges, alone.merges)
+
+
+@pytest.mark.parametrize("size", [(120, 90), (700, 500)])  # the second is reduced to a working image
+def test_masks_are_the_regions_inside_the_boxes(size: tuple[int, int]):
+    rng = np.random.default_rng(0)
+    image = np.kron(
+        rng.integers(0, 256, (size[1] // 10, size[0] // 10, 3), dtype=np.uint8), np.ones((10, 10, 1), np.uint8)
+    )
+    search = SelectiveSearch()
+    proposals, masks = search.with_masks(image, 30)
+    np.testing.assert_array_equal(proposals.boxes, search(image).top(30).boxes)
+    assert masks.shape == (30, size[1], size[0])
+    scale = max(1.0, size[0] / 500)
+    for box, mask in zip(proposals.boxes, masks, strict=True):
+        rows, columns = np.nonzero(mask)
+        around = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        np.testing.assert_allclose(around, box, atol=0 if scale == 1 else scale)

@@ -1,13 +1,13 @@
 import itertools
 import re
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pydantic
 import pytest
 
 from proposals import PRESETS, SelectiveSearch, SelectiveSearchConfig
-from proposals.config import COLOR_SPACES, SIMILARITIES
+from proposals.config import SIMILARITIES
 
 
 @pytest.mark.parametrize(
@@ -33,73 +33,42 @@ def test_presets_differ_only_in_their_strategies() -> None:
     assert len({SelectiveSearch(config).fingerprint for config in PRESETS.values()}) == 3
     strategies = {name: getattr(default, name) for name in ("color_spaces", "similarities", "ks")}
     assert {replace(config, **strategies) for config in PRESETS.values()} == {default}
-    assert (default.sigma, default.minimum_size, default.superpixel_scale) == (0.8, None, 1)
-    assert (default.working_width, default.enlarge, default.minimum_box_side) == (500, False, 20)
 
 
-def test_preset_with_changes() -> None:
-    config = SelectiveSearchConfig.preset("single", superpixel_scale=2, ks=[50, 150], seed=4)
-    assert config == SelectiveSearchConfig(("HSV",), ("CTSF",), (50, 150), superpixel_scale=2, seed=4)
-    assert config.ks == (50.0, 150.0)
-    assert SelectiveSearchConfig.preset("single").seed == 0
-    with pytest.raises(ValueError, match=r"^seed "):
-        SelectiveSearchConfig.preset("quality", seed=-3)
-    with pytest.raises(TypeError, match="colors"):
-        SelectiveSearchConfig.preset("single", colors=("HSV",))
+def test_unknown_preset() -> None:
+    with pytest.raises(ValueError, match=r"^preset 'slow' .* single, fast, quality$"):
+        SelectiveSearchConfig.preset("slow")
 
 
-@pytest.mark.parametrize("name", ["slow", "Fast", "", "selective_search"])
-def test_unknown_preset(name: str) -> None:
-    with pytest.raises(ValueError, match=f"^preset '{name}' .* single, fast, quality$"):
-        SelectiveSearchConfig.preset(name)
-
-
-def test_color_spaces_and_similarities() -> None:
-    assert COLOR_SPACES == ("RGB", "I", "Lab", "rgI", "HSV", "rgb", "C", "H")
+def test_similarities() -> None:
     assert " ".join(SIMILARITIES) == "CTSF CTS CTF CSF TSF CT CS CF TS TF SF C T S F"
-    every = SelectiveSearch(SelectiveSearchConfig(color_spaces=COLOR_SPACES, similarities=SIMILARITIES))
-    assert len(set(every.source_names)) == 8 * 15 * 2
-
-
-def test_settings_are_immutable() -> None:
-    with pytest.raises(FrozenInstanceError):
-        SelectiveSearchConfig().seed = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
         ("color_spaces", ("HSV", "lab"), "'lab' .*'Lab'.* RGB, I, Lab, rgI, HSV, rgb, C, H$"),
-        ("color_spaces", ("hsv", "BGR"), "'hsv'"),
         ("color_spaces", "HSV", "list.* not 'HSV'$"),
         ("color_spaces", (1,), "1 "),
         ("similarities", ("FC",), "'FC' .* CTSF, .*TSF.*, C, T, S, F$"),
-        ("similarities", ("ctsf",), "'ctsf' .*'CTSF'"),
-        ("similarities", ("",), "'' "),
         ("similarities", [["C", "T"]], r"\['C', 'T'\]"),
         ("similarities", ("CTSF", "S", "CTSF"), "twice: CTSF, S, CTSF"),
         ("ks", (50, 50.0), "twice"),
         ("ks", (), r"list.* not \(\)$"),
         ("ks", ("50",), "number .* not '50'$"),
-        ("ks", (True,), "number .* not True$"),
         ("ks", [[50]], r"number .* not \[50\]$"),
         ("ks", (0,), "above 0 .* not 0$"),
         ("ks", (float("nan"),), "number .* not nan$"),
         ("sigma", -0.1, "from 0 "),
         ("sigma", "0.8", "number"),
-        ("sigma", None, "number"),
         ("superpixel_scale", 0, "above 0 "),
         ("minimum_size", float("inf"), "from 0 "),
-        ("minimum_size", -1, "from 0 "),
-        ("minimum_size", True, "from 0 "),
         ("working_width", 0, "whole number from 16 "),
         ("working_width", 500.5, "whole number"),
         ("working_width", 10_001, "to 10000, not 10001$"),
         ("enlarge", 1, "not 1$"),
-        ("enlarge", None, "not None$"),
         ("minimum_box_side", 0, "whole number from 1 "),
         ("seed", -1, "whole number from 0 "),
-        ("seed", True, "whole number"),
     ],
 )
 def test_invalid_settings_name_the_field(field: str, value: Any, message: str) -> None:
@@ -122,10 +91,6 @@ CHANGES: dict[str, Any] = {
 }
 
 
-def test_every_setting_is_among_the_changes() -> None:
-    assert list(CHANGES) == [field.name for field in fields(SelectiveSearchConfig)]
-
-
 @pytest.mark.parametrize("field", CHANGES)
 def test_every_setting_changes_the_fingerprint(field: str) -> None:
     config = SelectiveSearchConfig(**{field: CHANGES[field]})
@@ -139,10 +104,7 @@ def test_integers_and_lists_give_the_same_configuration() -> None:
     values: Any = {"color_spaces": ["HSV", "Lab"], "ks": [50, 100], "superpixel_scale": 1}
     config = SelectiveSearchConfig(**values)
     assert config == SelectiveSearchConfig()
-    assert hash(config) == hash(SelectiveSearchConfig())
     assert SelectiveSearch(config).fingerprint == SelectiveSearch().fingerprint
-    integer, real = (SelectiveSearch(SelectiveSearchConfig(minimum_size=size)) for size in (40, 40.0))
-    assert integer.fingerprint == real.fingerprint
 
 
 def test_pydantic_reads_it() -> None:
@@ -152,8 +114,3 @@ def test_pydantic_reads_it() -> None:
     for values in ({"similarities": ["X"]}, {"workin_width": 500}):
         with pytest.raises(pydantic.ValidationError, match=next(iter(values))):
             adapter.validate_python(values)
-
-
-def test_threads_must_be_positive() -> None:
-    with pytest.raises(ValueError, match=r"threads .* not 0"):
-        SelectiveSearch(threads=0)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proposals import Proposals, UnionProposer, merge_proposals
-from proposals.nms import nms
+from proposals.union import OVERLAP, nms
 
 Box = tuple[float, ...]
 
@@ -36,6 +36,8 @@ def test_sources_are_interleaved() -> None:
     expected = [first[0], second[0], third[0], first[1], *second[1:]]
     assert merged.boxes.tolist() == [list(box) for box in expected]
     assert names(merged) == "abcabbb"
+    single = make([(0, 0, 50, 50), (0, 0, 50, 49)])
+    assert merge_proposals([single]) is single
     np.testing.assert_allclose(merged.scores, 1 / np.arange(1, 8))
 
 
@@ -43,7 +45,6 @@ def test_first_of_duplicates_is_kept() -> None:
     first, second = [(0, 0, 50, 50), (0, 60, 20, 80)], [(0, 0, 50, 49), (60, 0, 80, 20)]
     merged = merge_proposals([make(first), make(second, "b")])
     assert merged.boxes.tolist() == [list(box) for box in (first[0], first[1], second[1])]
-    assert len(merge_proposals([make(first), make(second, "b")], overlap=0.99)) == 4
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5, 0.7, 0.9, 1.0])
@@ -72,12 +73,6 @@ assert len(union(image)) >= len(merge_proposals([search(image)])) > 0
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_single_source_is_unchanged() -> None:
-    proposals = make([(0, 0, 50, 50), (0, 0, 50, 49)])
-    assert merge_proposals([proposals]) is proposals
-    assert len(merge_proposals([proposals], limit=1)) == 1
-
-
 def test_invalid_sources() -> None:
     for function in (merge_proposals, UnionProposer):
         with pytest.raises(ValueError, match="at least one source"):
@@ -95,20 +90,20 @@ boxes = st.lists(
 
 
 @settings(deadline=None)
-@given(st.lists(boxes, min_size=2, max_size=3), st.integers(1, 40), st.sampled_from([0.5, 0.7, 0.9]))
-def test_limit_order_and_duplicates(iou: Callable, lists: list[list[Box]], limit: int, overlap: float) -> None:
+@given(st.lists(boxes, min_size=2, max_size=3), st.integers(1, 40))
+def test_limit_order_and_duplicates(iou: Callable, lists: list[list[Box]], limit: int) -> None:
     sources = [make(boxes, name) for boxes, name in zip(lists, "abc", strict=False)]
-    merged = merge_proposals(sources, None, overlap)
-    np.testing.assert_array_equal(merge_proposals(sources, limit, overlap).boxes, merged.boxes[:limit])
+    merged = merge_proposals(sources)
+    np.testing.assert_array_equal(merge_proposals(sources, limit).boxes, merged.boxes[:limit])
     for index, source in enumerate(sources):
         kept = merged.boxes[merged.sources == index]
         positions = [np.flatnonzero((source.boxes == box).all(axis=1))[0] for box in kept]
         assert positions == sorted(positions)
         if len(source):  # every dropped box overlaps a kept box
-            assert (iou(source.boxes, merged.boxes).max(axis=1) > overlap - 1e-6).all()
+            assert (iou(source.boxes, merged.boxes).max(axis=1) > OVERLAP - 1e-6).all()
     overlaps = iou(merged.boxes, merged.boxes)
     np.fill_diagonal(overlaps, 0)
-    assert (overlaps <= overlap + 1e-6).all()
+    assert (overlaps <= OVERLAP + 1e-6).all()
 
 
 class Fixed:

@@ -1,6 +1,6 @@
+import os
 import sys
-from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +9,9 @@ if sys.platform == "win32":  # no signals, no memory limits, no forks
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Runs commands in processes that have imported everything."""
-    from tests.reliability.fork_server import ForkServer
+def server(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Starts the fork server, so that no command waits for it."""
+    from tests.reliability.fork_server import run
 
-    with ForkServer(tmp_path_factory.mktemp("fork-server")) as running:
-        yield running
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # it imports this checkout
+    assert run(["--version"], tmp_path_factory.mktemp("server")).code == 0

@@ -6,21 +6,22 @@ repeats one.
 """
 
 import argparse
-import json
+import multiprocessing
 import os
 import random
 import resource
-import select
-import signal
 import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+from detector.errors import InputError
 from tests.reliability.fork_server import memory_of_this_process
 from tests.reliability.fuzz_targets import Target, all_targets
 from tests.reliability.mutation import mutate
@@ -47,80 +48,60 @@ class Result:
         return "\n".join([f"{self.target}: {self.tried} tried, {len(self.findings)} findings, {most}", *self.findings])
 
 
+class Answer(NamedTuple):
+    seconds: float
+    memory: int
+    error: str
+
+
 def fuzz(target: Target, first: int, inputs: int, seed: int, folder: Path, limit: float = SECONDS) -> Result:
     """Reads the inputs with these numbers; `limit`: seconds for each."""
     result, errors = Result(target.name), dict[str, list[int]]()
     number, end = first, first + inputs
     while number < end:
-        reader, writer = os.pipe()
-        worker = os.fork()
-        if worker == 0:
-            os.close(reader)
-            _work(target, range(number, end), seed, folder, writer)
-        os.close(writer)
-        with os.fdopen(reader, "rb", buffering=0) as answers:
-            while number < end:
-                answer = _answer(answers, limit)
-                result.tried += 1
-                number += 1
-                if answer is None:
-                    result.findings.append(f"input {number - 1}: {_end(worker, limit)}")
-                    break
-                result.memory = max(result.memory, answer["memory"])
-                result.seconds = max(result.seconds, answer["seconds"])
-                if answer["seconds"] > limit:
-                    result.findings.append(f"input {number - 1}: {answer['seconds']:.0f} s")
-                if answer["memory"] > MEMORY:
-                    result.findings.append(f"input {number - 1}: {answer['memory'] >> 20} MiB")
-                if answer["error"]:
-                    errors.setdefault(answer["error"], []).append(number - 1)
-            else:
-                os.waitpid(worker, 0)
+        answers, into = multiprocessing.Pipe(duplex=False)
+        worker = _FORK.Process(target=_work, args=(target, range(number, end), seed, folder, into))
+        worker.start()
+        into.close()
+        while number < end:
+            result.tried += 1
+            number += 1
+            answer = None
+            try:
+                if answers.poll(PATIENCE * limit):
+                    answer = answers.recv()
+                else:
+                    result.findings.append(f"input {number - 1}: more than {PATIENCE * limit:g} s")
+            except EOFError:
+                result.findings.append(f"input {number - 1}: the process died")
+            if answer is None:
+                worker.kill()
+                break
+            result.memory, result.seconds = max(result.memory, answer.memory), max(result.seconds, answer.seconds)
+            if answer.seconds > limit:
+                result.findings.append(f"input {number - 1}: {answer.seconds:.0f} s")
+            if answer.memory > MEMORY:
+                result.findings.append(f"input {number - 1}: {answer.memory >> 20} MiB")
+            if answer.error:
+                errors.setdefault(answer.error, []).append(number - 1)
+        worker.join()
     result.findings += [f"input {numbers[0]} and {len(numbers) - 1} more: {error}" for error, numbers in errors.items()]
     return result
 
 
-def _answer(answers: Any, limit: float) -> dict[str, Any] | None:
-    """The next line of the worker; None if it has died or hangs."""
-    ready = select.select([answers], [], [], PATIENCE * limit)[0]
-    line = answers.readline() if ready else b""
-    return json.loads(line) if line else None
+def _work(target: Target, numbers: Sequence[int], seed: int, folder: Path, answers: Connection) -> None:
+    warnings.simplefilter("ignore")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit = memory_of_this_process("VmSize") + MEMORY + (256 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    inputs = Path(tempfile.mkdtemp(dir=folder))
+    target.write(inputs)
+    for number in numbers:
+        answers.send(_read(target, number, seed, inputs))
 
 
-def _end(worker: int, limit: float) -> str:
-    """Why the worker does not answer; a hanging one is killed."""
-    for _ in range(20):
-        if os.waitpid(worker, os.WNOHANG)[0]:
-            return "the process died"
-        time.sleep(0.01)
-    os.kill(worker, signal.SIGKILL)
-    os.waitpid(worker, 0)
-    return f"more than {PATIENCE * limit:g} s"
-
-
-def _work(target: Target, numbers: Sequence[int], seed: int, folder: Path, writer: int) -> None:
-    try:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (to the end of the process)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        limit = memory_of_this_process("VmSize") + MEMORY + (256 << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        inputs = Path(tempfile.mkdtemp(dir=folder))
-        target.write(inputs)
-        with os.fdopen(writer, "wb") as answers:
-            for number in numbers:
-                answers.write(json.dumps(_read(target, number, seed, inputs)).encode() + b"\n")
-                answers.flush()
-    except BaseException:
-        traceback.print_exc(file=sys.__stdout__)  # a fault of this program; the input counts as a death
-        sys.stdout.flush()
-    finally:
-        os._exit(0)
-
-
-def _read(target: Target, number: int, seed: int, folder: Path) -> dict[str, Any]:
+def _read(target: Target, number: int, seed: int, folder: Path) -> Answer:
     """Changes one of the target's files, has it read, and restores it."""
-    from detector.errors import InputError
-
     chance = random.Random(f"{seed} {target.name} {number}")
     names = [name for name in sorted(target.files) if name not in target.unchanged]
     path = folder / chance.choice(names)
@@ -139,10 +120,9 @@ def _read(target: Target, number: int, seed: int, folder: Path) -> dict[str, Any
         message = str(other).replace(f"{folder}/", "")
         error = f"{type(other).__name__}: {message!r:.120} at {' '.join(lines[-3:])}"
     seconds = time.process_time() - started  # CPU time, so that a busy machine makes no findings
-    sys.stderr.flush()
     memory = max(0, memory_of_this_process("VmHWM") - before)
     path.write_bytes(target.files[name])
-    return {"seconds": seconds, "memory": memory, "error": error}
+    return Answer(seconds, memory, error)
 
 
 def main() -> int:
@@ -164,5 +144,7 @@ def main() -> int:
     return int(bad)
 
 
+if sys.platform != "win32":
+    _FORK = multiprocessing.get_context("fork")
 if __name__ == "__main__":
     sys.exit(main())

@@ -42,10 +42,33 @@ def mutate(chance: random.Random, content: bytes, name: str, others: list[bytes]
         if suffix in _TEXTS and chance.random() < 0.7:
             content = _text(chance, content)
         elif chance.random() < 0.1:
-            content = _splice(chance, content, chance.choice(others))
+            other = chance.choice(others)
+            content = content[: chance.randrange(len(content) + 1)] + other[chance.randrange(len(other) + 1) :]
         else:
-            content = chance.choice(_BYTES)(chance, content)
+            content = _bytes(chance, content)
     return content
+
+
+def _bytes(chance: random.Random, content: bytes) -> bytes:
+    """Bits flipped, an extreme length or count written over, a part cut off, removed, repeated or put in."""
+    start = chance.randrange(len(content) + 1)
+    match chance.choice(("flip", "flip", "write", "write", "write", "cut", "remove", "repeat", "insert")):
+        case "flip":
+            return _flip(chance, content)
+        case "write":
+            size, order = chance.choice((1, 2, 2, 4, 4, 8)), chance.choice(("little", "big"))
+            value = chance.choice((*_EXTREMES, chance.getrandbits(8 * size))) & (1 << 8 * size) - 1
+            place = _place(chance, len(content) + 1)
+            return content[:place] + value.to_bytes(size, order) + content[place + size :]  # type: ignore[arg-type]
+        case "cut":
+            return content[:start]
+        case "remove":
+            return content[:start] + content[start + chance.choice((1, 2, 4, 16, 256)) :]
+        case "repeat":
+            part = content[start : start + chance.choice((1, 8, 64, 1024))]
+            return content[:start] + part * chance.choice((2, 2, 10, 100)) + content[start:]
+    place = _place(chance, len(content) + 1)
+    return content[:place] + chance.randbytes(chance.choice((1, 4, 64))) + content[place:]
 
 
 def _flip(chance: random.Random, content: bytes) -> bytes:
@@ -55,47 +78,12 @@ def _flip(chance: random.Random, content: bytes) -> bytes:
     return bytes(changed)
 
 
-def _write(chance: random.Random, content: bytes) -> bytes:
-    """A length, a size or a count that is extreme."""
-    size, order = chance.choice((1, 2, 2, 4, 4, 8)), chance.choice(("little", "big"))
-    value = chance.choice((*_EXTREMES, chance.getrandbits(8 * size))) & (1 << 8 * size) - 1
-    place = _place(chance, len(content) + 1)
-    return content[:place] + value.to_bytes(size, order) + content[place + size :]  # type: ignore[arg-type]
-
-
-def _cut(chance: random.Random, content: bytes) -> bytes:
-    return content[: chance.randrange(len(content) + 1)]
-
-
-def _remove(chance: random.Random, content: bytes) -> bytes:
-    start = chance.randrange(len(content) + 1)
-    return content[:start] + content[start + chance.choice((1, 2, 4, 16, 256)) :]
-
-
-def _repeat(chance: random.Random, content: bytes) -> bytes:
-    start = chance.randrange(len(content) + 1)
-    part = content[start : start + chance.choice((1, 8, 64, 1024))]
-    return content[:start] + part * chance.choice((2, 2, 10, 100)) + content[start:]
-
-
-def _insert(chance: random.Random, content: bytes) -> bytes:
-    place = _place(chance, len(content) + 1)
-    return content[:place] + chance.randbytes(chance.choice((1, 4, 64))) + content[place:]
-
-
-def _splice(chance: random.Random, content: bytes, other: bytes) -> bytes:
-    return content[: chance.randrange(len(content) + 1)] + other[chance.randrange(len(other) + 1) :]
-
-
 def _place(chance: random.Random, size: int) -> int:
     """Headers are at the start, and some at the end."""
     kind = chance.random()
     if kind < 0.4:
         return chance.randrange(min(size, 128))
     return chance.randrange(max(0, size - 128), size) if kind < 0.5 else chance.randrange(size)
-
-
-_BYTES: tuple[Mutation, ...] = (_flip, _flip, _write, _write, _write, _cut, _remove, _repeat, _insert)
 
 
 def _text(chance: random.Random, content: bytes) -> bytes:
@@ -157,7 +145,7 @@ def _png(chance: random.Random, content: bytes) -> bytes:
         repeated = chance.choice((1, 1, 100))
         chunks[place] = (kind, zlib.compress((_flip(chance, rows) * repeated)[:_MOST_ROWS]))
     else:
-        chunks[place] = (kind, chance.choice(_BYTES)(chance, data))
+        chunks[place] = (kind, _bytes(chance, data))
     parts = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
     return content[:8] + b"".join(parts)
 

@@ -4,9 +4,9 @@ Each result must be that of one process alone, or a second writer be refused in 
 the rounds.
 """
 
-import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,76 +16,61 @@ from PIL import Image
 from detector import load_detector
 from detector.runner.sources import Source, find_sources
 from proposals import ProposalCache, SelectiveSearch, SelectiveSearchConfig
-from tests.reliability.commands import Cache, Command, Detect, Evaluate, Export, draw_photos, half_written
-from tests.reliability.fork_server import MODEL, ROOT, SCALE, ForkServer
+from tests.reliability.commands import EXPORT, Command, cache, detect, draw_photos, evaluate, half_written
+from tests.reliability.fork_server import MODEL, ROOT, SCALE, Child, run
 
 pytestmark = pytest.mark.slow
 PROCESSES = 8
 
 
-def test_processes_share_a_cache(server: ForkServer, tmp_path: Path):
-    command = Cache(4)
+@pytest.mark.usefixtures("server")
+def test_processes_share_a_cache(tmp_path: Path):
+    command = cache(4)
     whole = command.new_folder(tmp_path / "whole")
-    assert server.run(command.arguments(), whole).code == 0
+    assert run(command.arguments, whole).code == 0
+    expected = command.outcome(whole)
     for number in range(SCALE):
         folder = command.new_folder(tmp_path / f"cache-{number}")
-        (folder / "r").rmdir()
-        children = []
-        for index in range(PROCESSES):
-            (folder / f"r{index}").mkdir()
-            arguments = [*command.arguments()[:-3], "--export", f"r{index}/boxes.npz", "--no-draw"]
-            children.append(server.start(arguments, folder))
-        for index, ended in enumerate([server.wait(child) for child in children]):
-            assert ended.code == 0, ended.errors
-            (folder / "r").unlink(missing_ok=True)
-            (folder / "r").symlink_to(f"r{index}")
-            assert command.outcome(folder).differences(command.outcome(whole)) == []
+        outputs = [f"r{index}.npz" for index in range(PROCESSES)]
+        children = [Child([*command.arguments[:-1], output], folder) for output in outputs]
+        assert [fault for child in children for fault in child.wait().faults(code=0)] == []
+        for output in outputs:
+            (folder / output).rename(folder / "r/boxes.npz")
+            assert command.outcome(folder) == expected
 
 
-@pytest.mark.parametrize("command", [Detect(2), Evaluate(6), Export()], ids=str)
-def test_only_one_process_writes_into_a_folder(command: Command, server: ForkServer, tmp_path: Path):
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("command", [detect(2), evaluate(6), EXPORT], ids=str)
+def test_only_one_process_writes_into_a_folder(command: Command, tmp_path: Path):
     """One process does the work; the rest are refused, or find it done."""
     whole = command.new_folder(tmp_path / "whole")
-    assert server.run(command.arguments(), whole).code == 0
+    assert run(command.arguments, whole).code == 0
     for number in range(SCALE):
         folder = command.new_folder(tmp_path / f"run-{number}")
-        children = [server.start(command.arguments(), folder) for _ in range(PROCESSES)]
-        ended = [server.wait(child) for child in children]
-        assert {process.code for process in ended} <= {0, 2}, ended
+        ended = [child.wait() for child in [Child(command.arguments, folder) for _ in range(PROCESSES)]]
         assert any(process.code == 0 for process in ended), ended[0].errors
-        for refused in (process for process in ended if process.code == 2):
-            assert refused.errors.startswith("error: ")
-            assert "Traceback" not in refused.errors
+        for refused in (process for process in ended if process.code):
+            assert refused.faults("") == []
         assert list(half_written(folder)) == []
-        assert command.outcome(folder).differences(command.outcome(whole)) == []
+        assert command.outcome(folder) == command.outcome(whole)
 
 
-def in_threads(threads: int, times: int, work: Callable[[int], bool]) -> list[str]:
-    """Calls `work` with consecutive numbers in several threads; says which calls failed or returned False."""
-    faults = []
-
-    def several(first: int) -> None:
-        for index in range(first, first + times):
-            try:
-                if not work(index):
-                    faults.append(f"call {index}: a different result")
-            except Exception as error:
-                faults.append(f"call {index}: {type(error).__name__}: {error}")
-
-    workers = [threading.Thread(target=several, args=(number * times,)) for number in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return faults
+def in_threads(threads: int, times: int, work: Callable[[int], bool]) -> list[int]:
+    """Calls `work` with consecutive numbers in several threads; gives the calls that returned False."""
+    with ThreadPoolExecutor(threads) as pool:
+        return [number for number, good in enumerate(pool.map(work, range(threads * times))) if not good]
 
 
 def test_threads_share_a_detector():
     detector = load_detector(MODEL, device="cpu")
     with Image.open(ROOT / "tests/photos/cat.jpg") as cat:
         photos = [np.array(cat.convert("RGB").resize(size)) for size in ((160, 120), (120, 160), (200, 90))]
-    expected = [detector(photo, "RGB", 0.05).to_dict() for photo in photos]
-    assert in_threads(4, 3 * SCALE, lambda i: detector(photos[i % 3], "RGB", 0.05).to_dict() == expected[i % 3]) == []
+    expected = [detector(photo, channels="RGB", score=0.05).to_dict() for photo in photos]
+
+    def same(index: int) -> bool:
+        return detector(photos[index % 3], channels="RGB", score=0.05).to_dict() == expected[index % 3]
+
+    assert in_threads(4, 3 * SCALE, same) == []
 
 
 def test_threads_share_a_cache_whose_entries_are_damaged(tmp_path: Path):

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +16,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.reliability.commands import Cache, Command, Detect, Evaluate, Export, Train, draw_photos, half_written
-from tests.reliability.fork_server import Ended, ForkServer, Limits
+from tests.reliability.commands import EXPORT, Command, cache, detect, draw_photos, evaluate, half_written, train
+from tests.reliability.fork_server import Child, Ended, run
 
-pytestmark = pytest.mark.slow
-MEBIBYTE = 1 << 20
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("server")]
 
 
 @contextlib.contextmanager
@@ -41,18 +39,18 @@ def small_disk(folder: Path, size: int) -> Iterator[Callable[[], None] | None]:
 @pytest.mark.parametrize(
     ("command", "size", "outputs"),
     [
-        (Detect(8), 120_000, ("out", "r")),
-        (Cache(8), 60_000, ("cache", "r")),
-        (Evaluate(16), 16_384, ("r",)),
-        (Train(4), 100 * MEBIBYTE, ("run",)),
-        (Export(), 8 * MEBIBYTE, ("r",)),
+        (detect(8), 120_000, ("out", "r")),
+        (cache(8), 60_000, ("cache", "r")),
+        (evaluate(16), 16_384, ("r",)),
+        (train(4), 100 << 20, ("run",)),
+        (EXPORT, 8 << 20, ("r",)),
     ],
     ids=str,
 )
-def test_a_full_disk(command: Command, size: int, outputs: tuple[str, ...], server: ForkServer, tmp_path: Path):
+def test_a_full_disk(command: Command, size: int, outputs: tuple[str, ...], tmp_path: Path):
     """Then the same command with enough space."""
     whole = command.new_folder(tmp_path / "whole")
-    assert server.run(command.arguments(), whole).code == 0
+    assert run(command.arguments, whole).code == 0
     folder = command.new_folder(tmp_path / "full")
     with small_disk(tmp_path / "disk", size) as enlarge:
         for name in outputs:
@@ -61,38 +59,27 @@ def test_a_full_disk(command: Command, size: int, outputs: tuple[str, ...], serv
             target = tmp_path / ("disk" if enlarge else "large") / name
             target.mkdir(parents=True)
             (folder / name).symlink_to(target)
-        limits = Limits() if enlarge else Limits(file_size=size // 16)
-        ended = server.run(command.arguments(), folder, limits=limits)
+        ended = run(command.arguments, folder, file_size=None if enlarge else size // 16)
         assert ended.faults("No space left on device" if enlarge else "File too large") == []
         assert list(half_written(folder)) == []
         if enlarge is not None:
             enlarge()
-        again = server.run(command.arguments(), folder)
+        again = run(command.arguments, folder)
         assert again.code == 0, again.errors
-        assert command.outcome(folder).differences(command.outcome(whole)) == []
-
-
-def test_a_small_disk_is_small(tmp_path: Path):
-    with small_disk(tmp_path / "disk", 65536) as enlarge:
-        if enlarge is None:
-            pytest.skip("nothing may be mounted here")
-        with pytest.raises(OSError, match="No space left"):
-            (tmp_path / "disk/a").write_bytes(bytes(100_000))
-        enlarge()
-        (tmp_path / "disk/a").write_bytes(bytes(100_000))
+        assert command.outcome(folder) == command.outcome(whole)
 
 
 @pytest.mark.parametrize(
     ("command", "output"),
-    [(Detect(2), "out"), (Evaluate(2), "r"), (Train(2), "run"), (Cache(2), "cache"), (Export(), "r")],
+    [(detect(2), "out"), (evaluate(2), "r"), (train(2), "run"), (cache(2), "cache"), (EXPORT, "r")],
     ids=str,
 )
-def test_a_read_only_folder(command: Command, output: str, server: ForkServer, tmp_path: Path):
+def test_a_read_only_folder(command: Command, output: str, tmp_path: Path):
     folder = command.new_folder(tmp_path / "folder")
     (folder / output).mkdir(exist_ok=True)
     (folder / output).chmod(0o555)
     try:
-        ended = server.run(command.arguments(), folder, limits=Limits(unprivileged=True))
+        ended = run(command.arguments, folder, unprivileged=True)
     finally:
         (folder / output).chmod(0o755)
     assert ended.faults(output) == []
@@ -111,115 +98,103 @@ def wait_for(path: Path, text: str) -> None:
     raise RuntimeError(f"{path} never had {text}")
 
 
-def test_photos_that_cannot_be_read(server: ForkServer, tmp_path: Path):
-    """One without permission, a broken link and a loop of links; the rest are done."""
+def test_photos_and_folders_that_cannot_be_read(tmp_path: Path):
+    """Without permission, a broken link and a loop of links; the rest are done."""
     draw_photos(tmp_path / "photos", 4)
+    draw_photos(tmp_path / "photos/closed", 1)
     (tmp_path / "photos/001.jpg").chmod(0)
+    (tmp_path / "photos/closed").chmod(0)
     (tmp_path / "photos/gone.jpg").symlink_to("nowhere.jpg")
     (tmp_path / "photos/loop.jpg").symlink_to("loop.jpg")
-    arguments = ["detect", "photos", "--out", "out", "--json", "f.json"]
-    ended = server.run(arguments, tmp_path, limits=Limits(unprivileged=True))
-    assert ended.faults("001.jpg", "gone.jpg", "loop.jpg") == []
+    arguments = ["detect", "photos", "--recursive", "--out", "out", "--json", "f.json"]
+    try:
+        ended = run(arguments, tmp_path, unprivileged=True)
+    finally:
+        (tmp_path / "photos/closed").chmod(0o755)
+    assert ended.faults("001.jpg", "photos/closed", "gone.jpg", "loop.jpg") == []
     assert detected(tmp_path / "f.json") == ["000.jpg", "002.jpg", "003.jpg"]
 
 
-def test_a_folder_that_cannot_be_listed(server: ForkServer, tmp_path: Path):
-    draw_photos(tmp_path / "photos/a", 2)
-    draw_photos(tmp_path / "photos/b", 2)
-    (tmp_path / "photos/b").chmod(0)
-    arguments = ["detect", "photos", "--recursive", "--out", "o", "--json", "f.json"]
-    try:
-        ended = server.run(arguments, tmp_path, limits=Limits(unprivileged=True))
-    finally:
-        (tmp_path / "photos/b").chmod(0o755)
-    assert ended.faults("photos/b") == []
-    assert detected(tmp_path / "f.json") == ["000.jpg", "001.jpg"]
-
-
-def test_photos_vanish_and_change(server: ForkServer, tmp_path: Path):
+def test_photos_vanish_and_change(tmp_path: Path):
     """While the first photos are processed, later ones are removed, cut and replaced."""
     names = draw_photos(tmp_path / "photos", 16)
-    child = server.start(["detect", "photos", "--out", "out", "--json", "f.json"], tmp_path)
+    child = Child(["detect", "photos", "--out", "out", "--json", "f.json"], tmp_path)
     wait_for(child.log.with_suffix(".out"), "000.jpg")
     removed, cut, replaced = names[-1], names[-2], names[-3]
     (tmp_path / "photos" / removed).unlink()
     os.truncate(tmp_path / "photos" / cut, 300)
     Image.new("RGB", (50, 40)).save(tmp_path / "new.png")
     os.replace(tmp_path / "new.png", tmp_path / "photos" / replaced)  # a PNG now, and of another size
-    assert server.wait(child).faults(removed, cut) == []
+    assert child.wait().faults(removed, cut) == []
     assert detected(tmp_path / "f.json") == names[:-2]
     assert json.loads((tmp_path / "f.json").read_text())[-1]["width"] == 50
 
 
-def test_a_photo_of_a_data_set_vanishes(server: ForkServer, tmp_path: Path):
-    command = Evaluate(12)
+def test_a_photo_of_a_data_set_vanishes(tmp_path: Path):
+    command = evaluate(12)
     folder = command.new_folder(tmp_path / "set")
-    child = server.start(command.arguments(), folder)
+    child = Child(command.arguments, folder)
     wait_for(folder / "r/found.json.part-0", '"001"')
     (folder / "VOC/JPEGImages/011.jpg").unlink()
-    assert server.wait(child).faults("011: ") == []
+    assert child.wait().faults("011: ") == []
     assert detected(folder / "r/found.json") == [f"{i:03d}.jpg" for i in range(11)]
 
 
-def test_a_photo_comes_slowly(server: ForkServer, tmp_path: Path):
+def test_a_photo_comes_slowly(tmp_path: Path):
     """Through a pipe, a piece at a time."""
     draw_photos(tmp_path / "photos", 2)
     content = (tmp_path / "photos/000.jpg").read_bytes()
     os.mkfifo(tmp_path / "slow.jpg")
 
-    def feed() -> None:
-        with open(tmp_path / "slow.jpg", "wb") as pipe:
-            for start in range(0, len(content), len(content) // 5):
-                pipe.write(content[start : start + len(content) // 5])
-                pipe.flush()
-                time.sleep(0.1)
-
-    feeder = threading.Thread(target=feed)
-    feeder.start()
     photos = ["photos/000.jpg", "slow.jpg", "photos/001.jpg"]
-    ended = server.run(["detect", *photos, "--out", "out", "--json", "f.json"], tmp_path)
-    feeder.join()
+    child = Child(["detect", *photos, "--out", "out", "--json", "f.json"], tmp_path)
+    with open(tmp_path / "slow.jpg", "wb") as pipe:
+        for start in range(0, len(content), len(content) // 5):
+            pipe.write(content[start : start + len(content) // 5])
+            pipe.flush()
+            time.sleep(0.1)
+    ended = child.wait()
     assert ended.faults(code=0) == []
     assert detected(tmp_path / "f.json") == ["000.jpg", "slow.jpg", "001.jpg"]
     entries = json.loads((tmp_path / "f.json").read_text())
     assert entries[0]["detections"] == entries[1]["detections"]
 
 
-def test_annotations_are_cut_while_they_are_read(server: ForkServer, tmp_path: Path):
+def test_annotations_are_cut_while_they_are_read(tmp_path: Path):
     images = [{"id": i, "file_name": f"{i}.jpg", "width": 9, "height": 9} for i in range(40_000)]
     content = json.dumps({"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": []})
     (tmp_path / "a.json").write_text(content)
     (tmp_path / "found.json").write_text("[]")
     arguments = ["evaluate", "--dataset", "coco", "--annotations", "a.json", "--detections", "found.json"]
     for _ in range(3):
-        child = server.start(arguments, tmp_path)
+        child = Child(arguments, tmp_path)
         for _ in range(40):
             os.truncate(tmp_path / "a.json", 5000)
             (tmp_path / "a.json").write_text(content)
-        ended = server.wait(child)
+        ended = child.wait()
         assert ended.code in (0, 2), ended.errors
         assert "Traceback" not in ended.errors
 
 
-def test_a_damaged_checkpoint(server: ForkServer, tmp_path: Path):
+def test_a_damaged_checkpoint(tmp_path: Path):
     """One bit of the last checkpoint is wrong: the training continues from the previous one, to the same end."""
-    command = Train(4)
+    command = train(4)
     whole, folder = command.new_folder(tmp_path / "whole"), command.new_folder(tmp_path / "damaged")
-    assert server.run(command.arguments(), whole).code == 0
-    assert server.run(command.arguments(), folder).code == 0
+    assert run(command.arguments, whole).code == 0
+    assert run(command.arguments, folder).code == 0
     path = folder / "run/checkpoint.pt"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.unlink()
+    path.unlink()  # the checkpoint before it may be the same file
     path.write_bytes(content)
-    ended = server.run(command.arguments(), folder)
+    ended = run(command.arguments, folder)
     assert ended.faults(code=0) == []
     assert "checkpoint.pt" in ended.errors
-    assert command.outcome(folder).differences(command.outcome(whole)) == []
+    assert command.outcome(folder) == command.outcome(whole)
 
 
 def test_what_does_not_end_well_is_detected():
-    good = Ended(2, 0.1, "", "error: a.jpg: no such file; check the path\n1 of 2 sources failed\n")
+    good = Ended(2, 0.1, "error: a.jpg: no such file; check the path\n1 of 2 sources failed\n")
     assert good.faults("a.jpg: no such file") == []
     assert len(good.faults("b.jpg")) == 1
-    assert len(Ended(1, 0.1, "", "Traceback (most recent call last):\nKeyError").faults()) == 2
+    assert len(Ended(1, 0.1, "Traceback (most recent call last):\nKeyError").faults()) == 2

@@ -6,10 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -28,13 +26,13 @@ CAT, CLOSE = (0, 5, 451, 300), 40
 
 _COMMAND = """
 from detector.cli import main
-main(sys.argv[1:])
+main(["detect", sys.argv[1], "--json", "f.json", "--voc", "voc", "--csv", "f.csv", "--out", "out"])
 """
 _THREAD = """
 import threading
 def work():
     from detector import load_detector
-    print(json.dumps(load_detector(device="cpu")(sys.argv[1]).to_dict()))
+    json.dump([load_detector(device="cpu")(sys.argv[1]).to_dict()], open("f.json", "w"))
 thread = threading.Thread(target=work)
 thread.start()
 thread.join()
@@ -48,7 +46,7 @@ if __name__ == "__main__":
     with multiprocessing.get_context("KIND").Pool(2) as pool:
         first, second = pool.map(work, [sys.argv[1]] * 2)
     assert first == second
-    print(json.dumps(first))
+    json.dump([first], open("f.json", "w"))
 """
 # Runs a program in a child and prints the child's peak memory in KiB, not its own, as the last line of errors.
 _MEASURED = """
@@ -60,22 +58,8 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
-@dataclass(frozen=True)
-class Environment:
-    """What a process has to run with.
-
-    Attributes:
-        variables: all its environment variables, besides PATH.
-        prepare: called in it before anything else.
-        program: Python; by default the command `detect`.
-        photo: width and height of a photo to use instead of the cat's.
-    """
-
-    name: str
-    variables: Mapping[str, str] = field(default_factory=dict)
-    prepare: Callable[[], None] | None = None
-    program: str = _COMMAND
-    photo: tuple[int, int] | None = None
+def nothing() -> None:
+    pass
 
 
 def without_network() -> None:
@@ -90,51 +74,51 @@ def closed_home() -> None:
         drop_privileges()
 
 
-def one_core() -> None:
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-
-
 def worst() -> None:
     without_network()
     closed_home()
-    one_core()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 # CLOSED stands for a folder that cannot be written.
-_HOME = {"HOME": "CLOSED", "XDG_CACHE_HOME": "CLOSED/cache", "TMPDIR": "CLOSED"}
-_LOCALE = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-ENVIRONMENTS = (
-    Environment("no HOME and no variables"),
-    Environment("read-only home", _HOME, closed_home),
-    Environment("a locale without UTF-8", _LOCALE),
-    Environment("no network", {}, without_network),
-    Environment("all of these on one core", {**_HOME, **_LOCALE}, worst),
-    Environment("imported in a thread", program=_THREAD),
-    Environment("after a fork", program=_POOL.replace("KIND", "fork")),
-    Environment("after a spawn", program=_POOL.replace("KIND", "spawn")),
-    Environment("memory: 12 megapixels", photo=(4000, 3000)),
-    Environment("memory: 48 megapixels", photo=(8000, 6000)),
+HOME = {"HOME": "CLOSED", "XDG_CACHE_HOME": "CLOSED/cache", "TMPDIR": "CLOSED"}
+LOCALE = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "prepare", "program", "size"),
+    [
+        pytest.param({}, nothing, _COMMAND, None, id="no HOME and no variables"),
+        pytest.param(HOME, closed_home, _COMMAND, None, id="read-only home"),
+        pytest.param(LOCALE, nothing, _COMMAND, None, id="a locale without UTF-8"),
+        pytest.param({}, without_network, _COMMAND, None, id="no network"),
+        pytest.param({**HOME, **LOCALE}, worst, _COMMAND, None, id="all of these on one core"),
+        pytest.param({}, nothing, _THREAD, None, id="imported in a thread"),
+        pytest.param({}, nothing, _POOL.replace("KIND", "fork"), None, id="after a fork"),
+        pytest.param({}, nothing, _POOL.replace("KIND", "spawn"), None, id="after a spawn"),
+        pytest.param({}, nothing, _COMMAND, (4000, 3000), id="memory: 12 megapixels"),
+        pytest.param({}, nothing, _COMMAND, (8000, 6000), id="memory: 48 megapixels"),
+    ],
 )
-
-
-@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda environment: environment.name)
-def test_the_usual_result(environment: Environment, tmp_path: Path):
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o555)
-    with Image.open(ROOT / "tests/photos/cat.jpg") as cat:
-        if environment.photo is None:
-            shutil.copy(ROOT / "tests/photos/cat.jpg", tmp_path / PHOTO)
-        else:
-            cat.resize(environment.photo).save(tmp_path / PHOTO, quality=80)
-    (tmp_path / "program.py").write_text(f"import json, sys\n{environment.program}", encoding="utf-8")
-    results = ["--json", "f.json", "--voc", "voc", "--csv", "f.csv", "--out", "out"]
-    arguments = ["detect", PHOTO, *results] if environment.program == _COMMAND else [PHOTO]
-    variables = {name: value.replace("CLOSED", str(closed)) for name, value in environment.variables.items()}
+def test_the_usual_result(
+    variables: dict[str, str],
+    prepare: Callable[[], None],
+    program: str,
+    size: tuple[int, int] | None,
+    tmp_path: Path,
+):
+    """`variables` are all there are but PATH; `prepare` is called in the process; `size`: of a larger photo."""
+    (tmp_path / "closed").mkdir(mode=0o555)
+    shutil.copy(ROOT / "tests/photos/cat.jpg", tmp_path / PHOTO)
+    if size is not None:
+        Image.open(tmp_path / PHOTO).resize(size).save(tmp_path / PHOTO, quality=80)
+    (tmp_path / "program.py").write_text(f"import json, sys\n{program}", encoding="utf-8")
+    given = {name: value.replace("CLOSED", str(tmp_path / "closed")) for name, value in variables.items()}
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURED, "program.py", *arguments],
+        [sys.executable, "-c", _MEASURED, "program.py", PHOTO],
         cwd=tmp_path,
-        env={"PATH": os.environ.get("PATH", ""), **variables, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        preexec_fn=environment.prepare,
+        env={"PATH": os.environ.get("PATH", ""), **given, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        preexec_fn=prepare,
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -144,16 +128,11 @@ def test_the_usual_result(environment: Environment, tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert int(done.stderr.strip().splitlines()[-1]) << 10 <= MEMORY
-    (detection,) = _detections(environment, done.stdout, tmp_path)
+    (entry,) = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    if program == _COMMAND:
+        assert entry["image"].encode("utf-8", "surrogateescape") == PHOTO.encode()  # bytes where text is ASCII
+        assert [path.name for path in (tmp_path / "voc").iterdir()] == [PHOTO.replace("jpg", "xml")]
+    (detection,) = entry["detections"] if isinstance(entry, dict) else entry
     assert detection["label"] == "cat"
-    if environment.photo is None:
+    if size is None:
         assert detection["box"] == pytest.approx(CAT, abs=CLOSE)
-
-
-def _detections(environment: Environment, output: str, folder: Path) -> list[dict[str, Any]]:
-    if environment.program != _COMMAND:
-        return json.loads(output.splitlines()[-1])
-    (entry,) = json.loads((folder / "f.json").read_text(encoding="utf-8"))
-    assert entry["image"].encode("utf-8", "surrogateescape") == PHOTO.encode()  # bytes where text is ASCII
-    assert [path.name for path in (folder / "voc").iterdir()] == [PHOTO.replace("jpg", "xml")]
-    return entry["detections"]

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from detector.config import InputConfig
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import load_model
+from detector.structures.image import as_image
 from proposals.memory import keep_freed_memory
 from tests.reliability.fork_server import MODEL, ROOT, SCALE, memory_of_this_process
 
@@ -27,17 +28,17 @@ def test_the_same_photo_has_the_same_result_each_time():
     model = load_model(MODEL)
     if SCALE == 1:
         model = replace(model, config=replace(model.config, input=InputConfig(short_side=128)))
-    detector = Detector(model, "cpu")
+    detector = DetectionPipeline(model, "cpu")
     whole = [Image.open(ROOT / "tests/photos" / name).convert("RGB") for name in ("cat.jpg", "astronaut.jpg")]
     sizes = np.random.default_rng(0).integers(96, 400, (kinds, 2)).tolist()
-    photos = [np.array(whole[i % 2].resize(tuple(size))) for i, size in enumerate(sizes)]
-    expected = [detector(photo, "RGB", 0.05).to_dict() for photo in photos]
+    photos = [as_image(whole[i % 2].resize(tuple(size))) for i, size in enumerate(sizes)]
+    expected = [detector.detect(photo, 0.05) for photo in photos]
     memory = []
     for number in range(count):
         if number % max(10, count // 100) == 0:
             gc.collect()
             memory.append((number, memory_of_this_process("VmRSS") / 1024))
-        assert detector(photos[number % kinds], "RGB", 0.05).to_dict() == expected[number % kinds], number
+        assert detector.detect(photos[number % kinds], 0.05) == expected[number % kinds], number
     if count >= 2000:
         assert growth(memory) <= MOST_GROWTH, memory
 
@@ -51,12 +52,3 @@ def growth(points: list[tuple[int, float]]) -> float:
     stats = pytest.importorskip("scipy.stats")
     half = np.array(points[len(points) // 2 :], np.float64)
     return float(stats.theilslopes(half[:, 1], half[:, 0]).slope) * 1000
-
-
-@pytest.mark.parametrize(
-    ("memory", "expected"),
-    [(lambda i: i * 7, 70), (lambda i: 500 + min(i, 5) * 1000, 0), (lambda i: 500 + 14_000 * (i > 12), 0)],
-    ids=["leak", "filled caches", "one step"],
-)
-def test_growth(memory, expected: float):
-    assert growth([(i * 100, memory(i)) for i in range(20)]) == pytest.approx(expected, abs=1e-6)

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from detector.cli import main
 from detector.data import VOC_CLASSES
 from proposals import warm_up
-from tests.tools.detect_tools import RuleDetector, write_photo
+from tests.tools.detect_tools import Command, Ran, RuleDetector, write_photo
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,13 +20,26 @@ def compiled() -> None:
 
 
 @pytest.fixture
-def propose() -> Callable[..., int]:
-    """Runs the command `propose` with one grouping; gives its exit code."""
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs `detector ARGUMENTS` in this process, which stays as it is."""
+    monkeypatch.setattr("detector.cli.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("detector.training.convolutions.keep_prepared_convolutions", lambda: None)
 
-    def run(*arguments: object, preset: str = "single") -> int:
+    def run(*arguments: object) -> Ran:
+        capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
-            main(["propose", "--preset", preset, *map(str, arguments)])
-        return int(caught.value.code or 0)
+            main([*map(str, arguments)])
+        return Ran(int(caught.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def propose(command: Command) -> Command:
+    """`detector propose` with one grouping."""
+
+    def run(*arguments: object, preset: str = "single") -> Ran:
+        return command("propose", "--preset", preset, *arguments)
 
     return run
 
@@ -46,16 +59,6 @@ def drawn() -> Callable[[tuple[int, int]], Image.Image]:
     return draw
 
 
-@pytest.fixture(scope="session")
-def files() -> Callable[[Path], list[str]]:
-    """Names all files in a folder and below."""
-
-    def names(folder: Path) -> list[str]:
-        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-    return names
-
-
 # Of `detector evaluate`
 
 
@@ -65,26 +68,11 @@ def root(make_voc: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def evaluate(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs `detector evaluate`; gives exit code, output and errors."""
+def evaluate(root: Path, command: Command) -> Command:
+    """`detector evaluate` on the data set `root`."""
 
-    def run(*options: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(["evaluate", *map(str, options)])
-        captured = capsys.readouterr()
-        code = caught.value.code
-        assert isinstance(code, int)
-        return code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def run(root: Path, evaluate: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
-    """The same on the data set `root`."""
-
-    def run(*options: object, split: str = "val") -> tuple[int, str, str]:
-        return evaluate("--root", root, "--split", split, *options)
+    def run(*options: object, split: str = "val") -> Ran:
+        return command("evaluate", "--root", root, "--split", split, *options)
 
     return run
 
@@ -144,7 +132,7 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> RuleDetector:
         rule.precision = precision or rule.precision
         return rule
 
-    module.load_detector = load_detector
+    module.load_pipeline = load_detector
     monkeypatch.setitem(sys.modules, "detector.inference.assembly", module)
     return rule
 

@@ -1,6 +1,7 @@
 """The benchmark: how it times and compares, and each measurement on little data. No time is asserted."""
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,25 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import crops, evaluators, selective_search, throughput
-from benchmarks.detection import DETECTION, MULTIBOX, RIVALS, stages, torchvision_detector
-from benchmarks.measuring import Report, Rival, Task, Timing, interleave, larger, load_rivals
-from benchmarks.processes import peak_memory, run_fresh
+from benchmarks import detection, evaluators, selective_search
+from benchmarks.measuring import Report, Rival, Task, default_photo, interleave, larger, load_rivals, run_fresh
 from PIL import Image as PillowImage
 
-from detector.cli import benchmark as command
-from detector.cli import main
 from detector.config import InputConfig, ModelConfig
 from detector.errors import InputError
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 from detector.structures.image import Image
 from proposals import SelectiveSearchConfig
-
-
-def timing(name: str, *seconds: float, against: tuple[str, ...] = (), items: int = 1) -> Timing:
-    return Timing(Task(name, lambda: None, items=items, against=against), seconds)
 
 
 def missing(*_: object) -> Callable[[], object]:
@@ -46,32 +39,25 @@ def model() -> Model:
     return Model(RFCN(2, config.network).eval(), config, ("cat", "dog"), {})
 
 
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main(["benchmark", *map(str, arguments)])
-    return int(caught.value.code or 0)
-
-
 def test_tasks_take_turns_and_slow_ones_leave_the_last_rounds_out():
     calls: list[str] = []
     tasks = [Task(name, lambda name=name: calls.append(name), slow=name == "slow") for name in ("a", "slow", "b")]
-    timings = interleave(tasks, 5)
-    assert [len(measured.seconds) for measured in timings] == [5, 3, 5]
+    interleave(tasks, 5)
+    assert [len(task.seconds) for task in tasks] == [5, 3, 5]
     turns = [name for name, before in zip(calls, ["", *calls], strict=False) if name != before]
     assert turns == ["a", "slow", "b"] * 3 + ["a", "b"] * 2
-    with pytest.raises(InputError, match="--repeats 0"):
-        interleave(tasks, 0)
 
 
 def test_a_report_compares_round_by_round():
     # The machine becomes four times slower in the second round: the ratio stays.
-    rival = timing("rival", 3, 12, 2, against=("ours", "not measured"), items=4)
+    ours = Task("ours", print, seconds=[1, 4, 1, 1000])
+    rival = Task("rival", print, items=4, against=("ours", "not measured"), seconds=[3, 12, 2])
     report = Report(
         {"image": "a.jpg"},
-        (timing("ours", 1, 4, 1, 1000), rival),
+        [ours, rival],
         threads=5,
         tables={"growth": [{"size": 1, "seconds": 0.5}]},
-        peak_memory={"known": 305.4, "unknown": float("nan")},
+        peak_memory={"known": 305.4, "unknown": math.nan},
         skipped={"third": "No module named 'third'"},
     )
     content = json.loads(json.dumps(report.to_dict()))
@@ -92,67 +78,63 @@ def test_rivals_that_are_not_installed_are_skipped():
     assert skipped == {"gone": "No module named 'missing'"}
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read as on Linux")
 def test_fresh_processes():
-    assert run_fresh("import json, sys; print(json.dumps(sys.argv[1:]))", 1, "a", threads=1) == ["1", "a"]
+    program = "import sys\nresult, block = sys.argv[1:], bytearray(200 << 20)\ndel block"
+    result, memory = run_fresh(program, 1, "a", threads=1)
+    assert result == ["1", "a"]
+    assert 200 < memory < 400
     with pytest.raises(InputError, match="MemoryError: full"):
         run_fresh("raise MemoryError('full')", threads=1)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    assert (peak_memory() or 0) >= pages * 4096 / 2**20 - 1
+
+
+def test_photos(image: Image, photos: Path):
+    assert larger(image.pixels, 0.1).shape == pytest.approx((274, 365, 3), abs=1)
+    assert np.array_equal(larger(image.pixels, 0.1)[:48, 64:192], np.hstack([image.pixels[:, ::-1], image.pixels]))
+    photo = default_photo()
+    assert (photo.width, photo.height) == (500, 375)
+    with PillowImage.open(photos / "astronaut.jpg") as picture:
+        middle = np.asarray(picture.convert("RGB").crop((0, 64, 512, 448)).resize((500, 375)), np.float32)
+    assert np.abs(photo.pixels - middle).mean() < 2
 
 
 def test_stages_of_a_detection(model: Model, image: Image):
-    detector = Detector(model, "cpu", source="selective_search")
-    tasks = stages(detector, image)
-    assert [task.name.removeprefix("stage: ") for task in tasks] == [
-        "decoding", "backbone", "proposals", "regions", "NMS and box voting", "drawing",
-    ]  # fmt: skip
-    results = [task.run() for task in tasks]
-    assert results[4].to_dict() == detector.detect(image).to_dict()
-    assert results[5].shape == image.pixels.shape
+    detector = DetectionPipeline(model, "cpu", source="selective_search")
+    results = {task.name: task.run() for task in detection.stages(detector, image)}
+    assert len(results) == 6
+    assert results["stage: NMS and box voting"].to_dict() == detector.detect(image).to_dict()
+    assert results["stage: drawing"].shape == image.pixels.shape
 
 
 def test_the_rivals_of_a_detection(image: Image):
-    names = {f"stage: {name}" for name in ("proposals", "backbone")} | {DETECTION, MULTIBOX}
-    assert {name for rival in RIVALS for name in rival.against} == names
-    run_rival = torchvision_detector("fasterrcnn_mobilenet_v3_large_320_fpn", image, batch=2)
+    names = {"stage: proposals", "stage: backbone", detection.DETECTION, detection.MULTIBOX}
+    assert {name for rival in detection.RIVALS for name in rival.against} == names
+    run_rival = detection.torchvision_detector("fasterrcnn_mobilenet_v3_large_320_fpn", image, batch=2)
     assert [result.keys() >= {"boxes", "scores"} for result in run_rival()] == [True, True]
 
 
-def test_a_larger_photo_repeats_itself(image: Image):
-    assert larger(image.pixels, 0.1).shape == pytest.approx((274, 365, 3), abs=1)
-    assert np.array_equal(larger(image.pixels, 0.1)[:48, 64:128], image.pixels[:, ::-1])
-
-
-def test_random_boxes_lie_inside_and_repeat(image: Image):
-    boxes = crops.random_boxes(image, 500)
-    assert torch.equal(boxes, crops.random_boxes(image, 500))
+def test_crops(image: Image, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(detection, "CROPS", 2)
+    monkeypatch.setattr(detection, "run_fresh", lambda *_, threads: (None, 1234.5))
+    rivals = (Rival("rival", ("crops",), lambda threads: lambda: None), Rival("absent", ("crops",), missing))
+    monkeypatch.setattr(detection, "CROPS_RIVALS", rivals)
+    content = detection.benchmark_crops(image, 1, 1, rivals=True).to_dict()
+    assert len(content["timings"]) == 4
+    assert content["timings"][0]["items_per_second"] == pytest.approx(2 / content["timings"][0]["median"])
+    assert [(c["ours"], c["rival"]) for c in content["comparisons"]] == [("crops", "rival")]
+    assert list(content["peak_memory"].values()) == [1234.5]
+    assert list(content["skipped"]) == ["absent"]
+    boxes = detection.random_boxes(image, 500)
     assert (boxes >= 0).all()
     assert (boxes[:, 2:] <= torch.tensor([64, 48])).all()
     assert (boxes[:, 2:] - boxes[:, :2] >= torch.tensor([64, 48]) * 0.049).all()
 
 
-def test_crops(image: Image, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(crops, "CROPS", 2)
-    monkeypatch.setattr(crops, "run_fresh", lambda *_, threads: 1234.5)
-    rivals = (Rival("rival", ("crops",), lambda threads: lambda: None), Rival("absent", ("crops",), missing))
-    monkeypatch.setattr(crops, "RIVALS", rivals)
-    content = crops.benchmark_crops(image, repeats=1, threads=1).to_dict()
-    assert [measured["name"] for measured in content["timings"]] == [
-        "crops", "crops, float32", "crops: cutting out", "rival",
-    ]  # fmt: skip
-    assert content["timings"][0]["items_per_second"] == pytest.approx(2 / content["timings"][0]["median"])
-    assert [(c["ours"], c["rival"]) for c in content["comparisons"]] == [("crops", "rival")]
-    assert list(content["peak_memory"].values()) == [1234.5]
-    assert list(content["skipped"]) == ["absent"]
-
-
 def test_proposals(image: Image, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(selective_search, "MEGAPIXELS", (0.01,))
-    monkeypatch.setattr(selective_search, "RIVALS", ())
     monkeypatch.setattr(selective_search, "_rate", lambda image, workers, count: float(workers))
-    monkeypatch.setattr(selective_search, "run_fresh", lambda *_, threads: 99)
-    content = selective_search.benchmark_proposals(image, repeats=1).to_dict()
+    monkeypatch.setattr(selective_search, "run_fresh", lambda *_, threads: (None, 99))
+    content = selective_search.benchmark_proposals(image, 1, rivals=False).to_dict()
     names = [f"selective_search {preset}" for preset in ("single", "fast", "quality")]
     assert [measured["name"] for measured in content["timings"]] == names
     assert [row["workers"] for row in content["tables"]["fast, several photos"]] == [1, 2]
@@ -172,88 +154,48 @@ def test_made_up_detections_are_like_cocos():
 
 def test_evaluators_agree_with_their_rivals(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("pycocotools")
-    monkeypatch.setattr(evaluators, "run_fresh", lambda *_, threads: 50)
+    monkeypatch.setattr(evaluators, "run_fresh", lambda *_, threads: (None, 50))
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
-    report = evaluators.benchmark_evaluators(repeats=1, detections=400, growth=(100,))
-    content = report.to_dict()
+    content = evaluators.benchmark_evaluators(1, True, detections=400, growth=(100,)).to_dict()
     assert content["data"] == {"images": 50, "objects": 371, "detections": 400}
     assert [(c["ours"], c["rival"]) for c in content["comparisons"]] == [("coco", "pycocotools")]
-    (difference,) = content["tables"]["largest difference of COCO's twelve numbers"]
-    assert difference["pycocotools"] < 1e-12
+    assert content["largest difference of COCO's twelve numbers"]["pycocotools"] < 1e-12
     (row,) = content["tables"]["seconds by number of detections"]
     assert set(evaluators.EVALUATORS) < set(row)
     assert list(content["skipped"]) == ["faster-coco-eval"]
     assert len(content["peak_memory"]) == 3
-    with pytest.raises(InputError, match="detections 0"):
-        evaluators.benchmark_evaluators(repeats=1, detections=0)
 
 
 def test_images_a_second(model: Model, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     save_model(model, tmp_path / "m.safetensors")
-    monkeypatch.setattr(throughput, "torchvision_detector", lambda *_: lambda: None)
-    options = {"batches": (1, 2), "repeats": 1, "threads": 1}
-    content = throughput.benchmark_throughput(image, "cpu", tmp_path / "m.safetensors", **options).to_dict()
+    monkeypatch.setattr(detection, "torchvision_detector", lambda *_: lambda: None)
+    report = detection.benchmark_throughput(image, "cpu", tmp_path / "m.safetensors", 1, 1, True, batches=(1, 2))
+    content = report.to_dict()
     names = [f"{name}, batch {batch}" for batch in (1, 2) for name in ("network", "network and regions")]
     assert [m["name"] for m in content["timings"] if m["name"].startswith("network")] == names
-    assert [c["rival"] for c in content["comparisons"]] == [f"{throughput.RIVAL}, batch {batch}" for batch in (1, 2)]
+    rivals = [f"{detection.BATCH_RIVAL}, batch {batch}" for batch in (1, 2)]
+    assert [c["rival"] for c in content["comparisons"]] == rivals
     assert all(m["items_per_second"] == pytest.approx(int(m["name"][-1]) / m["median"]) for m in content["timings"])
-    with pytest.raises(InputError, match="'tpu'"):
-        throughput.benchmark_throughput(image, "tpu", None, **options)
 
 
-def test_the_default_photo(photos: Path):
-    photo = command._module.default_photo()
-    assert (photo.width, photo.height) == (500, 375)
-    with PillowImage.open(photos / "astronaut.jpg") as picture:
-        middle = np.asarray(picture.convert("RGB").crop((0, 64, 512, 448)).resize((500, 375)), np.float32)
-    assert np.abs(photo.pixels - middle).mean() < 2
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        (("--image", "no.jpg"), "no.jpg"),
-        (("--threads", "0"), "--threads"),
-        (("--repeats", "0"), "--repeats"),
-        (("--json", "."), "--json"),
-        (("--crops", "--device", "cpu"), "--crops"),
-        (("--evaluators", "--image", "a.jpg"), "--image"),
-        (("--model", "no.safetensors"), "no.safetensors"),
-        (("--model", "voc07_crops"), "--crops"),
-    ],
-)
-def test_a_wrong_use_is_one_line(options: tuple[str, ...], named: str, capsys: pytest.CaptureFixture[str]):
-    threads = torch.get_num_threads()
-    try:
-        assert run(*options) == 2
-    finally:
-        torch.set_num_threads(threads)
-    captured = capsys.readouterr()
-    assert captured.err.startswith("error: ")
-    assert named in captured.err
-    assert (captured.out, captured.err.count("\n")) == ("", 1)
-
-
-def test_outside_a_checkout_the_command_names_the_script():
-    with pytest.raises(InputError, match=r"tools/benchmark\.py"):
-        command._only_in_a_checkout()
+def test_outside_a_checkout_the_command_names_the_script(command, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("detector.cli.benchmark._TOOLS", tmp_path)
+    ended = command("benchmark")
+    assert (ended.code, "tools/benchmark.py" in ended.err) == (2, True)
 
 
 @pytest.mark.slow
-def test_a_real_run(model: Model, image: Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_real_run(command, model: Model, image: Image, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)  # this process stays as it is
     save_model(model, tmp_path / "m.safetensors")
     PillowImage.fromarray(image.pixels).save(tmp_path / "noise.png")
     result = tmp_path / "new/result.json"
     options = ("--model", tmp_path / "m.safetensors", "--repeats", 1, "--threads", 1, "--no-rivals", "--json", result)
-    threads = torch.get_num_threads()
-    try:
-        assert run("--image", tmp_path / "noise.png", *options) == 0
-    finally:
-        torch.set_num_threads(threads)
+    ended = command("benchmark", "--image", tmp_path / "noise.png", *options)
+    assert (ended.code, "stage: backbone" in ended.out) == (0, True)
     content = json.loads(result.read_text())
     names = [measured["name"] for measured in content["timings"]]
     assert next(name for name in names if name.startswith("start: ")) == "start: import"
     assert (content["image_size"], content["threads"]) == ([64, 48], 1)
     assert min(value for measured in content["timings"] for value in measured["seconds"]) > 0
     assert content["peak_memory"]["a fresh process"] > 100
-    assert "stage: backbone" in capsys.readouterr().out

@@ -1,8 +1,11 @@
 """The command `detect`, from its arguments to its files and exit code; its detector answers by rule."""
 
+import io
 import json
+import os
 import re
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -10,8 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from detector.cli import main
+from detector.errors import InputError
 from detector.structures.image import Image
-from tests.tools.detect_tools import clip, command, files, run, write_photo
+from tests.detector.run_tools import files, make_clip
+from tests.tools.detect_tools import run, write_photo
 
 
 def test_lines_pictures_and_exit_code(detector, folder, capsys):
@@ -25,6 +31,7 @@ def test_lines_pictures_and_exit_code(detector, folder, capsys):
         "a/x.jpg: 2 objects in 150x60 pixels, TIME -> runs/detect/x.jpg",
         "b/y.png: cat 0.88 at (0.0, 0.0, 20.0, 40.0)",
         "b/y.png: 1 object in 60x40 pixels, TIME -> runs/detect/y.png",
+        "written: runs/detect",
     ]
     assert detector.loaded == (None, "auto", None)
     assert files(folder / "runs") == ["detect/x.jpg", "detect/y.png"]
@@ -37,9 +44,10 @@ def test_lines_pictures_and_exit_code(detector, folder, capsys):
 
 
 def test_json(detector, folder):
-    assert run("b", "a/x.jpg", "--json", "results/found.json", "--out", "drawn") == 0
+    write_photo(folder / "wide.png", (100, 31))
+    assert run("b", "a/x.jpg", "wide.png", "--json", "results/found.json", "--out", "drawn") == 0
     results = json.loads(Path("results/found.json").read_text())
-    assert [entry["image"] for entry in results] == ["b/x.jpg", "b/y.png", "a/x.jpg"]
+    assert [entry["image"] for entry in results] == ["b/x.jpg", "b/y.png", "a/x.jpg", "wide.png"]
     assert all(entry.pop("seconds") >= 0 for entry in results)
     assert results[0] == {
         "image": "b/x.jpg",
@@ -49,15 +57,9 @@ def test_json(detector, folder):
         "detections": [{"label": "cat", "category_id": 17, "score": 0.876543, "box": [0.0, 0.0, 20.0, 40.0]}],
     }
     assert [item["label"] for item in results[2]["detections"]] == ["cat", "dog"]
+    assert results[3]["detections"][0]["box"] == [0.0, 0.0, 33.33, 31.0], "in hundredths"
     assert files(folder / "results") == ["found.json"]
-    assert files(folder / "drawn") == ["x-2.jpg", "x.jpg", "y.png"]
-
-
-def test_boxes_in_json_are_rounded_to_hundredths(detector, folder):
-    write_photo(folder / "wide.png", (100, 31))
-    assert run("wide.png", "--json", "found.json") == 0
-    (entry,) = json.loads(Path("found.json").read_text())
-    assert entry["detections"][0]["box"] == [0.0, 0.0, 33.33, 31.0]
+    assert files(folder / "drawn") == ["wide.png", "x-2.jpg", "x.jpg", "y.png"]
 
 
 def test_boxes_are_in_pixels_of_the_upright_photo(detector, folder):
@@ -93,13 +95,14 @@ def test_scores_of_classes_and_the_best_objects(detector, folder, capsys):
     assert "1 object " in out
     assert run("a/x.jpg", "--max-detections", "1") == 0
     assert "1 object " in capsys.readouterr().out
-    assert detector.postprocess.max_detections == 100
+    assert detector.settings["max_detections"] == 1
     assert run("a/x.jpg", "--max-detections", "300") == 0
-    assert detector.postprocess.max_detections == 300, "more than the model gives by itself"
+    assert detector.settings["max_detections"] == 300, "more than the model gives by itself"
 
 
 def test_all_kinds_of_sources_and_results(detector, folder, capsys):
-    clip(folder / "a" / "deep" / "clip.avi")
+    Path("a/deep").mkdir()
+    make_clip("a/deep/clip.avi", 4)
     with zipfile.ZipFile("photos.zip", "w") as archive:
         archive.write("b/y.png", "z.png")
     Path("list.txt").write_text("b/y.png\ngone.jpg\n")
@@ -119,28 +122,45 @@ def test_all_kinds_of_sources_and_results(detector, folder, capsys):
     assert files(folder / "r" / "crops")[-1] == "dog/x-2.jpg"
 
 
-def test_only_results_and_no_pictures(detector, folder, capsys):
-    assert run("a/x.jpg", "--no-draw", "--csv", "f.csv") == 0
-    assert files(folder / "runs") == []
-    assert "->" not in capsys.readouterr().out
+def test_standard_input(detector, folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(Path("a/x.jpg").read_bytes())))
+    assert run("-", "--json", "found.json") == 0
+    assert "-: 2 objects in 150x60 pixels" in capsys.readouterr().out
+    assert json.loads(Path("found.json").read_text())[0]["image"] == "-"
+    assert files(folder / "runs") == ["detect/stdin.jpg"]
 
 
-def test_an_interrupted_run_goes_on(detector, folder, capsys):
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_no_valid_text(detector, folder):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    write_photo(Path(f"c/{name}"))
+    assert run("c", "--json", "found.json") == 0
+    assert json.loads(Path("found.json").read_text())[0]["image"] == f"c/{name}"
+    assert files(folder / "runs") == [f"detect/{name}"]
+
+
+def test_an_interrupted_run_continues_in_its_number_format_and_with_the_same_content(detector, folder, capsys):
     def interrupt(image: Image) -> None:
         if image.name == "b/y.png":
             raise KeyboardInterrupt
 
+    arguments = ("a/x.jpg", "b", "--csv", "f.csv")
     detector.before = interrupt
-    assert run("a/x.jpg", "b", "--csv", "f.csv") == 130
+    assert run(*arguments) == 130
+    error = capsys.readouterr().err
+    assert "2 of 3" in error
+    assert "--resume" in error
+    assert files(folder / "runs") == ["detect/unfinished.jsonl", "detect/x-2.jpg", "detect/x.jpg"]
     detector.before = lambda image: None
-    detector.seen.clear()
-    assert run("a/x.jpg", "b", "--csv", "f.csv", "--resume") == 0
-    assert detector.seen == ["b/y.png"]
+    detector.fingerprint = "another"
+    assert run(*arguments, "--resume") == 2
+    assert "content of model and configuration was rule, is another" in capsys.readouterr().err
+    detector.fingerprint, detector.precision, detector.seen = "rule", "bfloat16", []  # what a timing would choose now
+    assert run(*arguments, "--resume") == 0
+    assert (detector.seen, detector.precision) == (["b/y.png"], "float32")
     assert "2 of 3 are done already" in capsys.readouterr().out
-    assert [row.split(",")[0] for row in Path("f.csv").read_text().splitlines()[1:]] == ["a/x.jpg"] * 2 + [
-        "b/x.jpg",
-        "b/y.png",
-    ]
+    images = [row.split(",")[0] for row in Path("f.csv").read_text().splitlines()[1:]]
+    assert images == ["a/x.jpg", "a/x.jpg", "b/x.jpg", "b/y.png"]
     assert files(folder / "runs") == ["detect/x-2.jpg", "detect/x.jpg", "detect/y.png"]
 
 
@@ -160,24 +180,6 @@ def test_photos_of_the_same_name(detector, folder):
     (folder / "a" / "x.jpg").write_bytes(b"broken")
     assert run(*arguments, "--overwrite") == 2
     assert files(folder / "runs" / "detect") == names[:-1]
-
-
-def test_nothing_is_replaced_without_being_asked(detector, folder, capsys):
-    assert run("b/y.png", "--out", "drawn", "--json", "found.json") == 0
-    before = Path("drawn/y.png").read_bytes()
-    Path("drawn/y.png").write_bytes(b"old")
-    for arguments, message in (
-        (("--out", "drawn"), "drawn/y.png: "),
-        (("--json", "found.json"), "--json found.json: "),
-    ):
-        assert run("b/y.png", "--quiet", *arguments) == 2
-        error = capsys.readouterr().err
-        assert error.startswith(f"error: {message}")
-        assert "--overwrite" in error
-    assert Path("drawn/y.png").read_bytes() == b"old"
-    assert run("b/y.png", "--out", "drawn", "--json", "found.json", "--overwrite") == 0
-    assert Path("drawn/y.png").read_bytes() == before
-    assert files(folder / "drawn") == ["y.png"]
 
 
 def test_the_folder_that_is_not_named_is_a_new_one(detector, folder):
@@ -203,41 +205,16 @@ def test_progress_is_shown_on_a_terminal_for_several_photos(detector, folder, ca
     assert run("a/x.jpg", "b") == 0
     captured = capsys.readouterr()
     assert "/3 " in captured.err
-    assert len(captured.out.splitlines()) == 7, "the bar does not disturb the results"
+    assert len(captured.out.splitlines()) == 8, "the bar does not disturb the results"
     assert run("a/x.jpg") == 0
     assert run("a/x.jpg", "b", "--quiet") == 0
     assert capsys.readouterr().err == ""
-    clip(folder / "clip.avi")
+    make_clip("clip.avi", 4)
     assert run("clip.avi") == 0
     assert "/4 " in capsys.readouterr().err, "of one video, its frames"
 
 
-def interrupted(detector, *arguments: str) -> None:
-    def interrupt(image: Image) -> None:
-        if image.name == "b/y.png":
-            raise KeyboardInterrupt
-
-    detector.before = interrupt
-    assert run("a/x.jpg", "b", *arguments) == 130
-    detector.before = lambda image: None
-
-
-def test_a_run_goes_on_with_the_same_content_of_model_and_configuration_only(detector, folder, capsys):
-    interrupted(detector)
-    detector.fingerprint = "another"
-    capsys.readouterr()
-    assert run("a/x.jpg", "b", "--resume") == 2
-    assert "content of model and configuration was rule, is another" in capsys.readouterr().err
-
-
-def test_a_run_goes_on_in_its_number_format(detector, folder):
-    interrupted(detector)
-    detector.precision = "bfloat16"  # what a timing would choose now
-    assert run("a/x.jpg", "b", "--resume") == 0
-    assert detector.precision == "float32"
-
-
-def test_recorded_category_ids_from_detect_to_evaluate_and_back(detector, folder, capsys):
+def test_recorded_category_ids_from_detect_to_evaluate_and_back(detector, folder, command):
     """And VOC's image ids: one rule for both commands."""
     detector.class_ids = (90, 17, 3)
     for name in ("000000", "000012"):
@@ -260,44 +237,196 @@ def test_recorded_category_ids_from_detect_to_evaluate_and_back(detector, folder
     Path("instances.json").write_text(json.dumps(annotations))
     options = ("evaluate", "--dataset", "coco", "--annotations", "instances.json", "--detections")
     for found in ("f.json", "coco.json"):
-        assert command(*options, found, "--export", "coco", "back.json") == 0
-        assert "AP 100.0" in capsys.readouterr().out
+        ended = command(*options, found, "--export", "coco", "back.json")
+        assert (ended.code, "AP 100.0" in ended.out) == (0, True)
         back = json.loads(Path("back.json").read_text())
         assert [(one["image_id"], one["category_id"]) for one in back] == [(0, 17), (0, 3), (12, 17), (12, 3)]
     assert run("voc", "--voc", "xml", "--no-draw", "--out", "other") == 0
     options = ("evaluate", "--annotations", "xml", "--export", "coco", "back.json", "--detections")
     for found in ("f.json", "coco.json"):
-        assert command(*options, found) == 0
-        assert "mAP      " in capsys.readouterr().out
+        ended = command(*options, found)
+        assert (ended.code, "mAP      " in ended.out) == (0, True)
         back = json.loads(Path("back.json").read_text())
         assert [(one["image_id"], one["category_id"]) for one in back] == [(0, 17), (0, 18), (12, 17), (12, 18)]
 
 
 @pytest.mark.parametrize("files_", [("--coco", "found.json"), ("--yolo", "found")])
-def test_results_name_the_classes_of_their_numbers(detector, folder, capsys, files_):
+def test_results_name_the_classes_of_their_numbers(detector, folder, command, files_):
     """Whose order is not that of the data set, and whose ids are no one's."""
     write_photo(folder / "c/p.jpg", (150, 60))
     assert run("c", "--voc", "xml", *files_) == 0
-    capsys.readouterr()
-    assert command("evaluate", "--annotations", "xml", "--detections", files_[1], "--classes", "dog,cat") == 0
-    assert capsys.readouterr().out.splitlines()[3].split() == ["mAP", "2", "2", "100.0"]
+    ended = command("evaluate", "--annotations", "xml", "--detections", files_[1], "--classes", "dog,cat")
+    assert ended.out.splitlines()[3].split() == ["mAP", "2", "2", "100.0"]
 
 
 @pytest.mark.parametrize("results", [("--json", "found.json"), ("--coco", "found.json"), ("--yolo", "found")])
-def test_results_of_other_classes_than_those_of_voc_are_evaluated(detector, folder, capsys, monkeypatch, results):
+def test_results_of_other_classes_than_those_of_voc_are_evaluated(detector, folder, command, monkeypatch, results):
     detector.class_names = ("bird", "raccoon", "dog")
     monkeypatch.setattr("tests.tools.detect_tools.CLASSES", detector.class_names)
     write_photo(folder / "c/p.jpg", (150, 60))
     assert run("c", "--voc", "xml", *results) == 0
-    capsys.readouterr()
-    assert command("evaluate", "--annotations", "xml", "--detections", results[1]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:5]]
+    ended = command("evaluate", "--annotations", "xml", "--detections", results[1])
+    rows = [line.split() for line in ended.out.splitlines()[1:5]]
     assert [row[0] for row in rows] == ["bird", "raccoon", "dog", "mAP"]
     assert rows[-1] == ["mAP", "2", "2", "100.0"]
 
 
-def test_categories_of_an_earlier_run_are_not_replaced(detector, folder, capsys):
-    Path("found.json.categories.json").write_text("mine")
-    assert run("b/y.png", "--coco", "found.json") == 2
-    assert "--coco found.json.categories.json: " in capsys.readouterr().err
-    assert Path("found.json.categories.json").read_text() == "mine"
+def test_how_the_detector_looks(detector, folder, monkeypatch):
+    """The options are the settings of the detector; with tiles it sees more than the whole photo."""
+    options = ("--size", "320", "--iou", "0.4", "--agnostic-nms", "--tile", "64", "--overlap", "0.5")
+    assert run("a/x.jpg", *options, "--no-draw") == 0
+    assert detector.settings == {"size": 320, "iou": 0.4, "agnostic_nms": True, "max_detections": None}
+    assert len(detector.seen) > 1
+    seen = len(detector.seen)
+    assert run("a/x.jpg", "--no-draw") == 0
+    assert len(detector.seen) == seen + 1
+    assert detector.settings == {"size": None, "iou": None, "agnostic_nms": None, "max_detections": None}
+
+
+def test_sources_from_a_list_and_the_last_line(detector, folder, capsys, monkeypatch):
+    Path("names").write_text("b/x.jpg\n\nb/y.png\n")
+    assert run("a/x.jpg", "--from-file", "names", "--json", "found.json", "--crops", "crops") == 0
+    assert [entry["image"] for entry in json.loads(Path("found.json").read_text())] == ["a/x.jpg", "b/x.jpg", "b/y.png"]
+    assert capsys.readouterr().out.splitlines()[-1] == "written: runs/detect, found.json, crops"
+    monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(b"b/y.png\n")))
+    assert run("--from-file", "-", "--no-draw") == 0
+    assert (out := capsys.readouterr().out).startswith("b/y.png: cat")
+    assert "written" not in out
+
+
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        (("--out", "drawn"), "drawn/y.png"),
+        (("--json", "found.json"), "--json found.json"),
+        (("--coco", "found.json"), "--coco found.json.categories.json"),
+    ],
+)
+def test_nothing_is_replaced_without_being_asked(detector, folder, command, options, path):
+    file = Path(path.split()[-1])
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    ended = command("detect", "b/y.png", *options)
+    assert (ended.code, file.read_text()) == (2, "mine")
+    assert ended.err.startswith(f"error: {path}: ")
+    assert "--overwrite" in ended.err
+    assert command("detect", "b/y.png", *options, "--overwrite").code == 0
+    assert file.read_bytes() != b"mine"
+
+
+# Where something is wrong: photos, the model, the disk, an interrupt
+
+
+def test_failures_do_not_stop_the_others(detector, folder, capsys):
+    Path("cut.jpg").write_bytes(Path("a/x.jpg").read_bytes()[:400])
+    Path("notes.jpg").write_text("not a photo")
+    Path("nothing").mkdir()
+    arguments = ("a/x.jpg", "cut.jpg", "missing.jpg", "notes.jpg", "nothing", "b/x.jpg")
+    assert run(*arguments, "--json", "found.json") == 2
+    captured = capsys.readouterr()
+    errors = captured.err.splitlines()
+    assert len(errors) == 5
+    assert errors[0].startswith("error: missing.jpg: no such file")
+    assert errors[1].startswith("error: nothing: the folder has no photos")
+    assert errors[2].startswith("error: cut.jpg: damaged or cut short")
+    assert errors[3].startswith("error: notes.jpg: not a photo")
+    assert errors[4] == "4 of 6 sources failed"
+    assert detector.seen == ["a/x.jpg", "b/x.jpg"]
+    assert [entry["image"] for entry in json.loads(Path("found.json").read_text())] == ["a/x.jpg", "b/x.jpg"]
+    assert files(folder / "runs") == ["detect/x-2.jpg", "detect/x.jpg"]
+
+
+def test_a_detector_that_fails_on_one_photo(detector, folder, capsys):
+    def fail(image: Image) -> None:
+        if image.name == "b/x.jpg":
+            raise RuntimeError("CUDA out of memory.\nTried to allocate 20 GiB")
+        if image.name == "b/y.png":
+            raise MemoryError
+
+    detector.before = fail
+    assert run("b", "a/x.jpg") == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: b/x.jpg: detection failed (CUDA out of memory. Tried to allocate 20 GiB)",
+        "error: b/y.png: detection failed (not enough memory)",
+        "2 of 3 sources failed",
+    ]
+    assert detector.seen == ["a/x.jpg"]
+
+
+def test_without_any_photo_no_model_is_loaded_and_no_folder_made(detector, folder, capsys):
+    assert run("missing.jpg", "--json", "found.json") == 2
+    assert capsys.readouterr().err == "error: missing.jpg: no such file or folder; check the path\n"
+    assert not hasattr(detector, "loaded")
+    assert not Path("runs").exists()
+    assert json.loads(Path("found.json").read_text()) == []
+
+
+def test_a_model_that_cannot_be_loaded(detector, folder, capsys, monkeypatch):
+    """Its one line is shown, and results of an earlier run stay."""
+
+    def load_detector(model: Path, device: str, config: Path | None, source: str | None, *_: object) -> None:
+        raise InputError(f"{model}: no such file")
+
+    monkeypatch.setattr(sys.modules["detector.inference.assembly"], "load_pipeline", load_detector)
+    Path("found.json").write_text("earlier")
+    Path("none.safetensors").write_bytes(b"")
+    assert run("a/x.jpg", "--model", "none.safetensors", "--json", "found.json", "--overwrite") == 2
+    assert capsys.readouterr().err == "error: none.safetensors: no such file\n"
+    assert Path("found.json").read_text() == "earlier"
+
+
+def test_a_picture_that_cannot_be_written(detector, folder, capsys):
+    """The disk refuses one picture: what is found counts, that photo has not failed, and is tried again."""
+    Path("runs/detect/x.jpg").mkdir(parents=True)
+    arguments = ("a/x.jpg", "b/y.png", "--json", "found.json")
+    assert run(*arguments, "--overwrite") == 2
+    captured = capsys.readouterr()
+    first, last = captured.err.splitlines()
+    assert first == "error: runs/detect/x.jpg: cannot be written (Is a directory)"
+    assert last.startswith("1 file could not be written")
+    assert "a/x.jpg: 2 objects in 150x60 pixels" in captured.out
+    assert len(json.loads(Path("found.json").read_text())) == 2
+    assert files(folder / "runs") == ["detect/unfinished.jsonl", "detect/y.png"]
+    Path("runs/detect/x.jpg").rmdir()
+    detector.seen.clear()
+    assert run(*arguments, "--resume") == 0
+    assert detector.seen == ["a/x.jpg"]
+    assert len(json.loads(Path("found.json").read_text())) == 2
+    assert files(folder / "runs") == ["detect/x.jpg", "detect/y.png"]
+
+
+def test_crops_that_cannot_be_written(detector, folder, capsys):
+    """They cost neither the picture nor, of a video, the frames that follow."""
+    make_clip("clip.avi", 4)
+    Path("crops").mkdir()
+    Path("crops/cat").write_text("in the way")
+    assert run("b/y.png", "clip.avi", "--crops", "crops", "--json", "found.json", "--overwrite") == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert [line.startswith("error: crops/cat") for line in errors] == [True, True, False]
+    assert errors[2].startswith("2 files could not be written")
+    assert len(json.loads(Path("found.json").read_text())) == 5
+    assert files(folder / "runs") == ["detect/clip.mp4", "detect/unfinished.jsonl", "detect/y.png"]
+
+
+def test_interrupted_while_a_picture_is_written(detector, folder, monkeypatch):
+    """Neither a part of the picture nor its temporary file stays."""
+
+    def interrupted_save(picture: PillowImage.Image, path: Path, *args: object, **options: object) -> None:
+        Path(path).write_bytes(b"half a picture")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PillowImage.Image, "save", interrupted_save)
+    assert run("a/x.jpg", "--json", "found.json") == 130
+    assert files(folder / "runs") == ["detect/unfinished.jsonl"]
+    assert len(json.loads(Path("found.json").read_text())) == 1
+
+
+def test_a_bug_is_not_hidden_but_the_results_are_kept(detector, folder):
+    def crash(image: Image) -> None:
+        if image.name == "b/x.jpg":
+            raise TypeError("a bug")
+
+    detector.before = crash
+    with pytest.raises(TypeError, match="a bug"):
+        main(["detect", "a/x.jpg", "b/x.jpg", "--json", "found.json"])
+    assert len(json.loads(Path("found.json").read_text())) == 1

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 from PIL import Image
@@ -14,28 +15,40 @@ from PIL import Image
 from detector.data import VOC_CLASSES
 from detector.structures.detections import Detections
 from detector.structures.image import Image as Photo
-
-Run = Callable[..., tuple[int, str, str]]
-Evaluate = Callable[..., tuple[int, str, str]]
+from tests.tools.detect_tools import ROOT
 
 
 class FakeDetector:
-    """Finds a cat and a dog in every image; stops at the image of the number `stop` with `failure`."""
+    """Finds an object of the first name in every image, of the second if there is one, and stops at an image.
 
-    class_names = VOC_CLASSES
-    class_ids = tuple(range(20))
+    Args:
+        found: names of the objects.
+        stop: number of the image at which it raises `failure`.
+    """
+
     fingerprint, precision = "fake", "float32"
 
-    def __init__(self, stop: int = 0, failure: BaseException | None = None) -> None:
+    def __init__(
+        self,
+        class_names: tuple[str, ...] = VOC_CLASSES,
+        found: tuple[str, ...] = ("cat", "dog"),
+        stop: int = 0,
+        failure: BaseException | None = None,
+    ):
+        self.class_names, self.class_ids = class_names, tuple(range(len(class_names)))
+        self.labels = [class_names.index(name) for name in found]
         self.stop, self.failure, self.calls = stop, failure, 0
+
+    def with_settings(self, **settings: object) -> Self:
+        return self
 
     def detect(self, image: Photo, score: float) -> Detections:
         self.calls += 1
         if self.calls == self.stop and self.failure is not None:
             raise self.failure
-        labels = (VOC_CLASSES.index("cat"), VOC_CLASSES.index("dog"))
-        boxes = ((0, 0, 50, 40), (0, 0, 20, 20))
-        return Detections(boxes, (0.9, 0.3), labels, self.class_names, (image.width, image.height))
+        boxes, scores = ((0, 0, 50, 40), (0, 0, 20, 20)), (0.9, 0.3)
+        count = len(self.labels)
+        return Detections(boxes[:count], scores[:count], self.labels, self.class_names, (image.width, image.height))
 
 
 @pytest.fixture
@@ -44,83 +57,98 @@ def use_detector(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDetector], li
 
     def use(detector: FakeDetector) -> list[tuple]:
         loaded: list[tuple] = []
-        monkeypatch.setattr(
-            "detector.inference.assembly.load_detector",
-            lambda model, device, config, source, engine, precision: loaded.append((model, device)) or detector,
-        )
+
+        def load(*arguments: object) -> FakeDetector:
+            loaded.append(arguments[:2])
+            detector.precision = str(arguments[-1] or detector.precision)
+            return detector
+
+        monkeypatch.setattr("detector.inference.assembly.load_pipeline", load)
         return loaded
 
     return use
 
 
-def test_a_model(run: Run, use_detector: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model(evaluate, use_detector: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     Path("my.safetensors").write_bytes(b"")
     loaded = use_detector(FakeDetector())
-    result, saved = tmp_path / "result.json", tmp_path / "saved.json"
-    code, out, _ = run("--model", "my.safetensors", "--device", "cpu", "--json", result, "--save-detections", saved)
-    assert code == 0
+    options = (
+        "--model",
+        "my.safetensors",
+        "--device",
+        "cpu",
+        "--json",
+        "result.json",
+        "--save-detections",
+        "saved.json",
+    )
+    ended = evaluate(*options)
+    assert ended.code == 0
     assert loaded == [(Path("my.safetensors"), "cpu")]
-    content = json.loads(result.read_text())
+    content = json.loads(Path("result.json").read_text())
     assert (content["model"], content["images"], content["metric"]) == ("my.safetensors", 3, "voc07")
     assert content["seconds_per_image"] >= 0
     # The detections that were saved give the same result.
-    again = tmp_path / "again.json"
-    code, out_again, _ = run("--detections", saved, "--json", again)
-    assert code == 0
-    assert out_again == out
-    differing = {"model": None, "detections": str(saved)}
-    assert json.loads(again.read_text()) == content | differing
+    again = evaluate("--detections", "saved.json", "--json", "again.json")
+    assert (again.code, again.out) == (0, ended.out)
+    differing = {"model": None, "detections": "saved.json"}
+    assert json.loads(Path("again.json").read_text()) == content | differing
 
 
-def test_the_model_that_is_installed(run: Run, use_detector: Callable, tmp_path: Path) -> None:
+def test_the_model_that_is_installed(evaluate, use_detector: Callable, tmp_path: Path):
     loaded = use_detector(FakeDetector())
-    code, _, _ = run("--json", tmp_path / "result.json")
-    assert code == 0
+    assert evaluate("--json", tmp_path / "result.json").code == 0
     assert [(path.suffix, device) for path, device in loaded] == [(".safetensors", "auto")]
     assert json.loads((tmp_path / "result.json").read_text())["model"] == str(loaded[0][0])
 
 
-def test_limit(run: Run, use_detector: Callable, found: Path) -> None:
+def test_limit(evaluate, use_detector: Callable, found: Path):
     detector = FakeDetector()
     use_detector(detector)
-    assert "2 images of val" in run("--limit", 2)[1]
+    assert "2 images of val" in evaluate("--limit", 2).out
     assert detector.calls == 2
     # The entry of c is beyond the limit, and no mistake.
-    code, out, _ = run("--limit", 2, "--detections", found)
+    code, out, _ = evaluate("--limit", 2, "--detections", found)
     assert code == 0
     assert "2 images of val" in out
     assert out.endswith("1 entries of images that are not in the data set, left out\n")
 
 
-def test_classes(run: Run, use_detector: Callable, found: Path) -> None:
+def test_classes(evaluate, use_detector: Callable, found: Path):
     use_detector(FakeDetector())
     for options in ([], ["--detections", found]):
-        code, out, _ = run("--classes", "cat, horse", *options)
+        code, out, _ = evaluate("--classes", "cat, horse", *options)
         assert code == 0
         assert [line.split()[0] for line in out.splitlines()[:4]] == ["class", "cat", "horse", "mAP"]
-    code, _, err = run("--classes", " , ")
-    assert code == 2
-    assert err.startswith("error: --classes ")
 
 
-def test_the_classes_of_a_model_of_ones_own(run: Run, use_detector: Callable) -> None:
-    detector = FakeDetector()
-    detector.class_names = ("dog", "cat")  # type: ignore[assignment]
-    detector.detect = lambda image, score: Detections(  # type: ignore[method-assign]
-        [(0, 0, 50, 40)], [0.9], [1], ("dog", "cat"), (image.width, image.height)
-    )
-    use_detector(detector)
-    code, out, _ = run()
+@pytest.mark.parametrize("names", [("dog", "cat"), ("airplane", "dog", "tv", "cat")])
+def test_a_model_is_evaluated_on_the_classes_that_it_knows(make_voc, use_detector: Callable, command, names):
+    root = make_voc({"a": [("cat", (1, 1, 50, 40), 0), ("horse", (1, 1, 9, 9), 0)], "b": []})
+    use_detector(FakeDetector(names, ("cat",)))
+    code, out, _ = command("evaluate", "--root", root, "--split", "val")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()[:4]] == ["class", "dog", "cat", "mAP"]
-    assert out.splitlines()[2].split()[-1] == "100.0"
+    rows = [line.split() for line in out.splitlines()[1 : 1 + len(names)]]
+    assert [row[0] for row in rows] == [{"airplane": "aeroplane", "tv": "tvmonitor"}.get(name, name) for name in names]
+    assert rows[names.index("cat")][-1] == "100.0"
+    assert ", not evaluated: horse\n" in out
 
 
-def test_a_failed_image(run: Run, use_detector: Callable, root: Path, tmp_path: Path) -> None:
+def test_a_model_on_coco_is_evaluated_on_the_classes_it_knows(coco, root: Path, use_detector, tmp_path: Path, command):
+    use_detector(FakeDetector())
+    options = ("evaluate", "--dataset", "coco", "--annotations", coco[0])
+    code, out, _ = command(*options, "--root", root / "JPEGImages", "--json", tmp_path / "result.json")
+    assert code == 0
+    assert list(json.loads((tmp_path / "result.json").read_text())["classes"]) == ["cat", "chair"]
+    assert out.endswith(", not evaluated: kite\n")
+    assert command(*options)[::2] == (2, "error: give --root, the folder of the photos, or --detections\n")
+
+
+def test_a_failed_image(evaluate, use_detector: Callable, root: Path, tmp_path: Path):
     use_detector(FakeDetector())
     (root / "JPEGImages/a.jpg").write_bytes(b"no photo")
-    code, out, err = run("--json", tmp_path / "result.json")
+    code, out, err = evaluate("--json", tmp_path / "result.json")
     assert code == 2
     assert err.splitlines()[0].startswith("a: ")
     assert err.splitlines()[-1].startswith("error: 1 of 3 images failed, first a: ")
@@ -130,169 +158,35 @@ def test_a_failed_image(run: Run, use_detector: Callable, root: Path, tmp_path: 
     assert content["AP"]["cat"] == 0
 
 
-def test_an_interruption(run: Run, use_detector: Callable, tmp_path: Path) -> None:
+def test_an_interrupted_evaluation_continues(evaluate, use_detector: Callable, tmp_path: Path):
     use_detector(FakeDetector(stop=2, failure=KeyboardInterrupt()))
     result, saved = tmp_path / "result.json", tmp_path / "saved.json"
-    code, out, err = run("--json", result, "--save-detections", saved)
+    code, out, err = evaluate("--json", result, "--save-detections", saved)
     assert (code, out) == (130, "")
     assert err.startswith("interrupted: ")
-    assert "same command" in err
+    assert "--resume" in err
     assert not result.exists()
     assert not saved.exists()
     again = FakeDetector()
     use_detector(again)
-    assert run("--json", result, "--save-detections", saved)[0] == 0
+    options = ("--json", result, "--save-detections", saved)
+    assert "saved.json.part-0: " in evaluate(*options).err
+    assert evaluate(*options, "--resume").code == 0
     assert again.calls == 2
     assert len(json.loads(saved.read_text())) == 3
     use_detector(FakeDetector(stop=2, failure=KeyboardInterrupt()))
-    assert "same command" not in run()[2], "nothing was saved"
-
-
-@pytest.mark.parametrize(
-    ("options", "facts"),
-    [
-        (["--detections", "none.json"], ["none.json", "No such file"]),
-        (["--detections", "x", "--model", "y"], ["--model ", "--detections"]),
-        (["--detections", "x", "--save-detections", "y"], ["--save-detections ", "--detections"]),
-        (["--compare", "x", "y", "--config", "z"], ["--config ", "--compare"]),
-        (["--compare", "x", "y", "--report", "z"], ["--report ", "--compare"]),
-        (["--iou", "0.5,high"], ["--iou", "'high'"]),
-        (["--dataset", "coco"], ["--split ", "--dataset coco"]),
-        (["--class-map", "x"], ["--class-map ", "--dataset voc"]),
-        (["--format", "csv"], ["--format ", "--detections"]),
-        (["--json", "x.json", "--report", "./x.json"], ["--report x.json", "--json"]),
-        (["--detections", "x.json", "--export", "csv", "x.json"], ["--export x.json"]),
-        (["--export", "coco", "x", "--json", "x.categories.json"], ["--export coco x.categories.json", "--json"]),
-        (["--export", "xml", "x"], ["'xml'", "coco"]),
-        (["--detections", "x.json", "--json", "x.json"], ["--json x.json"]),
-        (["--dataset", "yolo"], ["--dataset yolo", "--annotations"]),
-        (["--dataset", "ilsvrc", "--annotations", "x"], ["--dataset ilsvrc", "--split", "--class"]),
-        (["--model", "x", "--model", "y"], ["--model", "--dataset voc", "--config"]),
-        (["--test-crops", "10"], ["--test-crops ", "--dataset voc"]),
-        (["--ablation", "--metric", "voc10"], ["--metric ", "--ablation"]),
-        (["--json", "."], ["--json .", "folder"]),
-        (["--json", "/dev/null/x.json"], ["--json /dev/null/x.json: /dev/null is not a folder"]),
-        (["--save-detections", "/dev/null/x.json"], ["--save-detections /dev/null/x.json: /dev/null is not a folder"]),
-        (["--metric", "voc"], ["--metric", "voc07"]),
-        (["--limit", "0"], ["'--limit'"]),
-        (["--dataset", "oid"], ["--dataset", "coco"]),
-    ],
-)
-def test_wrong_options(run: Run, options: list[str], facts: list[str]) -> None:
-    code, out, err = run(*options)
-    assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert all(fact in err for fact in facts)
-
-
-def test_a_missing_split(run: Run, root: Path) -> None:
-    path = root / "ImageSets/Main/test.txt"
-    assert run(split="test") == (2, "", f"error: {path}: no such split; there are: val\n")
-
-
-def test_the_report_tells_what_became_of_the_objects(
-    run: Run, found: Path, root: Path, photos: Path, tmp_path: Path
-) -> None:
-    page = tmp_path / "why.html"
-    code, out, _ = run("--detections", found, "--report", page)
-    assert code == 0
-    assert out.endswith(f" -> {page}\n")
-    assert "val" in page.read_text(encoding="utf-8")
-    # A model of ours tells more: the traces are in the file that it saves, and a report from that has them too.
-    for name in "abc":
-        Image.open(photos / "cat.jpg").resize((100, 80)).save(root / f"JPEGImages/{name}.jpg")
-    saved, traced = tmp_path / "saved.json", tmp_path / "traced.html"
-    assert run("--report", traced, "--save-detections", saved, "--device", "cpu")[0] == 0
-    entries = json.loads(saved.read_text())
-    assert [len(entry["objects"]["sources"]) for entry in entries] == [1, 0, 1]
-    sources = {name for entry in entries for name in entry["objects"]["sources"]}
-    assert sources
-    assert sources <= {"multibox", "selective_search"}
-    assert run("--report", page, "--detections", saved)[0] == 0
-    for html in (page, traced):
-        assert all(source in html.read_text(encoding="utf-8") for source in sources)
-
-
-@pytest.mark.parametrize("names", [("cat", "dog"), ("airplane", "dog", "tv", "cat")])
-def test_a_model_is_judged_by_the_classes_that_it_knows(
-    make_voc: Callable[..., Path], use_detector: Callable, evaluate: Evaluate, names: tuple[str, ...]
-) -> None:
-    root = make_voc({"a": [("cat", (1, 1, 50, 40), 0), ("horse", (1, 1, 9, 9), 0)], "b": []})
-    detector = FakeDetector()
-    detector.class_names = names  # type: ignore[assignment]
-    label = names.index("cat")
-    detector.detect = lambda image, score: Detections(  # type: ignore[method-assign]
-        [(0, 0, 50, 40)], [0.9], [label], names, (image.width, image.height)
-    )
-    use_detector(detector)
-    code, out, _ = evaluate("--root", root, "--split", "val")
-    assert code == 0
-    rows = [line.split()[0] for line in out.splitlines()[1 : 1 + len(names)]]
-    assert rows == [{"airplane": "aeroplane", "tv": "tvmonitor"}.get(name, name) for name in names]
-    assert ", not evaluated: horse\n" in out
-
-
-def test_a_model_on_coco_is_judged_by_the_classes_it_knows(
-    coco: tuple[Path, Path], root: Path, use_detector: Callable, tmp_path: Path, evaluate: Evaluate
-) -> None:
-    use_detector(FakeDetector())
-    annotations, result = coco[0], tmp_path / "result.json"
-    options = ("--dataset", "coco", "--annotations", annotations, "--root", root / "JPEGImages", "--json", result)
-    code, out, _ = evaluate(*options)
-    assert code == 0
-    content = json.loads(result.read_text())
-    assert list(content["classes"]) == ["cat", "chair"]
-    assert out.endswith(", not evaluated: kite\n")
-    code, _, err = evaluate("--dataset", "coco", "--annotations", annotations)
-    assert (code, err) == (2, "error: give --root, the folder of the photos, or --detections\n")
-
-
-@pytest.mark.slow
-def test_several_processes_find_what_one_does(root: Path, tmp_path: Path, photos: Path) -> None:
-    for name in "abc":
-        Image.open(photos / "cat.jpg").resize((100, 80)).save(root / f"JPEGImages/{name}.jpg")
-    tool = str(Path(__file__).parents[2] / "tools/evaluate.py")
-    options = ["--root", str(root), "--split", "val", "--device", "cpu"]
-    one, two = tmp_path / "one.json", tmp_path / "two.json"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", tool]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    for start, file in (([sys.executable, tool], one), (launch, two)):
-        command = [*start, *options, "--save-detections", str(file)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("mAP ") == 2  # the result is told once: the row of the mean, and the sizes
-    assert [e | {"seconds": 0} for e in json.loads(one.read_text())] == [
-        e | {"seconds": 0} for e in json.loads(two.read_text())
-    ]
-    assert sorted(path.name for path in tmp_path.glob("*.json*")) == ["one.json", "two.json"]
+    assert "--resume" not in evaluate().err, "nothing was saved"
 
 
 @pytest.mark.parametrize(("changed", "code"), [({"precision": "bfloat16"}, 0), ({"fingerprint": "another"}, 2)])
-def test_a_stopped_evaluation_goes_on_in_its_number_format_and_with_the_same_content(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: dict[str, str], code: int
-) -> None:
+def test_it_continues_in_its_number_format_and_with_the_same_content(
+    evaluate, use_detector: Callable, tmp_path: Path, changed: dict[str, str], code: int
+):
     detector = FakeDetector(stop=2, failure=KeyboardInterrupt())
-
-    def load(*arguments: object) -> FakeDetector:
-        detector.precision = str(arguments[-1] or detector.precision)
-        return detector
-
-    monkeypatch.setattr("detector.inference.assembly.load_detector", load)
-    assert run("--save-detections", tmp_path / "saved.json")[0] == 130
+    use_detector(detector)
+    assert evaluate("--save-detections", tmp_path / "saved.json").code == 130
     vars(detector).update(changed)
-    assert run("--save-detections", tmp_path / "saved.json")[0] == code
-
-
-def known_by(names: tuple[str, ...], label: str) -> FakeDetector:
-    """A detector that finds one object at the same place in every image."""
-    detector = FakeDetector()
-    detector.class_names = names  # type: ignore[assignment]
-    detector.class_ids = tuple(range(len(names)))
-    detector.detect = lambda image, score: Detections(  # type: ignore[method-assign]
-        [(0, 0, 50, 40)], [0.9], [names.index(label)], names, (image.width, image.height)
-    )
-    return detector
+    assert evaluate("--save-detections", tmp_path / "saved.json", "--resume").code == code
 
 
 @contextmanager
@@ -308,27 +202,63 @@ def marked_pipe(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("names", [("cat", "dog", "unicorn"), ("raccoon", "horse")])
-def test_saved_detections_are_judged_as_the_model_was(
-    make_voc: Callable[..., Path],
-    use_detector: Callable,
-    evaluate: Evaluate,
-    tmp_path: Path,
-    names: tuple[str, ...],
-) -> None:
+def test_saved_detections_are_evaluated_as_the_model_was(make_voc, use_detector: Callable, command, tmp_path, names):
     """Also a model that knows some of VOC's classes, or, as the XML files, others."""
-    use_detector(known_by(names, names[0]))
+    use_detector(FakeDetector(names, names[:1]))
     objects = [(names[0], (1, 1, 50, 40), 0), ("horse", (1, 1, 9, 9), 0)]
-    root, saved = make_voc({"a": objects, "b": []}), tmp_path / "saved.json"
-    live = evaluate("--root", root, "--split", "val", "--save-detections", saved)
-    assert live[0] == 0
+    saved = tmp_path / "saved.json"
+    options = ("evaluate", "--root", make_voc({"a": objects, "b": []}), "--split", "val")
+    live = command(*options, "--save-detections", saved)
+    assert live.code == 0
     assert json.loads(saved.read_text())[0]["classes"] == list(names)
-    again = evaluate("--root", root, "--split", "val", "--detections", saved)
-    assert again == live
+    assert command(*options, "--detections", saved) == live
     with marked_pipe(saved) as pipe:
-        assert evaluate("--root", root, "--split", "val", "--detections", pipe) == live
-    code, out, _ = evaluate("--root", root, "--split", "val", "--compare", saved, saved)
-    assert code == 0
-    assert "100.0" in out
-    for options in ((), ("--detections", saved)):
-        code, out, _ = evaluate("--root", root, "--split", "val", "--skip-bad-labels", *options)
-        assert (code, out.splitlines()[:4]) == (0, live[1].splitlines()[:4])
+        assert command(*options, "--detections", pipe) == live
+    compared = command(*options, "--compare", saved, saved)
+    assert (compared.code, "100.0" in compared.out) == (0, True)
+    for more in ((), ("--detections", saved)):
+        code, out, _ = command(*options, "--skip-bad-labels", *more)
+        assert (code, out.splitlines()[:4]) == (0, live.out.splitlines()[:4])
+
+
+@pytest.fixture
+def cats(root: Path, photos: Path) -> None:
+    """Photos of a cat in place of the data set's."""
+    for name in "abc":
+        Image.open(photos / "cat.jpg").resize((100, 80)).save(root / f"JPEGImages/{name}.jpg")
+
+
+def test_the_report_tells_what_became_of_the_objects(evaluate, found: Path, cats: None, tmp_path: Path):
+    """A model of ours tells more: the traces are in the file that it saves, and a report from that has them too."""
+    page = tmp_path / "why.html"
+    code, out, _ = evaluate("--detections", found, "--report", page)
+    assert (code, out.endswith(f" -> {page}\n")) == (0, True)
+    assert "val" in page.read_text(encoding="utf-8")
+    saved, traced = tmp_path / "saved.json", tmp_path / "traced.html"
+    assert evaluate("--report", traced, "--save-detections", saved, "--device", "cpu").code == 0
+    entries = json.loads(saved.read_text())
+    assert [len(entry["objects"]["sources"]) for entry in entries] == [1, 0, 1]
+    sources = {name for entry in entries for name in entry["objects"]["sources"]}
+    assert sources
+    assert sources <= {"multibox", "selective_search"}
+    assert evaluate("--report", page, "--detections", saved).code == 0
+    for html in (page, traced):
+        assert all(source in html.read_text(encoding="utf-8") for source in sources)
+
+
+@pytest.mark.slow
+def test_several_processes_find_what_one_does(root: Path, cats: None, tmp_path: Path):
+    options = [ROOT / "tools/evaluate.py", "--root", root, "--split", "val", "--device", "cpu", "--save-detections"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    results = []
+    for launch, file in (
+        ([], "one.json"),
+        (["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"], "two.json"),
+    ):
+        command = [sys.executable, *launch, *options, tmp_path / file]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("mAP ") == 2  # the result is told once: the row of the mean, and the sizes
+        results.append([entry | {"seconds": 0} for entry in json.loads((tmp_path / file).read_text())])
+    assert results[0] == results[1]
+    assert sorted(path.name for path in tmp_path.glob("*.json*")) == ["one.json", "two.json"]

@@ -5,52 +5,23 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 
-from detector.cli import main
 from detector.errors import InputError
 from detector.explorer.server import listen
 from proposals.extras import needs_extra
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main(["explore", "--no-open", *arguments])
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
+from tests.tools.detect_tools import ROOT
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--device", "tpu"), "--device tpu: "),
-        (("--root", "x"), "give --dataset voc"),
-        (("--dataset", "voc", "--root", "x"), "--dataset voc needs --root"),
-        (("--dataset", "voc", "--root", "nowhere", "--split", "val"), "nowhere: no such folder"),
-        (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
-    ],
-)
-def test_wrong_options_cost_one_line(arguments: tuple[str, ...], message: str, capsys):
-    assert run(*arguments) == 2
-    captured = capsys.readouterr().err
-    assert captured.startswith("error: ")
-    assert message in captured
-    assert captured.count("\n") == 1
-
-
-@pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
-def test_without_the_extra_it_says_what_to_install(missing: str):
-    code = f"import sys; sys.modules['{missing}'] = None; from detector.cli import main; main(['explore'])"
+def test_without_the_extra_it_says_what_to_install():
+    code = "import sys; sys.modules['uvicorn'] = None; from detector.cli import main; main(['explore'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 2
     assert done.stderr == f"error: {needs_extra('the explorer', 'explore')}\n"
 
 
-def test_a_port_that_is_taken(capsys):
+def test_a_port_that_is_taken():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

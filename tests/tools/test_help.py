@@ -1,6 +1,6 @@
-"""The help of every command, and what the shell completes."""
+"""The help of every command, what the shell completes, and what starts without torch."""
 
-import os
+import json
 import re
 import subprocess
 import sys
@@ -9,86 +9,78 @@ from pathlib import Path
 
 import pytest
 
-from detector.cli import _COMMANDS, main
-
-ROOT = Path(__file__).parents[2]
-
-
-def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as caught:
-        main([command, "--help"])
-    assert caught.value.code == 0
-    return capsys.readouterr().out
+from detector.cli import _COMMANDS
+from tests.tools.detect_tools import ROOT, write_photo
 
 
-def test_the_version(capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["--version"])
-    assert not caught.value.code
-    assert capsys.readouterr().out.strip() == version("inception-rcnn")
+def test_the_version_and_help_without_arguments(command):
+    assert command("--version") == (0, version("inception-rcnn") + "\n", "")
+    assert "Usage: detector [OPTIONS] COMMAND" in command().out
+    assert {path.stem for path in (ROOT / "tools").glob("*.py")} == set(_COMMANDS)
 
 
-@pytest.mark.parametrize("command", _COMMANDS)
-def test_options_are_in_groups_with_their_defaults_and_there_is_an_example(command, capsys):
-    text = help_of(command, capsys)
-    assert f"Usage: detector {command}" in text
-    assert re.search(rf"Examples?:\s+detector {command} ", text)
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_options_are_in_groups_with_their_defaults_and_there_is_an_example(name: str, command):
+    text = command(name, "--help").out
+    assert f"Usage: detector {name}" in text
+    assert re.search(rf"Examples?:\s+detector {name} ", text)
     groups = re.findall(r"─ ([A-Z][\w ]+) ─", text)
     own = [group for group in groups if group not in ("Arguments", "Options")]
-    assert len(own) >= 2 or command in ("convert", "docs"), "these have one option"
+    assert len(own) >= 2 or name in ("convert", "docs"), "these have one option"
     (rest,) = re.findall(r"─ Options ─.*?╰", text, re.DOTALL)
     assert own == [] or re.findall(r"│ (?:\* )?\s*(--[\w-]+)", rest) == ["--help"], "every option is in a group"
     assert "[default: " in text
 
 
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_the_tool_is_the_command_and_its_help_loads_no_torch(name: str, command, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    start = [sys.executable, "-X", "importtime", ROOT / f"tools/{name}.py", "--help"]
+    done = subprocess.run(start, capture_output=True, text=True, check=True)
+    assert done.stdout == command(name, "--help").out
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "detector.errors" in imported
+    assert not imported & {"torch", "torchvision", "numba"}
+
+
+_PROGRAM = """
+import json, sys
+from detector.cli import main
+for words in json.loads(sys.argv[1]):
+    try:
+        main(words)
+    except SystemExit as ended:
+        assert not ended.code
+    assert "torch" not in sys.modules, words
+"""
+
+
+def test_what_needs_no_network_needs_no_torch(make_voc, found: Path, tmp_path: Path, monkeypatch):
+    root = make_voc({"a": [("cat", (1, 1, 50, 40), 0)], "b": [], "c": []})
+    write_photo(tmp_path / "photos/a.jpg")
+    data = ["--root", str(root), "--split", "val"]
+    commands = [
+        ["propose", "photos", "--preset", "single", "--levels", "--json", "f.json", "--export", "boxes.npz"],
+        ["propose", "--preset", "single", "--report", "--dataset", "voc", *data],
+        ["evaluate", *data, "--detections", str(found)],
+    ]
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    program = [sys.executable, "-c", _PROGRAM, json.dumps(commands)]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(words in done.stdout for words in ("a.jpg: ", "recall50", "mAP"))
+
+
 @pytest.mark.parametrize(
-    ("arguments", "facts"),
+    ("words", "completed"),
     [
-        ("detect", ["'SOURCE'", "detector detect --help"]),
-        ("detect --proposals foo a.jpg", ["--proposals 'foo'", "selective_search, multibox, both"]),
-        ("detect --batch 0 a.jpg", ["'--batch'"]),
-        ("detect --bacth 1 a.jpg", ["--bacth", "--batch"]),
-        ("detect --device abacus a.jpg", ["--device abacus", "cuda"]),
-        ("train --layout cco a", ["--layout 'cco'", "voc, coco, yolo"]),
-        ("--foo", ["--foo", "detector --help"]),
-        ("detct a.jpg", ["'detct'", "do you mean 'detect'?"]),
-        ("see a.jpg", ["'see'", "detect, bulk, evaluate"]),
+        ("detector de", ["detect"]),
+        ("detector detect --max", ["--max-detections"]),
+        ("detector propose --pr", ["--preset"]),
     ],
 )
-def test_wrong_usage_gets_one_line(arguments: str, facts: list[str], capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as caught:
-        main(arguments.split())
-    assert caught.value.code == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("error: ")
-    assert all(fact in captured.err for fact in facts)
-    assert (captured.out, captured.err.count("\n")) == ("", 1)
-
-
-def test_without_arguments_there_is_help(capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as caught:
-        main([])
-    assert not caught.value.code
-    assert "Usage: detector [OPTIONS] COMMAND" in capsys.readouterr().out
-
-
-def test_every_tool_is_a_command():
-    tools = {path.stem for path in (ROOT / "tools").glob("*.py")}
-    assert tools == set(_COMMANDS)
-
-
-def test_the_shell_completes_commands_and_options(tmp_path):
-    def completed(words: str) -> list[str]:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "_DETECTOR_COMPLETE": "complete_bash",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(len(words.split(" ")) - 1),
-        }
-        program = [sys.executable, "-c", "from detector.cli import main; main()"]
-        return subprocess.run(program, capture_output=True, text=True, env=environment, cwd=tmp_path).stdout.split()
-
-    assert completed("detector de") == ["detect"]
-    assert completed("detector detect --max") == ["--max-detections"]
-    assert completed("detector propose --pr") == ["--preset"]
+def test_the_shell_completes_commands_and_options(words: str, completed: list[str], command, monkeypatch):
+    values = {"DETECTOR_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    for name, value in values.items():
+        monkeypatch.setenv(name.replace("DETECTOR", "_DETECTOR"), value)
+    assert command().out.split() == completed

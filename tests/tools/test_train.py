@@ -1,62 +1,85 @@
-"""The command `train`: what is wrong is said in one line before anything starts."""
+"""`train --data`: what it prints, and photos and labels that are left out. Recipes are in tests/detector/training."""
 
-from collections.abc import Callable
+import re
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from detector.cli import main
-
-
-@pytest.fixture(autouse=True)
-def leave_this_process_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detector.cli.keep_freed_memory", lambda: None)
-    monkeypatch.setattr("detector.training.convolutions.keep_prepared_convolutions", lambda: None)
+from detector.config import InputConfig, ModelConfig
+from detector.models.rfcn import RFCN
+from detector.models.weights import Model, save_model
+from detector.storage.run_lock import run_lock
 
 
 @pytest.fixture
-def root(make_voc: Callable[..., Path]) -> Path:
-    return make_voc({"a": [("cat", (10, 10, 60, 60), 0)]})
+def data(tmp_path: Path) -> Path:
+    """Five photos of a cat in YOLO's layout."""
+    root = tmp_path / "my photos"
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    (root / "data.yaml").write_text("train: images\nval: images\nnames: [cat]\n")
+    for number in range(5):
+        pixels = np.random.default_rng(number).integers(90, 150, (64, 96, 3), dtype=np.uint8)
+        pixels[16:48, 24:72] = (220, 30, 30)
+        Image.fromarray(pixels).save(root / f"images/{number}.png")
+        (root / f"labels/{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    return root
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as stopped:
-        main(["train", *map(str, arguments)])
-    return int(stopped.value.code or 0), capsys.readouterr().err
+@pytest.fixture
+def train(data: Path, tmp_path: Path, command):
+    """Runs `detector train --data` into the folder `my run`, on the CPU from small weights."""
+    torch.manual_seed(0)
+    config = ModelConfig(input=InputConfig(short_side=64))
+    save_model(Model(RFCN(1, config.network), config, ("cat",), {}), tmp_path / "start.safetensors")
+    start = ("--init", tmp_path / "start.safetensors", "--device", "cpu")
+    return lambda *options: command(
+        "train", "--data", data, "--epochs", 1, "--out", tmp_path / "my run", *start, *options
+    )
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("data: {train_split: val, eval_split: val}\nspeed: 3", "key 'speed' is unknown; do you mean 'seed'"),
-        ("data: {train_split: none, eval_split: val}", "none"),
-        ("data: {train_split: val, eval_split: val}", "give --init"),
-        ("data: {train_split: val", "not a readable YAML file"),
-    ],
-)
-def test_wrong_recipes(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str):
-    recipe = tmp_path / "r.yaml"
-    recipe.write_text(text)
-    code, error = run(capsys, recipe, "--root", root, "--out", tmp_path / "run", "--cache", tmp_path / "cache")
+def test_one_command_ends_with_the_line_that_uses_the_model(train, data: Path, tmp_path: Path, command):
+    code, output, _ = train()
+    assert code == 0
+    for start in ("data ", "photos ", "boxes ", "validation ", "pretrained   cat", "mAP ", "hits, misses ", "model "):
+        assert re.search(f"^{start}", output, re.MULTILINE), start
+    line = shlex.split(output.splitlines()[-1].removeprefix("try it "))
+    assert line[:2] == ["detector", "detect"]
+    ended = command(*line[1:], "--out", tmp_path / "found", "--device", "cpu")
+    assert (ended.code, "-> " in ended.out) == (0, True)
+    # The same photos, so the same figure.
+    ended = command("evaluate", "--data", data, "--model", tmp_path / "my run", "--device", "cpu")
+    assert ended.code == 0
+    figures = [*re.findall(r"^mAP +([\d.]+) on", output, re.M), *re.findall(r"^mAP .* ([\d.]+)$", ended.out, re.M)]
+    assert figures[0] == figures[1]
+    assert (tmp_path / "my run/sheet.jpg").exists()
+    assert (tmp_path / "my run/train.log").exists()
+
+
+def test_broken_photos_and_bad_labels(train, data: Path):
+    """Labels stop the training unless they are to be skipped; photos are told at the end."""
+    broken = data / "images/3.png"
+    broken.write_bytes(broken.read_bytes()[:9000])
+    (data / "labels/2.txt").write_text("0 0.5 0.5 0 0.5\n0 0.5 0.5 0.5 0.5\n")
+    code, _, error = train()
     assert code == 2
-    assert message in error
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
+    assert "labels/2.txt: line 1: fields w h are 0 0.5" in error
+    assert "--skip-bad-labels" in error
+    code, output, error = train("--skip-bad-labels")
+    assert code == 2
+    assert "1 label is wrong and left out" in output
+    assert "try it " in output
+    last = error.splitlines()[-1]
+    assert last.startswith(f"error: 1 photo was left out: {broken}: ")
+    assert "truncated" in last
 
 
-def test_missing_recipe_and_wrong_weights(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    code, error = run(capsys, tmp_path / "none.yaml", "--root", root)
-    assert (code, "none.yaml: no such file" in error) == (2, True)
-    recipe = tmp_path / "r.yaml"
-    recipe.write_text("data: {train_split: val, eval_split: val}")
-    weights = tmp_path / "w.npz"
-    weights.write_bytes(b"no archive")
-    code, error = run(capsys, recipe, "--root", root, "--init", weights, "--out", tmp_path / "run")
-    assert (code, "w.npz: not a readable .npz" in error) == (2, True)
-
-
-def test_folder_that_cannot_be_written(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    recipe = tmp_path / "r.yaml"
-    recipe.write_text("data: {train_split: val, eval_split: val}")
-    code, error = run(capsys, recipe, "--root", root, "--out", recipe / "run")
-    assert (code, "--out" in error) == (2, True)
+def test_a_folder_in_which_a_run_is_writing(train, tmp_path: Path):
+    with run_lock(tmp_path / "my run"):
+        code, output, error = train()
+    assert (code, output) == (2, "")
+    assert error.startswith(f"error: {tmp_path / 'my run'}: another run is writing there")

@@ -5,7 +5,7 @@ Each uses its default number of threads: hotcoco, which computes COCO's metric f
 
 import contextlib
 import io
-import time
+import timeit
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import Report, Rival, Task, interleave, load_rivals
-from benchmarks.processes import run_fresh
-from detector.errors import InputError
+from benchmarks.measuring import Report, Rival, Task, interleave, load_rivals, run_fresh
 from detector.evaluation import (
     DetectionTable,
     GroundTruth,
@@ -42,60 +40,45 @@ _RIVALS = {
     "faster-coco-eval": ("faster_coco_eval", "faster_coco_eval", "COCOeval_faster"),
 }
 _MEMORY = """
-import json, sys
+import sys
 from benchmarks.evaluators import EVALUATORS, made_up_data
-from benchmarks.processes import peak_memory
-data = made_up_data(int(sys.argv[2]))
-EVALUATORS[sys.argv[1]](*data)
-print(peak_memory() or "NaN")
+EVALUATORS[sys.argv[1]](*made_up_data(int(sys.argv[2])))
 """
 
 
 def benchmark_evaluators(
-    *,
-    repeats: int,
-    rivals: bool = True,
-    progress: bool = False,
-    detections: int = DETECTIONS,
-    growth: Sequence[int] = GROWTH,
+    repeats: int, rivals: bool, detections: int = DETECTIONS, growth: Sequence[int] = GROWTH
 ) -> Report:
     """Times our evaluators beside the other evaluators of COCO's metric that are installed, all on arrays in memory.
 
     Args:
         detections: size of the data set.
         growth: numbers of detections for which time and memory of our evaluators are measured.
-
-    Raises:
-        InputError: `detections` or one of `growth` is below 1.
     """
-    if min(detections, *growth, 1) < 1:
-        raise InputError(f"detections {detections}, growth {tuple(growth)}: give at least 1")
     truth, table = made_up_data(detections)
     tasks = [Task(name, partial(run, truth, table)) for name, run in EVALUATORS.items()]
-    names = _RIVALS if rivals else ()
-    loaded, skipped = load_rivals(
-        [Rival(name, ("coco",), partial(_rival, name), slow=True) for name in names], truth, table
-    )
+    others = [Rival(name, ("coco",), partial(_rival, name), slow=True) for name in _RIVALS]
+    loaded, skipped = load_rivals(others if rivals else (), truth, table)
     ours = np.nan_to_num(list(coco_average_precision(truth, table).summary.values()), nan=-1)  # -1 is theirs for NaN
     differences = {rival.name: float(np.abs(ours - np.asarray(rival.run())).max()) for rival in loaded}
-    timings = interleave([*tasks, *loaded], repeats, progress)
-    rows = [{"detections": count, "images": image_count(count), **_growth(count)} for count in growth]
+    tasks += loaded
+    interleave(tasks, repeats)
+    rows = [{"detections": count, "images": image_count(count), **_seconds(count)} for count in growth]
     memory = {
-        f"{name}, {count} detections": float(run_fresh(_MEMORY, name, count, threads=1))
+        f"{name}, {count} detections": run_fresh(_MEMORY, name, count, threads=1)[1]
         for name in EVALUATORS
         for count in growth
     }
     return Report(
-        {"data": {"images": len(truth.image_ids), "objects": len(truth), "detections": len(table)}},
-        timings,
-        threads=1,
-        tables={
-            "largest difference of COCO's twelve numbers": [{name: value} for name, value in differences.items()],
-            "seconds by number of detections": rows,
+        {
+            "data": {"images": len(truth.image_ids), "objects": len(truth), "detections": len(table)},
+            "largest difference of COCO's twelve numbers": differences,
         },
+        tasks,
+        threads=1,
+        tables={"seconds by number of detections": rows},
         peak_memory=memory,
         skipped=skipped,
-        packages=("hotcoco", *_RIVALS),
     )
 
 
@@ -148,16 +131,10 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.hstack([corners, corners + sides]).round(2)
 
 
-def _growth(count: int) -> dict[str, float]:
+def _seconds(count: int) -> dict[str, float]:
     """Seconds of each of our evaluators, the faster of two runs."""
     data = made_up_data(count)
-    seconds: dict[str, list[float]] = {name: [] for name in EVALUATORS}
-    for _ in range(2):
-        for name, run in EVALUATORS.items():
-            start = time.perf_counter()
-            run(*data)
-            seconds[name].append(time.perf_counter() - start)
-    return {name: min(values) for name, values in seconds.items()}
+    return {name: min(timeit.repeat(partial(run, *data), number=1, repeat=2)) for name, run in EVALUATORS.items()}
 
 
 def _rival(name: str, truth: GroundTruth, table: DetectionTable) -> Callable[[], np.ndarray]:

@@ -1,30 +1,44 @@
-"""Timing tasks in turns, and the report of a run."""
+"""Timing tasks in turns, fresh processes, and the report of a run."""
 
+import json
 import math
 import os
 import platform
+import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageOps
 from tqdm import tqdm
 
 from detector.errors import InputError
-from detector.structures.image import Image
+from detector.structures.image import Image, read_image
 
 SLOW_REPEATS = 3
 """Slow tasks (seconds each) take part in this many rounds at most."""
+_PACKAGES = ("inception-rcnn", "torch", "torchvision", "numpy", "numba", "hotcoco", "opencv-python-headless",
+             "opencv-contrib-python-headless", "onnxruntime", "selectivesearch", "ultralytics", "pycocotools",
+             "faster-coco-eval")  # fmt: skip
+_CHECKOUT = Path(__file__).parents[2]
+_RESULT = """
+import json
+from benchmarks.measuring import peak_memory
+print(json.dumps([globals().get("result"), peak_memory()]))
+"""
 
-Rows = Sequence[Mapping[str, float]]
-"""A table: its rows, each from column names to numbers."""
 
-
-@dataclass(frozen=True)
+@dataclass
 class Task:
     """Something to time.
 
@@ -33,6 +47,7 @@ class Task:
         slow: it takes seconds, so that `SLOW_REPEATS` rounds are enough.
         items: images, crops or the like that one run processes.
         against: our tasks that a rival's time is compared with, by name.
+        seconds: what it took, by round.
     """
 
     name: str
@@ -40,10 +55,21 @@ class Task:
     slow: bool = False
     items: int = 1
     against: tuple[str, ...] = ()
+    seconds: list[float] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        median = statistics.median(self.seconds)
+        return {
+            "name": self.name,
+            "median": median,
+            "fastest": min(self.seconds),
+            "slowest": max(self.seconds),
+            "items_per_second": self.items / median,
+            "seconds": self.seconds,
+        }
 
 
-@dataclass(frozen=True)
-class Rival:
+class Rival(NamedTuple):
     """Other software for the same work as our tasks `against`.
 
     `load` makes the function to time and raises `ImportError` (or `InputError`, `ValueError` with the remedy) where
@@ -67,52 +93,56 @@ def load_rivals(rivals: Sequence[Rival], *arguments: object, items: int = 1) -> 
     return tasks, skipped
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one task, by round."""
-
-    task: Task
-    seconds: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.task.name,
-            "median": self.median,
-            "fastest": min(self.seconds),
-            "slowest": max(self.seconds),
-            "items_per_second": self.task.items / self.median,
-            "seconds": list(self.seconds),
-        }
-
-
-def interleave(tasks: Sequence[Task], repeats: int, progress: bool = False) -> tuple[Timing, ...]:
+def interleave(tasks: Sequence[Task], repeats: int) -> None:
     """Times tasks in turns, A B C A B C ..., on as many threads as PyTorch is set to use.
 
     `torch.utils.benchmark` warms each task up before each measurement and waits for the GPU after it. A slow task
-    takes part in the first rounds only, so that equal positions in two timings are of the same round.
-
-    Args:
-        progress: show a bar on standard error if that is a terminal.
-
-    Raises:
-        InputError: `repeats` is below 1.
+    takes part in the first rounds only, so that equal positions in two tasks' times are of the same round.
     """
     import torch
     from torch.utils.benchmark import Timer
 
-    if repeats < 1:
-        raise InputError(f"--repeats {repeats}: give at least 1")
-    timers = [Timer("run()", globals={"run": task.run}, num_threads=torch.get_num_threads()) for task in tasks]
-    seconds: list[list[float]] = [[] for _ in tasks]
-    for number in tqdm(range(repeats), "benchmark", unit="round", leave=False, disable=None if progress else True):
-        for task, timer, measured in zip(tasks, timers, seconds, strict=True):
+    for number in tqdm(range(repeats), "benchmark", unit="round", leave=False, disable=None):
+        for task in tasks:
             if not task.slow or number < SLOW_REPEATS:
-                measured.append(timer.timeit(1).median)
-    return tuple(Timing(task, tuple(values)) for task, values in zip(tasks, seconds, strict=True))
+                timer = Timer("run()", globals={"run": task.run}, num_threads=torch.get_num_threads())
+                task.seconds.append(timer.timeit(1).median)
+
+
+def run_fresh(program: str, *arguments: object, threads: int) -> tuple[Any, float]:
+    """Runs a Python program in a new process, with this checkout on its path.
+
+    Args:
+        program: source code; `arguments` are in its `sys.argv[1:]`.
+        threads: of OpenMP, MKL and OpenCV.
+
+    Returns:
+        What the program has stored as `result`, and the peak of its memory in MiB, NaN where that is unknown.
+
+    Raises:
+        InputError: the process failed.
+    """
+    path = os.pathsep.join(filter(None, (str(_CHECKOUT), str(_CHECKOUT / "tools"), os.environ.get("PYTHONPATH"))))
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), str(threads))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program + _RESULT, *map(str, arguments)],
+        env={**os.environ, **limits, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode != 0:
+        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise InputError(f"a fresh process of the benchmark failed: {reason}")
+    result, memory = json.loads(done.stdout)
+    return result, memory
+
+
+def peak_memory() -> float:
+    """Most physical memory that this process has held, in MiB; NaN where the system is not Linux."""
+    status = Path("/proc/self/status")  # ru_maxrss is inherited from the process that started this one
+    found = re.search(r"VmHWM:\s*(\d+)", status.read_text(errors="replace")) if status.exists() else None
+    return math.nan if found is None else int(found[1]) / 1024
 
 
 @dataclass(frozen=True)
@@ -121,41 +151,32 @@ class Report:
 
     Attributes:
         subject: what was measured, by name: the photo, the model, the data.
-        tables: further numbers, by title.
+        tables: further numbers, by title: rows, each from column names to numbers.
         peak_memory: MiB, by what needed them; NaN where the system does not report it.
         skipped: rivals that are not installed, and why each was not timed.
-        packages: further packages whose versions are reported.
     """
 
     subject: Mapping[str, object]
-    timings: Sequence[Timing]
+    tasks: Sequence[Task]
     threads: int
-    tables: Mapping[str, Rows] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     peak_memory: Mapping[str, float] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
-    packages: Sequence[str] = ()
 
     @property
     def comparisons(self) -> list[dict[str, Any]]:
         """For each rival and task of ours: how many times as fast we are, round by round."""
-        ours = {timing.task.name: timing for timing in self.timings}
         compared = []
-        for rival in self.timings:
-            for name in rival.task.against:
-                if name in ours:
-                    # A slow task has no time of the last rounds.
-                    ratios = [r / o for o, r in zip(ours[name].seconds, rival.seconds, strict=False)]
-                    ratio = {
-                        "times_as_fast": statistics.median(ratios),
-                        "lowest": min(ratios),
-                        "highest": max(ratios),
-                    }
-                    compared.append({"ours": name, "rival": rival.task.name, **ratio})
+        for rival in self.tasks:
+            for ours in (task for task in self.tasks if task.name in rival.against):
+                # A slow task has no time of the last rounds.
+                ratios = [theirs / own for own, theirs in zip(ours.seconds, rival.seconds, strict=False)]
+                ratio = {"times_as_fast": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+                compared.append({"ours": ours.name, "rival": rival.name, **ratio})
         return compared
 
     def environment(self) -> dict[str, Any]:
         """When, where and with what it was measured."""
-        packages = ("inception-rcnn", "torch", "torchvision", "numpy", "numba", *self.packages)
         return {
             "date": datetime.now().astimezone().isoformat(timespec="seconds"),
             "cpu": _cpu_model(),
@@ -163,7 +184,8 @@ class Report:
             "threads": self.threads,
             "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
             "platform": platform.platform(),
-            "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+            "versions": {"python": platform.python_version()}
+            | {found.name: found.version for name in _PACKAGES for found in metadata.distributions(name=name)},
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -171,11 +193,11 @@ class Report:
         return {
             **self.environment(),
             **self.subject,
-            "timings": [timing.to_dict() for timing in self.timings],
+            "timings": [task.to_dict() for task in self.tasks],
             "comparisons": self.comparisons,
-            "tables": {title: [dict(row) for row in rows] for title, rows in self.tables.items()},
+            "tables": self.tables,
             "peak_memory": {name: None if math.isnan(value) else value for name, value in self.peak_memory.items()},
-            "skipped": dict(self.skipped),
+            "skipped": self.skipped,
         }
 
     def table(self) -> str:
@@ -183,19 +205,16 @@ class Report:
         where = self.environment()
         versions = ", ".join(f"{name} {version}" for name, version in where.pop("versions").items())
         lines = [f"{name:11} {value}" for name, value in {**where, "versions": versions, **self.subject}.items()]
-        width = max(len(timing.task.name) for timing in self.timings)
+        width = max(len(task.name) for task in self.tasks)
         lines += ["", f"{'milliseconds':{width}}    median   fastest   slowest  a second  rounds"]
-        for timing in self.timings:
-            times = (timing.median, min(timing.seconds), max(timing.seconds))
-            numbers = " ".join(f"{1000 * seconds:9.1f}" for seconds in times)
-            rate = timing.task.items / timing.median
-            lines.append(f"{timing.task.name:{width}} {numbers} {rate:9.1f} {len(timing.seconds):7}")
+        for task in self.tasks:
+            numbers = task.to_dict()
+            times = " ".join(f"{1000 * numbers[name]:9.1f}" for name in ("median", "fastest", "slowest"))
+            lines.append(f"{task.name:{width}} {times} {numbers['items_per_second']:9.1f} {len(task.seconds):7}")
         lines.append("")
-        for compared in self.comparisons:
-            spread = f"({compared['lowest']:.2f} to {compared['highest']:.2f})"
-            lines.append(
-                f"{compared['ours']}: {compared['times_as_fast']:.2f} times as fast as {compared['rival']} {spread}"
-            )
+        for one in self.comparisons:
+            spread = f"({one['lowest']:.2f} to {one['highest']:.2f})"
+            lines.append(f"{one['ours']}: {one['times_as_fast']:.2f} times as fast as {one['rival']} {spread}")
         lines += [f"not timed: {name} ({reason})" for name, reason in self.skipped.items()]
         for title, rows in self.tables.items():
             lines += ["", title, *("  ".join(f"{name} {value:g}" for name, value in row.items()) for row in rows)]
@@ -206,32 +225,35 @@ class Report:
         return "\n".join(lines).rstrip()
 
 
+def _cpu_model() -> str:
+    file = Path("/proc/cpuinfo")  # of Linux
+    names = re.findall(r"model name\s*: *(.*)", file.read_text(errors="replace")) if file.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def default_photo() -> Image:
+    """A photo of 500x375 pixels, the size of most of PASCAL VOC's, cut from one of the tests'."""
+    photo = read_image(_CHECKOUT / "tests/photos/astronaut.jpg")
+    pixels = ImageOps.fit(PillowImage.fromarray(photo.pixels), (500, 375), PillowImage.Resampling.LANCZOS)
+    return Image(np.array(pixels), "astronaut.jpg")
+
+
 def photo_subject(image: Image) -> dict[str, object]:
     return {"image": image.name, "image_size": [image.width, image.height]}
+
+
+@contextmanager
+def photo_file(pixels: np.ndarray, name: str) -> Iterator[Path]:
+    """A temporary file with a photo."""
+    with tempfile.TemporaryDirectory() as folder:
+        PillowImage.fromarray(pixels).save(file := Path(folder) / name, quality=90)
+        yield file
 
 
 def larger(pixels: np.ndarray, megapixels: float) -> np.ndarray:
     """A photo tiled with its mirror images and cut to a number of pixels, equally detailed in every part."""
     height, width = pixels.shape[:2]
     factor = math.sqrt(megapixels * 1e6 / (height * width))
-    rows, columns = (np.arange(round(side * factor)) for side in (height, width))
-    rows, columns = (
-        np.where(i // side % 2 == 0, i % side, side - 1 - i % side) for i, side in ((rows, height), (columns, width))
-    )
-    return np.ascontiguousarray(pixels[rows][:, columns])
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
+    new_height, new_width = round(height * factor), round(width * factor)
+    padding = ((0, max(0, new_height - height)), (0, max(0, new_width - width)), (0, 0))
+    return np.ascontiguousarray(np.pad(pixels, padding, "symmetric")[:new_height, :new_width])

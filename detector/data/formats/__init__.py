@@ -3,13 +3,12 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from detector.data.detection_table import DetectionTable, check_same_data
 from detector.data.formats.coco import categories_path, read_categories, read_coco, write_coco
 from detector.data.formats.collector import Collector, Format, ReadDetections
 from detector.data.formats.csv import read_csv, write_csv
-from detector.data.formats.files import read_content
 from detector.data.formats.ilsvrc import read_ilsvrc, write_ilsvrc
 from detector.data.formats.keys import UNKNOWN, image_index
 from detector.data.formats.native import read_native, read_predictions, saved_classes, write_native
@@ -17,7 +16,7 @@ from detector.data.formats.voc import class_of_file, read_voc, write_voc
 from detector.data.formats.yolo import read_names, read_yolo, write_yolo
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.io.text import strip_bom
+from detector.io.text import read_content, strip_bom
 from proposals.names import unknown_name
 
 __all__ = [
@@ -35,7 +34,7 @@ __all__ = [
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-_READERS: dict[Format, Callable[[Path, Collector, bytes | None], None]] = {
+_READERS: dict[Format, Callable[[Path, Collector, Any], None]] = {
     "coco": read_coco,
     "voc": read_voc,
     "ilsvrc": read_ilsvrc,
@@ -90,11 +89,12 @@ def read_detections(
     path = Path(path)
     if format is not None:
         check_format(format)
-    if content is None and not path.is_dir():
+    is_folder = path.is_dir() and format in (None, "voc", "yolo")
+    if content is None and not is_folder:
         content = read_content(path)  # once, for a pipe cannot be read again
-    format = format or _of_folder(path, truth) if content is None else format or _of_file(path, content[:_HEAD], truth)
+    format = format or (_of_folder(path, truth) if content is None else _of_file(path, content[:_HEAD], truth))
     into = Collector(truth, keep_empty_boxes)
-    if format == "native":
+    if format == "native" and content is not None:
         return read_native(path, into, content, ignore_unknown_classes=ignore_unknown_classes)
     _READERS[format](path, into, content)
     return into.result(path, format, ignore_unknown_classes=ignore_unknown_classes)

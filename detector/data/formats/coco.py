@@ -15,12 +15,13 @@ import msgspec
 import numpy as np
 
 from detector.data.detection_table import DetectionTable
-from detector.data.formats.collector import Batch, Collector
-from detector.data.formats.files import decode_records, read_content, text_file
+from detector.data.formats.collector import Collector
+from detector.data.formats.files import table_rows
 from detector.data.formats.keys import Key, class_id_index, class_name_index, is_number
 from detector.data.ground_truth import GroundTruth
+from detector.data.json_records import decode_records
 from detector.errors import InputError
-from detector.io.text import strip_bom
+from detector.io.text import strip_bom, write_text
 
 _COORDINATE_DECIMALS, _SCORE_DECIMALS = 2, 5  # of rounded results
 
@@ -41,31 +42,21 @@ class _Record(msgspec.Struct, gc=False):  # the garbage collector would visit mi
     score: float
 
 
-def read_coco(path: Path, into: Collector, content: bytes | None = None) -> None:
-    """Read a results file, from `content` if its bytes have been read.
+def read_coco(path: Path, into: Collector, content: bytes) -> None:
+    """Read a results file of that content.
 
     Classes are matched by the names in the file of categories, or else by `truth.class_ids`.
-
-    Raises:
-        InputError: a file cannot be read or is not JSON.
     """
     into.find_classes_by(_class_index(categories_path(path), into))
-    content = read_content(path) if content is None else content
     for numbers, records in decode_records(path, content, _Record, into.faults, "record"):
         boxes = np.array([record.bbox for record in records], np.float64).reshape(-1, 4)
         sides = boxes[:, 2:].copy()
         with np.errstate(over="ignore"):  # too large numbers become infinite, which is a fault
             boxes[:, 2:] += boxes[:, :2]
+        images = [record.image_id for record in records]
+        classes = [record.category_id for record in records]
         into.add(
-            Batch(
-                file=path,
-                images=[record.image_id for record in records],
-                classes=[record.category_id for record in records],
-                boxes=boxes,
-                scores=np.array([record.score for record in records], np.float64),
-                sides=sides,
-                numbers=numbers,
-            )
+            path, images, classes, boxes, np.array([record.score for record in records], np.float64), numbers, sides
         )
 
 
@@ -114,18 +105,17 @@ def write_coco(path: Path, table: DetectionTable, truth: GroundTruth, rounded: b
         InputError: a file cannot be written.
     """
     boxes = np.hstack([table.boxes[:, :2], table.sides])
-    scores = table.scores
     if rounded:
-        boxes, scores = boxes.round(_COORDINATE_DECIMALS), scores.round(_SCORE_DECIMALS)
-    with text_file(path) as file:
+        boxes = boxes.round(_COORDINATE_DECIMALS)
+        table = replace(table, scores=table.scores.round(_SCORE_DECIMALS))
+    with write_text(path) as file:
         file.write("[")
-        columns = zip(table.images.tolist(), table.labels.tolist(), boxes.tolist(), scores.tolist(), strict=True)
-        for row, (image, label, box, score) in enumerate(columns):
-            record = _Record(truth.image_ids[image], truth.class_ids[label], tuple(box), score)
+        for row, (image, label, score, box) in enumerate(table_rows(table, boxes)):
+            record = _Record(truth.image_ids[image], truth.class_ids[label], box, score)
             file.write(",\n" if row else "\n")
             file.write(msgspec.json.encode(record).decode())
         file.write("\n]\n")
-    with text_file(categories_path(path)) as file:
+    with write_text(categories_path(path)) as file:
         categories = [{"id": i, "name": name} for i, name in zip(truth.class_ids, truth.class_names, strict=True)]
         file.write(json.dumps({"categories": categories}, indent=1) + "\n")
 

@@ -1,10 +1,11 @@
 """Detections of a file, checked and gathered batch by batch."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,20 @@ from detector.data.detection_table import DetectionTable
 from detector.data.faults import Faults
 from detector.data.formats.keys import AMBIGUOUS, UNKNOWN, Key, KeyIndex, class_name_index, image_index
 from detector.data.ground_truth import GroundTruth, joined
+from detector.data.json_records import BATCH
 from detector.data.predictions import Prediction, detection_table, failures, joined_traces, mean_seconds
 from detector.data.traces import ObjectTraces
 from detector.errors import InputError
+from detector.io.text import open_text
 
 Format = Literal["coco", "native", "voc", "ilsvrc", "yolo", "csv"]
+
+Array = npt.NDArray[np.float64]
+Row = tuple[Any, ...]
+"""Line, image, class and k fields that are numbers. Flat, for the garbage collector does not track tuples of texts."""
+
+AMBIGUOUS_IMAGE = "field image: several images have this name; give their ids"
+"""The fault of a record whose image is `AMBIGUOUS`."""
 
 _NAMED = 5  # keys in a message
 
@@ -52,10 +62,10 @@ class ReadDetections:
     remarks: Sequence[str] = ()
 
     @classmethod
-    def of_predictions(cls, predictions: Sequence[Prediction], truth: GroundTruth) -> Self:
-        """The detections of a detector that has just run."""
+    def of_predictions(cls, predictions: Sequence[Prediction], truth: GroundTruth, **more: Any) -> Self:
+        """The detections of a detector that has just run, or of a native file with the attributes `more`."""
         table, traces = detection_table(truth, predictions), joined_traces(predictions, truth)
-        return cls(table=table, format="native", predictions=predictions, traces=traces)
+        return cls(table=table, format="native", predictions=predictions, traces=traces, **more)
 
     @property
     def failed(self) -> dict[str, str]:
@@ -85,34 +95,8 @@ class ReadDetections:
         return lines
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Batch:
-    """Some of a file's detections.
-
-    Attributes:
-        file: the file that holds them.
-        images, classes: (n,) ids or names in the file.
-        boxes: (n, 4) float64 xyxy pixels, 0-based, right and bottom exclusive.
-        scores: (n,) float64.
-        sides: (n, 2) float64 width and height if the file gives them.
-        numbers: (n,) of their records in the file, from 1.
-        record: word for a record of the file.
-        box_field: name of the box in the file.
-    """
-
-    file: Path
-    images: Sequence[Key]
-    classes: Sequence[Key]
-    boxes: npt.NDArray[np.float64]
-    scores: npt.NDArray[np.float64]
-    numbers: Sequence[int]
-    sides: npt.NDArray[np.float64] | None = None
-    record: str = "record"
-    box_field: str = "bbox"
-
-
 class Collector:
-    """Gathers the batches of one result as columns of numbers.
+    """Gathers the detections of one result as columns of numbers.
 
     Attributes:
         faults: of the records.
@@ -120,7 +104,6 @@ class Collector:
         image_keys: the keys that the file could use for images, for a message.
         keep_empty_boxes: keep boxes without width or height; otherwise they are faults.
         matched, outside: number of records of images that are in the ground truth, and that are not.
-        empty_boxes: number of boxes without width or height that were kept.
         unknown_classes: number of detections of each class that is not in the ground truth.
         remarks: as of `ReadDetections`.
     """
@@ -129,7 +112,6 @@ class Collector:
         self.truth = truth
         self.keep_empty_boxes = keep_empty_boxes
         self.image_keys: Sequence[Key] = truth.image_ids
-        self.empty_boxes = 0
         self.faults = Faults()
         self.images = image_index(truth)
         self.classes = class_name_index(truth)
@@ -144,56 +126,118 @@ class Collector:
         """Match classes by id, id -> index, instead of by name."""
         self.classes = KeyIndex(lambda key: ids.get(key, UNKNOWN))
         first = {index: key for key, index in reversed(list(ids.items()))}
-        self._class_keys = ", ".join(
-            f"{first[i]} {name}" for i, name in enumerate(self.truth.class_names) if i in first
-        )
+        self._class_keys = ", ".join(f"{first[i]} {n}" for i, n in enumerate(self.truth.class_names) if i in first)
 
-    def add(self, batch: Batch) -> None:
-        """Check a batch, and keep the detections of images and classes of the ground truth."""
-        count = len(batch.scores)
-        images = np.fromiter(map(self.images.__getitem__, batch.images), np.int64, count)
-        labels = np.fromiter(map(self.classes.__getitem__, batch.classes), np.int64, count)
-        self._check(batch, images)
-        outside, unknown = images < 0, labels < 0
-        if outside.any():
-            self.count_outside(batch.images[int(np.argmax(outside))], int(outside.sum()))
-        self.unknown_classes.update(batch.classes[row] for row in np.flatnonzero(unknown).tolist())
-        self.matched += int(np.count_nonzero(~outside))
-        kept = ~outside & ~unknown
-        self.empty_boxes += int(np.count_nonzero(kept & (batch.boxes[:, 2:] == batch.boxes[:, :2]).any(axis=1)))
+    def add(
+        self,
+        file: Path,
+        images: Sequence[Key],
+        classes: Sequence[Key],
+        boxes: Array,
+        scores: Array,
+        numbers: Sequence[int],
+        sides: Array | None = None,
+        record: str = "record",
+        box_field: str = "bbox",
+    ) -> None:
+        """Check some of a file's detections, and keep those of images and classes of the ground truth.
+
+        Args:
+            file: the file that holds them.
+            images, classes: (n,) ids or names in the file.
+            boxes: (n, 4) xyxy pixels, 0-based, right and bottom exclusive.
+            scores: (n,).
+            numbers: (n,) of their records in the file, from 1.
+            sides: (n, 2) width and height if the file gives them.
+            record: word for a record of the file.
+            box_field: name of the box in the file.
+        """
+        count = len(scores)
+        indices = np.fromiter(map(self.images.__getitem__, images), np.int64, count)
+        labels = np.fromiter(map(self.classes.__getitem__, classes), np.int64, count)
         with np.errstate(invalid="ignore"):  # of boxes that are faults
-            sides = batch.boxes[:, 2:] - batch.boxes[:, :2] if batch.sides is None else batch.sides
-        self._columns.append((images[kept], labels[kept], batch.boxes[kept], batch.scores[kept], sides[kept]))
+            differences = boxes[:, 2:] - boxes[:, :2]
+        finite, scored = np.asarray(np.isfinite(boxes).all(axis=1)), np.isfinite(scores)
+        empty = np.asarray((differences == 0).any(axis=1) & (differences >= 0).all(axis=1))
+        valid = np.asarray((differences > 0).all(axis=1)) | (empty & self.keep_empty_boxes)
+        for row in np.flatnonzero(~(finite & valid & scored) | (indices == AMBIGUOUS)).tolist():
+            corners = ", ".join(f"{value:g}" for value in boxes[row].tolist())
+            hint = "; keep empty boxes to count it as a false positive" if empty[row] else ""
+            for is_faulty, fault in (
+                (indices[row] == AMBIGUOUS, AMBIGUOUS_IMAGE),
+                (not finite[row], f"field {box_field}: corners {corners} are not finite"),
+                (finite[row] and not valid[row], f"field {box_field}: no width or height between {corners}{hint}"),
+                (not scored[row], f"field score is {scores[row]}, expected a finite number"),
+            ):
+                if is_faulty:
+                    self.faults.add(file, f"{record} {numbers[row]} (image {images[row]})", fault)
+        outside, unknown = indices < 0, labels < 0
+        if outside.any():
+            self.count_outside(images[int(np.argmax(outside))], int(outside.sum()))
+        self.unknown_classes.update(classes[row] for row in np.flatnonzero(unknown).tolist())
+        self.matched += int(np.count_nonzero(~outside))
+        columns = (indices, labels, boxes, scores, differences if sides is None else sides)
+        self._columns.append(tuple(values[~outside & ~unknown] for values in columns))
+
+    def add_rows(
+        self,
+        file: Path,
+        rows: Iterable[Row],
+        fields: Sequence[str],
+        convert: Callable[[Array], tuple[Array, Array]],
+        refuse: Callable[[Array], npt.NDArray[np.bool_]] | None = None,
+        refusal: str = "",
+    ) -> None:
+        """Add the rows of a text file; fields that are not numbers are faults.
+
+        Args:
+            file: named in faults.
+            rows: of the file.
+            fields: (k,) their names.
+            convert: computes boxes (n, 4) xyxy and scores (n,) from the numbers (n, k).
+            refuse: returns the mask (n,) of the faulty rows among numbers (n, k).
+            refusal: the fault of those.
+        """
+        iterator = iter(rows)
+        while batch := list(islice(iterator, BATCH)):
+            try:
+                columns = [_numbers(texts) for texts in list(zip(*batch, strict=True))[3:]]
+            except ValueError:
+                for row in batch:
+                    for name, text in zip(fields, row[3:], strict=True):
+                        if not _is_number(text):
+                            fault = f"field {name} is {text[:40]!r}, expected a number"
+                            self.faults.add(file, f"line {row[0]}", fault)
+                batch = [row for row in batch if all(map(_is_number, row[3:]))]
+                columns = [[float(row[3 + index]) for row in batch] for index in range(len(fields))]
+            numbers = np.array(columns, np.float64).T
+            lines, images, classes = list(zip(*batch, strict=True))[:3] if batch else ((),) * 3
+            if refuse is not None:
+                for index in np.flatnonzero(refuse(numbers)).tolist():
+                    self.faults.add(file, f"line {lines[index]}", refusal)
+            self.add(file, images, classes, *convert(numbers), lines, record="line", box_field="box")
+
+    def parse_lines(self, file: Path, content: bytes, parse: Callable[[str], Row]) -> Iterator[Row]:
+        """The row of each line that is not blank: its number and what `parse` returns, whose InputError is a fault.
+
+        Raises:
+            InputError: the file is not text.
+        """
+        with open_text(file, content=content) as lines:
+            for number, line in enumerate(lines, start=1):
+                if text := line.strip():
+                    try:
+                        yield number, *parse(text)
+                    except InputError as error:
+                        self.faults.add(file, f"line {number}", str(error))
 
     def count_outside(self, key: Key, count: int = 1) -> None:
         """Count records of images that are not in the ground truth, of which `key` is one."""
         self.outside += count
         self._outside_key = key
 
-    def _check(self, batch: Batch, images: npt.NDArray[np.int64]) -> None:
-        with np.errstate(invalid="ignore"):
-            finite = np.asarray(np.isfinite(batch.boxes).all(axis=1))
-            sides = batch.boxes[:, 2:] - batch.boxes[:, :2]
-        empty = np.asarray((sides == 0).any(axis=1) & (sides >= 0).all(axis=1))
-        valid = np.asarray((sides > 0).all(axis=1)) | (empty & self.keep_empty_boxes)
-        scored = np.isfinite(batch.scores)
-        ambiguous = np.asarray(images == AMBIGUOUS)
-        for row in np.flatnonzero(~(finite & valid & scored) | ambiguous).tolist():
-            record = f"{batch.record} {batch.numbers[row]} (image {batch.images[row]})"
-            corners = ", ".join(f"{value:g}" for value in batch.boxes[row].tolist())
-            if ambiguous[row]:
-                self.faults.add(batch.file, record, AMBIGUOUS_IMAGE)
-            if not finite[row]:
-                self.faults.add(batch.file, record, f"field {batch.box_field}: corners {corners} are not finite")
-            elif not valid[row]:
-                hint = "; keep empty boxes to count it as a false positive" if empty[row] else ""
-                fault = f"field {batch.box_field}: no width or height between {corners}{hint}"
-                self.faults.add(batch.file, record, fault)
-            if not scored[row]:
-                self.faults.add(batch.file, record, f"field score is {batch.scores[row]}, expected a finite number")
-
-    def finish(self, path: Path, what: str, *, ignore_unknown_classes: bool) -> dict[Key, str]:
-        """Checks that concern all batches.
+    def finish(self, path: Path, what: str, *, ignore_unknown_classes: bool) -> dict[str, Any]:
+        """Checks that concern all records.
 
         Args:
             path: the file or folder.
@@ -201,7 +245,7 @@ class Collector:
             ignore_unknown_classes: leave out the detections of unknown classes; otherwise they are an error.
 
         Returns:
-            The ground truth's name of each class that the file names, in the ground truth's order.
+            Attributes of `ReadDetections`: `outside`, `unknown_classes`, `classes` and `remarks`.
 
         Raises:
             FaultyDataError: there were faults.
@@ -222,11 +266,16 @@ class Collector:
         matches = sorted(
             ((index, key) for key, index in self.classes.items() if index >= 0), key=lambda match: match[0]
         )
-        return {key: self.truth.class_names[index] for index, key in matches}
+        return {
+            "outside": self.outside,
+            "unknown_classes": dict(self.unknown_classes),
+            "classes": {key: self.truth.class_names[index] for index, key in matches},
+            "remarks": self.remarks,
+        }
 
     def result(self, path: Path, format: Format, *, ignore_unknown_classes: bool) -> ReadDetections:
-        """The detections of all batches; raises as `finish` does."""
-        classes = self.finish(path, "detections", ignore_unknown_classes=ignore_unknown_classes)
+        """The detections of all records; raises as `finish` does."""
+        more = self.finish(path, "detections", ignore_unknown_classes=ignore_unknown_classes)
         images, labels, boxes, scores, sides = zip(*self._columns, strict=True) if self._columns else [[]] * 5
         table = DetectionTable(
             image_ids=self.truth.image_ids,
@@ -237,19 +286,21 @@ class Collector:
             scores=joined(scores, (0,)),
             sides=joined(sides, (0, 2)),
         )
-        return ReadDetections(
-            table=table,
-            format=format,
-            outside=self.outside,
-            unknown_classes=dict(self.unknown_classes),
-            empty_boxes=self.empty_boxes,
-            classes=classes,
-            remarks=self.remarks,
-        )
+        empty = int((table.boxes[:, 2:] == table.boxes[:, :2]).any(axis=1).sum())
+        return ReadDetections(table=table, format=format, empty_boxes=empty, **more)
 
 
-AMBIGUOUS_IMAGE = "field image: several images have this name; give their ids"
-"""The fault of a record whose image is `AMBIGUOUS`."""
+def _numbers(texts: Sequence[str]) -> list[float]:
+    if "_" in "".join(texts):  # Python reads 1_000 as a number
+        raise ValueError
+    return list(map(float, texts))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(_numbers([text]))
+    except ValueError:
+        return False
 
 
 def _some(values: Sequence[Key]) -> str:

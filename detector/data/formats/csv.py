@@ -5,34 +5,28 @@ in any order, and other columns are ignored. RFC 4180: a value with a comma or a
 """
 
 import csv
-from collections.abc import Iterator
-from io import BytesIO
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 
 from detector.data.detection_table import DetectionTable
-from detector.data.formats.collector import Collector
-from detector.data.formats.columns import Row, add_rows
-from detector.data.formats.files import text_file
+from detector.data.formats.collector import Collector, Row
+from detector.data.formats.files import table_rows
 from detector.data.formats.keys import check_names, image_index
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.io.text import open_text
+from detector.io.text import open_text, write_text
 
 HEADER = ("image", "class", "score", "x1", "y1", "x2", "y2")
 
 
-def read_csv(path: Path, into: Collector, content: bytes | None = None) -> None:
-    """Read a CSV file, from `content` if its bytes have been read.
-
-    Raises:
-        InputError: the file cannot be read, or a column is missing or repeated.
-    """
-    add_rows(into, path, _rows(path, into, content), HEADER[2:], lambda values: (values[:, 1:], values[:, 0]))
+def read_csv(path: Path, into: Collector, content: bytes) -> None:
+    """Read a CSV file of that content; InputError if it is not CSV, or a column is missing or repeated."""
+    into.add_rows(path, _rows(path, into, content), HEADER[2:], lambda values: (values[:, 1:], values[:, 0]))
 
 
-def _rows(path: Path, into: Collector, content: bytes | None) -> Iterator[Row]:
-    with open_text(path, newline="", content=None if content is None else BytesIO(content)) as file:
+def _rows(path: Path, into: Collector, content: bytes) -> Iterator[Row]:
+    with open_text(path, newline="", content=content) as file:
         reader = csv.reader(file, strict=True)
         try:
             header = [name.strip().lower() for name in next(reader, [])]
@@ -52,19 +46,19 @@ def _rows(path: Path, into: Collector, content: bytes | None) -> Iterator[Row]:
             raise InputError(f"{path}: line {reader.line_num}: {error}") from None
 
 
-def write_csv(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
+def write_csv(
+    path: Path, table: DetectionTable, truth: GroundTruth, tracks: Sequence[int | None] | None = None
+) -> None:
     """Write a CSV file with all digits, so that `read_csv` returns the same table.
 
-    Raises:
-        InputError: the file cannot be written.
+    Args:
+        tracks: of the detections, for a column track_id.
     """
     ids = list(map(str, truth.image_ids))
     check_names(truth, ids, image_index(truth))
-    columns = zip(
-        table.images.tolist(), table.labels.tolist(), table.scores.tolist(), table.boxes.tolist(), strict=True
-    )
-    with text_file(path, newline="") as file:
+    with write_text(path, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
-        for image, label, score, box in columns:
-            writer.writerow([ids[image], truth.class_names[label], score, *box])
+        writer.writerow(HEADER if tracks is None else (*HEADER, "track_id"))
+        for row, (image, label, score, box) in enumerate(table_rows(table, table.boxes)):
+            track = () if tracks is None else (tracks[row],)
+            writer.writerow([ids[image], truth.class_names[label], score, *box, *track])

@@ -7,15 +7,15 @@ not say how pixels are counted; its eval_detection.m compares the numbers with t
 takes xmax, ymax for the last pixels, so both are read like VOC's: 1-based, the last pixel included.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from detector.data.detection_table import DetectionTable
-from detector.data.formats.collector import Collector
-from detector.data.formats.columns import Row, add_rows, read_lines, score_and_inclusive_box, to_inclusive
-from detector.data.formats.files import text_file
+from detector.data.formats.collector import Collector, Row
+from detector.data.formats.files import score_and_inclusive_box, table_rows, to_inclusive
 from detector.data.formats.keys import UNKNOWN, Key, KeyIndex, is_number
 from detector.data.ground_truth import GroundTruth
+from detector.errors import InputError
+from detector.io.text import write_text
 
 _FIELDS = ("score", "xmin", "ymin", "xmax", "ymax")
 _COLUMNS = "image_index class_id score xmin ymin xmax ymax"
@@ -27,44 +27,33 @@ def _class_index(truth: GroundTruth) -> dict[Key, int]:
     return indices | {synset: index for index, synset in enumerate(truth.class_ids) if isinstance(synset, str)}
 
 
-def read_ilsvrc(path: Path, into: Collector, content: bytes | None = None) -> None:
-    """Read a submission, from `content` if its bytes have been read; images are numbered by `truth.image_numbers`.
+def read_ilsvrc(path: Path, into: Collector, content: bytes) -> None:
+    """Read a submission of that content; images are numbered by `truth.image_numbers`.
 
     Classes may also be named by synsets if these are `truth.class_ids`.
-
-    Raises:
-        InputError: the file cannot be read.
     """
     indices = {number: index for index, number in enumerate(into.truth.image_numbers)}
     into.image_keys = into.truth.image_numbers
     into.images = KeyIndex(lambda key: indices.get(int(key), UNKNOWN))
     into.find_classes_by(_class_index(into.truth))
-    add_rows(into, path, _rows(path, into, content), _FIELDS, score_and_inclusive_box)
+    into.add_rows(path, into.parse_lines(path, content, _parse), _FIELDS, score_and_inclusive_box)
 
 
-def _rows(path: Path, into: Collector, content: bytes | None) -> Iterator[Row]:
-    for line, text in read_lines(path, content):
-        fields = text.split()
-        if len(fields) != 2 + len(_FIELDS):
-            into.faults.add(path, f"line {line}", f"has {len(fields)} columns, expected {_COLUMNS}")
-        elif not is_number(fields[0]) or not int(fields[0]):
-            fault = f"field image_index is {fields[0][:40]!r}, expected a number from 1 on"
-            into.faults.add(path, f"line {line}", fault)
-        else:
-            yield line, int(fields[0]), *fields[1:]
+def _parse(text: str) -> Row:
+    fields = text.split()
+    if len(fields) != 2 + len(_FIELDS):
+        raise InputError(f"has {len(fields)} columns, expected {_COLUMNS}")
+    if not is_number(fields[0]) or not int(fields[0]):
+        raise InputError(f"field image_index is {fields[0][:40]!r}, expected a number from 1 on")
+    return int(fields[0]), *fields[1:]
 
 
 def write_ilsvrc(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
     """Write a submission, with all digits.
 
     `read_ilsvrc` returns left and top up to the last bit of a float64, the rest exactly.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     class_keys = {index: key for key, index in reversed(list(_class_index(truth).items()))}
-    boxes = to_inclusive(table.boxes).tolist()
-    columns = zip(table.images.tolist(), table.labels.tolist(), table.scores.tolist(), boxes, strict=True)
-    with text_file(path) as file:
-        for image, label, score, box in columns:
+    with write_text(path) as file:
+        for image, label, score, box in table_rows(table, to_inclusive(table.boxes)):
             file.write(" ".join(map(str, [truth.image_numbers[image], class_keys[label], score, *box])) + "\n")

@@ -7,25 +7,24 @@ of the image's annotated objects (`detector.data.traces`). The first entry may h
 of the detector. Numbers are kept as float32, as in `detector.structures.detections.Detections`.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from detector.data.detection_table import DetectionTable
 from detector.data.formats.collector import AMBIGUOUS_IMAGE, Collector, ReadDetections
-from detector.data.formats.files import decode_records, read_content
 from detector.data.formats.keys import AMBIGUOUS, check_names, image_index
-from detector.data.ground_truth import GroundTruth, rows_by_image
+from detector.data.ground_truth import LARGEST, GroundTruth, rows_by_image
+from detector.data.json_records import decode_records
 from detector.data.predictions import Prediction, check_size, object_traces, write_predictions
-from detector.data.traces import ObjectTraces
 from detector.errors import InputError
-from detector.io.text import strip_bom
+from detector.io.text import read_content, strip_bom
 from detector.structures.detections import Detections
 
 
@@ -33,24 +32,30 @@ class _Head(msgspec.Struct):
     classes: tuple[str, ...] = ()
 
 
+_Side = Annotated[int, Meta(gt=0, lt=2**31)]
+_Score = Annotated[float, Meta(ge=0, le=1)]  # NaN is outside
+_Finite = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+_Coordinate = Annotated[float, Meta(ge=0, lt=2**31)]
+
+
 class _Detection(msgspec.Struct, gc=False):
     label: str
-    score: float
-    box: tuple[float, float, float, float]
+    score: _Score
+    box: tuple[_Coordinate, _Coordinate, _Coordinate, _Coordinate]
 
 
 class _Objects(msgspec.Struct):
-    proposal_overlaps: list[float]
+    proposal_overlaps: list[_Finite]
     sources: list[str | None]
-    region_scores: list[float]
+    region_scores: list[_Finite]
 
 
 class _Entry(msgspec.Struct):
     image: str
-    width: int
-    height: int
+    width: _Side
+    height: _Side
     detections: list[_Detection]
-    seconds: float | None = None
+    seconds: Annotated[float, Meta(ge=0, le=LARGEST)] | None = None
     objects: _Objects | None = None
 
 
@@ -67,27 +72,25 @@ def saved_classes(content: bytes) -> tuple[str, ...]:
 
 def read_predictions(path: str | Path, truth: GroundTruth) -> list[Prediction]:
     """The predictions of a native file for the images of a data set, in its order; see `read_native`."""
-    return list(read_native(Path(path), Collector(truth)).predictions)
+    path = Path(path)
+    return list(read_native(path, Collector(truth), read_content(path)).predictions)
 
 
-def read_native(
-    path: Path, into: Collector, content: bytes | None = None, *, ignore_unknown_classes: bool = False
-) -> ReadDetections:
-    """Read a native file, from `content` if its bytes have been read.
+def read_native(path: Path, into: Collector, content: bytes, *, ignore_unknown_classes: bool = False) -> ReadDetections:
+    """Read a native file of that content.
 
     An image without an entry becomes a prediction with an `error`. Entries of images outside the data set are
     left out and counted.
 
     Raises:
         FaultyDataError: entries have faults, such as a size that is not the annotated one, or a repeated image.
-        InputError: the file cannot be read, holds entries but none of the data set's images, or a class is unknown
+        InputError: it is not a JSON list, holds entries but none of the data set's images, or a class is unknown
             and unknown ones are not ignored.
     """
     truth = into.truth
     object_counts = np.bincount(truth.images, minlength=len(truth.image_ids)).tolist()
     predictions: dict[int, Prediction] = {}
     untraced = 0
-    content = read_content(path) if content is None else content
     batches = decode_records(path, content, _Entry, into.faults, "entry")
     for number, entry in chain.from_iterable(zip(*batch, strict=True) for batch in batches):
         report = partial(into.faults.add, path, f"entry {number} ({entry.image})")
@@ -108,61 +111,36 @@ def read_native(
                 check_size((entry.width, entry.height), annotated)
             except InputError as error:
                 report(f"fields width and height: {error}")
-        if entry.seconds is not None and not 0 <= entry.seconds < math.inf:
-            report(f"field seconds is {entry.seconds}, expected 0 or more")
-        traces = None if entry.objects is None else _traces(entry.objects, report)
+        traces = None
+        if entry.objects is not None:
+            try:
+                traces = object_traces(**msgspec.structs.asdict(entry.objects))
+            except InputError as error:
+                report(f"field objects: {error}")
         if traces is not None and len(traces) != object_counts[index]:  # of other classes
             traces = None
             untraced += 1
         if detections is not None:
             predictions[index] = Prediction(truth.image_ids[index], detections, entry.seconds, traces=traces)
-    classes = into.finish(path, "entries", ignore_unknown_classes=ignore_unknown_classes)
+    more = into.finish(path, "entries", ignore_unknown_classes=ignore_unknown_classes)
     missing = f"{path} has no entry for it"
     all_predictions = [
         predictions.get(index) or Prediction(image_id, None, error=missing)
         for index, image_id in enumerate(truth.image_ids)
     ]
-    return replace(
-        ReadDetections.of_predictions(all_predictions, truth),
-        outside=into.outside,
-        unknown_classes=dict(into.unknown_classes),
-        untraced=untraced,
-        classes=classes,
-    )
-
-
-def _traces(objects: _Objects, report: Callable[[str], None]) -> ObjectTraces | None:
-    if not all(map(math.isfinite, objects.proposal_overlaps + objects.region_scores)):
-        report("field objects holds a number that is not finite")
-        return None
-    try:
-        return object_traces(**msgspec.structs.asdict(objects))
-    except InputError as error:
-        report(f"field objects: {error}")
-        return None
+    return ReadDetections.of_predictions(all_predictions, truth, untraced=untraced, **more)
 
 
 def _detections(entry: _Entry, into: Collector, report: Callable[[str], None]) -> Detections | None:
     size = (entry.width, entry.height)
-    if not 1 <= min(size) <= max(size) < 2**31:
-        report(f"fields width and height are {size[0]} and {size[1]}, expected 1 or more pixels"[:120])
-        return None
-    with np.errstate(over="ignore"):  # too large numbers become infinite, which is a fault
-        boxes = np.array([detection.box for detection in entry.detections], np.float32).reshape(-1, 4)
-        scores = np.array([detection.score for detection in entry.detections], np.float32)
-    faulty = False
-    with np.errstate(invalid="ignore"):
-        for name, good, fault in (
-            ("box", np.isfinite(boxes).all(axis=1), "is not finite"),
-            ("box", ~(boxes[:, 2:] <= boxes[:, :2]).any(axis=1), "has no width or height"),
-            ("box", ~((boxes[:, :2] < 0) | (boxes[:, 2:] > size)).any(axis=1),
-             f"is not inside the image of {size[0]}x{size[1]} pixels"),
-            ("score", (scores >= 0) & (scores <= 1), "is not in 0..1"),
-        ):  # fmt: skip
-            for row in np.flatnonzero(~good).tolist():
-                report(f"detection {row}: field {name}: {getattr(entry.detections[row], name)} {fault}")
-                faulty = True
-    if faulty:
+    boxes = np.array([detection.box for detection in entry.detections], np.float32).reshape(-1, 4)
+    scores = np.array([detection.score for detection in entry.detections], np.float32)
+    has_area = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    inside = np.asarray((boxes[:, 2:] <= size).all(axis=1))
+    for row in np.flatnonzero(~(has_area & inside)).tolist():
+        fault = f"is not inside the image of {size[0]}x{size[1]} pixels" if has_area[row] else "has no width or height"
+        report(f"detection {row}: field box: {entry.detections[row].box} {fault}")
+    if not (has_area & inside).all():
         return None
     labels = np.array([into.classes[detection.label] for detection in entry.detections], np.int64)
     into.unknown_classes.update(entry.detections[row].label for row in np.flatnonzero(labels < 0).tolist())

@@ -6,13 +6,18 @@ are counted from 1, and xmax, ymax are the last ones of the object.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from detector.data.detection_table import DetectionTable
-from detector.data.formats.collector import Collector
-from detector.data.formats.columns import Row, add_rows, read_lines, score_and_inclusive_box, to_inclusive
-from detector.data.formats.files import new_folder, safe_name
+from detector.data.formats.collector import Collector, Row
+from detector.data.formats.files import (
+    new_folder,
+    result_files,
+    safe_name,
+    score_and_inclusive_box,
+    table_rows,
+    to_inclusive,
+)
 from detector.data.formats.keys import check_names, class_name_index, image_index
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
@@ -36,33 +41,23 @@ def class_of_file(name: str, truth: GroundTruth) -> str | None:
     return next((candidate for candidate in candidates if index[candidate] >= 0), None)
 
 
-def read_voc(path: Path, into: Collector, content: bytes | None = None) -> None:
-    """Read a folder of such files, or one of them, from `content` if its bytes have been read.
-
-    Raises:
-        InputError: there is no such file, one cannot be read, or two are of the same class.
-    """
-    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
-    if not files:
-        raise InputError(f"{path}: holds no .txt files, one a class such as comp4_det_test_cat.txt")
+def read_voc(path: Path, into: Collector, content: bytes | None) -> None:
+    """Read a folder of such files, or one file of that content."""
     file_of_class: dict[int, Path] = {}
-    for file in files:
+    for file, text in result_files(path, content):
         official = _OFFICIAL.fullmatch(file.stem)
         name = class_of_file(file.name, into.truth) or (official[1] if official else file.stem)
         label = into.classes[name]
         if label >= 0 and (first := file_of_class.setdefault(label, file)) != file:
             raise InputError(f"{path}: {first.name} and {file.name} are of the same class; remove one")
-        add_rows(into, file, _rows(file, name, into, content), _FIELDS, score_and_inclusive_box)
 
+        def parse(line: str, name: str = name) -> Row:
+            image, *values = line.rsplit(None, len(_FIELDS))
+            if len(values) < len(_FIELDS) or (" " in image and into.images[image] < 0):
+                raise InputError(f"has {len(line.split())} columns, expected image score xmin ymin xmax ymax")
+            return image, name, *values
 
-def _rows(file: Path, class_name: str, into: Collector, content: bytes | None) -> Iterator[Row]:
-    for line, text in read_lines(file, content):
-        image, *values = text.rsplit(None, len(_FIELDS))
-        if len(values) < len(_FIELDS) or (" " in image and into.images[image] < 0):
-            fault = f"has {len(text.split())} columns, expected image score xmin ymin xmax ymax"
-            into.faults.add(file, f"line {line}", fault)
-        else:
-            yield line, image, class_name, *values
+        into.add_rows(file, into.parse_lines(file, text, parse), _FIELDS, score_and_inclusive_box)
 
 
 def write_voc(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
@@ -79,8 +74,7 @@ def write_voc(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
     for image_id in ids:
         if not image_id or image_id != image_id.strip() or not image_id.isprintable():
             raise InputError(f"image id {image_id!r} cannot stand in a line of text; choose another format")
-    columns = table.images.tolist(), table.scores.tolist(), to_inclusive(table.boxes).tolist()
-    rows = [(ids[image], score, *box) for image, score, box in zip(*columns, strict=True)]
+    rows = [(ids[image], score, *box) for image, _, score, box in table_rows(table, to_inclusive(table.boxes))]
     with new_folder(path) as folder:
         for label, name in enumerate(truth.class_names):
             with (folder / f"comp4_det_test_{safe_name(name)}.txt").open("w", encoding="utf-8") as file:

@@ -6,15 +6,14 @@ into the data set's class names. Images without a file have no detections.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from detector.data.detection_table import DetectionTable
-from detector.data.formats.collector import Collector
-from detector.data.formats.columns import Array, Row, add_rows, read_lines
-from detector.data.formats.files import new_folder, safe_name
+from detector.data.formats.collector import Array, Collector, Row
+from detector.data.formats.files import new_folder, result_files, safe_name
 from detector.data.formats.keys import Key, check_names, class_name_index, file_name, is_number, stem, stem_index
 from detector.data.ground_truth import GroundTruth, rows_by_image
 from detector.errors import InputError
@@ -28,43 +27,33 @@ _COLUMNS = "class cx cy width height confidence"
 _LARGEST_FRACTION = 2.0
 
 
-def read_yolo(path: Path, into: Collector, content: bytes | None = None) -> None:
-    """Read a folder of such files, or one, from `content` if its bytes have been read; they are named after the images.
-
-    Raises:
-        InputError: there is no such file, one cannot be read, or the size of an image is unknown.
-    """
+def read_yolo(path: Path, into: Collector, content: bytes | None) -> None:
+    """Read a folder of such files, or one file of that content; they are named after the images."""
     into.find_classes_by(_class_index(read_names(path), into.truth))
     into.images = stem_index(into.truth)
-    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
-    if not files:
-        raise InputError(f"{path}: holds no .txt files, one an image")
-    for file in files:
+    for file, text in result_files(path, content):
         image = file.name.removesuffix(".txt")
         index = into.images[image]
         size = _size(into.truth, index) if index >= 0 else np.ones(2)
+
+        def parse(line: str, image: str = image) -> Row:
+            label, *fields = line.split()
+            if len(fields) != len(_FIELDS):
+                hint = "; write confidences too (save_conf=True)" if len(fields) == len(_FIELDS) - 1 else ""
+                raise InputError(f"has {1 + len(fields)} columns, expected {_COLUMNS}{hint}")
+            if not is_number(label):
+                raise InputError(f"field class is {label[:40]!r}, expected a number from 0 on")
+            return image, int(label), *fields
 
         def convert(values: Array, size: Array = size) -> tuple[Array, Array]:
             center, half = values[:, :2], values[:, 2:4] / 2
             with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are faults
                 return np.concatenate([(center - half) * size, (center + half) * size], axis=1), values[:, 4]
 
-        add_rows(
-            into, file, _rows(file, image, into, content), _FIELDS, convert, _too_large,
+        into.add_rows(
+            file, into.parse_lines(file, text, parse), _FIELDS, convert, _too_large,
             "fields cx cy width height are not fractions of the image's width and height; divide pixels by these",
         )  # fmt: skip
-
-
-def _rows(file: Path, image: str, into: Collector, content: bytes | None) -> Iterator[Row]:
-    for line, text in read_lines(file, content):
-        label, *fields = text.split()
-        if len(fields) != len(_FIELDS):
-            hint = "; write confidences too (save_conf=True)" if len(fields) == len(_FIELDS) - 1 else ""
-            into.faults.add(file, f"line {line}", f"has {1 + len(fields)} columns, expected {_COLUMNS}{hint}")
-        elif not is_number(label):
-            into.faults.add(file, f"line {line}", f"field class is {label[:40]!r}, expected a number from 0 on")
-        else:
-            yield line, image, int(label), *fields
 
 
 def _too_large(values: Array) -> np.ndarray:

@@ -6,7 +6,6 @@ from itertools import product
 from typing import NamedTuple, get_args
 
 import torch
-from tqdm import tqdm
 
 from detector.config import Head, PostprocessConfig
 from detector.data.annotations import Annotations
@@ -16,10 +15,11 @@ from detector.data.predictions import LOWEST_SCORE, check_size
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.metrics.voc import APResult, voc_average_precision
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.postprocess import postprocess
 from detector.inference.rcnn_scorer import RCNNScorer
 from detector.inference.rfcn_scorer import RegionScorer
+from detector.io.progress import Progress
 from detector.structures.detections import Detections
 from detector.structures.image import Image, read_image
 from detector.structures.region_scores import RegionScores, average_scores
@@ -41,7 +41,7 @@ VARIANTS = tuple(map(Variant._make, product(get_args(Head), (False, True))))
 """Every combination."""
 
 
-def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = False) -> dict[str, APResult]:
+def ablate_dataset(detector: DetectionPipeline, dataset: VOCDataset, progress: bool = False) -> dict[str, APResult]:
     """`ablate` a detector whose first model is an R-CNN, over the images of a data set.
 
     Raises:
@@ -54,7 +54,7 @@ def ablate_dataset(detector: Detector, dataset: VOCDataset, progress: bool = Fal
         raise InputError("an ablation needs a data set with the model's classes in the model's order")
 
     def images() -> Iterator[tuple[Image, Proposals, Annotations]]:
-        for index in tqdm(range(len(dataset)), desc="evaluate", unit="image", disable=None if progress else True):
+        for index in Progress(range(len(dataset)), desc="evaluate", unit="image", hidden=not progress):
             image, annotations = read_image(dataset.image_path(index)), dataset.annotations(index)
             try:
                 check_size((image.width, image.height), annotations.image_size)

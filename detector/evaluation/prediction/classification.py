@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from detector.data.image_folder import LabeledPhoto
 from detector.errors import InputError
 from detector.inference.classification import Classifier
+from detector.io.progress import Progress
 
 
 @dataclass
@@ -57,7 +57,7 @@ def evaluate_classifier(
 ) -> ClassificationResult:
     """Classify photos and count hits; a photo that cannot be read is a miss."""
     result = ClassificationResult()
-    for photo in tqdm(photos, desc="classify", unit="image", disable=None if progress else True):
+    for photo in Progress(photos, desc="classify", unit="image", hidden=not progress):
         result.images += 1
         start = time.perf_counter()
         try:
@@ -65,7 +65,7 @@ def evaluate_classifier(
         except InputError as error:
             result.failed[str(photo.path)] = str(error)
             if progress:
-                tqdm.write(str(error), file=sys.stderr)
+                Progress.write(str(error), file=sys.stderr)
             continue
         result.seconds += time.perf_counter() - start
         best = np.argsort(-classified.probabilities, kind="stable")[:5]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import (
@@ -24,6 +23,7 @@ from detector.data.predictions import (
     write_predictions,
 )
 from detector.errors import FAULTS, InputError
+from detector.io.progress import Progress
 from detector.storage.run_store import ResultStore, parts_of
 from detector.structures.class_names import same_classes
 from detector.structures.detections import Detections
@@ -33,7 +33,7 @@ from detector.structures.image import Image, read_image
 
 
 class ImageDetector(Protocol):
-    """What can be evaluated: a `detector.inference.detector.Detector` or any object with these members."""
+    """What can be evaluated: a `detector.inference.pipeline.DetectionPipeline` or any object with these members."""
 
     @property
     def class_names(self) -> Sequence[str]: ...
@@ -140,12 +140,12 @@ def predict(
         truth: the images and their objects.
         folder: folder of the images' files.
         score: lowest score of the detections to keep, 0 to 1.
-        trace: also record how each stage treated every object; needs a `detector.inference.detector.Detector`.
+        trace: also record how each stage treated every object; needs a `detector.inference.pipeline.DetectionPipeline`.
         store: receives each result at once; images whose results it has are skipped.
         share: (i, n): take only every n-th image, starting with the i-th.
         progress: write each failed image to standard error, with a progress bar if that is a terminal.
         batch: number of images in one pass of the networks; more than one needs a
-            `detector.inference.detector.Detector`.
+            `detector.inference.pipeline.DetectionPipeline`.
         workers: threads that read and propose while the networks run, with a batch.
 
     Returns:
@@ -167,8 +167,8 @@ def predict(
     else:
         made = _predict_batches(detector, truth, folder, todo, score, trace, batch, workers)
     predictions = []
-    with tqdm(total=len(indices), initial=len(indices) - len(todo), desc="evaluate", unit="image",
-              disable=None if progress else True) as bar:  # fmt: skip
+    done = len(indices) - len(todo)
+    with Progress(total=len(indices), initial=done, desc="evaluate", unit="image", hidden=not progress) as bar:
         for i in indices:
             key = str(truth.image_ids[i])
             if key in kept:
@@ -176,7 +176,7 @@ def predict(
                 continue
             prediction = next(made)
             if prediction.error is not None and progress:
-                tqdm.write(f"{prediction.image_id}: {prediction.error}", file=sys.stderr)
+                Progress.write(f"{prediction.image_id}: {prediction.error}", file=sys.stderr)
             if store is not None:
                 store.add(to_entry(prediction, key))
             predictions.append(prediction)
@@ -222,10 +222,10 @@ def _predict_batches(
 ) -> Generator[Prediction, None, None]:
     from detector.evaluation.prediction.tracing import trace_objects
     from detector.inference.batching import Scored, in_batches
-    from detector.inference.detector import Detector
+    from detector.inference.pipeline import DetectionPipeline
 
-    if not isinstance(detector, Detector):
-        raise InputError("only a detector.inference.detector.Detector supports traces and batches")
+    if not isinstance(detector, DetectionPipeline):
+        raise InputError("only a detector.inference.pipeline.DetectionPipeline supports traces and batches")
     names, same = detector.class_names, same_classes(truth.class_names, detector.class_names)
     # -1 for a class that the detector lacks.
     labels = np.array([names.index(same[name]) if name in same else -1 for name in truth.class_names], np.int64)

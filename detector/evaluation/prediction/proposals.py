@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from detector.data.annotations import AnnotatedImages
 from detector.data.predictions import check_size
-from detector.data.voc import VOCDataset
 from detector.errors import InputError
+from detector.io.progress import Progress
 from detector.structures.image import read_image
 from proposals import ProposalEvaluation, Proposals, Proposer, propose_files
 
@@ -73,32 +73,33 @@ class ProposalReport:
 
 def evaluate_proposals(
     proposer: Proposer,
-    dataset: VOCDataset,
+    dataset: AnnotatedImages,
     *,
     limit: int | None = None,
     workers: int = 1,
-    processes: bool = False,
     progress: bool = False,
 ) -> ProposalReport:
     """Run a proposer over a data set and measure how well it covers the objects.
 
     Args:
         limit: take only the best `limit` boxes of an image.
-        workers, processes: as in `proposals.propose_files`; times per image are most meaningful with one worker.
+        workers: as in `proposals.propose_files`; times per image are most meaningful with one worker.
 
     Raises:
         InputError: an image or annotation is missing, an annotation is invalid, or there are no objects.
     """
     paths = [dataset.image_path(index) for index in range(len(dataset))]
-    truths = [dataset.annotations(index) for index in range(len(dataset))]  # errors show before the long part
+    truths = [dataset[index].annotations for index in range(len(dataset))]  # errors show before the long part
     if all(truth.difficult.all() for truth in truths):
         raise InputError(f"{dataset.root}: split '{dataset.split}' has only difficult objects; give another split")
     evaluation = ProposalEvaluation(dataset.class_names)
     seconds: list[float] = []
     failed: dict[str, str] = {}
     start = time.perf_counter()
-    results = propose_files(paths, proposer, read_pixels, workers=workers, processes=processes)
-    for index, result in enumerate(tqdm(results, total=len(paths), unit="image", disable=not progress, leave=False)):
+    results = propose_files(paths, proposer, read_pixels, workers=workers)
+    for index, result in enumerate(
+        Progress(results, total=len(paths), desc="proposals", unit="image", hidden=not progress, leave=False)
+    ):
         truth, proposals, error = truths[index], result.proposals, result.error
         if proposals is not None:
             seconds.append(result.seconds)

@@ -67,6 +67,64 @@ def explain(
     diagnosis = diagnose(truth, detections, metric=metric, iou_threshold=threshold, traces=traces)
     classes = diagnosis.result.classes
     intervals = bootstrap_average_precision([diagnosis.matches], metric)
+    page = (
+        environment()
+        .get_template("report.html")
+        .render(
+            title=title,
+            files=files or {},
+            versions={"Python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+            evaluation=evaluation,
+            other_metric=other_metric,
+            numbers=numbers,
+            truth=truth,
+            d=diagnosis,
+            intervals=intervals,
+            confidence=CONFIDENCE,
+            summary=list(sections.summary(diagnosis)),
+            precision_recall=diagnosis.result.at_score(diagnosis.score),
+            object_count=sum(result.objects for result in classes.values()),
+            left_out=int((truth.difficult | truth.crowd).sum()),
+            detection_count=len(detections),
+            lowest_score=detections.scores.min(initial=np.inf),
+            absent=[name for name, result in classes.items() if not result.objects],
+            classes=sections.class_rows(diagnosis, intervals),
+            errors=sections.error_rows(diagnosis),
+            miss_reason_names=[sections.MISS_REASONS[reason][0] for reason in MissReason],
+            miss_reasons=sections.miss_reason_tables(diagnosis),
+            overlaps=sections.overlap_charts(diagnosis),
+            objects=sections.object_rows(diagnosis),
+            all_objects=int(diagnosis.matches.counted.sum()),
+            confusion=sections.matrix_part(diagnosis),
+            frequent=most_frequent(diagnosis, 10),
+            mean_curve=None if np.isnan(diagnosis.result.mean_ap) else charts.mean_curve(diagnosis),
+            charts=charts,
+            calibration=charts.calibration_bars(diagnosis),
+            pictures=worst_pictures(diagnosis, photos),
+            has_photos=photos is not None,
+        )
+    )
+    write_page(path, page)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "not installed"
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page; `InputError` if that is impossible."""
+    try:
+        with atomic_write(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def environment() -> jinja2.Environment:
+    """The templates of reports, which show all names as text, whatever they contain."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("detector.evaluation.report"),
         autoescape=True,
@@ -75,48 +133,4 @@ def explain(
         lstrip_blocks=True,
     )
     environment.filters.update(percent=sections.percent, points=sections.points, counted=sections.count)
-    page = environment.get_template("report.html").render(
-        title=title,
-        files=files or {},
-        versions={"Python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
-        evaluation=evaluation,
-        other_metric=other_metric,
-        numbers=numbers,
-        truth=truth,
-        d=diagnosis,
-        intervals=intervals,
-        confidence=CONFIDENCE,
-        summary=list(sections.summary(diagnosis)),
-        precision_recall=diagnosis.result.at_score(diagnosis.score),
-        object_count=sum(result.objects for result in classes.values()),
-        left_out=int((truth.difficult | truth.crowd).sum()),
-        detection_count=len(detections),
-        lowest_score=detections.scores.min(initial=np.inf),
-        absent=[name for name, result in classes.items() if not result.objects],
-        classes=sections.class_rows(diagnosis, intervals),
-        errors=sections.error_rows(diagnosis),
-        miss_reason_names=[sections.MISS_REASONS[reason][0] for reason in MissReason],
-        miss_reasons=sections.miss_reason_tables(diagnosis),
-        overlaps=sections.overlap_charts(diagnosis),
-        objects=sections.object_rows(diagnosis),
-        all_objects=int(diagnosis.matches.counted.sum()),
-        confusion=sections.matrix_part(diagnosis),
-        frequent=most_frequent(diagnosis, 10),
-        mean_curve=None if np.isnan(diagnosis.result.mean_ap) else charts.mean_curve(diagnosis),
-        charts=charts,
-        calibration=charts.calibration_bars(diagnosis),
-        pictures=worst_pictures(diagnosis, photos),
-        has_photos=photos is not None,
-    )
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # a checkout that is not installed
-        return "not installed"
+    return environment

@@ -32,10 +32,11 @@ def worst_pictures(diagnosis: Diagnosis, photos: Path | None) -> list[dict[str, 
     Args:
         photos: folder of the images, which contains `truth.files`, with or without their extensions.
     """
-    return [_picture(diagnosis, photos, image) for image in diagnosis.images.worst(WORST).tolist()]
+    return [picture_of(diagnosis, photos, image) for image in diagnosis.images.worst(WORST).tolist()]
 
 
-def _picture(diagnosis: Diagnosis, photos: Path | None, image: int) -> dict[str, Any]:
+def picture_of(diagnosis: Diagnosis, photos: Path | None, image: int) -> dict[str, Any]:
+    """An image, by its index, with its errors."""
     truth, detections, errors = diagnosis.matches.truth, diagnosis.matches.detections, diagnosis.images
     found = np.flatnonzero((truth.images == image) & errors.found)
     missed = np.flatnonzero((truth.images == image) & errors.missed)

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,27 +18,28 @@ from torchvision.ops import box_iou
 from detector.config import ModelConfig
 from detector.data.custom_dataset import CustomDataset, Layout, read_custom_dataset
 from detector.data.faults import Fault
+from detector.data.summary import summarize
 from detector.errors import InputError
 from detector.evaluation.evaluation import DEFAULT_SCORE
 from detector.evaluation.metrics.calibration import fit_calibration
 from detector.evaluation.metrics.voc import APResult, voc_average_precision
 from detector.evaluation.report.sheet import draw_sheet
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import Model, load_model, save_model, weights_hash
 from detector.ops.devices import resolve_device
 from detector.ops.precision import fast_dtype
 from detector.storage.run_lock import run_lock
 from detector.structures.image import read_image
 from detector.training.budget import Budget
-from detector.training.checkpoint import CHECKPOINT, remove_checkpoints
-from detector.training.custom_dataset.plan import PLAN, Machine, check_length, make_plan, too_short
-from detector.training.custom_dataset.split import PhotoSet, Split, join_names, split_data
-from detector.training.custom_dataset.summary import summarize
+from detector.training.checkpoint import CHECKPOINT, refuse_unfinished, remove_checkpoints
+from detector.training.custom_dataset.plan import PLAN, Augment, Machine, Settings, frozen_part, make_plan, too_short
+from detector.training.custom_dataset.split import Split, join_names, split_data
 from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
-from detector.training.custom_dataset.transfer import transfer_weights
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
+from detector.training.photos import PhotoSet
 from detector.training.tasks.rfcn import detect_proposed
+from detector.training.transfer import transfer_weights
 from proposals.files import atomic_write
 
 _logger = logging.getLogger(__name__)
@@ -125,40 +125,54 @@ def fit(
     skip_bad_labels: bool = False,
     epochs: int | None = None,
     minutes: float | None = None,
+    lr: float | None = None,
+    batch: int = 1,
+    seed: int = 0,
+    freeze: str | None = None,
+    augment: Augment = "light",
+    size: int | None = None,
     init: str | Path | None = None,
     cache: str | Path | None = None,
     device: str = "auto",
-    seed: int = 0,
+    resume: bool = False,
+    on_step: Callable[[dict[str, float]], None] | None = None,
     log: Callable[[str], None] = _logger.info,
 ) -> FitResult:
-    """Trains a detector of the classes in `data`, starting from a trained one. A second call resumes the training.
+    """Trains a detector of the classes in `data`, starting from a trained one.
 
     `minutes` limit the time of everything, over all calls: proposals, training, evaluation. If they do not suffice for
     the steps of the rule, the learning rate falls in fewer steps, as planned anew at each.
 
-    A training that has ended keeps no checkpoints, only the model, which a further call evaluates again.
+    A training that has ended keeps no checkpoints, only the model, which a further call with `resume` evaluates again.
 
     Args:
         data: as `detector.data.custom_dataset.read_custom_dataset` takes it, with `layout`, `classes` and
             `skip_bad_labels`; or what that function returned.
         out: folder for the model and all other output, in which no other run may be writing.
-        epochs, minutes: see `detector.training.custom_dataset.plan.make_plan`.
+        epochs, minutes, lr, batch, seed, freeze, augment, size: see
+            `detector.training.custom_dataset.plan.Settings`.
         init: model file to start from; by default the model in the package.
         cache: folder of cached proposals; by default `out / "proposals"`.
+        resume: continue the training in `out`, if there is one; it must have the same data and settings.
+        on_step: called after each step with its numbers (`TrainingLoop`).
         log: called with the summary of the data, the plan and notes, each of one or more lines.
 
     Raises:
-        InputError: the data, the starting model or `out` cannot be used.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM; the same call resumes.
+        InputError: the data, a setting, the starting model or `out` cannot be used, or `out` holds a training that is
+            not to be resumed.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; the same call with `resume` continues.
     """
     began = time.perf_counter()
-    check_length(epochs, minutes)
-    if not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed is {seed!r}; give a whole number of at least 0")
+    settings = Settings.checked(
+        epochs=epochs, minutes=minutes, lr=lr, batch=batch, seed=seed, freeze=freeze, augment=augment, size=size
+    )
     resolve_device(device)
     out = Path(out)
+    if not resume:
+        refuse_unfinished(out, PLAN)
     start = load_model(init, ("regions",))
     assert isinstance(start.config, ModelConfig)
+    frozen_part(settings, start)
     if not isinstance(data, CustomDataset):
         data = read_custom_dataset(data, layout, classes, skip_bad_labels=skip_bad_labels)
     if data.path.is_dir() and out.resolve().is_relative_to(data.path.resolve()):
@@ -180,10 +194,13 @@ def fit(
         for note in split.notes:
             log(f"note         {note}")
         train, val = (ProposedImages(photos, start.config.proposals, folder) for photos in (split.train, split.val))
-        request = {"data": split.digest, "start": weights_hash(start.network), "epochs": epochs, "minutes": minutes,
-                   "seed": seed}  # fmt: skip
-        machine = _load_or_measure(out, request, lambda: _measure(split, start, train, val, seed, device))
-        plan = make_plan(split, start, machine, epochs, minutes, seed, began)
+        request = {
+            "data": split.digest,
+            "start": weights_hash(start.network),
+            **{name: value for name, value in dataclasses.asdict(settings).items() if value is not None},
+        }
+        machine = _load_or_measure(out, request, lambda: _measure(split, start, train, val, settings, device))
+        plan = make_plan(split, start, machine, settings, began)
         log(str(plan))
         finished = _read_finished(out)
         left_out, budget = data.faults, plan.budget
@@ -192,7 +209,7 @@ def fit(
             budget = Budget()
         else:
             task = CustomDatasetTask(plan.recipe, start, train, val, budget)
-            loop = TrainingLoop(task, out, None, device, budget=budget)
+            loop = TrainingLoop(task, out, None, device, budget=budget, on_step=on_step)
             loop.run()
             _calibrate(task, out, str(loop.device))
             finished = budget.elapsed / 60, loop.step
@@ -222,7 +239,7 @@ def _propose(data: CustomDataset, config: ModelConfig, cache: Path, deadline: fl
         if time.perf_counter() > deadline:
             raise InputError(
                 f"{cache}: time for proposals ran out after {number} of {len(photos)} photos, which are kept; "
-                "run the same command again to resume, or give more --minutes"
+                "continue with --resume, or give more --minutes"
             )
         if file.proposals is None:
             faults.append((sample.id, Fault(str(sample.image_path), "", file.error or "cannot be read")))
@@ -250,7 +267,8 @@ def _load_or_measure(out: Path, request: dict[str, Any], measure: Callable[[], M
             machine = Machine(**saved.pop("machine"))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             raise InputError(f"{path}: cannot be read; remove it to start over") from None
-        for name, value in request.items():
+        for name in {**request, **saved}:
+            value = request.get(name)
             if saved.get(name) != value:
                 what = {"data": "on other data", "start": "from another model"}.get(name)
                 what = what or f"with {name} {saved.get(name) or 'auto'}, not {value or 'auto'}"
@@ -271,12 +289,12 @@ def _measure(
     start: Model,
     train: ProposedImages[PhotoSet],
     val: ProposedImages[PhotoSet],
-    seed: int,
+    settings: Settings,
     device: str,
 ) -> Machine:
     """Times some steps of the training without updating the weights."""
     resolved = resolve_device(device)
-    recipe = make_plan(split, start, Machine(str(resolved), 1, 1.0), epochs=1, seed=seed).recipe
+    recipe = make_plan(split, start, Machine(str(resolved), 1, 1.0), settings).recipe
     task = CustomDatasetTask(recipe, start, train, val, Budget())
     transfer_weights(task.network, split.train.class_names, start)
     network = task.network.to(resolved).to(memory_format=torch.channels_last).train()
@@ -287,8 +305,7 @@ def _measure(
             break
         example = task.example(step)
         began = time.perf_counter()
-        context = torch.autocast(resolved.type, dtype) if dtype != torch.float32 else nullcontext()
-        task.backward(network, example, context)
+        task.backward(network, example, torch.autocast(resolved.type, dtype, enabled=dtype != torch.float32))
         network.zero_grad()
         seconds.append(time.perf_counter() - began)
     # The median, because the first step of every input size prepares its convolutions.
@@ -310,7 +327,7 @@ def _calibrate(task: CustomDatasetTask, out: Path, device: str) -> None:
     """Calibrates the model by its detections on the validation photos, or on those that there is time for."""
     model = load_model(out / MODEL)
     post = task.recipe.model.postprocess
-    uncalibrated = Detector(dataclasses.replace(model, config=task.recipe.model), device)
+    uncalibrated = DetectionPipeline(dataclasses.replace(model, config=task.recipe.model), device)
     now, end = time.perf_counter(), task.budget.deadline(closing=False)
     result = voc_average_precision(*detect_proposed(uncalibrated, task.val, len(task.val), now + (end - now) / 2))
     hits = np.concatenate([c.true_positive for c in result.classes.values()])
@@ -339,7 +356,7 @@ def _evaluate(
     """Evaluates the model file, with its calibrated scores and float16 weights, on all validation photos that there is
     time for; draws the sheet."""
     model = load_model(out / MODEL)
-    truth, detections = detect_proposed(Detector(model, device), val, len(val), budget.deadline(closing=False))
+    truth, detections = detect_proposed(DetectionPipeline(model, device), val, len(val), budget.deadline(closing=False))
     result = voc_average_precision(truth, detections)
     best = result.best_score()
     score = None if math.isnan(best) else math.floor(1000 * best) / 1000

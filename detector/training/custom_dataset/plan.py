@@ -3,19 +3,32 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from detector.config import ModelConfig
+from pydantic import Field
+
+from detector.config import Count, InputConfig, ModelConfig, Positive, parse
 from detector.errors import InputError
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model
 from detector.training.budget import Budget
 from detector.training.custom_dataset.split import Split, join_names
-from detector.training.custom_dataset.transfer import Transfer, match_classes
-from detector.training.recipes import AugmentationConfig, DataConfig, OptimizerConfig, RFCNRecipe
+from detector.training.recipes import (
+    AugmentationConfig,
+    DataConfig,
+    Number,
+    OptimizerConfig,
+    RandomCropConfig,
+    RFCNRecipe,
+)
+from detector.training.transfer import Transfer, match_classes
+from proposals.names import unknown_name
 
 PLAN = "plan.json"
 """File in the training's folder: what was requested, and the machine."""
 LEARNING_RATE = 0.001
-"""One third of the learning rate of the default model's first training, to limit forgetting."""
+"""Of a step on one photo: a third of that of the default model's first training, to limit forgetting. A larger batch
+multiplies it by the square root of its photos."""
 _EPOCHS = (10, 3)
 """Passes over the first `_FEW_PHOTOS` photos, and over the rest."""
 _FEW_PHOTOS = 400
@@ -31,8 +44,56 @@ _MARGIN = (10.0, 0.1)
 """Seconds reserved for unmeasured work (imports, picture, files), and its maximum share of the time limit."""
 _SHORT = 1 / 3
 """A training of less than this part of the rule's steps gives a warning."""
-_SCALE = (0.653, 1.167)
-"""As in the default model's second training (`configs/voc07_continue.yaml`)."""
+Augment = Literal["none", "light", "strong"]
+_AUGMENTATIONS: dict[Augment, AugmentationConfig] = {
+    "none": AugmentationConfig(scale=(1.0, 1.0), color_jitter=0.0, flip=False),
+    # of the default model's second training, and of its last (recipes `voc07_continue` and `voc07_gpu_continue`)
+    "light": AugmentationConfig(scale=(0.653, 1.167)),
+    "strong": AugmentationConfig(
+        scale=(0.55, 1.25),
+        random_crop=RandomCropConfig(probability=0.6, area=(0.2, 1.0)),
+        mosaic=0.35,
+        mixup=0.25,
+        color_jitter=0.5,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may choose of a training; the rest follows by rule.
+
+    Attributes:
+        epochs: passes over the photos; by default as many as the rule gives and time allows.
+        minutes: time limit; by default 25 minutes for up to 400 photos, and 3 s for each further one. It does not
+            shorten a training of given `epochs`.
+        lr: highest learning rate; by default 0.001 times the square root of the batch.
+        batch: photos in a step; they share one size and orientation.
+        seed: of the split into training and validation photos, the order of the photos and the augmentation.
+        freeze: part of the backbone up to which layers keep their weights, such as "inception_4e", or "backbone" for
+            all of it; by default those before the inception modules.
+        augment: "none"; "light": flips, color jitter and changes of scale; "strong": more of these, random crops,
+            mosaic and mixup.
+        size: short side of the network's input in pixels, of the model too; by default that of the starting model.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    epochs: Count | None = None
+    minutes: Positive | None = None
+    lr: Positive | None = None
+    batch: Count = 1
+    seed: Number = 0
+    freeze: str | None = None
+    augment: Augment = "light"
+    size: Annotated[int, Field(ge=32, le=2048)] | None = None
+
+    @classmethod
+    def checked(cls, **values: Any) -> Self:
+        """Settings from values; `InputError` if one is wrong, or both epochs and minutes are given."""
+        settings = parse(cls, values, "training")
+        if settings.epochs is not None and settings.minutes is not None:
+            raise InputError("give epochs or minutes, not both")
+        return settings
 
 
 @dataclass(frozen=True)
@@ -74,39 +135,32 @@ def make_plan(
     split: Split,
     model: Model,
     machine: Machine,
-    epochs: int | None = None,
-    minutes: float | None = None,
-    seed: int = 0,
+    settings: Settings,
     began: float | None = None,
 ) -> TrainingPlan:
     """Chooses all settings; the same arguments give the same recipe.
 
     Args:
         model: the model to start from.
-        epochs: passes over the photos; by default as many as the rule gives and time allows.
-        minutes: time limit; by default 25 minutes for up to 400 photos, and 3 s for each further one. It does not
-            shorten a training of given `epochs`.
         began: when the time began, by `time.perf_counter`; by default now.
-
-    Raises:
-        InputError: epochs or minutes are not numbers above 0, or both are given.
     """
-    check_length(epochs, minutes)
+    epochs, minutes, batch = settings.epochs, settings.minutes, settings.batch
     photos, val = len(split.train), len(split.val)
-    rule = _rule_steps(photos)
+    rule = math.ceil(_rule_images(photos) / batch)
     limit = minutes if minutes is not None else _DEFAULT_MINUTES[0] + _DEFAULT_MINUTES[1] * max(0, photos - _FEW_PHOTOS)
     seconds = 60 * limit - min(_MARGIN[0], _MARGIN[1] * 60 * limit) if epochs is None else math.inf
     evaluated = min(val, _EVAL_LIMIT)
-    evaluation = evaluated * _DETECT_STEPS
+    evaluation = evaluated * _DETECT_STEPS / batch
     budget = Budget(seconds, machine.step_seconds, evaluation, 2 * val / evaluated)
     if began is not None:
         budget.began = began
-    steps = rule if epochs is None else epochs * photos
+    steps = rule if epochs is None else math.ceil(epochs * photos / batch)
     stride, evaluates = budget.plan(steps, steps, _EVALUATIONS - 1)
     expected = max(1, round(steps / stride))
     evaluating = (1 + evaluates * (_EVALUATIONS - 1) + budget.closing) * evaluation
     total = (budget.elapsed + (expected + evaluating) * machine.step_seconds) / 60
-    passes = f"one photo each ({expected / photos:.3g} passes)"
+    each = "one photo" if batch == 1 else f"{batch} photos"
+    passes = f"{each} each ({expected * batch / photos:.3g} passes)"
     if epochs is not None:
         length = f"{steps}, {passes}: as requested"
     elif expected == rule:
@@ -114,12 +168,12 @@ def make_plan(
     else:
         limited = f"the time limit is {_format_minutes(limit)}"
         length = f"about {expected}, {passes}: {limited}; the rule for {_count(photos, 'photo')} is {rule}"
-    recipe = _recipe(split, model, steps, machine.step_seconds, evaluated, seed)
+    recipe = _recipe(split, model, steps, machine.step_seconds, evaluated, settings)
     reasons = [
         f"validation   {_count(val, 'photo')} to evaluate on, {photos} to train on",
         *_explain_transfer(match_classes(split.train.class_names, model)),
         f"steps        {length}",
-        *_explain_recipe(recipe),
+        *_explain_recipe(recipe, settings),
         f"time         about {_format_minutes(total)}: {machine.step_seconds:.2f} s per step on {_describe(machine)}",
     ]
     if warning := too_short(recipe, expected, total):
@@ -139,42 +193,48 @@ def too_short(recipe: RFCNRecipe, steps: int, minutes: float) -> str:
     )
 
 
-def check_length(epochs: int | None, minutes: float | None) -> None:
-    """Raises `InputError` if both are given, or one is not a number above 0, whole for epochs."""
-    if epochs is not None and minutes is not None:
-        raise InputError("give epochs or minutes, not both")
-    if epochs is not None and not (isinstance(epochs, int) and epochs > 0):
-        raise InputError(f"epochs is {epochs!r}; give a whole number above 0")
-    if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
-        raise InputError(f"minutes is {minutes!r}; give a number above 0")
-
-
-def _rule_steps(photos: int) -> int:
+def _rule_images(photos: int) -> int:
     few = min(photos, _FEW_PHOTOS)
     return max(_MIN_STEPS, _EPOCHS[0] * few + _EPOCHS[1] * (photos - few))
 
 
-def _recipe(split: Split, model: Model, steps: int, step_seconds: float, evaluated: int, seed: int) -> RFCNRecipe:
-    """All other settings follow from the number of steps. Proposals come from Selective Search, because few photos do
-    not suffice to train a MultiBox head."""
+def _recipe(
+    split: Split, model: Model, steps: int, step_seconds: float, evaluated: int, settings: Settings
+) -> RFCNRecipe:
+    """All settings that are not given follow from the number of steps. Proposals come from Selective Search, because
+    few photos do not suffice to train a MultiBox head."""
     assert isinstance(model.config, ModelConfig)
     network = dataclasses.replace(model.config.network, multibox=None)
+    inputs = model.config.input
+    if settings.size is not None:
+        inputs = InputConfig(settings.size, round(inputs.long_side * settings.size / inputs.short_side))
     return RFCNRecipe(
         data=DataConfig(f"{split.digest} train", f"{split.digest} val", evaluated),
-        model=dataclasses.replace(model.config, source="selective_search", network=network),
-        augmentation=AugmentationConfig(scale=_SCALE),
+        model=dataclasses.replace(model.config, input=inputs, source="selective_search", network=network),
+        augmentation=_AUGMENTATIONS[settings.augment],
         optimizer=OptimizerConfig(
             steps=steps,
-            lr=LEARNING_RATE,
+            lr=settings.lr or round(LEARNING_RATE * settings.batch**0.5, 6),
             warmup_steps=min(200, steps // 10),
             # an average over the last tenth of the steps
             ema_decay=round(min(0.999, 1 - 10 / (steps + 10)), 6),
         ),
-        seed=seed,
+        frozen=frozen_part(settings, model),
+        batch=settings.batch,
+        seed=settings.seed,
         eval_every=max(1, math.ceil(steps / _EVALUATIONS)),
         # about every minute, and not much more often if the machine was busy when it was measured
         checkpoint_every=max(50, round(60 / step_seconds)),
     )
+
+
+def frozen_part(settings: Settings, model: Model) -> str | None:
+    """`RFCNRecipe.frozen`; `InputError` if the backbone has no such part."""
+    assert isinstance(model.network, RFCN)
+    parts = [name for name, _ in model.network.backbone.named_children()]
+    if settings.freeze not in (None, "backbone", *parts):
+        raise InputError(f"training: freeze: {unknown_name('part', settings.freeze, ('backbone', *parts))}")
+    return parts[-1] if settings.freeze == "backbone" else settings.freeze
 
 
 def _explain_transfer(transfer: Transfer) -> list[str]:
@@ -190,13 +250,21 @@ def _explain_transfer(transfer: Transfer) -> list[str]:
     return [line.format(join_names(names)) for line, names in lines.items() if names]
 
 
-def _explain_recipe(recipe: RFCNRecipe) -> list[str]:
+_EXPLAINED: dict[Augment, str] = {
+    "none": "as they are",
+    "light": "{} to {} pixels, random flips and color jitter",
+    "strong": "{} to {} pixels, random flips, color jitter, crops, mosaic and mixup",
+}
+
+
+def _explain_recipe(recipe: RFCNRecipe, settings: Settings) -> list[str]:
     side, warmup, evaluated = recipe.model.input.short_side, recipe.optimizer.warmup_steps, recipe.data.eval_limit
-    smallest, largest = (round(side * scale) for scale in recipe.augmentation.scale)
+    sides = (round(side * scale) for scale in recipe.augmentation.scale)
     steps, photos = _count(recipe.eval_every, "step"), _count(evaluated, "validation photo")
     return [
         f"lr           {recipe.optimizer.lr}, warmed up over {_count(warmup, 'step')}, then half a cosine down to 0",
-        f"input        short side {side} pixels, in training {smallest} to {largest}; random flips and color jitter",
+        f"input        short side {side} pixels; in training {_EXPLAINED[settings.augment].format(*sides)}",
+        f"frozen       the backbone up to {recipe.frozen or 'its stem'}",
         f"evaluation   every {steps} on {photos}; keeps the last weights, or clearly better ones",
     ]
 

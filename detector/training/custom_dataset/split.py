@@ -3,47 +3,18 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from detector.data.annotations import Sample
 from detector.data.custom_dataset import CustomDataset
+from detector.data.validation import VAL_SHARE, object_counts, validation_photos
 from detector.errors import InputError
 from detector.structures.class_names import same_classes
+from detector.training.photos import PhotoSet
 
-VAL_SHARE = 0.2
-_MAX_VAL = 1000
-"""Largest number of validation photos: more would make mAP little more certain, and be missing from the training."""
 _MAX_NAMES = 10
 _FEW_OBJECTS = 20
 """Objects of a class to train on, below which the user is warned."""
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoSet:
-    """Photos with their objects, as a `detector.training.data.AnnotatedImages`."""
-
-    samples: tuple[Sample, ...]
-    class_names: tuple[str, ...]
-    class_ids: tuple[int | str, ...] = ()
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return tuple(sample.id for sample in self.samples)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
-
-    def image_path(self, index: int) -> Path:
-        return self.samples[index].image_path
-
-    def boxes(self) -> np.ndarray:
-        """(C,) number of objects of each class that are not difficult."""
-        return _object_counts(self.samples, len(self.class_names)).sum(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +43,8 @@ class Split:
         return digest.hexdigest()[:12]
 
 
-def split_data(data: CustomDataset, share: float = VAL_SHARE, seed: int = 0) -> Split:
-    """Splits off the validation photos: the data set's own if it names any, otherwise a share of each class.
+def split_data(data: CustomDataset, seed: int = 0) -> Split:
+    """Splits off the validation photos: the data set's own if it names any, otherwise a fifth of each class.
 
     Classes without an object to train on are left out, with a note. If possible, a class with at least two photos has
     one in each part. The same data and seed give the same split.
@@ -81,13 +52,12 @@ def split_data(data: CustomDataset, share: float = VAL_SHARE, seed: int = 0) -> 
     Raises:
         InputError: fewer than two photos show objects, or two class names mean the same.
     """
-    counts = _object_counts(data.samples, len(data.class_names)) > 0
-    named = np.array([sample.id in data.val for sample in data.samples])
-    in_val = named if named.any() else _choose_val(counts, share, np.random.default_rng(seed))
+    counts = object_counts(data.samples, len(data.class_names)) > 0
+    in_val = validation_photos(data, VAL_SHARE, seed)
     order = np.random.default_rng((seed, 1)).permutation(len(in_val))
     trained = counts[~in_val].any(axis=0)
     if not trained.any() or not counts[in_val][:, trained].any():
-        if named.any():
+        if data.val:
             part = "val" if trained.any() else "train"
             raise InputError(f"{data.path}: part '{part}' shows no object of a class to train; add photos to it")
         photos = int(counts.any(axis=1).sum())
@@ -111,32 +81,6 @@ def join_names(names: Sequence[str]) -> str:
     """Names in one line, of which many are shortened to a number."""
     shown = ", ".join(names[:_MAX_NAMES])
     return shown if len(names) <= _MAX_NAMES else f"{shown} and {len(names) - _MAX_NAMES} more"
-
-
-def _object_counts(samples: Sequence[Sample], classes: int) -> np.ndarray:
-    """(N, C) number of objects of each class in each photo, without difficult ones."""
-    annotations = [sample.annotations for sample in samples]
-    counts = [np.bincount(a.labels[~a.difficult], minlength=classes) for a in annotations]
-    return np.array(counts, np.int64).reshape(-1, classes)
-
-
-def _choose_val(shown: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """(N,) bool. Photos are grouped by the rarest class that they show, and each group gives its share.
-
-    Args:
-        shown: (N, C) bool, whether a photo shows a class.
-    """
-    photos = shown.sum(axis=0)
-    rarest = np.where(shown.any(axis=1), np.where(shown, photos, photos.max() + 1).argmin(axis=1), -1)
-    share = min(share, _MAX_VAL / len(shown))
-    chosen = np.zeros(len(shown), bool)
-    for group in np.unique(rarest).tolist():
-        members = rng.permutation(np.flatnonzero(rarest == group))
-        count = round(share * len(members))
-        if group >= 0 and len(members) > 1:
-            count = max(1, count)
-        chosen[members[:count]] = True
-    return chosen
 
 
 def _notes(data: CustomDataset, names: Sequence[str], train: PhotoSet, val: PhotoSet) -> list[str]:

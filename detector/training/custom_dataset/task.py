@@ -17,16 +17,16 @@ from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.comparison import compare
 from detector.evaluation.metrics.voc import voc_average_precision
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model, save_model
 from detector.training.augmentation import TrainingImage
 from detector.training.budget import Budget
-from detector.training.custom_dataset.split import PhotoSet
-from detector.training.custom_dataset.transfer import match_classes, transfer_weights
 from detector.training.data import ProposedImages
+from detector.training.photos import PhotoSet
 from detector.training.recipes import RFCNRecipe
 from detector.training.tasks.rfcn import RFCNTask, detect_proposed
+from detector.training.transfer import match_classes, transfer_weights
 from proposals.files import atomic_write
 
 log = logging.getLogger(__name__)
@@ -65,10 +65,10 @@ class CustomDatasetTask(RFCNTask):
 
     def _freeze_extra_classes(self, gradient: Tensor) -> Tensor:
         """Extra background classes stay fixed: photos that show none of them could only worsen their score maps."""
-        maps = gradient.view(self.network.bins**2, -1, *gradient.shape[1:]).clone()
-        first = len(self.data.dataset.class_names) + 1
-        maps[:, first : first + len(self.extra_background_classes)] = 0
-        return maps.view_as(gradient)
+        gradient = gradient.clone()
+        scores, _ = self.network.split_maps(gradient, dim=0)
+        scores[:, len(self.data.dataset.class_names) + 1 :] = 0  # a view of the gradient
+        return gradient
 
     def initialize(self, init: Path | None) -> None:
         transfer_weights(self.network, self.data.dataset.class_names, self.start)
@@ -121,7 +121,7 @@ class CustomDatasetTask(RFCNTask):
         }
 
     def _detect(self, model: Model) -> tuple[GroundTruth, DetectionTable]:
-        detector = Detector(model, str(next(self.network.parameters()).device))
+        detector = DetectionPipeline(model, str(next(self.network.parameters()).device))
         count = min(len(self.val), self.recipe.data.eval_limit)
         return detect_proposed(detector, self.val, count, self.budget.deadline(closing=True))
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detector.data.annotations import Annotations
+from detector.data.annotations import AnnotatedImages, Annotations
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.prediction.proposals import ProposalReport, evaluate_proposals
@@ -145,9 +145,11 @@ class MultiBoxTask(Task[MultiBoxBatch]):
         return numbers
 
 
-def relative_objects(boxes: Tensor, difficult: Tensor, width: int, height: int) -> MultiBoxObjects:
-    """MultiBox's targets of an image: boxes (G, 4) in pixels become fractions of its sides; difficult is (G,) bool."""
-    return MultiBoxObjects(boxes / boxes.new_tensor((width, height, width, height)), difficult)
+def relative_objects(
+    boxes: Tensor, difficult: Tensor, width: int, height: int, complete: bool = True
+) -> MultiBoxObjects:
+    """MultiBox's targets of an image: boxes (G, 4) in pixels become fractions of its sides."""
+    return MultiBoxObjects(boxes / boxes.new_tensor((width, height, width, height)), difficult, complete)
 
 
 def match_predictions(
@@ -162,7 +164,7 @@ def match_predictions(
     return map_tensors(targets, lambda tensor: tensor.to(predictions.logits.device))
 
 
-def set_priors(head: MultiBoxHead, dataset: VOCDataset, seed: int) -> None:
+def set_priors(head: MultiBoxHead, dataset: AnnotatedImages, seed: int) -> None:
     """Gives a head the priors that fit the objects of a data set. A head from a model file keeps its own, with which
     its weights were trained.
 
@@ -180,7 +182,7 @@ def set_priors(head: MultiBoxHead, dataset: VOCDataset, seed: int) -> None:
     head.set_priors(torch.from_numpy(priors).to(head.priors))
 
 
-def relative_boxes(dataset: VOCDataset) -> np.ndarray:
+def relative_boxes(dataset: AnnotatedImages) -> np.ndarray:
     """(N, 4) float32: boxes of all objects of a data set that are not difficult, as fractions of the image's sides.
 
     Raises:
@@ -188,7 +190,7 @@ def relative_boxes(dataset: VOCDataset) -> np.ndarray:
     """
     boxes: list[np.ndarray] = [np.zeros((0, 4), np.float32)]
     for index in range(len(dataset)):
-        annotations = dataset.annotations(index)
+        annotations = dataset[index].annotations
         width, height = annotations.image_size
         kept = annotations.boxes[~annotations.difficult]
         boxes.append(kept / np.array((width, height, width, height), np.float32))

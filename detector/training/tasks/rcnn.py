@@ -14,12 +14,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from detector.config import Calibration, RCNNConfig, config_hash
 from detector.evaluation.metrics.calibration import fit_calibration
 from detector.evaluation.prediction.ablation import ablate
 from detector.inference.rcnn_scorer import RCNNScorer
+from detector.io.progress import Progress
 from detector.models.rcnn import RCNN
 from detector.models.weights import Model, save_model, weights_hash
 from detector.ops.crops import crop_windows, warp_windows
@@ -181,7 +181,7 @@ class RCNNTask(Task[CropBatch]):
             for buffer, values in zip(("svm_weight", "svm_bias", "box_weight", "box_bias"), fitted, strict=True):
                 getattr(module, buffer).copy_(torch.from_numpy(values))
         count = min(len(self.val), self.recipe.data.eval_limit)
-        images = (self.val[index] for index in tqdm(range(count), desc="mAP", unit="image", disable=None))
+        images = (self.val[index] for index in Progress(range(count), desc="mAP", unit="image"))
         results = ablate(scorer, images, names, self.recipe.model.postprocess)
         regression = " + box regression" if self.recipe.model.box_regression else ""
         calibration = Calibration(*(fit_calibration(results[f"{head}{regression}"]) for head in ("softmax", "svm")))

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import math
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detector.data.annotations import Annotations
+from detector.data.annotations import AnnotatedImages, Annotations
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import LOWEST_SCORE
-from detector.data.voc import VOCDataset
 from detector.evaluation.metrics.calibration import fit_calibration
 from detector.evaluation.metrics.voc import voc_average_precision
 from detector.evaluation.prediction.proposals import evaluate_proposals
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.proposers import SharedMultiBox, first_with_multibox
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
@@ -33,6 +33,7 @@ from detector.training.data import BatchOrder, ProposedImages
 from detector.training.examples import Example, common_size, make_example
 from detector.training.initial_weights import load_initial_weights
 from detector.training.loop import Task
+from detector.training.photos import PhotoSet
 from detector.training.prefetch import Batch
 from detector.training.recipes import RFCNRecipe
 from detector.training.targets import RegionTargets, hardest, match_regions, region_losses
@@ -43,6 +44,7 @@ from detector.training.tasks.multibox import (
     relative_objects,
     set_priors,
 )
+from detector.training.transfer import transfer_weights
 from proposals import SelectiveSearch
 from proposals.multibox.loss import MultiBoxObjects, MultiBoxTargets, multibox_loss, multibox_targets
 from proposals.multibox.network import MultiBoxHead
@@ -81,7 +83,7 @@ class RFCNTask(Task[RFCNBatch]):
     """
 
     network: RFCN
-    head = ("multibox",)
+    head = ("score_conv", "multibox")
     several_processes = True
     workers = True
 
@@ -98,10 +100,15 @@ class RFCNTask(Task[RFCNBatch]):
         self.data, self.val = data, val
         torch.manual_seed(recipe.seed)
         self.network = RFCN(len(self.data.dataset.class_names), recipe.model.network, extra_background_classes)
-        self.network.backbone.freeze_stem()
+        if recipe.frozen is None:
+            self.network.backbone.freeze_stem()
+        else:
+            self.network.backbone.freeze(recipe.frozen)
 
     def initialize(self, init: Path | None) -> None:
-        load_initial_weights(self.network, init)
+        model = load_initial_weights(self.network, init)
+        if model is not None and isinstance(model.network, RFCN):
+            transfer_weights(self.network, self.data.dataset.class_names, model)
         if self.network.multibox is not None:
             set_priors(self.network.multibox, self.data.dataset, self.recipe.seed)
 
@@ -113,18 +120,31 @@ class RFCNTask(Task[RFCNBatch]):
     def example(self, step: int) -> RFCNBatch:
         examples = self.examples(step)
         targets = [match_regions(e.regions, e.objects, e.labels, e.difficult) for e in examples]
-        objects = tuple(relative_objects(e.objects, e.difficult, *e.size) for e in examples)
+        objects = tuple(relative_objects(e.objects, e.difficult, *e.size, not e.unlabeled) for e in examples)
         multibox = None
         if self._cpu_head is not None and self.recipe.multibox.loss.matching == "priors":
             multibox = multibox_targets(self._cpu_head, objects, self.recipe.multibox.loss)
         return RFCNBatch(
             torch.stack([e.image.permute(1, 2, 0) for e in examples]).permute(0, 3, 1, 2),
             RoIs.of_images([e.regions for e in examples]),
-            RegionTargets(torch.cat([t.labels for t in targets]), torch.cat([t.box_deltas for t in targets])),
+            RegionTargets(
+                torch.cat([t.labels for t in targets]),
+                torch.cat([t.box_deltas for t in targets]),
+                self._unlabeled(examples),
+            ),
             tuple(len(e.regions) for e in examples),
             multibox,
             () if self._cpu_head is None or multibox is not None else objects,
         )
+
+    def _unlabeled(self, examples: Sequence[Example]) -> Tensor | None:
+        """The mask of `RegionTargets.unlabeled`."""
+        if not any(example.unlabeled for example in examples):
+            return None
+        mask = torch.zeros(len(examples), 1 + len(self.data.dataset.class_names), dtype=torch.bool)
+        for index, example in enumerate(examples):
+            mask[index, [1 + label for label in example.unlabeled]] = True
+        return mask.repeat_interleave(torch.tensor([len(example.regions) for example in examples]), dim=0)
 
     def examples(self, step: int) -> list[Example]:
         """This process's images of a step. The images of all processes have one size, for which at most the first image
@@ -177,7 +197,10 @@ class RFCNTask(Task[RFCNBatch]):
             InputError: it cannot be read.
         """
         image, proposals, annotations = self.data[index]
-        return TrainingImage(image.pixels, proposals.boxes, annotations)
+        dataset = self.data.dataset
+        partly = isinstance(dataset, PhotoSet) and dataset.unlabeled
+        unlabeled = dataset.unlabeled[index] if partly else frozenset[int]()
+        return TrainingImage(image.pixels, proposals.boxes, annotations, unlabeled)
 
     @functools.cached_property
     def _order(self) -> BatchOrder:
@@ -241,8 +264,10 @@ class RFCNTask(Task[RFCNBatch]):
         """Evaluates on the first validation images, after the last step on all; writes the calibrated model."""
         assert isinstance(network, RFCN)
         count = len(self.val) if last else min(len(self.val), self.recipe.data.eval_limit)
-        model = Model(network, self.recipe.model, self.data.dataset.class_names, {})
-        detector = Detector(model, str(network.mean.device))
+        dataset = self.data.dataset
+        class_ids = dataset.class_ids if isinstance(dataset, PhotoSet) else ()
+        model = Model(network, self.recipe.model, dataset.class_names, {}, class_ids=class_ids)
+        detector = DetectionPipeline(model, str(network.mean.device))
         result = voc_average_precision(*detect_proposed(detector, self.val, count))
         recalls = {} if network.multibox is None else multibox_recall(detector, self.val.dataset.first(count))
         precision, recall = result.at_score(0.5)
@@ -261,14 +286,14 @@ class RFCNTask(Task[RFCNBatch]):
         return {**numbers, **recalls, "images": count}
 
 
-def multibox_recall(detector: Detector, dataset: VOCDataset) -> dict[str, float]:
+def multibox_recall(detector: DetectionPipeline, dataset: AnnotatedImages) -> dict[str, float]:
     """Recall of the detector's MultiBox head on a data set, at each number of boxes of `RECALL_BUDGETS`."""
     proposer = SharedMultiBox(first_with_multibox(detector.scorers), max(RECALL_BUDGETS))
     return recall_at_budgets(evaluate_proposals(proposer, dataset))
 
 
 def detect_proposed(
-    detector: Detector, images: ProposedImages[Any], count: int, deadline: float = math.inf
+    detector: DetectionPipeline, images: ProposedImages[Any], count: int, deadline: float = math.inf
 ) -> tuple[GroundTruth, DetectionTable]:
     """Detects on the first `count` images; Selective Search's proposals come from the cache.
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from detector.bulk.listing import ImageList, Shard, walk
+from detector.bulk.listing import ImageList, walk
 from detector.bulk.network import DetectorSettings, Network
 from detector.bulk.stages import Proposing, Reading, Row, together
 from detector.errors import InputError
-from detector.inference.assembly import load_detector
+from detector.inference.assembly import load_pipeline
 from detector.inference.proposers import without_network
 from detector.structures.selection import Selection
 from proposals import SelectiveSearch
@@ -22,11 +22,11 @@ from proposals import SelectiveSearch
 ROOT = Path(__file__).parents[3]
 
 
-def read(folder: Path, tmp_path: Path, *names: str) -> list[Row]:
+def read(folder: Path, tmp_path: Path, *names: str | InputError) -> list[Row]:
     images = ImageList(tmp_path / "images.jsonl")
     images.write({}, names or walk([str(folder)]))
     (shard,) = images.shards(100, 9)
-    return list(Reading(images, folder)(shard))
+    return list(Reading(images, folder).rows(shard))
 
 
 def entries(rows: list[Row]) -> dict[str, Any]:
@@ -36,12 +36,12 @@ def entries(rows: list[Row]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_they_find_what_one_process_finds(folder, alone, tmp_path, monkeypatch, batch):
-    proposer = without_network(load_detector(device="cpu").proposer)
+    proposer = without_network(load_pipeline(device="cpu").proposer)
     assert proposer is not None
-    rows = Proposing(proposer)(read(folder, tmp_path))
+    rows = Proposing(proposer).rows(read(folder, tmp_path))
     network = Network(DetectorSettings(device="cpu"))
     monkeypatch.setattr(SelectiveSearch, "__call__", lambda self, pixels: pytest.fail("boxes are there already"))
-    done = [row for start in range(0, len(rows), batch) for row in network(rows[start : start + batch])]
+    done = [row for start in range(0, len(rows), batch) for row in network.rows(rows[start : start + batch])]
     assert [(row["shard"], row["index"]) for row in done] == [(0, index) for index in range(11)]
     found = entries(done)
     wrong = found.pop(str(folder / "cut.jpg"))
@@ -62,8 +62,9 @@ def test_files_that_cannot_be_read(folder, tmp_path):
     with (tmp_path / "huge.jpg").open("wb") as file:
         file.truncate((1 << 30) + 1)
     names = ["gone.jpg", "folder.jpg", "pipe.jpg", "huge.jpg", "a\0b.jpg", "gone-\udcff.jpg"]
-    rows = read(tmp_path, tmp_path, *names)
-    errors = [json.loads(row["line"]) for row in rows]
+    rows = read(tmp_path, tmp_path, *names, InputError("photos: cannot be listed (Permission denied)"))
+    *errors, folder_error = [json.loads(row["line"]) for row in rows]
+    assert folder_error == {"image": None, "error": "photos: cannot be listed (Permission denied)"}
     assert [one["image"] for one in errors] == names
     assert [one["error"].split(": ", 1)[1][:16] for one in errors] == [
         "cannot be read (",
@@ -73,21 +74,13 @@ def test_files_that_cannot_be_read(folder, tmp_path):
         "cannot be read (",
         "cannot be read (",
     ]
-    assert Proposing(lambda pixels: pytest.fail("nothing to propose for"))(rows) == rows
-
-
-def test_a_folder_that_cannot_be_listed_is_an_error_of_the_run(tmp_path):
-    images = ImageList(tmp_path / "images.jsonl")
-    images.write({}, [InputError("photos: cannot be listed (Permission denied)")])
-    (row,) = Reading(images, tmp_path)(Shard(3, len(images.path.read_bytes().splitlines(True)[0]), 1))
-    assert row["shard"] == 3
-    assert json.loads(row["line"]) == {"image": None, "error": "photos: cannot be listed (Permission denied)"}
+    assert Proposing(lambda pixels: pytest.fail("nothing to propose for")).rows(rows) == rows
 
 
 def test_what_is_wanted_is_selected_and_checked(folder, tmp_path):
     rows = read(folder, tmp_path, "0.jpg")
     settings = DetectorSettings(device="cpu", selection=Selection(0.05, max_detections=1))
-    (row,) = Network(settings)(rows)
+    (row,) = Network(settings).rows(rows)
     assert len(json.loads(row["line"])["detections"]) == 1
     with pytest.raises(InputError, match="class 'lion' is unknown"):
         DetectorSettings(device="cpu", selection=Selection(classes=("lion",))).load()
@@ -105,18 +98,16 @@ def test_an_error_that_nobody_expects_keeps_its_reason(folder, tmp_path, monkeyp
     def broken(*_: Any) -> Any:
         raise KeyError("a mistake")
 
-    for row in Proposing(broken)(rows):
+    for row in Proposing(broken).rows(rows):
         assert json.loads(row["line"])["error"].endswith(".jpg: detection failed (KeyError: 'a mistake')")
     network = Network(DetectorSettings(device="cpu"))
     monkeypatch.setattr(network._detector, "score_batch", broken)
-    for row in network(rows):
+    for row in network.rows(rows):
         assert json.loads(row["line"])["error"].endswith(".jpg: detection failed (KeyError: 'a mistake')")
 
 
 def test_a_file_that_grows_is_read_no_further(tmp_path, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(bytes(100))
-    images = ImageList(tmp_path / "images.jsonl")
-    images.write({}, ["a.jpg"])
     isfile = os.path.isfile
 
     def grows(path: str) -> bool:
@@ -125,7 +116,7 @@ def test_a_file_that_grows_is_read_no_further(tmp_path, monkeypatch):
         return isfile(path)
 
     monkeypatch.setattr(os.path, "isfile", grows)
-    (row,) = Reading(images, tmp_path)(Shard(0, len(images.path.read_bytes().splitlines(True)[0]), 1))
+    (row,) = read(tmp_path, tmp_path, "a.jpg")
     assert json.loads(row["line"])["error"] == "a.jpg: grew while it was read; wait until it is written"
     assert row["content"] is None
 
@@ -139,10 +130,10 @@ def test_a_gpu_that_is_lost_ends_its_process(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "_exit", ended.append)
     rows = read(folder, tmp_path, "0.jpg")
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    network(rows)
+    network.rows(rows)
     assert ended == [], "only this photo's pass has failed, perhaps for lack of memory"
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: (_ for _ in ()).throw(lost))
-    network(rows)
+    network.rows(rows)
     assert ended == [1]
 
 

@@ -45,7 +45,7 @@ class Worked:
             self.asked.append(([one.number for one in shards], alone))
             done = []
             for shard in shards:
-                for block in together(Reading(folder.images, folder.start)(shard), 1 if alone else 2):
+                for block in together(Reading(folder.images, folder.start).rows(shard), 1 if alone else 2):
                     names = [json.loads(row["line"])["image"] for row in block]  # there are no such files
                     if set(self.deadly).isdisjoint(names) and (alone or set(self.lost).isdisjoint(names)):
                         line = {name: json.dumps({"image": name, "detections": []}).encode() for name in names}
@@ -112,12 +112,12 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (ray, ray.data, ray.exceptions):
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
-    def rows(self: Stages, shards: Sequence[Shard], alone: bool, batch: int) -> Iterator[Row]:
+    def rows(self: Stages, shards: Sequence[Shard], alone: bool) -> Iterator[Row]:
         network = Network(self.settings)
         assert self.proposer is not None
         for shard in shards:
-            for some in together(Reading(self.images, self.start)(shard), batch):
-                yield from network(Proposing(self.proposer)(some))
+            for some in together(Reading(self.images, self.start).rows(shard), self.batch):
+                yield from network.rows(Proposing(self.proposer).rows(some))
 
     monkeypatch.setattr(Stages, "rows", rows)
     monkeypatch.setattr("detector.bulk.pipeline.connected", lambda *_: nullcontext())
@@ -139,52 +139,44 @@ def test_the_command_finds_what_detect_finds_and_goes_on(
 
     assert "11 of 11 photos are done, 1 of them failed" in run()
     same_as(results(out), alone)
+    with pytest.raises(SystemExit):
+        main(command)
+    assert "--resume" in capsys.readouterr().err
+    command.append("--resume")
     assert "11 of 11 are done already" in run()
     (out / "shard-00001.jsonl").unlink()
     assert "7 of 11 are done already" in run()
     assert results(out).keys() == {*alone, str(folder / "cut.jpg")}
-    command[1] = str(folder / "below")
-    with pytest.raises(SystemExit):
-        main(command)
-    assert "other settings (sources was" in capsys.readouterr().err
-
-
-def test_a_folder_that_is_a_file(without_ray, folder, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["bulk", str(folder), "--out", str(folder / "0.jpg"), "--device", "cpu"])
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == f"error: {folder}/0.jpg: cannot be written (File exists); give another folder\n"
+    for changed, message in (
+        ([str(folder / "below"), *command[2:]], "other settings (sources was"),
+        ([str(folder), "--out", str(folder / "0.jpg")], "/0.jpg: cannot be written (File exists); give another folder"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["bulk", *changed])
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("there", "device", "workers", "networks"),
+    ("cores", "gpus", "device", "workers", "expected"),
     [
-        ({"CPU": 2.0}, "auto", None, 2),
-        ({"CPU": 2.0, "GPU": 1.0}, "cpu", 1, 1),
-        ({"CPU": 16.0, "GPU": 2.0}, "auto", None, 2),
-        ({"CPU": 3.0, "GPU": 1.0}, "cuda", 1, 1),
+        (2, 0, "auto", None, 2),
+        (2, 1, "cpu", 1, 1),
+        (16, 2, "auto", None, 2),
+        (3, 1, "cuda", 1, 1),
+        (1, 0, "cpu", 2, "--workers 2: Ray has 1 cores, and a worker takes one"),
+        (0, 0, "auto", None, "--workers 1: Ray has 0 cores, and a worker takes one"),
+        (4, 0, "cuda", None, "--device cuda: Ray has no GPU; give cpu"),
+        (9, 2, "cuda", 3, "--workers 3: Ray has 2 GPUs, and a worker takes one"),
+        (1, 1, "auto", None, "--device auto: Ray has 1 cores, but 1 networks"),
     ],
 )
-def test_the_shares_of_the_stages_fit(without_ray, monkeypatch, there, device, workers, networks):
-    monkeypatch.setattr("ray.cluster_resources", lambda: there, raising=False)
+def test_the_shares_of_the_stages(without_ray, monkeypatch, cores, gpus, device, workers, expected):
+    """They fit, or it is an error: a stage would wait without end."""
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": float(cores), "GPU": float(gpus)}, raising=False)
+    if isinstance(expected, str):
+        with pytest.raises(InputError, match=f"^{expected}"):
+            shares_of(device, workers)
+        return
     shares = shares_of(device, workers)
-    assert shares.networks == networks
-    assert shares.device == ("cuda" if device != "cpu" and "GPU" in there else "cpu")
-    assert networks * shares.network + shares.proposing + shares.reading <= there["CPU"]
-
-
-@pytest.mark.parametrize(
-    ("there", "device", "workers", "message"),
-    [
-        ({"CPU": 1.0}, "cpu", 2, "--workers 2: Ray has 1 cores, and a worker takes one"),
-        ({}, "auto", None, "--workers 1: Ray has 0 cores, and a worker takes one"),
-        ({"CPU": 4.0}, "cuda", None, "--device cuda: Ray has no GPU; give cpu"),
-        ({"CPU": 9.0, "GPU": 2.0}, "cuda", 3, "--workers 3: Ray has 2 GPUs, and a worker takes one"),
-        ({"CPU": 1.0, "GPU": 1.0}, "auto", None, "--device auto: Ray has 1 cores, but 1 networks"),
-    ],
-)
-def test_shares_that_would_wait_without_end(without_ray, monkeypatch, there, device, workers, message):
-    monkeypatch.setattr("ray.cluster_resources", lambda: there, raising=False)
-    with pytest.raises(InputError) as caught:
-        shares_of(device, workers)
-    assert str(caught.value).startswith(message)
+    assert (shares.networks, shares.device) == (expected, "cuda" if device != "cpu" and gpus else "cpu")
+    assert expected * shares.network + shares.proposing + shares.reading <= cores

@@ -49,7 +49,7 @@ def networks() -> list[int]:
         try:
             if (
                 entry.name.isdigit()
-                and b"NetworkActor" in (entry / "cmdline").read_bytes()
+                and b"MapWorker(MapBatches(Network)" in (entry / "cmdline").read_bytes()
                 and is_ours(int(entry.name))
             ):
                 found.append(int(entry.name))
@@ -126,6 +126,7 @@ def test_the_whole_run_is_killed_and_goes_on(folder, alone, results, same_as, tm
     process.kill()
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*.jsonl")}
+    command.append("--resume")
     with pytest.raises(SystemExit) as caught:
         main(command)
     assert caught.value.code == 2, "one is cut short"

@@ -4,7 +4,6 @@ import pytest
 
 from detector.bulk.network import DetectorSettings
 from detector.bulk.pipeline import detect_many
-from detector.bulk.ray_data import Cluster
 from detector.errors import InputError
 from tests.detector.run_tools import Told
 
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.ray
 def test_ray_finds_what_one_process_finds(folder, alone, results, same_as, tmp_path):
     told, settings = Told(), DetectorSettings(device="cpu")
     with pytest.raises(InputError, match=r"^--workers 2: Ray has 1 cores, and a worker takes one$"):
-        detect_many([str(folder)], tmp_path / "out", settings, told, Cluster(workers=2), shard=4)
+        detect_many([str(folder)], tmp_path / "out", settings, told, workers=2, shard=4)
     outcome = detect_many([str(folder)], tmp_path / "out", settings, told, shard=4)
     assert (outcome.images, outcome.done, outcome.failed) == (11, 11, 1)
     assert told.totals == [11]

@@ -26,12 +26,15 @@ def line(name: str) -> bytes:
 
 
 def test_a_shard_is_written_when_all_its_photos_are_done_in_their_order(names):
+    """A second result of a photo is not taken."""
     folder = opened(names)
     assert [shard.count for shard in folder.todo] == [2, 2, 1]
     assert folder.add(0, 1, line("1.jpg"))
+    assert not folder.add(0, 1, b"another")
     assert not folder.path(0).exists()
     assert folder.add(2, 0, failure("4.jpg", InputError("4.jpg: damaged")))
     assert folder.add(0, 0, line("0.jpg"))
+    assert not folder.add(0, 0, b"another")
     assert [json.loads(one)["image"] for one in folder.path(0).read_text().splitlines()] == ["0.jpg", "1.jpg"]
     outcome = folder.outcome
     assert (outcome.images, outcome.done, outcome.failed) == (5, 3, 1)
@@ -42,17 +45,6 @@ def test_a_shard_is_written_when_all_its_photos_are_done_in_their_order(names):
     folder.add(missing.number, missing.first, line("3.jpg"))
     assert folder.missing() == []
     assert folder.outcome.done == 5
-
-
-def test_what_comes_again_is_not_taken(names):
-    folder = opened(names)
-    assert folder.add(0, 0, line("0.jpg"))
-    assert not folder.add(0, 0, b"another")
-    assert folder.add(0, 1, line("1.jpg"))
-    before = folder.path(0).read_bytes()
-    assert not folder.add(0, 0, b"another")
-    assert not folder.add(0, 1, b"another")
-    assert folder.path(0).read_bytes() == before
 
 
 def test_the_same_run_goes_on_with_the_list_it_began_with(names):

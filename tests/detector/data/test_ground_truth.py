@@ -47,7 +47,7 @@ def test_no_images() -> None:
         ({"image_numbers": (3, 3)}, "image_numbers: 3 is repeated"),
         ({"images": [0, 1, 2]}, r"object 2: image 2 is not in 0\.\.1"),
         ({"labels": [0, -1, 2]}, r"object 1: label -1 is not in 0\.\.1"),
-        ({"labels": [0, 1.5, 1]}, "labels are float64; give whole numbers"),
+        ({"labels": [0, 1.5, 1]}, "labels cannot be read as numbers: float64"),
         ({"labels": [0, 1]}, r"boxes have the shape \(3, 4\), expected \(2, 4\)"),
         ({"difficult": [True]}, r"difficult have the shape \(1,\), expected \(3,\)"),
         ({"areas": ["small", 1, 2]}, "areas cannot be read as numbers"),

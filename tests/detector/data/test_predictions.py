@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from detector.data import VOCDataset
 from detector.data.ground_truth import GroundTruth
-from detector.data.predictions import detection_table, joined_traces
+from detector.data.predictions import LOWEST_SCORE, detection_table, joined_traces
 from detector.errors import InputError
 from detector.evaluation.prediction.predict import predict, remove_parts, run_detector
 from detector.storage.run_store import ResultStore
@@ -55,27 +56,16 @@ def truth(root: Path) -> GroundTruth:
     return VOCDataset(root, "val", NAMES).ground_truth()
 
 
-# predict
-
-
 def test_predict_gives_every_image_in_order(truth: GroundTruth, folder: Path) -> None:
     detector = FakeDetector()
-    predictions = predict(detector, truth, folder, score=0.125)
+    unknown_sizes = dataclasses.replace(truth, image_sizes=None)
+    predictions = predict(detector, unknown_sizes, folder, score=0.125)
     assert [p.image_id for p in predictions] == ["a", "b", "c"]
     assert all(p.detections is not None and len(p.detections) == 2 for p in predictions)
     assert all(p.seconds is not None and p.seconds >= 0 and p.error is None for p in predictions)
-    assert detector.scores == [0.125] * 3
-
-
-def test_the_default_score_is_low(truth: GroundTruth, folder: Path) -> None:
-    detector = FakeDetector()
-    predict(detector, truth, folder)
-    assert detector.scores == [0.001] * 3
-
-
-def test_a_share_of_the_images(truth: GroundTruth, folder: Path) -> None:
-    assert [p.image_id for p in predict(FakeDetector(), truth, folder, share=(0, 2))] == ["a", "c"]
-    assert [p.image_id for p in predict(FakeDetector(), truth, folder, share=(1, 2))] == ["b"]
+    assert [p.image_id for p in predict(detector, truth, folder, share=(0, 2))] == ["a", "c"]
+    assert [p.image_id for p in predict(detector, truth, folder, share=(1, 2))] == ["b"]
+    assert detector.scores == [0.125] * 3 + [LOWEST_SCORE] * 3
 
 
 @pytest.mark.parametrize(
@@ -110,22 +100,6 @@ def test_images_that_are_missing_broken_or_of_another_size_fail_alone(root: Path
     assert detector.scores == []
 
 
-def test_an_unknown_size_is_not_compared(truth: GroundTruth, folder: Path) -> None:
-    unknown = dataclasses.replace(truth, image_sizes=None)
-    assert [p.error for p in predict(FakeDetector(), unknown, folder)] == [None] * 3
-
-
-def test_a_wrong_annotation_is_named(root: Path) -> None:
-    (root / "Annotations/c.xml").write_text("<annotation>")
-    with pytest.raises(InputError, match=r"c\.xml: is not well-formed XML"):
-        VOCDataset(root, "val", NAMES).ground_truth()
-
-
-def test_an_interruption_is_no_failed_image(truth: GroundTruth, folder: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        predict(FakeDetector({2: KeyboardInterrupt()}), truth, folder)  # type: ignore[dict-item]
-
-
 def test_a_detector_of_other_classes_is_refused(truth: GroundTruth, folder: Path) -> None:
     birds = dataclasses.replace(truth, class_names=("kite", "swan"))
     with pytest.raises(InputError, match=r"the detector .*\(kite, swan\).* cat, dog"):
@@ -133,11 +107,8 @@ def test_a_detector_of_other_classes_is_refused(truth: GroundTruth, folder: Path
 
 
 def test_only_a_detector_of_ours_is_traced(truth: GroundTruth, folder: Path) -> None:
-    with pytest.raises(InputError, match="Detector"):
+    with pytest.raises(InputError, match="DetectionPipeline"):
         predict(FakeDetector(), truth, folder, trace=True)
-
-
-# The table of detections
 
 
 def test_classes_go_by_name_and_its_spellings(truth: GroundTruth, folder: Path) -> None:
@@ -154,36 +125,32 @@ def test_predictions_of_other_images_are_refused(truth: GroundTruth, folder: Pat
             detection_table(truth, wrong)
 
 
-# run_detector
-
-
-def test_results_are_kept_until_the_file_is_written(truth: GroundTruth, folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / "found.json"
-    predictions = run_detector(FakeDetector(), truth, folder, path)
-    assert predictions is not None
-    assert [p.error for p in predictions] == [None] * 3
-    entries = json.loads(path.read_text())
-    assert [entry["image"] for entry in entries] == ["a.jpg", "b.jpg", "c.jpg"]
-    assert (entries[0]["width"], entries[0]["height"]) == (100, 80)
-    assert not list(tmp_path.glob("found.json.part*"))
+def stopped(truth: GroundTruth, folder: Path, call: int, *options: Any, **named: Any) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_detector(FakeDetector({call: KeyboardInterrupt()}), truth, folder, *options, **named)  # type: ignore[dict-item]
 
 
 def test_a_stopped_run_goes_on_and_computes_nothing_twice(truth: GroundTruth, folder: Path, tmp_path: Path) -> None:
     path, whole = tmp_path / "found.json", tmp_path / "whole.json"
-    with pytest.raises(KeyboardInterrupt):
-        run_detector(FakeDetector({3: KeyboardInterrupt()}), truth, folder, path)  # type: ignore[dict-item]
+    stopped(truth, folder, 3, path)
     assert not path.exists()
     again = FakeDetector()
     predictions = run_detector(again, truth, folder, path)
     assert len(again.scores) == 1
+    assert not list(tmp_path.glob("found.json.part*"))
+    expected = run_detector(FakeDetector(), truth, folder, whole)
     assert predictions is not None
-    run_detector(FakeDetector(), truth, folder, whole)
+    assert expected is not None
 
     def untimed(file: Path) -> list[dict[str, object]]:
         return [entry | {"seconds": None} for entry in json.loads(file.read_text())]
 
-    assert untimed(path) == untimed(whole)
-    ours, theirs = detection_table(truth, predictions), detection_table(truth, predict(FakeDetector(), truth, folder))
+    entries = untimed(path)
+    assert entries == untimed(whole)
+    assert [(entry["image"], entry["width"], entry["height"]) for entry in entries] == [
+        (f"{image_id}.jpg", 100, 80) for image_id in "abc"
+    ]
+    ours, theirs = detection_table(truth, predictions), detection_table(truth, expected)
     assert ours.boxes.tobytes() == theirs.boxes.tobytes()
     assert ours.scores.tobytes() == theirs.scores.tobytes()
 
@@ -201,8 +168,7 @@ def test_results_of_another_run_are_refused(
     truth: GroundTruth, folder: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
     path = tmp_path / "found.json"
-    with pytest.raises(KeyboardInterrupt):
-        run_detector(FakeDetector({2: KeyboardInterrupt()}), truth, folder, path, made_by={"model": "a"})  # type: ignore[dict-item]
+    stopped(truth, folder, 2, path, made_by={"model": "a"})
     options = {"made_by": {"model": "a"}} | change
     with pytest.raises(InputError, match="made by a run with other settings"):
         run_detector(FakeDetector(), truth, folder, path, **options)
@@ -226,16 +192,13 @@ def test_several_processes_need_a_file(truth: GroundTruth, folder: Path, monkeyp
         run_detector(FakeDetector(), truth, folder)
 
 
-# Traces
-
-
 @pytest.mark.slow
 def test_traces_come_back_from_the_disk_in_the_order_of_the_objects(root: Path, tmp_path: Path, photos: Path) -> None:
-    from detector.inference.assembly import load_detector
+    from detector.inference.assembly import load_pipeline
 
     for image_id in "abc":
         Image.open(photos / "cat.jpg").resize((100, 80)).save(root / f"JPEGImages/{image_id}.jpg")
-    detector = load_detector(device="cpu")
+    detector = load_pipeline(device="cpu")
     truth = VOCDataset(root, "val", detector.class_names).ground_truth()
     path = tmp_path / "found.json"
     predictions = run_detector(detector, truth, root / "JPEGImages", path, trace=True)

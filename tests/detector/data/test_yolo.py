@@ -1,14 +1,10 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from detector.data.faults import FaultyDataError
+from detector.data.faults import Faults, FaultyDataError
 from detector.data.yolo import read_yolo
 from detector.errors import InputError
 
@@ -66,14 +62,6 @@ def test_a_photo_that_lies_on_its_side_is_measured_upright(root: Path) -> None:
     assert truth.boxes[0].tolist() == [0, 0, 100, 200]
 
 
-def test_images_are_not_decoded(root: Path) -> None:
-    path = root / "images/val/b.jpg"
-    path.write_bytes(path.read_bytes()[:700])
-    with pytest.raises(OSError, match="truncated"), Image.open(path) as image:
-        image.load()
-    assert len(read_yolo(root / "data.yaml", "val")) == 2
-
-
 def test_a_width_is_kept_as_the_file_gives_it(root: Path) -> None:
     add_image(root, "val/a.png", (640, 320), labels="0 0.3141 0.271 0.05 0.1\n0 0.9805 0.5 0.04 0.1\n")
     truth = read_yolo(root / "data.yaml", "val").of_images([0])
@@ -89,27 +77,15 @@ def test_a_width_is_kept_as_the_file_gives_it(root: Path) -> None:
         ("0 0.1 0.2 0.5 0.2 0.5 0.8 0.1 0.8", (20, 20, 100, 80)),
         ("0.0 5e-1 .5 1.0 1", (0, 0, 200, 100)),
         ("1 0.5005 0.5 1 1", (0.1, 0, 200, 100)),
+        ("1 0.333333 0.666667 0.333333 0.666667", (33.3333, 33.3333, 100, 100)),
     ],
 )
 def test_lines(root: Path, line: str, box: tuple[float, ...]) -> None:
     (root / "labels/val/b.txt").write_text(line)
     truth = read_yolo(root / "data.yaml", "val")
-    np.testing.assert_allclose(truth.boxes, [box], atol=1e-9)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-@given(st.data())
-def test_a_box_written_to_six_digits_comes_back_and_stays_inside(root: Path, data: st.DataObject) -> None:
-    x1, x2 = sorted(data.draw(st.lists(st.integers(0, 200), min_size=2, max_size=2, unique=True)))
-    y1, y2 = sorted(data.draw(st.lists(st.integers(0, 100), min_size=2, max_size=2, unique=True)))
-    label = data.draw(st.sampled_from([0, 1]))
-    numbers = ((x1 + x2) / 400, (y1 + y2) / 200, (x2 - x1) / 200, (y2 - y1) / 100)
-    (root / "labels/val/b.txt").write_text(f"{label} " + " ".join(f"{number:.6f}" for number in numbers))
-    truth = read_yolo(root / "data.yaml", "val")
-    assert truth.labels.tolist() == [label]
-    np.testing.assert_allclose(truth.boxes, [[x1, y1, x2, y2]], atol=2e-4)
-    assert truth.boxes.min() >= 0
-    assert (truth.boxes[0, 2:] <= (200, 100)).all()
+    np.testing.assert_allclose(truth.boxes, [box], atol=2e-4)
+    assert (truth.boxes >= 0).all()
+    assert (truth.boxes <= (200, 100, 200, 100)).all()
 
 
 @pytest.mark.parametrize(
@@ -142,21 +118,22 @@ def test_a_wrong_line_names_file_line_and_field(root: Path, line: str, message: 
 
 def test_all_faults_are_named(root: Path) -> None:
     add_image(root, "val/a.png", labels="0 0.5 0.5 0 1\n7 0.5 0.5 1 1\n")
+    (root / "labels/val/b.txt").write_bytes(b"\xff\xfe0")
     add_image(root, "val/d.png", labels="0")
     (root / "images/val/d.png").write_text("no image")
-    assert [fault.split(",")[0] for fault in faults_of(root)] == [
-        f"d.png: : size cannot be read from the image: cannot identify image file '{root}/images/val/d.png'",
+    assert [fault.split(";")[0].split(",")[0] for fault in faults_of(root)] == [
+        "d.png: : not a photo in a known format",
         "a.txt: line 1: fields w h are 0 1",
         "a.txt: line 2: field class is 7",
-        "d.txt: line 1: has 1 fields",
+        "b.txt: : cannot be read as labels: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
     ]
 
 
 def test_a_line_that_is_there_twice_counts_once(root: Path) -> None:
     (root / "labels/val/b.txt").write_text("0 0.5 0.5 1 1\n1 0.5 0.5 1 1\n0 0.50 0.5 1 1.0\n")
-    with pytest.warns(UserWarning, match=r"data.yaml: 1 repeated labels of val"):
-        truth = read_yolo(root / "data.yaml", "val")
-    assert truth.labels.tolist() == [0, 1]
+    faults = Faults()
+    assert read_yolo(root / "data.yaml", "val", faults).labels.tolist() == [0, 1]
+    assert faults.notes == [f"{root}/data.yaml: 1 repeated labels of val count once"]
 
 
 def test_keypoints_are_left_out(root: Path) -> None:
@@ -167,23 +144,15 @@ def test_keypoints_are_left_out(root: Path) -> None:
     assert faults_of(root) == ["b.txt: line 1: has 5 fields, expected 5 and 4 of keypoints"]
 
 
-def test_labels_of_no_image_at_all_are_a_fault(root: Path) -> None:
-    (root / "labels").rename(root / "Labels")
-    assert faults_of(root) == ["a.txt: : no such labels, nor those of any other image of the split val"]
-
-
-def test_labels_whose_image_is_missing_are_a_fault(root: Path) -> None:
+def test_labels_without_images_and_images_without_any_labels_are_faults(root: Path) -> None:
     (root / "labels/val/c.txt").write_text("0 0.5 0.5 1 1\n")
     (root / "labels/val/classes.txt").write_text("cat\ndog\n")
     assert faults_of(root) == [f"c.txt: : labels without an image of that name in {root}/images/val"]
     (root / "images/val/c.HEIC").write_bytes(b"no photo")
     (fault,) = faults_of(root)
     assert fault.startswith(f"c.txt: : its photo {root}/images/val/c.HEIC is in HEIC")
-
-
-def test_labels_that_are_no_text(root: Path) -> None:
-    (root / "labels/val/b.txt").write_bytes(b"\xff\xfe0")
-    assert faults_of(root)[0].startswith("b.txt: : cannot be read as labels: 'utf-8' codec")
+    (root / "labels").rename(root / "Labels")
+    assert faults_of(root) == ["a.txt: : no such labels, nor those of any other image of the split val"]
 
 
 def test_a_list_of_images_keeps_its_order(root: Path) -> None:
@@ -197,23 +166,16 @@ def test_a_list_of_images_keeps_its_order(root: Path) -> None:
 
 
 def test_a_list_with_wrong_images(root: Path) -> None:
-    (root / "val.txt").write_text("images/val/b.jpg\nimages/val/none.jpg\nimages/val/b.jpg\n")
-    (root / "data.yaml").write_text(YAML.replace("images/val", "val.txt"))
+    name = "x" * 5000  # too long for a file
+    (root / "val.txt").write_text(f"images/val/b.jpg\nimages/val/none.jpg\nimages/val/b.jpg\nimages/{name}.jpg")
+    (root / "data.yaml").write_text(YAML.replace("images/val", f"[val.txt, images/none, {name}]"))
     assert faults_of(root) == [
         f"val.txt: line 2: no such image {root}/images/val/none.jpg",
         f"val.txt: line 3: lists {root}/images/val/b.jpg again",
+        f"val.txt: line 4: no such image {root}/images/{name}.jpg",
+        f"data.yaml: key val: {root}/images/none is neither a folder of images nor a .txt list of them",
+        f"data.yaml: key val: {root}/{name} is neither a folder of images nor a .txt list of them",
     ]
-
-
-def test_a_name_that_is_too_long_for_a_file(root: Path) -> None:
-    name = "x" * 5000
-    (root / "data.yaml").write_text(YAML.replace("images/val", name))
-    assert faults_of(root) == [
-        f"data.yaml: key val: {root}/{name} is neither a folder of images nor a .txt list of them"
-    ]
-    (root / "val.txt").write_text(f"images/{name}.jpg\n")
-    (root / "data.yaml").write_text(YAML.replace("images/val", "val.txt"))
-    assert faults_of(root) == [f"val.txt: line 1: no such image {root}/images/{name}.jpg"]
 
 
 def test_several_folders_whose_images_share_a_name(root: Path) -> None:
@@ -228,63 +190,32 @@ def test_several_folders_whose_images_share_a_name(root: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (YAML.replace("val: ", "test: "), "key val: is missing, expected a folder, a list of folders, or a .txt; there "
-                                          "are: train, test"),
-        (YAML.replace("images/val", "3"), "key val: is 3, expected a folder"),
-        (YAML.replace("images/val", "[]"), "key val: is [], expected a folder"),
-        (YAML.replace("path: .", "path: none"), "key path: leads to"),
-        (YAML.replace("path: .", "path: 5"), "key path: is 5, expected a folder"),
-        (YAML.replace("  0: cat\n  1: dog\n", " 5\n"), "key names: is 5, expected the classes, a list or numbers with"),
-        (YAML.replace("  1:", "  2:"), "key names: has the numbers [0, 2], expected 0 to 1, each once"),
-        (YAML.replace("  0:", "  '0':"), "key names: has the numbers ['0', 1], expected 0 to 1, each once"),
-        (YAML.replace("dog", "no"), "key names, 1: is False, expected text; put the name in quotes"),
+        (YAML.replace("val: ", "test: "), "key val is missing, .* there are: train, test"),
+        *((YAML.replace("images/val", value), r"\$\.val") for value in ("3", "[]", "['']")),
+        (YAML.replace("path: .", "path: none"), "key path leads to .*none, which is not a folder"),
+        (YAML.replace("path: .", "path: 5"), r"\$\.path"),
+        (YAML.replace("  0: cat\n  1: dog\n", " 5\n"), r"\$\.names"),
+        (YAML.replace("  1:", "  2:"), r"key names has the numbers \[0, 2\]"),
+        (YAML.replace("  0:", "  '0':"), r"\$\.names"),
+        (YAML.replace("dog", "no"), r"\$\.names.*in quotes"),
         (YAML.replace("dog", "cat"), "key names, 1: is 'cat', as is 0"),
-        (YAML + "nc: 80\n", "key nc: is 80, but there are 2 names"),
-    ],
-)  # fmt: skip
-def test_a_wrong_key(root: Path, text: str, message: str) -> None:
-    (root / "data.yaml").write_text(text)
-    assert any(fault.startswith(f"data.yaml: {message}") for fault in faults_of(root))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a: [", "is not YAML: while parsing"),
-        ("!!python/object/apply:os.system ['false']", "is not YAML: could not determine a constructor"),
-        ("- a\n", "is not a mapping, expected the keys path, train, val, test and names"),
-        ("", "is not a mapping"),
-        (YAML + "kpt_shape: 17\n", "key kpt_shape is 17, expected the number of keypoints and of their fields"),
+        (YAML + "nc: 80\n", "key nc is 80, but there are 2 names"),
+        (YAML + "kpt_shape: 17\n", r"\$\.kpt_shape"),
+        ("a: [", "while parsing"),
+        ("!!python/object/apply:os.system ['false']", "could not determine a constructor"),
+        *((text, "Expected `object`") for text in ("- a\n", "")),
         (YAML.replace("images/val", "labels"), "key val leads to no images"),
     ],
 )
 def test_a_wrong_description(root: Path, text: str, message: str) -> None:
     (root / "data.yaml").write_text(text)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=f"^{root}/data.yaml: .*{message}[^\n]*$"):
         read_yolo(root / "data.yaml", "val")
-    assert str(caught.value).startswith(f"{root}/data.yaml: {message}")
-    assert "\n" not in str(caught.value)
 
 
-def test_a_source_that_is_not_there(root: Path) -> None:
-    (root / "data.yaml").write_text(YAML.replace("images/val", "images/none"))
-    assert faults_of(root) == [
-        f"data.yaml: key val: {root}/images/none is neither a folder of images nor a .txt list of them"
-    ]
-    with pytest.raises(InputError, match=r"none.yaml: cannot be read: No such file.*; give the data set's data.yaml"):
+def test_what_data_yaml_may_say(root: Path) -> None:
+    (root / "data.yaml").write_text("val: ../images/val\nnames: [0, dog]\nnc: 2\n")  # as Roboflow writes paths
+    truth = read_yolo(root / "data.yaml", "val")
+    assert (truth.class_names, len(truth)) == (("0", "dog"), 2)
+    with pytest.raises(InputError, match=r"none.yaml: cannot be read: No such file"):
         read_yolo(root / "none.yaml", "val")
-
-
-def test_names_may_be_a_list_and_digits(root: Path) -> None:
-    (root / "data.yaml").write_text("val: images/val\nnames: [0, dog]\nnc: 2\n")
-    assert read_yolo(root / "data.yaml", "val").class_names == ("0", "dog")
-
-
-def test_a_path_as_roboflow_writes_it(root: Path) -> None:
-    (root / "data.yaml").write_text(YAML.replace("images/val", "../images/val"))
-    assert len(read_yolo(root / "data.yaml", "val")) == 2
-
-
-def test_torch_is_not_needed() -> None:
-    program = "import sys, detector.data.yolo; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True)

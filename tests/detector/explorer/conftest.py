@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image as PillowImage
 
-from detector.inference.assembly import load_detector
-from detector.inference.detector import Detector
+from detector.inference.assembly import load_pipeline
+from detector.inference.pipeline import DetectionPipeline
 from detector.structures.image import read_image
 
 try:
@@ -27,18 +24,18 @@ except ImportError:  # a conftest cannot be skipped
 
 
 @pytest.fixture(scope="session")
-def detector() -> Detector:
+def detector() -> DetectionPipeline:
     """The installed model."""
-    return load_detector(device="cpu")
+    return load_pipeline(device="cpu")
 
 
 @pytest.fixture(scope="session")
-def explanation(detector: Detector, photos: Path) -> Explanation:
+def explanation(detector: DetectionPipeline, photos: Path) -> Explanation:
     return explain(detector, read_image(photos / "cat.jpg"))
 
 
 @pytest.fixture(scope="session")
-def image_cache(detector: Detector) -> Iterator[ImageCache]:
+def image_cache(detector: DetectionPipeline) -> Iterator[ImageCache]:
     image_cache = ImageCache(detector)
     yield image_cache
     image_cache.close()
@@ -68,20 +65,6 @@ class Client:
 def client(image_cache: ImageCache) -> Client:
     """The page; uploads of at most 3 megabytes."""
     return Client(make_page(image_cache, megabytes=3, hosts=LOCAL_NAMES))
-
-
-@pytest.fixture(scope="session")
-def noise() -> Callable[..., bytes]:
-    """The file of a photo of noise and a square."""
-
-    def make(width: int, height: int, kind: str = "JPEG", **options: object) -> bytes:
-        pixels = np.random.default_rng(0).integers(0, 90, (height, width, 3), dtype=np.uint8)
-        pixels[height // 4 : height // 2, width // 4 : width // 2] = (220, 60, 30)
-        file = io.BytesIO()
-        PillowImage.fromarray(pixels).save(file, kind, **options)
-        return file.getvalue()
-
-    return make
 
 
 @pytest.fixture(scope="session")

@@ -8,68 +8,46 @@ import pytest
 
 from detector.explorer import Explanation, panels, pictures
 from detector.explorer.panels import Panel
-from detector.explorer.truth import Objects
+from detector.explorer.stages import Objects
 from detector.structures.image import Image
-from detector.visualization.boxes import class_color
 
-Show = Callable[[Explanation], Panel]
-
-
-def levels(count: int) -> Show:
-    return lambda e: panels.show_levels(e, e.groupings[0], count)
-
-
+HSV = {"space": "HSV", "similarity": "CTSF", "k": 50}
 CHANGES = {
-    "k": (lambda e: panels.show_segmentation(e, 50), lambda e: panels.show_segmentation(e, 100)),
-    "level": (levels(4), levels(40)),
-    "grouping": (levels(40), lambda e: panels.show_levels(e, e.groupings[5], 40)),
-    "number of boxes": (lambda e: panels.show_proposals(e, 10, None), lambda e: panels.show_proposals(e, 50, None)),
-    "source": (lambda e: panels.show_proposals(e, 50, 0), lambda e: panels.show_proposals(e, 50, 5)),
-    "region": (lambda e: panels.show_region(e, 3, None), lambda e: panels.show_region(e, 30, None)),
-    "class": (lambda e: panels.show_region(e, 3, 7), lambda e: panels.show_region(e, 3, 8)),
-    "point": (
-        lambda e: panels.show_region(e, 3, None, (0.05, 0.05)),
-        lambda e: panels.show_region(e, 3, None, (0.99, 0.99)),
-    ),
-    "score of regression": (lambda e: panels.show_regression(e, 0.1), lambda e: panels.show_regression(e, 0.9)),
-    "overlap": (
-        lambda e: panels.show_suppression(e, 0.1, 0.3, False),
-        lambda e: panels.show_suppression(e, 0.1, 1.0, False),
-    ),
-    "voting": (
-        lambda e: panels.show_suppression(e, 0.1, 0.3, False),
-        lambda e: panels.show_suppression(e, 0.1, 0.3, True),
-    ),
-    "score": (lambda e: panels.show_detections(e, 0.5), lambda e: panels.show_detections(e, 1.0)),
+    "k": (panels.show_segmentation, {"k": 50}, {"k": 100}),
+    "level": (panels.show_levels, {**HSV, "count": 4}, {**HSV, "count": 40}),
+    "grouping": (panels.show_levels, {**HSV, "count": 40}, {**HSV, "count": 40, "space": "Lab"}),
+    "number of boxes": (panels.show_proposals, {"count": 10}, {"count": 50}),
+    "source": (panels.show_proposals, {"count": 50, "source": 0}, {"count": 50, "source": 5}),
+    "region": (panels.show_region, {"region": 3}, {"region": 30}),
+    "class": (panels.show_region, {"region": 3, "label": 7}, {"region": 3, "label": 8}),
+    "point": (panels.show_region, {"region": 3, "x": 0.05, "y": 0.05}, {"region": 3, "x": 0.99, "y": 0.99}),
+    "score of regression": (panels.show_regression, {"score": 0.1}, {"score": 0.9}),
+    "overlap": (panels.show_suppression, {"score": 0.1, "iou": 0.3}, {"score": 0.1, "iou": 1.0}),
+    "voting": (panels.show_suppression, {"score": 0.1, "iou": 0.3}, {"score": 0.1, "iou": 0.3, "voting": True}),
+    "score": (panels.show_detections, {"score": 0.5}, {"score": 1.0}),
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_control_changes_the_pictures(explanation: Explanation, change: str):
-    before, after = (show(explanation) for show in CHANGES[change])
-    again = CHANGES[change][0](explanation)
-    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(before.pictures, again.pictures, strict=True))
-    assert len(before.pictures) == len(after.pictures)
-    assert any(not np.array_equal(a.pixels, b.pixels) for a, b in zip(before.pictures, after.pictures, strict=True))
+@pytest.mark.parametrize(("show", "old", "new"), CHANGES.values(), ids=CHANGES)
+def test_a_control_changes_the_pictures(explanation: Explanation, show: Callable[..., Panel], old: dict, new: dict):
+    before, after, again = ([one.pixels for one in show(explanation, **v).pictures] for v in (old, new, old))
+    assert len(before) == len(after)
+    assert all(map(np.array_equal, before, again))
+    assert not all(map(np.array_equal, before, after))
 
 
 def test_a_level_has_as_many_regions_as_it_says(explanation: Explanation):
-    grouping = explanation.groupings[0]
-    picture = pictures.picture_level(explanation.image, grouping, 12)
-    assert picture.shape == (479, 720, 3)
-    assert panels.show_levels(explanation, grouping, 12).text.startswith("12 regions of ")
-    assert panels.show_levels(explanation, grouping, 10**6).text.startswith(f"{grouping.hierarchy.superpixels} regions")
+    grouping = explanation.grouping(**HSV)
+    assert pictures.picture_level(explanation.image, grouping, 12).shape == (479, 720, 3)
+    for count, text in ((12, "12 regions of "), (10**6, f"{grouping.hierarchy.superpixels} regions")):
+        assert panels.show_levels(explanation, **HSV, count=count).text.startswith(text)
 
 
 def test_frames_lie_on_their_boxes(explanation: Explanation):
-    found = explanation.candidates(0.5).first(1)
-    picture = pictures.picture_candidates(explanation.image, found, moved=False)
-    _, scale = pictures.fitted(explanation.image)
-    x1, y1, x2, y2 = np.rint(found.proposed[0] * scale).astype(int)
-    color = class_color(int(found.labels[0]) + 1)
-    expected = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
-    assert picture[(y1 + y2) // 2, x1 + 1].tolist() == expected
-    assert picture[y1 + 1, (x1 + x2) // 2].tolist() == expected
+    box = explanation.candidates(0.5).proposed[:1]
+    picture = pictures.picture_boxes(explanation.image, box, ["#102030"])
+    x1, y1, x2, y2 = np.rint(box[0] * pictures.fitted(explanation.image)[1]).astype(int)
+    assert picture[(y1 + y2) // 2, x1 + 1].tolist() == picture[y1 + 1, (x1 + x2) // 2].tolist() == [16, 32, 48]
 
 
 def test_positive_scores_are_red_and_negative_ones_blue():
@@ -113,4 +91,5 @@ def test_recall_of_objects(explanation: Explanation):
     assert [row[0] for row in many.rows] == ["cat", "cat", "cat (difficult)", "zebra"]
     assert float(many.rows[0][1]) == 1 > float(few.rows[0][1])
     assert many.rows[3][2:] == ("unknown class", "none")
-    assert panels.show_truth(explanation, Objects(boxes[:0], np.array([], int), (), np.array([], bool)), 5, 0.5)
+    nothing = Objects(boxes[:0], np.array([], int), (), np.array([], bool))
+    assert panels.show_truth(explanation, nothing, 5, 0.5).rows == ()

@@ -7,7 +7,7 @@ import torch
 from detector.errors import InputError
 from detector.explorer import Explanation, explain
 from detector.explorer.regions import notable_regions, region_at, report_region, rfcn_features, score_maps
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import load_model
 from detector.structures.image import Image
 from detector.structures.rois import RoIs
@@ -89,7 +89,7 @@ def test_no_such_region_or_class(explanation: Explanation, region: int, label: i
 
 
 def test_an_rcnn_report_has_the_crop():
-    crops = Detector(load_model("voc07_crops"), "cpu", proposer=Halves())
+    crops = DetectionPipeline(load_model("voc07_crops"), "cpu", proposer=Halves())
     pixels = np.full((60, 90, 3), (40, 90, 160), np.uint8)
     pixels[:, 45:] = (200, 30, 30)
     found = explain(crops, Image(pixels, "halves"))

@@ -4,26 +4,26 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from detector.errors import InputError
 from detector.explorer import Explanation, explain
 from detector.explorer.stages import STAGES
-from detector.inference.detector import Detector
-from detector.structures.image import Image, read_image
-from proposals.boxes import box_iou
+from detector.inference.pipeline import DetectionPipeline
+from detector.structures.image import read_image
 from proposals.config import COLOR_SPACES
 
 
 @pytest.mark.parametrize("score", [0.05, 0.5, 0.999])
-def test_detections_are_those_of_the_detector(explanation: Explanation, detector: Detector, photos, score: float):
+def test_detections_are_those_of_the_detector(
+    explanation: Explanation, detector: DetectionPipeline, photos, score: float
+):
     found = explanation.detections(score)
     expected = detector.detect(read_image(photos / "cat.jpg"), score)
     for name in ("boxes", "scores", "labels"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
-def test_thresholds_override_those_of_the_detector(explanation: Explanation, detector: Detector):
+def test_thresholds_override_those_of_the_detector(explanation: Explanation, detector: DetectionPipeline):
     found = explanation.detections(0.05, nms_iou=0.95, voting=False)
     config = replace(detector.postprocess, nms_iou=0.95, voting_iou=None)
     expected = detector.replace(postprocess=config).suppress(explanation.proposals, explanation.scored, 0.05)
@@ -74,21 +74,7 @@ def test_an_unknown_grouping_lists_the_known(explanation: Explanation):
         explanation.grouping("CMYK", "CTSF", 50)
 
 
-def test_a_photo_of_one_pixel(detector: Detector):
-    found = explain(detector, Image(np.full((1, 1, 3), 200, np.uint8), "dot"))
-    assert len(found.proposals) == 1
-    assert {one.hierarchy.superpixels for one in found.groupings} == {1}
-
-
-def test_a_detector_without_box_regression(detector: Detector, explanation: Explanation):
+def test_a_detector_without_box_regression(detector: DetectionPipeline, explanation: Explanation):
     still = detector.replace(box_regression=False)
     found = explain(still, explanation.image).candidates(0.5)
     np.testing.assert_array_equal(found.moved, found.proposed)
-
-
-def test_what_is_left_overlaps_less_than_the_threshold(explanation: Explanation):
-    kept = explanation.detections(0.05, nms_iou=0.4, voting=False)
-    for label in set(kept.labels.tolist()):
-        boxes = torch.tensor(kept.boxes[kept.labels == label])
-        overlaps = box_iou(boxes, boxes) - torch.eye(len(boxes))
-        assert overlaps.max() <= 0.4 + 1e-6

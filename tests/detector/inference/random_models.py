@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from detector.config import InputConfig, ModelConfig, NetworkConfig
+from detector.config import CropConfig, CropNetworkConfig, InputConfig, ModelConfig, NetworkConfig, RCNNConfig
+from detector.models.rcnn import RCNN
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model
 from detector.structures.image import Image
@@ -14,6 +15,7 @@ from proposals import Proposals
 from proposals.multibox.config import MultiBoxConfig
 from proposals.multibox.network import MultiBoxHead
 
+RCNN_CONFIG = RCNNConfig(crops=CropConfig(size=32, context=4), network=CropNetworkConfig(box_bins=2))
 HEAD = MultiBoxConfig(grids=(4, 2, 1), shapes=3, channels=8)
 
 
@@ -38,6 +40,17 @@ def rfcn_model(seed: int = 0, short_side: int = 64, **config: object) -> Model:
     assert network.multibox is not None
     fill(network.multibox)
     return Model(network, settings, ("cat", "dog"), {})
+
+
+def rcnn_model(seed: int = 0, config: RCNNConfig = RCNN_CONFIG, classes: tuple[str, ...] = ("cat", "dog")) -> Model:
+    """An R-CNN with random weights in every head."""
+    torch.manual_seed(seed)
+    network = RCNN(len(classes), config.network).eval().requires_grad_(False)
+    nn.init.normal_(network.classifier.weight, std=0.5)
+    nn.init.normal_(network.classifier.bias)
+    for name in ("svm_weight", "svm_bias", "box_weight", "box_bias"):
+        getattr(network, name).normal_(0, 0.5)
+    return Model(network, config, classes, {})
 
 
 def noise(size: tuple[int, int] = (90, 60), seed: int = 0) -> Image:

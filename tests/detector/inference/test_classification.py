@@ -22,7 +22,7 @@ from detector.inference.multi_crop import multi_crop
 from detector.models.caffe import save_caffe_arrays
 from detector.models.classifier import ImageClassifier
 from detector.models.files import DEFAULT_MODEL
-from detector.models.weights import Model, save_model
+from detector.models.weights import Model
 
 CLASSES = ("red", "green", "blue")
 
@@ -88,41 +88,11 @@ def test_softmax_is_averaged_over_crops_and_models(pixels: np.ndarray, crops: in
     np.testing.assert_allclose(classifier(pixels, channels="RGB").probabilities, expected, rtol=1e-5)
 
 
-def test_one_model_needs_no_list(pixels: np.ndarray):
-    probabilities = [Classifier(m, 10, "cpu")(pixels, "RGB").probabilities for m in (model(), [model()])]
-    np.testing.assert_array_equal(*probabilities)
-
-
-def test_the_given_network_stays_unchanged(pixels: np.ndarray):
-    given = model()
-    given.network.train()
-    Classifier(given, 1, "cpu")(pixels, "RGB")
-    assert given.network.training
-    assert all(p.requires_grad for p in given.network.parameters())
-
-
-def test_kinds_of_images(pixels: np.ndarray, tmp_path: Path):
-    classifier = Classifier(model(3.0), 1, "cpu")
-    expected = classifier(pixels, channels="RGB").probabilities
-    PillowImage.fromarray(pixels).save(tmp_path / "x.png")
-    for image in (tmp_path / "x.png", PillowImage.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1)):
-        np.testing.assert_array_equal(classifier(image).probabilities, expected)
-    np.testing.assert_array_equal(classifier(pixels[:, :, ::-1], channels="BGR").probabilities, expected)
-    with pytest.raises(InputError, match="give the order of its channels"):
-        classifier(pixels)
-    with pytest.raises(InputError, match=r"none\.png: no such file"):
-        classifier(tmp_path / "none.png")
-
-
 def test_top_is_the_best_first_and_of_equal_ones_the_earlier():
     found = Classification(np.float32([0.1, 0.3, 0.1, 0.3, 0.2]), tuple("abcde"))
     order = ["b", "d", "e", "a", "c"]
-    for count in (1, 2, 4, 5, 9):
-        assert [name for name, _ in found.top(count)] == order[:count]
+    assert [name for name, _ in found.top(9)] == order
     assert found.top(3) == [("b", pytest.approx(0.3)), ("d", pytest.approx(0.3)), ("e", pytest.approx(0.2))]
-    assert all(type(probability) is float for _, probability in found.top())
-    many = Classification(np.tile(np.float32([0.1, 0.2]), 200), tuple(map(str, range(400))))
-    assert [name for name, _ in many.top(400)] == [*many.class_names[1::2], *many.class_names[::2]]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +101,6 @@ def test_top_is_the_best_first_and_of_equal_ones_the_earlier():
         ([], {}, "at least one model"),
         ([model()], {"crops": 7}, "crops is 7; give 1, 10, 144"),
         ([model(), model(classes=("green", "red", "blue"))], {}, "the same classes in the same order"),
-        ([model(), model(classes=("red", "green"))], {}, "the same classes in the same order"),
         ([model()], {"device": "abacus"}, "device 'abacus' is unknown"),
     ],
 )
@@ -165,14 +134,8 @@ def test_names_without_a_file_are_torchvisions():
     assert (names[0], names[281], names[999]) == ("tench", "tabby", "toilet tissue")
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "  \n\n"])
-def test_names_of_a_file(tmp_path: Path, end: str):
-    assert imagenet_classes(labels(tmp_path / "l.txt", NAMES, end)) == tuple(NAMES)
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path):
-    path = labels(tmp_path / "l.txt", ["\ufeff" + NAMES[0], *NAMES[1:]])
-    assert imagenet_classes(path) == tuple(NAMES)
+def test_names_of_a_file(tmp_path: Path):
+    assert imagenet_classes(labels(tmp_path / "l.txt", NAMES, "  \r\n\n")) == tuple(NAMES)
 
 
 def test_where_names_come_from(weights: Path, tmp_path: Path):
@@ -190,7 +153,6 @@ def test_where_names_come_from(weights: Path, tmp_path: Path):
     ("content", "message"),
     [
         (None, r"l\.txt: cannot be read: No such file"),
-        (b"", r"l\.txt: holds 0 class names, not 1000, one a line"),
         ("\n".join(NAMES[1:]).encode(), r"l\.txt: holds 999 class names, not 1000"),
         ("\n".join(NAMES).encode("latin-1"), r"l\.txt: is not UTF-8 text"),
     ],
@@ -201,25 +163,6 @@ def test_labels_that_cannot_be_used(tmp_path: Path, weights: Path, content: byte
     with pytest.raises(InputError, match=message) as caught:
         load_classifier([weights], labels=tmp_path / "l.txt")
     assert "\n" not in str(caught.value)
-
-
-def test_a_file_of_this_project_has_class_names(tmp_path: Path, pixels: np.ndarray):
-    torch.manual_seed(0)
-    network = ImageClassifier(3).eval()
-    save_model(Model(network, ClassifierConfig(size=64), CLASSES, {"top1": 0.5}), tmp_path / "m.safetensors")
-    classifier = load_classifier([tmp_path / "m.safetensors"] * 2, device="cpu")
-    found = classifier(pixels, channels="RGB")
-    assert found.class_names == CLASSES
-    (crop,) = multi_crop(pixels, 1, 64)
-    with torch.inference_mode():
-        logits = network(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float())
-    np.testing.assert_allclose(found.probabilities, softmax(logits[0].numpy()), rtol=1e-2)
-
-
-def test_models_of_different_classes_from_files(tmp_path: Path, weights: Path):
-    save_model(Model(ImageClassifier(3).eval(), ClassifierConfig(), CLASSES, {}), tmp_path / "m.safetensors")
-    with pytest.raises(InputError, match="the same classes in the same order"):
-        load_classifier([weights, tmp_path / "m.safetensors"])
 
 
 def test_a_detection_model_is_refused():
@@ -245,14 +188,3 @@ def test_a_torchvision_model_gives_the_same_as_in_torchvision(name: str, monkeyp
         expected = reference(preset(photo)[None])[0].softmax(dim=0).numpy()
     np.testing.assert_allclose(found.probabilities, expected, rtol=1e-3, atol=1e-6)
     assert found.class_names == imagenet_classes()
-
-
-def test_torchvisions_models_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(InputError, match="'torchvision/lenet': torchvision has no network of this name"):
-        load_classifier(["torchvision/lenet"])
-    reference = torchvision.models.get_model("mobilenet_v3_small")
-    monkeypatch.setattr(
-        "torchvision.models._api.WeightsEnum.get_state_dict", lambda self, *args, **named: reference.state_dict()
-    )
-    with pytest.raises(InputError, match="'torchvision/mobilenet_v3_small': its classifier is not a single layer"):
-        load_classifier(["torchvision/mobilenet_v3_small"])

@@ -56,30 +56,12 @@ def test_a_mean_of_equal_boxes_stays_in_the_image():
     assert found.boxes[0].tolist() == pytest.approx([0.1, 0, 100, 80], abs=1e-4)
 
 
-def test_classes_do_not_suppress_each_other():
-    assert len(run(scores([[0.6, 0.3], [0.0, 0.05], [0.0, 0.05]]))) == 2
-
-
-def test_boxes_are_clipped_to_the_image():
-    assert run(scores([[0.0, 0.0], [0.0, 0.0], [0.0, 0.9]])).boxes.tolist() == [[50, 50, 90, 80]]
-
-
-def test_box_deltas_are_applied():
-    target = torch.tensor([[10.0, 10, 60, 70]])
-    given = RegionScores(torch.tensor([[0.9, 0.0]]), encode_boxes(BOXES[:1], target)[:, None])
-    assert run(given, BOXES[:1]).boxes[0].tolist() == pytest.approx(target[0].tolist(), rel=1e-4)
-
-
 def test_box_deltas_per_class():
     targets = torch.tensor([[10.0, 10, 60, 70], [0, 0, 20, 30]])
     box_deltas = encode_boxes(BOXES[:1].expand(2, 4), targets)[None]
     found = run(RegionScores(torch.tensor([[0.9, 0.8]]), box_deltas), BOXES[:1])
     assert [d.label for d in found] == ["cat", "dog"]
     torch.testing.assert_close(torch.from_numpy(found.boxes.copy()), targets, rtol=1e-4, atol=1e-3)
-
-
-def test_without_box_regression_boxes_stay():
-    assert run(RegionScores(torch.tensor([[0.9, 0.0]]), None), BOXES[:1]).boxes.tolist() == BOXES[:1].tolist()
 
 
 def test_boxes_without_area_and_low_scores_are_dropped():
@@ -91,10 +73,6 @@ def test_at_most_max_detections():
     boxes = torch.tensor([[i * 10.0, 0, i * 10 + 9, 9] for i in range(9)])
     found = run(scores([[0.1 * (i + 1) - 0.05, 0.0] for i in range(9)]), boxes, score=0.0, max_detections=4)
     assert found.scores.tolist() == pytest.approx([0.85, 0.75, 0.65, 0.55])
-
-
-def test_no_detections():
-    assert len(run(scores([[0.0, 0.0]] * 3))) == 0
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

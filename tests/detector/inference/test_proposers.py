@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from detector.config import MultiBoxModelConfig, NetworkConfig
+from detector.config import MultiBoxModelConfig
 from detector.errors import InputError
-from detector.inference.assembly import load_detector
-from detector.inference.detector import Detector
+from detector.inference.assembly import load_pipeline
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.proposers import (
     SharedMultiBox,
     load_multibox,
@@ -19,9 +19,8 @@ from detector.inference.proposers import (
     sources,
     without_network,
 )
-from detector.inference.rfcn_scorer import make_scorer
 from detector.models.rfcn import RFCN
-from detector.models.weights import Model, load_model, make_network, save_model
+from detector.models.weights import Model, make_network, save_model
 from proposals import PRESETS, SelectiveSearch, UnionProposer
 from proposals.multibox.proposer import MultiBoxProposer, to_proposals
 from tests.detector.inference.random_models import HEAD, FixedBoxes, fill, noise, rfcn_model
@@ -61,13 +60,13 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("source", ["multibox", "both"])
 def test_the_backbone_runs_once_for_proposals_and_regions(model: Model, passes: list[int], source: str):
-    detector = Detector(model, "cpu", source=source)  # type: ignore[arg-type]
-    detector(noise(), score=0.0)
+    detector = DetectionPipeline(model, "cpu", source=source)  # type: ignore[arg-type]
+    detector.detect(noise(), 0.0)
     assert passes == [1]
 
 
 def test_shared_boxes_are_those_of_the_head_on_the_backbone(model: Model):
-    detector, image = Detector(model, "cpu"), noise()
+    detector, image = DetectionPipeline(model, "cpu"), noise()
     assert isinstance(detector.proposer, SharedMultiBox)
     (features,) = detector.encode(image)
     network = detector.scorers[0].network
@@ -82,19 +81,8 @@ def test_shared_boxes_are_those_of_the_head_on_the_backbone(model: Model):
     assert 0 < len(expected) <= 20
 
 
-def test_a_shared_head_and_a_separate_network_agree_when_the_weights_do(model: Model):
-    network = make_network(MultiBoxModelConfig(size=64, head=HEAD), 0)
-    network.head.load_state_dict(model.network.multibox.state_dict())  # type: ignore[union-attr]
-    network.backbone = model.network.backbone
-    image = noise((64, 64))
-    alone = MultiBoxProposer(network.eval(), 64, 20)(image.pixels)  # type: ignore[arg-type]
-    shared = make_scorer(model, CPU, torch.float32).encode(image).propose(20)  # type: ignore[attr-defined]
-    np.testing.assert_allclose(alone.boxes, shared.boxes, atol=0.01)
-    np.testing.assert_allclose(alone.scores, shared.scores, atol=1e-4)
-
-
 def test_both_is_multibox_and_selective_search_with_doubled_superpixels(model: Model):
-    detector = Detector(model, "cpu", source="both")
+    detector = DetectionPipeline(model, "cpu", source="both")
     assert isinstance(detector.proposer, UnionProposer)
     first, second = detector.proposer.proposers
     assert isinstance(first, SharedMultiBox)
@@ -107,14 +95,9 @@ def test_both_is_multibox_and_selective_search_with_doubled_superpixels(model: M
     assert "multibox" in names
     assert len(names) > 1
     few = replace(model, config=replace(model.config, union_boxes=15))
-    detector = Detector(few, "cpu", source="both")
+    detector = DetectionPipeline(few, "cpu", source="both")
     limited = detector.propose(image, detector.encode(image))
     assert np.array_equal(limited.boxes, found.boxes[:15])
-
-
-def test_the_default_source_is_the_models(model: Model):
-    assert isinstance(Detector(model, "cpu").proposer, SharedMultiBox)
-    assert isinstance(Detector(model, "cpu", source="selective_search").proposer, SelectiveSearch)
 
 
 @pytest.mark.parametrize("source", ["multibox", "both"])
@@ -123,10 +106,10 @@ def test_boxes_that_all_lie_outside_the_image(model: Model, source: str):
     head = outside.network.multibox
     head.load_state_dict(model.network.multibox.state_dict())  # type: ignore[union-attr]
     head.set_priors(torch.tensor([[0.0, 0, 1e-6, 1e-6]]).expand(HEAD.boxes, 4).clone())  # type: ignore[union-attr]
-    detector, image = Detector(outside, "cpu", source=source), noise()  # type: ignore[arg-type]
+    detector, image = DetectionPipeline(outside, "cpu", source=source), noise()  # type: ignore[arg-type]
     multibox = detector.proposer.proposers[0] if isinstance(detector.proposer, UnionProposer) else detector.proposer
     assert len(multibox(image.pixels)) == 0
-    detections = detector(image, score=0.0)
+    detections = detector.detect(image, 0.0)
     assert len(detections) == 0 if source == "multibox" else len(detections) > 0
 
 
@@ -142,27 +125,9 @@ def test_sources_of_nested_unions(separate: Path):
 
 def test_a_model_without_multibox():
     with pytest.raises(InputError, match="no model here has a MultiBox head; take boxes from selective_search"):
-        load_detector("voc07_crops", "cpu", source="both")
+        load_pipeline("voc07_crops", "cpu", source="both")
     with pytest.raises(InputError, match="a model for crops; one for regions or multibox is needed here"):
         multibox_proposer("voc07_crops", 10)
-
-
-def test_files_keep_head_and_priors(model: Model, tmp_path: Path, separate: Path):
-    save_model(model, tmp_path / "m.safetensors")
-    loaded = load_model(tmp_path / "m.safetensors")
-    assert loaded.config == model.config
-    assert torch.equal(loaded.network.multibox.priors, model.network.multibox.priors)  # type: ignore[union-attr]
-    alone = load_model(separate, ("multibox",))
-    assert (alone.class_names, alone.metadata) == ((), {"steps": 3})
-    with pytest.raises(InputError, match="a model for multibox; one for regions or crops is needed here"):
-        load_model(separate)
-
-
-def test_priors_of_another_number_are_refused(tmp_path: Path, model: Model):
-    config = replace(model.config, network=NetworkConfig(multibox=replace(HEAD, shapes=5)))
-    save_model(replace(model, config=config), tmp_path / "m.safetensors")
-    with pytest.raises(InputError, match=r"m\.safetensors: tensor 'multibox\.priors' has shape"):
-        load_model(tmp_path / "m.safetensors")
 
 
 def test_multibox_of_either_kind_of_file(model: Model, separate: Path, tmp_path: Path):
@@ -186,25 +151,18 @@ def test_a_union_of_a_preset(separate: Path):
         multibox_proposer(separate, 5, "slow")
 
 
-def test_features_of_another_model_are_not_reused(model: Model, passes: list[int]):
-    first, second = (Detector(model, "cpu") for _ in range(2))
-    image = noise()
-    first.propose(image, second.encode(image))
-    assert len(passes) == 2
-
-
 @pytest.mark.parametrize("given", ["models", "multibox_model"])
 def test_a_configuration_with_multibox(model: Model, separate: Path, tmp_path: Path, given: str, passes: list[int]):
     save_model(model, tmp_path / "m.safetensors")
     text = "models: [m.safetensors]\nmultibox: 6\nproposals: {superpixel_scale: 4}\n"
     text += "multibox_model: separate.safetensors\n" if given == "multibox_model" else ""
     (tmp_path / "d.yaml").write_text(text)
-    detector = load_detector(config=tmp_path / "d.yaml", device="cpu")
+    detector = load_pipeline(config=tmp_path / "d.yaml", device="cpu")
     image = noise()
     found = detector.propose(image, detector.encode(image))
     names = [found.source_names[i] for i in found.sources]
     assert 0 < names.count("multibox") <= 6
     assert len(passes) == 1
     (tmp_path / "d.yaml").write_text(text.replace("{superpixel_scale: 4}", "null"))
-    alone = load_detector(config=tmp_path / "d.yaml", device="cpu").proposer(image.pixels)
+    alone = load_pipeline(config=tmp_path / "d.yaml", device="cpu").proposer(image.pixels)
     assert alone.source_names == ("multibox",)

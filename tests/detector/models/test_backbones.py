@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from detector.config import CropNetworkConfig, NetworkConfig
 from detector.errors import InputError
 from detector.models.backbone import Backbone
-from detector.models.backbones import TorchvisionBackbone, make_backbone, torchvision_network
+from detector.models.backbones import make_backbone, torchvision_network
 from detector.models.classifier import ImageClassifier
-from detector.models.googlenet import IMAGENET_MEAN, GoogLeNetBackbone, LocalResponseNorm
+from detector.models.googlenet import IMAGENET_MEAN, GoogLeNetBackbone
 from detector.models.rcnn import RCNN
 from detector.models.rfcn import RFCN
 from detector.structures.rois import RoIs
@@ -92,55 +92,26 @@ def test_colors():
     assert (googlenet.mean, googlenet.std) == ((127.5,) * 3, (127.5,) * 3)
 
 
-@pytest.mark.filterwarnings("ignore:auxiliary heads:UserWarning", "ignore:NOTE. The nodes:UserWarning")
-@pytest.mark.parametrize("name", ["googlenet", "resnet18"])
-def test_pretrained_features_are_those_of_torchvisions_network(name: str, monkeypatch: pytest.MonkeyPatch):
-    """With random weights in place of a download; the reference uses torchvision's own preprocessing."""
-    torch.manual_seed(0)
-    special = {"aux_logits": True, "transform_input": True, "init_weights": True} if name == "googlenet" else {}
-    reference = torchvision.models.get_model(name, **special).eval()
-    monkeypatch.setattr(
-        "torchvision.models._api.WeightsEnum.get_state_dict", lambda self, *args, **named: reference.state_dict()
-    )
-    backbone = TorchvisionBackbone(name, torchvision_network(name, pretrained=True)).eval()
-    features: list[Tensor] = []
-    reference.avgpool.register_forward_hook(lambda module, inputs, output: features.append(inputs[0]))
-    photo = torch.randint(256, (2, 3, 224, 224), dtype=torch.uint8)
-    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms(crop_size=224, resize_size=224)
-    mean, std = (torch.tensor(c).view(3, 1, 1) for c in (backbone.mean, backbone.std))
-    with torch.inference_mode():
-        reference(preset(photo))
-        torch.testing.assert_close(backbone((photo.float() - mean) / std), features[0], rtol=1e-3, atol=1e-4)
+def test_the_first_parts_can_be_frozen():
+    def frozen() -> set[str]:
+        return {name.split(".")[0] for name, p in backbone.named_parameters() if not p.requires_grad}
 
-
-def test_the_stem_of_googlenet_can_be_frozen():
-    for name in NAMES:
-        backbone = make_backbone(name)
-        backbone.freeze_stem()
-        frozen = {n.split(".")[0] for n, p in backbone.named_parameters() if not p.requires_grad}
-        assert frozen == ({"conv1", "conv2_reduce", "conv2"} if isinstance(backbone, GoogLeNetBackbone) else set()), (
-            name
-        )
-
-
-def test_batch_norm_replaces_biases_and_lrn():
-    backbone = make_backbone("googlenet_bn")
-    modules = [*backbone.modules()]
-    assert sum(isinstance(m, nn.BatchNorm2d) for m in modules) == sum(isinstance(m, nn.Conv2d) for m in modules) == 57
-    assert all(m.bias is None for m in modules if isinstance(m, nn.Conv2d))
-    assert not any(isinstance(m, LocalResponseNorm) for m in modules)
+    backbone = make_backbone("googlenet")
+    backbone.freeze_stem()
+    assert frozen() == {"conv1", "conv2_reduce", "conv2"}
+    backbone.freeze("inception_3a")
+    assert frozen() == {"conv1", "conv2_reduce", "conv2", "inception_3a"}
+    with pytest.raises(InputError, match="inception_3a"):
+        backbone.freeze("inception3a")
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
         ("alexnet", "backbone 'alexnet' is unknown"),
-        ("", "backbone '' is unknown"),
-        ("torchvision/", "'torchvision/': "),
         ("torchvision/lenet", "'torchvision/lenet': "),
         ("torchvision/alexnet", "'torchvision/alexnet': .*stride"),
         ("torchvision/squeezenet1_0", "'torchvision/squeezenet1_0': .*average pool"),
-        ("torchvision/raft_small", "'torchvision/raft_small': "),
         ("torchvision/r3d_18", "'torchvision/r3d_18': "),
     ],
 )
@@ -150,14 +121,13 @@ def test_networks_that_cannot_be_used(name: str, reason: str):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("error", [URLError("no route"), OSError("disk full")])
-def test_weights_that_cannot_be_downloaded(error: Exception, monkeypatch: pytest.MonkeyPatch):
+def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch):
     def offline(name: str, **options: object) -> None:
         assert (name, options["weights"]) == ("resnet18", "DEFAULT")
-        raise error
+        raise URLError("no route")
 
     monkeypatch.setattr(torchvision.models, "get_model", offline)
-    with pytest.raises(InputError, match=r"'torchvision/resnet18': its weights cannot be downloaded .*(route|full)"):
+    with pytest.raises(InputError, match=r"'torchvision/resnet18': its weights cannot be downloaded .*route"):
         torchvision_network("resnet18", pretrained=True)
 
 

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from detector.errors import InputError
-from detector.models.backbones import make_backbone
 from detector.models.classifier import ImageClassifier
 
 
@@ -37,14 +36,6 @@ def test_multiply_adds():
     assert round(counted / 1e9, 2) == 1.58
 
 
-def test_three_outputs_in_training_and_one_in_testing():
-    network = ImageClassifier(num_classes=7, auxiliary=True)
-    x = torch.zeros(2, 3, 224, 224)
-    assert [tuple(y.shape) for y in network.train()(x)] == [(2, 7)] * 3
-    assert network.eval()(x).shape == (2, 7)
-    assert ImageClassifier(num_classes=7).train()(x).shape == (2, 7)
-
-
 @pytest.mark.parametrize("backbone", ["googlenet", "torchvision/resnet18"])
 def test_input_is_normalized_for_the_backbone(backbone: str):
     """The network normalizes RGB in 0..255 itself."""
@@ -56,16 +47,6 @@ def test_input_is_normalized_for_the_backbone(backbone: str):
         features = network.backbone((images - mean) / std)
         expected = features.mean(dim=(2, 3)) @ network.classifier.weight.T + network.classifier.bias
         torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_backbone_can_be_given_itself():
-    backbone = make_backbone("googlenet_bn")
-    assert ImageClassifier(5, backbone).backbone is backbone
-
-
-def test_dropout_of_the_paper():
-    network = ImageClassifier(5, auxiliary=True)
-    assert (network.dropout.p, network.auxiliary_4a.dropout.p, network.auxiliary_4d.dropout.p) == (0.4, 0.7, 0.7)
 
 
 def test_auxiliary_heads_belong_to_googlenet():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.config import InputConfig, ModelConfig
+from detector.config import CONFIG_FOLDER, InputConfig, ModelConfig
 from detector.errors import InputError
 from detector.models.files import DEFAULT_MODEL, classes_of_model, find_model
 from detector.models.rfcn import RFCN
@@ -21,6 +21,7 @@ def test_classes_of_model(tmp_path: Path):
     assert classes_of_model(path) == ("cone", "mug")
     (tmp_path / "c.yaml").write_text("models: [custom.safetensors]\nproposals: {}\n")
     assert classes_of_model(config=tmp_path / "c.yaml") == ("cone", "mug")
+    assert classes_of_model(config="best") == classes_of_model()  # one of the package's
 
 
 def test_missing_files_are_named(tmp_path: Path):
@@ -29,14 +30,14 @@ def test_missing_files_are_named(tmp_path: Path):
     (tmp_path / "c.yaml").write_text("models: [nope]\nproposals: {}\n")
     with pytest.raises(InputError, match=r"/nope: "):
         classes_of_model(config=tmp_path / "c.yaml")
-    with pytest.raises(InputError, match=r"no\.yaml: .*configs/"):
+    with pytest.raises(InputError, match=r"no\.yaml: .*best"):
         classes_of_model(config=tmp_path / "no.yaml")
 
 
 def test_other_kinds_of_files_are_named(tmp_path: Path):
     with pytest.raises(InputError, match=str(tmp_path)):
         load_model(tmp_path)
-    for config, what in ((ROOT / "configs/voc07.yaml", "recipe"), (DEFAULT_MODEL, "model file")):
+    for config, what in ((CONFIG_FOLDER / "voc07.yaml", "recipe"), (DEFAULT_MODEL, "model file")):
         with pytest.raises(InputError, match=f"{config.name}: .*{what}.*--model"):
             classes_of_model(config=config)
 
@@ -54,6 +55,7 @@ def test_a_file_is_found_by_its_path_or_its_bare_name(tmp_path: Path):
     assert find_model(None) == DEFAULT_MODEL
     assert find_model("voc07", tmp_path) == DEFAULT_MODEL
     assert find_model("x.safetensors", tmp_path) == tmp_path / "x.safetensors"
+    assert find_model("best") == CONFIG_FOLDER / "best.yaml"
 
 
 @pytest.mark.parametrize("options", [("--model", "nope"), ("--classes", "kat"), ("--config", "nope.yaml")])

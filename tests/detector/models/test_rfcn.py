@@ -63,3 +63,18 @@ def test_every_convolution_has_a_bias(network: RFCN):
     convs = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     assert len(convs) == 3 + 9 * 6 + 1
     assert all(conv.bias is not None for conv in convs)
+
+
+@pytest.mark.parametrize("delta_bins", [None, 4])
+@torch.inference_mode()
+def test_scores_and_box_deltas_are_means_over_their_own_bins(delta_bins: int | None):
+    """Maps that are constant in space give the mean of a channel over its bins."""
+    network = RFCN(3, NetworkConfig(bins=3, delta_bins=delta_bins)).eval()
+    values = torch.randn(network.score_conv.out_channels)
+    predictions = network.classify(values.expand(1, 9, 8, -1), rois((20, 15, 100, 90)))
+    scores, box_deltas = network.split_maps(values, dim=0)
+    assert scores.shape == (9, 4)
+    assert box_deltas.shape == ((delta_bins or 3) ** 2, 4)
+    torch.testing.assert_close(predictions.class_logits[0], scores.mean(dim=0))
+    torch.testing.assert_close(predictions.box_deltas[0], box_deltas.mean(dim=0))
+    assert torch.equal(network.join_maps(scores, box_deltas, dim=0), values)

@@ -6,7 +6,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from detector.config import InputConfig, ModelConfig
+from detector.config import CONFIG_FOLDER, InputConfig, ModelConfig
 from detector.errors import InputError
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model, save_model
@@ -34,6 +34,7 @@ def edit(path: Path, change: dict[str, torch.Tensor | None], metadata: dict[str,
 
 
 def test_round_trip(model: Model, path: Path):
+    assert {t.dtype for t in load_file(path).values()} == {torch.float16}
     loaded = load_model(path)
     assert (loaded.config, loaded.class_names, loaded.metadata) == (model.config, model.class_names, model.metadata)
     assert not loaded.network.training
@@ -43,36 +44,17 @@ def test_round_trip(model: Model, path: Path):
         torch.testing.assert_close(ours.half().float(), theirs, rtol=0, atol=0, msg=name)
 
 
-def test_file_is_half_precision_and_below_20_megabytes(path: Path):
-    assert {t.dtype for t in load_file(path).values()} == {torch.float16}
-    assert path.stat().st_size < 20e6
-
-
-def test_saving_leaves_no_temporary_file(path: Path):
-    assert [p.name for p in path.parent.iterdir()] == ["m.safetensors"]
-
-
-def test_missing_file(tmp_path: Path):
-    with pytest.raises(InputError, match=r"none\.safetensors: no such model file"):
-        load_model(tmp_path / "none.safetensors")
-
-
 def test_a_configuration_is_refused():
     with pytest.raises(InputError, match=r"best\.yaml: .*--config"):
-        load_model(Path(__file__).parents[3] / "configs/best.yaml")
+        load_model(CONFIG_FOLDER / "best.yaml")
 
 
-@pytest.mark.parametrize("size", [0, 5, 1000, 1_000_000])
+@pytest.mark.parametrize("size", [0, 1000, 1_000_000])
 def test_truncated_file(path: Path, size: int):
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(InputError, match=r"m\.safetensors: not a readable model file") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
-
-
-def test_a_photo_is_refused():
-    with pytest.raises(InputError, match=r"cat\.jpg: not a readable model file"):
-        load_model(Path(__file__).parents[2] / "photos" / "cat.jpg")
 
 
 def test_safetensors_of_another_kind(tmp_path: Path):
@@ -87,28 +69,12 @@ def test_safetensors_of_another_kind(tmp_path: Path):
         ({"backbone.conv1.bias": None}, r"tensor 'backbone\.conv1\.bias' is missing"),
         ({"backbone.conv1.bias": torch.zeros(3)}, r"tensor 'backbone\.conv1\.bias' has shape \(3,\), not \(64,\)"),
         ({"extra": torch.zeros(3)}, "unknown tensor 'extra'"),
-        (
-            {"backbone.conv1.bias": torch.full((64,), torch.nan)},
-            "'backbone.conv1.bias'.*finite",
-        ),
+        ({"backbone.conv1.bias": torch.full((64,), torch.nan)}, "'backbone.conv1.bias'.*finite"),
     ],
 )
 def test_wrong_tensors(path: Path, change: dict[str, torch.Tensor | None], message: str):
     with pytest.raises(InputError, match=message):
         load_model(edit(path, change))
-
-
-@pytest.mark.parametrize(
-    ("metadata", "message"),
-    [
-        ({"config": '{"sharpness": 1}'}, r"key 'sharpness' is unknown"),
-        ({"config": "{"}, "not a readable model file"),
-        ({"classes": '["one"]'}, "tensor '.*' has shape"),
-    ],
-)
-def test_wrong_metadata(path: Path, metadata: dict[str, str], message: str):
-    with pytest.raises(InputError, match=message):
-        load_model(edit(path, {}, metadata))
 
 
 def test_category_ids_are_kept(model: Model, path: Path):
@@ -121,17 +87,15 @@ def test_category_ids_are_kept(model: Model, path: Path):
     ("metadata", "field"),
     [
         ({"metadata": "[1]"}, "metadata"),
+        ({"config": '{"sharpness": 1}'}, r"key 'sharpness' is unknown"),
+        ({"config": "{"}, "not a readable model file"),
+        ({"classes": '["one"]'}, "tensor '.*' has shape"),
         ({"classes": "7"}, "classes"),
         ({"kind": "crops"}, "key"),
         ({"kind": "x"}, "x"),
+        *(({"class_ids": ids}, "class_ids") for ids in ("[17]", "[17, 17]", "[1.5, 2]", "7")),
     ],
 )
 def test_wrong_header_fields_are_named(path: Path, metadata: dict[str, str], field: str):
     with pytest.raises(InputError, match=rf"m\.safetensors: .*{field}"):
         load_model(edit(path, {}, metadata))
-
-
-@pytest.mark.parametrize("ids", ["[17]", "[17, 17]", "[1.5, 2]", "7"])
-def test_bad_category_ids(path: Path, ids: str):
-    with pytest.raises(InputError, match="class_ids"):
-        load_model(edit(path, {}, {"class_ids": ids}))

@@ -24,28 +24,6 @@ def test_no_dropout_in_evaluation_or_at_p_0(layer: BatchDropout):
     assert torch.equal(torch.get_rng_state(), state), "no random number is drawn"
 
 
-def test_the_seed_decides():
-    layer, x, masks = train(0.5), torch.ones(4, 100), []
-    for seed in (0, 1, 0):
-        torch.manual_seed(seed)
-        masks.append(layer(x))
-    assert torch.equal(masks[0], masks[2])
-    assert not torch.equal(masks[0], masks[1])
-
-
-def test_gradients_are_masked_too():
-    torch.manual_seed(0)
-    x = torch.randn(3, 50, requires_grad=True)
-    y = train(0.4)(x)
-    y.sum().backward()
-    torch.testing.assert_close(x.grad, torch.where(y == 0, 0.0, 1 / 0.6))
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_dtype(dtype: torch.dtype):
-    assert train(0.4)(torch.ones(2, 3, dtype=dtype)).dtype == dtype
-
-
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_processes_together_draw_the_mask_of_one(world: int, monkeypatch: pytest.MonkeyPatch):
     """Sample i belongs to process i modulo the number of processes, whose random states stay equal."""

@@ -20,14 +20,14 @@ def test_equals_torchvisions_batched_nms(count: int):
 
 @pytest.mark.parametrize("supported", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_torchvisions_operators_without_the_package(supported: bool):
-    """Fails with a release that renames the library: add the name to `operators._LIBRARIES`. Under an unknown name the
+    """Fails with a release that renames the library: add the name to `nms._LIBRARIES`. Under an unknown name the
     whole package is imported."""
     code = (
-        "import sys, torch; from detector.ops import operators; from detector.ops.nms import class_nms;"
-        f"operators._LIBRARIES = operators._LIBRARIES if {supported} else ('_unknown',);"
-        "print(class_nms(torch.tensor([[0., 0, 9, 9], [0, 0, 9, 8], [0, 0, 9, 9]]), torch.tensor([.5, .9, .4]),"
+        "import sys, torch; from detector.ops import nms;"
+        f"nms._LIBRARIES = nms._LIBRARIES if {supported} else ('_unknown',);"
+        "print(nms.class_nms(torch.tensor([[0., 0, 9, 9], [0, 0, 9, 8], [0, 0, 9, 9]]), torch.tensor([.5, .9, .4]),"
         "torch.tensor([0, 0, 1]), .3).tolist());"
-        "import detector.inference.detector; print('torchvision' in sys.modules)"
+        "import detector.inference.pipeline; print('torchvision' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split("\n")[:2] == ["[1, 2]", str(not supported)]

@@ -16,10 +16,6 @@ def test_short_side_400_unless_the_long_side_passes_1000(width: int, height: int
         assert abs(side - original * exact) <= SIDE_MULTIPLE / 2 or side == SIDE_MULTIPLE
 
 
-def test_multiple_can_be_coarser():
-    assert input_size(500, 375, 448, 1000, multiple=64) == (576, 448)
-
-
 def test_boxes_follow_the_image():
     pixels = np.zeros((100, 200, 3), dtype=np.uint8)
     pixels[20:60, 50:150] = 255

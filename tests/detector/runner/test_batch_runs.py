@@ -17,7 +17,7 @@ from detector.data import VOC_CLASSES, VOCDataset
 from detector.data.predictions import joined_traces
 from detector.errors import InputError
 from detector.evaluation.prediction.predict import predict
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 from detector.runner.results import ResultFiles
@@ -42,8 +42,8 @@ def model() -> Model:
 
 
 @pytest.fixture
-def detector(model: Model) -> Detector:
-    return Detector(model, "cpu")
+def detector(model: Model) -> DetectionPipeline:
+    return DetectionPipeline(model, "cpu")
 
 
 def write_photos(folder: Path, names: list[str]) -> None:
@@ -189,7 +189,7 @@ def root(make_voc: Callable[..., Path]) -> Path:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_predictions_in_batches(root: Path, detector: Detector, workers: int):
+def test_predictions_in_batches(root: Path, detector: DetectionPipeline, workers: int):
     (root / "JPEGImages/c.jpg").write_bytes(b"broken")
     PillowImage.new("RGB", (50, 50)).save(root / "JPEGImages/e.jpg")
     truth = VOCDataset(root, "val", VOC_CLASSES).ground_truth()
@@ -209,7 +209,7 @@ def test_predictions_in_batches(root: Path, detector: Detector, workers: int):
     np.testing.assert_allclose(traces.region_scores, others.region_scores, atol=1e-6)
 
 
-def test_predictions_in_batches_go_on_from_what_is_kept(root: Path, detector: Detector, tmp_path: Path):
+def test_predictions_in_batches_go_on_from_what_is_kept(root: Path, detector: DetectionPipeline, tmp_path: Path):
     truth = VOCDataset(root, "val", VOC_CLASSES).ground_truth()
     judged: list[str] = []
     judge = detector.score_batch
@@ -242,7 +242,7 @@ def test_only_a_detector_of_ours_takes_batches(root: Path):
             raise AssertionError
 
     truth = VOCDataset(root, "val", VOC_CLASSES).ground_truth()
-    with pytest.raises(InputError, match=r"only a detector.inference.detector.Detector"):
+    with pytest.raises(InputError, match=r"only a detector.inference.pipeline.DetectionPipeline"):
         predict(Other(), truth, root / "JPEGImages", batch=2)
 
 

@@ -77,13 +77,6 @@ def test_the_formats_are_read_again_by_the_evaluation(runs):
         np.testing.assert_array_equal(table.labels, [1, 2] * 3)
 
 
-def test_images_that_are_named_by_numbers_have_cocos_ids(runs):
-    for name in ("000000000139.jpg", "000000000285.jpg"):
-        PillowImage.new("RGB", (60, 40)).save(name)
-    assert runs("000000000139.jpg", "000000000285.jpg", files=ResultFiles(coco=Path("f.json"))) == 0
-    assert [one["image_id"] for one in json.loads(Path("f.json").read_text())] == [139, 139, 285, 285]
-
-
 def test_other_images_have_the_names_of_their_files_and_numbers_are_round(runs):
     PillowImage.new("RGB", (61, 41)).save("b/z.jpg")
     assert runs("b/y.png", "b/z.jpg", files=ResultFiles(coco=Path("f.json"))) == 0

@@ -1,12 +1,16 @@
 """The photos that SOURCE... arguments name, their order, and the errors of arguments without photos."""
 
+import functools
 import io
 import os
 import shutil
 import sys
+import threading
 import zipfile
 from collections.abc import Iterable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +18,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from detector.errors import InputError
-from detector.runner.sources import Source, find_media, find_sources
-from detector.runner.video import Video
+from detector.runner.sources import Source, find_media, find_sources, list_names
+from detector.runner.video import Video, VideoWriter
 from detector.structures.image import read_image
 
 
@@ -32,50 +36,42 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def listed(arguments: Iterable[str]) -> list[str]:
-    """Names of the sources; for a failure its message."""
+    """Names of the photos; for a failure its message."""
     return [str(item) if isinstance(item, InputError) else item.name for item in find_sources(arguments)]
 
 
-def test_files_keep_their_order_and_need_no_extension(folder):
-    assert listed(["single.dat", "album/b10.jpg", "album/a.png"]) == [
-        "single.dat",
-        "album/b10.jpg",
-        "album/a.png",
-    ]
+def media(arguments: Iterable[str], recursive: bool = False) -> list[str]:
+    """The same of photos and videos."""
+    return [str(item) if isinstance(item, InputError) else item.name for item in find_media(arguments, recursive)]
 
 
-@pytest.mark.parametrize("argument", ["album", "album/"])
-def test_folders_give_their_photos_in_natural_order(argument, folder):
-    assert listed([argument]) == ["album/a.png", "album/b2.JPG", "album/b10.jpg"]
+ALBUM = ["album/a.png", "album/b2.JPG", "album/b10.jpg"]
 
 
 @pytest.mark.parametrize(
-    ("pattern", "names"),
+    ("arguments", "names"),
     [
-        ("album/b*", ["album/b2.JPG", "album/b10.jpg"]),
-        ("*/b?.JPG", ["album/b2.JPG"]),
-        ("album/[ab]*.[pj][np]g", ["album/a.png", "album/b10.jpg"]),
-        ("**/*.webp", ["album/deeper/c.webp"]),
-        ("album/*", ["album/a.png", "album/b2.JPG", "album/b10.jpg"]),
+        (["single.dat", "album/b10.jpg", "album/a.png"], ["single.dat", "album/b10.jpg", "album/a.png"]),
+        (["album"], ALBUM),
+        (["album/"], ALBUM),
+        (["album/b*"], ALBUM[1:]),
+        (["*/b?.JPG"], ["album/b2.JPG"]),
+        (["album/[ab]*.[pj][np]g"], ["album/a.png", "album/b10.jpg"]),
+        (["**/*.webp"], ["album/deeper/c.webp"]),
+        (["album/*"], ALBUM),
+        (["x[1].jpg"], ["x[1].jpg"]),
+        (
+            ["album/b2.JPG", "album", "./album/a.png", "{cwd}/album/a.png", "album/*"],
+            [ALBUM[1], ALBUM[0], ALBUM[2]],
+        ),
+        (["-", "-"], ["-"]),
     ],
 )
-def test_patterns(pattern, names, folder):
-    assert listed([pattern]) == names
-
-
-def test_a_file_whose_name_looks_like_a_pattern(folder):
-    (folder / "x[1].jpg").touch()
-    (folder / "x1.jpg").touch()
-    assert listed(["x[1].jpg"]) == ["x[1].jpg"]
-
-
-def test_no_photo_comes_twice(folder):
-    assert listed(["album/b2.JPG", "album", "./album/a.png", str(folder / "album" / "a.png"), "album/*.png"]) == [
-        "album/b2.JPG",
-        "album/a.png",
-        "album/b10.jpg",
-    ]
-    assert listed(["-", "-"]) == ["-"]
+def test_files_folders_and_patterns(folder, arguments, names):
+    """Files need no extension, folders give their photos in natural order, no photo comes twice."""
+    for name in ("x[1].jpg", "x1.jpg"):
+        (folder / name).touch()
+    assert listed(argument.format(cwd=folder) for argument in arguments) == names
 
 
 def test_failures_stand_in_their_place_and_the_others_go_on(folder):
@@ -99,25 +95,17 @@ def test_the_reason_is_the_right_one(folder):
     shutil.make_archive("phone", "zip", "phone")
     found = [*find_media(["phone"]), *find_sources(["phone.zip"])]
     assert [one.name for one in found] == ["phone/a.HEIC", "phone/b.png", "phone.zip/a.HEIC", "phone.zip/b.png"]
-    with pytest.raises(InputError, match=r"a\.HEIC: not a photo in a known format; convert it"):
+    with pytest.raises(InputError, match=r"a\.HEIC: is in HEIC, .*convert it"):
         found[0].read()
-    for address in ("http://x.org/a.jpg", "rtsp://cam/1", "https://x.org/a.mp4"):
-        assert media([address])[0].startswith(f"{address}: is an address")
-        with pytest.raises(InputError, match="is an address"):
+    for address in ("ftp://x.org/a.jpg", "s3://x/a.mp4"):
+        assert media([address])[0].startswith(f"{address}: addresses of this kind")
+        with pytest.raises(InputError, match="addresses of this kind"):
             read_image(address)
     (folder / "outer" / "inner").mkdir(parents=True)
     (folder / "outer" / "inner" / "a.jpg").touch()
     assert "--recursive" in media(["outer"])[0]
     assert "'outer/**'" in listed(["outer"])[0]
     assert listed(["outer/**"]) == ["outer/inner/a.jpg"]
-
-
-def test_folders_that_cannot_be_listed(folder, monkeypatch):
-    def denied(path: str) -> Iterator[os.DirEntry[str]]:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(os, "scandir", denied)  # chmod would not stop root
-    assert listed(["album"]) == ["album: cannot be listed (Permission denied); check its access rights"]
 
 
 def test_a_name_that_the_system_refuses_fails_when_read(folder):
@@ -156,10 +144,6 @@ def test_reading(tmp_path, monkeypatch):
         Source(None).read()
 
 
-def media(arguments: Iterable[str], recursive: bool = False) -> list[str]:
-    return [str(item) if isinstance(item, InputError) else item.name for item in find_media(arguments, recursive)]
-
-
 def test_folders_in_folders_on_request(folder):
     (folder / "album" / "deeper" / ".hidden").mkdir()
     (folder / "album" / "deeper" / ".hidden" / "d.jpg").touch()
@@ -177,6 +161,7 @@ def test_a_folder_below_that_cannot_be_listed_is_told_and_the_others_go_on(folde
         return original(path)
 
     monkeypatch.setattr(os, "scandir", some_denied)
+    assert media(["album/deeper"]) == ["album/deeper: cannot be listed (Permission denied); check its access rights"]
     assert media(["album"], recursive=True) == [
         "album/deeper: cannot be listed (Permission denied); check its access rights",
         "album/a.png",
@@ -261,3 +246,43 @@ def test_zips_without_photos_or_with_a_path_that_leaves_them(folder):
     assert empty.startswith("empty.zip: the zip has no photos")
     assert evil.startswith("evil.zip: member '../a.jpg' points outside the archive")
     assert good == "album/a.png"
+
+
+@pytest.fixture
+def server(folder):
+    """Serves the folder; gives its address."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_photos_and_videos_at_addresses(folder, server):
+    PillowImage.new("RGB", (7, 5)).save(folder / "a.png")
+    with VideoWriter(folder / "clip.mp4", 5) as writer:
+        for _ in range(3):
+            writer.write(np.full((48, 64, 3), 90, np.uint8))
+    named = server.replace("//", "//me:secret@")
+    photo, missing, video = find_media([f"{server}/a.png", f"{server}/none.png", f"{named}/clip.mp4"])
+    assert (photo.name, photo.file_name) == (f"{server}/a.png", "a.png")
+    assert (photo.read().width, photo.read().name) == (7, f"{server}/a.png")
+    with pytest.raises(InputError, match=rf"^{server}/none.png: cannot be downloaded"):
+        missing.read()
+    assert (video.name, video.file_name, video.live) == (f"{server}/clip.mp4", "clip.mp4", False)
+    with video.open() as reader:
+        assert [frame.index for frame in reader.frames()] == [0, 1, 2]
+
+
+def test_a_stream_is_live_and_its_password_stays_out_of_messages():
+    (stream,) = find_media(["rtsp://me:secret@127.0.0.1:9/cam"])
+    assert (stream.name, stream.file_name, stream.live) == ("rtsp://127.0.0.1:9/cam", "cam", True)
+    with pytest.raises(InputError, match=r"^rtsp://127\.0\.0\.1:9/cam: cannot be opened"):
+        stream.open()
+
+
+def test_names_on_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"a.jpg\n\n b c.png\r\n")))
+    assert list_names("-") == ["a.jpg", " b c.png"]
+    with pytest.raises(InputError, match="standard input"):
+        list_names("-")

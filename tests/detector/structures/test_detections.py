@@ -1,16 +1,18 @@
 import dataclasses
 import json
+import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from detector.data.formats import read_detections
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.structures.detections import Detection, Detections
-from detector.structures.image import Image
+from detector.structures.image import Image, ImageReference
 from detector.visualization.boxes import draw_marks
 from proposals.extras import needs_extra
 
@@ -37,9 +39,9 @@ def test_fields_and_iteration():
     )
     assert len(detections) == 3
     assert list(detections) == [
-        Detection("dog", 18, pytest.approx(0.9), (10.0, 20.0, 110.0, 220.0)),
-        Detection("bird", 16, 0.5, (0.0, 0.0, 320.0, 240.0)),
-        Detection("dog", 18, 0.5, (5.25, 5.0, 8.0, 9.0)),
+        Detection("dog", 2, 18, pytest.approx(0.9), (10.0, 20.0, 110.0, 220.0)),
+        Detection("bird", 0, 16, 0.5, (0.0, 0.0, 320.0, 240.0)),
+        Detection("dog", 2, 18, 0.5, (5.25, 5.0, 8.0, 9.0)),
     ]
     assert detections[-1] == detections[np.int64(2)] == list(detections)[2]
     with pytest.raises(IndexError):
@@ -69,7 +71,6 @@ def test_no_detections(empty):
         ({"scores": [1.5, 0.5, 0.5]}, r"score 0 \(1\.5\)"),
         ({"scores": [0.5, 0.5, -0.5]}, r"score 2 \(-0\.5\)"),
         ({"scores": [0.5, np.nan, 0.5]}, r"score 1 \(nan\)"),
-        ({"scores": [0.5, 0.25, 0.75]}, r"score 2 \(0\.75\).*sort"),
         ({"labels": [2, 0, 3]}, r"label 2 \(3\).*0\.\.2"),
         ({"labels": [2, -1, 0]}, r"label 1 \(-1\).*0\.\.2"),
         ({"labels": [2.0, 0.0, 2.0]}, "labels are float64"),
@@ -105,8 +106,11 @@ def test_selection():
     assert detections[np.array([0, 2])].labels.tolist() == [2, 2]
     assert detections[:1].class_names == CLASSES
     assert detections[:1].image_size == (320, 240)
-    with pytest.raises(InputError, match="sort best first"):
-        detections[::-1]
+    assert detections[::-1].boxes.tolist() == detections.boxes[::-1].tolist()
+    assert detections[[2, 0]].scores.tolist() == detections.scores[[2, 0]].tolist()
+    assert detections[[False, True, False]][0].label == "bird"
+    assert len(detections[[]]) == 0
+    assert detections[::-1].top(1) == detections[:1]
 
 
 def test_filter():
@@ -158,8 +162,8 @@ def test_evaluation_reads_to_coco(tmp_path):
 
 def test_to_pandas():
     table = make().to_pandas()
-    assert list(table.columns) == ["label", "category_id", "score", "x1", "y1", "x2", "y2"]
-    assert table.iloc[2].tolist() == ["dog", 18, 0.5, 5.25, 5, 8, 9]
+    assert list(table.columns) == ["label", "class_id", "category_id", "score", "x1", "y1", "x2", "y2"]
+    assert table.iloc[2].tolist() == ["dog", 2, 18, 0.5, 5.25, 5, 8, 9]
     assert (table[table.label == "dog"].x2 - table[table.label == "dog"].x1).tolist() == [100, 2.75]
     assert len(make(boxes=[], scores=[], labels=[]).to_pandas()) == 0
 
@@ -287,3 +291,93 @@ def test_draw_takes_any_image_of_the_right_size():
 def test_torch_is_not_imported():
     code = f"import sys; from {Detections.__module__} import Detections; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_equality_is_that_of_all_attributes():
+    assert make() == make()
+    for changes in (
+        {"scores": [0.9, 0.5, 0.4]},
+        {"image_size": (400, 400)},
+        {"class_ids": (1, 2, 3)},
+        {"labels": [2, 1, 2]},
+    ):
+        assert make() != make(**changes)
+    assert make() != make(track_ids=[1, 2, 3])
+    assert make(track_ids=[1, 2, 3]) == pickle.loads(pickle.dumps(make(track_ids=[1, 2, 3])))
+    assert make() != "detections"
+
+
+def test_repr_is_short():
+    assert repr(make()) == "<Detections: dog 0.90, bird 0.50, dog 0.50 in 320x240 pixels>"
+    assert repr(Detections.merge([make(), make(), make()])).endswith("4 more in 320x240 pixels>")
+    assert repr(Detections.empty(CLASSES, (320, 240))) == "<Detections: nothing in 320x240 pixels>"
+
+
+def test_merge_keeps_all_best_first():
+    merged = Detections.merge([make(), make()[::-1], Detections.empty(CLASSES, (320, 240), make().class_ids)])
+    assert merged.scores.tolist() == sorted([*make().scores, *make().scores], reverse=True)
+    tracked = Detections.merge([make(track_ids=[7, 8, 9]), make()])
+    assert sorted(tracked.track_ids.tolist()) == [-1, -1, -1, 7, 8, 9]
+    with pytest.raises(InputError, match="image_size"):
+        Detections.merge([make(), make(image_size=(400, 400))])
+    with pytest.raises(InputError, match="empty"):
+        Detections.merge([])
+
+
+def test_tracks_are_in_every_form():
+    detections = make(track_ids=[4, -1, 6])
+    assert [d.track_id for d in detections] == [4, None, 6]
+    assert [item.get("track_id") for item in detections.to_dict()] == [4, None, 6]
+    assert Detections.from_dict(detections.to_dict(), CLASSES, (320, 240), detections.class_ids) == detections
+    assert [mark.text for mark in detections.marks()] == ["dog #4 0.90", "bird 0.50", "dog #6 0.50"]
+    with pytest.raises(InputError, match="track_ids"):
+        make(track_ids=[1])
+
+
+def test_coco_results_come_back():
+    detections = make()
+    back = Detections.from_coco(detections.to_coco(7), CLASSES, (320, 240))
+    assert back.labels.tolist() == detections.labels.tolist()
+    assert back.boxes == pytest.approx(detections.boxes, abs=0.01)
+    gapped = Detections.from_coco(
+        [{"category_id": "n02", "bbox": [-5, 0, 10, 9], "score": 1}], ("a", "b"), (9, 9), ("n01", "n02")
+    )
+    assert (gapped[0].class_id, gapped[0].category_id, gapped[0].box) == (1, "n02", (0, 0, 5, 9))
+    for change, field in (
+        ({"category_id": 99}, "category_id"),
+        ({"bbox": [1, 2, 3]}, "bbox"),
+        ({"image_id": 8}, "images"),
+    ):
+        with pytest.raises(InputError, match=field):
+            Detections.from_coco([*detections.to_coco(7), {**detections.to_coco(7)[0], **change}], CLASSES, (320, 240))
+
+
+def test_supervision_comes_back():
+    pytest.importorskip("supervision")
+    for detections in (make(), make(track_ids=[4, -1, 6]), make()[[]]):
+        assert Detections.from_supervision(detections.to_supervision(), CLASSES, (320, 240)) == detections
+
+
+def test_a_result_knows_its_picture(tmp_path):
+    pixels = np.full((240, 320, 3), (10, 20, 30), np.uint8)
+    PillowImage.fromarray(pixels).save(tmp_path / "a.png")
+    result = make().with_picture(ImageReference.of(tmp_path / "a.png"))
+    assert result.name == result[:1].name == result.filter(score=0.1).name == str(tmp_path / "a.png")
+    assert result == make()
+    assert pickle.loads(pickle.dumps(result)).name == ""
+    assert json.loads(result.to_json())["image"] == result.name
+    np.testing.assert_array_equal(result.draw(), make().draw(tmp_path / "a.png"))
+    saved = result.save(tmp_path / "new/drawn.png")
+    np.testing.assert_array_equal(np.asarray(PillowImage.open(saved)), result.draw())
+    bgr = make().with_picture(ImageReference.of(pixels[:, :, ::-1], "BGR"))
+    np.testing.assert_array_equal(bgr.draw()[:, :, ::-1], result.draw())
+    bgr.save(saved)
+    np.testing.assert_array_equal(np.asarray(PillowImage.open(saved)), result.draw())
+    with pytest.raises(InputError, match="image="):
+        make().save(tmp_path / "b.png")
+    with pytest.raises(InputError, match=r"b\.bmp.*\.png"):
+        result.save(tmp_path / "b.bmp")
+    result._picture.release()
+    with pytest.raises(InputError, match="image="):
+        result.draw()
+    assert result.draw(pixels, "RGB").shape == pixels.shape

@@ -10,8 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from detector.config import InputConfig, ModelConfig
 from detector.models.caffe import BACKBONE_LAYERS
 from detector.models.googlenet import GoogLeNetBackbone
+from detector.models.rfcn import RFCN
+from detector.models.weights import Model, save_model
 
 if TYPE_CHECKING:  # it needs the extra "train", without which the tests are skipped
     from detector.training.loop import TrainingLoop
@@ -105,4 +108,24 @@ def init(tmp_path_factory: pytest.TempPathFactory) -> Path:
         arrays[f"{caffe}.weight"], arrays[f"{caffe}.bias"] = conv.weight.detach().numpy(), np.zeros(len(conv.weight))
     path = tmp_path_factory.mktemp("init") / "random.npz"
     np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture(scope="session")
+def start() -> Model:
+    """A model of random weights that knows a bus and a sofa."""
+    torch.manual_seed(0)
+    config = ModelConfig(input=InputConfig(short_side=96))
+    network = RFCN(2, config.network)
+    for module in network.backbone.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    torch.nn.init.normal_(network.score_conv.bias)
+    return Model(network.eval(), config, ("bus", "sofa"), {})
+
+
+@pytest.fixture(scope="session")
+def start_file(start: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("start") / "start.safetensors"
+    save_model(start, path)
     return path

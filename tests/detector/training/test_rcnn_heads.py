@@ -1,4 +1,3 @@
-import logging
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,21 +67,6 @@ def test_ridge_equals_a_fit_to_targets_whitened_otherwise(penalty: float):
     np.testing.assert_allclose(fresh @ weights.T + biases, fit.predict(fresh) @ root + mean, rtol=1e-4, atol=1e-3)
 
 
-def test_without_penalty_ridge_finds_the_linear_map():
-    rng = np.random.default_rng(0)
-    x, weights, biases = rng.normal(size=(100, 6)), rng.normal(size=(4, 6)), rng.normal(size=4)
-    fitted = ridge_whitened(x, x @ weights.T + biases, 0.0)
-    np.testing.assert_allclose(fitted[0], weights, atol=1e-4)
-    np.testing.assert_allclose(fitted[1], biases, atol=1e-4)
-
-
-def test_a_penalty_without_end_leaves_the_mean():
-    x, targets = correlated(200)
-    weights, biases = ridge_whitened(x, targets, 1e12)
-    np.testing.assert_allclose(weights, 0, atol=1e-5)
-    np.testing.assert_allclose(biases, targets.mean(axis=0), rtol=1e-4)
-
-
 def test_ridge_with_targets_that_do_not_vary():
     x = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
     weights, biases = ridge_whitened(x, np.tile((1.0, 0, -2, 3), (30, 1)), 1.0)
@@ -128,11 +112,6 @@ def test_mining_takes_in_what_the_first_negatives_lack(monkeypatch: pytest.Monke
     assert (near @ weight + bias).mean() < (near @ blind[0] + blind[1]).mean() - 0.5
 
 
-def test_fewer_negatives_than_the_first_are_all_trained_on():
-    positive, negative = toy_classes(100)
-    assert mine_svm(positive, negative[:300], CONFIG)[2:] == (1, 300)
-
-
 def test_svms_separate_their_classes_and_take_features_as_they_are(caplog: pytest.LogCaptureFixture):
     rng = np.random.default_rng(0)
     kind = np.repeat([0, 1, -1], 40).astype(np.int16)
@@ -141,15 +120,12 @@ def test_svms_separate_their_classes_and_take_features_as_they_are(caplog: pytes
     overlaps = np.eye(3, dtype=np.float16)[kind] * (kind >= 0)[:, None]
     features = region_features(120, pooled=pooled, object_class=kind, overlaps=overlaps)
     config = HeadsConfig(svm_c=0.1)
-    with caplog.at_level(logging.WARNING):
-        weights, biases = fit_svms(features, config, NAMES)
+    weights, biases = fit_svms(features, config, NAMES)
     scores = pooled.astype(np.float32) @ weights.T + biases
     for label in (0, 1):
         assert scores[kind == label, label].min() > 0.5 > -0.5 > scores[kind != label, label].max()
     assert (scores[:, 2] == -1).all()
-    assert len(caplog.messages) == 1
-    assert "class cow has no objects" in caplog.messages[0]
-
+    assert caplog.messages[-1].startswith("class cow has no objects")
     # the same features in other units give the same decisions
     scaled = fit_svms(replace(features, pooled=(pooled * np.float16(8))), config, NAMES)
     np.testing.assert_allclose(pooled.astype(np.float32) * 8 @ scaled[0].T + scaled[1], scores, atol=1e-3)
@@ -184,10 +160,8 @@ def test_negatives_of_a_class_are_clear_of_its_objects(threshold: float, monkeyp
 
 def test_a_class_without_negatives_is_never_found(caplog: pytest.LogCaptureFixture):
     features = region_features(3, object_class=np.zeros(3, np.int16), overlaps=np.ones((3, 3), np.float16))
-    with caplog.at_level(logging.WARNING):
-        weights, biases = fit_svms(features, CONFIG, NAMES)
-    assert not weights.any()
-    assert biases.tolist() == [-1, -1, -1]
+    weights, biases = fit_svms(features, CONFIG, NAMES)
+    assert (weights.any(), biases.tolist()) == (False, [-1, -1, -1])
     assert "class cat has no negatives" in caplog.messages[0]
 
 
@@ -203,25 +177,13 @@ def test_boxes_of_each_class_are_regressed_by_its_regions(caplog: pytest.LogCapt
     for row, label, part in zip(near_index[:-1], kind, parts[:-1].astype(np.float64), strict=False):
         box_deltas[row] = maps[label] @ part + shifts[label]
     features = region_features(200, parts=parts, near_index=near_index, box_deltas=box_deltas, nearest_class=nearest)
-    with caplog.at_level(logging.WARNING):
-        weights, biases = fit_boxes(features, HeadsConfig(box_lambda=1e-6), NAMES)
+    weights, biases = fit_boxes(features, HeadsConfig(box_lambda=1e-6), NAMES)
     assert weights.shape == (12, 6)
     np.testing.assert_allclose(weights[:8].reshape(2, 4, 6), maps, atol=1e-3)
     np.testing.assert_allclose(biases[:8].reshape(2, 4), shifts, atol=1e-3)
     assert not weights[8:].any()
     assert not biases[8:].any()
-    assert len(caplog.messages) == 1
-    assert "class cow has 1 regions" in caplog.messages[0]
-
-
-@pytest.mark.parametrize("count", [2, 3])
-def test_two_regions_suffice_for_a_regression(count: int):
-    parts, index = np.eye(count, 4, dtype=np.float16), np.arange(count)
-    box_deltas = np.arange(count * 4, dtype=np.float32).reshape(count, 4)
-    nearest = np.zeros(count, np.int16)
-    features = region_features(count, parts=parts, near_index=index, box_deltas=box_deltas, nearest_class=nearest)
-    weights, biases = fit_boxes(features, HeadsConfig(box_lambda=1e-6), NAMES)
-    np.testing.assert_allclose(parts @ weights[:4].T + biases[:4], box_deltas, atol=1e-2)
+    assert caplog.messages[-1].startswith("class cow has 1 regions")
 
 
 @pytest.fixture
@@ -329,16 +291,13 @@ def test_features_of_all_images(scorer: RCNNScorer, tmp_path: Path):
     np.testing.assert_allclose(parts, features.pooled[features.near_index], rtol=0.01, atol=2e-3)
 
 
-def test_of_images_beyond_the_limit_only_the_objects(scorer: RCNNScorer, tmp_path: Path):
-    """The seed says which one of the images is used whole."""
+def test_limits_of_images_and_regions(scorer: RCNNScorer, tmp_path: Path):
+    """Of images beyond the limit only the objects are used; the seed says which one of the images is used whole."""
     config, counts = replace(CONFIG, images=1), []
     for seed in range(8):
         counts.append(described(collect_features(scorer, Pictures(), config, seed, tmp_path / str(seed))))
     assert {c["objects"] for c in counts} == {4}
     assert {c["other regions"] for c in counts} == {5, 6, 0}
-
-
-def test_at_most_so_many_regions_an_image(scorer: RCNNScorer, tmp_path: Path):
     features = collect_features(scorer, Pictures(), replace(CONFIG, near=1, negatives=2), 0, tmp_path)
     assert described(features) == {"objects": 4, "other regions": (1 + 2) + 2}
 

@@ -49,3 +49,17 @@ def test_hardest_takes_the_highest_losses_of_each_image():
     chosen = hardest(torch.tensor([1.0, 9, 2, 20, 30, 10]), (3, 3), 2)
     assert sorted(chosen.tolist()) == [1, 2, 3, 4]
     assert len(hardest(torch.ones(6), (2, 0, 4), 10)) == 6
+
+
+def test_the_background_includes_classes_that_are_not_annotated():
+    """Of three classes the last is not annotated: background costs -log(p0 + p3), objects cost what they always do."""
+    logits = torch.tensor([[1.0, 2.0, 0.5, 3.0]]).repeat(3, 1).requires_grad_()
+    predictions, labels = RegionPredictions(logits, torch.zeros(3, 4)), torch.tensor([0, 1, 3])
+    unlabeled = torch.tensor([[False, False, False, True]]).repeat(3, 1)
+    losses = region_losses(predictions, RegionTargets(labels, torch.zeros(3, 4), unlabeled)).classification
+    p = logits[0].softmax(dim=0)
+    torch.testing.assert_close(losses, -torch.stack((p[0] + p[3], p[1], p[3])).log())
+    losses[0].backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad[0, 3] < 0  # its score rises with the background's

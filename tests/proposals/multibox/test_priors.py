@@ -30,14 +30,6 @@ def test_grid_priors_are_the_cluster_sizes_around_every_cell():
     np.testing.assert_allclose((priors[..., :2] + priors[..., 2:]) / 2, centers, atol=1e-6)
 
 
-def test_fine_grids_have_small_priors():
-    sizes = np.random.default_rng(2).uniform(0.03, 0.9, (2000, 2))
-    boxes = np.concatenate(((1 - sizes) / 2, (1 + sizes) / 2), axis=1)
-    priors = [make_priors(boxes, MultiBoxConfig(grids=(grid,))) for grid in (8, 4, 2)]
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1).mean() for boxes in priors]
-    assert areas[0] * 2 < areas[1] < areas[2] / 2
-
-
 def test_grid_of_one_cell_has_the_mean_box():
     priors = make_priors(CLUSTERS, MultiBoxConfig(grids=(1,)))
     np.testing.assert_allclose(priors, CLUSTERS.mean(axis=0, keepdims=True), atol=1e-6)

@@ -12,7 +12,7 @@ from detector.config import CropConfig, CropNetworkConfig, ModelConfig, NetworkC
 from detector.data.voc import VOCDataset
 from detector.errors import InputError
 from detector.evaluation.prediction.ablation import ablate_dataset
-from detector.inference.detector import Detector
+from detector.inference.pipeline import DetectionPipeline
 from detector.inference.proposers import SharedMultiBox, first_with_multibox
 from detector.inference.rcnn_scorer import RCNNScorer
 from detector.models.rcnn import RCNN
@@ -65,7 +65,7 @@ def model(**changes: object) -> Model:
 @pytest.mark.parametrize("settings", [{}, {"head": "svm", "box_regression": False}])
 def test_every_combination_of_heads(dataset: VOCDataset, settings: dict):
     """What the model is set to makes no difference."""
-    detector = Detector(model(**settings), "cpu", Halves())
+    detector = DetectionPipeline(model(**settings), "cpu", Halves())
     results = ablate_dataset(detector, dataset)
     assert {name: result.mean_ap for name, result in results.items()} == pytest.approx(
         {
@@ -79,7 +79,7 @@ def test_every_combination_of_heads(dataset: VOCDataset, settings: dict):
 
 def test_an_ensemble_is_evaluated_part_by_part(dataset: VOCDataset):
     """The second model, whose boxes stay, scores the cat higher than the first of the other half."""
-    detector = Detector([model(), model(head="svm", box_regression=False)], "cpu", Halves())
+    detector = DetectionPipeline([model(), model(head="svm", box_regression=False)], "cpu", Halves())
     results = {name: result.mean_ap for name, result in ablate_dataset(detector, dataset).items()}
     assert len(results) == 6 + 3
     assert results["model 2"] == results["average"] == 1
@@ -92,7 +92,7 @@ def test_boxes_of_a_models_multibox_are_evaluated(dataset: VOCDataset):
     network = RFCN(2, NetworkConfig(bins=1, multibox=head)).eval()
     assert network.multibox is not None
     network.multibox.set_priors(torch.tensor([[0, 0, 0.5, 1], [0.5, 0, 1, 1], [0, 0, 1, 0.5], [0, 0.5, 1, 1]]))
-    detector, seen = Detector([model(), Model(network, ModelConfig(), CLASSES, {})], "cpu", Halves()), []
+    detector, seen = DetectionPipeline([model(), Model(network, ModelConfig(), CLASSES, {})], "cpu", Halves()), []
     detector.proposer = SharedMultiBox(first_with_multibox(detector.scorers), 4)
     crops = detector.scorers[0]
     assert isinstance(crops, RCNNScorer)
@@ -105,7 +105,7 @@ def test_boxes_of_a_models_multibox_are_evaluated(dataset: VOCDataset):
 
 def test_a_model_without_crops_is_refused(dataset: VOCDataset):
     network = RFCN(2, NetworkConfig(bins=1)).eval()
-    detector = Detector(Model(network, ModelConfig(), CLASSES, {}), "cpu", Halves())
+    detector = DetectionPipeline(Model(network, ModelConfig(), CLASSES, {}), "cpu", Halves())
     with pytest.raises(InputError, match="R-CNN"):
         ablate_dataset(detector, dataset)
 
@@ -113,4 +113,4 @@ def test_a_model_without_crops_is_refused(dataset: VOCDataset):
 def test_an_image_of_another_size_than_annotated_is_refused(dataset: VOCDataset):
     Image.new("RGB", (90, 80)).save(dataset.root / "JPEGImages/b.jpg")
     with pytest.raises(InputError, match="90x80 pixels, but its annotation says 100x80"):
-        ablate_dataset(Detector(model(), "cpu", Halves()), dataset)
+        ablate_dataset(DetectionPipeline(model(), "cpu", Halves()), dataset)

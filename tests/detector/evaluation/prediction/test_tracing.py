@@ -9,7 +9,7 @@ import torch
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.prediction.predict import predict
 from detector.evaluation.prediction.tracing import trace_objects
-from detector.inference.assembly import load_detector
+from detector.inference.assembly import load_pipeline
 from detector.structures.image import read_image
 from detector.structures.region_scores import RegionScores
 from proposals import Proposals
@@ -66,7 +66,7 @@ def test_no_proposals_no_objects_and_unknown_classes(count: int) -> None:
 
 @pytest.mark.slow
 def test_tracing_changes_no_detection(photos: Path) -> None:
-    detector = load_detector(device="cpu")
+    detector = load_pipeline(device="cpu")
     columns = {"images": [0], "labels": [0], "boxes": [[0, 5, 451, 300]]}
     truth = GroundTruth(image_ids=("cat",), class_names=("cat",), files=("cat.jpg",), **columns)
     (traced,) = predict(detector, truth, photos, score=0.05, trace=True)

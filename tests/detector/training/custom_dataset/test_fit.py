@@ -19,17 +19,18 @@ from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
 from detector.evaluation.metrics.voc import APResult, ClassResult, voc_average_precision
-from detector.inference.assembly import load_detector
-from detector.inference.detector import Detector
+from detector.inference.assembly import load_pipeline
+from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import Model, load_model, save_model
+from detector.structures.image import read_image
 from detector.training.assembly import make_loop
 from detector.training.budget import Budget
 from detector.training.custom_dataset import FitResult, finetuning, fit
 from detector.training.custom_dataset.plan import Machine
-from detector.training.custom_dataset.split import PhotoSet
 from detector.training.custom_dataset.task import CustomDatasetTask, read_history
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
+from detector.training.photos import PhotoSet
 from detector.training.recipes import DataConfig, RFCNRecipe
 
 BUS = (0, (10, 10, 60, 60))
@@ -77,7 +78,7 @@ def test_from_photos_to_a_model(data: CustomDataset, train, tmp_path: Path):
     assert model.metadata["score"] == fitted.score
     sheet = Image.open(fitted.sheet)
     assert sheet.width > 360
-    detections = load_detector(fitted.model, "cpu")(fitted.photo, score=0.0)
+    detections = load_pipeline(fitted.model, "cpu").detect(read_image(fitted.photo), 0.0)
     assert detections.class_names == ("bus", "robot")
     assert f"model        {fitted.model}" in str(fitted)
     assert not list((tmp_path / "run").glob("*.pt")), "checkpoints remain"
@@ -92,31 +93,27 @@ def test_a_finished_training_is_evaluated_again_and_not_trained(
     (tmp_path / "run/sheet.jpg").unlink()
     monkeypatch.setattr(TrainingLoop, "run", lambda self: pytest.fail("trained again"))
     lines: list[str] = []
-    again = train(data, log=lines.append)
+    again = train(data, log=lines.append, resume=True)
     assert lines[-1].startswith(f"finished     after {fitted.minutes:.1f} minutes")
     assert str(again) == str(fitted)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")} == before
     assert again.sheet.exists()
 
 
+def assert_same_weights(first: Path, second: Path) -> None:
+    one, other = (load_model(path).network.state_dict() for path in (first, second))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
 @pytest.mark.slow
-def test_a_training_whose_model_was_removed_starts_over(data: CustomDataset, train):
+def test_a_finished_training_starts_over_without_its_model_or_its_plan(data: CustomDataset, train, tmp_path: Path):
+    """Without the plan, the minutes, scores and model of the training before it are not used."""
+    run, lines = tmp_path / "run", list[str]()
     first = train(data, epochs=1)
-    weights = load_model(first.model).network.state_dict()
-    first.model.unlink()
-    again = load_model(train(data, epochs=1).model).network.state_dict()
-    for name in weights:
-        torch.testing.assert_close(again[name], weights[name], rtol=0, atol=0)
-
-
-@pytest.mark.slow
-def test_a_finished_training_without_its_plan_starts_over(data: CustomDataset, train, tmp_path: Path):
-    """The minutes, scores and model of the training before it are not used."""
-    run = tmp_path / "run"
-    train(data, epochs=1)
+    first.model.rename(tmp_path / "first.safetensors")
+    assert_same_weights(train(data, epochs=1, resume=True).model, tmp_path / "first.safetensors")
     (run / "history.json").write_text('{"1000": 1.0}')
     (run / "plan.json").unlink()
-    lines: list[str] = []
     again = train(data.of_classes(["robot"]), epochs=1, log=lines.append)
     assert not any(line.startswith("finished") for line in lines)
     assert load_model(again.model).class_names == ("robot",)
@@ -141,19 +138,9 @@ def test_a_recipe_is_refused_in_the_folder_of_such_a_training(tmp_path: Path):
 def fit_result(folder: Path, **changes: object) -> FitResult:
     nothing = np.zeros(0), np.zeros(0, bool)
     classes = {"bus": ClassResult(0.125, 1, *nothing), "cup": ClassResult(0.5, 10, *nothing)}
-    values = {
-        "model": folder / "m",
-        "sheet": folder / "s",
-        "result": APResult("voc07", 0.5, classes),
-        "evaluated": (4, 4),
-        "score": None,
-        "calibration": "",
-        "photo": folder / "p",
-        "left_out": (),
-        "minutes": 1.0,
-        "warning": "",
-    }
-    return FitResult(**values | changes)  # type: ignore[arg-type]
+    result = APResult("voc07", 0.5, classes)
+    fitted = FitResult(folder / "m", folder / "s", result, (4, 4), None, "", folder / "p", (), 1.0, "")
+    return dataclasses.replace(fitted, **changes)  # type: ignore[arg-type]
 
 
 def test_an_ap_of_few_objects_is_noted(tmp_path: Path):
@@ -308,7 +295,7 @@ def test_minutes_limit_the_training_on_a_machine_that_slows_down(
     for module in ("budget", "loop", "tasks.rfcn", "custom_dataset.finetuning"):
         monkeypatch.setattr(f"detector.training.{module}.time", clock)
     monkeypatch.setattr(finetuning, "_measure", lambda *_: Machine("cpu", 1, 0.1))
-    step, detect, rates = TrainingLoop.train_step, Detector.detect_proposals, []
+    step, detect, rates = TrainingLoop.train_step, DetectionPipeline.detect_proposals, []
 
     def slow_step(loop: TrainingLoop, example: object) -> dict[str, float]:
         clock.now += 10
@@ -323,18 +310,18 @@ def test_minutes_limit_the_training_on_a_machine_that_slows_down(
         return detect(*arguments)
 
     monkeypatch.setattr(TrainingLoop, "train_step", slow_step)
-    monkeypatch.setattr(Detector, "detect_proposals", slow_detect)
+    monkeypatch.setattr(DetectionPipeline, "detect_proposals", slow_detect)
     with pytest.raises(KeyboardInterrupt):
         train(data, epochs=None, minutes=5)
     clock.now += 1000  # between the two
-    fitted = train(data, epochs=None, minutes=5)
+    fitted = train(data, epochs=None, minutes=5, resume=True)
     assert 265 < clock.now - 1000 < 300
     assert fitted.minutes <= 5
     assert len(rates) > 15
     assert rates[-1] < 0.2 * max(rates)
     assert load_model(fitted.model).metadata["steps"] == len(rates)
     assert fitted.warning.startswith(f"{len(rates)} steps ")
-    assert fitted.warning in str(train(data, epochs=None, minutes=5))
+    assert fitted.warning in str(train(data, epochs=None, minutes=5, resume=True))
 
 
 @pytest.mark.slow
@@ -342,17 +329,13 @@ def test_a_time_limit_that_suffices_changes_nothing(data: CustomDataset, train, 
     monkeypatch.setattr("detector.training.custom_dataset.plan._MIN_STEPS", 8)
     monkeypatch.setattr("detector.training.custom_dataset.plan._EPOCHS", (1, 1))
     monkeypatch.setattr("detector.training.custom_dataset.finetuning._measure", lambda *_: Machine("cpu", 1, 0.2))
-    models = [load_model(train(data, out, epochs=epochs, minutes=minutes).model)
-              for out, epochs, minutes in (("steps", 2, None), ("time", None, 30))]  # fmt: skip
-    for first, second in zip(*(model.network.state_dict().values() for model in models), strict=True):
-        torch.testing.assert_close(first, second, rtol=0, atol=0)
+    assert_same_weights(train(data, "steps").model, train(data, "time", epochs=None, minutes=30).model)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 1.5}, {"epochs": None, "minutes": "1"}, {"device": "cup"}, {"seed": "1"}])
+@pytest.mark.parametrize("wrong", [{"epochs": 1.5}, {"device": "cup"}, {"size": 8}])
 def test_wrong_arguments_write_nothing(data: CustomDataset, train, tmp_path: Path, wrong: dict):
-    name, value = list(wrong.items())[-1]
-    with pytest.raises(InputError, match=f"{name[:5]}.*{value!r}"):
-        train(data.path if name == "classes" else data, **wrong)
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        train(data, **wrong)
     assert not (tmp_path / "run").exists()
 
 
@@ -380,13 +363,26 @@ def test_interrupted_and_resumed_gives_the_same_model(
     monkeypatch.setattr(TrainingLoop, "train_step", step)
     # the plan is kept: a machine that is slower now changes nothing
     monkeypatch.setattr("detector.training.custom_dataset.finetuning._measure", lambda *_: Machine("cpu", 1, 9.0))
-    parts = train(data, "parts")
-    for path in (whole, train(data, "parts")):  # once more: it is done, and says the same
-        first, second = (load_model(file).network.state_dict() for file in (path.model, parts.model))
-        for name in first:
-            torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
+    parts = train(data, "parts", resume=True)
+    assert_same_weights(whole.model, parts.model)
     assert read_history(tmp_path / "whole") == read_history(tmp_path / "parts")
     assert str(whole.result.ap) == str(parts.result.ap)
+
+
+def test_settings_and_a_callback(data: CustomDataset, train, start: Model):
+    """A frozen backbone keeps its weights, the model has the new input size, and each step is reported."""
+    reported: list[dict[str, float]] = []
+    settings = {"epochs": 2, "batch": 2, "lr": 0.01, "freeze": "backbone", "augment": "strong", "size": 64}
+    model = load_model(train(data, on_step=reported.append, **settings).model)
+    assert model.config.input.short_side == 64
+    frozen = start.network.get_submodule("backbone").state_dict()
+    for name, weights in model.network.get_submodule("backbone").state_dict().items():
+        torch.testing.assert_close(weights, frozen[name], rtol=1e-3, atol=1e-6)
+    steps = [numbers for numbers in reported if "loss" in numbers]
+    assert [numbers["step"] for numbers in steps] == [1, 2, 3, 4]
+    assert 0 < max(numbers["lr"] for numbers in steps) <= 0.01
+    evaluated = [numbers["step"] for numbers in reported if "mAP" in numbers]
+    assert evaluated == [1, 2, 3, 4]
 
 
 @pytest.mark.slow
@@ -420,12 +416,16 @@ def test_a_folder_of_another_training_is_refused(
     data: CustomDataset, custom_dataset, train, start_file: Path, tmp_path: Path
 ):
     train(data, epochs=1)
+    machine = json.loads((tmp_path / "run/plan.json").read_text())["machine"]
+    assert (machine["step_seconds"] > 0, machine["threads"]) == (True, torch.get_num_threads())
     before = (tmp_path / "run/model.safetensors").read_bytes()
     for changed, message in (
-        (lambda: train(data, epochs=3), "run: .* epochs 1, not 3"),
-        (lambda: train(data, epochs=None), "run: .* epochs 1, not auto"),
-        (lambda: train(custom_dataset(PHOTOS[:5]), epochs=1), "run: .* other data"),
-        (lambda: train(data, epochs=1, init="voc07"), "run: .* another model"),
+        (lambda: train(data, epochs=1), "run: .*--resume"),
+        (lambda: train(data, epochs=3, resume=True), "run: .* epochs 1, not 3"),
+        (lambda: train(data, epochs=None, resume=True), "run: .* epochs 1, not auto"),
+        (lambda: train(data, epochs=1, size=64, resume=True), "run: .* size auto, not 64"),
+        (lambda: train(custom_dataset(PHOTOS[:5]), epochs=1, resume=True), "run: .* other data"),
+        (lambda: train(data, epochs=1, init="voc07", resume=True), "run: .* another model"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             changed()
@@ -433,16 +433,9 @@ def test_a_folder_of_another_training_is_refused(
     assert (tmp_path / "run/model.safetensors").read_bytes() == before
     (tmp_path / "run/plan.json").write_text("{}")
     with pytest.raises(InputError, match=r"plan\.json: "):
-        train(data, epochs=1)
+        train(data, epochs=1, resume=True)
 
 
 def test_a_folder_inside_the_data_is_refused(data: CustomDataset, start_file: Path):
     with pytest.raises(InputError, match=r"^[^\n]*photos/run: .*--out[^\n]*$"):
         fit(data, data.path / "run", init=start_file)
-
-
-def test_the_plan_is_measured_once(data: CustomDataset, train, tmp_path: Path):
-    train(data, epochs=1)
-    kept = json.loads((tmp_path / "run/plan.json").read_text())
-    assert kept["machine"]["step_seconds"] > 0
-    assert kept["machine"]["threads"] == torch.get_num_threads()

@@ -1,9 +1,5 @@
-"""Training of a classifier for real, on small drawn photos of colored shapes, alone and by two processes."""
+"""Training of a classifier for real, on small drawn photos of colored shapes."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,7 +13,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch import nn
 
-from detector.config import ClassifierConfig, CropNetworkConfig, NetworkConfig, parse, to_plain
+from detector.config import ClassifierConfig, CropNetworkConfig, NetworkConfig, parse
 from detector.data.image_folder import labeled_photos
 from detector.errors import InputError
 from detector.evaluation.prediction.classification import evaluate_classifier
@@ -35,7 +31,6 @@ from detector.training.optimizer import learning_rate
 from detector.training.recipes import ClassificationRecipe, RandomResizedCropConfig
 from detector.training.tasks.classification import ClassificationBatch
 
-ROOT = Path(__file__).parents[4]
 COLORS = {"blue circle": (30, 60, 220), "green square": (40, 190, 60), "red circle": (220, 40, 30)}
 CLASSES = tuple(COLORS)
 
@@ -58,15 +53,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(optimizer: Mapping[str, Any] = {}, **changes: Any) -> ClassificationRecipe:
-    values = {
-        "task": "classification",
-        "model": {"size": 64},
-        "auxiliary_weight": 0,
-        "epochs": 2,
-        "batch": 4,
-        "optimizer": {"lr": 0.01, "decay": 0.96, "warmup_steps": 0, "weight_decay": 2e-4, **optimizer},
-        "checkpoint_every": 1,
-    }
+    values = {"task": "classification", "model": {"size": 64}, "auxiliary_weight": 0, "epochs": 2, "batch": 4,
+              "optimizer": optimizer, "checkpoint_every": 1}  # fmt: skip
     return parse(ClassificationRecipe, values | changes, "test")
 
 
@@ -79,20 +67,13 @@ def trainer(
     return make_loop(recipe, root, out, init, cache=out / "proposals", device="cpu")
 
 
-def advance(loop: TrainingLoop[ClassificationBatch], steps: int) -> None:
-    for _ in range(steps):
-        loop.train_step(loop.task.example(loop.step))
-        loop.step += 1
-
-
 def copied(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-def assert_same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor], **tolerance: float) -> None:
+def assert_same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> None:
     assert a.keys() == b.keys()
-    for name in a:
-        torch.testing.assert_close(a[name], b[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
 def test_the_rate_falls_by_four_percent_every_eight_epochs(root: Path, tmp_path: Path):
@@ -102,33 +83,19 @@ def test_the_rate_falls_by_four_percent_every_eight_epochs(root: Path, tmp_path:
     for step in range(120):
         assert learning_rate(loop.config, step) == pytest.approx(0.01 * 0.96 ** (step // 2 // 8), rel=1e-12)
     loop.step = 49
-    advance(loop, 1)
+    loop.train_step(loop.task.example(49))
     assert [group["lr"] for group in loop.optimizer.param_groups] == pytest.approx([0.01 * 0.96**3] * 4)
-
-
-def test_other_decays(root: Path, tmp_path: Path):
     config = trainer(root, tmp_path, recipe({"warmup_steps": 3}, decay_epochs=3, epochs=9, batch=2)).config
     assert (config.steps, config.decay_every) == (36, 12)
-    assert learning_rate(config, 0) == pytest.approx(0.01 / 3)
-    assert learning_rate(config, 35) == pytest.approx(0.01 * 0.96**2)
+    assert [learning_rate(config, step) for step in (0, 35)] == pytest.approx([0.01 / 3, 0.01 * 0.96**2])
 
 
 def test_the_exported_weights_are_the_exponential_average(root: Path, tmp_path: Path):
-    """After k steps d^(k-1) w_1 + (1 - d) sum d^(k-i) w_i, from the weights after each step."""
-    decay, steps = 0.8, 4
-    loop = trainer(root, tmp_path, recipe({"ema_decay": decay, "lr": 0.05}))
-    seen = []
-    for _ in range(steps):
-        advance(loop, 1)
-        seen.append(copied(loop.network))
-    factors = [decay ** (steps - 1), *((1 - decay) * decay ** (steps - 1 - i) for i in range(1, steps))]
-    assert sum(factors) == pytest.approx(1)
-    expected = {name: sum(f * w[name] for f, w in zip(factors, seen, strict=True)) for name in seen[0]}
-    assert_same(copied(loop.ema.module), expected, rtol=1e-5, atol=1e-6)
-    assert (seen[-1]["classifier.weight"] - expected["classifier.weight"]).abs().max() > 1e-4
+    loop = trainer(root, tmp_path, recipe({"ema_decay": 0.8, "lr": 0.05}))
     loop.run()
+    assert (loop.network.classifier.weight - loop.ema.module.classifier.weight).abs().max() > 1e-4
     exported = load_file(tmp_path / "model.safetensors")
-    assert_same(exported, {name: tensor.half() for name, tensor in copied(loop.ema.module).items()}, rtol=0, atol=0)
+    assert_same(exported, {name: tensor.half() for name, tensor in copied(loop.ema.module).items()})
 
 
 WHITE = torch.full((4, 3, 8, 8), 255, dtype=torch.uint8)
@@ -147,39 +114,21 @@ class Outputs(nn.Module):
         return tuple(self.logits) if len(self.logits) > 1 else self.logits[0]
 
 
-@pytest.mark.parametrize("weight", [0.3, 0.7])
-def test_the_loss_by_hand(root: Path, tmp_path: Path, weight: float):
+@pytest.mark.parametrize(("weight", "count"), [(0, 1), (0.3, 3), (0.7, 3)])
+def test_the_loss_by_hand(root: Path, tmp_path: Path, weight: float, count: int):
     """The main loss and the weighted losses of both heads; "accuracy" and "main loss" are the main classifier's."""
     task = trainer(root, tmp_path, recipe(auxiliary_weight=weight)).task
+    assert (task.network.auxiliary_4a is None) == (weight == 0)
     labels = torch.tensor([0, 2, 1, 1])
-    outputs = Outputs(3)
+    outputs = Outputs(count)
     numbers = task.backward(outputs, ClassificationBatch(WHITE, labels), nullcontext())
     main, *heads = (-logits.log_softmax(dim=1)[range(4), labels].mean().item() for logits in outputs.logits)
     right = (outputs.logits[0].argmax(dim=1) == labels).float().mean().item()
     expected = {"loss": main + weight * sum(heads), "main loss": main, "accuracy": right}
     assert numbers == pytest.approx(expected, rel=1e-5)
-    for logits, factor in zip(outputs.logits, (1, weight, weight), strict=True):
+    for logits, factor in zip(outputs.logits, (1, weight, weight), strict=False):
         gradient = factor * (logits.detach().softmax(dim=1) - F.one_hot(labels, 3)) / 4
         torch.testing.assert_close(logits.grad, gradient)
-
-
-def test_without_heads_there_is_only_the_main_loss(root: Path, tmp_path: Path):
-    task = trainer(root, tmp_path, recipe()).task
-    assert task.network.auxiliary_4a is None
-    outputs, labels = Outputs(1), torch.tensor([0, 2, 1, 1])
-    numbers = task.backward(outputs, ClassificationBatch(WHITE, labels), nullcontext())
-    assert numbers["loss"] == numbers["main loss"] == pytest.approx(F.cross_entropy(outputs.logits[0], labels).item())
-
-
-@pytest.mark.slow
-def test_loss_falls(root: Path, tmp_path: Path):
-    quick = recipe({"lr": 0.03}, model={"size": 32, "backbone": "googlenet_bn"}, batch=7, epochs=20)
-    loop = trainer(root, tmp_path, quick)
-    example, losses = loop.task.example(0), []
-    for _ in range(20):
-        losses.append(loop.train_step(example)["loss"])
-        loop.step += 1
-    assert np.mean(losses[-4:]) < 0.3 * np.mean(losses[:4])
 
 
 @pytest.mark.slow
@@ -196,7 +145,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     whole = interrupt_and_resume(lambda name: trainer(root, tmp_path / name, short), at=1)
     assert whole.step == 4
     models = [load_file(tmp_path / part / "model.safetensors") for part in ("whole", "parts")]
-    assert_same(*models, rtol=0, atol=0)
+    assert_same(*models)
     assert not [name for name in models[0] if "auxiliary" in name]
 
 
@@ -214,16 +163,12 @@ def test_the_exported_model_classifies(root: Path, tmp_path: Path):
 
 def test_a_new_run_starts_from_the_seed_alone(root: Path, tmp_path: Path):
     """Whatever came before, the measurement of the fastest number format included."""
-    starts = []
-    for seed in (0, 0, 1):
-        fast_dtype.cache_clear()
-        starts.append(copied(trainer(root, tmp_path, recipe(seed=seed)).network))
-        trainer(root, tmp_path, recipe())
-        torch.rand(3)
-        starts.append(copied(trainer(root, tmp_path, recipe(seed=seed)).network))
-    for other in starts[1:4]:
-        assert_same(starts[0], other, rtol=0, atol=0)
-    assert not torch.equal(starts[0]["backbone.conv2.weight"], starts[5]["backbone.conv2.weight"])
+    fast_dtype.cache_clear()
+    first = copied(trainer(root, tmp_path, recipe()).network)
+    torch.rand(3)
+    again, other = (copied(trainer(root, tmp_path, recipe(seed=seed)).network) for seed in (0, 1))
+    assert_same(first, again)
+    assert not torch.equal(first["backbone.conv2.weight"], other["backbone.conv2.weight"])
 
 
 def test_first_weights_are_caffes(root: Path, tmp_path: Path):
@@ -296,15 +241,12 @@ def test_weights_to_start_from(root: Path, tmp_path: Path):
     backbone = {name: tensor.half().float() for name, tensor in source.backbone.state_dict().items()}
     for init in ("w.npz", "m.safetensors"):
         network = trainer(root, tmp_path / "run", recipe(), tmp_path / init).network
-        assert_same(copied(network.backbone), backbone, rtol=0, atol=0)
+        assert_same(copied(network.backbone), backbone)
         head = torch.equal(network.classifier.weight, source.classifier.weight.half().float())
         assert head == (init == "m.safetensors")
-        regions = RFCN(20, NetworkConfig())
-        load_initial_weights(regions, tmp_path / init)
-        assert_same(copied(regions.backbone), backbone, rtol=0, atol=0)
-        crops = RCNN(20, CropNetworkConfig())
-        load_initial_weights(crops, tmp_path / init)
-        assert_same(copied(crops.backbone), backbone, rtol=0, atol=0)
+        for other in (RFCN(20, NetworkConfig()), RCNN(20, CropNetworkConfig())):
+            load_initial_weights(other, tmp_path / init)
+            assert_same(copied(other.backbone), backbone)
 
 
 def test_weights_of_another_network(root: Path, tmp_path: Path):
@@ -317,24 +259,19 @@ def test_weights_of_another_network(root: Path, tmp_path: Path):
         trainer(root, tmp_path / "run", other, tmp_path / "m.safetensors")
 
 
-def photo(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8)).save(path)
-
-
 def test_data_that_cannot_be_used(tmp_path: Path):
     root, out = tmp_path / "data", tmp_path / "run"
-    with pytest.raises(InputError, match=r"data/train: no such folder"):
-        trainer(root, out, recipe())
-    photo(root / "train/a/1.png")
-    with pytest.raises(InputError, match=r"data/train: has 1 subfolders; give one for each of at least two classes"):
-        trainer(root, out, recipe())
-    photo(root / "train/b/1.png")
-    with pytest.raises(InputError, match=r"data/val: no such folder of photos"):
-        trainer(root, out, recipe())
-    photo(root / "val/c/1.png")
-    with pytest.raises(InputError, match=r"c/1\.png: 'c' is not one of the model's 2 classes"):
-        trainer(root, out, recipe())
+    for new, message in (
+        (None, r"data/train: no such folder"),
+        ("train/a/1.png", r"data/train: has 1 subfolders; give one for each of at least two classes"),
+        ("train/b/1.png", r"data/val: no such folder of photos"),
+        ("val/c/1.png", r"c/1\.png: 'c' is not one of the model's 2 classes"),
+    ):
+        if new is not None:
+            (root / new).parent.mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(root / new)
+        with pytest.raises(InputError, match=message):
+            trainer(root, out, recipe())
     (root / "train/b/2.png").write_bytes(b"broken")
     task = trainer(root, out, recipe(val="train")).task
     with pytest.raises(InputError, match=r"train/b/2\.png: not a photo"):
@@ -352,54 +289,3 @@ def test_recipes_that_cannot_be_used(root: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("detector.ops.distributed.world_size", lambda: 3)
     with pytest.raises(InputError, match=r"batch: 4 .* 3 processes"):
         trainer(root, tmp_path, recipe())
-
-
-# several processes
-
-SCRIPT = """
-import json, sys
-from pathlib import Path
-import torch
-from detector.config import parse
-from detector.training import loop as training_loop
-from detector.ops.distributed import process_group, rank
-from detector.training.recipes import ClassificationRecipe
-from detector.training.assembly import make_loop
-
-torch.set_num_threads(1)
-training_loop.fast_dtype = lambda device: torch.float32
-root, out = map(Path, sys.argv[1:3])
-recipe = parse(ClassificationRecipe, json.loads(sys.argv[3]), "script")
-with process_group():
-    loop = make_loop(recipe, root, out, None, out, "cpu")
-    for _ in range(2):
-        loop.train_step(loop.task.example(loop.step))
-        loop.step += 1
-    if rank() == 0:
-        torch.save({"network": loop.network.state_dict(), "ema": loop.ema.state_dict()}, out / "weights.pt")
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_weights_of_one(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Within rounding, with dropout and auxiliary heads: each process has every other sample of the batch."""
-    monkeypatch.setattr("detector.training.loop.fast_dtype", lambda device: torch.float32)
-    short = recipe({"ema_decay": 0.5}, **WITH_HEADS)
-    alone = trainer(root, tmp_path / "alone", short)
-    start = copied(alone.network)
-    advance(alone, 2)
-
-    (tmp_path / "script.py").write_text(SCRIPT)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = [tmp_path / "script.py", root, tmp_path, json.dumps(to_plain(short))]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launch, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=1800
-    )
-    assert done.returncode == 0, done.stderr
-    together = torch.load(tmp_path / "weights.pt", weights_only=True)
-    for kind in ("network", "ema"):
-        assert_same(together[kind], copied(getattr(alone, kind)), rtol=0, atol=1e-5)
-    for name, after in copied(alone.network).items():
-        moved, apart = (after - start[name]).norm(), (after - together["network"][name]).norm()
-        assert apart < 0.01 * moved, name

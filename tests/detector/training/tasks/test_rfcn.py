@@ -12,8 +12,9 @@ import torch
 
 from detector.config import ModelConfig, parse
 from detector.errors import InputError
-from detector.inference.assembly import load_detector
+from detector.inference.assembly import load_pipeline
 from detector.models.weights import load_model
+from detector.structures.image import read_image
 from detector.training.assembly import make_loop
 from detector.training.data import BatchOrder, sample_index
 from detector.training.loop import TrainingLoop
@@ -96,7 +97,9 @@ def test_run_exports_a_model_that_detects(root: Path, tmp_path: Path, init: Path
     assert model.metadata["steps"] == 5
     assert model.metadata["images"] == 4
     assert 0 <= model.metadata["mAP"] <= 1
-    detections = load_detector(tmp_path / "run/model.safetensors", "cpu")(root / "JPEGImages/a.jpg", score=0.0)
+    detections = load_pipeline(tmp_path / "run/model.safetensors", "cpu").detect(
+        read_image(root / "JPEGImages/a.jpg"), 0.0
+    )
     assert len(detections) > 0
     assert {p.name for p in (tmp_path / "run").iterdir()} >= {"checkpoint.pt", "model.safetensors"}
 
@@ -177,9 +180,9 @@ def test_a_multibox_head_trains_the_backbone_only_on_request(root: Path, tmp_pat
 def test_a_region_classifier_with_multibox_detects_with_it(root: Path, tmp_path: Path, init: Path):
     trainer(root, tmp_path / "run", init, with_multibox(False)).run()
     path = tmp_path / "run/model.safetensors"
-    detector = load_detector(path, "cpu", source="multibox")
+    detector = load_pipeline(path, "cpu", source="multibox")
     assert detector.proposer(np.zeros((80, 100, 3), np.uint8)).source_names == ("multibox",)
-    detector(root / "JPEGImages/a.jpg", score=0.0)
+    detector.detect(read_image(root / "JPEGImages/a.jpg"), 0.0)
     # a run from this model keeps its priors, with which its weights were trained
     again = trainer(root, tmp_path / "again", path, dataclasses.replace(with_multibox(False), seed=5))
     torch.testing.assert_close(again.network.multibox.priors, load_model(path).network.multibox.priors)

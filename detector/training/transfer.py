@@ -1,0 +1,83 @@
+"""Transfer of a trained R-FCN's weights to other classes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from detector.models.rfcn import RFCN
+from detector.models.weights import Model
+from detector.structures.class_names import same_classes
+
+_NOISE = 0.001
+"""Standard deviation of the noise by which new classes differ before the training."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The source class of each new class.
+
+    Attributes:
+        sources: for each new class, the model's class that it starts from; None if the model has no such class.
+        extra_background_classes: the model's remaining classes. They are kept as kinds of background, because if every
+            photo shows an object of the new classes, nothing else tells these objects from the model's other classes.
+    """
+
+    sources: dict[str, str | None]
+    extra_background_classes: tuple[str, ...]
+
+
+def match_classes(class_names: Sequence[str], model: Model) -> Transfer:
+    """Matches `class_names` to a model's classes by name (`detector.structures.class_names.same_classes`)."""
+    available = (*model.class_names, *model.extra_background_classes)
+    matches = same_classes(class_names, available)
+    extra_background_classes = tuple(name for name in available if name not in matches.values())
+    return Transfer({name: matches.get(name) for name in class_names}, extra_background_classes)
+
+
+def transfer_weights(network: RFCN, class_names: Sequence[str], model: Model) -> None:
+    """Fills a network of `class_names` and the extra background classes of `match_classes` from a model.
+
+    The backbone, the background and the box deltas, which all classes share, are the model's, and so are the score maps
+    of the classes that it has. A new class starts as the mean of the model's classes plus a little noise from torch's
+    generator. Maps for another number of bins are area-weighted means of the model's.
+
+    Raises:
+        RuntimeError: the model has another backbone.
+    """
+    source = model.network
+    assert isinstance(source, RFCN)
+    network.backbone.load_state_dict(source.backbone.state_dict())
+    transfer = match_classes(class_names, model)
+    available = (*model.class_names, *model.extra_background_classes)
+    rows = [
+        None if name is None else 1 + available.index(name)
+        for name in (*transfer.sources.values(), *transfer.extra_background_classes)
+    ]
+    with torch.no_grad():
+        for name, parameter in network.score_conv.named_parameters():
+            scores, box_deltas = source.split_maps(source.score_conv.get_parameter(name).detach().float(), dim=0)
+            scores = _rebin(_select_classes(scores, rows), network.bins)
+            box_deltas = _rebin(box_deltas, network.delta_bins or network.bins)
+            parameter.copy_(network.join_maps(scores, box_deltas, dim=0).to(parameter))
+
+
+def _select_classes(maps: Tensor, rows: Sequence[int | None]) -> Tensor:
+    """The maps (bins * bins, 1 + classes, ...) of other classes, of which `rows` says the row in `maps`, or None for a
+    new class."""
+    mean = maps[:, 1:].mean(dim=1)
+    selected = [mean + _NOISE * torch.randn_like(mean) if row is None else maps[:, row] for row in rows]
+    return torch.stack((maps[:, 0], *selected), dim=1)
+
+
+def _rebin(maps: Tensor, bins: int) -> Tensor:
+    """(n * n, ...) -> (bins * bins, ...): each new bin is the mean of the old ones that it covers, by area."""
+    old = math.isqrt(len(maps))
+    if old == bins:
+        return maps
+    edges, old_edges = torch.linspace(0, 1, bins + 1), torch.linspace(0, 1, old + 1)
+    low, high = torch.maximum(edges[:-1, None], old_edges[:-1]), torch.minimum(edges[1:, None], old_edges[1:])
+    share = (high - low).clamp(min=0) * bins  # (bins, old), rows sum to 1
+    return torch.einsum("ai,bj,ij...->ab...", share, share, maps.unflatten(0, (old, old))).flatten(0, 1)
