@@ -91,7 +91,7 @@ class Settings(InputSettings, total=False):
     Attributes:
         score: lowest score, by default 0.5; or by class, where the others have 0.5: {"cat": 0.7}.
         classes: names of the classes to keep; by default all.
-        max_detections: keep the best of an image; by default 100.
+        max_detections: keep the best of an image; by default 100, with tiles 100 of each.
         batch: pictures of a list or stream that pass the networks together; by default 1 on a CPU, 8 on a GPU.
         errors: for a picture of a list or stream that cannot be read, "raise" (the default) raises its error, "skip"
             logs it as a warning and leaves the picture out.

@@ -359,7 +359,8 @@ def evaluate(
             write_detections(export[1], table, truth, export[0])
             console.result(f"detections as {export[0]} -> {export[1]}")
         if json is not None:
-            write_json(json, {"dataset": dataset, **names, "proposals": proposals, **evaluation.to_dict()})
+            layout = None if data_path else dataset
+            write_json(json, {"dataset": layout, **names, "proposals": proposals, **evaluation.to_dict()})
         if report is not None:
             given_files = {key: path for key, path in names.items() if path is not None}
             explain(

@@ -107,7 +107,7 @@ def read_custom_dataset(
             default they are raised.
 
     Raises:
-        InputError: there are no photos, no labels or no objects, labels of several layouts, or a class is unknown.
+        InputError: there are no photos, labels or objects, labels of several layouts, or a class is unknown.
         FaultyDataError: labels are wrong; each fault names the file and the record.
     """
     path = Path(path)
@@ -154,19 +154,15 @@ def _join(path: Path, layout: Layout, splits: Sequence[_Split], faults: Faults) 
         labels = np.array([names.index(name) for name in truth.class_names])
         split_origins = [next(origins) for _ in range(len(truth))]
         for i, rows in enumerate(truth.rows_by_image()):
-            photo = find(truth.files[i], exact=layout != "voc")
-            if isinstance(photo, str):
-                left_out.append(Fault(truth.files[i], "", photo))
-                continue
+            photo: str | Path = truth.files[i]
             try:
+                photo = find(truth.files[i], exact=layout != "voc")
                 size = read_size(photo)
+                width, height = truth.image_sizes[i].tolist()
+                if width and (width, height) != size:
+                    raise InputError(f"is {size[0]}x{size[1]} pixels, but its labels say {width}x{height}")
             except InputError as error:
                 left_out.append(Fault(str(photo), "", str(error).removeprefix(f"{photo}: ")))
-                continue
-            width, height = truth.image_sizes[i].tolist()
-            if width and (width, height) != size:
-                wrong = f"is {size[0]}x{size[1]} pixels, but its labels say {width}x{height}"
-                left_out.append(Fault(str(photo), "", wrong))
                 continue
             boxes, good = _clip(truth.boxes[rows], size, photo, [split_origins[row] for row in rows], faults)
             rows = rows[good]
@@ -183,14 +179,18 @@ def _join(path: Path, layout: Layout, splits: Sequence[_Split], faults: Faults) 
     notes = []
     used = {sample.image_path for sample in samples.values()} | {Path(fault.file) for fault in left_out}
     # In YOLO's layout, photos without labels have no objects.
-    photos = _photos_below(path) if path.is_dir() and layout != "yolo" else []
+    photos = _files(path, *EXTENSIONS) if path.is_dir() and layout != "yolo" else []
     unlabeled = [photo for photo in photos if photo not in used and _split_name(photo, path) not in _UNUSED]
     if unlabeled:
         count = "1 photo has" if len(unlabeled) == 1 else f"{len(unlabeled)} photos have"
         notes.append(f"{count} no labels and will not be used, first {unlabeled[0]}")
-    class_ids = _class_ids(splits) if layout == "coco" else ()
-    if splits and layout == "coco" and not class_ids:
-        notes.append("the files give the classes different category ids, so the model will have none")
+    ids: tuple[int | str, ...] = ()
+    if layout == "coco":
+        pairs = dict.fromkeys(pair for s in splits for pair in zip(s.truth.class_names, s.truth.class_ids, strict=True))
+        ids = tuple(class_id for _, class_id in pairs)
+        if not len(names) == len(set(ids)) == len(pairs):
+            ids = ()
+            notes.append("the files give the classes different category ids, so the model will have none")
     return CustomDataset(
         path=path,
         layout=layout,
@@ -199,27 +199,14 @@ def _join(path: Path, layout: Layout, splits: Sequence[_Split], faults: Faults) 
         val=frozenset(val),
         faults=tuple(left_out),
         notes=tuple(notes),
-        class_ids=class_ids,
+        class_ids=ids,
     )
-
-
-def _class_ids(splits: Sequence["_Split"]) -> tuple[int | str, ...]:
-    """The category ids of the classes of all splits, in the order of `_join`; () if two splits disagree."""
-    pairs = {
-        pair: None for split in splits for pair in zip(split.truth.class_names, split.truth.class_ids, strict=True)
-    }
-    names, ids = tuple(name for name, _ in pairs), tuple(class_id for _, class_id in pairs)
-    return ids if len(set(names)) == len(set(ids)) == len(pairs) else ()
 
 
 def _clip(
     boxes: np.ndarray, size: tuple[int, int], photo: Path, origins: Sequence[tuple[str, str]], faults: Faults
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Clip boxes to the photo; those far outside are faults.
-
-    Returns:
-        The clipped boxes without faulty ones, and which (N,) of the given boxes these are.
-    """
+    """The boxes clipped to the photo, without those far outside, which are faults, and the mask (N,) of those kept."""
     limit = np.array([*size, *size], np.float64)
     clipped = np.clip(boxes, 0, limit)
     allowed = np.maximum(_TOLERANCE[0], _TOLERANCE[1] * limit)
@@ -246,7 +233,7 @@ def _find_layout(path: Path) -> Layout:
         raise InputError(f"{path}: holds labels of several layouts, {', '.join(layouts)}; name one with --layout")
     if layouts:
         return layouts[0]
-    if not _photos_below(path):
+    if not _files(path, *EXTENSIONS):
         raise InputError(f"{path}: holds no photos")
     hint = ""
     if _files(path, ".txt"):
@@ -257,10 +244,6 @@ def _find_layout(path: Path) -> Layout:
 def _files(folder: Path, *suffixes: str) -> list[Path]:
     files = (file for file in folder.rglob("*") if file.suffix.lower() in suffixes and not file.name.startswith("."))
     return sorted(file for file in files if file.is_file())
-
-
-def _photos_below(folder: Path) -> list[Path]:
-    return _files(folder, *EXTENSIONS)
 
 
 def _is_coco(path: Path) -> bool:
@@ -386,8 +369,8 @@ class _PhotoFinder:
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = folders
 
-    def __call__(self, file: str, exact: bool) -> Path | str:
-        """The photo, or why there is none. Unless `exact`, its suffix is unknown."""
+    def __call__(self, file: str, exact: bool) -> Path:
+        """The photo; InputError if there is none. Unless `exact`, its suffix is unknown."""
         stem = file.removesuffix(".jpg")
         suffixes = () if exact else (spelling for suffix in EXTENSIONS for spelling in (suffix, suffix.upper()))
         names = [file, *(stem + suffix for suffix in suffixes)]
@@ -398,17 +381,17 @@ class _PhotoFinder:
         if exact:
             photos = [photo for photo in photos if photo.name == Path(file).name]
         if len(photos) > 1:
-            return f"several photos have this name, {photos[0]} and {photos[1]}"
+            raise InputError(f"several photos have this name, {photos[0]} and {photos[1]}")
         if photos:
             return photos[0]
         if heic := self._heic.get(Path(file).stem):
-            return f"its photo {heic} {NOT_SUPPORTED}"
-        return f"no such photo, in {self.folders[0]} or below {self.folders[-1]}"
+            raise InputError(f"its photo {heic} {NOT_SUPPORTED}")
+        raise InputError(f"no such photo, in {self.folders[0]} or below {self.folders[-1]}")
 
     @cached_property
     def _below(self) -> dict[str, list[Path]]:
         below: dict[str, list[Path]] = {}
-        for photo in _photos_below(self.folders[-1]):
+        for photo in _files(self.folders[-1], *EXTENSIONS):
             below.setdefault(photo.stem, []).append(photo)
         return below
 

@@ -1,7 +1,7 @@
 """The detections in all images of a data set, in columns for the evaluators."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -96,15 +96,8 @@ class DetectionTable:
 
     def __getitem__(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64] | slice) -> Self:
         """The table of some of the rows."""
-        return type(self)(
-            image_ids=self.image_ids,
-            class_names=self.class_names,
-            images=self.images[rows],
-            labels=self.labels[rows],
-            boxes=self.boxes[rows],
-            scores=self.scores[rows],
-            sides=self.sides[rows],
-        )
+        columns = ("images", "labels", "boxes", "scores", "sides")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
 
 def check_same_data(truth: GroundTruth, detections: DetectionTable) -> None:

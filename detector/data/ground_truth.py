@@ -139,24 +139,23 @@ class GroundTruth:
         """
         names, chosen, new_labels = select_classes(names, self.class_names)
         labels = new_labels[self.labels]
-        kept = labels >= 0
         return dataclasses.replace(
-            self._rows(kept),
+            self._rows(labels >= 0),
             class_names=names,
             class_ids=tuple(self.class_ids[i] for i in chosen),
             class_numbers=tuple(self.class_numbers[i] for i in chosen),
-            labels=labels[kept],
+            labels=labels[labels >= 0],
         )
 
     def of_images(self, chosen: Sequence[int]) -> Self:
         """The subset of some images, in the order of the indices `chosen`."""
         new_index = np.full(len(self.image_ids), -1)
         new_index[list(chosen)] = np.arange(len(chosen))
-        kept = new_index[self.images] >= 0
+        images = new_index[self.images]
         return dataclasses.replace(
-            self._rows(kept),
+            self._rows(images >= 0),
             image_ids=tuple(self.image_ids[i] for i in chosen),
-            images=new_index[self.images[kept]],
+            images=images[images >= 0],
             image_sizes=self.image_sizes[list(chosen)],
             files=tuple(self.files[i] for i in chosen),
             image_numbers=tuple(self.image_numbers[i] for i in chosen),

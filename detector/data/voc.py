@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -50,7 +50,8 @@ class VOCDataset:
         self.root = Path(root)
         self.split = split
         self.class_names = tuple(class_names)
-        self.ignore_other_classes = ignore_other_classes
+        self._labels = {name: label for label, name in enumerate(self.class_names)}
+        self._on_other_class = _ignore if ignore_other_classes else None
         check_distinct("class names", self.class_names)
         for name in ("JPEGImages", "Annotations"):
             if not (self.root / name).is_dir():
@@ -81,16 +82,16 @@ class VOCDataset:
     def image_path(self, index: int) -> Path:
         """The image file at `index`; InputError if it is missing."""
         path = self._photo(self.ids[index])
-        if not os.path.isfile(path):
-            raise InputError(f"{path}: no such image, but split '{self.split}' lists {self.ids[index]}")
+        if path is None:
+            stem = self.root / "JPEGImages" / self.ids[index]
+            raise InputError(f"{stem}.jpg: no such image, but split '{self.split}' lists {self.ids[index]}")
         return path
 
-    def _photo(self, image_id: str) -> Path:
-        """The image file, named *.jpg if it is missing."""
+    def _photo(self, image_id: str) -> Path | None:
         # An id may contain a dot, which with_suffix would cut at. Unlike Path.is_file, os.path.isfile is False for a
         # name that is too long.
-        paths = [self.root / "JPEGImages" / f"{image_id}{suffix}" for suffix in _IMAGE_SUFFIXES]
-        return next(filter(os.path.isfile, paths), paths[0])
+        paths = (self.root / "JPEGImages" / f"{image_id}{suffix}" for suffix in _IMAGE_SUFFIXES)
+        return next(filter(os.path.isfile, paths), None)
 
     def annotations(self, index: int) -> Annotations:
         """The annotated objects of the image at `index`.
@@ -99,19 +100,18 @@ class VOCDataset:
             FaultyDataError: the file is missing, is not well-formed, or has wrong fields; each fault names the file,
                 the object and the field.
         """
-        truth = self._read([self.ids[index]], Faults(), inside=True)
-        return Annotations(
-            truth.boxes.astype(np.float32), truth.labels, truth.difficult, tuple(truth.image_sizes[0].tolist())
-        )
+        faults = Faults()
+        parsed = self._source.parse(self.ids[index], self._labels, faults, self._on_other_class, inside=True)
+        faults.check()
+        size, objects = parsed or ((0, 0), [])
+        boxes, labels, difficult = ([one[field] for one in objects] for field in range(3))
+        return Annotations(np.array(boxes), np.array(labels), np.array(difficult), size)
 
     def ground_truth(self, faults: Faults | None = None) -> GroundTruth:
         """The objects of all images, for an evaluation (see `read_voc`); the files are relative to `JPEGImages`."""
-        truth = self._read(self.ids, faults or Faults(), inside=False)
-        return replace(truth, files=tuple(self._photo(str(image_id)).name for image_id in truth.image_ids))
-
-    def _read(self, ids: Sequence[str], faults: Faults, inside: bool) -> GroundTruth:
-        ignored = _ignore if self.ignore_other_classes else None
-        return read_annotations(self._source, ids, self.class_names, faults, on_other_class=ignored, inside=inside)
+        truth = read_annotations(self._source, self.ids, self.class_names, faults, self._on_other_class)
+        photos = zip(truth.files, map(self._photo, map(str, truth.image_ids)), strict=True)
+        return replace(truth, files=tuple(photo.name if photo else file for file, photo in photos))
 
 
 def read_voc(
@@ -150,8 +150,7 @@ def read_voc(
         ids: Sequence[str] = sorted(source.ids)
     else:
         ids = source.split(split, path) if isinstance(split, str) else split
-    ignored = _ignore if ignore_other_classes else None
-    return read_annotations(source, ids, class_names, faults or Faults(), on_other_class=ignored)
+    return read_annotations(source, ids, class_names, faults, _ignore if ignore_other_classes else None)
 
 
 def _ignore(name: str) -> None:
@@ -170,7 +169,7 @@ class Source:
     """
 
     folder: Path
-    ids: Iterable[str]
+    ids: Sequence[str]
     lists: Mapping[str, Path]
     read: Callable[[Path], bytes]
 
@@ -185,43 +184,52 @@ class Source:
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
-
-def read_annotations(
-    source: Source,
-    ids: Sequence[str],
-    class_names: Sequence[str],
-    faults: Faults,
-    *,
-    on_other_class: Callable[[str], None] | None = None,
-    inside: bool = False,
-) -> GroundTruth:
-    """The objects of some images, without those whose annotation cannot be read.
-
-    `on_other_class` and `inside` are those of `parse_annotation`.
-
-    Raises:
-        FaultyDataError: annotations are missing or wrong; each fault names the file, the object and the field.
-    """
-    labels = {name: label for label, name in enumerate(class_names)}
-    sizes: dict[str, tuple[int, int]] = {}
-    images: list[int] = []
-    objects: list[VOCObject] = []
-    for image_id in ids:
-        file = f"{source.folder / image_id}.xml"
+    def parse(
+        self,
+        image_id: str,
+        labels: Mapping[str, int],
+        faults: Faults,
+        on_other_class: Callable[[str], None] | None,
+        inside: bool = False,
+    ) -> tuple[tuple[int, int], list[VOCObject]] | None:
+        """The size and the objects of an image, as `parse_annotation`; None if it cannot be read, which is a fault."""
+        path = self.folder / f"{image_id}.xml"
+        file = str(path)
         try:
-            content = source.read(Path(file))
-            size, found = parse_annotation(content, file, labels, faults, on_other_class=on_other_class, inside=inside)
+            return parse_annotation(self.read(path), file, labels, faults, on_other_class=on_other_class, inside=inside)
         except (FileNotFoundError, KeyError):
             faults.add(file, "", f"no such annotation, but the list of images has {image_id}")
         except OSError as error:
             faults.add(file, "", f"cannot be read: {error.strerror}")
         except InputError as error:
             faults.add(file, "", str(error))
-        else:
+        return None
+
+
+def read_annotations(
+    source: Source,
+    ids: Sequence[str],
+    class_names: Sequence[str],
+    faults: Faults | None,
+    on_other_class: Callable[[str], None] | None = None,
+) -> GroundTruth:
+    """The objects of some images, without images whose annotation cannot be read; see `parse_annotation`.
+
+    Raises:
+        FaultyDataError: annotations are missing or wrong; each fault names the file, the object and the field.
+    """
+    faults = faults or Faults()
+    labels = {name: label for label, name in enumerate(class_names)}
+    sizes: dict[str, tuple[int, int]] = {}
+    images: list[int] = []
+    objects: list[VOCObject] = []
+    for image_id in ids:
+        if parsed := source.parse(image_id, labels, faults, on_other_class):
+            size, found = parsed
             images += [len(sizes)] * len(found)
             sizes[image_id] = size
             objects += found
-            faults.origins += [(file, f"object {one.number}") for one in found]
+            faults.origins += [(f"{source.folder / image_id}.xml", f"object {one.number}") for one in found]
     faults.check()
     return GroundTruth(
         image_ids=tuple(sizes),
@@ -237,7 +245,7 @@ def read_annotations(
 
 def folder_source(folder: Path) -> Source:
     """The annotations in a folder of XML files, and the lists of a devkit around it."""
-    ids = (file.stem for file in folder.glob("*.xml") if not file.name.startswith("."))
+    ids = [file.stem for file in folder.glob("*.xml") if not file.name.startswith(".")]
     lists = {file.stem: file for file in (folder.parent / _LISTS).glob("*.txt")}
     return Source(folder, ids, lists, Path.read_bytes)
 

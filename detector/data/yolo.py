@@ -13,10 +13,9 @@ photo is a fault.
 
 import math
 import os  # its exists, isdir and isfile return False for a name that is too long
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
@@ -53,22 +52,17 @@ class _DataYAML(Struct):
     kpt_shape: tuple[_Count, _Count] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class YOLOConfig:
-    """A data set's `data.yaml`, for one of its splits.
+class YOLOConfig(NamedTuple):
+    """What a `data.yaml` says about one of its splits.
 
     Attributes:
-        path: the file itself.
         root: the folder of the data set.
-        split: the key of the images.
-        sources: their folders and `.txt` lists, which need not exist.
+        sources: folders and `.txt` lists of the images, which need not exist.
         class_names: (C,), in the order of YOLO's numbers.
         keypoint_fields: number of fields of keypoints after each box.
     """
 
-    path: Path
     root: Path
-    split: str
     sources: tuple[Path, ...]
     class_names: tuple[str, ...]
     keypoint_fields: int
@@ -90,12 +84,13 @@ def read_yolo(data_yaml: str | Path, split: str, faults: Faults | None = None) -
         InputError: the description cannot be read, lacks the split, or leads to no images.
         FaultyDataError: records are wrong; each fault names the file, the line, and the field.
     """
-    config = read_yolo_config(Path(data_yaml), split)
+    path = Path(data_yaml)
+    config = read_yolo_config(path, split)
     faults = faults or Faults()
-    photos = list(_photos(config, faults))
+    photos = list(_photos(path, split, config.sources, faults))
     if not photos:
         faults.check(always=True)
-        raise InputError(f"{config.path}: key {split} leads to no images, in {', '.join(map(str, config.sources))}")
+        raise InputError(f"{path}: key {split} leads to no images, in {', '.join(map(str, config.sources))}")
     sizes: dict[Path, tuple[int, int]] = {}
     for photo in photos:
         try:
@@ -107,7 +102,7 @@ def read_yolo(data_yaml: str | Path, split: str, faults: Faults | None = None) -
             else:
                 faults.add(photo, "", reason)
     if faults.unreadable and not sizes:
-        raise InputError(f"{config.path}: no image of the split {split} can be read; the first: {faults.unreadable[0]}")
+        raise InputError(f"{path}: no image of the split {split} can be read; the first: {faults.unreadable[0]}")
     images: list[Path] = []  # those whose labels can be read
     rows: list[_Row] = []
     row_images: list[int] = []
@@ -138,7 +133,7 @@ def read_yolo(data_yaml: str | Path, split: str, faults: Faults | None = None) -
         faults.add(_label_file(photos[0]), "", f"no such labels, nor those of any other image of the split {split}")
     faults.check()
     if duplicates:
-        faults.notes.append(f"{config.path}: {duplicates} repeated labels of {split} count once")
+        faults.notes.append(f"{path}: {duplicates} repeated labels of {split} count once")
     table = np.array(rows, np.float64).reshape(-1, 7)
     image_sizes = np.array([sizes[image] for image in images], np.int64).reshape(-1, 2)
     stems = tuple(image.stem for image in images)
@@ -155,9 +150,9 @@ def read_yolo(data_yaml: str | Path, split: str, faults: Faults | None = None) -
     )
 
 
-def _photos(config: YOLOConfig, faults: Faults) -> Iterator[Path]:
+def _photos(data_yaml: Path, split: str, sources: Iterable[Path], faults: Faults) -> Iterator[Path]:
     listed: set[Path] = set()
-    for source in config.sources:
+    for source in sources:
         if os.path.isdir(source):
             paths = [(path, "") for path in sorted(source.rglob("*")) if path.suffix.lower() in _SUFFIXES]
         elif os.path.isfile(source) and source.suffix == ".txt":
@@ -166,7 +161,7 @@ def _photos(config: YOLOConfig, faults: Faults) -> Iterator[Path]:
             paths = [(source.parent / name, f"line {number}") for number, name in named]
         else:
             fault = f"{source} is neither a folder of images nor a .txt list of them"
-            faults.add(config.path, f"key {config.split}", fault)
+            faults.add(data_yaml, f"key {split}", fault)
             continue
         for path, record in paths:
             if path in listed:
@@ -283,9 +278,7 @@ def read_yolo_config(path: Path, split: str) -> YOLOConfig:
     if content.nc not in (None, len(class_names)):
         raise InputError(f"{path}: key nc is {content.nc}, but there are {len(class_names)} names")
     return YOLOConfig(
-        path=path,
         root=root,
-        split=split,
         sources=tuple(_source(root, name) for name in ([given] if isinstance(given, str) else given)),
         class_names=class_names,
         keypoint_fields=math.prod(content.kpt_shape) if content.kpt_shape else 0,

@@ -37,7 +37,8 @@ class TiledPipeline:
         self.class_names, self.class_ids = pipeline.class_names, pipeline.class_ids
 
     def detect(self, image: Image, score: float = 0.5) -> Detections:
-        """Detections of one image with at least `score`, best first."""
+        """Detections of one image with at least `score`, best first; the model's limit on their number holds for each
+        look by itself."""
         whole = self.pipeline.detect(image, score)
         width, height = image.width, image.height
         if max(width, height) <= self.tile:
@@ -64,7 +65,7 @@ class TiledPipeline:
             config.nms_iou,
         )
         found = Detections(merged, merged_scores, all_labels[rows], self.class_names, (width, height), self.class_ids)
-        return found.top(config.max_detections)
+        return found.top(len(found))
 
 
 def with_tiles(

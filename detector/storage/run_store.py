@@ -79,11 +79,13 @@ class RunStore:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Appends the record of an image. Raises `OutputError` if that fails."""
-        self._append(record)
+        with writing(self.path):
+            self._file.write(_line(record))
+            self._file.flush()
 
     def finish(self, name: str) -> None:
         """Marks a photo or video as done. Raises `OutputError` if that fails."""
-        self._append({"done": name})
+        self.add({"done": name})
         self.finished.add(name)
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -91,11 +93,7 @@ class RunStore:
         return (record for _, record in self._lines() if "image" in record)
 
     def close(self, remove: bool = False) -> None:
-        """Closes the file and releases the lock.
-
-        Args:
-            remove: delete the file, because the run is complete.
-        """
+        """Closes the file, deletes it if `remove`, because the run is complete, and releases the lock."""
         try:
             with writing(self.path):  # a full disk is reported again when the file is closed
                 self._file.close()
@@ -103,11 +101,6 @@ class RunStore:
                     self.path.unlink(missing_ok=True)
         finally:
             self._lock.close()
-
-    def _append(self, record: Mapping[str, Any]) -> None:
-        with writing(self.path):
-            self._file.write(_line(record))
-            self._file.flush()
 
     def _lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         return _read(self.path, self._remedy)

@@ -188,8 +188,9 @@ def as_image(source: object, channels: str | None = None, name: str | None = Non
 def read_size(path: Path) -> tuple[int, int]:
     """Width and height of an upright photo in pixels, from its header; InputError as `read_image`."""
     with _decoding(str(path)), path.open("rb") as file, _open(file, str(path)) as photo:
-        width, height = photo.size
-        return (height, width) if _orientation(photo) in range(5, 9) else (width, height)
+        width, height = photo.size  # of a TIFF, Pillow gives the upright size
+        turned = photo.format != "TIFF" and _orientation(photo) in range(5, 9)
+        return (height, width) if turned else (width, height)
 
 
 def is_heic(path: Path) -> bool:

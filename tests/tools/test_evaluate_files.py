@@ -31,6 +31,7 @@ def test_stored_detections(evaluate, found: Path, tmp_path: Path):
         "proposals": None,
         "config": None,
         "annotations": None,
+        "data": None,
         "detections": str(found),
         "split": "val",
         "images": 3,

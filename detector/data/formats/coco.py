@@ -46,9 +46,6 @@ def read_coco(path: Path, into: Collector, content: bytes) -> None:
     """Read a results file of that content.
 
     Classes are matched by the names in the file of categories, or else by `truth.class_ids`.
-
-    Raises:
-        InputError: the content is not JSON, or the file of categories cannot be read.
     """
     into.find_classes_by(_class_index(categories_path(path), into))
     for numbers, records in decode_records(path, content, _Record, into.faults, "record"):

@@ -53,9 +53,6 @@ def write_csv(
 
     Args:
         tracks: of the detections, for a column track_id.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     ids = list(map(str, truth.image_ids))
     check_names(truth, ids, image_index(truth))

@@ -52,9 +52,6 @@ def write_ilsvrc(path: Path, table: DetectionTable, truth: GroundTruth) -> None:
     """Write a submission, with all digits.
 
     `read_ilsvrc` returns left and top up to the last bit of a float64, the rest exactly.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     class_keys = {index: key for key, index in reversed(list(_class_index(truth).items()))}
     with write_text(path) as file:

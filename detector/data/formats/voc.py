@@ -42,11 +42,7 @@ def class_of_file(name: str, truth: GroundTruth) -> str | None:
 
 
 def read_voc(path: Path, into: Collector, content: bytes | None) -> None:
-    """Read a folder of such files, or one file of that content.
-
-    Raises:
-        InputError: there is no such file, one cannot be read, or two are of the same class.
-    """
+    """Read a folder of such files, or one file of that content."""
     file_of_class: dict[int, Path] = {}
     for file, text in result_files(path, content):
         official = _OFFICIAL.fullmatch(file.stem)

@@ -28,11 +28,7 @@ _LARGEST_FRACTION = 2.0
 
 
 def read_yolo(path: Path, into: Collector, content: bytes | None) -> None:
-    """Read a folder of such files, or one file of that content; they are named after the images.
-
-    Raises:
-        InputError: there is no such file, one cannot be read, or the size of an image is unknown.
-    """
+    """Read a folder of such files, or one file of that content; they are named after the images."""
     into.find_classes_by(_class_index(read_names(path), into.truth))
     into.images = stem_index(into.truth)
     for file, text in result_files(path, content):

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from detector.errors import InputError
-from detector.ops.devices import resolve_device, without_denormals
+from detector.ops.devices import default_batch, resolve_device, without_denormals
+from detector.ops.precision import fast_dtype
 
 
 def denormal() -> float:
@@ -54,3 +55,13 @@ print(found[0], torch.get_num_threads(), share_cores(), torch.get_num_threads(),
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "3", "3", "1", "1"]
+
+
+def test_apples_gpu_is_used_where_pytorch_has_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert resolve_device("mps") == resolve_device(torch.device("mps")) == torch.device("mps")
+    assert fast_dtype("mps") == torch.float32, "nothing is measured"
+    assert default_batch("mps") == 1
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"device 'mps'.*use cpu"):
+        resolve_device("mps")

@@ -4,7 +4,6 @@ import io
 import os
 import struct
 import subprocess
-import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -15,8 +14,7 @@ from PIL import ExifTags, ImageOps
 from PIL import Image as PillowImage
 
 from detector.errors import InputError
-from detector.structures import image as images
-from detector.structures.image import Image, as_image, read_image
+from detector.structures.image import Image, as_image, read_image, read_size
 
 # Four quadrants of distinct colors, so that no rotation or flip maps the image to itself.
 RED, GREEN, BLUE, GRAY = (200, 30, 20), (20, 180, 30), (30, 40, 190), (120, 120, 120)
@@ -72,26 +70,23 @@ def error_of(source: object, *args: object, **options: object) -> str:
     return message
 
 
-@pytest.mark.parametrize("format_", ["PNG", "BMP", "TIFF", "PPM", "TGA", "GIF", "JPEG2000"])
-def test_lossless_formats_give_the_same_pixels(format_, tmp_path):
-    pixels = quadrants()
+@pytest.mark.parametrize(
+    ("format_", "tolerance"),
+    [*((f, 0) for f in ("PNG", "BMP", "TIFF", "PPM", "TGA", "GIF", "JPEG2000")), ("JPEG", 6), ("WEBP", 6)],
+)
+def test_formats_give_the_same_pixels(format_, tolerance, tmp_path):
     path = tmp_path / "photo"
-    options = {"no_jp2": False} if format_ == "JPEG2000" else {}
-    path.write_bytes(encoded(PillowImage.fromarray(pixels), format_, **options))
+    options = {"JPEG2000": {"no_jp2": False}, "JPEG": FINE_JPEG, "WEBP": {"lossless": True}}.get(format_, {})
+    path.write_bytes(encoded(PillowImage.fromarray(quadrants()), format_, **options))
     image = read_image(path)
-    assert_close(image, pixels)
+    assert_close(image, quadrants(), tolerance)
     assert (image.width, image.height) == (64, 32)
     assert image.name == str(path)
 
 
-@pytest.mark.parametrize(("format_", "options"), [("JPEG", FINE_JPEG), ("WEBP", {"lossless": True})])
-def test_compressed_formats(format_, options):
-    assert_close(read_image(encoded(PillowImage.fromarray(quadrants()), format_, **options)), quadrants(), 6)
-
-
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation, format_):
+def test_exif_orientation_is_applied(orientation, format_, tmp_path):
     """The same as Pillow's own function."""
     exif = PillowImage.Exif()
     exif[ExifTags.Base.Orientation] = orientation
@@ -100,19 +95,12 @@ def test_exif_orientation_is_applied(orientation, format_):
     with PillowImage.open(io.BytesIO(stored)) as photo:
         expected = np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
     assert expected.shape == ((64, 32, 3) if orientation >= 5 else (32, 64, 3))
-    assert_close(read_image(stored), expected)
-    with PillowImage.open(io.BytesIO(stored)) as photo:
+    path = tmp_path / "photo"
+    path.write_bytes(stored)
+    assert_close(read_image(path), expected)
+    assert read_size(path) == expected.shape[1::-1]
+    with PillowImage.open(path) as photo:
         assert_close(as_image(photo), expected)
-
-
-def test_orientation_6_turns_clockwise():
-    """The camera was held upright: the left of the stored image is the top of the photo."""
-    exif = PillowImage.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    image = read_image(encoded(PillowImage.fromarray(quadrants()), "PNG", exif=exif))
-    assert image.pixels[0, 0].tolist() == list(BLUE)
-    assert image.pixels[0, -1].tolist() == list(RED)
-    assert image.pixels[-1, -1].tolist() == list(GREEN)
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG"])
@@ -133,19 +121,14 @@ def test_gray_palette_and_cmyk_become_rgb():
     assert set(np.unique(read_image(encoded(black_and_white, "PNG")).pixels)) == {0, 255}
 
 
-def test_16_bit_gray_is_scaled_not_clipped():
+def test_16_bits_are_scaled_not_clipped():
     values = np.array([[0, 255, 256, 0x1234], [0x7FFF, 0x8000, 0xABCD, 0xFFFF]], np.uint16)
     expected = np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
     assert_close(read_image(encoded(PillowImage.fromarray(values), "PNG")), expected)
     assert_close(read_image(encoded(PillowImage.fromarray(values), "TIFF")), expected)
-    pgm = b"P5 4 2 65535\n" + values.astype(">u2").tobytes()
-    assert_close(read_image(pgm), expected)
-
-
-def test_16_bit_color_is_scaled_not_clipped():
-    values = (np.arange(2 * 4 * 3, dtype=np.uint16) * 2800).reshape(2, 4, 3)
-    stored = png(2, 16, 4, 2, values.astype(">u2").tobytes())
-    assert_close(read_image(stored), (values >> 8).astype(np.uint8))
+    assert_close(read_image(b"P5 4 2 65535\n" + values.astype(">u2").tobytes()), expected)
+    color = (np.arange(2 * 4 * 3, dtype=np.uint16) * 2800).reshape(2, 4, 3)
+    assert_close(read_image(png(2, 16, 4, 2, color.astype(">u2").tobytes())), (color >> 8).astype(np.uint8))
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
@@ -177,16 +160,10 @@ def test_an_animation_yields_its_first_frame(format_):
     assert_close(read_image(stored), quadrants())
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (10_000, 6_000)])
 def test_extreme_shapes(size):
-    image = read_image(encoded(PillowImage.new("RGB", size, RED), "PNG"))
-    assert_close(image, np.full((size[1], size[0], 3), RED, np.uint8))
-
-
-def test_60_megapixels_are_read():
-    stored = encoded(PillowImage.new("1", (10_000, 6_000), 1), "PNG", compress_level=1)
-    image = read_image(stored)
-    assert (image.width, image.height) == (10_000, 6_000)
+    image = read_image(encoded(PillowImage.new("1", size, 1), "PNG", compress_level=1))
+    assert image.pixels.shape == (size[1], size[0], 3)
     assert image.pixels[-1, -1].tolist() == [255, 255, 255]
 
 
@@ -209,16 +186,11 @@ def test_truncated_photos(format_, photos, tmp_path):
     with PillowImage.open(photos / "cat.jpg") as photo:
         stored = encoded(photo, format_)
     path = tmp_path / "cut.bin"
-    path.write_bytes(stored[: len(stored) * 2 // 3])
-    message = error_of(path)
-    assert message.startswith(f"{path}: ")
-    assert "damaged or cut short" in message or "not a photo" in message
-
-
-@pytest.mark.parametrize("length", [1, 3, 20, 200])
-def test_beginnings_of_a_photo(length, photos):
-    data = (photos / "cat.jpg").read_bytes()[:length]
-    assert error_of(data, name="cat.jpg").startswith("cat.jpg: ")
+    for length in (1, 3, 20, 200, len(stored) * 2 // 3):
+        path.write_bytes(stored[:length])
+        message = error_of(path)
+        assert message.startswith(f"{path}: ")
+        assert "damaged or cut short" in message or "not a photo" in message
 
 
 def test_damaged_photos_never_raise_anything_else(photos):
@@ -339,13 +311,10 @@ def test_pillow_images():
     assert "pixels are uint8 (5, 0, 3)" in error_of(PillowImage.new("RGB", (0, 5)))
 
 
-def test_an_image_is_returned_unchanged():
+def test_an_image_is_returned_unchanged_and_checks_its_pixels():
     image = as_image(quadrants(), "RGB", name="mine")
     assert as_image(image) is image
     assert image.name == "mine"
-
-
-def test_image_checks_its_pixels():
     with pytest.raises(InputError, match="float64"):
         Image(np.zeros((4, 5, 3)), "x")
     with pytest.raises(InputError, match="contiguous"):
@@ -370,11 +339,6 @@ def test_tensors():
     ]:
         assert words in error_of(bad)
     assert "flip(0)" in error_of(tensor, "BGR")
-
-
-def test_torch_is_not_imported():
-    code = f"import sys, {images.__name__} as images; images.read_image; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_header_that_asks_for_more_than_the_file_has(tmp_path: Path):

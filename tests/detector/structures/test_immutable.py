@@ -12,6 +12,7 @@ import pytest
 from detector.data.annotations import Annotations
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
+from detector.data.traces import ObjectTraces
 from detector.structures.detections import Detections
 from proposals import Proposals
 
@@ -23,6 +24,7 @@ VALUES = [
     Annotations(BOX, [0], [False], (9, 9)),
     GroundTruth(**COLUMNS),
     DetectionTable(**COLUMNS, scores=[0.5]),
+    ObjectTraces(proposal_overlaps=[0.5], sources=[0], source_names=("x",), region_scores=[0.5]),
 ]
 
 
