@@ -40,7 +40,6 @@ def explain_comparison(
     diagnoses = [diagnose(truth, table, metric="voc10", score=comparison.score) for table in (a, b)]
     rows = [truth.image_ids.index(image.image) for image in shown]
     pictures = [[picture_of(diagnosis, photos, row) for diagnosis in diagnoses] for row in rows]
-    *classes, mean = comparison.rows()
     write_page(
         path,
         "compared.html",
@@ -49,8 +48,7 @@ def explain_comparison(
         notes=notes,
         confidence=CONFIDENCE,
         total=sum(comparison.objects.values()),
-        mean=mean,
-        classes=list(zip(classes, comparison.objects.values(), strict=True)),
+        classes=list(zip(comparison.rows()[:-1], comparison.objects.values(), strict=True)),
         images=list(zip(shown, pictures, strict=True)),
         has_photos=photos is not None,
     )

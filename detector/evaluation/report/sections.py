@@ -39,7 +39,6 @@ MISS_REASONS = {
 # Differences below this, in mAP or AP, get no sentence: half a point.
 _WORTH_A_SENTENCE = 0.005
 
-
 Row = dict[str, Any]
 
 
@@ -187,9 +186,10 @@ def summary(diagnosis: Diagnosis) -> Iterator[str]:
         return
     gains = diagnosis.errors.gains
     kinds = [kind for kind in sorted(ERROR_KINDS, key=lambda kind: -gains[kind]) if gains[kind] >= _WORTH_A_SENTENCE]
-    losses = [f"{ERROR_KINDS[kind][0]} ({points(gains[kind])}" for kind in kinds[:3]]
+    losses = [f"{ERROR_KINDS[kind][0]} ({points(gains[kind])} points without them)" for kind in kinds[:1]]
+    losses += [f"{ERROR_KINDS[kind][0]} ({points(gains[kind])})" for kind in kinds[1:3]]
     if losses:
-        yield f"Most mAP is lost to {'), then to '.join([f'{losses[0]} points without them', *losses[1:]])})."
+        yield f"Most mAP is lost to {', then to '.join(losses)}."
     else:
         yield "No single kind of error costs half a point of mAP or more."
     if diagnosis.miss_reasons is not None:

@@ -138,19 +138,9 @@ def test_a_recipe_is_refused_in_the_folder_of_such_a_training(tmp_path: Path):
 def fit_result(folder: Path, **changes: object) -> FitResult:
     nothing = np.zeros(0), np.zeros(0, bool)
     classes = {"bus": ClassResult(0.125, 1, *nothing), "cup": ClassResult(0.5, 10, *nothing)}
-    values = {
-        "model": folder / "m",
-        "sheet": folder / "s",
-        "result": APResult("voc07", 0.5, classes),
-        "evaluated": (4, 4),
-        "score": None,
-        "calibration": "",
-        "photo": folder / "p",
-        "left_out": (),
-        "minutes": 1.0,
-        "warning": "",
-    }
-    return FitResult(**values | changes)  # type: ignore[arg-type]
+    result = APResult("voc07", 0.5, classes)
+    fitted = FitResult(folder / "m", folder / "s", result, (4, 4), None, "", folder / "p", (), 1.0, "")
+    return dataclasses.replace(fitted, **changes)  # type: ignore[arg-type]
 
 
 def test_an_ap_of_few_objects_is_noted(tmp_path: Path):
