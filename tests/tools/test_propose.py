@@ -163,7 +163,7 @@ def test_failures_do_not_stop_the_others(propose):
     code, _, err = propose(*arguments, "--json", "found.json", "--export", "boxes.npz")
     assert code == 2
     assert sorted(line.removeprefix("error: ")[:24] for line in err.splitlines()) == [
-        "-: standard input is not",
+        "-: only files are read h",
         "cut.png: damaged or cut ",
         "missing.jpg: no such fil",
         "notes.jpg: not a photo i",

@@ -151,7 +151,10 @@ USES = [
     ("propose --report --dataset voc --root VOC --split val --out plots", "split 'val'"),
     ("propose a/x.jpg --model multibox.safetensors", "--model and --multibox are for MultiBox"),
     ("propose a/x.jpg --multibox 5", "--model and --multibox are for MultiBox"),
-    ("propose a/x.jpg --method multibox --model plain.safetensors", "plain.safetensors: no model here has"),
+    (
+        "propose a/x.jpg --method multibox --model plain.safetensors",
+        "plain.safetensors: no model here has a MultiBox head",
+    ),
     ("train", "give a recipe with --root, or --data"),
     ("train r.yaml", "a recipe needs --root"),
     ("train --layout cco a", "--layout 'cco'", "voc, coco, yolo"),
