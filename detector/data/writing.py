@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,14 @@ def _stems(data: CustomDataset) -> dict[str, str]:
         sample.id: Path(sample.id).with_suffix("").as_posix().strip("/").replace("/", "_") for sample in data.samples
     }
     stems = {id: Path(id).stem if shared[Path(id).stem.casefold()] == 1 else name for id, name in long.items()}
-    taken = Counter(stem.casefold() for stem in stems.values())  # twice: a.jpg and a.png of one folder
-    return {id: stem + (taken[stem.casefold()] > 1) * Path(id).suffix.replace(".", "_") for id, stem in stems.items()}
+    shared = Counter(stem.casefold() for stem in stems.values())  # twice: a.jpg and a.png of one folder
+    taken: set[str] = set()
+    for id, stem in stems.items():
+        stem += (shared[stem.casefold()] > 1) * Path(id).suffix.replace(".", "_")
+        names = (f"{stem}_{number}" if number else stem for number in count())  # twice: a/b.jpg and a_b.jpg
+        stems[id] = next(name for name in names if name.casefold() not in taken)
+        taken.add(stems[id].casefold())
+    return stems
 
 
 def _copy(folder: Path, samples: Iterable[Sample], files: Iterable[str]) -> None:

@@ -28,7 +28,7 @@ class Tracker:
     A track is certain, and gets its id, in its second frame.
 
     Args:
-        selection: of the detections; one that continues a track may have half of the lowest score.
+        selection: of the detections; one that continues a track may have half of its class's lowest score.
         frame_rate: frames per second that it will see.
         line: crossings of this line are counted.
 
@@ -38,10 +38,9 @@ class Tracker:
 
     def __init__(self, selection: Selection, frame_rate: float, line: Line | None = None) -> None:
         supervision, trackers = import_trackers()
-        lowest = selection.lowest_score
         self._selection = selection
         self._tracker = trackers.ByteTrackTracker(
-            frame_rate=frame_rate, track_activation_threshold=lowest, high_conf_det_threshold=lowest
+            frame_rate=frame_rate, track_activation_threshold=0.5, high_conf_det_threshold=0.5
         )
         self._label_of: dict[int, str] = {}
         self._zone: Any = None
@@ -59,17 +58,18 @@ class Tracker:
 
     def __call__(self, candidates: Detections) -> Detections:
         """The selected detections of the next frame with their `track_ids`, those that are tracked among them."""
+        scores = self._selection.class_scores
+        lowest = np.array([scores.get(name, self._selection.score) for name in candidates.class_names], np.float32)
+        selected = candidates.scores >= lowest[candidates.labels]
         given = candidates.to_supervision()
+        given.confidence = selected.astype(np.float32)  # ByteTrack has one threshold for all classes
         given.data["row"] = np.arange(len(candidates))
         followed = self._tracker.update(given)
         tracks = np.full(len(candidates), -1)
         if len(followed):
             # The first track is 1.
             tracks[followed.data["row"]] = np.where(followed.tracker_id < 0, -1, followed.tracker_id + 1)
-        scores = self._selection.class_scores
-        lowest = np.array([scores.get(name, self._selection.score) for name in candidates.class_names])
-        kept = (candidates.scores >= lowest[candidates.labels]) | (tracks >= 0)
-        tracked = replace(candidates, track_ids=tracks)[kept]
+        tracked = replace(candidates, track_ids=tracks)[selected | (tracks >= 0)]
         tracked = tracked.top(
             len(tracked) if self._selection.max_detections is None else self._selection.max_detections
         )

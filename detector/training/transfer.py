@@ -38,7 +38,8 @@ def match_classes(class_names: Sequence[str], model: Model) -> Transfer:
 
 
 def transfer_weights(network: RFCN, class_names: Sequence[str], model: Model) -> None:
-    """Fills a network of `class_names` and the extra background classes of `match_classes` from a model.
+    """Fills a network of `class_names` from a model, and its extra background classes, if it has any, with those of
+    `match_classes`.
 
     The backbone, the background and the box deltas, which all classes share, are the model's, and so are the score maps
     of the classes that it has. A new class starts as the mean of the model's classes plus a little noise from torch's
@@ -51,10 +52,11 @@ def transfer_weights(network: RFCN, class_names: Sequence[str], model: Model) ->
     assert isinstance(source, RFCN)
     network.backbone.load_state_dict(source.backbone.state_dict())
     transfer = match_classes(class_names, model)
+    extra = transfer.extra_background_classes if network.extra_background_classes else ()
     available = (*model.class_names, *model.extra_background_classes)
     rows = [
         None if name is None else 1 + available.index(name)
-        for name in (*transfer.sources.values(), *transfer.extra_background_classes)
+        for name in (*transfer.sources.values(), *extra)
     ]
     with torch.no_grad():
         for name, parameter in network.score_conv.named_parameters():

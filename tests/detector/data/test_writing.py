@@ -75,13 +75,19 @@ def test_what_is_written_reads_back(make: Make, tmp_path: Path, layout: Layout, 
         assert sample.image_path.read_bytes() == (tmp_path / f"photos/a/{sample.image_path.name}").read_bytes()
 
 
-def test_photos_of_one_name_get_different_ones(make: Make, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("ids", "stems"),
+    [
+        (("a/x.png", "b/x.png", "b/x.jpg"), {"a_x", "b_x_png", "b_x_jpg"}),
+        (("a/x.png", "b/x.png", "a_x.png"), {"a_x_png", "b_x", "a_x_png_1"}),
+    ],
+)
+def test_photos_of_one_name_get_different_ones(make: Make, tmp_path: Path, ids: tuple[str, ...], stems: set[str]):
     data = make("photos", 3, ("cat",))
-    ids = ("a/x.png", "b/x.png", "b/x.jpg")
     renamed = [replace(sample, id=name) for sample, name in zip(data.samples, ids, strict=True)]
     write_dataset(tmp_path / "out", replace(data, samples=tuple(renamed)), "yolo")
     names = {path.stem for path in (tmp_path / "out/images/train").iterdir()}
-    assert names == {"a_x", "b_x_png", "b_x_jpg"}
+    assert names == stems
     assert {path.stem for path in (tmp_path / "out/labels/train").iterdir()} == names
 
 

@@ -76,6 +76,17 @@ def test_the_selection_holds_for_tracks(clip: Path):
     assert {len(result) for result in tracked(clip, Selection(max_detections=2))[1:]} == {2}
 
 
+def test_a_class_with_a_higher_score_starts_no_track_below_it():
+    selection = Selection(class_scores={"cat": 0.9})
+    tracker = Tracker(selection, 30)
+    for index in range(3):
+        box = [10 + index, 10, 60 + index, 60]
+        found = Detections([box, [100, 10, 150, 60]], [0.6, 0.6], [1, 2], CLASSES, (200, 100))
+        tracked = tracker(Tracker.candidates(selection)(found))
+        assert [one.label for one in tracked] == ["dog"]
+    assert tracker.counts == {"dog": 1}
+
+
 def test_objects_and_crossings_are_counted(clip: Path):
     tracker = Tracker(Selection(), 10, (160, 0, 160, 160))
     for result in tracked(clip):

@@ -58,6 +58,13 @@ def test_remaining_classes_become_background(start: Model):
         torch.testing.assert_close(back(image, regions).class_logits, before.class_logits)
 
 
+def test_a_network_without_extra_background_classes_leaves_the_others_out(start: Model):
+    network = RFCN(1, start.config.network)
+    transfer_weights(network, ("Bus",), start)
+    (before, _), (after, _) = (n.split_maps(n.score_conv.weight, dim=0) for n in (start.network, network))
+    assert torch.equal(after, before[:, [0, 1]])
+
+
 def test_it_is_repeatable(start: Model):
     weights = []
     for _ in range(2):
