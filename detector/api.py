@@ -20,7 +20,7 @@ from detector.inference.tiling import TiledPipeline, with_tiles
 from detector.models.files import find_model
 from detector.ops.devices import default_batch
 from detector.runner.frame_detector import FrameDetector
-from detector.runner.sources import find_media
+from detector.runner.sources import find_media, needs_stream
 from detector.runner.stream import Errors, Medium, stream
 from detector.structures.detections import Detections
 from detector.structures.image import ImageReference, as_image
@@ -179,8 +179,11 @@ class Detector:
         """
         several = isinstance(images, list | tuple)
         if not several:
-            settings = {**settings, "errors": "raise"}
-        references = [ImageReference.of(image, channels) for image in (images if several else [images])]
+            images, settings = [images], {**settings, "errors": "raise"}
+        for image in images:
+            if isinstance(image, str | Path) and needs_stream(image):
+                raise InputError(f"{image}: is not the path of one photo; give it to stream(...)")
+        references = [ImageReference.of(image, channels) for image in images]
         results = list(self._stream(references, settings))
         return results if several else results[0]
 

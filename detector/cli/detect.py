@@ -61,7 +61,7 @@ def detect(
         str | None,
         option(
             WHAT,
-            "Count the tracks that cross this line of the frame, in to its left side (seen from X1,Y1) and out.",
+            "Count tracks whose centers cross this line of the frame, in to its left side (seen from X1,Y1) and out.",
             "X1,Y1,X2,Y2",
             "none",
         ),

@@ -241,6 +241,9 @@ def evaluate(
             raise InputError(f"--split {split}: {unknown_name('part', split, get_args(Part))}")
     else:
         refuse(given, {*(every - _LAYOUT_OPTIONS[dataset]), "--seed"}, f"--dataset {dataset}")
+        if dataset == "voc" and annotations is not None and annotations.suffix.lower() in (".json", ".yaml", ".yml"):
+            other = "coco" if annotations.suffix.lower() == ".json" else "yolo"
+            raise InputError(f"--annotations {annotations}: VOC's annotations are XML files; pass --dataset {other}")
     if models and len(models) > 1:
         raise InputError(f"--dataset {dataset} takes one --model; --config averages several, such as ensemble")
     model = models[0] if models else None

@@ -102,7 +102,10 @@ def load_model(path: str | Path | None = None, kinds: tuple[Kind, ...] = DETECTI
         if path.is_file() and is_pointer(path.read_bytes()[:START_BYTES]):
             raise InputError(f"{path}: {NOT_FETCHED}") from None
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a readable model file ({reason}); it may be truncated") from None
+        remedy = "it may be truncated" if path.suffix == ".safetensors" else "give a .safetensors file"
+        if path.suffix == ".onnx":
+            remedy = "a graph is given by --engine (engine=), beside the model that it was exported from"
+        raise InputError(f"{path}: not a readable model file ({reason}); {remedy}") from None
     sizes = (len(header.classes), len(header.extra_background_classes))
     if _is_large(header.config, sum(sizes)):
         with torch.device("meta"):  # compare shapes before allocating what the header asks for

@@ -121,6 +121,16 @@ def find_media(arguments: Iterable[str], recursive: bool = False) -> Iterator[So
     return _find(arguments, _Finder((*FOUND_EXTENSIONS, *VIDEO_EXTENSIONS), recursive))
 
 
+def needs_stream(path: str | Path) -> bool:
+    """Whether a path is not that of one photo: a folder, a pattern, a zip, a list or a video."""
+    name = os.fspath(path)
+    return (
+        os.path.isdir(name)
+        or name.lower().endswith((".zip", ".txt", *VIDEO_EXTENSIONS))
+        or (glob.has_magic(name) and not is_address(name) and not os.path.lexists(name))
+    )
+
+
 def sample_photos(argument: str) -> list[Source]:
     """At most `SAMPLE_PHOTOS` evenly spaced photos of a folder or pattern; raises `InputError` if it has none."""
     photos = []

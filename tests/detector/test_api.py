@@ -131,6 +131,13 @@ def test_lists_raise_or_skip(model: Detector, folder: Path, caplog: pytest.LogCa
     assert model([]) == []
 
 
+@pytest.mark.parametrize("source", ["photos", Path("photos"), "photos/*.jpg", "clip.mp4", "none.zip", ["list.txt"]])
+def test_a_call_sends_what_is_more_than_a_photo_to_stream(model: Detector, folder: Path, source: Any):
+    with pytest.raises(InputError, match=r"photos|clip\.mp4|none\.zip|list\.txt") as caught:
+        model(source)
+    assert "stream" in str(caught.value)
+
+
 def test_every_kind_of_picture_is_remembered(model: Detector, folder: Path):
     pixels = read_image("photos/cat.jpg").pixels
     expected = model("photos/cat.jpg")

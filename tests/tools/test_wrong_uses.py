@@ -89,6 +89,8 @@ USES = [
     (f"{VOC} --seed 1", "--seed ", "--dataset voc"),
     (f"{VOC} --data x", "--root ", "--data"),
     ("evaluate --data x", "x: no such file or folder"),
+    ("evaluate --annotations instances.json", "--annotations instances.json: ", "--dataset coco"),
+    ("evaluate --annotations data.yaml", "--annotations data.yaml: ", "--dataset yolo"),
     (f"{VOC} --seed 1", "--seed ", "--dataset voc"),
     (f"{VOC} --data x", "--root ", "--data"),
     (f"{VOC} --dataset coco", "--split ", "--dataset coco"),

@@ -256,7 +256,8 @@ class Collector:
             unknown = _some([key for key, _ in self.unknown_classes.most_common()])
             raise InputError(
                 f"{path}: {self.unknown_classes.total()} detections are of classes that the data set does not have "
-                f"({unknown}); it has {self._class_keys}; correct them, or ignore unknown classes"
+                f"({unknown}); it has {self._class_keys}; correct them, or leave them out: "
+                "--ignore-unknown-classes, or ignore_unknown_classes=True"
             )
         if self.outside and not self.matched:
             raise InputError(

@@ -57,6 +57,13 @@ def test_truncated_file(path: Path, size: int):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "remedy"), [("m.onnx", "--engine"), ("m.pt", r"\.safetensors")])
+def test_file_of_another_format(tmp_path: Path, name: str, remedy: str):
+    (tmp_path / name).write_bytes(b"PK" * 100)
+    with pytest.raises(InputError, match=f"{name}: .*{remedy}"):
+        load_model(tmp_path / name)
+
+
 def test_safetensors_of_another_kind(tmp_path: Path):
     save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors")
     with pytest.raises(InputError, match="not a model of this project"):

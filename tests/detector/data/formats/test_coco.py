@@ -90,7 +90,7 @@ def test_images_of_another_data_set(truth: GroundTruth, tmp_path: Path) -> None:
 
 def test_unknown_classes(truth: GroundTruth, tmp_path: Path) -> None:
     path = saved(tmp_path / "f.json", GOOD | {"category_id": 0}, GOOD, GOOD | {"category_id": 0})
-    with pytest.raises(InputError, match=r"2 detections are of classes .* \(0\); it has 17 cat, 10 traffic light; "):
+    with pytest.raises(InputError, match=r"2 detections .* \(0\); it has 17 cat, 10 traffic light; .*--ignore-unknown"):
         read_detections(path, truth)
     read = read_detections(path, truth, ignore_unknown_classes=True)
     assert (len(read.table), read.unknown_classes, read.outside) == (1, {0: 2}, 0)
