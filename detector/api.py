@@ -178,7 +178,7 @@ class Detector:
             InputError: an image cannot be read, or a setting is unknown or out of range.
         """
         several = isinstance(images, list | tuple)
-        if not several:
+        if not several and settings.get("errors") == "skip":
             settings = {**settings, "errors": "raise"}
         references = [ImageReference.of(image, channels) for image in (images if several else [images])]
         results = list(self._stream(references, settings))
@@ -277,6 +277,12 @@ class Detector:
         _check_names(settings, InputSettings)
         path, own, detector = Path(data), Path(data).is_dir(), self._with(settings)
         layout: Layout = "yolo" if path.suffix in (".yaml", ".yml") else "coco"
+        if limit is not None and (not isinstance(limit, Integral) or limit < 1):
+            raise InputError(f"limit is {limit!r}; give a whole number of images, at least 1")
+        if own and photos is not None:
+            raise InputError(f"{data}: is a folder, which holds its photos; leave photos out")
+        if path.is_file() and (split, seed) != ("val", 0):
+            raise InputError(f"{data}: split and seed choose photos of a folder; leave them out for a file")
         if own:
             read = read_part(path, split, seed=seed)
         else:
@@ -332,7 +338,7 @@ class Detector:
         log: Callable[[str], None] = print,
     ) -> "FitResult":
         """Trains on photos and labels of your own, from this model (extra `train`); then this detector is the trained
-        one.
+        one, with the engine "torch" in place of an .onnx file.
 
         Args:
             data: a folder of photos with VOC's XML, COCO's JSON or YOLO's text files, or the file that names them.
@@ -390,6 +396,8 @@ class Detector:
             log=log,
         )
         self.path, self._proposals = result.model, None
+        if self._engine.endswith(".onnx"):  # a graph of the model before
+            self._engine = "torch"
         self._load(self.pipeline.device)
         return result
 
