@@ -122,14 +122,15 @@ class Detector:
         dtype: str | torch.dtype | None = None,
     ) -> None:
         self.path = path
-        self._proposals, self._engine, self._dtype = proposals, str(engine), dtype
-        self._load(device)
+        self._proposals, self._engine = proposals, str(engine)
+        self._load(device, dtype)
 
-    def _load(self, device: str | torch.device) -> None:
+    def _load(self, device: str | torch.device, dtype: str | torch.dtype | None) -> None:
         is_config = self.path.suffix in (".yaml", ".yml")
         model, config = (None, self.path) if is_config else (self.path, None)
-        precision = None if self._dtype is None else str(self._dtype).removeprefix("torch.")
+        precision = None if dtype is None else str(dtype).removeprefix("torch.")
         self.pipeline = load_pipeline(model, device, config, self._proposals, self._engine, precision)
+        self._dtype = dtype
 
     def __repr__(self) -> str:
         kind = f"{self.pipeline.device}, {self.pipeline.precision}"
@@ -151,8 +152,7 @@ class Detector:
         Returns:
             The detector itself.
         """
-        self._dtype = dtype or self._dtype
-        self._load(device or self.pipeline.device)
+        self._load(device or self.pipeline.device, dtype or self._dtype)
         return self
 
     @overload
@@ -398,7 +398,7 @@ class Detector:
         self.path, self._proposals = result.model, None
         if self._engine.endswith(".onnx"):  # a graph of the model before
             self._engine = "torch"
-        self._load(self.pipeline.device)
+        self._load(self.pipeline.device, self._dtype)
         return result
 
     def export(self, path: str | Path, *, size: tuple[int, int] | None = None, int8: str | Path | None = None) -> Path:

@@ -183,6 +183,9 @@ def test_a_model_is_saved_and_moved(model: Detector, folder: Path, photos: Path)
     for name, words in (("mine.pt", ".safetensors"), ("no/where.safetensors", "cannot be written")):
         with pytest.raises(InputError, match=words):
             model.save(name)
+    with pytest.raises(InputError, match="float16"):
+        copy.to(dtype="float16")
+    assert copy.to("cpu").pipeline.precision == "bfloat16", "a refused format leaves no trace"
     with pytest.raises(InputError, match="mps"):
         copy.to("mps" if not torch.backends.mps.is_available() else "mps1")
 
