@@ -244,6 +244,7 @@ class Detector:
         data: str | Path,
         photos: str | Path | None = None,
         *,
+        classes: str | Iterable[str] | None = None,
         split: "Part" = "val",
         seed: int = 0,
         metric: "Metric | None" = None,
@@ -258,6 +259,7 @@ class Detector:
             data: COCO's JSON or YOLO's data.yaml, which are evaluated by their own metric; or a folder as `train` takes
                 it, which is evaluated as a training does it.
             photos: their folder, for a file; by default it is looked for near the file.
+            classes: evaluate only these; for the validation photos of a training, those that it was given.
             split: for a folder, the part of the photos: "val", those that a training sets aside, "train" or "all".
             seed: for a folder, that of the training, which chose its validation photos.
             metric: "coco", "voc07" or "voc10"; by default "coco" for a file, "voc07" for a folder.
@@ -284,9 +286,10 @@ class Detector:
         if path.is_file() and (split, seed) != ("val", 0):
             raise InputError(f"{data}: split and seed choose photos of a folder; leave them out for a file")
         if own:
-            read = read_part(path, split, seed=seed)
+            read = read_part(path, split, classes=classes, seed=seed)
         else:
-            read = read_data_set(layout, annotations=path, root=None if photos is None else Path(photos))
+            root = None if photos is None else Path(photos)
+            read = read_data_set(layout, annotations=path, root=root, classes=classes)
         read = read.known_to(self.class_names, str(self.path.name))
         read = read if limit is None else read.first(limit)
         folder = read.folder or find_photos(path, read.truth.files)

@@ -231,6 +231,7 @@ def test_evaluate_agrees_with_the_boxes(model: Detector, folder: Path):
     with pytest.raises(InputError, match="'score'"):
         model.evaluate("instances.json", score=0.5)  # type: ignore[call-arg]
     for data, settings, words in (
+        ("instances.json", {"classes": "cta"}, "'cta'.*'cat'"),
         ("instances.json", {"split": "train"}, "split"),
         ("instances.json", {"seed": 1}, "seed"),
         ("instances.json", {"limit": 0}, "limit is 0"),
