@@ -122,14 +122,15 @@ class Detector:
         dtype: str | torch.dtype | None = None,
     ) -> None:
         self.path = path
-        self._proposals, self._engine, self._dtype = proposals, str(engine), dtype
-        self._load(device)
+        self._proposals, self._engine = proposals, str(engine)
+        self._load(device, dtype)
 
-    def _load(self, device: str | torch.device) -> None:
+    def _load(self, device: str | torch.device, dtype: str | torch.dtype | None) -> None:
         is_config = self.path.suffix in (".yaml", ".yml")
         model, config = (None, self.path) if is_config else (self.path, None)
-        precision = None if self._dtype is None else str(self._dtype).removeprefix("torch.")
+        precision = None if dtype is None else str(dtype).removeprefix("torch.")
         self.pipeline = load_pipeline(model, device, config, self._proposals, self._engine, precision)
+        self._dtype = dtype
 
     def __repr__(self) -> str:
         kind = f"{self.pipeline.device}, {self.pipeline.precision}"
@@ -151,8 +152,7 @@ class Detector:
         Returns:
             The detector itself.
         """
-        self._dtype = dtype or self._dtype
-        self._load(device or self.pipeline.device)
+        self._load(device or self.pipeline.device, dtype or self._dtype)
         return self
 
     @overload
@@ -178,12 +178,18 @@ class Detector:
             InputError: an image cannot be read, or a setting is unknown or out of range.
         """
         several = isinstance(images, list | tuple)
+<<<<<<< HEAD
         if not several:
             images, settings = [images], {**settings, "errors": "raise"}
         for image in images:
             if isinstance(image, str | Path) and needs_stream(image):
                 raise InputError(f"{image}: is not the path of one photo; give it to stream(...)")
         references = [ImageReference.of(image, channels) for image in images]
+=======
+        if not several and settings.get("errors") == "skip":
+            settings = {**settings, "errors": "raise"}
+        references = [ImageReference.of(image, channels) for image in (images if several else [images])]
+>>>>>>> review
         results = list(self._stream(references, settings))
         return results if several else results[0]
 
@@ -247,6 +253,7 @@ class Detector:
         data: str | Path,
         photos: str | Path | None = None,
         *,
+        classes: str | Iterable[str] | None = None,
         split: "Part" = "val",
         seed: int = 0,
         metric: "Metric | None" = None,
@@ -261,6 +268,7 @@ class Detector:
             data: COCO's JSON or YOLO's data.yaml, which are evaluated by their own metric; or a folder as `train` takes
                 it, which is evaluated as a training does it.
             photos: their folder, for a file; by default it is looked for near the file.
+            classes: evaluate only these; for the validation photos of a training, those that it was given.
             split: for a folder, the part of the photos: "val", those that a training sets aside, "train" or "all".
             seed: for a folder, that of the training, which chose its validation photos.
             metric: "coco", "voc07" or "voc10"; by default "coco" for a file, "voc07" for a folder.
@@ -280,10 +288,17 @@ class Detector:
         _check_names(settings, InputSettings)
         path, own, detector = Path(data), Path(data).is_dir(), self._with(settings)
         layout: Layout = "yolo" if path.suffix in (".yaml", ".yml") else "coco"
+        if limit is not None and (not isinstance(limit, Integral) or limit < 1):
+            raise InputError(f"limit is {limit!r}; give a whole number of images, at least 1")
+        if own and photos is not None:
+            raise InputError(f"{data}: is a folder, which holds its photos; leave photos out")
+        if path.is_file() and (split, seed) != ("val", 0):
+            raise InputError(f"{data}: split and seed choose photos of a folder; leave them out for a file")
         if own:
-            read = read_part(path, split, seed=seed)
+            read = read_part(path, split, classes=classes, seed=seed)
         else:
-            read = read_data_set(layout, annotations=path, root=None if photos is None else Path(photos))
+            root = None if photos is None else Path(photos)
+            read = read_data_set(layout, annotations=path, root=root, classes=classes)
         read = read.known_to(self.class_names, str(self.path.name))
         read = read if limit is None else read.first(limit)
         folder = read.folder or find_photos(path, read.truth.files)
@@ -335,7 +350,7 @@ class Detector:
         log: Callable[[str], None] = print,
     ) -> "FitResult":
         """Trains on photos and labels of your own, from this model (extra `train`); then this detector is the trained
-        one.
+        one, with the engine "torch" in place of an .onnx file.
 
         Args:
             data: a folder of photos with VOC's XML, COCO's JSON or YOLO's text files, or the file that names them.
@@ -393,7 +408,9 @@ class Detector:
             log=log,
         )
         self.path, self._proposals = result.model, None
-        self._load(self.pipeline.device)
+        if self._engine.endswith(".onnx"):  # a graph of the model before
+            self._engine = "torch"
+        self._load(self.pipeline.device, self._dtype)
         return result
 
     def export(self, path: str | Path, *, size: tuple[int, int] | None = None, int8: str | Path | None = None) -> Path:

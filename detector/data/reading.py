@@ -159,8 +159,10 @@ def read_part(
             (`validation_photos`), the others, or all.
 
     Raises:
-        InputError: as for `read_custom_dataset`; or the part has no photos.
+        InputError: as for `read_custom_dataset`; or the part is unknown or has no photos.
     """
+    if part not in get_args(Part):
+        raise InputError(unknown_name("split", part, get_args(Part)))
     data = read_custom_dataset(path, None, classes, skip_bad_labels=skip_bad_labels)
     in_val = validation_photos(data, seed=seed)
     chosen = {"val": in_val, "train": ~in_val, "all": in_val | True}[part].tolist()

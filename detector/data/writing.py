@@ -43,6 +43,9 @@ def merge(sets: Sequence[CustomDataset]) -> CustomDataset:
     for number, data in enumerate(sets, start=1):
         same = same_classes(data.class_names, names)
         notes += [f"{data.path}: {name} counts as {same[name]}" for name in data.class_names if same[name] != name]
+        if missing := set(names) - set(same.values()):
+            has = f"has labels of {len(names) - len(missing)} of {len(names)} classes"
+            notes.append(f"{data.path}: {has}; objects of the others in its photos count as background")
         if data.class_ids:
             ids |= {(same[name], id) for name, id in zip(data.class_names, data.class_ids, strict=True)}
         labels = np.array([names.index(same[name]) for name in data.class_names])

@@ -149,6 +149,8 @@ class DetectionPipeline:
             check_score(iou, "iou")
         if max_detections is not None and (not isinstance(max_detections, Integral) or max_detections < 1):
             raise InputError(f"max_detections is {max_detections!r}; give a whole number of at least 1")
+        if agnostic_nms is not None and not isinstance(agnostic_nms, bool):
+            raise InputError(f"agnostic_nms is {agnostic_nms!r}; give True or False")
         old = self.postprocess
         postprocess = replace(
             old,

@@ -5,6 +5,7 @@ camera.
 """
 
 import glob
+import math
 import os
 import re
 import sys
@@ -138,7 +139,7 @@ def sample_photos(argument: str) -> list[Source]:
         if isinstance(source, InputError):
             raise source
         photos.append(source)
-    return photos[:: max(1, len(photos) // SAMPLE_PHOTOS)][:SAMPLE_PHOTOS]
+    return photos[:: math.ceil(len(photos) / SAMPLE_PHOTOS)]
 
 
 def _find(arguments: Iterable[str], finder: "_Finder") -> Iterator[Source | Video | InputError]:

@@ -54,10 +54,7 @@ def transfer_weights(network: RFCN, class_names: Sequence[str], model: Model) ->
     transfer = match_classes(class_names, model)
     extra = transfer.extra_background_classes if network.extra_background_classes else ()
     available = (*model.class_names, *model.extra_background_classes)
-    rows = [
-        None if name is None else 1 + available.index(name)
-        for name in (*transfer.sources.values(), *extra)
-    ]
+    rows = [None if name is None else 1 + available.index(name) for name in (*transfer.sources.values(), *extra)]
     with torch.no_grad():
         for name, parameter in network.score_conv.named_parameters():
             scores, box_deltas = source.split_maps(source.score_conv.get_parameter(name).detach().float(), dim=0)

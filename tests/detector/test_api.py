@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,8 @@ def test_size_is_the_short_side_of_every_input(model: Detector):
         ({"proposals": "multibx"}, "'multibx'.*'multibox'"),
         ({"batch": 0}, "batch 0"),
         ({"batch": 2, "tile": 200}, "tile"),
+        ({"errors": "skp"}, "'skp'.*'skip'"),
+        ({"agnostic_nms": "no"}, "agnostic_nms is 'no'"),
     ],
 )
 def test_a_wrong_setting_is_named(model: Detector, folder: Path, settings: dict[str, Any], words: str):
@@ -187,8 +190,23 @@ def test_a_model_is_saved_and_moved(model: Detector, folder: Path, photos: Path)
     for name, words in (("mine.pt", ".safetensors"), ("no/where.safetensors", "cannot be written")):
         with pytest.raises(InputError, match=words):
             model.save(name)
+    with pytest.raises(InputError, match="float16"):
+        copy.to(dtype="float16")
+    assert copy.to("cpu").pipeline.precision == "bfloat16", "a refused format leaves no trace"
     with pytest.raises(InputError, match="mps"):
         copy.to("mps" if not torch.backends.mps.is_available() else "mps1")
+
+
+def test_a_training_ends_with_torch_in_place_of_the_graph_of_the_model_before(
+    model: Detector, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("tensorboard")
+    fit = "detector.training.custom_dataset.fit"
+    monkeypatch.setattr(fit, lambda *_, **settings: SimpleNamespace(model=settings["init"]))
+    trained = Detector(model.path, "cpu", proposals="multibox")
+    trained._engine = "before.onnx"
+    trained.train("photos", "out")
+    assert trained.pipeline.engine == "torch"
 
 
 def test_a_configuration_is_loaded_by_name(folder: Path):
@@ -219,6 +237,16 @@ def test_evaluate_agrees_with_the_boxes(model: Detector, folder: Path):
     assert model.evaluate("instances.json", "photos", metric="voc07", iou=0.2).to_dict()["mAP"] == pytest.approx(1)
     with pytest.raises(InputError, match="'score'"):
         model.evaluate("instances.json", score=0.5)  # type: ignore[call-arg]
+    for data, settings, words in (
+        ("instances.json", {"classes": "cta"}, "'cta'.*'cat'"),
+        ("instances.json", {"split": "train"}, "split"),
+        ("instances.json", {"seed": 1}, "seed"),
+        ("instances.json", {"limit": 0}, "limit is 0"),
+        ("photos", {"photos": "photos"}, "leave photos out"),
+        ("photos", {"split": "vla"}, "'vla'.*'val'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            model.evaluate(data, **settings)  # type: ignore[arg-type]
     shutil.rmtree("photos")
     with pytest.raises(InputError, match=r"instances\.json.*folder"):
         model.evaluate("instances.json")

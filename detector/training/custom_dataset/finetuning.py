@@ -195,9 +195,10 @@ def fit(
             log(f"note         {note}")
         train, val = (ProposedImages(photos, start.config.proposals, folder) for photos in (split.train, split.val))
         request = {
-            "data": split.digest,
-            "start": weights_hash(start.network),
+            # The data come last, because another seed changes their split too.
             **{name: value for name, value in dataclasses.asdict(settings).items() if value is not None},
+            "start": weights_hash(start.network),
+            "data": split.digest,
         }
         machine = _load_or_measure(out, request, lambda: _measure(split, start, train, val, settings, device))
         plan = make_plan(split, start, machine, settings, began)
@@ -271,7 +272,8 @@ def _load_or_measure(out: Path, request: dict[str, Any], measure: Callable[[], M
             value = request.get(name)
             if saved.get(name) != value:
                 what = {"data": "on other data", "start": "from another model"}.get(name)
-                what = what or f"with {name} {saved.get(name) or 'auto'}, not {value or 'auto'}"
+                old, new = ("auto" if setting is None else setting for setting in (saved.get(name), value))
+                what = what or f"with {name} {old}, not {new}"
                 raise InputError(f"{out}: holds a training {what}; choose another --out, or remove this one")
         return machine
     if (out / CHECKPOINT).exists():

@@ -101,7 +101,7 @@ class Machine:
     """The machine that trains.
 
     Attributes:
-        step_seconds: measured time of a training step on one photo.
+        step_seconds: measured time of a training step.
     """
 
     device: str

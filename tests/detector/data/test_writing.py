@@ -106,6 +106,8 @@ def test_classes_that_mean_the_same_are_joined(make: Make):
     assert len({sample.id for sample in joined.samples}) == 12
     assert joined.val == {"a/0.png"}
     assert any("airplane counts as aeroplane" in note for note in joined.notes)
+    assert sum("2 of 3 classes" in note for note in joined.notes) == 2
+    assert not merge([first, make("three", 3, ("aeroplane", "cat"))]).notes
     counts = Counter(joined.class_names[label] for sample in joined.samples for label in sample.annotations.labels)
     # Photos 1, 2, 4 and 5 show 1, 2, 1 and 2 objects, of the first class if their number is even.
     assert counts == {"cat": 3, "aeroplane": 3 + 3, "dog": 3}

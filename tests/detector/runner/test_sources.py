@@ -18,7 +18,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from detector.errors import InputError
-from detector.runner.sources import Source, find_media, find_sources, list_names
+from detector.runner.sources import Source, find_media, find_sources, list_names, sample_photos
 from detector.runner.video import Video, VideoWriter
 from detector.structures.image import ImageReference, read_image
 
@@ -282,6 +282,12 @@ def test_a_stream_is_live_and_its_password_stays_out_of_messages():
     assert (stream.name, stream.file_name, stream.live) == ("rtsp://127.0.0.1:9/cam", "cam", True)
     with pytest.raises(InputError, match=r"^rtsp://127\.0\.0\.1:9/cam: cannot be opened"):
         stream.open()
+
+
+def test_samples_are_of_the_whole_folder(tmp_path: Path):
+    for number in range(63):
+        (tmp_path / f"{number}.jpg").touch()
+    assert [photo.file_name for photo in sample_photos(str(tmp_path))] == [f"{n}.jpg" for n in range(0, 63, 2)]
 
 
 def test_names_on_standard_input(monkeypatch):

@@ -424,6 +424,7 @@ def test_a_folder_of_another_training_is_refused(
         (lambda: train(data, epochs=3, resume=True), "run: .* epochs 1, not 3"),
         (lambda: train(data, epochs=None, resume=True), "run: .* epochs 1, not auto"),
         (lambda: train(data, epochs=1, size=64, resume=True), "run: .* size auto, not 64"),
+        (lambda: train(data, epochs=1, seed=1, resume=True), "run: .* seed 0, not 1"),
         (lambda: train(custom_dataset(PHOTOS[:5]), epochs=1, resume=True), "run: .* other data"),
         (lambda: train(data, epochs=1, init="voc07", resume=True), "run: .* another model"),
     ):
