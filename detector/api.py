@@ -178,18 +178,12 @@ class Detector:
             InputError: an image cannot be read, or a setting is unknown or out of range.
         """
         several = isinstance(images, list | tuple)
-<<<<<<< HEAD
-        if not several:
-            images, settings = [images], {**settings, "errors": "raise"}
-        for image in images:
-            if isinstance(image, str | Path) and needs_stream(image):
-                raise InputError(f"{image}: is not the path of one photo; give it to stream(...)")
-        references = [ImageReference.of(image, channels) for image in images]
-=======
         if not several and settings.get("errors") == "skip":
             settings = {**settings, "errors": "raise"}
-        references = [ImageReference.of(image, channels) for image in (images if several else [images])]
->>>>>>> review
+        for image in (pictures := images if several else [images]):
+            if isinstance(image, str | Path) and needs_stream(image):
+                raise InputError(f"{image}: is not the path of one photo; give it to stream(...)")
+        references = [ImageReference.of(image, channels) for image in pictures]
         results = list(self._stream(references, settings))
         return results if several else results[0]
 
