@@ -51,6 +51,7 @@ class Task(ABC, Generic[Example]):
         recipe: the recipe of the whole run.
         network: the network to train; parameters that need no gradient stay fixed.
         head: names of the network's children whose learning rate is multiplied by `OptimizerConfig.head_lr_mult`.
+        clipped_apart: those whose gradients are clipped by a norm of their own; by default the head.
         several_processes: whether `example` gives each process its part of the batch.
         workers: whether `example` may run in worker processes, which have no GPU and share no state.
     """
@@ -58,6 +59,7 @@ class Task(ABC, Generic[Example]):
     recipe: AnyRecipe
     network: nn.Module
     head: tuple[str, ...] = ()
+    clipped_apart: tuple[str, ...] = ()
     several_processes: bool = False
     workers: bool = False
 
@@ -135,7 +137,7 @@ class TrainingLoop(Generic[Example]):
         self.workers = default_workers(self.device) if workers is None else workers
         self.dtype = fast_dtype(str(self.device))
         self.network = task.network.to(self.device).to(memory_format=torch.channels_last)
-        self.optimizer = make_optimizer(self.network, self.config, task.head)
+        self.optimizer = make_optimizer(self.network, self.config, task.head, task.clipped_apart or task.head)
         self.checkpoint = out / CHECKPOINT
         self.step, self.saved_step, self.seconds = 0, 0, 0.0
         self.lead, self.stride = 0.0, 1.0  # position in the schedule minus steps done; how far a step goes
@@ -269,11 +271,11 @@ class TrainingLoop(Generic[Example]):
         return {**numbers, "gradient": norm}
 
     def _clip_gradients(self) -> Tensor:
-        """Clips the gradients of the head and of the rest, each by its norm, so that a head that is trained along does
-        not slow the network down; returns the larger norm."""
+        """Clips the gradients of `Task.clipped_apart` and of the rest, each by its norm, so that a head that is trained
+        along does not slow the network down; returns the larger norm."""
         norms = []
-        for in_head in (False, True):
-            groups = (group for group in self.optimizer.param_groups if group["head"] == in_head)
+        for apart in (False, True):
+            groups = (group for group in self.optimizer.param_groups if group["clipped_apart"] == apart)
             parameters = [parameter for group in groups for parameter in group["params"]]
             if parameters:
                 norms.append(torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip))

@@ -19,21 +19,24 @@ def learning_rate(config: OptimizerConfig, step: float) -> float:
     return config.lr * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
 
 
-def make_optimizer(network: nn.Module, config: OptimizerConfig, head: tuple[str, ...]) -> torch.optim.Optimizer:
+def make_optimizer(
+    network: nn.Module, config: OptimizerConfig, head: tuple[str, ...], clipped_apart: tuple[str, ...]
+) -> torch.optim.Optimizer:
     """The optimizer, without weight decay on biases and scales; the head's learning rate is multiplied by
-    `head_lr_mult`."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    `head_lr_mult`. Names are of the network's children, as in `detector.training.loop.Task`."""
+    groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((name.split(".")[0] in head, parameter.ndim > 1), []).append(parameter)
+            child = name.split(".")[0]
+            groups.setdefault((child in head, child in clipped_apart, parameter.ndim > 1), []).append(parameter)
     parameter_groups = [
         {
             "params": parameters,
             "weight_decay": config.weight_decay if is_weight else 0.0,
             "factor": config.head_lr_mult if in_head else 1.0,
-            "head": in_head,
+            "clipped_apart": apart,
         }
-        for (in_head, is_weight), parameters in groups.items()
+        for (in_head, apart, is_weight), parameters in groups.items()
     ]
     if config.algorithm == "adamw":
         return torch.optim.AdamW(parameter_groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)

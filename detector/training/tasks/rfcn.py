@@ -84,6 +84,7 @@ class RFCNTask(Task[RFCNBatch]):
 
     network: RFCN
     head = ("score_conv", "multibox")
+    clipped_apart = ("multibox",)  # beside the R-FCN, whose parts learn together
     several_processes = True
     workers = True
 
