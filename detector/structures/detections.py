@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 
 from detector.errors import InputError
 from detector.structures.class_names import default_class_ids
-from detector.structures.image import ImageReference, as_image
+from detector.structures.image import ImageReference
 from detector.visualization.boxes import Mark, box_colors, draw_marks
 from detector.visualization.files import save_picture
 from proposals.extras import needs_extra
@@ -312,17 +312,19 @@ class Detections:
         Raises:
             InputError: the picture is unknown, cannot be read, or has another size than the detections are for.
         """
-        picture = self._picture
-        if image is not None:
-            picture = ImageReference.of(image, channels)
-        elif picture is None:
+        drawn, is_bgr = self._drawn(image, channels)
+        return np.ascontiguousarray(drawn[:, :, ::-1]) if is_bgr else drawn
+
+    def _drawn(self, image: object, channels: str | None) -> tuple[np.ndarray, bool]:
+        """The drawing in RGB, and whether the picture is a BGR array."""
+        picture = self._picture if image is None else ImageReference.of(image, channels)
+        if picture is None:
             raise InputError("the result does not know its picture; give it: image=")
         photo = picture.read()
         if (photo.width, photo.height) != self.image_size:
             sizes = f"is {photo.width}x{photo.height} pixels, the detections are for {'{}x{}'.format(*self.image_size)}"
             raise InputError(f"{photo.name}: {sizes}")
-        drawn = draw_marks(photo.pixels, self.marks())
-        return np.ascontiguousarray(drawn[:, :, ::-1]) if picture.is_bgr else drawn
+        return draw_marks(photo.pixels, self.marks()), picture.is_bgr
 
     def save(self, path: str | Path, image: object = None, channels: str | None = None) -> Path:
         """Writes the drawing of `draw` as a JPEG or PNG file, and its folder if that is missing.
@@ -336,21 +338,17 @@ class Detections:
         path = Path(path)
         if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
             raise InputError(f"{path}: give a name that ends in .jpg or .png")
-        pixels = as_image(self._drawn_rgb(image, channels), "RGB").pixels
+        drawn, _ = self._drawn(image, channels)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-        return save_picture(path, pixels)
+        return save_picture(path, drawn)
 
     def show(self, image: object = None, channels: str | None = None) -> None:
         """Opens the drawing of `draw` in the system's viewer; in a notebook, `plot` shows it in place."""
-        PillowImage.fromarray(self._drawn_rgb(image, channels)).show()
-
-    def _drawn_rgb(self, image: object, channels: str | None) -> np.ndarray:
-        drawn = self.draw(image, channels)
-        picture = self._picture if image is None else ImageReference.of(image, channels)
-        return drawn[:, :, ::-1] if picture is not None and picture.is_bgr else drawn
+        drawn, _ = self._drawn(image, channels)
+        PillowImage.fromarray(drawn).show()
 
     def marks(self) -> list[Mark]:
         """Each box with its label and score, best first, for `detector.visualization.boxes.draw_marks`."""
@@ -521,7 +519,7 @@ class Detections:
         Raises:
             InputError: as `draw`, and if matplotlib is not installed.
         """
-        drawn = self._drawn_rgb(image, channels)
+        drawn, _ = self._drawn(image, channels)
         if axes is None:
             pyplot = _import("matplotlib.pyplot", "plot", "report")
             height, width = drawn.shape[:2]
