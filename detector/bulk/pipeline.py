@@ -73,7 +73,7 @@ def detect_many(
         before = folder.outcome
         if before.done:
             reporter.result(f"{before.done} of {before.images} are done already")
-        if not folder.todo:
+        if not folder.remaining:
             return before
         with connected(address, workers, settings.device):
             shares = shares_of(settings.device, workers)
@@ -105,7 +105,7 @@ def collect(folder: ShardFolder, rows: Rows, reporter: "Reporter") -> None:
             reporter.error(f"error: {json.loads(row['line'])['error']}")
 
     before = folder.outcome
-    new = (row for row in rows(folder.todo, False) if folder.add(**row))
+    new = (row for row in rows(folder.remaining, False) if folder.add(**row))
     for row in reporter.progress(new, "photo", before.images - before.done):
         report(row)
     if missing := folder.missing():

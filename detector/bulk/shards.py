@@ -54,7 +54,7 @@ class ShardFolder:
     Attributes:
         images: the list.
         start: folder that relative names begin in.
-        shards: all shards; `todo`: the missing ones.
+        shards, remaining: all shards, and those that were missing when the run began.
 
     Raises:
         InputError: the folder belongs to another run, or cannot be used.
@@ -87,7 +87,7 @@ class ShardFolder:
                 self._missing[shard.number] = shard
             else:
                 self._failed += failures
-        self.todo = list(self._missing.values())
+        self.remaining = list(self._missing.values())
 
     def path(self, number: int) -> Path:
         return self.folder / f"shard-{number:05d}.jsonl"

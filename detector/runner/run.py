@@ -171,15 +171,15 @@ class DetectionRun:
         self._store = RunStore(self._output.store, self._made_by, resume=self._output.resumed, finished_only=True)
         jsonl = self._output.files.jsonl
         self._lines = None if jsonl is None else LineFile(jsonl, self._entries())
-        todo = [source for source in media if source.name not in self._store.finished]
-        self.done = len(media) - len(todo)
+        remaining = [source for source in media if source.name not in self._store.finished]
+        self.done = len(media) - len(remaining)
         if self.done:
             self._reporter.result(f"{self.done} of {len(media)} are done already")
         failed, complete = 0, False
-        photos = self._frame_detector.photos(source for source in todo if not isinstance(source, Video))
+        photos = self._frame_detector.photos(source for source in remaining if not isinstance(source, Video))
         try:
-            unit = "source" if any(isinstance(source, Video) for source in todo) else "photo"
-            for source in self._reporter.progress(todo, unit):
+            unit = "source" if any(isinstance(source, Video) for source in remaining) else "photo"
+            for source in self._reporter.progress(remaining, unit):
                 try:
                     unwritten = self.unwritten
                     if isinstance(source, Video):

@@ -161,13 +161,13 @@ def predict(
         for key, entry in (store.entries.items() if store is not None else ())
         if "error" not in entry and (not trace or "objects" in entry)
     }
-    todo = [i for i in indices if str(truth.image_ids[i]) not in kept]
+    remaining = [i for i in indices if str(truth.image_ids[i]) not in kept]
     if batch == 1 and not trace:
-        made = _predict_singly(detector, truth, folder, todo, score)
+        made = _predict_singly(detector, truth, folder, remaining, score)
     else:
-        made = _predict_batches(detector, truth, folder, todo, score, trace, batch, workers)
+        made = _predict_batches(detector, truth, folder, remaining, score, trace, batch, workers)
     predictions = []
-    done = len(indices) - len(todo)
+    done = len(indices) - len(remaining)
     with Progress(total=len(indices), initial=done, desc="evaluate", unit="image", hidden=not progress) as bar:
         for i in indices:
             key = str(truth.image_ids[i])

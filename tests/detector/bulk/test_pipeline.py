@@ -100,7 +100,7 @@ def test_a_run_that_stops_goes_on_with_the_shards_that_are_missing(opened):
     assert told.totals == [6]
     assert [entry["image"] for entry in written(again)] == NAMES
     assert again.path(2).stat().st_mtime_ns == before
-    assert opened().todo == []
+    assert opened().remaining == []
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def line(name: str) -> bytes:
 def test_a_shard_is_written_when_all_its_photos_are_done_in_their_order(names):
     """A second result of a photo is not taken."""
     folder = opened(names)
-    assert [shard.count for shard in folder.todo] == [2, 2, 1]
+    assert [shard.count for shard in folder.remaining] == [2, 2, 1]
     assert folder.add(0, 1, line("1.jpg"))
     assert not folder.add(0, 1, b"another")
     assert not folder.path(0).exists()
@@ -54,9 +54,9 @@ def test_the_same_run_goes_on_with_the_list_it_began_with(names):
     folder.add(0, 0, line("0.jpg"))  # and then a kill
     Path("list.txt").write_text("other.jpg\n")
     again = opened(names)
-    assert [shard.number for shard in again.todo] == [0, 2]
+    assert [shard.number for shard in again.remaining] == [0, 2]
     assert (again.outcome.done, again.outcome.failed) == (2, 1)
-    assert [one for one in again.images.read(again.todo[0])] == ["0.jpg", "1.jpg"]
+    assert [one for one in again.images.read(again.remaining[0])] == ["0.jpg", "1.jpg"]
 
 
 def test_another_run_is_refused(names):
@@ -78,7 +78,7 @@ def test_a_run_of_other_photos_by_the_same_name_is_refused(names, monkeypatch):
     Path("list.txt").write_text("0.jpg\n")
     with pytest.raises(InputError, match=r"other settings \(sources was "):
         ShardFolder(out, names, 2, {})
-    assert len(ShardFolder(out, ["../list.txt"], 2, {}).todo) == 3, "the same photos by another name"
+    assert len(ShardFolder(out, ["../list.txt"], 2, {}).remaining) == 3, "the same photos by another name"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_run_of_other_photos_by_the_same_name_is_refused(names, monkeypatch):
 def test_a_shard_that_is_not_whole_is_done_again(names, content):
     opened(names).path(0).write_bytes(content)
     folder = opened(names)
-    assert [shard.number for shard in folder.todo] == [0, 1, 2]
+    assert [shard.number for shard in folder.remaining] == [0, 1, 2]
     folder.add(0, 0, line("0.jpg"))
     folder.add(0, 1, line("1.jpg"))
     assert len(folder.path(0).read_bytes().splitlines()) == 2
@@ -103,7 +103,7 @@ def test_sizes_of_shards_that_would_fill_the_memory(names, monkeypatch):
     ):
         opened(names)
     monkeypatch.setattr("detector.bulk.shards.MOST_SHARDS", 3)
-    assert len(opened(names).todo) == 3
+    assert len(opened(names).remaining) == 3
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"lr": 0.1}', '"a.jpg"\n'])
