@@ -1,9 +1,9 @@
 """The annotated objects of one image, which all readers of data sets return."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ class Annotations:
         labels: (N,) int64, 0-based index into the class names of the data set.
         difficult: (N,) bool; difficult objects are ignored in training and evaluation.
         image_size: width and height of the image in pixels.
+        unlabeled: labels of classes whose objects are not annotated in this image; they may be there.
 
     The arrays are converted to the types above and made read-only.
 
@@ -33,6 +34,7 @@ class Annotations:
     labels: npt.NDArray[np.int64]
     difficult: npt.NDArray[np.bool_]
     image_size: tuple[int, int]
+    unlabeled: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         boxes = np.array(self.boxes, dtype=np.float32)
@@ -66,6 +68,15 @@ class Annotations:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def relabel(self, new_labels: npt.NDArray[np.int64]) -> Self:
+        """The objects with `new_labels[label]` for each label; a negative one leaves its objects out."""
+        labels = new_labels[self.labels]
+        kept = labels >= 0
+        unlabeled = frozenset(new for old in self.unlabeled if (new := int(new_labels[old])) >= 0)
+        return replace(
+            self, boxes=self.boxes[kept], labels=labels[kept], difficult=self.difficult[kept], unlabeled=unlabeled
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -83,6 +94,8 @@ class AnnotatedImages(Protocol):
     def ids(self) -> Sequence[str]: ...
     @property
     def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def class_ids(self) -> tuple[int | str, ...]: ...
     @property
     def root(self) -> Path: ...
     @property

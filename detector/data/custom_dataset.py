@@ -7,7 +7,6 @@ another size than its labels say is left out and reported.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,13 +16,14 @@ from detector.data.annotations import Annotations, Sample
 from detector.data.coco import read_coco
 from detector.data.faults import Fault, Faults, FaultyDataError
 from detector.data.ground_truth import GroundTruth, select_classes
+from detector.data.photo_finder import PhotoFinder, files_below
 from detector.data.voc import read_voc
 from detector.data.voc_xml import parse_split, parse_xml
 from detector.data.yolo import read_yolo, read_yolo_config
 from detector.errors import InputError
 from detector.io.text import open_text, read_content
 from detector.io.yaml import parse_yaml
-from detector.structures.image import EXTENSIONS, NOT_SUPPORTED, is_heic, read_size
+from detector.structures.image import EXTENSIONS, read_size
 from proposals.names import unknown_name
 
 Layout = Literal["voc", "coco", "yolo"]
@@ -68,13 +68,7 @@ class CustomDataset:
             InputError: a name is not a class, or is repeated.
         """
         names, chosen, new_labels = select_classes(names, self.class_names)
-        samples = []
-        for sample in self.samples:
-            old = sample.annotations
-            labels = new_labels[old.labels]
-            kept = labels >= 0
-            objects = Annotations(old.boxes[kept], labels[kept], old.difficult[kept], old.image_size)
-            samples.append(replace(sample, annotations=objects))
+        samples = (replace(sample, annotations=sample.annotations.relabel(new_labels)) for sample in self.samples)
         ids = tuple(self.class_ids[label] for label in chosen) if self.class_ids else ()
         return replace(self, class_names=names, class_ids=ids, samples=tuple(samples))
 
@@ -150,7 +144,7 @@ def _join(path: Path, layout: Layout, splits: Sequence[_Split], faults: Faults) 
     origins = iter(faults.origins)
     for split in splits:
         truth = split.truth
-        find = _PhotoFinder(split.folders)
+        find = PhotoFinder(split.folders)
         labels = np.array([names.index(name) for name in truth.class_names])
         split_origins = [next(origins) for _ in range(len(truth))]
         for i, rows in enumerate(truth.rows_by_image()):
@@ -179,7 +173,7 @@ def _join(path: Path, layout: Layout, splits: Sequence[_Split], faults: Faults) 
     notes = []
     used = {sample.image_path for sample in samples.values()} | {Path(fault.file) for fault in left_out}
     # In YOLO's layout, photos without labels have no objects.
-    photos = _files(path, *EXTENSIONS) if path.is_dir() and layout != "yolo" else []
+    photos = files_below(path, *EXTENSIONS) if path.is_dir() and layout != "yolo" else []
     unlabeled = [photo for photo in photos if photo not in used and _split_name(photo, path) not in _UNUSED]
     if unlabeled:
         count = "1 photo has" if len(unlabeled) == 1 else f"{len(unlabeled)} photos have"
@@ -224,8 +218,8 @@ def _find_layout(path: Path) -> Layout:
             raise InputError(f"{path}: give a folder, COCO's JSON, YOLO's data.yaml or a list in VOC's ImageSets/Main")
         return by_suffix[path.suffix.lower()]
     found: dict[Layout, bool] = {
-        "voc": bool(_files(path, ".xml")),
-        "coco": any(map(_is_coco, _files(path, ".json"))),
+        "voc": bool(files_below(path, ".xml")),
+        "coco": any(map(_is_coco, files_below(path, ".json"))),
         "yolo": _data_yaml(path) is not None,
     }
     layouts = [layout for layout, is_found in found.items() if is_found]
@@ -233,17 +227,12 @@ def _find_layout(path: Path) -> Layout:
         raise InputError(f"{path}: holds labels of several layouts, {', '.join(layouts)}; name one with --layout")
     if layouts:
         return layouts[0]
-    if not _files(path, *EXTENSIONS):
+    if not files_below(path, *EXTENSIONS):
         raise InputError(f"{path}: holds no photos")
     hint = ""
-    if _files(path, ".txt"):
+    if files_below(path, ".txt"):
         hint = "; for YOLO's text files add a data.yaml with the lines 'train: .' and 'names: [first, second]'"
     raise InputError(f"{path}: holds photos, but no labels of VOC (.xml), COCO (.json) or YOLO (data.yaml){hint}")
-
-
-def _files(folder: Path, *suffixes: str) -> list[Path]:
-    files = (file for file in folder.rglob("*") if file.suffix.lower() in suffixes and not file.name.startswith("."))
-    return sorted(file for file in files if file.is_file())
 
 
 def _is_coco(path: Path) -> bool:
@@ -278,7 +267,7 @@ def _voc(path: Path, faults: Faults) -> Iterator[_Split]:
         folders = [root / "Annotations"]
     else:
         root = path
-        folders = sorted({file.parent for file in _files(root, ".xml")})
+        folders = sorted({file.parent for file in files_below(root, ".xml")})
         folders = [folder for folder in folders if _split_name(folder, root) not in _UNUSED]
     if not folders:
         raise InputError(f"{path}: holds no labels of VOC (.xml)")
@@ -307,7 +296,7 @@ def _voc_classes(root: Path, folders: Iterable[Path], listed: Sequence[str] | No
 
 
 def _coco(path: Path, faults: Faults) -> Iterator[_Split]:
-    files = [path] if path.is_file() else [file for file in _files(path, ".json") if _is_coco(file)]
+    files = [path] if path.is_file() else [file for file in files_below(path, ".json") if _is_coco(file)]
     if not files:
         raise InputError(f"{path}: holds no labels of COCO (.json)")
     root = path.parent if path.is_file() else path
@@ -320,15 +309,7 @@ def _coco(path: Path, faults: Faults) -> Iterator[_Split]:
         if name in _UNUSED:
             continue
         above, part = file.parent.parent, file.stem.rpartition("_")[2]  # COCO: annotations/instances_train2017.json
-        near = (
-            file.parent,
-            file.parent / "images",
-            file.parent / file.stem,
-            above,
-            above / "images",
-            above / part,
-            root,
-        )
+        near = (file.parent, file.parent / "images", file.parent / file.stem, above, above / "images", above / part)
         try:
             yield _Split(read_coco(file, faults), (*near, root), name)
         except FaultyDataError:  # `faults` has them; the other files may have more
@@ -361,41 +342,3 @@ def _yolo(path: Path, faults: Faults) -> Iterator[_Split]:
 
 
 _READERS = {"voc": _voc, "coco": _coco, "yolo": _yolo}
-
-
-class _PhotoFinder:
-    """Finds the photo of a label file in folders, in their order, then anywhere below the last one."""
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self.folders = folders
-
-    def __call__(self, file: str, exact: bool) -> Path:
-        """The photo; InputError if there is none. Unless `exact`, its suffix is unknown."""
-        stem = file.removesuffix(".jpg")
-        suffixes = () if exact else (spelling for suffix in EXTENSIONS for spelling in (suffix, suffix.upper()))
-        names = [file, *(stem + suffix for suffix in suffixes)]
-        for path in (folder / name for folder in self.folders for name in names):
-            if path.is_file():
-                return path
-        photos = self._below.get(Path(file).stem if exact else stem, [])
-        if exact:
-            photos = [photo for photo in photos if photo.name == Path(file).name]
-        if len(photos) > 1:
-            raise InputError(f"several photos have this name, {photos[0]} and {photos[1]}")
-        if photos:
-            return photos[0]
-        if heic := self._heic.get(Path(file).stem):
-            raise InputError(f"its photo {heic} {NOT_SUPPORTED}")
-        raise InputError(f"no such photo, in {self.folders[0]} or below {self.folders[-1]}")
-
-    @cached_property
-    def _below(self) -> dict[str, list[Path]]:
-        below: dict[str, list[Path]] = {}
-        for photo in _files(self.folders[-1], *EXTENSIONS):
-            below.setdefault(photo.stem, []).append(photo)
-        return below
-
-    @cached_property
-    def _heic(self) -> dict[str, Path]:
-        near = (path for folder in self.folders for path in folder.glob("*"))
-        return {path.stem: path for path in (*near, *self.folders[-1].rglob("*")) if is_heic(path)}

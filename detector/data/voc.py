@@ -39,6 +39,8 @@ class VOCDataset:
         InputError: the folder or the split is missing, or the split is empty or malformed.
     """
 
+    class_ids: tuple[int | str, ...] = ()  # VOC's classes have names alone
+
     def __init__(
         self,
         root: str | Path,

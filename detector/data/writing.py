@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.data.annotations import Annotations, Sample
+from detector.data.annotations import Sample
 from detector.data.custom_dataset import CustomDataset, Layout
 from detector.data.formats.files import new_folder, to_inclusive
 from detector.data.formats.voc_xml import write_annotation
@@ -52,10 +52,8 @@ def merge(sets: Sequence[CustomDataset]) -> CustomDataset:
         for sample in data.samples:
             if (first := seen.setdefault(sample.image_path.resolve(), data.path)) != data.path:
                 raise InputError(f"{sample.image_path}: is in {first} and in {data.path}; leave it out of one of them")
-            old = sample.annotations
             sample_id = sample.id if sample.id not in samples else f"{data.path.stem}-{number}/{sample.id}"
-            objects = Annotations(old.boxes, labels[old.labels], old.difficult, old.image_size)
-            samples[sample_id] = Sample(sample_id, sample.image_path, objects)
+            samples[sample_id] = Sample(sample_id, sample.image_path, sample.annotations.relabel(labels))
             if sample.id in data.val:
                 val.add(sample_id)
     by_name = dict(ids)

@@ -32,15 +32,11 @@ _CROP_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """Pixels (H, W, 3) uint8 RGB with their proposals (N, 4) and objects, both in these pixels.
-
-    `unlabeled` holds the labels of classes whose objects are not annotated here.
-    """
+    """Pixels (H, W, 3) uint8 RGB with their proposals (N, 4) and objects, both in these pixels."""
 
     pixels: np.ndarray
     proposals: np.ndarray
     annotations: Annotations
-    unlabeled: frozenset[int] = frozenset()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -50,9 +46,7 @@ class TrainingImage:
     def crop(self, window: Window, overlap: float) -> "TrainingImage":
         """The part of the image inside a window (`crop_image`, `crop_proposals`)."""
         pixels, annotations = crop_image(self.pixels, self.annotations, window, overlap)
-        return replace(
-            self, pixels=pixels, proposals=crop_proposals(self.proposals, window, overlap), annotations=annotations
-        )
+        return TrainingImage(pixels, crop_proposals(self.proposals, window, overlap), annotations)
 
 
 def random_crop(width: int, height: int, config: RandomCropConfig, rng: np.random.Generator) -> Window:
@@ -79,6 +73,7 @@ def crop_image(
         annotations.labels[visible],
         (annotations.difficult | (_areas(clipped) < overlap * _areas(annotations.boxes)))[visible],
         (x2 - x1, y2 - y1),
+        annotations.unlabeled,
     )
     return np.ascontiguousarray(pixels[y1:y2, x1:x2]), cropped
 
@@ -138,9 +133,11 @@ def mosaic(images: Sequence[TrainingImage], overlap: float, rng: np.random.Gener
         boxes.append(tile.annotations.boxes + shift)
         labels.append(tile.annotations.labels)
         difficult.append(tile.annotations.difficult)
-    objects = Annotations(np.concatenate(boxes), np.concatenate(labels), np.concatenate(difficult), (width, height))
-    unlabeled = frozenset[int]().union(*(image.unlabeled for image in images))
-    return TrainingImage(pixels, np.concatenate(proposals), objects, unlabeled)
+    unlabeled = frozenset[int]().union(*(image.annotations.unlabeled for image in images))
+    objects = Annotations(
+        np.concatenate(boxes), np.concatenate(labels), np.concatenate(difficult), (width, height), unlabeled
+    )
+    return TrainingImage(pixels, np.concatenate(proposals), objects)
 
 
 def mixup(first: TrainingImage, second: TrainingImage, overlap: float, rng: np.random.Generator) -> TrainingImage:
@@ -157,10 +154,10 @@ def mixup(first: TrainingImage, second: TrainingImage, overlap: float, rng: np.r
         np.concatenate((a.labels, b.labels)),
         np.concatenate((a.difficult | (1 - ratio < FAINT), b.difficult | (ratio < FAINT))),
         first.size,
+        a.unlabeled | b.unlabeled,
     )
     proposals = np.concatenate([_random_share(image.proposals, 2, rng) for image in (first, tile)])
-    pixels = cv2.addWeighted(first.pixels, 1 - ratio, tile.pixels, ratio, 0)
-    return TrainingImage(pixels, proposals, objects, first.unlabeled | second.unlabeled)
+    return TrainingImage(cv2.addWeighted(first.pixels, 1 - ratio, tile.pixels, ratio, 0), proposals, objects)
 
 
 def flip_boxes(boxes: np.ndarray, width: int) -> np.ndarray:
@@ -196,8 +193,7 @@ def _random_tile(
     crop = image.crop(_place((w, h), image.size, rng), overlap)
     scale, limit = box_scale(crop.size, size), np.tile(np.array(size, np.float32), 2)
     boxes, proposals = (np.minimum(b * scale, limit) for b in (crop.annotations.boxes, crop.proposals))
-    annotations = replace(crop.annotations, boxes=boxes, image_size=size)
-    return TrainingImage(resize(crop.pixels, size), proposals, annotations, image.unlabeled)
+    return TrainingImage(resize(crop.pixels, size), proposals, replace(crop.annotations, boxes=boxes, image_size=size))
 
 
 def _place(crop: tuple[int, int], image: tuple[int, int], rng: np.random.Generator) -> Window:

@@ -69,5 +69,5 @@ def make_example(
         objects=torch.from_numpy(objects * factors),
         labels=torch.tensor(annotations.labels),
         difficult=torch.tensor(annotations.difficult),
-        unlabeled=image.unlabeled,
+        unlabeled=annotations.unlabeled,
     )

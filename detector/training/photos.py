@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.annotations import Annotations, Sample
+from detector.data.annotations import Sample
 from detector.data.custom_dataset import CustomDataset, read_custom_dataset
 from detector.data.validation import object_counts
 from detector.errors import InputError
@@ -18,16 +18,11 @@ from proposals.names import unknown_name
 
 @dataclass(frozen=True, eq=False)
 class PhotoSet:
-    """Photos with their objects, as `detector.data.annotations.AnnotatedImages`.
-
-    Attributes:
-        unlabeled: for each photo, labels of the classes that are not annotated in it; () if all are annotated.
-    """
+    """Photos with their objects, as `detector.data.annotations.AnnotatedImages`."""
 
     samples: tuple[Sample, ...]
     class_names: tuple[str, ...]
     class_ids: tuple[int | str, ...] = ()
-    unlabeled: tuple[frozenset[int], ...] = ()
     root: Path = Path()
     split: str = ""
 
@@ -49,8 +44,7 @@ class PhotoSet:
 
     def select(self, indices: Sequence[int]) -> "PhotoSet":
         """Photos by index, some perhaps repeated."""
-        unlabeled = tuple(self.unlabeled[i] for i in indices) if self.unlabeled else ()
-        return dataclasses.replace(self, samples=tuple(self.samples[i] for i in indices), unlabeled=unlabeled)
+        return dataclasses.replace(self, samples=tuple(self.samples[i] for i in indices))
 
     def boxes(self) -> np.ndarray:
         """(C,) number of objects of each class that are not difficult."""
@@ -67,13 +61,13 @@ def read_photo_sets(config: PhotosConfig, root: Path) -> tuple[PhotoSet, PhotoSe
     first, *others = (_read(root / part.path) for part in config.train)
     names = first.class_names
     samples: list[Sample] = []
-    unlabeled: list[frozenset[int]] = []
     for part, data in zip(config.train, (first, *others), strict=True):
-        renamed = _with_classes(data, names)
-        samples += [dataclasses.replace(sample, id=f"{part.path}/{sample.id}") for sample in renamed]
-        unlabeled += [_unlabeled(part, data, names)] * len(renamed)
-    train = PhotoSet(tuple(samples), names, first.class_ids, tuple(unlabeled), root, config.train[0].path)
-    val = PhotoSet(_with_classes(_read(root / config.val), names), names, first.class_ids, (), root, config.val)
+        unlabeled = _unlabeled(part, data, names)
+        for sample in _with_classes(data, names):
+            objects = dataclasses.replace(sample.annotations, unlabeled=unlabeled)
+            samples.append(Sample(f"{part.path}/{sample.id}", sample.image_path, objects))
+    train = PhotoSet(tuple(samples), names, first.class_ids, root, config.train[0].path)
+    val = PhotoSet(_with_classes(_read(root / config.val), names), names, first.class_ids, root, config.val)
     return _repeat_rare(train, config.repeat_threshold), val
 
 
@@ -92,11 +86,7 @@ def _with_classes(data: CustomDataset, names: tuple[str, ...]) -> tuple[Sample, 
         if name not in same:
             raise InputError(f"{data.path}: {unknown_name('class', name, names)}; the first data set lists all classes")
     new = np.array([names.index(same[name]) for name in data.class_names], np.int64)
-
-    def rename(old: Annotations) -> Annotations:
-        return Annotations(old.boxes, new[old.labels], old.difficult, old.image_size)
-
-    return tuple(dataclasses.replace(s, annotations=rename(s.annotations)) for s in data.samples)
+    return tuple(dataclasses.replace(s, annotations=s.annotations.relabel(new)) for s in data.samples)
 
 
 def _unlabeled(part: LabeledPhotosConfig, data: CustomDataset, names: tuple[str, ...]) -> frozenset[int]:

@@ -33,7 +33,6 @@ from detector.training.data import BatchOrder, ProposedImages
 from detector.training.examples import Example, common_size, make_example
 from detector.training.initial_weights import load_initial_weights
 from detector.training.loop import Task
-from detector.training.photos import PhotoSet
 from detector.training.prefetch import Batch
 from detector.training.recipes import RFCNRecipe
 from detector.training.targets import RegionTargets, hardest, match_regions, region_losses
@@ -198,10 +197,7 @@ class RFCNTask(Task[RFCNBatch]):
             InputError: it cannot be read.
         """
         image, proposals, annotations = self.data[index]
-        dataset = self.data.dataset
-        partly = isinstance(dataset, PhotoSet) and dataset.unlabeled
-        unlabeled = dataset.unlabeled[index] if partly else frozenset[int]()
-        return TrainingImage(image.pixels, proposals.boxes, annotations, unlabeled)
+        return TrainingImage(image.pixels, proposals.boxes, annotations)
 
     @functools.cached_property
     def _order(self) -> BatchOrder:
@@ -266,8 +262,7 @@ class RFCNTask(Task[RFCNBatch]):
         assert isinstance(network, RFCN)
         count = len(self.val) if last else min(len(self.val), self.recipe.data.eval_limit)
         dataset = self.data.dataset
-        class_ids = dataset.class_ids if isinstance(dataset, PhotoSet) else ()
-        model = Model(network, self.recipe.model, dataset.class_names, {}, class_ids=class_ids)
+        model = Model(network, self.recipe.model, dataset.class_names, {}, class_ids=dataset.class_ids)
         detector = DetectionPipeline(model, str(network.mean.device))
         result = voc_average_precision(*detect_proposed(detector, self.val, count))
         recalls = {} if network.multibox is None else multibox_recall(detector, self.val.dataset.first(count))

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from detector.config import parse
+from detector.data.annotations import Annotations
 from detector.errors import InputError
 from detector.training.assembly import make_loop
+from detector.training.augmentation import TrainingImage, mixup, mosaic
 from detector.training.photos import PhotoSet, read_photo_sets
 from detector.training.recipes import PhotosConfig, RFCNRecipe
 
@@ -62,7 +64,8 @@ def test_classes_of_all_sets_are_those_of_the_first(root: Path):
     assert train.class_ids == (3, 7, 90)
     labels = [sample.annotations.labels.tolist() for sample in train.samples]
     assert labels == [[0], [1, 2], [1], [], [0], [1]]
-    assert train.unlabeled == (*[frozenset()] * 4, *[frozenset({2})] * 2)
+    unlabeled = [sample.annotations.unlabeled for sample in train.samples]
+    assert unlabeled == [*[frozenset()] * 4, *[frozenset({2})] * 2]
     assert len(set(train.ids)) == 6
     assert [sample.annotations.labels.tolist() for sample in val.samples] == labels[:4]
 
@@ -112,11 +115,26 @@ RECIPE = {
 }
 
 
+def test_mixtures_know_all_classes_that_are_not_annotated():
+    def image(unlabeled: set[int]) -> TrainingImage:
+        boxes = np.array([[10, 10, 50, 60]], np.float32)
+        objects = Annotations(boxes, [0], [False], (120, 90), frozenset(unlabeled))
+        return TrainingImage(np.zeros((90, 120, 3), np.uint8), boxes, objects)
+
+    first, second, rng = image({2}), image({1}), np.random.default_rng(0)
+    assert first.crop((0, 0, 60, 60), 0.5).annotations.unlabeled == {2}
+    assert mixup(first, second, 0.5, rng).annotations.unlabeled == {1, 2}
+    assert mosaic([first, image(set()), second, image({2})], 0.5, rng).annotations.unlabeled == {1, 2}
+    relabeled = second.annotations.relabel(np.array([3, 0, -1]))
+    assert (relabeled.labels.tolist(), relabeled.unlabeled) == ([3], {0})
+    assert len(second.annotations.relabel(np.array([-1, 0, 1]))) == 0
+
+
 def test_a_partly_annotated_photo_trains_the_annotated_classes_only(root: Path, init: Path):
     task = make_loop(parse(RFCNRecipe, RECIPE, "test"), root, root / "run", init, root / "proposals", "cpu").task
     train = task.data.dataset
     assert isinstance(train, PhotoSet)
-    task.data.dataset = dataclasses.replace(train.select([4, 5]))
+    task.data.dataset = train.select([4, 5])
     task.recipe = dataclasses.replace(task.recipe, augmentation=dataclasses.replace(task.recipe.augmentation, mosaic=0))
     batch = task.example(0)
     assert batch.targets.unlabeled is not None
