@@ -32,7 +32,7 @@ from detector.storage.run_lock import run_lock
 from detector.structures.image import read_image
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, refuse_unfinished, remove_checkpoints
-from detector.training.custom_dataset.plan import PLAN, Augment, Machine, Settings, frozen_part, make_plan, too_short
+from detector.training.custom_dataset.plan import PLAN, Machine, Settings, frozen_part, make_plan, too_short
 from detector.training.custom_dataset.split import Split, join_names, split_data
 from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
 from detector.training.data import ProposedImages
@@ -123,20 +123,13 @@ def fit(
     layout: Layout | None = None,
     classes: str | Iterable[str] | None = None,
     skip_bad_labels: bool = False,
-    epochs: int | None = None,
-    minutes: float | None = None,
-    lr: float | None = None,
-    batch: int = 1,
-    seed: int = 0,
-    freeze: str | None = None,
-    augment: Augment = "light",
-    size: int | None = None,
     init: str | Path | None = None,
     cache: str | Path | None = None,
     device: str = "auto",
     resume: bool = False,
     on_step: Callable[[dict[str, float]], None] | None = None,
     log: Callable[[str], None] = _logger.info,
+    **options: Any,
 ) -> FitResult:
     """Trains a detector of the classes in `data`, starting from a trained one.
 
@@ -149,13 +142,12 @@ def fit(
         data: as `detector.data.custom_dataset.read_custom_dataset` takes it, with `layout`, `classes` and
             `skip_bad_labels`; or what that function returned.
         out: folder for the model and all other output, in which no other run may be writing.
-        epochs, minutes, lr, batch, seed, freeze, augment, size: see
-            `detector.training.custom_dataset.plan.Settings`.
         init: model file to start from; by default the model in the package.
         cache: folder of cached proposals; by default `out / "proposals"`.
         resume: continue the training in `out`, if there is one; it must have the same data and settings.
         on_step: called after each step with its numbers (`TrainingLoop`).
         log: called with the summary of the data, the plan and notes, each of one or more lines.
+        options: fields of `detector.training.custom_dataset.plan.Settings`, such as `epochs` or `lr`.
 
     Raises:
         InputError: the data, a setting, the starting model or `out` cannot be used, or `out` holds a training that is
@@ -163,9 +155,8 @@ def fit(
         KeyboardInterrupt: on Ctrl-C or SIGTERM; the same call with `resume` continues.
     """
     began = time.perf_counter()
-    settings = Settings.checked(
-        epochs=epochs, minutes=minutes, lr=lr, batch=batch, seed=seed, freeze=freeze, augment=augment, size=size
-    )
+    settings = Settings.checked(**options)
+    minutes = settings.minutes
     resolve_device(device)
     out = Path(out)
     if not resume:
@@ -187,7 +178,7 @@ def fit(
             began = time.perf_counter()
         for fault in data.faults[logged_faults:]:
             log(f"left out     {fault}")
-        split = split_data(data, seed=seed)
+        split = split_data(data, seed=settings.seed)
         log(
             f"proposals    cover {100 * covered:.0f} % of the objects (IoU {_COVERED_IOU}); the rest cannot be detected"
         )
