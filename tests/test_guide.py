@@ -151,7 +151,7 @@ def test_the_scripts_pass_mypy_strict(tmp_path: Path):
     ("guide", "prints"),
     [
         ("proposals/README.md", r"^\(100, 4\)\ntests/photos/cat\.jpg \d+ "),
-        ("detector/README.md", r"\n<Detections: cat 0\.\d+ in 451x300 pixels>\n$"),
+        ("detector/README.md", r"\n\d+ <Detections: cat 0\.\d+ in 451x300 pixels>\n$"),
         ("detector/evaluation/README.md", r"cat .*\n(.*\n)*.*0\.5\d*\n$"),
     ],
 )
