@@ -1130,7 +1130,6 @@ print(f"a pass for each region:   {crop_seconds:.2f} s a scene, with crops of on
 
 # %% [markdown]
 # **To discuss.** (a) Try thresholds of 0.1, 0.5 and 0.9 in NMS. Which errors do low and high ones make? (b) Two cats
-# that overlap by 0.4: what does NMS do? (c) AP needs all detections, down to very low scores, but the figures show
-# those above
-# 0. Why does AP not suffer from the false positives at the end of the list? (d) R-CNN also corrects the boxes with a
-#    regression (appendix C). Which of the mistakes in the last figure would it repair?
+# that overlap by 0.4: what does NMS do? (c) AP needs all detections, down to very low scores, while the figures show
+# the positive ones. Why does AP not suffer from the false positives at the end of the list? (d) R-CNN also corrects
+# the boxes with a regression (appendix C). Which of the mistakes in the last figure would it repair?
