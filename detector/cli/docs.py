@@ -35,9 +35,10 @@ def docs(out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the s
         raise InputError("the site is part of the source checkout: clone the repository, run python tools/docs.py")
     check_folder(out, f"--out {out}")
     logging.basicConfig(format="%(message)s")  # what MkDocs warns of
-    with tempfile.TemporaryDirectory() as built:  # MkDocs empties its folder
+    with tempfile.TemporaryDirectory() as work:
+        built = Path(work) / "site"  # MkDocs empties its folder
         try:
-            build(load_config(str(_SITE), site_dir=built))
+            build(load_config(str(_SITE), site_dir=str(built)))
         except MkDocsException as error:
             raise InputError(f"the site was not written: {error}") from None
         shutil.copytree(built, out, dirs_exist_ok=True)

@@ -72,4 +72,5 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """The search finds objects by their description, not by their code."""
-    return html.replace('<details class="mkdocstrings-source">', '<details class="mkdocstrings-source" data-search-exclude>')
+    code = '<details class="mkdocstrings-source"'
+    return html.replace(code, f"{code} data-search-exclude")
