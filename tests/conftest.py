@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Modules of the extras in pyproject.toml: tests of what is not installed are skipped.
 OPTIONAL = (
     "fastapi|starlette|httpx|uvicorn|playwright|matplotlib|mkdocs|onnx|onnxruntime|onnxscript|pandas|pycocotools|ray|"
-    "scipy|skimage|sklearn|supervision|tensorboard|trackers"
+    "nbclient|nbformat|scipy|skimage|sklearn|supervision|tensorboard|trackers"
 )
 
 
