@@ -34,7 +34,7 @@ MUTANTS = [
     ("windows", "+ 0.5", ""),
     ("windows", "size - 2 * context", "size - context"),
     ("label_regions", "best < 0.3", "best <= 0.3"),
-    ("label_regions", "] + 1, -1)", "] + 1, 0)"),
+    ("label_regions", "[:, labels == label]", ""),
     ("mine", "> -1", "> 1"),
     ("mine", "np.arange(len(negative)) < first", "np.ones(len(negative), bool)"),
     ("nms", "overlaps[index, kept]", "overlaps[index, : index]"),

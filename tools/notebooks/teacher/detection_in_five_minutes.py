@@ -168,8 +168,10 @@ tiny = write_labeled(
 print(model.evaluate(tiny, split="all").table())
 
 # %% [markdown]
-# The row of the dog shows what a wrong label costs: no dog is found, and the cat that is found instead counts as a
-# mistake of the class cat. Four photos say nothing about a model; with a few hundred the numbers become steady.
+# Look at what the wrong label does. At a score of 0.5 the mirrored cat is a mistake (precision) and the dog is missed
+# (recall); the cat's AP suffers too. And yet the dog's AP is perfect: AP looks at the order of scores alone, and the
+# faint second guess "dog" for this cat is the best dog of four photos. Numbers from so few photos say nothing about a
+# model; with some hundred they become steady.
 
 # %% [markdown]
 # ## Classes of your own
