@@ -12,8 +12,9 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-SHOWN = ("*.md", ".github/*.md", ".github/images/*", "[cdpt]*/**/*.md")
-"""Patterns of the files that the site shows; the folders are configs, detector, proposals, tests and tools."""
+FOLDERS = ("configs", "detector", "proposals", "tests", "tools")
+SHOWN = ("*.md", ".github/*.md", ".github/images/*", *(f"{folder}/**/*.md" for folder in FOLDERS))
+"""Patterns of the files that the site shows."""
 
 
 class RepositoryLinks(Treeprocessor):
