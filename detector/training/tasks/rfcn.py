@@ -233,10 +233,10 @@ class RFCNTask(Task[RFCNBatch]):
             features = self.network.features(batch.images)
             maps = self.network.score_maps(features)
             with torch.no_grad():  # score every region, train only the hardest
-                losses = region_losses(self.network.classify(maps, regions), targets)
+                losses = region_losses(self.network.classify(maps, regions), targets, self.recipe.iou_targets)
             chosen = hardest(losses.total, batch.counts, count)
             predictions = self.network.classify(maps, regions[chosen])
-        losses = region_losses(predictions, targets[chosen])
+        losses = region_losses(predictions, targets[chosen], self.recipe.iou_targets)
         number = count * len(batch.images)
         classification, box_deltas = losses.classification.sum() / number, losses.box_deltas.sum() / number
         loss = classification + box_deltas
