@@ -71,9 +71,9 @@ def region_losses(predictions: RegionPredictions, targets: RegionTargets, iou_ta
     classes that are not annotated there: the background's probability is the sum with theirs.
 
     Args:
-        iou_targets: the target probability of an object's class is the IoU with the object that box regression gives the
-            region, the rest is background's, so that scores rank well placed boxes first (Li et al., 'Generalized focal
-            loss', 2020, section 3.1).
+        iou_targets: the target probability of an object's class is the IoU with the object that box regression gives
+            the region, the rest is background's, so that scores rank well placed boxes first (Li et al., 'Generalized
+            focal loss', 2020, section 3.1).
     """
     logits = predictions.class_logits
     if targets.unlabeled is not None:

@@ -46,7 +46,7 @@ def test_losses_by_hand():
 
 
 def test_class_targets_are_the_iou_after_box_regression():
-    """Three classes and equal logits but for background's 1: a box deltas' error of half the width has an IoU of 1/3."""
+    """Equal logits but for background's; a shift by half the width has an IoU of 1/3."""
     logits = torch.tensor([[1.0, 0, 0]]).repeat(3, 1)
     predicted = torch.tensor([[0.0, 0, 0, 0], [5.0, 0, 0, 0], [0.0, 0, 0, 0]])
     predictions = RegionPredictions(logits, predicted)
