@@ -1,4 +1,4 @@
-"""The scripts of the guides run as they stand there, and the links lead somewhere; those of GUIDE.md also pass mypy."""
+"""The scripts of the guides run as they stand there; those of detector/GUIDE.md are short, and pass mypy."""
 
 import json
 import re
@@ -18,12 +18,6 @@ __all__ = ["hub"]
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "detector/GUIDE.md"
-GUIDES = [ROOT / "README.md", GUIDE, *sorted((ROOT / ".github").glob("*.md"))]
-GUIDES += [
-    path
-    for folder in ("configs", "detector", "proposals", "tests", "tools")
-    for path in (ROOT / folder).rglob("README.md")
-]
 SCRIPTS = dict(
     re.findall(r"^## ([^\n]+)\n[^#]*?```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 )
@@ -163,17 +157,3 @@ def test_a_script_of_another_guide(
     script = "".join(re.findall(r"```python\n(.*?)```", (ROOT / guide).read_text(encoding="utf-8"), re.DOTALL))
     exec(compile(script, guide, "exec"), {})
     assert re.search(prints, capsys.readouterr().out)
-
-
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_to_files_and_headings(guide: Path):
-    text = re.sub(r"```.*?```", "", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if target.startswith(("https://", "http://")):
-            continue
-        file, _, heading = target.partition("#")
-        path = guide.parent / file if file else guide
-        assert path.exists(), target
-        if heading:
-            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-            assert heading in [re.sub(r"[^\w\- ]", "", found.lower()).replace(" ", "-") for found in headings], target
