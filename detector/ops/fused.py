@@ -106,16 +106,16 @@ def max_pool_around(x: Tensor, dilation: int = 1) -> Tensor:
 def response_norm(x: Tensor, band: Tensor, bias: Tensor) -> Tensor:
     """Local response normalization over 5 channels, beta 0.75, k 1.
 
-    The sum over neighboring channels is a 1x1 convolution with a banded matrix: many more multiplications than five
-    shifted sums, but a single pass over memory in half the time. In bfloat16 a compiled loop is closer to the formula
-    than PyTorch's arithmetic.
+    On a CPU a compiled loop takes a tenth of the time of PyTorch's operators, and in bfloat16 is closer to the formula.
+    Elsewhere the sum over neighboring channels is a 1x1 convolution with a banded matrix: many more multiplications than
+    five shifted sums, but a single pass over memory in half the time.
 
     Args:
         x: (B, C, H, W).
         band: (C, C, 1, 1), alpha / 5 for neighboring channels, otherwise 0.
         bias: (C,), k for each channel.
     """
-    if _uses_kernels(x) and x.dtype == torch.bfloat16 and not torch.compiler.is_exporting():
+    if _uses_kernels(x):
         return kernels.response_norm(x, float(band[0, 0, 0, 0]))
     energy = F.conv2d(x * x, band, bias)
     # s^-0.75 = s^-1/2 * s^-1/4; two square roots are cheaper than a power
