@@ -67,6 +67,7 @@ def has_onednn() -> bool:
 
 def _convolve(conv: nn.Conv2d, x: Tensor, activation: str) -> Tensor:
     if _has_fast_transform(conv, x):
+        assert isinstance(conv.padding, tuple)
         y = torch._nnpack_spatial_convolution(x, conv.weight, conv.bias, conv.padding)  # in the order B, C, H, W
         return (y.relu_() if activation == "relu" else y).contiguous(memory_format=torch.channels_last)
     geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
@@ -126,8 +127,8 @@ def response_norm(x: Tensor, band: Tensor, bias: Tensor) -> Tensor:
     """Local response normalization over 5 channels, beta 0.75, k 1.
 
     On a CPU a compiled loop takes a tenth of the time of PyTorch's operators, and in bfloat16 is closer to the formula.
-    Elsewhere the sum over neighboring channels is a 1x1 convolution with a banded matrix: many more multiplications than
-    five shifted sums, but a single pass over memory in half the time.
+    Elsewhere the sum over neighboring channels is a 1x1 convolution with a banded matrix: many more multiplications
+    than five shifted sums, but a single pass over memory in half the time.
 
     Args:
         x: (B, C, H, W).
