@@ -102,7 +102,7 @@ def export_program(model: Model, size: tuple[int, int] | None = None) -> torch.e
     shape = _EXAMPLE if size is None else (1, 3, height, width)
     automatic = torch.export.Dim.AUTO
     dynamic = {0: automatic, 2: automatic, 3: automatic} if size is None else None
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         graph = ImageGraph(model.network).eval()
         return torch.export.export(graph, (torch.rand(shape) * 255,), dynamic_shapes={"image": dynamic})
 
@@ -113,9 +113,9 @@ def export_onnx(model: Model, path: Path, size: tuple[int, int] | None = None) -
     Raises:
         InputError: also if onnx or onnxscript is not installed.
     """
-    _onnx()
+    import_onnx()
     program = export_program(model, size)
-    with _quiet():
+    with quiet():
         exported = torch.onnx.export(
             program, dynamo=True, input_names=["image"], output_names=["score_maps", "features"], opset_version=OPSET,
             verbose=False,
@@ -129,7 +129,7 @@ def export_onnx(model: Model, path: Path, size: tuple[int, int] | None = None) -
 
 def write_onnx(proto: Any, model: Model, path: Path) -> None:
     """Writes an ONNX model with the description of the model that it was exported from."""
-    _onnx().helper.set_model_props(proto, {key: json.dumps(value) for key, value in description(model).items()})
+    import_onnx().helper.set_model_props(proto, {key: json.dumps(value) for key, value in description(model).items()})
     with atomic_write(path) as temporary:
         temporary.write_bytes(proto.SerializeToString())
 
@@ -162,7 +162,7 @@ def read_description(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences the exporters, which log their steps and warn of deprecations within PyTorch."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -174,7 +174,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _onnx() -> Any:
+def import_onnx() -> Any:
+    """The package onnx, for which also onnxscript must be there; raises `InputError` if one is not installed."""
     try:
         import onnx
         import onnxscript  # noqa: F401 (the exporter needs it)
