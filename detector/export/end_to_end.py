@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from detector.config import InputConfig, ModelConfig, PostprocessConfig, to_plain
 from detector.errors import InputError
-from detector.export.graph import OPSET, import_onnx, quiet
+from detector.export.graph import DETECTOR_FORMAT, OPSET, import_onnx, quiet
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, weights_hash
 from detector.ops.box_voting import mean_of_voters
@@ -28,7 +28,6 @@ from detector.structures.rois import RoIs
 from proposals.boxes import decode_boxes
 from proposals.files import atomic_write
 
-DETECTOR_FORMAT = "inception-rcnn-detector-1"
 LOWEST_SCORE = 0.001
 """Of the graph's detections: the same as in evaluations."""
 _IR_VERSION = 9  # of ONNX 1.15, the first with opset 20
@@ -36,9 +35,7 @@ _FLOAT, _INT64, _DOUBLE = 1, 7, 11  # number formats of Cast
 Shape = tuple[int, ...]
 
 
-def export_end_to_end(
-    model: Model, path: Path, size: tuple[int, int] | None = None, regions: bool = False
-) -> None:
+def export_end_to_end(model: Model, path: Path, size: tuple[int, int] | None = None, regions: bool = False) -> None:
     """Writes a detector as one ONNX graph.
 
     Its input is `image`, (H, W, 3) uint8 RGB, and with `regions` also `regions`, (R, 4) float32 xyxy pixels of the
@@ -213,7 +210,7 @@ def _write_graph(network: RFCN, config: ModelConfig, size: tuple[int, int] | Non
     inputs = config.input
     if size is None:
         photo_size = op.Slice(op.Shape("image"), [0], [2])  # height, width
-        new_size = _input_size(op, photo_size, config.input)
+        new_size = input_size_of(op, photo_size, config.input)
     else:
         new_width, new_height = input_size(*size, inputs.short_side, inputs.long_side)
         photo_size, new_size = op.Identity([size[1], size[0]]), op.Identity([new_height, new_width])
@@ -226,7 +223,11 @@ def _write_graph(network: RFCN, config: ModelConfig, size: tuple[int, int] | Non
     image: tuple[Shape, Shape] = ((1, 3, 384, 544), (2, 3))
     if size is not None:
         image = ((1, 3, new_height, new_width), ())
-    op.include(_Maps(network, not regions), {"input": image}, ["score_maps"] if regions else ["score_maps", "proposed", "logits"])
+    op.include(
+        _Maps(network, not regions),
+        {"input": image},
+        ["score_maps"] if regions else ["score_maps", "proposed", "logits"],
+    )
     if not regions:
         _propose(op, network, config.multibox_boxes)
 
@@ -252,7 +253,7 @@ def _write_graph(network: RFCN, config: ModelConfig, size: tuple[int, int] | Non
     return helper.make_graph(op.nodes, "detector", given, results, op.initializers)
 
 
-def _input_size(op: Operators, photo_size: str, config: InputConfig) -> str:
+def input_size_of(op: Operators, photo_size: str, config: InputConfig) -> str:
     """The graph's `detector.ops.transforms.input_size`, in float64 as there: (2,) int64."""
     sides = op.Cast(photo_size, to=_DOUBLE)
     short, long = (np.float64(side) for side in (config.short_side, config.long_side))

@@ -27,6 +27,8 @@ from proposals.extras import needs_extra
 from proposals.files import atomic_write
 
 FORMAT = "inception-rcnn-graph-1"
+DETECTOR_FORMAT = "inception-rcnn-detector-1"
+"""Of end-to-end graphs (`detector.export.end_to_end`), which no engine runs."""
 OPSET = 20
 _EXAMPLE = (2, 3, 384, 544)
 
@@ -156,6 +158,8 @@ def read_description(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
         fields = {key: json.loads(value) for key, value in metadata.items()}
     except (ValueError, RecursionError):
         fields = {}
+    if fields.get("format") == DETECTOR_FORMAT:
+        raise InputError(f"{name}: a whole detector; an engine is a graph that was exported without --end-to-end")
     if fields.get("format") != FORMAT or not {"weights", "classes"} <= fields.keys():
         raise InputError(f"{name}: not a graph of this project; make one with detector export")
     return fields

@@ -46,7 +46,7 @@ def small_model(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("detector.models.rfcn.make_backbone", lambda name, dense: SmallBackbone())
         network = RFCN(2, config.network, extra).eval()
-    nn.init.normal_(network.score_conv.weight, std=0.5)
+    nn.init.normal_(network.score_conv.weight, std=0.05)
     if network.multibox is not None:
         fill(network.multibox)
     extras = tuple(f"extra {i}" for i in range(extra))
