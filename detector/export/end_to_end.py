@@ -30,6 +30,7 @@ from proposals.files import atomic_write
 
 LOWEST_SCORE = 0.001
 """Of the graph's detections: the same as in evaluations."""
+_NONE = -1e30  # the score of boxes that NMS leaves out
 _IR_VERSION = 9  # of ONNX 1.15, the first with opset 20
 _FLOAT, _INT64, _DOUBLE = 1, 7, 11  # number formats of Cast
 Shape = tuple[int, ...]
@@ -266,8 +267,9 @@ def input_size_of(op: Operators, photo_size: str, config: InputConfig) -> str:
 def resized(op: Operators, image: str, photo_size: str, new_size: str) -> str:
     """The graph's `detector.ops.transforms.resize`, and the order of axes that the network takes.
 
-    Each axis is resized by weighted sums of a few neighboring pixels: their shares of the area to shrink, the linear
-    interpolation's weights to enlarge. ONNX's Resize has no area average.
+    Each axis is resized by weighted sums of a few neighboring pixels. ONNX's Resize has no area average. Linear
+    interpolation truncates where OpenCV's fixed-point arithmetic does: a gray level in a sixteenth of the pixels would
+    move a box in a hundred by more than a pixel.
 
     Args:
         image: (H, W, 3) uint8.
@@ -277,35 +279,39 @@ def resized(op: Operators, image: str, photo_size: str, new_size: str) -> str:
         (3, h, w) float32, whole numbers in 0..255.
     """
     smaller = op.Less(op.ReduceProd(new_size, keepdims=0), op.ReduceProd(photo_size, keepdims=0))
-    rows, row_weights = _neighbors(op, op.Gather(photo_size, 0), op.Gather(new_size, 0), smaller)
     columns, column_weights = _neighbors(op, op.Gather(photo_size, 1), op.Gather(new_size, 1), smaller)
-    x = op.Gather(op.Reshape(image, [0, -1]), rows)  # (h, taps, W * 3)
-    x = op.MatMul(row_weights, op.Cast(x, to=_FLOAT))  # (h, 1, W * 3)
-    x = op.Transpose(op.Reshape(x, [0, -1, 3]), perm=[1, 2, 0])  # (W, 3, h)
-    x = op.MatMul(column_weights, op.Gather(op.Reshape(x, [0, -1]), columns))  # (w, 1, 3 * h)
-    # OpenCV truncates in the fixed-point arithmetic of its interpolation, which takes an eighth on average.
-    rounded = op.Floor(op.Add(x, op.Where(smaller, 0.5, 0.375)))
-    return op.Transpose(op.Reshape(rounded, [0, 3, -1]), perm=[1, 2, 0])
+    rows, row_weights = _neighbors(op, op.Gather(photo_size, 0), op.Gather(new_size, 0), smaller)
+    x = op.Reshape(op.Transpose(image, perm=[1, 0, 2]), [0, -1])  # (W, H * 3)
+    x = op.Cast(op.Gather(x, columns), to=_FLOAT)  # (w, taps, H * 3)
+    x = op.MatMul(op.Transpose(column_weights, perm=[0, 2, 1]), x)  # (w, 1, H * 3)
+    x = op.Where(smaller, x, op.Div(op.Floor(op.Mul(x, 128.0)), 128.0))
+    x = op.Transpose(op.Reshape(x, [0, -1, 3]), perm=[1, 2, 0])  # (H, 3, w)
+    x = op.Mul(row_weights, op.Gather(op.Reshape(x, [0, -1]), rows))  # (h, taps, 3 * w)
+    x = op.Where(smaller, x, op.Div(op.Floor(op.Mul(x, 4.0)), 4.0))
+    x = op.Floor(op.Add(op.ReduceSum(x, [1]), 0.5))  # (h, 1, 3 * w)
+    return op.Transpose(op.Reshape(x, [0, 3, -1]), perm=[1, 0, 2])
 
 
 def _neighbors(op: Operators, old: str, new: str, smaller: str) -> tuple[str, str]:
-    """The pixels of one axis that each new pixel is made of, (new, taps) int64, and weights (new, 1, taps).
+    """The pixels of one axis that each new pixel is made of, (new, taps) int64, and weights (new, taps, 1).
 
     Args:
         old, new: () int64, sizes of the axis.
         smaller: () bool, whether to average areas.
     """
-    step = op.Div(op.Cast(old, to=_FLOAT), op.Cast(new, to=_FLOAT))
-    index = op.Cast(op.Unsqueeze(op.Range(0, new, 1), [1]), to=_FLOAT)  # (new, 1)
-    last = op.Cast(op.Sub(old, 1), to=_FLOAT)
-    center = op.Clip(op.Sub(op.Mul(op.Add(index, 0.5), step), 0.5), 0.0, last)
+    zero, half, one, unit = (np.float64(value) for value in (0, 0.5, 1, 2048))
+    step = op.Div(op.Cast(old, to=_DOUBLE), op.Cast(new, to=_DOUBLE))
+    index = op.Cast(op.Unsqueeze(op.Range(0, new, 1), [1]), to=_DOUBLE)  # (new, 1)
+    last = op.Cast(op.Sub(old, 1), to=_DOUBLE)
+    center = op.Clip(op.Sub(op.Mul(op.Add(index, half), step), half), zero, last)
     start = op.Where(smaller, op.Mul(index, step), center)
     end = op.Add(start, step)
-    taps = op.Range(0.0, op.Add(op.Ceil(step), 1.0), 1.0)
+    taps = op.Range(zero, op.Add(op.Ceil(step), one), one)
     pixels = op.Add(op.Floor(start), taps)  # (new, taps)
-    area = op.Div(op.Max(op.Sub(op.Min(op.Add(pixels, 1.0), end), op.Max(pixels, start)), 0.0), step)
-    linear = op.Max(op.Sub(1.0, op.Abs(op.Sub(pixels, start))), 0.0)
-    weights = op.Unsqueeze(op.Where(smaller, area, linear), [1])
+    area = op.Div(op.Max(op.Sub(op.Min(op.Add(pixels, one), end), op.Max(pixels, start)), zero), step)
+    linear = op.Max(op.Sub(one, op.Abs(op.Sub(pixels, start))), zero)
+    linear = op.Div(op.Round(op.Mul(linear, unit)), unit)  # OpenCV's weights have 11 bits
+    weights = op.Cast(op.Unsqueeze(op.Where(smaller, area, linear), [2]), to=_FLOAT)
     return op.Cast(op.Min(pixels, last), to=_INT64), weights
 
 
@@ -320,8 +326,8 @@ def _propose(op: Operators, network: RFCN, limit: int) -> None:
     """The graph's `proposals.multibox.proposer.to_proposals`."""
     assert network.multibox is not None
     boxes = op.Min(op.Max(op.Mul("proposed", "sides"), 0.0), "sides")  # (1, K, 4)
-    scores = op.Unsqueeze(op.Where(_solid(op, boxes), op.Sigmoid("logits"), -1.0), [1])
-    kept = op.NonMaxSuppression(boxes, scores, limit, network.multibox.config.nms_iou, 0.0)
+    scores = op.Unsqueeze(op.Where(_solid(op, boxes), "logits", _NONE), [1])
+    kept = op.NonMaxSuppression(boxes, scores, limit, network.multibox.config.nms_iou, _NONE)
     op.Gather(op.Squeeze(boxes, [0]), op.Gather(kept, 2, axis=1), outputs=["regions"])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+
 from PIL import Image as PILImage
 
 from detector.config import ModelConfig, PostprocessConfig
