@@ -268,8 +268,8 @@ def resized(op: Operators, image: str, photo_size: str, new_size: str) -> str:
     """The graph's `detector.ops.transforms.resize`, and the order of axes that the network takes.
 
     Each axis is resized by weighted sums of a few neighboring pixels. ONNX's Resize has no area average. Linear
-    interpolation truncates where OpenCV's fixed-point arithmetic does: a gray level in a sixteenth of the pixels would
-    move a box in a hundred by more than a pixel.
+    interpolation truncates where OpenCV's fixed-point arithmetic does: a gray level in a sixteenth of the values
+    moves one box in fourteen by more than a pixel.
 
     Args:
         image: (H, W, 3) uint8.

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from PIL import Image as PILImage
 
 from detector.config import ModelConfig, PostprocessConfig
