@@ -48,12 +48,19 @@ def run(path: Path, **inputs: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(onnxruntime.InferenceSession(str(path)).run(None, inputs))
 
 
+def share_in(some: Any, others: Any) -> float:
+    """The share of detections that are among others, the box to a pixel and the score to 0.01."""
+    near = (np.abs(some[0][:, None] - others[0]) <= 1).all(axis=2) & (np.abs(some[1][:, None] - others[1]) <= 0.01)
+    return float((near & (some[2][:, None] == others[2])).any(axis=1).mean()) if len(some[0]) else 1.0
+
+
 def check(found: tuple[np.ndarray, ...], expected: Detections) -> None:
     boxes, scores, labels = found
     assert (boxes.dtype, scores.dtype, labels.dtype) == (np.float32, np.float32, np.int64)
-    assert labels.tolist() == expected.labels.tolist()
-    np.testing.assert_allclose(scores, expected.scores, atol=0.01)
-    np.testing.assert_allclose(boxes, expected.boxes, atol=1)
+    assert len(boxes) == len(expected)
+    assert (np.diff(scores) <= 0).all()
+    wanted = (expected.boxes, expected.scores, expected.labels)  # of nearly equal scores either may come first
+    assert share_in(found, wanted) == share_in(wanted, found) == 1
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +174,8 @@ def test_photos_are_resized_as_by_opencv(tmp_path: Path) -> None:
         (found,) = session.run(None, {"image": pixels})
         difference = found.transpose(1, 2, 0) - expected
         assert np.abs(difference).max() <= 1
-        assert abs(difference.mean()) < 0.02
-        assert (difference != 0).mean() < 0.1
+        assert abs(difference.mean()) < 0.05
+        assert (difference != 0).mean() < 0.05
 
 
 def test_the_lines_of_the_guide_run_without_this_package(
@@ -201,14 +208,15 @@ def test_the_lines_of_the_guide_run_without_this_package(
 def test_openvino_finds_the_same(graph: Path, graph_of_regions: Path) -> None:
     openvino = pytest.importorskip("openvino")
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    for path, regions in ((graph, None), (graph_of_regions, boxes_in((300, 200), 60))):
+    for path in (graph, graph_of_regions):
         compiled = openvino.compile_model(path, "CPU", settings)
         for size in ((300, 200), (60, 400)):
-            inputs = {"image": photo(size).pixels} | ({} if regions is None else {"regions": regions})
+            regions = {"regions": boxes_in(size, 60)} if path == graph_of_regions else {}
+            inputs = {"image": photo(size).pixels, **regions}
             found, expected = tuple(compiled(inputs).values()), run(path, **inputs)
-            assert found[2].tolist() == expected[2].tolist()
-            np.testing.assert_allclose(found[1], expected[1], atol=0.01)
-            np.testing.assert_allclose(found[0], expected[0], atol=1)
+            assert len(expected[0]) > 10
+            # where two IoUs are equal to rounding, NMS may keep another box
+            assert min(share_in(found, expected), share_in(expected, found)) > 0.9
 
 
 def test_refused_models_and_graphs(model: Model, graph: Path, tmp_path: Path) -> None:
@@ -222,6 +230,6 @@ def test_refused_models_and_graphs(model: Model, graph: Path, tmp_path: Path) ->
     newer = onnx.load(graph)
     newer.opset_import[0].version = 99
     onnx.save(newer, tmp_path / "newer.onnx")
-    with pytest.raises(InputError, match=r"newer\.onnx: .*opset") as raised:
+    with pytest.raises(InputError, match=r"newer\.onnx: ONNX Runtime cannot use it") as raised:
         OnnxEngine(model, tmp_path / "newer.onnx")
     assert "\n" not in str(raised.value)
