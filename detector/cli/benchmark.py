@@ -39,7 +39,7 @@ def benchmark(
     ] = None,
     isa: Annotated[
         str | None,
-        option(_HOW, "Hold PyTorch and Numba to this instruction set: amx, avx512_vnni or avx2.", "NAME", "all"),
+        option(_HOW, "Hold PyTorch to this instruction set: amx, avx512_vnni or avx2.", "NAME", "all"),
     ] = None,
     rivals: Annotated[bool, option(_HOW, "Time other software that is installed.")] = True,
     nanodet: Annotated[

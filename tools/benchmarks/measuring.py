@@ -152,8 +152,8 @@ def peak_memory() -> float:
 
 
 def instruction_limits(isa: str) -> dict[str, str]:
-    """Environment variables that hold the PyTorch (oneDNN, ATen, MKL) and the Numba of a new process to an instruction
-    set; ONNX Runtime, ncnn and OpenCV have no such limit.
+    """Environment variables that hold the PyTorch (oneDNN, ATen, MKL) of a new process to an instruction set, for AVX2
+    its Numba too; ONNX Runtime, ncnn and OpenCV have no such limit.
 
     Raises:
         InputError: the set is unknown, or this CPU lacks it.
@@ -204,7 +204,7 @@ class Report:
         return {
             "date": datetime.now().astimezone().isoformat(timespec="seconds"),
             "cpu": _cpu_field("model name") or platform.processor() or platform.machine(),
-            **({"held to": f"{limit} (PyTorch, Numba), all else to none"} if limit else {}),
+            **({"held to": f"{limit} (PyTorch), all else to none"} if limit else {}),
             "cores": os.cpu_count() or 1,
             "threads": self.threads,
             "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
