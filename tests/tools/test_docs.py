@@ -40,7 +40,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     left_out = shutil.ignore_patterns("*.safetensors", "__pycache__")
     for name in (".github", "configs", "detector", "proposals", "tests", "tools"):
         shutil.copytree(ROOT / name, copy / name, ignore=left_out)
-    for path in ROOT.glob("*.*"):
+    for path in ROOT.iterdir():
         if path.is_file():
             shutil.copy(path, copy)
     return copy
