@@ -144,6 +144,7 @@ def test_the_scripts_pass_mypy_strict(tmp_path: Path):
 @pytest.mark.parametrize(
     ("guide", "prints"),
     [
+        ("README.md", r"^cat 0\.\d+ \(.*\)\n$"),
         ("proposals/README.md", r"^\(100, 4\)\ntests/photos/cat\.jpg \d+ "),
         ("detector/README.md", r"\n\d+ <Detections: cat 0\.\d+ in 451x300 pixels>\n$"),
         ("detector/evaluation/README.md", r"cat .*\n(.*\n)*.*0\.5\d*\n$"),
