@@ -407,24 +407,40 @@ class Detector:
         self._load(self.pipeline.device, self._dtype)
         return result
 
-    def export(self, path: str | Path, *, size: tuple[int, int] | None = None, int8: str | Path | None = None) -> Path:
+    def export(
+        self,
+        path: str | Path,
+        *,
+        size: tuple[int, int] | None = None,
+        int8: str | Path | None = None,
+        end_to_end: bool = False,
+        regions: bool = False,
+    ) -> Path:
         """Writes the network as a graph for other programs, and checks the file by running it.
 
         Args:
             path: ends in .onnx (with the extra `onnx`), or .pt2 for torch.export.
             size: (width, height) of the one image that the graph takes; by default it takes any number of any size.
             int8: a folder or pattern of photos, on which the ranges for a graph in int8 are measured.
+            end_to_end: take a photo and return its detections (`detector.export.end_to_end.export_end_to_end`).
+            regions: an end-to-end graph takes the proposals as a second input, instead of MultiBox's.
 
         Returns:
             The path.
 
         Raises:
-            InputError: the model is not an R-FCN, the name or the size is wrong, or the file cannot be written.
+            InputError: the model is not an R-FCN or lacks the MultiBox head that it needs, the name or the size is
+                wrong, or the file cannot be written.
         """
-        from detector.export.checked import export_model
+        from detector.export.checked import check_export, export_model
+        from detector.inference.end_to_end import export_detector
         from detector.models.weights import load_model
         from detector.runner.sources import sample_photos
 
+        check_export(Path(path), size, int8 is not None, end_to_end, regions)
+        if end_to_end:
+            export_detector(load_model(self._model_file()), Path(path), size, regions)
+            return Path(path)
         photos = None if int8 is None else (photo.read() for photo in sample_photos(str(int8)))
         export_model(load_model(self._model_file()), Path(path), size, photos)
         return Path(path)

@@ -11,8 +11,16 @@ from detector.models.weights import Model
 from detector.structures.image import Image
 
 
-def check_export(path: Path, size: tuple[int, int] | None, int8: bool) -> None:
+def check_export(
+    path: Path, size: tuple[int, int] | None, int8: bool, end_to_end: bool = False, regions: bool = False
+) -> None:
     """Raises `InputError` unless the name and the settings of an export fit each other."""
+    if regions and not end_to_end:
+        raise InputError("--regions has no meaning without --end-to-end; the graph takes no regions")
+    if end_to_end and path.suffix != ".onnx":
+        raise InputError(f"{path}: an end-to-end graph needs a name that ends in .onnx")
+    if end_to_end and int8:
+        raise InputError(f"{path}: an end-to-end graph is in float32; leave int8 out")
     if path.suffix not in (".onnx", ".pt2"):
         raise InputError(f"{path}: give a name that ends in .onnx or .pt2")
     if int8 and (path.suffix != ".onnx" or size is not None):

@@ -27,6 +27,8 @@ from proposals.extras import needs_extra
 from proposals.files import atomic_write
 
 FORMAT = "inception-rcnn-graph-1"
+DETECTOR_FORMAT = "inception-rcnn-detector-1"
+"""Of end-to-end graphs (`detector.export.end_to_end`), which no engine runs."""
 OPSET = 20
 _EXAMPLE = (2, 3, 384, 544)
 
@@ -102,7 +104,7 @@ def export_program(model: Model, size: tuple[int, int] | None = None) -> torch.e
     shape = _EXAMPLE if size is None else (1, 3, height, width)
     automatic = torch.export.Dim.AUTO
     dynamic = {0: automatic, 2: automatic, 3: automatic} if size is None else None
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         graph = ImageGraph(model.network).eval()
         return torch.export.export(graph, (torch.rand(shape) * 255,), dynamic_shapes={"image": dynamic})
 
@@ -113,9 +115,9 @@ def export_onnx(model: Model, path: Path, size: tuple[int, int] | None = None) -
     Raises:
         InputError: also if onnx or onnxscript is not installed.
     """
-    _onnx()
+    import_onnx()
     program = export_program(model, size)
-    with _quiet():
+    with quiet():
         exported = torch.onnx.export(
             program, dynamo=True, input_names=["image"], output_names=["score_maps", "features"], opset_version=OPSET,
             verbose=False,
@@ -129,7 +131,7 @@ def export_onnx(model: Model, path: Path, size: tuple[int, int] | None = None) -
 
 def write_onnx(proto: Any, model: Model, path: Path) -> None:
     """Writes an ONNX model with the description of the model that it was exported from."""
-    _onnx().helper.set_model_props(proto, {key: json.dumps(value) for key, value in description(model).items()})
+    import_onnx().helper.set_model_props(proto, {key: json.dumps(value) for key, value in description(model).items()})
     with atomic_write(path) as temporary:
         temporary.write_bytes(proto.SerializeToString())
 
@@ -156,13 +158,15 @@ def read_description(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
         fields = {key: json.loads(value) for key, value in metadata.items()}
     except (ValueError, RecursionError):
         fields = {}
+    if fields.get("format") == DETECTOR_FORMAT:
+        raise InputError(f"{name}: a whole detector; an engine is a graph that was exported without --end-to-end")
     if fields.get("format") != FORMAT or not {"weights", "classes"} <= fields.keys():
         raise InputError(f"{name}: not a graph of this project; make one with detector export")
     return fields
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences the exporters, which log their steps and warn of deprecations within PyTorch."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -174,7 +178,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _onnx() -> Any:
+def import_onnx() -> Any:
+    """The package onnx, for which also onnxscript must be there; raises `InputError` if one is not installed."""
     try:
         import onnx
         import onnxscript  # noqa: F401 (the exporter needs it)

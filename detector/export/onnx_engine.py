@@ -34,7 +34,7 @@ class OnnxEngine:
             return
         if not path.is_file():
             raise InputError(f"{path}: no such file; make it with detector export")
-        self.session = _open(path)
+        self.session = open_session(path)
         fields = read_description(self.session.get_modelmeta().custom_metadata_map, str(path))
         if fields["weights"] != weights_hash(model.network):
             raise InputError(f"{path}: the graph of another model ({len(fields['classes'])} classes); export it again")
@@ -62,7 +62,8 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
-def _open(path: Path) -> Any:
+def open_session(path: Path) -> Any:
+    """An onnxruntime.InferenceSession of a file on the CPU; raises `InputError` if it cannot be run."""
     onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -80,14 +81,14 @@ def _cached_session(model: Model) -> Any:
     path = folder / f"{FORMAT}-{weights_hash(model.network)}.onnx"
     if path.is_file():
         try:
-            return _open(path)
+            return open_session(path)
         except InputError:  # damaged, or written for another version of ONNX Runtime
             path.unlink(missing_ok=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         export_onnx(model, path)
-        return _open(path)
+        return open_session(path)
     except OSError:  # the cache folder cannot be written
         with tempfile.TemporaryDirectory() as temporary:
             export_onnx(model, Path(temporary) / path.name)
-            return _open(Path(temporary) / path.name)
+            return open_session(Path(temporary) / path.name)

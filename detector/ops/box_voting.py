@@ -31,8 +31,24 @@ def vote_boxes(winners: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor, i
     for label in labels[winners].unique():
         rows = (labels[winners] == label).nonzero()[:, 0]
         voters = labels == label
-        weights = scores[voters] * (scores[voters] >= VOTING_SCORE * scores[winners[rows], None])
-        overlaps = box_iou(voted[rows], boxes[voters])
-        weights = weights * (overlaps >= iou) * overlaps**2
-        voted[rows] = (weights @ boxes[voters]) / weights.sum(dim=1, keepdim=True)
+        voted[rows] = mean_of_voters(voted[rows], scores[winners[rows]], boxes[voters], scores[voters], iou)
     return voted
+
+
+def mean_of_voters(winners: Tensor, winner_scores: Tensor, boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
+    """The weighted mean of the boxes around each winner.
+
+    Args:
+        winners: (K, 4) xyxy.
+        winner_scores: (K,).
+        boxes: (M, 4) xyxy.
+        scores: (M,), of the class of all winners, or (K, M), of the class of each.
+        iou: as for `vote_boxes`.
+
+    Returns:
+        (K, 4) boxes.
+    """
+    overlaps = box_iou(winners, boxes)
+    votes = (scores >= VOTING_SCORE * winner_scores[:, None]) & (overlaps >= iou)
+    weights = scores * votes * overlaps**2
+    return (weights @ boxes) / weights.sum(dim=1, keepdim=True)

@@ -40,6 +40,8 @@ def ps_roi_pool(maps: Tensor, rois: RoIs, stride: float, offset: float, bins: in
     weights = row_weights[:, :, :, None, None] * (column_weights / groups)[:, None, None, :, :]
     # In float32: sums in bfloat16 lose small terms, above all in the gradient.
     table = maps.reshape(batch * height * width * groups, channels // groups).to(weights.dtype)
+    if torch.compiler.is_exporting():  # ONNX has no such operator
+        return torch.bmm(weights.flatten(1)[:, None], table[index.flatten(1)])[:, 0]
     return F.embedding_bag(index.flatten(1), table, mode="sum", per_sample_weights=weights.flatten(1))
 
 

@@ -24,7 +24,8 @@ class RoIs:
 
     def __post_init__(self) -> None:
         shapes = tuple(self.boxes.shape), tuple(self.image_index.shape)
-        if shapes != ((len(self.boxes), 4), (len(self.boxes),)):
+        count = self.boxes.shape[0]  # not len(), which torch.export would take for a constant
+        if shapes != ((count, 4), (count,)):
             raise ValueError(f"RoIs need boxes (R, 4) and image_index (R,), not {shapes[0]} and {shapes[1]}")
 
     def __len__(self) -> int:

@@ -90,14 +90,14 @@ class MultiBoxHead(nn.Module):
         """Predicts from features (B, in_channels, h, w)."""
         x = F.relu(self.reduce(features))
         if self.config.form == "global":
-            flat = F.adaptive_avg_pool2d(x, _CELLS).flatten(1)
+            flat = _average(x, _CELLS).flatten(1)
             outputs = self.predict[0](flat).view(len(x), -1, 5)
         else:
             x = F.relu(self.mix(x))
             # (B, shapes * 5, g, g) -> (B, g * g * shapes, 5), the order of the priors
             outputs = torch.cat(
                 [
-                    layer(F.adaptive_avg_pool2d(x, 3 * grid)).permute(0, 2, 3, 1).reshape(len(x), -1, 5)
+                    layer(_average(x, 3 * grid)).permute(0, 2, 3, 1).reshape(len(x), -1, 5)
                     for grid, layer in zip(self.config.grids, self.predict, strict=True)
                 ],
                 dim=1,
@@ -111,6 +111,23 @@ class MultiBoxHead(nn.Module):
         if self.config.coordinates == "corners":
             return priors + box_deltas
         return decode_boxes(priors.reshape(-1, 4), box_deltas.reshape(-1, 4)).view_as(box_deltas)
+
+
+def _average(x: Tensor, cells: int) -> Tensor:
+    """Averages (B, C, H, W) over cells x cells parts of about the same size: (B, C, cells, cells)."""
+    if not torch.compiler.is_exporting():
+        return F.adaptive_avg_pool2d(x, cells)
+    # The same as two matrix products, because ONNX has no such pool.
+    rows, columns = (_shares(cells, size, x.device) for size in x.shape[2:])
+    return rows @ x @ columns.T
+
+
+def _shares(cells: int, size: int, device: torch.device) -> Tensor:
+    """The share of each of `size` values in the average of each part, (cells, size)."""
+    index, values = torch.arange(cells, device=device), torch.arange(size, device=device)
+    low, high = index * size // cells, ((index + 1) * size + cells - 1) // cells
+    inside = (values >= low[:, None]) & (values < high[:, None])
+    return inside.float() / (high - low)[:, None]
 
 
 class MultiBox(nn.Module):

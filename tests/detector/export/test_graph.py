@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from detector.config import InputConfig, ModelConfig, NetworkConfig
 from detector.errors import InputError
@@ -18,10 +17,9 @@ from detector.export.quantization import export_int8
 from detector.inference.engines import make_engine
 from detector.inference.pipeline import DetectionPipeline
 from detector.models.backbones import make_backbone
-from detector.models.googlenet import Conv, LocalResponseNorm
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, weights_hash
-from detector.ops.fused import max_pool, max_pool_around
+from tests.detector.export.small_models import small_model
 from tests.detector.inference.random_models import noise
 
 pytest.importorskip("onnxscript")
@@ -29,31 +27,9 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 
-class SmallBackbone(nn.Module):
-    """Every kind of layer of GoogLeNet, few channels."""
-
-    out_channels, stride, offset, mean, std = 12, 16, 14.5, (120.0, 110.0, 100.0), (1.0, 1.0, 1.0)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = Conv(3, 8, 7, stride=4, padding=3)
-        self.norm = LocalResponseNorm(8)
-        self.second = Conv(8, 12, 3, padding=2, dilation=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = max_pool(self.norm(max_pool(self.first(x))))
-        return self.second(max_pool_around(max_pool_around(x), 2))
-
-
 @pytest.fixture(scope="module")
 def model() -> Model:
-    torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("detector.models.rfcn.make_backbone", lambda name, dense: SmallBackbone())
-        config = ModelConfig(input=InputConfig(short_side=96, long_side=192), network=NetworkConfig(bins=3))
-        network = RFCN(2, config.network).eval()
-    nn.init.normal_(network.score_conv.weight, std=0.5)
-    return Model(network, config, ("cat", "dog"), {})
+    return small_model()
 
 
 @pytest.fixture(scope="module")
