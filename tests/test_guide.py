@@ -126,6 +126,14 @@ def test_a_script_of_the_guide(
     assert len(shown) == (2 if title == "A camera" else 0)
 
 
+def test_every_guide_is_in_the_navigation_of_the_site():
+    """Without a line there, the build of the site fails, which only a slow test tries."""
+    navigation = (ROOT / "tools/website/mkdocs.yml").read_text(encoding="utf-8")
+    folders = ("configs", "detector", "proposals", "tests", "tools")
+    guides = [*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).rglob("README.md"))]
+    assert [path for path in guides if f": {path.relative_to(ROOT).as_posix()}\n" not in navigation] == []
+
+
 def test_the_scripts_are_short_and_complete():
     assert SCRIPTS.keys() == PRINTS.keys()
     assert {title: len(script.splitlines()) for title, script in SCRIPTS.items() if len(script.splitlines()) > 12} == {}
@@ -144,6 +152,7 @@ def test_the_scripts_pass_mypy_strict(tmp_path: Path):
 @pytest.mark.parametrize(
     ("guide", "prints"),
     [
+        ("README.md", r"^cat 0\.\d+ \(.*\)\n$"),
         ("proposals/README.md", r"^\(100, 4\)\ntests/photos/cat\.jpg \d+ "),
         ("detector/README.md", r"\n\d+ <Detections: cat 0\.\d+ in 451x300 pixels>\n$"),
         ("detector/evaluation/README.md", r"cat .*\n(.*\n)*.*0\.5\d*\n$"),

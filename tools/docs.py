@@ -1,4 +1,4 @@
-"""Writes the pages of the library's interface; the same as `detector docs`."""
+"""Writes the documentation site; the same as `detector docs`."""
 
 import sys
 

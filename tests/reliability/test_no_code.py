@@ -37,8 +37,8 @@ from detector.training.recipes import load_recipe
 from proposals import ProposalCache
 from tests.reliability.fork_server import ROOT
 
-# What the linter cannot see.
-UNSAFE = re.compile(r"weights_only\s*=\s*False|allow_pickle\s*=\s*True|\.extract(all)?\(")
+# What the linter cannot see. An `extractor` is ncnn's, the others are archives.
+UNSAFE = re.compile(r"weights_only\s*=\s*False|allow_pickle\s*=\s*True|(?<!extractor)\.extract(all)?\(")
 
 
 def test_the_sources():

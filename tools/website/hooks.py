@@ -35,9 +35,11 @@ class RepositoryLinks(Treeprocessor):
                 continue
             if self.files.get_file_from_path(f"{target}/README.md"):  # what GitHub shows of a folder
                 link.set("href", urlunsplit(("", "", f"{path.rstrip('/')}/README.md", "", anchor)))
-            elif self.files.get_file_from_path(target) is None and self.address:
+            elif self.files.get_file_from_path(target):
+                continue
+            elif self.address:
                 link.set("href", urlunsplit(("", "", f"{self.address}/blob/HEAD/{target}", "", anchor)))
-            elif self.files.get_file_from_path(target) is None:
+            else:
                 link.tag = "span"
                 del link.attrib["href"]
 
