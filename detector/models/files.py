@@ -26,6 +26,8 @@ from detector.models.hub import MODEL_FILE, download, is_hub_id
 FORMAT = "inception-rcnn-1"
 MODELS = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = MODELS / "voc07.safetensors"
+DEFAULT_CLASSIFIER = MODELS / "bvlc_googlenet.safetensors"
+"""Comes with a checkout, not with the wheel."""
 
 Kind = Literal["regions", "crops", "classification", "multibox"]
 CONFIGS: dict[Kind, type[AnyModelConfig]] = {
