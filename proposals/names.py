@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+_SHOWN = 40
+"""Of more names than 100, this many are listed."""
+
 
 def unknown_name(what: str, name: object, choices: Iterable[str]) -> str:
     """Returns the message that `name` is not one of the `choices`, with the closest match.
@@ -16,7 +19,8 @@ def unknown_name(what: str, name: object, choices: Iterable[str]) -> str:
     by_casefold = {candidate.casefold(): candidate for candidate in choices}
     matches = difflib.get_close_matches(name.casefold(), by_casefold, 1) if isinstance(name, str) else []
     hint = f"do you mean {by_casefold[matches[0]]!r}? Known" if matches else "known"
-    return f"{what} {name!r} is unknown; {hint} are {', '.join(choices)}"
+    more = f", ... {len(choices):,} in all" if len(choices) > _SHOWN else ""
+    return f"{what} {name!r} is unknown; {hint} are {', '.join(choices[:_SHOWN])}{more}"
 
 
 def check_name(what: str, name: object, choices: Iterable[str]) -> None:
