@@ -1,8 +1,8 @@
 """Detection of classes without boxes: a detector finds regions, an ImageNet classifier names them.
 
-The score of a class in a region is the classifier's probability of it, from the mean of the features in the region, times
-the objectness that the detector gives the region. Detectors of ImageNet's classes were made from its labels of whole
-images before: Hoffman et al., LSDA, 2014; Redmon and Farhadi, YOLO9000, 2017.
+The score of a class in a region is the classifier's probability of it, from the mean of the features in the region,
+times the objectness that the detector gives the region. Detectors were made from ImageNet's labels of whole images
+before: Hoffman et al., LSDA, 2014; Redmon and Farhadi, YOLO9000, 2017.
 """
 
 from collections.abc import Sequence

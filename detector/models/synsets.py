@@ -20,8 +20,8 @@ class SynsetClasses:
         names: (C,) distinct.
         synsets: (C,) WordNet id of each class, distinct.
         members: (C,) indices of the classifier's classes that each class consists of.
-        synonyms: the name of a class by every word that means it alone, in lower case: the name itself, WordNet's lemmas
-            and the WordNet id.
+        synonyms: the name of a class by every word that means it alone, in lower case: the name itself, WordNet's
+            lemmas and the WordNet id.
     """
 
     names: tuple[str, ...]
