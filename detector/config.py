@@ -202,19 +202,13 @@ class RegionClassifierConfig(Strict):
         classes: file of the classes (`detector.models.synsets.synset_classes`), relative to the configuration; None for
             all classes of the classifier.
         short_side: pixels of the short side of the classifier's input.
-        temperature: divides the classifier's logits.
-        context: weight of the whole image's log-probabilities, added to those of a region.
-        objectness: power of the region's objectness, by which the class probability is multiplied.
         own_scores: whether classes that the detector knows by itself keep its scores.
-        calibration: slope and offset of Platt scaling of the log-odds of the product.
+        calibration: slope and offset of Platt scaling of the log-odds of the other scores.
     """
 
     model: str = "bvlc_googlenet"
     classes: str | None = None
     short_side: Side = 352
-    temperature: Positive = 1.0
-    context: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    objectness: Positive = 1.0
     own_scores: bool = True
     calibration: tuple[Positive, Finite] = (1.0, 0.0)
 

@@ -92,14 +92,11 @@ class ClassifierScorer:
     @torch.inference_mode()
     def score(self, features: Sequence["ClassifierFeatures"], boxes: Sequence[Tensor]) -> list[RegionScores]:
         """Class probabilities of boxes (R_i, 4) of each image, float32 xyxy pixels of the image."""
-        backbone, config, scored = self.network.backbone, self.config, []
+        backbone, scored = self.network.backbone, []
         for image, image_boxes in zip(features, boxes, strict=True):
             pooled = mean_pool(image.maps, image_boxes * image.scale, backbone.stride, backbone.offset)
-            logits = self.network.classifier(pooled) / config.temperature
-            if config.context:
-                whole = self.network.classifier(image.maps.mean(dim=(1, 2))) / config.temperature
-                logits = logits + config.context * whole.log_softmax(dim=0)
-            scored.append(RegionScores(logits.softmax(dim=1) @ self._members, None))
+            probabilities = self.network.classifier(pooled).softmax(dim=1)
+            scored.append(RegionScores(probabilities @ self._members, None))
         return scored
 
 
@@ -143,7 +140,6 @@ class ClassTransfer:
         *detectors, named = members
         detected = average_scores(detectors)
         objectness = 1 - (1 - detected.scores).prod(dim=1, keepdim=True)  # that it is an object of any class
-        product = named.scores * objectness**self.config.objectness
-        scores = calibrate(product.logit(eps=1e-6), self.config.calibration)
+        scores = calibrate((named.scores * objectness).logit(eps=1e-6), self.config.calibration)
         scores[:, self.own] = detected.scores[:, self.detector_labels]
         return RegionScores(scores, detected.box_deltas)

@@ -56,9 +56,9 @@ def synset_classes(classifier_classes: Sequence[str], path: Path | None = None) 
     counts = Counter(words[0] for words in lemmas)
     # Two classes are called "crane": a bird and a machine.
     first = {i: w[0] if counts[w[0]] == 1 else f"{w[0]} ({i})" for i, w in zip(ids, lemmas, strict=True)}
-    if path is None:
-        names, synsets, members = tuple(first.values()), tuple(ids), tuple((index,) for index in range(len(ids)))
-    else:
+    members: tuple[tuple[int, ...], ...] = tuple((index,) for index in range(len(ids)))
+    names, synsets = tuple(first.values()), tuple(ids)
+    if path is not None:
         names, synsets, members = _read(path, first, known)
     words_of = [(name, [synset]) for name, synset in zip(names, synsets, strict=True)]
     words_of += [(name, lemmas[m[0]]) for name, m in zip(names, members, strict=True) if len(m) == 1]
