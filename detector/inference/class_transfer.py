@@ -57,7 +57,7 @@ class ClassifierScorer:
         self.network.eval().requires_grad_(False).to(device)
         self.network.backbone.to(dtype).to(memory_format=torch.channels_last)
         freeze(self.network.backbone)
-        self.config, self.classes, self.dtype = config, classes, dtype
+        self.config, self.dtype = config, dtype
         members = torch.zeros(network.num_classes, len(classes.names))
         for label, indices in enumerate(classes.members):
             members[list(indices), label] = 1
