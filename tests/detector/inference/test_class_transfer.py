@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from detector.api import load_detector
 from detector.config import ClassifierConfig
 from detector.errors import InputError
 from detector.inference.assembly import load_pipeline
@@ -79,6 +80,13 @@ def test_detections_in_photos_one_by_one_and_in_batches(folder: Path):
         assert alone.labels.tolist() == batched.labels.tolist()
     assert single[0].to_dict()[0]["synset"].startswith("n0000000")
     assert detector.fingerprint != load(folder, short_side=64).fingerprint
+
+
+def test_a_class_by_another_word_for_it(folder: Path):
+    load(folder, short_side=64)
+    detector = load_detector(folder / "detector.yaml", "cpu", dtype="float32")
+    found = detector(noise().pixels, channels="RGB", score=0.001, classes=["Tabby cat", "n00000004"])
+    assert {detection.label for detection in found} == {"tabby", "mug"}
 
 
 def test_models_on_crops_are_refused(folder: Path):
