@@ -53,9 +53,9 @@ def synset_classes(classifier_classes: Sequence[str], path: Path | None = None) 
         ids.append(synset)
         lemmas.append([word.strip() for word in words.split(",")])
     known = {synset: index for index, synset in enumerate(ids)}
-    counts = Counter(words[0] for words in lemmas)
-    # Two classes are called "crane": a bird and a machine.
-    first = {i: w[0] if counts[w[0]] == 1 else f"{w[0]} ({i})" for i, w in zip(ids, lemmas, strict=True)}
+    counts = Counter(words[0].casefold() for words in lemmas)
+    # Two classes are called "crane", a bird and a machine, and a dog is called "Cardigan".
+    first = {i: w[0] if counts[w[0].casefold()] == 1 else f"{w[0]} ({i})" for i, w in zip(ids, lemmas, strict=True)}
     members: tuple[tuple[int, ...], ...] = tuple((index,) for index in range(len(ids)))
     names, synsets = tuple(first.values()), tuple(ids)
     if path is not None:

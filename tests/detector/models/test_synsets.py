@@ -18,6 +18,8 @@ CLASSES = (
     "n00000004 maillot",
     "n00000005 maillot, tank suit",
     "n00000006 Alsatian, German shepherd",
+    "n00000007 Cardigan, corgi",
+    "n00000008 cardigan",
 )
 checkout = pytest.mark.skipif(not DEFAULT_CLASSIFIER.exists(), reason="the classifier comes with a checkout")
 
@@ -27,14 +29,15 @@ def test_all_classes_of_a_classifier():
     classes = synset_classes(CLASSES)
     assert classes.names == (
         *("tabby", "crane (n00000002)", "crane (n00000003)", "maillot (n00000004)", "maillot (n00000005)"),
-        "Alsatian",
+        *("Alsatian", "Cardigan (n00000007)", "cardigan (n00000008)"),
     )
     assert classes.synsets == tuple(name[:9] for name in CLASSES)
-    assert classes.members == tuple((index,) for index in range(6))
+    assert classes.members == tuple((index,) for index in range(8))
     assert classes.synonyms["tabby cat"] == classes.synonyms["n00000001"] == "tabby"
     assert classes.synonyms["alsatian"] == classes.synonyms["german shepherd"] == "Alsatian"
     assert classes.synonyms["tank suit"] == "maillot (n00000005)"
     assert "crane" not in classes.synonyms
+    assert "cardigan" not in classes.synonyms
 
 
 def test_classes_of_a_file(tmp_path: Path):
@@ -55,7 +58,7 @@ def test_classes_of_a_file(tmp_path: Path):
     [
         ("", "holds no class"),
         ("dog\n", "line 1 .*'dog'"),
-        ("n00000001\nn00000099\tanimal\tn00000001,n00000007\n", "line 2: .*n00000007"),
+        ("n00000001\nn00000099\tanimal\tn00000001,n00000009\n", "line 2: .*n00000009"),
         ("n00000099\tanimal\n", "line 1: .*n00000099"),
         ("n00000001\nn00000001\n", "line 2: n00000001 tabby"),
         ("n00000001\tx\nn00000002\tx\n", "line 2: n00000002 x"),
