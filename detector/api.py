@@ -222,7 +222,7 @@ class Detector:
             class_scores=score if isinstance(score, Mapping) else {},
             classes=None if classes is None else as_names(classes),
             max_detections=settings.get("max_detections"),
-        )
+        ).named(self.pipeline.synonyms)
         selection.check(self.class_names)
         detector, batch = self._with(settings), settings.get("batch")
         if batch is None:

@@ -194,12 +194,33 @@ class RCNNConfig(Strict):
 
 
 @dataclass(frozen=True)
+class RegionClassifierConfig(Strict):
+    """An ImageNet classifier that names the regions of a detector (`detector.inference.class_transfer`).
+
+    Attributes:
+        model: the classification model, relative to the configuration, or the name of an installed one.
+        classes: file of the classes (`detector.models.synsets.synset_classes`), relative to the configuration; None for
+            all classes of the classifier.
+        short_side: pixels of the short side of the classifier's input.
+        own_scores: whether classes that the detector knows by itself keep its scores.
+        calibration: slope and offset of Platt scaling of the log-odds of the other scores.
+    """
+
+    model: str = "bvlc_googlenet"
+    classes: str | None = None
+    short_side: Side = 352
+    own_scores: bool = True
+    calibration: tuple[Positive, Finite] = (1.0, 0.0)
+
+
+@dataclass(frozen=True)
 class DetectorConfig(Strict):
     """A detector assembled from trained models; None keeps the models' own settings.
 
     Attributes:
         models: model files, relative to the configuration, or names of installed models ("voc07"). The scores of
             several models are averaged for each region.
+        classifier: gives the regions other classes than those of `models`.
         proposals: settings of Selective Search; null for MultiBox's boxes only.
         multibox: number of MultiBox's boxes that are added to Selective Search's (GoogLeNet: 200).
         multibox_model: the model whose MultiBox proposes; by default the first of `models` that has one.
@@ -213,6 +234,7 @@ class DetectorConfig(Strict):
     """
 
     models: tuple[str, ...]
+    classifier: RegionClassifierConfig | None = None
     proposals: SelectiveSearchConfig | None = field(default_factory=SelectiveSearchConfig)
     multibox: Annotated[int, Field(ge=0)] = 0
     multibox_model: str | None = None

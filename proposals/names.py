@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+_MOST, _SHOWN = 100, 30
+"""Of more than `_MOST` names, `_SHOWN` are listed."""
+
 
 def unknown_name(what: str, name: object, choices: Iterable[str]) -> str:
     """Returns the message that `name` is not one of the `choices`, with the closest match.
@@ -16,7 +19,9 @@ def unknown_name(what: str, name: object, choices: Iterable[str]) -> str:
     by_casefold = {candidate.casefold(): candidate for candidate in choices}
     matches = difflib.get_close_matches(name.casefold(), by_casefold, 1) if isinstance(name, str) else []
     hint = f"do you mean {by_casefold[matches[0]]!r}? Known" if matches else "known"
-    return f"{what} {name!r} is unknown; {hint} are {', '.join(choices)}"
+    more = f", ... {len(choices):,} in all" if len(choices) > _MOST else ""
+    listed = choices[:_SHOWN] if more else choices
+    return f"{what} {name!r} is unknown; {hint} are {', '.join(listed)}{more}"
 
 
 def check_name(what: str, name: object, choices: Iterable[str]) -> None:

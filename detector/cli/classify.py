@@ -10,16 +10,23 @@ from detector.cli.console import Console
 from detector.cli.options import MODEL, RESULTS, DeviceOption, LabelsOption, TestCropsOption, option, result_file
 from detector.errors import InputError
 from detector.io.json import write_json_lines
+from detector.models.files import DEFAULT_CLASSIFIER
 from detector.runner.sources import Source, find_sources
 from detector.runner.writers import check_result_file
 
 if TYPE_CHECKING:
     from detector.inference.classification import Classifier
 
-NO_CLASSIFIER = (
-    "the package has no classification model; give --model with weights of the BVLC GoogLeNet (.caffemodel or .npz), a "
-    "model that you trained (.safetensors), or torchvision/googlenet, which is downloaded"
-)
+
+def classifiers(models: list[Path] | None) -> list[Path]:
+    """The models that a command was given, by default the installed one."""
+    if not models and not DEFAULT_CLASSIFIER.exists():
+        raise InputError(
+            f"the classifier {DEFAULT_CLASSIFIER.stem} comes with a checkout of the repository, not with the wheel; "
+            "give --model with weights of the BVLC GoogLeNet (.caffemodel or .npz), a model that you trained "
+            "(.safetensors), or torchvision/googlenet, which is downloaded"
+        )
+    return models or [DEFAULT_CLASSIFIER]
 
 
 def classify(
@@ -28,7 +35,8 @@ def classify(
         typer.Argument(metavar="IMAGE", help="Photos, folders, patterns, zips, lists (.txt), or - for standard input."),
     ],
     model: Annotated[
-        list[Path] | None, option(MODEL, "Weights; the outputs of several --model are averaged.", "PATH", "none")
+        list[Path] | None,
+        option(MODEL, "Weights; the outputs of several --model are averaged.", "PATH", DEFAULT_CLASSIFIER.stem),
     ] = None,
     test_crops: TestCropsOption = None,
     top: Annotated[int, option(RESULTS, "Number of classes to print.", "N", min=1)] = 5,
@@ -42,16 +50,15 @@ def classify(
 
     Example:
 
-        detector classify cat.jpg --model bvlc_googlenet.caffemodel --test-crops 10
+        detector classify cat.jpg --test-crops 10
     """
     if json is not None:
         check_result_file(json, "--json")
-    if not model:
-        raise InputError(NO_CLASSIFIER)
+    models = classifiers(model)
     from detector.inference.classification import load_classifier
 
     console = Console()
-    classifier = load_classifier(model, test_crops or 1, device, labels)
+    classifier = load_classifier(models, test_crops or 1, device, labels)
     expanded = list(find_sources(sources))
     results: list[dict[str, Any]] = []
     failed = 0

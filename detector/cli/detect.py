@@ -31,7 +31,7 @@ from detector.cli.options import (
     split_names,
 )
 from detector.errors import InputError
-from detector.models.files import classes_of_model
+from detector.models.files import classes_of_model, synonyms_of_model
 from detector.runner.results import ResultFiles, write_results
 from detector.runner.run import DetectionRun, RunOutput
 from detector.runner.sources import STANDARD_INPUT, Source, find_media, list_names
@@ -93,6 +93,9 @@ def detect(
         Path | None, option(RESULTS, "Write YOLO text files, one per image, and a data.yaml.", "DIR", "none")
     ] = None,
     voc: Annotated[Path | None, option(RESULTS, "Write VOC annotations (XML), one per image.", "DIR", "none")] = None,
+    ilsvrc: Annotated[
+        Path | None, result_file("Write a submission to ILSVRC: image_index class_id score xmin ymin xmax ymax.")
+    ] = None,
     crops: Annotated[
         Path | None, option(RESULTS, "Write a crop of each object, in one folder per class.", "DIR", "none")
     ] = None,
@@ -116,14 +119,14 @@ def detect(
         detector detect aerial.jpg --tile 640
     """
     names = None if classes is None else tuple(split_names(classes, "--classes"))
-    selection = Selection.parse(score or [], names, max_detections)
+    selection = Selection.parse(score or [], names, max_detections).named(synonyms_of_model(model, config))
     selection.check(classes_of_model(model, config))
     if not sources and from_file is None:
         raise InputError("give a photo, a folder or another source, or a list of them with --from-file")
     listed = [] if from_file is None else list_names(from_file)
     expanded = list(find_media([*(sources or []), *listed], recursive))
     media = [source for source in expanded if not isinstance(source, InputError)]
-    files = ResultFiles(json=json, jsonl=jsonl, csv=csv, coco=coco, yolo=yolo, voc=voc, crops=crops)
+    files = ResultFiles(json=json, jsonl=jsonl, csv=csv, coco=coco, yolo=yolo, voc=voc, ilsvrc=ilsvrc, crops=crops)
     crossed = None if line is None else _line(line, track)
     if track and not any(isinstance(source, Video) for source in media):
         raise InputError("--track follows objects through videos, but no source is one")

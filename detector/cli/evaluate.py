@@ -185,7 +185,13 @@ def evaluate(
         tuple[Path, Path] | None, option(_FILES, "Compare the detections of two files.", "A B", "none", "--compare")
     ] = None,
     metric: Annotated[
-        Metric | None, option(_METRIC, "voc07: AP at 11 points. voc10: area under the curve.", None, "the data set's")
+        Metric | None,
+        option(
+            _METRIC,
+            "voc07: AP at 11 points. voc10: area under the curve. clsloc: ILSVRC's error of five guesses a photo.",
+            None,
+            "the data set's",
+        ),
     ] = None,
     iou_thresholds: Annotated[
         str | None, option(_METRIC, "IoU thresholds.", "T,...", "0.5; coco: 0.5, 0.55, ... 0.95")

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from detector.cli.classify import NO_CLASSIFIER
+from detector.cli.classify import classifiers
 from detector.cli.console import Console
 from detector.config import Source
 from detector.data.faults import FaultyDataError
@@ -145,8 +145,7 @@ def evaluate_classifier(
     """Top-1 and top-5 accuracy on labeled photos."""
     if json is not None:
         check_writable_file(json, "--json")
-    if not models:
-        raise InputError(f"--dataset imagenet: {NO_CLASSIFIER}")
+    models = classifiers([*models])
     from detector.data.image_folder import labeled_photos
     from detector.evaluation.prediction import classification as evaluation
     from detector.inference.classification import load_classifier

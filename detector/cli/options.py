@@ -41,7 +41,12 @@ def _check_device(device: str) -> str:
 
 ModelOption = Annotated[
     Path | None,
-    option(MODEL, "Model file (.safetensors), folder of a training, or id on the Hub.", "PATH", "the installed model"),
+    option(
+        MODEL,
+        "Model file (.safetensors), folder of a training, name (ilsvrc200) or id on the Hub.",
+        "PATH",
+        "the installed model",
+    ),
 ]
 ConfigOption = Annotated[
     Path | None,

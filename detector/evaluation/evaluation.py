@@ -11,12 +11,13 @@ from detector.errors import InputError
 from detector.evaluation.metrics.coco import IOU_THRESHOLDS, COCOResult, coco_average_precision, match_coco
 from detector.evaluation.metrics.formatting import number, percent
 from detector.evaluation.metrics.ilsvrc import match_ilsvrc
+from detector.evaluation.metrics.localization import LocalizationResult, best_of_classes, localization_error
 from detector.evaluation.metrics.matching import Matches
 from detector.evaluation.metrics.sizes import SIZES
 from detector.evaluation.metrics.voc import APResult, match_voc
 from proposals.names import unknown_name
 
-Metric = Literal["voc07", "voc10", "coco", "ilsvrc"]
+Metric = Literal["voc07", "voc10", "coco", "ilsvrc", "clsloc"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
 IOU_THRESHOLD = 0.5
@@ -31,7 +32,7 @@ class Evaluation:
     """The result of a detector on a data set.
 
     Attributes:
-        result: over all sizes; for VOC's and ILSVRC's metrics at the first IoU threshold.
+        result: over all sizes; for VOC's and ILSVRC's metrics at the first IoU threshold; for `clsloc` its errors.
         images: number of images evaluated, including those that failed.
         by_iou, by_size: for VOC's and ILSVRC's metrics the results at each IoU threshold and of each size (at the
             first threshold); empty for COCO's, whose result includes them.
@@ -41,7 +42,7 @@ class Evaluation:
         notes: lines for the reader, such as classes that are not evaluated and detections that are ignored.
     """
 
-    result: APResult | COCOResult
+    result: APResult | COCOResult | LocalizationResult
     images: int
     by_iou: Mapping[float, APResult]
     by_size: Mapping[str, APResult]
@@ -55,10 +56,11 @@ class Evaluation:
 
         `mAP`, `AP` (by class), `precision` and `recall` are fractions 0 to 1. `AP` is None for a class without objects,
         which is excluded from `mAP`. `precision` and `recall` are over all classes at `score_threshold`, for objects
-        that count. COCO's metric has its twelve numbers instead (`COCOResult.to_dict`).
+        that count. COCO's metric has its twelve numbers instead (`COCOResult.to_dict`), `clsloc` its errors
+        (`LocalizationResult.to_dict`).
         """
         content: dict[str, Any] = {"split": self.data, "images": self.images}
-        if isinstance(self.result, COCOResult):
+        if not isinstance(self.result, APResult):
             content |= self.result.to_dict()
         else:
             precision, recall = self.result.at_score(DEFAULT_SCORE)
@@ -81,7 +83,7 @@ class Evaluation:
 
     def table(self) -> str:
         """The result as text, in percent."""
-        lines = [self.result.table() if isinstance(self.result, COCOResult) else self._table(self.result)]
+        lines = [self._table(self.result) if isinstance(self.result, APResult) else self.result.table()]
         if self.seconds_per_image is not None:
             lines.append(f"{self.seconds_per_image:.3f} seconds per image")
         if self.failed:
@@ -128,19 +130,26 @@ def evaluate(
         evaluate(truth, detection_table(truth, predictions), "voc07", failed=failures(predictions)).table()
 
     Args:
-        metric: `voc07` (11 points), `voc10` (area), `coco` or `ilsvrc`.
+        metric: `voc07` (11 points), `voc10` (area), `coco`, `ilsvrc`, or `clsloc`: the error of ILSVRC's task of
+            classification and localization, whose guesses are the best detections of an image's five best classes.
         iou_thresholds: 0.5 by default; for `coco` 0.5, 0.55, ... 0.95.
         blacklist: pairs of an image and a class that ILSVRC ignores.
         data, seconds_per_image, failed, notes: see `Evaluation`.
 
     Raises:
         InputError: the metric is unknown, a threshold is out of range or none is given, the metric does not use the
-            blacklist, or the detections are those of other images.
+            blacklist, the detections are those of other images, or, for `clsloc`, an image has no object or several
+            thresholds are given.
     """
-    result: APResult | COCOResult
+    result: APResult | COCOResult | LocalizationResult
     by_iou, by_size = {}, {}
     if metric == "coco":
         result = coco_average_precision(truth, detections, _thresholds(metric, iou_thresholds, blacklist))
+    elif metric == "clsloc":
+        threshold, *more = _thresholds(metric, iou_thresholds, blacklist)
+        if more:
+            raise InputError(f"metric clsloc has one IoU threshold, not {1 + len(more)}")
+        result = localization_error(truth, best_of_classes(detections), iou_threshold=threshold)
     else:
         matches = match_by_metric(truth, detections, metric, iou_thresholds, blacklist)
         by_iou = {threshold: APResult.of(found, metric, threshold) for threshold, found in matches.items()}
@@ -169,8 +178,10 @@ def match_by_metric(
     """A metric's matches by IoU threshold.
 
     Raises:
-        InputError: as `evaluate`.
+        InputError: as `evaluate`, or the metric is `clsloc`, which matches no objects.
     """
+    if metric == "clsloc":
+        raise InputError("metric clsloc is about images, not about their objects; choose ilsvrc, voc10 or coco here")
     thresholds = _thresholds(metric, iou_thresholds, blacklist)
     if metric == "coco":
         return match_coco(truth, detections, thresholds)

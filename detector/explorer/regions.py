@@ -103,7 +103,9 @@ def score_maps(explanation: Explanation, label: int) -> np.ndarray | None:
 
 
 def rfcn_features(explanation: Explanation) -> RFCNFeatures | None:
-    """The features of the first R-FCN model; None without one."""
+    """The features of the first R-FCN model; None without one, or where its classes are not the detector's."""
+    if explanation.detector.transfer is not None:
+        return None
     return next((encoded for encoded in explanation.features if isinstance(encoded, RFCNFeatures)), None)
 
 

@@ -5,12 +5,23 @@ from pathlib import Path
 
 import torch
 
-from detector.config import DetectorConfig, PostprocessConfig, RCNNConfig, Source, find_config
+from detector.config import (
+    ClassifierConfig,
+    DetectorConfig,
+    PostprocessConfig,
+    RCNNConfig,
+    RegionClassifierConfig,
+    Source,
+    find_config,
+)
 from detector.errors import InputError
+from detector.inference.class_transfer import ClassifierScorer, ClassTransfer
 from detector.inference.pipeline import DetectionPipeline
 from detector.inference.proposers import SharedMultiBox, first_with_multibox, load_multibox
 from detector.inference.rfcn_scorer import RegionScorer, RFCNScorer
-from detector.models.files import find_model, read_detector_config
+from detector.models.classifier import ImageClassifier
+from detector.models.files import classes_file, find_model, model_or_config, read_detector_config
+from detector.models.synsets import synset_classes
 from detector.models.weights import Model, load_model
 from proposals import Proposer, SelectiveSearch, UnionProposer
 
@@ -26,7 +37,7 @@ def load_pipeline(
     """Loads a detector, by default the installed model of VOC's 20 classes.
 
     Args:
-        model: a model file, or the name of an installed model: "voc07".
+        model: a model file, or the name of an installed model ("voc07") or configuration ("ilsvrc200").
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps", or a `torch.device`.
         config: a YAML file with a `DetectorConfig`, or the name of one in the package ("best"), in place of `model`.
         source: of the proposals: "selective_search", "multibox" or "both"; by default the model's setting.
@@ -36,6 +47,7 @@ def load_pipeline(
     Raises:
         InputError: the model file, the configuration, the device, the source or the engine cannot be used.
     """
+    model, config = model_or_config(model, config)
     if config is None:
         return DetectionPipeline(load_model(model), device, source=source, engine=engine, precision=precision)
     if source is not None:
@@ -93,7 +105,21 @@ def assemble(
         proposers.append(SharedMultiBox(scorer, config.multibox))
     if config.proposals is not None:
         proposers.append(SelectiveSearch(config.proposals, torch.get_num_threads()))
-    return detector.replace(scorers=scorers, proposer=proposers[0] if len(proposers) == 1 else UnionProposer(proposers))
+    proposer = proposers[0] if len(proposers) == 1 else UnionProposer(proposers)
+    assembled = detector.replace(scorers=scorers, proposer=proposer)
+    return assembled if config.classifier is None else _with_classifier(assembled, config.classifier, path)
+
+
+def _with_classifier(detector: DetectionPipeline, config: RegionClassifierConfig, path: Path) -> DetectionPipeline:
+    """The detector of the classes that a classifier names in its regions."""
+    if not all(isinstance(scorer, RFCNScorer) for scorer in detector.scorers):
+        raise InputError(f"{path}: classifier needs the regions of R-FCN models; leave out models on crops")
+    model = load_model(find_model(config.model, path.parent), ("classification",))
+    assert isinstance(model.network, ImageClassifier)
+    assert isinstance(model.config, ClassifierConfig)
+    classes = synset_classes(model.class_names, classes_file(config, path))
+    scorer = ClassifierScorer(model.network, model.config.backbone, config, classes, detector.device, detector.dtype)
+    return detector.with_classes(scorer, ClassTransfer(config, classes, detector.class_names))
 
 
 def _configured(model: Model, config: DetectorConfig, path: Path) -> Model:

@@ -17,6 +17,7 @@ from detector.io.text import open_text
 from detector.models.backbones import TorchvisionBackbone, torchvision_network
 from detector.models.caffe import load_caffe_weights
 from detector.models.classifier import ImageClassifier
+from detector.models.files import find_model
 from detector.models.weights import Model, load_model
 from detector.ops.devices import resolve_device
 from detector.ops.precision import fast_dtype
@@ -100,8 +101,9 @@ def load_classifier(
     """Loads a classifier.
 
     Args:
-        models: classification models: files of this project (.safetensors), BVLC's GoogLeNet (.caffemodel, or .npz by
-            Caffe layer name), or `torchvision/googlenet`, which downloads torchvision's weights.
+        models: classification models: the name of an installed one (`bvlc_googlenet`), files of this project
+            (.safetensors), BVLC's GoogLeNet (.caffemodel, or .npz by Caffe layer name), or `torchvision/googlenet`,
+            which downloads torchvision's weights.
         crops, device: as in `Classifier`.
         labels: file of class names, one per line, for weights that come without names; by default `synset_words.txt`
             in the folder of the weights if it exists, else torchvision's names of the 1,000 ImageNet classes.
@@ -114,9 +116,9 @@ def load_classifier(
 
 def load_classification_model(source: str | Path, labels: str | Path | None = None) -> Model:
     """Loads one classification model; `source` and `labels` are as in `load_classifier`."""
-    path = Path(source)
     if str(source).startswith("torchvision/"):
         return _torchvision_model(str(source), labels)
+    path = find_model(source)
     if path.suffix == ".safetensors":
         if labels is not None:
             raise InputError(f"{path}: brings its class names; leave out the file of labels")

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 
 from detector.config import SOURCES, ModelConfig, PostprocessConfig, RCNNConfig, Source
 from detector.errors import InputError
+from detector.inference.class_transfer import ClassifierScorer, ClassTransfer
 from detector.inference.postprocess import postprocess
 from detector.inference.proposers import (
     CachedProposals,
@@ -107,6 +108,7 @@ class DetectionPipeline:
         self.postprocess = postprocess or first.config.postprocess
         self.box_regression = box_regression
         self.engine = str(engine)
+        self.transfer: ClassTransfer | None = None
 
     def replace(
         self,
@@ -123,6 +125,18 @@ class DetectionPipeline:
         changed.postprocess = postprocess or self.postprocess
         changed.box_regression = self.box_regression if box_regression is None else box_regression
         return changed
+
+    def with_classes(self, scorer: ClassifierScorer, transfer: ClassTransfer) -> "DetectionPipeline":
+        """A detector of other classes, which `scorer` names in the regions of this one; it shares the networks."""
+        changed = self.replace(scorers=[*self.scorers, scorer])
+        changed.transfer = transfer
+        changed.class_names, changed.class_ids = transfer.classes.names, transfer.classes.synsets
+        return changed
+
+    @property
+    def synonyms(self) -> Mapping[str, str]:
+        """The name of a class by other words for it, in lower case."""
+        return {} if self.transfer is None else self.transfer.classes.synonyms
 
     def with_settings(
         self,
@@ -161,7 +175,8 @@ class DetectionPipeline:
         scorers, proposer = self.scorers, self.proposer
         if size is not None:
             resized = _resized(scorers, size)
-            scorers, proposer = tuple(resized.values()), with_scorers(proposer, resized)
+            scorers = tuple(resized[s] if isinstance(s, RFCNScorer) else s for s in scorers)
+            proposer = with_scorers(proposer, resized)
         if proposals is not None:
             proposer = _make_proposer(scorers, self.config, proposals)
         return self.replace(scorers=scorers, proposer=proposer, postprocess=postprocess)
@@ -179,6 +194,7 @@ class DetectionPipeline:
             engine = hashlib.blake2b(Path(engine).read_bytes(), digest_size=16).hexdigest()
         parts = [self.proposer.fingerprint, repr(self.postprocess), str(self.box_regression), str(self.dtype), engine]
         parts += [repr(self.class_names), repr(self.class_ids)]
+        parts += [] if self.transfer is None else [repr(self.transfer.classes)]
         for scorer in self.scorers:
             flipped = isinstance(scorer, RFCNScorer) and scorer.flipped
             parts += [weights_hash(scorer.network), repr(scorer.config), str(flipped)]
@@ -247,7 +263,8 @@ class DetectionPipeline:
     def _score(self, features: Sequence[Sequence[Any]], proposals: Sequence[Proposals]) -> list[RegionScores]:
         boxes = [upload(torch.tensor(image.boxes), self.device) for image in proposals]
         by_model = [scorer.score([image[i] for image in features], boxes) for i, scorer in enumerate(self.scorers)]
-        scored = [average_scores(scores) for scores in zip(*by_model, strict=True)]
+        join = self.transfer or average_scores
+        scored = [join(scores) for scores in zip(*by_model, strict=True)]
         if not self.box_regression:
             scored = [RegionScores(image.scores, None) for image in scored]
         return fetch(scored)
@@ -263,11 +280,13 @@ class DetectionPipeline:
 
 
 def _resized(scorers: Sequence[RegionScorer], size: int) -> dict[RFCNScorer, RFCNScorer]:
-    """Each scorer's counterpart whose input has a short side of `size` pixels."""
+    """The counterpart of each R-FCN scorer whose input has a short side of `size` pixels."""
     if not isinstance(size, Integral) or not 32 <= size <= 2048:
         raise InputError(f"size is {size!r}; give the short side of the network's input in pixels, 32 to 2048")
     resized = {}
     for scorer in scorers:
+        if isinstance(scorer, ClassifierScorer):  # has a size of its own, which suits its classes
+            continue
         if not isinstance(scorer, RFCNScorer):
             raise InputError("size applies to R-FCN models only; crops have a size of their own")
         resized[scorer] = scorer.with_input(int(size), scorer.flipped)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from detector.config import InputConfig, ModelConfig, RCNNConfig
 from detector.errors import InputError
+from detector.inference.class_transfer import ClassifierFeatures, ClassifierScorer
 from detector.inference.engines import Engine, make_engine
 from detector.inference.rcnn_scorer import RCNNFeatures, RCNNScorer
 from detector.models.rcnn import RCNN
@@ -154,9 +155,9 @@ class RFCNFeatures:
         return self.scorer.propose([self], limit)[0]
 
 
-RegionScorer = RFCNScorer | RCNNScorer
+RegionScorer = RFCNScorer | RCNNScorer | ClassifierScorer
 """A model that is ready to score boxes."""
-ImageFeatures = RFCNFeatures | RCNNFeatures
+ImageFeatures = RFCNFeatures | RCNNFeatures | ClassifierFeatures
 """What the boxes of an image share, computed once."""
 
 

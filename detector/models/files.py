@@ -15,6 +15,7 @@ from detector.config import (
     ModelConfig,
     MultiBoxModelConfig,
     RCNNConfig,
+    RegionClassifierConfig,
     find_config,
     parse,
     read_yaml,
@@ -22,10 +23,13 @@ from detector.config import (
 )
 from detector.errors import InputError
 from detector.models.hub import MODEL_FILE, download, is_hub_id
+from detector.models.synsets import synset_classes
 
 FORMAT = "inception-rcnn-1"
 MODELS = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = MODELS / "voc07.safetensors"
+DEFAULT_CLASSIFIER = MODELS / "bvlc_googlenet.safetensors"
+"""Comes with a checkout, not with the wheel."""
 
 Kind = Literal["regions", "crops", "classification", "multibox"]
 CONFIGS: dict[Kind, type[AnyModelConfig]] = {
@@ -148,17 +152,32 @@ def read_detector_config(path: Path) -> DetectorConfig:
     return parse(DetectorConfig, values, str(path))
 
 
+def model_or_config(model: str | Path | None, config: str | Path | None) -> tuple[str | Path | None, str | Path | None]:
+    """The same, a configuration that was given as a model ("ilsvrc200") in its place."""
+    if config is None and model is not None and (path := find_model(model)).suffix in (".yaml", ".yml"):
+        return None, path
+    return model, config
+
+
+def classes_file(config: RegionClassifierConfig, path: Path) -> Path | None:
+    """The file of a classifier's classes; `path` is that of the configuration."""
+    return None if config.classes is None else path.parent / config.classes
+
+
 def model_files(model: str | Path | None = None, config: str | Path | None = None) -> list[Path]:
     """The model files that `load_pipeline` would load.
 
     Raises:
         InputError: a file is missing, or the configuration is wrong.
     """
+    model, config = model_or_config(model, config)
     if config is None:
         files = [find_model(model)]
     else:
         path = find_config(config)
-        files = [find_model(name, path.parent) for name in read_detector_config(path).models]
+        read = read_detector_config(path)
+        classifiers = () if read.classifier is None else (read.classifier.model,)
+        files = [find_model(name, path.parent) for name in (*read.models, *classifiers)]
     for file in files:
         if not file.exists():
             raise missing_model(file)
@@ -174,10 +193,29 @@ def classes_of_model(model: str | Path | None = None, config: str | Path | None 
     Raises:
         InputError: a file is missing, or the configuration is wrong.
     """
-    first = model_files(model, config)[0]
+    return _read_classes(model, config)[0]
+
+
+def synonyms_of_model(model: str | Path | None = None, config: str | Path | None = None) -> Mapping[str, str]:
+    """The name of a class of that detector by other words for it, in lower case; errors as `classes_of_model`."""
+    return _read_classes(model, config)[1]
+
+
+def _read_classes(
+    model: str | Path | None, config: str | Path | None
+) -> tuple[tuple[str, ...] | None, Mapping[str, str]]:
+    model, config = model_or_config(model, config)
+    files = model_files(model, config)
+    path = None if config is None else find_config(config)
+    classifier = None if path is None else read_detector_config(path).classifier
+    names_from = files[0] if classifier is None else files[-1]
     try:
-        with safe_open(first, framework="numpy") as file:
+        with safe_open(names_from, framework="numpy") as file:
             # Only this field: validating the configuration takes ten times as long.
-            return parse(tuple[str, ...], json.loads((file.metadata() or {})["classes"]), str(first))
+            names = parse(tuple[str, ...], json.loads((file.metadata() or {})["classes"]), str(names_from))
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError):
-        return None
+        return None, {}
+    if classifier is None or path is None:
+        return names, {}
+    classes = synset_classes(names, classes_file(classifier, path))
+    return classes.names, classes.synonyms

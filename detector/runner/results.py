@@ -40,6 +40,8 @@ class ResultFiles:
             id is its file name without extension, or its path if two files share that name; numbers become integers.
         yolo: folder with a text file per image, `class cx cy width height confidence`, and `data.yaml`.
         voc: folder with a VOC annotation (XML) per image, with a `confidence` per object.
+        ilsvrc: a submission to ILSVRC's detection task: `image_index class_id score xmin ymin xmax ymax`. Images are
+            numbered in the order of the run, and classes in that of the detector, both from 1.
         crops: folder with a crop of each object, in one folder per class.
     """
 
@@ -49,6 +51,7 @@ class ResultFiles:
     coco: Path | None = None
     yolo: Path | None = None
     voc: Path | None = None
+    ilsvrc: Path | None = None
     crops: Path | None = None
 
     def check(self, photos: Sequence[Path], overwrite: bool = False, hint: str = "") -> None:
@@ -161,7 +164,7 @@ def write_results(
         from detector.data.predictions import write_entries
 
         attempt(files.json, lambda path: write_entries(path, entries(), tuple(classes)))
-    if files.csv is files.coco is files.yolo is files.voc is None:
+    if files.csv is files.coco is files.yolo is files.voc is files.ilsvrc is None:
         return failed
     from detector.data.formats import write_detections
     from detector.data.formats.coco import with_numbers, write_coco
@@ -185,6 +188,7 @@ def write_results(
 
     attempt(files.csv, lambda path: write_csv(path, replace(table, image_ids=names), named, tracks))
     attempt(files.coco, coco)
+    attempt(files.ilsvrc, lambda path: write_detections(path, table, truth, "ilsvrc"))
     attempt(files.yolo, lambda path: _fill(path, lambda new: write_detections(new, table, truth, "yolo")))
     attempt(files.voc, lambda path: _fill(path, lambda new: write_voc_xml(new, table, truth)))
     return failed

@@ -8,10 +8,17 @@ _SYNONYMS = (
     ("aeroplane", "airplane"),
     ("cat", "domestic cat"),
     ("cow", "cattle"),
-    ("diningtable", "dining table"),
+    ("computer keyboard", "keyboard"),
+    ("computer mouse", "mouse"),
+    ("diningtable", "dining table", "table"),
+    ("hair drier", "hair dryer"),
+    ("hot dog", "hotdog"),
     ("motorbike", "motorcycle"),
     ("pottedplant", "potted plant"),
+    ("remote", "remote control"),
+    ("skis", "ski"),
     ("sofa", "couch"),
+    ("tennis racket", "racket"),
     ("tvmonitor", "tv", "tv or monitor"),
 )
 

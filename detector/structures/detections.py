@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
@@ -361,14 +362,15 @@ class Detections:
         ]
 
     def to_dict(self) -> list[dict[str, Any]]:
-        """The detections as plain values for JSON; `from_dict` is the inverse. `track_id` is there for tracks only.
+        """The detections as plain values for JSON; `from_dict` is the inverse. `track_id` is there for tracks only, and
+        `synset`, the WordNet id, where category ids are such.
 
         >>> Detections([[0, 0, 9, 9]], [0.5], [0], ("cat", "dog"), (320, 240)).to_dict()
         [{'label': 'cat', 'category_id': 17, 'score': 0.5, 'box': [0.0, 0.0, 9.0, 9.0]}]
         """
         items = []
         for detection in self:
-            item = {**vars(detection), "box": list(detection.box)}
+            item = {"label": detection.label, **_synset(detection), **vars(detection), "box": list(detection.box)}
             del item["class_id"]
             if detection.track_id is None:
                 del item["track_id"]
@@ -565,6 +567,12 @@ class Detections:
             class_ids=tuple(class_ids),
             track_ids=None if all(t is None for t in tracks) else np.array([-1 if t is None else t for t in tracks]),
         )
+
+
+def _synset(detection: Detection) -> dict[str, str]:
+    """The WordNet id of the class, if that is its category id."""
+    synset = str(detection.category_id)
+    return {"synset": synset} if re.fullmatch(r"n\d{8}", synset) else {}
 
 
 def class_indices(names: Sequence[str], class_names: Sequence[str]) -> list[int]:

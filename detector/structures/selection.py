@@ -1,7 +1,7 @@
 """Filtering of detections by score, class and number, as commands offer it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Self
 
@@ -63,6 +63,19 @@ class Selection:
     def lowest_score(self) -> float:
         """The lowest score that a kept detection can have."""
         return min(self.score, *self.class_scores.values()) if self.class_scores else self.score
+
+    def named(self, synonyms: Mapping[str, str]) -> Self:
+        """The same selection with the names of the classes in place of other words for them.
+
+        Args:
+            synonyms: the name of a class by other words, in lower case.
+
+        >>> Selection(classes=("Alsatian",)).named({"alsatian": "German shepherd"}).classes
+        ('German shepherd',)
+        """
+        scores = {synonyms.get(name.casefold(), name): score for name, score in self.class_scores.items()}
+        classes = None if self.classes is None else tuple(synonyms.get(str(n).casefold(), n) for n in self.classes)
+        return replace(self, class_scores=scores, classes=classes)
 
     def check(self, class_names: Sequence[str] | None) -> None:
         """Raises `InputError` for a class that is not among `class_names`; None skips the check."""

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image as PillowImage
 
 from detector.inference.classification import Classification, Classifier
+from detector.models.files import DEFAULT_CLASSIFIER
 from detector.structures.image import Image
-from tests.tools.detect_tools import save_classifier
+from tests.tools.detect_tools import ROOT, save_classifier
 
 CLASSES = ("dog", "wild cat, Felis silvestris", "bird")
 LINES = ["  0.6652  wild cat, Felis silvestris", "  0.2447  dog", "  0.0900  bird"]
@@ -94,3 +95,17 @@ def test_the_photos_before_a_failure_are_kept(classify, monkeypatch, failure: Ba
 def test_standard_input(classify, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(Path("photos/1.jpg").read_bytes())))
     assert without_seconds(classify("-").out) == ["-", *LINES]
+
+
+@pytest.mark.skipif(not DEFAULT_CLASSIFIER.exists(), reason="comes with a checkout, not with the wheel")
+def test_without_a_model_it_is_bvlcs_googlenet(command):
+    ended = command("classify", ROOT / "tests/photos/cat.jpg", "--top", 3)
+    assert ended.code == 0
+    assert "n02123045 tabby, tabby cat" in ended.out
+
+
+def test_a_wheel_has_no_classifier(command, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("detector.cli.classify.DEFAULT_CLASSIFIER", Path("none/bvlc_googlenet.safetensors"))
+    ended = command("classify", ROOT / "tests/photos/cat.jpg")
+    assert (ended.code, ended.out) == (2, "")
+    assert "--model" in ended.err

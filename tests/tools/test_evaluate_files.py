@@ -164,3 +164,11 @@ def test_ilsvrc(root: Path, tmp_path: Path, command):
     code, out, _ = command(*options, "--blacklist", tmp_path / "blacklist.txt")
     assert "domestic cat        1           1  100.0" in out
     assert "1 pairs of an image and a class are on the blacklist" in out
+    (tmp_path / "val.txt").write_text("x_1 1\n")
+    code, out, _ = command(
+        *options, "--metric", "clsloc", "--json", tmp_path / "f.json", "--report", tmp_path / "f.html"
+    )
+    assert code == 0
+    assert out.splitlines()[1].split() == ["1", "0.0", "0.0"]
+    assert json.loads((tmp_path / "f.json").read_text())["localization_error"] == [0.0] * 5
+    assert "CLS-LOC" in (tmp_path / "f.html").read_text()

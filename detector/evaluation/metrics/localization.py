@@ -13,7 +13,7 @@ import numpy as np
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.metrics.formatting import number
+from detector.evaluation.metrics.formatting import number, percent
 from detector.evaluation.metrics.matching import check_input, rank, rank_in_group
 from detector.evaluation.metrics.pairs import BoolArray, FloatArray, best_of_pairs, pairs_of_images
 
@@ -43,13 +43,27 @@ class LocalizationResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; each list has the errors with 1, 2, ... G guesses."""
         return {
-            "metric": "ilsvrc_localization",
+            "metric": "clsloc",
             "iou_threshold": self.iou_threshold,
             "images": self.images,
             "localized_images": self.localized_images,
             "classification_error": list(map(number, self.classification)),
             "localization_error": list(map(number, self.localization)),
         }
+
+    def table(self) -> str:
+        """The result as text, in percent."""
+        errors = zip(self.classification, self.localization, strict=True)
+        rows = [f"{n:7}  {percent(c):>7}  {percent(b):>13}" for n, (c, b) in enumerate(errors, start=1)]
+        counted = f"metric clsloc at IoU {self.iou_threshold:g}; {self.images} images"
+        return "\n".join(["guesses  class %  class and box %", *rows, "", f"error by the number of guesses; {counted}"])
+
+
+def best_of_classes(detections: DetectionTable) -> DetectionTable:
+    """The best detection of each class in each image, best first: a detector's guesses, which name no class twice."""
+    ranked = detections[rank(detections)]
+    _, first = np.unique(np.stack((ranked.images, ranked.labels)), axis=1, return_index=True)
+    return ranked[np.sort(first)]
 
 
 def localization_error(

@@ -18,6 +18,7 @@ from detector.evaluation.errors.diagnosis import most_frequent
 from detector.evaluation.evaluation import IOU_THRESHOLD, Evaluation
 from detector.evaluation.metrics.bootstrap import CONFIDENCE, bootstrap_average_precision
 from detector.evaluation.metrics.coco import COCOResult
+from detector.evaluation.metrics.localization import LocalizationResult
 from detector.evaluation.metrics.voc import VOCMetric
 from detector.evaluation.report import charts, sections
 from detector.evaluation.report.pictures import worst_pictures
@@ -39,7 +40,7 @@ def explain(
 ) -> None:
     """Write an HTML report that breaks the average precision down by kind of error.
 
-    An evaluation by VOC's metrics is explained at its IoU threshold. COCO's and ILSVRC's numbers come first in the
+    An evaluation by VOC's metrics is explained at its IoU threshold. The numbers of COCO and ILSVRC come first in the
     report; the rest is about VOC's area metric at IoU 0.5, by which the kinds of errors are defined.
 
     Args:
@@ -61,6 +62,8 @@ def explain(
     if isinstance(result, COCOResult):
         other_metric = "COCO"
         numbers = {f"COCO {key}": result.summary[key] for key in ("AP", "AP50", "AP75", "APs", "APm", "APl")}
+    elif isinstance(result, LocalizationResult):
+        other_metric, numbers = "CLS-LOC", {"CLS-LOC top-5 error": float(result.localization[-1])}
     elif result.metric == "ilsvrc":
         other_metric, numbers = "ILSVRC", {"ILSVRC mAP": result.mean_ap}
     else:

@@ -121,6 +121,15 @@ def test_names_with_any_letters(runs, name):
         assert list(csv.reader(file))[1][0] == name
 
 
+def test_a_submission_to_ilsvrc(runs):
+    """Images and classes are numbered from 1, and pixels counted as in VOC."""
+    assert runs("a/x.jpg", "b/y.png", files=ResultFiles(ilsvrc=Path("f.txt"))) == 0
+    rows = [line.split() for line in Path("f.txt").read_text().splitlines()]
+    assert [row[0] for row in rows][:: len(rows) - 1] == ["1", "2"]
+    assert {row[1] for row in rows} == {"2", "3"}, "cat and dog, of bird, cat, dog"
+    assert rows[0][3:5] == ["1.0", "1.0"]
+
+
 def test_nothing_found_is_a_result_too(runs):
     assert runs("a/x.jpg", selection=Selection(score=0.95), files=ALL) == 0
     assert json.loads(Path("r/f.json").read_text())[0]["detections"] == []

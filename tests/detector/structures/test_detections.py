@@ -381,3 +381,11 @@ def test_a_result_knows_its_picture(tmp_path):
     with pytest.raises(InputError, match="image="):
         result.draw()
     assert result.draw(pixels, "RGB").shape == pixels.shape
+
+
+def test_wordnet_ids_are_synsets_in_json():
+    found = Detections([[0, 0, 9, 9]], [0.5], [0], ("cat",), (32, 24), ("n02121808",))
+    (item,) = json.loads(found.to_json())["detections"]
+    assert list(item)[:2] == ["label", "synset"]
+    assert item["synset"] == item["category_id"] == "n02121808"
+    assert Detections.from_dict([item], ("cat",), (32, 24), ("n02121808",)) == found

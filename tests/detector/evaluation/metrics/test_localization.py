@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.errors import InputError
-from detector.evaluation.metrics.localization import localization_error
+from detector.evaluation.evaluation import evaluate, match_by_metric
+from detector.evaluation.metrics.localization import LocalizationResult, localization_error
 from tests.detector.evaluation import tables
 from tests.detector.evaluation.tables import table_of
 
@@ -101,3 +102,26 @@ def test_the_loops_of_the_development_kit_agree(seed: int) -> None:
             wrong_box += min(box_errors)
         assert result.classification[count - 1] == pytest.approx(wrong_class / 8)
         assert result.localization[count - 1] == pytest.approx(wrong_box / 8)
+
+
+def test_a_detectors_guesses_name_no_class_twice() -> None:
+    """`evaluate` takes the best detection of each class; equal scores keep their order."""
+    truth = truth_of((0, 3, BOX), images=1)
+    rows = [(0, 0, 0.9 - i / 100, BOX) for i in range(5)] + [(0, 1, 0.5, BOX), (0, 3, 0.4, HALF), (0, 3, 0.3, BOX)]
+    table = table_of(truth, *rows)
+    assert localization_error(truth, table).classification[-1] == 1
+    evaluation = evaluate(truth, table, "clsloc")
+    assert isinstance(evaluation.result, LocalizationResult)
+    assert evaluation.result.classification.tolist() == [1, 1, 0, 0, 0]
+    assert evaluation.result.localization.tolist() == [1, 1, 0, 0, 0]
+    assert evaluate(truth, table, "clsloc", [0.6]).result.to_dict()["localization_error"] == [1.0] * 5
+    assert evaluation.to_dict()["metric"] == "clsloc"
+    assert evaluation.table().splitlines()[3] == "      3      0.0            0.0"
+
+
+def test_where_the_error_has_no_meaning() -> None:
+    truth = truth_of((0, 3, BOX), images=1)
+    with pytest.raises(InputError, match="clsloc"):
+        evaluate(truth, table_of(truth), "clsloc", [0.5, 0.6])
+    with pytest.raises(InputError, match="clsloc"):
+        match_by_metric(truth, table_of(truth), "clsloc")
