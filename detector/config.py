@@ -304,7 +304,7 @@ CONFIG_FOLDER = _INSIDE if _INSIDE.is_dir() else _BESIDE  # in a wheel, or in a 
 
 
 def find_config(path: str | Path) -> Path:
-    """The file of a recipe or configuration: a path, or the bare name of one in the package, such as "best"."""
+    """The file of a recipe or configuration: a path, or a name in the package, such as "best" or "voc07/1_rfcn"."""
     named = CONFIG_FOLDER / f"{path}.yaml"
     return named if not Path(path).is_file() and named.is_file() else Path(path)
 
@@ -318,8 +318,10 @@ def read_yaml(path: str | Path) -> Any:
     try:
         return parse_yaml(Path(path).read_bytes())
     except FileNotFoundError:
-        names = ", ".join(sorted(file.stem for file in CONFIG_FOLDER.rglob("*.yaml")))
-        raise InputError(f"{path}: no such file; the package has {names}") from None
+        names = sorted(
+            file.relative_to(CONFIG_FOLDER).with_suffix("").as_posix() for file in CONFIG_FOLDER.rglob("*.yaml")
+        )
+        raise InputError(f"{path}: no such file; the package has {', '.join(names)}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from None
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from detector.config import CONFIG_FOLDER, DetectorConfig, parse
+from detector.config import CONFIG_FOLDER, DetectorConfig, find_config, parse
+from detector.errors import InputError
 from detector.models.files import find_model
 from detector.training.recipes import load_recipe
 
@@ -26,3 +27,10 @@ def test_a_configuration(path: Path):
     assert result.startswith("# ")
     assert not body.startswith("#")
     assert f"## {path.relative_to(CONFIG_FOLDER)}" in (CONFIG_FOLDER / "README.md").read_text()
+
+
+def test_a_wrong_name_lists_the_names_that_work():
+    with pytest.raises(InputError) as error:
+        load_recipe("voc07")
+    names = str(error.value).partition("the package has ")[2].split(", ")
+    assert sorted(find_config(name) for name in names) == CONFIGS

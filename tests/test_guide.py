@@ -1,4 +1,4 @@
-"""The scripts of detector/GUIDE.md: each runs as it stands there, is short, and passes mypy as a user's code does."""
+"""The scripts of the guides run as they stand there, and the links lead somewhere; those of GUIDE.md also pass mypy."""
 
 import json
 import re
@@ -16,11 +16,18 @@ from tests.hub import hub
 
 __all__ = ["hub"]
 
-GUIDE = Path(__file__).parents[1] / "detector/GUIDE.md"
+ROOT = Path(__file__).parents[1]
+GUIDE = ROOT / "detector/GUIDE.md"
+GUIDES = sorted(
+    path
+    for folder in (".github", "configs", "detector", "proposals", "tests", "tools")
+    for path in (ROOT / folder).rglob("*.md")
+)
 SCRIPTS = dict(
     re.findall(r"^## ([^\n]+)\n[^#]*?```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 )
 PRINTS = {
+    "A result in Python": r"^cat 0\.\d+ \(.*\ncat <Detections: cat 0\.\d+ in .*> 1\n\(1, 4\) \(1,\) \[7\]\n\{\"image",
     "A folder into a table": r"cat +2\.0",
     "A camera": r"^$",
     "Thresholds of a call": r"^cat 0\.\d+ \(.*\n<Detections: cat 0\.\d+ in 451x300 pixels> 1\n$",
@@ -137,3 +144,35 @@ def test_the_scripts_pass_mypy_strict(tmp_path: Path):
     (tmp_path / "mlflow.py").write_text(MLFLOW)
     done = strict(*sorted(tmp_path.glob("script*.py")))
     assert (done.returncode, done.stdout) == (0, f"Success: no issues found in {len(SCRIPTS)} source files\n")
+
+
+@pytest.mark.parametrize(
+    ("guide", "prints"),
+    [
+        ("proposals/README.md", r"^\(100, 4\)\ntests/photos/cat\.jpg \d+ "),
+        ("detector/README.md", r"\n<Detections: cat 0\.\d+ in 451x300 pixels>\n$"),
+        ("detector/evaluation/README.md", r"cat .*\n(.*\n)*.*0\.5\d*\n$"),
+    ],
+)
+def test_a_script_of_another_guide(
+    guide: str, prints: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.chdir(tmp_path)
+    (script,) = re.findall(r"```python\n(.*?)```", (ROOT / guide).read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(script, guide, "exec"), {})
+    assert re.search(prints, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("guide", [ROOT / "README.md", *GUIDES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(guide: Path):
+    text = re.sub(r"```.*?```", "", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("https://", "http://")):
+            continue
+        file, _, heading = target.partition("#")
+        path = guide.parent / file if file else guide
+        assert path.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w\- ]", "", found.lower()).replace(" ", "-") for found in headings], target

@@ -36,7 +36,7 @@ def train(
     context: typer.Context,
     recipe: Annotated[
         Path | None,
-        typer.Argument(help="Recipe: a file, or a name such as voc07.", show_default="none"),
+        typer.Argument(help="Recipe: a file, or a name such as voc07/1_rfcn.", show_default="none"),
     ] = None,
     root: Annotated[
         Path | None,
@@ -138,7 +138,7 @@ def train(
     Examples:
 
         detector train --data photos/ --out runs/mine
-        detector train voc07 --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
+        detector train voc07/1_rfcn --root VOCdevkit/VOC2007 --init bvlc_googlenet.npz
     """
     from detector.training.convolutions import keep_prepared_convolutions
 

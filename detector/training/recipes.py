@@ -353,7 +353,7 @@ TASKS: dict[str, type[AnyRecipe]] = {
 
 
 def load_recipe(path: str | Path) -> AnyRecipe:
-    """Reads a YAML recipe, by its path or, for one in the package, by its name, such as "voc07".
+    """Reads a YAML recipe, by its path or, for one in the package, by its name, such as "voc07/1_rfcn".
 
     Raises:
         InputError: the file is missing, is not YAML, or does not describe a recipe.

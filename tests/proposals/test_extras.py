@@ -27,7 +27,10 @@ def test_every_named_extra_exists() -> None:
     used |= {name for text in sources for name in re.findall(r'_import\("[\w.]+", "\w+", "(\w+)"\)', text)}
     assert {"train", "onnx", "explore", "ray", "docs", "report", "pandas"} <= used
     assert used <= set(project["optional-dependencies"])
-    readme = (ROOT / "README.md").read_text()
-    named = {name for names in re.findall(r"-e \"\.\[([\w,]+)\]", readme) for name in names.split(",")}
+    folders = (".github", "configs", "detector", "proposals", "tests", "tools")
+    guides = [ROOT / "README.md", *(path for folder in folders for path in (ROOT / folder).rglob("*.md"))]
+    texts = [path.read_text(encoding="utf-8") for path in guides]
+    commands = [command for text in texts for command in re.findall(r"-e \"\.\[([\w,]+)\]", text)]
+    named = {name for command in commands for name in command.split(",")}
     assert {"dev", "explore", "pandas"} <= named
     assert named <= set(project["optional-dependencies"])

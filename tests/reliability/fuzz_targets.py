@@ -59,8 +59,8 @@ class Target:
 
 def all_targets() -> list[Target]:
     model = {"m.safetensors": MODEL.read_bytes()}
-    names = ("voc07", "rcnn", "imagenet", "multibox", "voc07_multibox", "paper", "ensemble")
-    recipes = {f"{name}.yaml": (CONFIG_FOLDER / f"{name}.yaml").read_bytes() for name in names}
+    names = ("voc07/1_rfcn", "voc07_crops/1_rcnn", "imagenet", "multibox", "voc07/3_multibox", "paper", "ensemble")
+    recipes = {f"{Path(name).name}.yaml": (CONFIG_FOLDER / f"{name}.yaml").read_bytes() for name in names}
     checkpoint = io.BytesIO()
     torch.save({"recipe": "r", "step": 1, "network": {"w": torch.ones(3, 4)}, "optimizer": {"lr": 0.1}}, checkpoint)
     caffe = _npz(**{"conv.weight": np.ones((2, 3, 1, 1), np.float16), "conv.bias": np.zeros(2, np.float32)})

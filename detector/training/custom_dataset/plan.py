@@ -47,7 +47,7 @@ _SHORT = 1 / 3
 Augment = Literal["none", "light", "strong"]
 _AUGMENTATIONS: dict[Augment, AugmentationConfig] = {
     "none": AugmentationConfig(scale=(1.0, 1.0), color_jitter=0.0, flip=False),
-    # of the default model's second training, and of its last (recipes `voc07_continue` and `voc07_gpu_continue`)
+    # of the second part of the default model's training, and of its last (voc07/2_longer, voc07/5_augmentation)
     "light": AugmentationConfig(scale=(0.653, 1.167)),
     "strong": AugmentationConfig(
         scale=(0.55, 1.25),

@@ -37,7 +37,7 @@ def test_missing_files_are_named(tmp_path: Path):
 def test_other_kinds_of_files_are_named(tmp_path: Path):
     with pytest.raises(InputError, match=str(tmp_path)):
         load_model(tmp_path)
-    for config, what in ((CONFIG_FOLDER / "voc07.yaml", "recipe"), (DEFAULT_MODEL, "model file")):
+    for config, what in ((CONFIG_FOLDER / "voc07/1_rfcn.yaml", "recipe"), (DEFAULT_MODEL, "model file")):
         with pytest.raises(InputError, match=f"{config.name}: .*{what}.*--model"):
             classes_of_model(config=config)
 
