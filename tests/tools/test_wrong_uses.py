@@ -126,7 +126,7 @@ USES = [
     (f"{IMAGENET} c.safetensors", "z_1.jpg: 'z_1' is not one of the model's 2 classes, such as 'dog'"),
     ("propose", "give photos or folders"),
     ("propose a/x.jpg --method edges", "method 'edges' is unknown; known are selective_search, multibox, both"),
-    ("propose a/x.jpg --preset best", "preset 'best' is unknown; known are single, fast, quality"),
+    ("propose a/x.jpg --preset best", "preset 'best' is unknown; known are single, fast, balanced, quality"),
     ("propose a/x.jpg --export boxes.txt", "boxes.txt: the file name must end in .npz, .jsonl, .json"),
     ("propose a/x.jpg --export boxes", "boxes: the file name must end in"),
     ("propose a/x.jpg --export a", "--export a: is a folder"),
