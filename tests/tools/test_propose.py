@@ -178,6 +178,25 @@ def test_failures_do_not_stop_the_others(propose):
     assert files("runs") == ["propose/7.png", "propose/x.png"]
 
 
+def test_unusual_photos(propose, drawn):
+    """One pixel, 16 bits, gray and alpha are read as any viewer shows them; too many pixels are refused in a line."""
+    photo = drawn((90, 50))
+    Path("odd").mkdir()
+    photo.crop((0, 0, 1, 1)).save("odd/1.png")
+    deep = PillowImage.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
+    deep.save("odd/16.png")
+    photo.convert("L").save("odd/8.png")
+    photo.convert("RGBA").save("odd/32.png")
+    PillowImage.new("1", (15001, 10000)).save("odd/150.png")
+    code, _, err = propose("odd", "--json", "found.json", "--no-draw")
+    assert (code, err.count("\n"), err.startswith("error: odd/150.png: ")) == (2, 1, True)
+    entries = {Path(entry["image"]).stem: entry for entry in read("found.json")}
+    assert sorted(entries) == ["1", "16", "32", "8"]
+    assert entries["1"]["boxes"] == [[0, 0, 1, 1]]
+    assert entries["16"]["boxes"] == entries["8"]["boxes"] == SEARCH(np.asarray(photo.convert("L"))).boxes.tolist()
+    assert entries["32"]["boxes"] == SEARCH(np.asarray(photo)).boxes.tolist()
+
+
 def test_a_picture_that_cannot_be_written(propose):
     """The disk refuses one picture: that photo counts as failed, its boxes are kept."""
     Path("runs/propose/x.png").mkdir(parents=True)
