@@ -17,7 +17,7 @@ from proposals.features import feature_bins
 from proposals.grouping import group
 from proposals.hierarchy import Hierarchy
 from proposals.masks import Regions, encode_regions
-from proposals.regions import measure_regions
+from proposals.regions import Superpixels, measure_regions
 from proposals.segmentation import segment, sorted_edges
 from proposals.types import Proposals, checked_image
 
@@ -37,7 +37,7 @@ class SelectiveSearch:
 
     Args:
         config: the settings; None uses the paper's `fast` preset.
-        threads: threads per image, at most one for each color space; they do not affect the result.
+        threads: threads per image, which share the color spaces and then the strategies; they do not affect the result.
         regions: also return the `regions` of the proposals.
     """
 
@@ -148,11 +148,11 @@ class SelectiveSearch:
         return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR_EXACT)
 
     def _map_spaces(self, image: np.ndarray, result: Callable[[Hierarchy], _Result]) -> list[_Result]:
-        """Returns `result(hierarchy)` of every strategy in the order of `source_names`, one thread per color space."""
+        """Returns `result(hierarchy)` of every strategy in the order of `source_names`."""
         config = self.config
         size, scale = (image.shape[1], image.shape[0]), config.superpixel_scale
 
-        def run_space(space: ColorSpace) -> list[_Result]:
+        def strategies(space: ColorSpace) -> list[tuple[Superpixels, str]]:
             planes = color_planes(image, space)
             edges = sorted_edges(planes, config.sigma)
             segmentations = [
@@ -160,14 +160,16 @@ class SelectiveSearch:
                 for k in config.ks
             ]
             measured = measure_regions(segmentations, feature_bins(planes))
-            return [result(group(regions, similarity)) for regions in measured for similarity in config.similarities]
+            return [(regions, similarity) for regions in measured for similarity in config.similarities]
+
+        def grouped(strategy: tuple[Superpixels, str]) -> _Result:
+            return result(group(*strategy))
 
         if self.threads == 1:
-            results = [run_space(space) for space in config.color_spaces]
-        else:
-            with ThreadPoolExecutor(self.threads) as pool:
-                results = list(pool.map(run_space, config.color_spaces))
-        return [item for space in results for item in space]
+            return [grouped(strategy) for space in config.color_spaces for strategy in strategies(space)]
+        with ThreadPoolExecutor(self.threads) as pool:
+            everything = [strategy for space in pool.map(strategies, config.color_spaces) for strategy in space]
+            return list(pool.map(grouped, everything))
 
     def _rank(
         self, strategies: list[np.ndarray], working_size: tuple[int, int], image_size: tuple[int, int]
