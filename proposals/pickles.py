@@ -23,7 +23,9 @@ _DTYPE = re.compile(r"[<>|=]?[biuf][1248]")
 def write_pickle(path: Path, content: dict[str, Any]) -> None:
     """Writes a dictionary in protocol 2, which Detectron's Python 2 reads, too."""
     with open(path, "wb") as file:
-        pickle.dump(content, file, protocol=2)
+        pickler = pickle.Pickler(file, protocol=2)
+        pickler.fast = True  # without the memo, which would keep a copy of every array
+        pickler.dump(content)
 
 
 def read_pickle(content: bytes) -> Any:

@@ -41,7 +41,7 @@ def propose(
     method: Annotated[
         str, option(_PROPOSALS, "selective_search; multibox; or both, merged, with superpixels of twice the size.")
     ] = "selective_search",
-    preset: Annotated[str, option(_PROPOSALS, "single, fast, balanced or quality: 1, 8, 18 or 80 groupings.")] = "fast",
+    preset: Annotated[str, option(_PROPOSALS, "single, fast, balanced or quality: 1, 8, 15 or 80 groupings.")] = "fast",
     max_boxes: Annotated[int | None, option(_PROPOSALS, "Keep the best N boxes.", "N", "all", "--max", min=1)] = None,
     model: Annotated[Path | None, option(_PROPOSALS, "Model with a MultiBox.", "PATH", "the installed model")] = None,
     multibox: Annotated[int | None, option(_PROPOSALS, "Number of MultiBox boxes.", "N", "200", min=1)] = None,
