@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from detector.errors import InputError
 from detector.structures.detections import Detection, Detections
 from detector.structures.image import Image, read_image
+from proposals import __version__
 
 if TYPE_CHECKING:
     from detector.api import Detector, load_detector
 
-__all__ = ["Detection", "Detections", "Detector", "Image", "InputError", "load_detector", "read_image"]
+__all__ = ["Detection", "Detections", "Detector", "Image", "InputError", "__version__", "load_detector", "read_image"]
 
 
 def __getattr__(name: str) -> Any:

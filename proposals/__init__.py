@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 from proposals.files import atomic_write
 from proposals.types import Proposals, Proposer
 
+__version__ = "0.1.0"
+"""The version of both packages; the two pyproject.toml read it here."""
+
 if TYPE_CHECKING:  # "as" makes them public for type checkers
     from proposals.batch import FileProposals as FileProposals
     from proposals.batch import propose_files as propose_files

@@ -12,8 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Modules of the extras in pyproject.toml: tests of what is not installed are skipped.
 OPTIONAL = (
-    "fastapi|starlette|httpx|uvicorn|playwright|matplotlib|onnx|onnxruntime|onnxscript|pandas|pdoc|pycocotools|ray|"
-    "scipy|skimage|sklearn|supervision|tensorboard|trackers"
+    "fastapi|starlette|httpx|uvicorn|playwright|matplotlib|mkdocs|onnx|onnxruntime|onnxscript|pandas|pycocotools|ray|"
+    "nbclient|nbformat|scipy|skimage|sklearn|supervision|tensorboard|trackers"
 )
 
 

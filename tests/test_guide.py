@@ -1,4 +1,4 @@
-"""The scripts of the guides run as they stand there, and the links lead somewhere; those of GUIDE.md also pass mypy."""
+"""The scripts of the guides run as they stand there; those of detector/GUIDE.md are short, and pass mypy."""
 
 import json
 import re
@@ -18,11 +18,6 @@ __all__ = ["hub"]
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "detector/GUIDE.md"
-GUIDES = sorted(
-    path
-    for folder in (".github", "configs", "detector", "proposals", "tests", "tools")
-    for path in (ROOT / folder).rglob("*.md")
-)
 SCRIPTS = dict(
     re.findall(r"^## ([^\n]+)\n[^#]*?```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 )
@@ -150,7 +145,7 @@ def test_the_scripts_pass_mypy_strict(tmp_path: Path):
     ("guide", "prints"),
     [
         ("proposals/README.md", r"^\(100, 4\)\ntests/photos/cat\.jpg \d+ "),
-        ("detector/README.md", r"\n<Detections: cat 0\.\d+ in 451x300 pixels>\n$"),
+        ("detector/README.md", r"\n\d+ <Detections: cat 0\.\d+ in 451x300 pixels>\n$"),
         ("detector/evaluation/README.md", r"cat .*\n(.*\n)*.*0\.5\d*\n$"),
     ],
 )
@@ -159,20 +154,6 @@ def test_a_script_of_another_guide(
 ):
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     monkeypatch.chdir(tmp_path)
-    (script,) = re.findall(r"```python\n(.*?)```", (ROOT / guide).read_text(encoding="utf-8"), re.DOTALL)
+    script = "".join(re.findall(r"```python\n(.*?)```", (ROOT / guide).read_text(encoding="utf-8"), re.DOTALL))
     exec(compile(script, guide, "exec"), {})
     assert re.search(prints, capsys.readouterr().out)
-
-
-@pytest.mark.parametrize("guide", [ROOT / "README.md", *GUIDES], ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_to_files_and_headings(guide: Path):
-    text = re.sub(r"```.*?```", "", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if target.startswith(("https://", "http://")):
-            continue
-        file, _, heading = target.partition("#")
-        path = guide.parent / file if file else guide
-        assert path.exists(), target
-        if heading:
-            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-            assert heading in [re.sub(r"[^\w\- ]", "", found.lower()).replace(" ", "-") for found in headings], target

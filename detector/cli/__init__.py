@@ -4,7 +4,6 @@ Modules here import torch only inside their commands, so that `--help` answers a
 """
 
 import errno
-import importlib.metadata
 import io
 import os
 import re
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from detector import __version__
 from detector.errors import InputError
 from proposals.memory import keep_freed_memory
 from proposals.names import unknown_name
@@ -42,7 +42,7 @@ def _app(commands: Iterable[str]) -> typer.Typer:
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(importlib.metadata.version("inception-rcnn"))
+        print(__version__)
         raise typer.Exit
 
 

@@ -1,9 +1,12 @@
 """`detector benchmark`: how fast this machine detects, proposes and evaluates, with other software timed beside it."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
+
+import typer
 
 from detector.cli.options import ModelOption, option, result_file
 from detector.errors import InputError
@@ -34,7 +37,15 @@ def benchmark(
     threads: Annotated[
         int | None, option(_HOW, "Threads of PyTorch and OpenCV.", "N", "2; with a GPU all cores", min=1)
     ] = None,
+    isa: Annotated[
+        str | None,
+        option(_HOW, "Hold PyTorch and Numba to this instruction set: amx, avx512_vnni or avx2.", "NAME", "all"),
+    ] = None,
     rivals: Annotated[bool, option(_HOW, "Time other software that is installed.")] = True,
+    nanodet: Annotated[
+        Path | None,
+        option(_HOW, "Also time NanoDet-Plus by ncnn, with nanodet-plus-coco-416.param and .bin here.", "DIR", "none"),
+    ] = None,
     json: Annotated[Path | None, result_file("Write the result here.")] = None,
 ) -> None:
     """Measure how long detection takes on this machine: each stage, the start of the program, its memory.
@@ -47,10 +58,13 @@ def benchmark(
     on made-up detections, --tiles how many small objects tiles find in photos of 12 megapixels, and --device the images
     a second of the network, with regions, and of whole detections.
 
+    --isa measures in a child process as on an older CPU. It cannot limit ONNX Runtime, ncnn and OpenCV.
+
     Examples:
 
         detector benchmark --image photo.jpg --json benchmark.json
         detector benchmark --device cuda
+        detector benchmark --isa avx2
     """
     if not (_TOOLS / "benchmarks").is_dir():
         raise InputError(
@@ -60,13 +74,25 @@ def benchmark(
         raise InputError("--proposals, --crops, --evaluators, --tiles and --device exclude each other; give one")
     if evaluators and image is not None:
         raise InputError("--evaluators measures on made-up detections; leave out --image")
+    measures_detection = not (proposals or crops or evaluators or tiles or device)
+    if nanodet is not None:
+        if not measures_detection:
+            raise InputError("--nanodet is timed beside detections; leave out the other measurements")
+        for kind in ("param", "bin"):
+            if not (file := nanodet / f"nanodet-plus-coco-416.{kind}").is_file():
+                raise InputError(f"--nanodet: {file} is missing; give the folder of NanoDet-Plus' weights for ncnn")
     if json is not None:
         check_writable_file(json, "--json")
-    import cv2
-    import torch
-
     if str(_TOOLS) not in sys.path:
         sys.path.append(str(_TOOLS))
+    if isa is not None:
+        from benchmarks.measuring import instruction_limits
+
+        limits = {**os.environ, **instruction_limits(isa)}
+        if limits != os.environ:  # the libraries read them when they start
+            raise typer.Exit(subprocess.run(sys.orig_argv, env=limits).returncode)
+    import cv2
+    import torch
     from benchmarks.detection import benchmark_crops, benchmark_detection, benchmark_throughput
     from benchmarks.evaluators import benchmark_evaluators
     from benchmarks.measuring import default_photo
@@ -90,7 +116,7 @@ def benchmark(
     elif device is not None:
         report = benchmark_throughput(photo, device, model, repeats, threads, rivals)
     else:
-        report = benchmark_detection(photo, model, repeats, threads, rivals)
+        report = benchmark_detection(photo, model, repeats, threads, rivals, nanodet)
     print(report.table())
     if json is not None:
         write_json(json, report.to_dict())

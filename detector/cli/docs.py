@@ -1,9 +1,9 @@
-"""`detector docs`: HTML pages of the Python interface."""
+"""`detector docs`: the documentation site, of the guides and the docstrings."""
 
-import warnings
-from importlib import import_module
+import logging
+import shutil
+import tempfile
 from pathlib import Path
-from pkgutil import walk_packages
 from typing import Annotated
 
 import typer
@@ -13,26 +13,33 @@ from detector.errors import InputError
 from detector.runner.writers import check_folder
 from proposals.extras import needs_extra
 
+_SITE = Path(__file__).parents[2] / "tools/website/mkdocs.yml"
 
-def docs(out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pages.")] = Path("runs/docs")) -> None:
-    """Write HTML pages of the Python interface, from its docstrings (needs the extra `docs`).
+
+def docs(out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the site.")] = Path("runs/docs")) -> None:
+    """Write the documentation site: the guides, and the Python interface from its docstrings (needs the extra `docs`).
+
+    Works in a checkout of the source code only. Nothing is written if a link leads nowhere: each is named.
 
     Example:
 
         detector docs --out site
     """
     try:
-        import pdoc
+        from mkdocs.commands.build import build
+        from mkdocs.config import load_config
+        from mkdocs.exceptions import MkDocsException
     except ModuleNotFoundError:
-        raise InputError(needs_extra("writing the pages", "docs")) from None
+        raise InputError(needs_extra("writing the site", "docs")) from None
+    if not _SITE.is_file():
+        raise InputError("the site is part of the source checkout: clone the repository, run python tools/docs.py")
     check_folder(out, f"--out {out}")
-    modules = []
-    for package in map(import_module, ("detector", "proposals")):
-        for name in package.__all__:  # pdoc does not see names that are imported at first use
-            setattr(package, name, getattr(package, name))
-        below = (module.name for module in walk_packages(package.__path__, f"{package.__name__}."))
-        modules += [package.__name__, *(name for name in below if not name.startswith("detector.cli"))]
-    pdoc.render.configure(docformat="google")
-    with warnings.catch_warnings(action="ignore"):  # of names that it meets twice
-        pdoc.pdoc(*modules, output_directory=out)
-    Console().result(f"pages -> {out / 'index.html'}")
+    logging.basicConfig(format="%(message)s")  # what MkDocs warns of
+    with tempfile.TemporaryDirectory() as work:
+        built = Path(work) / "site"  # MkDocs empties its folder
+        try:
+            build(load_config(str(_SITE), site_dir=str(built)))
+        except MkDocsException as error:
+            raise InputError(f"the site was not written: {error}") from None
+        shutil.copytree(built, out, dirs_exist_ok=True)
+    Console().result(f"site -> {out / 'index.html'}")

@@ -14,7 +14,7 @@ from torch import Tensor
 from proposals.compilation import compiled
 
 INTEGERS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
-"""Formats that `max_pool` takes. Non-negative floats compare like their bits read as integers."""
+"""Formats that the loops take. Non-negative floats compare like their bits read as integers."""
 
 
 def max_pool(x: Tensor, stride: int, dilation: int, padding: int, size: tuple[int, int]) -> Tensor:
@@ -31,11 +31,12 @@ def max_pool(x: Tensor, stride: int, dilation: int, padding: int, size: tuple[in
 
 
 def response_norm(x: Tensor, strength: float) -> Tensor:
-    """x / (1 + strength * sum of the squares of 5 neighboring channels)^0.75, for `x` (B, C, H, W) in bfloat16."""
+    """x / (1 + strength * sum of the squares of 5 neighboring channels)^0.75, for `x` (B, C, H, W), as `INTEGERS`."""
     source = x.permute(0, 2, 3, 1).contiguous()
     normalized = torch.empty_like(source)
-    bits, results = (tensor.view(torch.uint16).flatten(0, 2).numpy() for tensor in (source, normalized))
-    _response_norm(bits, results, np.float32(strength))
+    single = x.dtype == torch.float32
+    loop, numbers = (_response_norm, torch.float32) if single else (_response_norm_bfloat16, torch.uint16)
+    loop(*(tensor.view(numbers).flatten(0, 2).numpy() for tensor in (source, normalized)), np.float32(strength))
     return normalized.permute(0, 3, 1, 2)
 
 
@@ -89,6 +90,21 @@ _as_bits = _bits_as(types.float32, types.uint32)
 
 @compiled
 def _response_norm(x: np.ndarray, out: np.ndarray, strength: np.float32) -> None:
+    """From `x` to `out`, both (N, C) float32."""
+    count, channels = x.shape
+    squares = np.zeros(channels + 4, np.float32)
+    for n in range(count):
+        source, target = x[n], out[n]
+        for c in range(channels):
+            squares[c + 2] = source[c] * source[c]
+        for c in range(channels):
+            near = squares[c] + squares[c + 1] + squares[c + 2] + squares[c + 3] + squares[c + 4]
+            total = np.float32(1) + strength * near
+            target[c] = source[c] * _better_root(total, _root(total))
+
+
+@compiled
+def _response_norm_bfloat16(x: np.ndarray, out: np.ndarray, strength: np.float32) -> None:
     """From `x` to `out`, both (N, C) uint16, the bits of bfloat16; computes in float32."""
     count, channels = x.shape
     squares = np.zeros(channels + 4, np.float32)
@@ -99,15 +115,22 @@ def _response_norm(x: np.ndarray, out: np.ndarray, strength: np.float32) -> None
             squares[c + 2] = value * value
         for c in range(channels):
             near = squares[c] + squares[c + 1] + squares[c + 2] + squares[c + 3] + squares[c + 4]
-            total = np.float32(1) + strength * near
-            # total^-0.75 to 5 % from the bits, which approximate a logarithm; then Newton's steps to 0.01 %
-            bits = _as_bits(total)
-            root = _as_float(np.uint32(0x6F144780) - (bits - (bits >> np.uint32(2))))
-            cube = np.float32(0.25) * total * (total * total)
-            fourth = (root * root) * (root * root)
-            root *= np.float32(1.25) - cube * fourth
-            fourth = (root * root) * (root * root)
-            root *= np.float32(1.25) - cube * fourth
+            root = _root(np.float32(1) + strength * near)
             bits = _as_bits(_as_float(np.uint32(source[c]) << np.uint32(16)) * root)
             half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))  # ties round to even
             target[c] = np.uint16((bits + half) >> np.uint32(16))
+
+
+@compiled
+def _root(total: np.float32) -> np.float32:
+    """total^-0.75 to 0.01 %: to 5 % from the bits, which approximate a logarithm; then by two of Newton's steps."""
+    bits = _as_bits(total)
+    root = _as_float(np.uint32(0x6F144780) - (bits - (bits >> np.uint32(2))))
+    return _better_root(total, _better_root(total, root))
+
+
+@compiled
+def _better_root(total: np.float32, root: np.float32) -> np.float32:
+    """Newton's step towards total^-0.75, which squares the error."""
+    fourth = (root * root) * (root * root)
+    return root * (np.float32(1.25) - np.float32(0.25) * total * (total * total) * fourth)

@@ -113,20 +113,20 @@ def random_resized_window(width: int, height: int, config: RandomResizedCropConf
     return x, y, x + side, y + side
 
 
-def mosaic(images: Sequence[TrainingImage], overlap: float, rng: np.random.Generator) -> TrainingImage:
-    """Four images combined into one of the first one's size (Bochkovskiy et al., 2020).
+def mosaic(
+    images: Sequence[TrainingImage], size: tuple[int, int], overlap: float, rng: np.random.Generator
+) -> TrainingImage:
+    """Four images combined into one of `size`, (width, height) in pixels (Bochkovskiy et al., 2020).
 
     The mosaic is divided at a random point between 0.3 and 0.7 of its sides. Each tile shows a random crop of its image
     and keeps a random quarter of its proposals.
     """
-    width, height = images[0].size
+    width, height = size
     x, y = round(width * rng.uniform(0.3, 0.7)), round(height * rng.uniform(0.3, 0.7))
     windows = ((0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height))
     pixels = np.zeros((height, width, 3), np.uint8)
     proposals, boxes, labels, difficult = [], [], [], []
     for image, (x1, y1, x2, y2) in zip(images, windows, strict=True):
-        if x1 == x2 or y1 == y2:  # the first image is a pixel or two wide or high
-            continue
         tile, shift = _random_tile(image, (x2 - x1, y2 - y1), overlap, rng), np.array((x1, y1, x1, y1), np.float32)
         pixels[y1:y2, x1:x2] = tile.pixels
         proposals.append(_random_share(tile.proposals, 4, rng) + shift)

@@ -178,6 +178,7 @@ class RFCNRecipe(_Strict):
     Attributes:
         batch: images per step, over all processes; they share one size and orientation.
         ohem_rois: regions of highest loss per image that are trained (online hard example mining).
+        iou_targets: train class scores to be the IoU of the detection too (`detector.training.targets.region_losses`).
         multibox: for a network with a MultiBox head.
         frozen: child of the backbone up to which, in the order of the pass, the weights stay fixed, such as
             inception_3b; by default what its `freeze_stem` excludes.
@@ -192,6 +193,7 @@ class RFCNRecipe(_Strict):
     frozen: str | None = None
     batch: Count = 1
     ohem_rois: Count = 128
+    iou_targets: bool = False
     seed: Number = 0
     eval_every: Count = 2000
     checkpoint_every: Count = 500

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from detector.models.rfcn import RegionPredictions
-from proposals.boxes import encode_boxes
+from proposals.boxes import box_iou, decode_boxes, encode_boxes
 
 FOREGROUND_IOU = 0.5
 IGNORED = -1
@@ -67,9 +66,15 @@ class RegionLosses:
         return self.classification + self.box_deltas
 
 
-def region_losses(predictions: RegionPredictions, targets: RegionTargets) -> RegionLosses:
+def region_losses(predictions: RegionPredictions, targets: RegionTargets, iou_targets: bool = False) -> RegionLosses:
     """The losses of regions, none of which counts what a background region in a partly annotated image scores for the
-    classes that are not annotated there: the background's probability is the sum with theirs."""
+    classes that are not annotated there: the background's probability is the sum with theirs.
+
+    Args:
+        iou_targets: the target probability of an object's class is the IoU with the object that box regression gives
+            the region, the rest is background's, so that scores rank well placed boxes first (Li et al., 'Generalized
+            focal loss', 2020, section 3.1).
+    """
     logits = predictions.class_logits
     if targets.unlabeled is not None:
         hidden = targets.unlabeled & (targets.labels == 0)[:, None]
@@ -79,7 +84,22 @@ def region_losses(predictions: RegionPredictions, targets: RegionTargets) -> Reg
         )
     classification = F.cross_entropy(logits, targets.labels, ignore_index=IGNORED, reduction="none")
     regression = F.smooth_l1_loss(predictions.box_deltas, targets.box_deltas, reduction="none").sum(dim=1)
-    return RegionLosses(classification, torch.where(targets.labels > 0, regression, 0.0))
+    foreground = targets.labels > 0
+    if iou_targets:
+        background = logits.logsumexp(dim=1) - logits[:, 0]
+        classification = torch.where(
+            foreground, torch.lerp(background, classification, regressed_iou(predictions, targets)), classification
+        )
+    return RegionLosses(classification, torch.where(foreground, regression, 0.0))
+
+
+def regressed_iou(predictions: RegionPredictions, targets: RegionTargets) -> Tensor:
+    """(R,) IoU of each region, moved by its predicted box deltas, with its object; without a gradient."""
+    unit = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=targets.box_deltas.device)  # IoU depends on deltas alone
+    moved, objects = (
+        decode_boxes(unit, deltas.detach().float()) for deltas in (predictions.box_deltas, targets.box_deltas)
+    )
+    return box_iou(moved[:, None], objects[:, None])[:, 0, 0]
 
 
 def hardest(losses: Tensor, counts: Sequence[int], number: int) -> Tensor:

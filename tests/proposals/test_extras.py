@@ -11,12 +11,20 @@ from proposals.extras import needs_extra
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("checkout", [True, False])
-def test_command_names_the_checkout_or_the_package(checkout: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("present", ["pyproject.toml", "detector", None])
+def test_command_names_the_checkout_or_the_package(
+    present: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("proposals.extras.__file__", str(tmp_path / "proposals" / "extras.py"))
-    if checkout:
-        (tmp_path / "pyproject.toml").touch()
-    source = f'-e "{tmp_path}[train]"' if checkout else '"inception-rcnn[train]"'
+    if present == "pyproject.toml":
+        (tmp_path / present).touch()
+    elif present == "detector":
+        (tmp_path / present).mkdir()
+    source = {
+        "pyproject.toml": f'-e "{tmp_path}[train]"',
+        "detector": '"inception-rcnn[train]"',
+        None: '"inception-rcnn-proposals[train]"',
+    }[present]
     assert needs_extra("training", "train") == f"training needs the extra 'train': pip install {source}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import detection, evaluators, selective_search
+from benchmarks import detection, evaluators, measuring, selective_search
 from benchmarks.measuring import Report, Rival, Task, default_photo, interleave, larger, load_rivals, run_fresh
 from PIL import Image as PillowImage
 
@@ -86,6 +86,25 @@ def test_fresh_processes():
     assert 200 < memory < 400
     with pytest.raises(InputError, match="MemoryError: full"):
         run_fresh("raise MemoryError('full')", threads=1)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="instruction sets are read as on Linux")
+def test_instruction_sets(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(measuring, "_cpu_field", lambda name: "sse avx2 avx512_vnni")
+    for name, value in measuring.instruction_limits("avx2").items():
+        monkeypatch.setenv(name, value)
+    program = "import torch\nresult = torch.backends.cpu.get_cpu_capability()"
+    assert run_fresh(program, threads=1)[0] == "AVX2"
+    assert Report({}, [], 1).environment()["held to"].startswith("AVX2")
+    for isa, part in (("amx", "give avx512_vnni or avx2"), ("avx3", "avx2")):
+        ended = command("benchmark", "--isa", isa)
+        assert (ended.code, part in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("options", [(), ("--crops",)])
+def test_nanodet_needs_its_weights_and_a_detection(command, options: tuple[str, ...], tmp_path: Path):
+    ended = command("benchmark", "--nanodet", tmp_path, *options)
+    assert (ended.code, ("nanodet-plus-coco-416.param" in ended.err) == (not options)) == (2, True)
 
 
 def test_photos(image: Image, photos: Path):

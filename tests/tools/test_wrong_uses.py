@@ -260,7 +260,7 @@ def test_a_model_that_is_of_another_kind(words: str, message: str, command, inpu
     assert (ended.code, ended.err.count("\n"), message in ended.err) == (2, 1, True), ended
 
 
-@pytest.mark.parametrize(("module", "words", "extra"), [("ray", "bulk photos", "'ray'"), ("pdoc", "docs", "'docs'")])
+@pytest.mark.parametrize(("module", "words", "extra"), [("ray", "bulk photos", "'ray'"), ("mkdocs", "docs", "'docs'")])
 def test_without_an_extra_it_says_what_to_install(module, words, extra, command, inputs: Path, tmp_path, monkeypatch):
     monkeypatch.chdir(inputs)
     monkeypatch.setitem(sys.modules, module, None)

@@ -60,22 +60,29 @@ _STREAM = 128
 """Images in one measurement of whole detections on a GPU: enough to keep the CPU's threads busy."""
 
 
-def benchmark_detection(image: Image, model: Path | None, repeats: int, threads: int, rivals: bool) -> Report:
+def benchmark_detection(
+    image: Image, model: Path | None, repeats: int, threads: int, rivals: bool, nanodet: Path | None = None
+) -> Report:
     """Times detection in a photo on the CPU: whole, by stage, beside rivals, and in fresh processes.
 
     Args:
         model: R-FCN model file; None: the installed one.
         repeats: rounds; slow rivals and fresh processes take part in `SLOW_REPEATS` at most.
+        nanodet: folder with the weights of NanoDet-Plus for ncnn, a further rival.
 
     Raises:
-        InputError: the model cannot be used or is an R-CNN, or a fresh process failed.
+        InputError: the model cannot be used or is an R-CNN, the weights are missing, or a fresh process failed.
     """
     detector, scorer = _load(model, "cpu")
     tasks = [Task(DETECTION, lambda: detector.detect(image)), *stages(detector, image)]
     if scorer.network.multibox is not None:
         multibox = load_pipeline(model, "cpu", source="multibox")
         tasks.append(Task(MULTIBOX, lambda: multibox.detect(image)))
-    loaded, skipped = load_rivals(RIVALS if rivals else (), image)
+    chosen = list(RIVALS) if rivals else []
+    if nanodet is not None:
+        load = functools.partial(_nanodet, folder=nanodet)
+        chosen.append(Rival("NanoDet-Plus-m 416 by ncnn", (DETECTION, MULTIBOX), load))
+    loaded, skipped = load_rivals(chosen, image)
     tasks += loaded
     interleave(tasks, repeats)
     started, memory = start_up(image, model, min(repeats, SLOW_REPEATS), threads)
@@ -230,6 +237,28 @@ def _yolo(image: Image) -> Callable[[], object]:
     run = functools.partial(network.predict, image.pixels[:, :, ::-1], imgsz=640, verbose=False)
     run()
     torch.set_num_threads(threads)  # it has changed the number of the whole process
+    return run
+
+
+def _nanodet(image: Image, folder: Path) -> Callable[[], object]:
+    """The network of NanoDet-Plus (release v1.0.0 of RangiLyu/nanodet) on resized pixels, without its NMS, which favors
+    it."""
+    import ncnn
+
+    network = ncnn.Net()
+    network.opt.num_threads = torch.get_num_threads()
+    files = [folder / f"nanodet-plus-coco-416.{kind}" for kind in ("param", "bin")]
+    network.load_param(str(files[0]))
+    network.load_model(str(files[1]))
+
+    def run() -> object:
+        kind, side = ncnn.Mat.PixelType.PIXEL_RGB2BGR, 416
+        pixels = ncnn.Mat.from_pixels_resize(image.pixels, kind, image.width, image.height, side, side)
+        pixels.substract_mean_normalize([103.53, 116.28, 123.675], [0.017429, 0.017507, 0.017125])
+        extractor = network.create_extractor()
+        extractor.input("data", pixels)
+        return np.array(extractor.extract("output")[1])
+
     return run
 
 

@@ -24,12 +24,18 @@ from tqdm import tqdm
 
 from detector.errors import InputError
 from detector.structures.image import Image, read_image
+from proposals.names import unknown_name
 
 SLOW_REPEATS = 3
 """Slow tasks (seconds each) take part in this many rounds at most."""
 _PACKAGES = ("inception-rcnn", "torch", "torchvision", "numpy", "numba", "hotcoco", "opencv-python-headless",
-             "opencv-contrib-python-headless", "onnxruntime", "selectivesearch", "ultralytics", "pycocotools",
+             "opencv-contrib-python-headless", "onnxruntime", "selectivesearch", "ultralytics", "ncnn", "pycocotools",
              "faster-coco-eval")  # fmt: skip
+_INSTRUCTION_SETS = {  # by the flag of /proc/cpuinfo
+    "amx": ("amx_tile", "AVX512_CORE_AMX", "avx512", "AVX512", {}),
+    "avx512_vnni": ("avx512_vnni", "AVX512_CORE_VNNI", "avx512", "AVX512", {}),
+    "avx2": ("avx2", "AVX2", "avx2", "AVX2", {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}),
+}
 _CHECKOUT = Path(__file__).parents[2]
 _RESULT = """
 import json
@@ -145,6 +151,23 @@ def peak_memory() -> float:
     return math.nan if found is None else int(found[1]) / 1024
 
 
+def instruction_limits(isa: str) -> dict[str, str]:
+    """Environment variables that hold the PyTorch (oneDNN, ATen, MKL) and the Numba of a new process to an instruction
+    set; ONNX Runtime, ncnn and OpenCV have no such limit.
+
+    Raises:
+        InputError: the set is unknown, or this CPU lacks it.
+    """
+    if isa not in _INSTRUCTION_SETS:
+        raise InputError(unknown_name("instruction set", isa, _INSTRUCTION_SETS))
+    available = [name for name, (flag, *_) in _INSTRUCTION_SETS.items() if flag in _cpu_field("flags").split()]
+    if isa not in available:
+        raise InputError(f"--isa {isa}: this CPU lacks it; give {' or '.join(available) or 'none'}")
+    _, onednn, aten, mkl, others = _INSTRUCTION_SETS[isa]
+    names = {"ONEDNN_MAX_CPU_ISA": onednn, "ATEN_CPU_CAPABILITY": aten, "MKL_ENABLE_INSTRUCTIONS": mkl}
+    return {**names, **others}
+
+
 @dataclass(frozen=True)
 class Report:
     """The result of a run.
@@ -177,9 +200,11 @@ class Report:
 
     def environment(self) -> dict[str, Any]:
         """When, where and with what it was measured."""
+        limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
         return {
             "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "cpu": _cpu_model(),
+            "cpu": _cpu_field("model name") or platform.processor() or platform.machine(),
+            **({"held to": f"{limit} (PyTorch, Numba), all else to none"} if limit else {}),
             "cores": os.cpu_count() or 1,
             "threads": self.threads,
             "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -225,10 +250,11 @@ class Report:
         return "\n".join(lines).rstrip()
 
 
-def _cpu_model() -> str:
+def _cpu_field(name: str) -> str:
+    """A field of /proc/cpuinfo; "" where the system has none."""
     file = Path("/proc/cpuinfo")  # of Linux
-    names = re.findall(r"model name\s*: *(.*)", file.read_text(errors="replace")) if file.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
+    found = re.search(rf"^{name}\s*: *(.*)", file.read_text(errors="replace"), re.M) if file.exists() else None
+    return found[1] if found else ""
 
 
 def default_photo() -> Image:

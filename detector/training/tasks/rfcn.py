@@ -27,6 +27,7 @@ from detector.inference.proposers import SharedMultiBox, first_with_multibox
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model, save_model
 from detector.ops.distributed import check_batch, rank, sum_over_processes, wait_for_all, world_size
+from detector.ops.transforms import input_size
 from detector.structures.rois import RoIs
 from detector.training.augmentation import TrainingImage, mixup, mosaic, random_crop
 from detector.training.data import BatchOrder, ProposedImages
@@ -173,7 +174,7 @@ class RFCNTask(Task[RFCNBatch]):
         image = self.read(index)
         if augmentation.mosaic > 0 and rng.random() < augmentation.mosaic:
             further = [self.read(int(i)) for i in rng.integers(0, len(self.data), 3)]
-            image = mosaic([image, *further], crop.overlap, rng)
+            image = mosaic([image, *further], self._mosaic_size(image.size), crop.overlap, rng)
         elif crop.probability > 0:
             image = image.crop(random_crop(*image.size, crop, rng), crop.overlap)
         if augmentation.mixup > 0 and rng.random() < augmentation.mixup:
@@ -184,11 +185,17 @@ class RFCNTask(Task[RFCNBatch]):
         """Width and height of the image that `_augment` would return, from the annotation; mixup keeps the size."""
         augmentation, (width, height) = self.recipe.augmentation, self._sizes[index]
         if augmentation.mosaic > 0 and rng.random() < augmentation.mosaic:
-            return width, height
+            return self._mosaic_size((width, height))
         if augmentation.random_crop.probability > 0:
             x1, y1, x2, y2 = random_crop(width, height, augmentation.random_crop, rng)
             return x2 - x1, y2 - y1
         return width, height
+
+    def _mosaic_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of a mosaic whose first image has `size`: the network's input, so that small images keep
+        their details."""
+        inputs = self.recipe.model.input
+        return input_size(*size, inputs.short_side, inputs.long_side)
 
     def read(self, index: int) -> TrainingImage:
         """A whole image with its proposals and objects.
@@ -226,10 +233,10 @@ class RFCNTask(Task[RFCNBatch]):
             features = self.network.features(batch.images)
             maps = self.network.score_maps(features)
             with torch.no_grad():  # score every region, train only the hardest
-                losses = region_losses(self.network.classify(maps, regions), targets)
+                losses = region_losses(self.network.classify(maps, regions), targets, self.recipe.iou_targets)
             chosen = hardest(losses.total, batch.counts, count)
             predictions = self.network.classify(maps, regions[chosen])
-        losses = region_losses(predictions, targets[chosen])
+        losses = region_losses(predictions, targets[chosen], self.recipe.iou_targets)
         number = count * len(batch.images)
         classification, box_deltas = losses.classification.sum() / number, losses.box_deltas.sum() / number
         loss = classification + box_deltas

@@ -51,7 +51,9 @@ def test_pools_keep_nan_and_infinity() -> None:
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
-@pytest.mark.parametrize("geometry", [{}, {"stride": 2, "padding": 1}, {"dilation": 2, "padding": 2}])
+@pytest.mark.parametrize(
+    "geometry", [{}, {"stride": 2, "padding": 1}, {"dilation": 2, "padding": 2}, {"kernel_size": 5, "padding": 2}]
+)
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("onednn", [True, False])
 def test_convolutions_equal_torchs(
@@ -61,7 +63,7 @@ def test_convolutions_equal_torchs(
         monkeypatch.setattr("detector.ops.fused.has_onednn", lambda: False)
         monkeypatch.setattr("detector.ops.fused._convolve", lambda *_: pytest.fail("a private operator was called"))
     torch.manual_seed(0)
-    conv = Conv(6, 9, 3, **geometry).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[arg-type]
+    conv = Conv(6, 9, **{"kernel_size": 3, **geometry}).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[arg-type]
     if frozen:
         freeze(conv)
     for seed, size in enumerate([(7, 9), (9, 7), (12, 12), (7, 9), (5, 5), (6, 6), (20, 31), (7, 9)]):
@@ -69,11 +71,35 @@ def test_convolutions_equal_torchs(
         with torch.inference_mode():
             result = conv(x)
         expected = F.relu(F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation))
-        # oneDNN's order of summation depends on the CPU
-        torch.testing.assert_close(result, expected, rtol=1e-5 if dtype == torch.float32 else 0.02, atol=1e-4)
+        # oneDNN's order of summation depends on the CPU, and Winograd's transform rounds more often
+        single = dtype == torch.float32
+        largest = float(expected.detach().max())
+        rtol, atol = (0, 2e-5 * largest) if single else (0.02, 1e-4)
+        torch.testing.assert_close(result, expected, rtol=rtol, atol=atol)
+        assert result.is_contiguous(memory_format=torch.channels_last)
         assert result.min() == 0
     if frozen:
         assert len(conv.packed) <= 4  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("threads", "images", "dtype", "used"),
+    [(1, 1, torch.float32, True), (2, 1, torch.float32, False), (1, 2, torch.float32, False),
+     (1, 1, torch.bfloat16, False)],
+)  # fmt: skip
+def test_one_float32_image_on_one_thread_is_convolved_by_nnpack(
+    threads: int, images: int, dtype: torch.dtype, used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not torch._nnpack_available():
+        pytest.skip("this build of PyTorch has no NNPACK")
+    calls: list[int] = []
+    convolve = torch._nnpack_spatial_convolution
+    monkeypatch.setattr(torch, "_nnpack_spatial_convolution", lambda *a: (calls.append(1), convolve(*a))[1])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    conv = Conv(4, 4, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        conv(not_negative(images, 4, 8, 8, dtype=dtype))
+    assert bool(calls) == used
 
 
 def test_pytorch_has_the_private_operators_with_the_expected_arguments() -> None:

@@ -109,8 +109,8 @@ def test_mosaic():
         images.append(TrainingImage(pixels, proposals, annotations((30.0, 20.0, 70.0, 60.0))))
     squares = 0
     for seed in range(30):
-        image = mosaic(images, 0.5, np.random.default_rng(seed))
-        assert image.size == image.annotations.image_size == (100, 80)
+        image = mosaic(images, (200, 160), 0.5, np.random.default_rng(seed))
+        assert image.size == image.annotations.image_size == (200, 160)
         for box, difficult in zip(image.annotations.boxes, image.annotations.difficult, strict=True):
             x1, y1, x2, y2 = box.round().astype(int)
             inside = image.pixels[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1]

@@ -124,7 +124,7 @@ def test_mixtures_know_all_classes_that_are_not_annotated():
     first, second, rng = image({2}), image({1}), np.random.default_rng(0)
     assert first.crop((0, 0, 60, 60), 0.5).annotations.unlabeled == {2}
     assert mixup(first, second, 0.5, rng).annotations.unlabeled == {1, 2}
-    assert mosaic([first, image(set()), second, image({2})], 0.5, rng).annotations.unlabeled == {1, 2}
+    assert mosaic([first, image(set()), second, image({2})], (120, 90), 0.5, rng).annotations.unlabeled == {1, 2}
     relabeled = second.annotations.relabel(np.array([3, 0, -1]))
     assert (relabeled.labels.tolist(), relabeled.unlabeled) == ([3], {0})
     assert len(second.annotations.relabel(np.array([-1, 0, 1]))) == 0

@@ -45,6 +45,17 @@ def test_losses_by_hand():
     torch.testing.assert_close(losses.total, losses.classification + losses.box_deltas)
 
 
+def test_class_targets_are_the_iou_after_box_regression():
+    """Equal logits but for background's; a shift by half the width has an IoU of 1/3."""
+    logits = torch.tensor([[1.0, 0, 0]]).repeat(3, 1)
+    predicted = torch.tensor([[0.0, 0, 0, 0], [5.0, 0, 0, 0], [0.0, 0, 0, 0]])
+    predictions = RegionPredictions(logits, predicted)
+    targets = RegionTargets(torch.tensor([1, 1, 0]), torch.zeros(3, 4))
+    found = region_losses(predictions, targets, iou_targets=True).classification
+    background, other = -logits.log_softmax(dim=1)[0, :2]
+    torch.testing.assert_close(found, torch.stack((other, other / 3 + background * 2 / 3, background)))
+
+
 def test_hardest_takes_the_highest_losses_of_each_image():
     chosen = hardest(torch.tensor([1.0, 9, 2, 20, 30, 10]), (3, 3), 2)
     assert sorted(chosen.tolist()) == [1, 2, 3, 4]
