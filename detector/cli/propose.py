@@ -127,6 +127,8 @@ def propose(
             raise InputError("give photos or folders, or a data set: --dataset voc, coco or folder")
         if dataset is None and (report or boxes is not None):
             raise InputError("--report and --boxes need a data set: --dataset voc, coco or folder")
+        if dataset == "folder" and root is not None and split is None and not report and boxes is None:
+            sources, dataset = [str(root)], None  # its photos need no labels
         images = None if dataset is None else _read_images(console, dataset, root, split, annotations, limit)
         if images is not None and boxes is not None:
             found = _BoxesOfFile(boxes, images)

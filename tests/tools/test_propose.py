@@ -310,6 +310,13 @@ def test_boxes_of_a_data_set_are_exported_and_read_back(propose, drawn, monkeypa
     assert (code, "000000000012.jpg: the file has no boxes of it" in err) == (2, True)
 
 
+def test_a_folder_needs_labels_for_a_report_alone(propose):
+    assert propose("--dataset", "folder", "--root", "b", "--export", "boxes.jsonl", "--no-draw").code == 0
+    assert [entry["image"] for entry in read("boxes.jsonl")] == ["b/7.png", "b/12.png"]
+    code, _, err = propose("--dataset", "folder", "--root", "b", "--report")
+    assert (code, err.count("\n"), err.startswith("error: b: ")) == (2, 1, True)
+
+
 @pytest.mark.parametrize(
     "options",
     [
