@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # "as" makes them public for type checkers
     from proposals.evaluation import ProposalEvaluation as ProposalEvaluation
     from proposals.export import export_proposals as export_proposals
     from proposals.hierarchy import Hierarchy as Hierarchy
+    from proposals.masks import Regions as Regions
+    from proposals.reading import ExportedProposals as ExportedProposals
+    from proposals.reading import read_proposals as read_proposals
     from proposals.selective_search import SelectiveSearch as SelectiveSearch
     from proposals.selective_search import warm_up as warm_up
     from proposals.union import UnionProposer as UnionProposer
@@ -32,6 +35,8 @@ _MODULES = {
     "evaluation": ("Coverage", "ProposalEvaluation"),
     "export": ("export_proposals",),
     "hierarchy": ("Hierarchy",),
+    "masks": ("Regions",),
+    "reading": ("ExportedProposals", "read_proposals"),
     "selective_search": ("SelectiveSearch", "warm_up"),
     "union": ("UnionProposer", "merge_proposals"),
 }

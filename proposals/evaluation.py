@@ -19,7 +19,7 @@ _CURVE = (
     *(1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700),
     *(1000, 1500, 2000, 3000, 5000, 7000, 10_000),
 )
-_TABLE = (100, 300, 1000)
+_TABLE = (100, 500, 1000)
 SIZES = {"small (under 32x32 pixels)": 0.0, "medium (under 96x96)": 32.0**2, "large": 96.0**2}
 """COCO's size classes and the minimum area of a box in each, in square pixels."""
 

@@ -1,6 +1,7 @@
-"""Reading of untrusted .npz files."""
+"""Reading of untrusted .npz and .npy files."""
 
 import io
+import math
 import zipfile
 
 import numpy as np
@@ -30,3 +31,21 @@ def read_npz(content: bytes, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray
         if not isinstance(array, np.ndarray):  # np.load returns other files in a zip as bytes
             raise ValueError(f"not a readable .npz ({name} is not an array)")
     return arrays
+
+
+def read_npy(content: bytes) -> np.ndarray:
+    """Returns the array of an .npy file.
+
+    Raises:
+        ValueError: the content is not a valid .npy, holds Python objects, or has more or fewer bytes than its array.
+    """
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read(stream)
+        if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
+            raise ValueError("its array is not as large as the file")
+        return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape, order="F" if by_columns else "C")
+    except Exception as error:  # NumPy's header parser raises many types
+        raise ValueError(f"not a readable .npy ({' '.join(str(error).split()) or type(error).__name__})") from None

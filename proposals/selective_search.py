@@ -16,7 +16,8 @@ from proposals.config import ColorSpace, SelectiveSearchConfig
 from proposals.features import feature_bins
 from proposals.grouping import group
 from proposals.hierarchy import Hierarchy
-from proposals.regions import measure_regions
+from proposals.masks import Regions, encode_regions
+from proposals.regions import Superpixels, measure_regions
 from proposals.segmentation import segment, sorted_edges
 from proposals.types import Proposals, checked_image
 
@@ -36,12 +37,14 @@ class SelectiveSearch:
 
     Args:
         config: the settings; None uses the paper's `fast` preset.
-        threads: threads per image, at most one for each color space; they do not affect the result.
+        threads: threads per image, which share the color spaces and then the strategies; they do not affect the result.
+        regions: also return the `regions` of the proposals.
     """
 
-    def __init__(self, config: SelectiveSearchConfig | None = None, threads: int = 1) -> None:
+    def __init__(self, config: SelectiveSearchConfig | None = None, threads: int = 1, *, regions: bool = False) -> None:
         self.config = config if config is not None else SelectiveSearchConfig()
         self.threads = threads
+        self.regions = regions
 
     @property
     def fingerprint(self) -> str:
@@ -73,10 +76,32 @@ class SelectiveSearch:
         Raises:
             ValueError: `image` is not such an array, or is empty.
         """
+        if self.regions:
+            return self._propose(image, None)
         pixels = checked_image(image)
         working = self._working_image(pixels)
         strategies = self._map_spaces(working, lambda hierarchy: hierarchy.boxes[::-1])
         return self._rank(strategies, (working.shape[1], working.shape[0]), (pixels.shape[1], pixels.shape[0]))[0]
+
+    def _propose(self, image: np.ndarray, count: int | None) -> Proposals:
+        """Proposes the best `count` boxes, or all, with their regions."""
+        pixels = checked_image(image)
+        working = self._working_image(pixels)
+        size = (pixels.shape[1], pixels.shape[0])
+        hierarchies = self._map_spaces(working, lambda hierarchy: hierarchy)
+        strategies = [hierarchy.boxes[::-1] for hierarchy in hierarchies]
+        proposals, rows = self._rank(strategies, (working.shape[1], working.shape[0]), size)
+        if count is not None:
+            proposals = proposals.top(count)
+        starts = np.cumsum([0, *map(len, strategies)])
+        levels, counts = np.empty(len(proposals), np.int32), [b""] * len(proposals)
+        for source, hierarchy in enumerate(hierarchies):
+            own = np.flatnonzero(proposals.sources == source)
+            regions = len(hierarchy) - 1 - (rows[own] - starts[source])
+            levels[own] = hierarchy.levels[regions]
+            for index, mask in zip(own.tolist(), encode_regions(hierarchy, regions, size), strict=True):
+                counts[index] = mask
+        return dataclasses.replace(proposals, regions=Regions(levels, tuple(counts), size))
 
     def with_masks(self, image: np.ndarray, count: int = 100) -> tuple[Proposals, np.ndarray]:
         """Proposes the best `count` boxes, each with the region that it is drawn around.
@@ -85,25 +110,17 @@ class SelectiveSearch:
             image: as for a call.
 
         Returns:
-            The proposals, and their masks: (N, H, W) bool in pixels of the image. They are found in the working image,
-            so that their edges may be some pixels off.
+            The proposals with their `regions`, and the masks of these: (N, H, W) bool in pixels of the image. They are
+            found in the working image, so that their edges may be some pixels off.
 
         Raises:
             ValueError: `image` is not such an array, or the count is negative.
         """
-        pixels = checked_image(image)
-        working = self._working_image(pixels)
-        size = (pixels.shape[1], pixels.shape[0])
-        hierarchies = self._map_spaces(working, lambda hierarchy: hierarchy)
-        strategies = [hierarchy.boxes[::-1] for hierarchy in hierarchies]
-        proposals, rows = self._rank(strategies, (working.shape[1], working.shape[0]), size)
-        proposals = proposals.top(count)
-        starts = np.cumsum([0, *map(len, strategies)])
-        masks = np.zeros((len(proposals), *pixels.shape[:2]), bool)
-        for mask, source, row in zip(masks, proposals.sources, rows, strict=False):
-            hierarchy = hierarchies[source]
-            region = hierarchy.mask(len(hierarchy) - 1 - int(row - starts[source]))
-            mask[:] = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        proposals = self._propose(image, count)
+        assert proposals.regions is not None
+        masks = np.zeros((len(proposals), *proposals.image_size[::-1]), bool)
+        for i in range(len(masks)):
+            masks[i] = proposals.regions.mask(i)
         return proposals, masks
 
     def hierarchies(self, image: np.ndarray) -> list[Hierarchy]:
@@ -131,11 +148,11 @@ class SelectiveSearch:
         return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR_EXACT)
 
     def _map_spaces(self, image: np.ndarray, result: Callable[[Hierarchy], _Result]) -> list[_Result]:
-        """Returns `result(hierarchy)` of every strategy in the order of `source_names`, one thread per color space."""
+        """Returns `result(hierarchy)` of every strategy in the order of `source_names`."""
         config = self.config
         size, scale = (image.shape[1], image.shape[0]), config.superpixel_scale
 
-        def run_space(space: ColorSpace) -> list[_Result]:
+        def strategies(space: ColorSpace) -> list[tuple[Superpixels, str]]:
             planes = color_planes(image, space)
             edges = sorted_edges(planes, config.sigma)
             segmentations = [
@@ -143,14 +160,16 @@ class SelectiveSearch:
                 for k in config.ks
             ]
             measured = measure_regions(segmentations, feature_bins(planes))
-            return [result(group(regions, similarity)) for regions in measured for similarity in config.similarities]
+            return [(regions, similarity) for regions in measured for similarity in config.similarities]
+
+        def grouped(strategy: tuple[Superpixels, str]) -> _Result:
+            return result(group(*strategy))
 
         if self.threads == 1:
-            results = [run_space(space) for space in config.color_spaces]
-        else:
-            with ThreadPoolExecutor(self.threads) as pool:
-                results = list(pool.map(run_space, config.color_spaces))
-        return [item for space in results for item in space]
+            return [grouped(strategy) for space in config.color_spaces for strategy in strategies(space)]
+        with ThreadPoolExecutor(self.threads) as pool:
+            everything = [strategy for space in pool.map(strategies, config.color_spaces) for strategy in space]
+            return list(pool.map(grouped, everything))
 
     def _rank(
         self, strategies: list[np.ndarray], working_size: tuple[int, int], image_size: tuple[int, int]

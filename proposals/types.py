@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:  # masks needs Numba, which types do without
+    from proposals.masks import Regions
 
 
 def reduce_by_fields(value: Any) -> tuple[Any, ...]:
@@ -25,10 +28,11 @@ class Proposals:
         sources: (N,) int16, index into `source_names` of the strategy that proposed the box.
         source_names: names of the methods or strategies.
         image_size: (width, height) of the image in pixels.
+        regions: the regions that the boxes are drawn around, if they were asked for.
 
     Raises:
         ValueError: a shape or type is wrong, a value is not finite, a box has no area or exceeds the image, the scores
-            increase, or a source has no name.
+            increase, a source has no name, or there are more or fewer regions than boxes.
     """
 
     boxes: np.ndarray
@@ -36,6 +40,7 @@ class Proposals:
     sources: np.ndarray
     source_names: tuple[str, ...]
     image_size: tuple[int, int]
+    regions: "Regions | None" = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -69,6 +74,8 @@ class Proposals:
             raise ValueError("proposals: scores must not increase (best box first)")
         if ((self.sources < 0) | (self.sources >= len(self.source_names))).any():
             raise ValueError(f"proposals: sources must index the {len(self.source_names)} source_names")
+        if self.regions is not None and (len(self.regions), self.regions.image_size) != (n, self.image_size):
+            raise ValueError(f"proposals: regions must be one for each of the {n} boxes, at the size of the image")
 
     __reduce__ = reduce_by_fields
 
@@ -79,7 +86,8 @@ class Proposals:
         """Returns the best `n` boxes, or all if there are fewer."""
         if n < 0:
             raise ValueError(f"proposals: the number of boxes must not be negative, not {n}")
-        return Proposals(self.boxes[:n], self.scores[:n], self.sources[:n], self.source_names, self.image_size)
+        regions = None if self.regions is None else self.regions.select(slice(n))
+        return Proposals(self.boxes[:n], self.scores[:n], self.sources[:n], self.source_names, self.image_size, regions)
 
 
 class Proposer(Protocol):

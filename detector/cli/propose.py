@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,9 +15,6 @@ from detector.cli.options import (
     RESULTS,
     DeviceOption,
     LimitOption,
-    VOCOption,
-    VOCRootOption,
-    VOCSplitOption,
     option,
     result_file,
 )
@@ -28,7 +25,10 @@ from detector.runner.writers import PictureFolder, check_result_file, check_writ
 from proposals.names import check_name
 
 if TYPE_CHECKING:
-    from proposals import Proposals, Proposer
+    from detector.data.annotations import AnnotatedImages
+    from proposals import FileProposals, Proposals, Proposer
+
+Layout = Literal["voc", "coco", "folder"]
 
 _PROPOSALS = "Proposals"
 _METHODS = ("selective_search", "multibox", "both")
@@ -41,7 +41,7 @@ def propose(
     method: Annotated[
         str, option(_PROPOSALS, "selective_search; multibox; or both, merged, with superpixels of twice the size.")
     ] = "selective_search",
-    preset: Annotated[str, option(_PROPOSALS, "single, fast or quality: 1, 8 or 80 groupings.")] = "fast",
+    preset: Annotated[str, option(_PROPOSALS, "single, fast, balanced or quality: 1, 8, 15 or 80 groupings.")] = "fast",
     max_boxes: Annotated[int | None, option(_PROPOSALS, "Keep the best N boxes.", "N", "all", "--max", min=1)] = None,
     model: Annotated[Path | None, option(_PROPOSALS, "Model with a MultiBox.", "PATH", "the installed model")] = None,
     multibox: Annotated[int | None, option(_PROPOSALS, "Number of MultiBox boxes.", "N", "200", min=1)] = None,
@@ -49,7 +49,18 @@ def propose(
     seed: Annotated[int, option(_PROPOSALS, "Seed of the random factor in the ranking.", min=0)] = 0,
     json: Annotated[Path | None, result_file("Write the boxes, or the report, as JSON.")] = None,
     export: Annotated[
-        Path | None, result_file("Write the boxes for other programs: .npz, .jsonl, or .json as COCO proposals.")
+        Path | None,
+        result_file(
+            "Write the boxes for other programs: .npz, .jsonl, .json (COCO), .mat (Fast R-CNN), .pkl (Detectron), or a "
+            "new folder of .npy (DETReg) if the name has no ending."
+        ),
+    ] = None,
+    masks: Annotated[
+        bool, option(RESULTS, "Also write the region in each box, to .npz, .jsonl or .json.", flag="--masks")
+    ] = False,
+    boxes: Annotated[
+        Path | None,
+        option(_PROPOSALS, "Take the boxes of a file that --export or another program wrote.", "FILE", "none"),
     ] = None,
     out: Annotated[Path, option(RESULTS, "Folder for annotated photos.", "DIR")] = Path("runs/propose"),
     draw: Annotated[bool, option(RESULTS, "Write annotated photos.", flag="--draw/--no-draw")] = True,
@@ -62,9 +73,17 @@ def propose(
     workers: Annotated[
         int | None, option(RESULTS, "Photos processed at the same time.", "N", "all cores; for a report 1", min=1)
     ] = None,
-    dataset: VOCOption = None,
-    root: VOCRootOption = None,
-    split: VOCSplitOption = None,
+    dataset: Annotated[
+        Layout | None, option(DATA, "Layout of a data set, whose photos are proposed for.", None, "none")
+    ] = None,
+    root: Annotated[
+        Path | None,
+        option(DATA, "voc: the folder that holds JPEGImages. folder: photos and labels in any layout.", "DIR", "none"),
+    ] = None,
+    split: Annotated[
+        str | None, option(DATA, "List of images of voc. coco, folder: val or train.", "NAME", "none; all photos")
+    ] = None,
+    annotations: Annotated[Path | None, option(DATA, "coco: the JSON file.", "FILE", "none")] = None,
     report: Annotated[
         bool, option(DATA, "Report recall, MABO and time on the data set, with a plot in --out.", flag="--report")
     ] = False,
@@ -72,12 +91,15 @@ def propose(
 ) -> None:
     """Propose boxes that may hold objects, or report how well they cover a data set's objects.
 
-    Boxes are (x1, y1, x2, y2) in pixels of the upright photo, best first. The exit code is 2 if a photo failed.
+    Boxes are (x1, y1, x2, y2) in pixels of the upright photo, best first. With --cache, the same command continues an
+    interrupted run. The exit code is 2 if a photo failed.
 
     Examples:
 
         detector propose photos/ --max 1000 --export boxes.npz
-        detector propose --dataset voc --root VOCdevkit/VOC2007 --split val --report --json report.json
+        detector propose --dataset voc --root VOCdevkit/VOC2007 --split trainval --export voc_2007_trainval.mat
+        detector propose --dataset coco --annotations annotations/instances_val2017.json --report --json report.json
+        detector propose --dataset voc --root VOCdevkit/VOC2007 --split val --boxes theirs.mat --report
     """
     for name, path in (("--json", json), ("--export", export)):
         if path is not None:
@@ -86,6 +108,8 @@ def propose(
         raise InputError(f"--json and --export are both {json}; give two names")
     if report and (export is not None or cache is not None or levels):
         raise InputError("--report has no meaning with --export, --cache or --levels; leave these out")
+    if masks and (export is None or method != "selective_search" or boxes is not None):
+        raise InputError("--masks needs --export and proposals of selective_search; add them or leave it out")
     console = Console()
     kept = "" if cache is None else "; finished photos are in the cache, and the same command continues"
     try:
@@ -93,12 +117,29 @@ def propose(
         from proposals.export import check_export
 
         if export is not None:
-            check_export(export)
+            check_export(export, regions=masks)
         check_name("method", method, _METHODS)
         if method == "selective_search" and not model is multibox is None:
             raise InputError(f"--model and --multibox are for MultiBox; leave them out with --method {method}")
         if levels and method != "selective_search":
             raise InputError(f"--levels: method {method} has no hierarchy to draw; use selective_search")
+        if (dataset is None) == (not sources):
+            raise InputError("give photos or folders, or a data set: --dataset voc, coco or folder")
+        if dataset is None and (report or boxes is not None):
+            raise InputError("--report and --boxes need a data set: --dataset voc, coco or folder")
+        if dataset == "folder" and root is not None and split is None and not report and boxes is None:
+            sources, dataset = [str(root)], None  # its photos need no labels
+        images = None if dataset is None else _read_images(console, dataset, root, split, annotations, limit)
+        if images is not None and boxes is not None:
+            found = _BoxesOfFile(boxes, images)
+            with console.interruptible(lambda: "no result was written"):
+                if report:
+                    failed = _report(console, found, boxes.name, images, max_boxes, 1, json, out)
+                else:
+                    failed = found.convert(console, export, json, max_boxes)
+            if failed:
+                raise typer.Exit(2)
+            return
         if method != "multibox":
             warm_up(console.result)
         proposer: Proposer
@@ -108,24 +149,92 @@ def propose(
             proposer = multibox_proposer(model, multibox or 200, preset if method == "both" else None, seed, device)
             workers = workers or 1  # one image has all cores
         else:
-            proposer = SelectiveSearch(SelectiveSearchConfig.preset(preset, seed=seed))
+            proposer = SelectiveSearch(SelectiveSearchConfig.preset(preset, seed=seed), regions=masks)
         with console.interruptible(lambda: f"no result was written{kept}"):
-            if report:
-                if sources or dataset is None or root is None or split is None:
-                    raise InputError("--report needs --dataset voc, --root DIR and --split NAME, and no SOURCE")
+            if report and images is not None:
                 name = method if method == "multibox" else f"{method} {preset}"
-                failed = _report(console, proposer, name, root, split, limit, max_boxes, workers or 1, json, out)
-            elif not sources or dataset is not None:
-                raise InputError("give photos or folders; or --dataset voc, --root, --split and --report for a report")
+                failed = _report(console, proposer, name, images, max_boxes, workers or 1, json, out)
             else:
                 run = _Run(proposer, console, max_boxes, draw_boxes if draw else 0, levels, out, json, export)
-                failed = run(sources, limit, workers or os.cpu_count() or 1, cache)
+                failed = run(
+                    images if images is not None else sources or [], limit, workers or os.cpu_count() or 1, cache
+                )
     except ValueError as error:  # an InputError, or an option that `proposals` refuses
         raise InputError(str(error)) from None
     except OSError as error:
         raise InputError(f"{error.filename or 'output'}: {error.strerror or error}") from None
     if failed:
         raise typer.Exit(2)
+
+
+def _read_images(
+    console: Console, layout: Layout, root: Path | None, split: str | None, annotations: Path | None, limit: int | None
+) -> "AnnotatedImages":
+    """The photos of a data set and their objects; photos that cannot be used are reported."""
+    needed = {"voc": ("--root DIR and --split NAME", root, split, annotations is None),
+              "coco": ("--annotations FILE and no --root", annotations, root is None, True),
+              "folder": ("--root DIR and no --annotations", root, annotations is None, True)}[layout]  # fmt: skip
+    if not all(needed):
+        raise InputError(f"--dataset {layout} needs {needed[0]}")
+    images: AnnotatedImages
+    if layout == "voc" and root is not None and split is not None:
+        from detector.data.voc import VOCDataset
+
+        images = VOCDataset(root, split)
+    else:
+        from detector.data.custom_dataset import read_custom_dataset
+        from detector.training.photos import PhotoSet
+
+        check_name("--split", split or "all", ("all", "train", "val"))
+        path = annotations or root or Path()
+        data = read_custom_dataset(path, "coco" if layout == "coco" else None)
+        for fault in data.faults:
+            console.error(f"not used: {fault}")
+        samples = [s for s in data.samples if split in (None, "all") or (split == "val") == (s.id in data.val)]
+        if not samples:
+            raise InputError(f"{path}: has no photos for {split}")
+        name = path.stem if split is None else f"{path.stem} {split}"
+        images = PhotoSet(tuple(samples), data.class_names, data.class_ids, data.path, name)
+    return images if limit is None else images.first(limit)
+
+
+class _BoxesOfFile:
+    """Proposals that a file has for the photos of a data set."""
+
+    def __init__(self, path: Path, images: "AnnotatedImages") -> None:
+        from proposals import read_proposals
+
+        self.images = images
+        self.names = [images.image_path(index).name for index in range(len(images))]
+        sizes = [images[index].annotations.image_size for index in range(len(images))]
+        self.content = read_proposals(path, dict(zip(self.names, sizes, strict=True)))
+        self._found = {Path(name).stem: proposals for name, proposals in self.content.items}
+
+    def files(self) -> "Iterator[FileProposals]":
+        from proposals import FileProposals
+
+        for index, name in enumerate(self.names):
+            found = self._found.get(Path(name).stem)
+            yield FileProposals(self.images.image_path(index), found, None if found else "the file has no boxes of it")
+
+    def convert(self, console: Console, export: Path | None, json: Path | None, max_boxes: int | None) -> int:
+        """Writes the boxes to other files; gives the number of photos without boxes."""
+        from proposals import export_proposals
+        from proposals.export import to_plain
+
+        items, failed = [], 0
+        for file in self.files():
+            if file.proposals is None:
+                console.error(f"error: {file.path}: {file.error}")
+                failed += 1
+            else:
+                items.append((file.path.name, file.proposals if max_boxes is None else file.proposals.top(max_boxes)))
+        if export is not None:
+            export_proposals(export, items, self.content.fingerprint)
+        if json is not None:
+            write_json_lines(json, [to_plain(name, found, self.content.fingerprint) for name, found in items])
+        console.result(f"boxes of {len(items)} photos")
+        return failed
 
 
 @dataclass
@@ -149,19 +258,30 @@ class _Run:
     export: Path | None
     failed: int = 0
 
-    def __call__(self, sources: list[str], limit: int | None, workers: int, cache: Path | None) -> int:
+    def __call__(
+        self, sources: "list[str] | AnnotatedImages", limit: int | None, workers: int, cache: Path | None
+    ) -> int:
         """The number of sources that failed."""
         from proposals import export_proposals
         from proposals.export import check_export, to_plain
 
-        photos = self._photos(sources)[:limit]
+        if isinstance(sources, list):
+            photos = self._photos(sources)[:limit]
+            names = [source.name for source in photos]
+        else:
+            photos = [Source(sources.image_path(index)) for index in range(len(sources))]
+            names = [source.file_name for source in photos]
+            names = names if len(set(names)) == len(names) else list(sources.ids)
         if self.export is not None:
-            check_export(self.export, (source.name for source in photos))
+            check_export(self.export, names)
+        fingerprint = self.proposer.fingerprint
         pictures = PictureFolder(self.out, photos) if self.draw_boxes else None
         level_pictures = PictureFolder(self.out / "levels", photos) if self.levels else None
         if not photos:
             return self.failed
         plain: list[dict[str, Any]] = []
+
+        exported = dict(zip(photos, names, strict=True))
 
         def results() -> "Iterator[tuple[str, Proposals]]":
             for source, proposals, seconds in self._proposals(photos, workers, cache):
@@ -173,11 +293,11 @@ class _Run:
                     self._fail(str(error))
                 self.console.result(line)
                 if self.json is not None:
-                    plain.append(to_plain(source.name, proposals))
-                yield source.name, proposals
+                    plain.append(to_plain(exported[source], proposals, fingerprint))
+                yield exported[source], proposals
 
         if self.export is not None:
-            export_proposals(self.export, results())
+            export_proposals(self.export, results(), fingerprint)
         else:
             deque(results(), maxlen=0)
         if self.json is not None:
@@ -210,6 +330,8 @@ class _Run:
         results = propose_files(paths, self.proposer, read_pixels, workers=workers, cache=cache)
         for source, result in zip(self.console.progress(photos, "photo"), results, strict=True):
             if result.proposals is None:
+                if self.export is not None and self.export.suffix == ".mat":
+                    raise InputError(f"{source.name}: {result.error}; a .mat needs all photos, take it off the list")
                 self._fail(f"{source.name}: {result.error}")
             else:
                 found = result.proposals
@@ -246,29 +368,29 @@ class _Run:
 
 def _report(
     console: Console,
-    proposer: "Proposer",
+    proposer: "Proposer | _BoxesOfFile",
     name: str,
-    root: Path,
-    split: str,
-    limit: int | None,
+    images: "AnnotatedImages",
     max_boxes: int | None,
     workers: int,
     json: Path | None,
     out: Path,
 ) -> int:
-    """Tells how well proposals of the method `name` cover the objects of a VOC list; gives the number of failures."""
-    from detector.data.voc import VOCDataset
-    from detector.evaluation.prediction.proposals import evaluate_proposals
+    """Tells how well proposals of the method `name` cover the objects of a data set; gives the number of failures."""
+    from detector.evaluation.prediction.proposals import evaluate_files, evaluate_proposals
     from proposals.drawing import plot_recall
 
-    images = VOCDataset(root, split)
-    images = images.first(limit or len(images))
     check_writable_file(out / "recall.png", "--out")
-    result = evaluate_proposals(proposer, images, limit=max_boxes, workers=workers, progress=True)
+    if isinstance(proposer, _BoxesOfFile):
+        fingerprint = proposer.content.fingerprint
+        result = evaluate_files(proposer.files(), images, limit=max_boxes)
+    else:
+        fingerprint = proposer.fingerprint
+        result = evaluate_proposals(proposer, images, limit=max_boxes, workers=workers, progress=True)
     console.result(result.table())
     content = result.to_dict()
     if json is not None:
-        write_json(json, {"method": name, **content})
+        write_json(json, {"method": name, "fingerprint": fingerprint, **content})
     try:
         plot_recall({name: content["curve"]}, out / "recall.png")
         console.result(f"recall against the number of boxes -> {out / 'recall.png'}")

@@ -137,7 +137,7 @@ def test_images_without_proposals_or_objects() -> None:
     assert coverage == Coverage(0.75, 2, 0.5, 0.5, 0.5, 0.5, 0.5)
     content = evaluate(([], [BOX], [0]), ([], [BOX], [2])).to_dict()
     zeros = dict.fromkeys(FIGURES, 0) | {"objects": 2}
-    assert content["by_budget"] == dict.fromkeys(("100", "300", "1000", "all"), zeros)
+    assert content["by_budget"] == dict.fromkeys(("100", "500", "1000", "all"), zeros)
 
 
 @pytest.mark.parametrize("images", [(), (([BOX], [], []),)], ids=["no images", "no objects"])

@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from detector.data.formats import read_detections
 from detector.data.ilsvrc import read_blacklist, read_ilsvrc
 from detector.data.voc import VOCDataset, read_voc
 from detector.data.yolo import read_yolo
+from detector.errors import InputError
 from detector.evaluation import GroundTruth
 from detector.models.caffe import read_caffe_arrays
 from detector.models.weights import load_model
@@ -29,7 +31,7 @@ from detector.storage.run_store import ResultStore, RunStore
 from detector.structures.image import read_image
 from detector.training.checkpoint import load_checkpoint
 from detector.training.recipes import load_recipe
-from proposals import ProposalCache, Proposals
+from proposals import ProposalCache, Proposals, export_proposals, read_proposals
 from tests.reliability.fork_server import MODEL, ROOT
 
 
@@ -103,6 +105,7 @@ def all_targets() -> list[Target]:
         Target("weights as npz", {"a.npz": caffe}, lambda _, path: read_caffe_arrays(path)),
         Target("checkpoints", {"c.pt": checkpoint.getvalue()}, lambda _, path: load_checkpoint(path, "r")),
         Target("proposal cache", {"a.npz": proposals}, _read_cached),
+        Target("files of proposals", _proposal_files(), _read_proposals),
         Target("VOC", voc, _read_voc, unchanged=("JPEGImages/a.jpg",)),
         Target("VOC archives", archives, lambda _, path: read_voc(path, "val")),
         Target("COCO", {"a.json": _COCO}, lambda _, path: read_coco(path)),
@@ -141,6 +144,22 @@ def _read_cached(folder: Path, changed: Path) -> None:
     entry.parent.mkdir(exist_ok=True)
     entry.write_bytes(changed.read_bytes())
     assert isinstance(cache.get(b"photo", lambda: _GOOD), Proposals)
+
+
+def _proposal_files() -> dict[str, bytes]:
+    """A file in each format but .mat, which SciPy reads."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for ending in (".npz", ".jsonl", ".json", ".pkl", ""):
+            export_proposals(folder / f"b{ending}", [("1.jpg", _GOOD)], "x")
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
+
+
+def _read_proposals(folder: Path, changed: Path) -> None:
+    try:
+        read_proposals(changed if changed.parent == folder else changed.parent, {"1.jpg": (9, 9)})
+    except ValueError as error:  # the package has no InputError
+        raise InputError(str(error)) from None
 
 
 def _read_voc(folder: Path, changed: Path) -> None:

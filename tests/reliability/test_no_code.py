@@ -35,6 +35,7 @@ from detector.structures.image import read_image
 from detector.training.checkpoint import load_checkpoint
 from detector.training.recipes import load_recipe
 from proposals import ProposalCache
+from proposals.pickles import read_pickle
 from tests.reliability.fork_server import ROOT
 
 # What the linter cannot see. An `extractor` is ncnn's, the others are archives.
@@ -197,6 +198,13 @@ def read_list_of_ilsvrc(path: Path) -> object:
     return read_ilsvrc(path.parent / "Annotations", path, path.parent / "map.txt")
 
 
+def read_pickled(path: Path) -> object:
+    try:
+        return read_pickle(path.read_bytes())
+    except ValueError as error:  # the package has no InputError
+        raise RefusedError from error
+
+
 LINK = stat.S_IFLNK | 0o777
 ATTACKS = [
     Attack("pickle as model file", pickled, load_model),
@@ -206,6 +214,7 @@ ATTACKS = [
     Attack("objects in .npz weights", objects, read_caffe_arrays),
     Attack("pickle as .caffemodel", pickled, read_caffe_arrays),
     Attack("objects in cached proposals", objects, read_cached),
+    Attack("pickle of proposals", pickled, read_pickled),
     Attack("pickle as photo", pickled, read_image),
     Attack("object in a recipe", yaml_object, load_recipe),
     Attack("object in a configuration", yaml_object, lambda path: read_yaml(path)),

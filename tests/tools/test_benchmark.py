@@ -154,7 +154,7 @@ def test_proposals(image: Image, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(selective_search, "_rate", lambda image, workers, count: float(workers))
     monkeypatch.setattr(selective_search, "run_fresh", lambda *_, threads: (None, 99))
     content = selective_search.benchmark_proposals(image, 1, rivals=False).to_dict()
-    names = [f"selective_search {preset}" for preset in ("single", "fast", "quality")]
+    names = [f"selective_search {preset}" for preset in ("single", "fast", "balanced", "quality")]
     assert [measured["name"] for measured in content["timings"]] == names
     assert [row["workers"] for row in content["tables"]["fast, several photos"]] == [1, 2]
     assert list(content["peak_memory"].values()) == [99, 99]

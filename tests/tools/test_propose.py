@@ -80,7 +80,9 @@ def test_json(propose, workers: int):
     assert [entry["image"] for entry in entries] == ["b/7.png", "b/12.png", "a/x.png"]
     for entry in entries:
         expected = SEARCH(pixels_of(entry["image"]))
-        assert set(entry) == {"image", "width", "height", "boxes", "scores", "sources", "source_names"}
+        names = {"image", "width", "height", "boxes", "scores", "sources", "source_names", "fingerprint"}
+        assert set(entry) == names
+        assert entry["fingerprint"] == SEARCH.fingerprint
         assert (entry["width"], entry["height"]) == expected.image_size
         assert entry["boxes"] == expected.boxes.tolist()
         np.testing.assert_allclose(entry["scores"], expected.scores, atol=1e-6)
@@ -176,6 +178,25 @@ def test_failures_do_not_stop_the_others(propose):
     assert files("runs") == ["propose/7.png", "propose/x.png"]
 
 
+def test_unusual_photos(propose, drawn):
+    """One pixel, 16 bits, gray and alpha are read as any viewer shows them; too many pixels are refused in a line."""
+    photo = drawn((90, 50))
+    Path("odd").mkdir()
+    photo.crop((0, 0, 1, 1)).save("odd/1.png")
+    deep = PillowImage.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
+    deep.save("odd/16.png")
+    photo.convert("L").save("odd/8.png")
+    photo.convert("RGBA").save("odd/32.png")
+    PillowImage.new("1", (15001, 10000)).save("odd/150.png")
+    code, _, err = propose("odd", "--json", "found.json", "--no-draw")
+    assert (code, err.count("\n"), err.startswith("error: odd/150.png: ")) == (2, 1, True)
+    entries = {Path(entry["image"]).stem: entry for entry in read("found.json")}
+    assert sorted(entries) == ["1", "16", "32", "8"]
+    assert entries["1"]["boxes"] == [[0, 0, 1, 1]]
+    assert entries["16"]["boxes"] == entries["8"]["boxes"] == SEARCH(np.asarray(photo.convert("L"))).boxes.tolist()
+    assert entries["32"]["boxes"] == SEARCH(np.asarray(photo)).boxes.tolist()
+
+
 def test_a_picture_that_cannot_be_written(propose):
     """The disk refuses one picture: that photo counts as failed, its boxes are kept."""
     Path("runs/propose/x.png").mkdir(parents=True)
@@ -207,6 +228,111 @@ main(["propose", "b", "a", "--preset", "single", "--export", "boxes.npz", "--jso
     assert (before[0].read_text(), before[1].exists()) == ("earlier", False)
     assert len(files("kept")) >= 2
     assert not [name for name in files(".") if "tmp" in name]
+
+
+def test_masks(propose):
+    assert propose("b", "--export", "boxes.jsonl", "--masks", "--no-draw", "--max", 4).code == 0
+    for entry in read("boxes.jsonl"):
+        expected = SelectiveSearch(SEARCH.config, regions=True)(pixels_of(entry["image"])).top(4).regions
+        assert expected is not None
+        assert entry["masks"] == [counts.decode() for counts in expected.counts]
+        assert entry["levels"] == expected.levels.tolist()
+    for arguments in (
+        ("--masks",),
+        ("--masks", "--export", "boxes.pkl"),
+        ("--masks", "--export", "b.npz", "--method", "both"),
+    ):
+        code, _, err = propose("b", *arguments)
+        assert (code, err.count("\n")) == (2, 1)
+    assert sorted(files(".")) == ["a/x.png", "b/12.png", "b/7.png", "boxes.jsonl"]
+
+
+def test_a_mat_is_not_written_without_all_photos(propose):
+    pytest.importorskip("scipy.io")
+    Path("b/9.png").write_text("not a photo")
+    code, _, err = propose("b", "--export", "boxes.mat", "--no-draw")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "b/9.png: " in err
+    assert not Path("boxes.mat").exists()
+    Path("b/9.png").unlink()
+    assert propose("b", "--export", "boxes.mat", "--no-draw").code == 0
+
+
+def coco_folder(drawn: Callable) -> Path:
+    """COCO's layout with photos 000000000007.jpg and 000000000012.jpg of 100x80 pixels, an object in each."""
+    for number in (7, 12):
+        Path("coco/val2017").mkdir(parents=True, exist_ok=True)
+        drawn((100, 80)).save(f"coco/val2017/{number:012}.jpg", quality=95)
+    content = {
+        "images": [{"id": n, "file_name": f"{n:012}.jpg", "width": 100, "height": 80} for n in (7, 12)],
+        "categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}],
+        "annotations": [
+            {"id": i, "image_id": n, "category_id": 17 + i, "bbox": [5, 6, 30, 30], "area": 900, "iscrowd": 0}
+            for i, n in enumerate((7, 12))
+        ],
+    }
+    Path("coco/annotations").mkdir()
+    Path("coco/annotations/instances_val2017.json").write_text(json.dumps(content))
+    return Path("coco/annotations/instances_val2017.json")
+
+
+@pytest.mark.parametrize("layout", ["coco", "folder"])
+def test_report_of_coco_and_of_a_folder(propose, drawn, monkeypatch, layout: str):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    file = coco_folder(drawn)
+    data = ("--annotations", file) if layout == "coco" else ("--root", "coco")
+    code, out, _ = propose("--dataset", layout, *data, "--report", "--json", "report.json")
+    assert code == 0
+    content = read("report.json")
+    assert (content["images"], content["objects"], content["recall50"]) == (2, 2, 1)
+    assert content["fingerprint"] == SEARCH.fingerprint
+    assert list(content["by_class"]) == ["cat", "dog"]
+    assert content["random_order"]["all"]["mabo"] == content["mabo"]
+    assert content["random_order"]["all"]["boxes"] == content["boxes"]
+    assert "random order" in out
+
+
+def test_boxes_of_a_data_set_are_exported_and_read_back(propose, drawn, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    data = ("--dataset", "coco", "--annotations", coco_folder(drawn))
+    assert propose(*data, "--export", "boxes.pkl", "--no-draw").code == 0
+    assert propose(*data, "--boxes", "boxes.pkl", "--export", "again.json").code == 0
+    assert {entry["image_id"] for entry in read("again.json")} == {7, 12}
+    assert read("again.json")[0]["fingerprint"] == SEARCH.fingerprint
+    for name in ("boxes.pkl", "again.json"):
+        assert propose(*data, "--boxes", name, "--report", "--json", f"of_{name}.json").code == 0
+    assert propose(*data, "--report", "--json", "own.json").code == 0
+    figures = [{key: read(name)[key] for key in ("boxes", "recall50", "mabo", "by_budget", "fingerprint")}
+               for name in ("own.json", "of_boxes.pkl.json", "of_again.json.json")]  # fmt: skip
+    assert figures[0] == figures[1] == figures[2]
+    Path("few.json").write_text(json.dumps([entry for entry in read("again.json") if entry["image_id"] == 7]))
+    code, _, err = propose(*data, "--boxes", "few.json", "--export", "again.npz")
+    assert (code, "000000000012.jpg: the file has no boxes of it" in err) == (2, True)
+
+
+def test_a_folder_needs_labels_for_a_report_alone(propose):
+    assert propose("--dataset", "folder", "--root", "b", "--export", "boxes.jsonl", "--no-draw").code == 0
+    assert [entry["image"] for entry in read("boxes.jsonl")] == ["b/7.png", "b/12.png"]
+    code, _, err = propose("--dataset", "folder", "--root", "b", "--report")
+    assert (code, err.count("\n"), err.startswith("error: b: ")) == (2, 1, True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--report",),
+        ("--dataset", "voc", "--root", "VOC"),
+        ("--dataset", "coco", "--root", "coco"),
+        ("--dataset", "folder"),
+        ("--dataset", "folder", "--root", "b", "--split", "tset"),
+        ("--dataset", "folder", "--root", "b", "a"),
+        ("b", "--boxes", "boxes.npz"),
+        ("--dataset", "folder", "--root", "missing"),
+    ],
+)
+def test_wrong_data_sets(propose, options: tuple[str, ...]):
+    code, _, err = propose(*options)
+    assert (code, err.count("\n")) == (2, 1)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def make_proposer(method: str, preset: str = "fast") -> Callable[[np.ndarray], o
         method: `selective_search` (this package's); `opencv`, which has other strategies than the paper (k of 150, 300
             and 450, minimum size 100) and works at the image's full size; or PyPI's `selectivesearch` with the settings
             of its example, which has no presets.
-        preset: `single`, `fast` or `quality`.
+        preset: `single`, `fast` or `quality`; for `selective_search` also `balanced`.
 
     Raises:
         ImportError: the implementation is not installed.

@@ -32,19 +32,20 @@ SelectiveSearch(SelectiveSearchConfig(working_width=int(sys.argv[2]) or None))(r
 """
 
 
-def proposer_rival(method: str, preset: str, against: str) -> Rival:
-    """Another implementation of Selective Search."""
+def proposer_rival(method: str, preset: str, *against: str) -> Rival:
+    """Another implementation of Selective Search, beside some of our presets."""
 
     def load(image: Image) -> Callable[[], object]:
         return partial(make_proposer(method, preset), image.pixels)
 
-    return Rival(f"{method} {preset}", (against,), load, slow=True)
+    return Rival(f"{method} {preset}", tuple(f"selective_search {name}" for name in against), load, slow=True)
 
 
-RIVALS = tuple(
-    proposer_rival(method, preset, f"selective_search {preset}")
-    for method, presets in (("opencv", PRESETS), ("selectivesearch", ("fast",)))
-    for preset in presets
+RIVALS = (
+    proposer_rival("opencv", "single", "single"),
+    proposer_rival("opencv", "fast", "fast", "balanced"),
+    proposer_rival("opencv", "quality", "quality"),
+    proposer_rival("selectivesearch", "fast", "fast"),
 )
 
 

@@ -1,6 +1,8 @@
 """How well a proposal method covers the objects of a data set."""
 
+import dataclasses
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +13,17 @@ from detector.data.predictions import check_size
 from detector.errors import InputError
 from detector.io.progress import Progress
 from detector.structures.image import read_image
-from proposals import ProposalEvaluation, Proposals, Proposer, propose_files
+from proposals import FileProposals, ProposalEvaluation, Proposals, Proposer, propose_files
 
 # Titles of the table's columns, by their keys in `ProposalEvaluation.to_dict`.
 _COLUMNS = {
     "boxes": "boxes", "objects": "objects", "recall50": "recall50", "recall70": "recall70",
     "average_recall": "AR", "mabo": "MABO",
 }  # fmt: skip
-_BLOCKS = (("boxes per image, at most", "by_budget"), ("class, all boxes", "by_class"), ("size", "by_size"))
+_BLOCKS = (
+    ("boxes per image, at most", "by_budget"), ("the same in random order", "random_order"),
+    ("class, all boxes", "by_class"), ("size", "by_size"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +33,7 @@ class ProposalReport:
     Attributes:
         split: name of the data set's split.
         evaluation: coverage of the objects.
+        random_order: coverage by the same boxes in random order, against which a ranking is measured.
         seconds_per_image: mean time of the proposer for one image, without decoding; None if all failed.
         images_per_second: of all workers together, including decoding.
         failed: image id and error of the images without proposals; their objects count as not covered.
@@ -35,6 +41,7 @@ class ProposalReport:
 
     split: str
     evaluation: ProposalEvaluation
+    random_order: ProposalEvaluation
     seconds_per_image: float | None
     images_per_second: float
     failed: dict[str, str]
@@ -44,6 +51,7 @@ class ProposalReport:
         return {
             "split": self.split,
             **self.evaluation.to_dict(),
+            "random_order": self.random_order.to_dict()["by_budget"],
             "seconds_per_image": self.seconds_per_image,
             "images_per_second": self.images_per_second,
             "failed": self.failed,
@@ -89,16 +97,31 @@ def evaluate_proposals(
         InputError: an image or annotation is missing, an annotation is invalid, or there are no objects.
     """
     paths = [dataset.image_path(index) for index in range(len(dataset))]
+    files = propose_files(paths, proposer, read_pixels, workers=workers)
+    return evaluate_files(files, dataset, limit=limit, progress=progress)
+
+
+def evaluate_files(
+    files: Iterable[FileProposals], dataset: AnnotatedImages, *, limit: int | None = None, progress: bool = False
+) -> ProposalReport:
+    """Measure how well proposals, one result for each image of a data set in its order, cover the objects.
+
+    Args:
+        limit: take only the best `limit` boxes of an image.
+
+    Raises:
+        InputError: an annotation is missing or invalid, or there are no objects.
+    """
     truths = [dataset[index].annotations for index in range(len(dataset))]  # errors show before the long part
     if all(truth.difficult.all() for truth in truths):
         raise InputError(f"{dataset.root}: split '{dataset.split}' has only difficult objects; give another split")
-    evaluation = ProposalEvaluation(dataset.class_names)
+    evaluation, in_random_order = ProposalEvaluation(dataset.class_names), ProposalEvaluation(dataset.class_names)
+    random = np.random.default_rng(0)
     seconds: list[float] = []
     failed: dict[str, str] = {}
     start = time.perf_counter()
-    results = propose_files(paths, proposer, read_pixels, workers=workers)
     for index, result in enumerate(
-        Progress(results, total=len(paths), desc="proposals", unit="image", hidden=not progress, leave=False)
+        Progress(files, total=len(truths), desc="proposals", unit="image", hidden=not progress, leave=False)
     ):
         truth, proposals, error = truths[index], result.proposals, result.error
         if proposals is not None:
@@ -114,11 +137,14 @@ def evaluate_proposals(
         counted = ~truth.difficult
         best = proposals if limit is None else proposals.top(limit)
         evaluation.add(best, truth.boxes[counted], truth.labels[counted])
+        shuffled = dataclasses.replace(best, boxes=random.permutation(best.boxes), regions=None)
+        in_random_order.add(shuffled, truth.boxes[counted], truth.labels[counted])
     return ProposalReport(
         split=dataset.split,
         evaluation=evaluation,
+        random_order=in_random_order,
         seconds_per_image=float(np.mean(seconds)) if seconds else None,
-        images_per_second=len(paths) / (time.perf_counter() - start),
+        images_per_second=len(truths) / (time.perf_counter() - start),
         failed=failed,
     )
 

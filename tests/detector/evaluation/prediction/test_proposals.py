@@ -61,7 +61,7 @@ def test_figures_by_hand(root: Path) -> None:
     assert json.loads(json.dumps(content)) == content
     figures = {"boxes", "objects", "recall50", "recall70", "class_recall50", "average_recall", "mabo"}
     about_run = {"split", "images", "seconds_per_image", "images_per_second", "failed"}
-    assert set(content) == figures | about_run | {"by_class", "by_size", "by_budget", "curve"}
+    assert set(content) == figures | about_run | {"by_class", "by_size", "by_budget", "random_order", "curve"}
     assert (content["images"], content["split"], content["boxes"], content["failed"]) == (3, "val", 3, {})
     assert content["objects"] == 3, "difficult objects do not count"
     assert content["recall50"] == content["recall70"] == content["class_recall50"] == 1
@@ -71,7 +71,7 @@ def test_figures_by_hand(root: Path) -> None:
         {"cat": 0.9, "dog": 1}, abs=1e-5
     )
     assert [part["objects"] for part in content["by_size"].values()] == [3]
-    assert list(content["by_budget"]) == ["100", "300", "1000", "all"]
+    assert list(content["by_budget"]) == ["100", "500", "1000", "all"]
     assert content["seconds_per_image"] > 0
     assert content["images_per_second"] > 0
     for key in ("boxes", "recall50", "recall70", "average_recall", "mabo"):
@@ -79,7 +79,7 @@ def test_figures_by_hand(root: Path) -> None:
     assert f"seconds_per_image {content['seconds_per_image']:.4f}" in lines
     assert lines[-1].endswith(" images per second; 3 images of val")
     starts = {line.split()[0]: line.split() for line in lines if line}
-    assert set(starts) >= {"100", "300", "1000", "all", "dog", "medium"}
+    assert set(starts) >= {"100", "500", "1000", "all", "dog", "medium"}
     assert starts["cat"] == ["cat", "3", "2", "1.000", "1.000", "0.850", "0.900"]
     assert "person" not in starts
 
