@@ -342,7 +342,8 @@ def _suppress(op: Operators, config: PostprocessConfig) -> None:
         boxes = op.Unsqueeze(op.Tile("moved", op.Concat(classes, [1], axis=0)), [0])
         kept = op.NonMaxSuppression(boxes, op.Reshape(candidates, [1, 1, -1]), limit, iou, 0.0)
         index = op.Gather(kept, 2, axis=1)
-        labels, rows = op.Div(index, count), op.Mod(index, count)
+        columns = op.Max(count, [1])  # ONNX Runtime divides by 0 even where there is nothing to divide
+        labels, rows = op.Div(index, columns), op.Mod(index, columns)
     else:
         kept = op.NonMaxSuppression(op.Unsqueeze("moved", [0]), op.Unsqueeze(candidates, [0]), limit, iou, 0.0)
         labels, rows = op.Gather(kept, 1, axis=1), op.Gather(kept, 2, axis=1)
