@@ -130,7 +130,8 @@ def test_every_guide_is_in_the_navigation_of_the_site():
     """Without a line there, the build of the site fails, which only a slow test tries."""
     navigation = (ROOT / "tools/website/mkdocs.yml").read_text(encoding="utf-8")
     folders = ("configs", "detector", "proposals", "tests", "tools")
-    guides = [*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).rglob("README.md"))]
+    guides = [*ROOT.glob("*.md"), *ROOT.glob(".github/[A-Z]*.md")]
+    guides += [path for folder in folders for path in (ROOT / folder).rglob("README.md")]
     assert [path for path in guides if f": {path.relative_to(ROOT).as_posix()}\n" not in navigation] == []
 
 
