@@ -19,6 +19,8 @@ from proposals.names import unknown_name
 
 Metric = Literal["voc07", "voc10", "coco", "ilsvrc", "clsloc"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+OBJECT_METRICS: tuple[Metric, ...] = ("voc07", "voc10", "coco", "ilsvrc")
+"""Those that match objects with detections; `clsloc` is about whole images."""
 
 IOU_THRESHOLD = 0.5
 """The default threshold of every metric but COCO's."""
@@ -181,7 +183,7 @@ def match_by_metric(
         InputError: as `evaluate`, or the metric is `clsloc`, which matches no objects.
     """
     if metric == "clsloc":
-        raise InputError("metric clsloc is about images, not about their objects; choose ilsvrc, voc10 or coco here")
+        raise InputError(f"metric clsloc is about images, not about their objects; choose {', '.join(OBJECT_METRICS)}")
     thresholds = _thresholds(metric, iou_thresholds, blacklist)
     if metric == "coco":
         return match_coco(truth, detections, thresholds)

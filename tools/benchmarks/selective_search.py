@@ -33,19 +33,19 @@ SelectiveSearch(SelectiveSearchConfig(working_width=int(sys.argv[2]) or None))(r
 
 
 def proposer_rival(method: str, preset: str, *against: str) -> Rival:
-    """Another implementation of Selective Search, beside some of our presets."""
+    """Another implementation of Selective Search, beside tasks of ours."""
 
     def load(image: Image) -> Callable[[], object]:
         return partial(make_proposer(method, preset), image.pixels)
 
-    return Rival(f"{method} {preset}", tuple(f"selective_search {name}" for name in against), load, slow=True)
+    return Rival(f"{method} {preset}", against, load, slow=True)
 
 
 RIVALS = (
-    proposer_rival("opencv", "single", "single"),
-    proposer_rival("opencv", "fast", "fast", "balanced"),
-    proposer_rival("opencv", "quality", "quality"),
-    proposer_rival("selectivesearch", "fast", "fast"),
+    proposer_rival("opencv", "single", "selective_search single"),
+    proposer_rival("opencv", "fast", "selective_search fast", "selective_search balanced"),
+    proposer_rival("opencv", "quality", "selective_search quality"),
+    proposer_rival("selectivesearch", "fast", "selective_search fast"),
 )
 
 

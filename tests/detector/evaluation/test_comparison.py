@@ -8,7 +8,7 @@ import pytest
 
 from detector.errors import InputError
 from detector.evaluation.comparison import compare
-from detector.evaluation.evaluation import METRICS, Metric, evaluate
+from detector.evaluation.evaluation import OBJECT_METRICS, Metric, evaluate
 from tests.detector.evaluation.tables import table_of, truth_of
 
 BOX, FAR = (0, 0, 100, 100), (500, 0, 600, 100)
@@ -55,7 +55,7 @@ def test_by_hand() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", OBJECT_METRICS)
 def test_the_metrics_are_those_of_an_evaluation(random_data: Callable, metric: Metric) -> None:
     truth, a = random_data(5)
     b = a[np.random.default_rng(1).random(len(a)) < 0.7]

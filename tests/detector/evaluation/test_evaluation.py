@@ -7,7 +7,7 @@ import pytest
 from detector.data.ground_truth import GroundTruth
 from detector.data.predictions import Prediction, detection_table, failures, mean_seconds
 from detector.errors import InputError
-from detector.evaluation.evaluation import METRICS, Metric, evaluate
+from detector.evaluation.evaluation import OBJECT_METRICS, Metric, evaluate
 from detector.structures.detections import Detections
 
 NAMES = ("cat", "dog")
@@ -67,7 +67,7 @@ def test_the_report() -> None:
     ]
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", OBJECT_METRICS)
 def test_every_metric_has_a_map_and_is_json(metric: Metric) -> None:
     evaluation = evaluate(TRUTH, TABLE, metric, **RUN)
     content = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))

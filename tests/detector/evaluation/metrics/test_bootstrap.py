@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.errors import InputError
-from detector.evaluation.evaluation import METRICS, Metric, evaluate, match_by_metric
+from detector.evaluation.evaluation import OBJECT_METRICS, Metric, evaluate, match_by_metric
 from detector.evaluation.metrics import bootstrap
 from detector.evaluation.metrics.bootstrap import bootstrap_average_precision, compare_average_precision
 from detector.evaluation.metrics.coco import coco_average_precision, match_coco
@@ -60,7 +60,7 @@ def test_weights_are_data_sets_drawn_again(seed: int) -> None:
             assert row.tolist() == pytest.approx(list(expected.ap.values()), abs=1e-12, nan_ok=True)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", OBJECT_METRICS)
 @pytest.mark.parametrize("flat", [False, True])
 def test_the_value_is_that_of_the_metric(metric: Metric, flat: bool) -> None:
     """Boxes without width find nothing, not even a crowd, of whose detections COCO counts the share inside it."""

@@ -9,7 +9,7 @@ import pytest
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.errors import diagnose
-from detector.evaluation.evaluation import METRICS, evaluate, match_by_metric
+from detector.evaluation.evaluation import OBJECT_METRICS, evaluate, match_by_metric
 from detector.evaluation.metrics import pairs
 from tests.detector.evaluation.coco_data import data_on_borders, random_data
 
@@ -49,7 +49,11 @@ def test_the_pieces_do_not_change_the_result(piece: int, make: object, monkeypat
     truth = dataclasses.replace(truth, difficult=np.random.default_rng(0).random(len(truth)) < 0.2)
 
     def numbers() -> list[object]:
-        hits = [m.true_positive.tolist() for metric in METRICS for m in match_by_metric(truth, table, metric).values()]
+        hits = [
+            m.true_positive.tolist()
+            for metric in OBJECT_METRICS
+            for m in match_by_metric(truth, table, metric).values()
+        ]
         d = diagnose(truth, table)
         return [*hits, d.errors.kinds.tolist(), d.errors.targets.tolist(), d.confusion.tolist()]
 
@@ -58,7 +62,7 @@ def test_the_pieces_do_not_change_the_result(piece: int, make: object, monkeypat
     assert numbers() == whole
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", OBJECT_METRICS)
 def test_an_evaluation_and_a_comparison_count_the_same_objects(metric: str) -> None:
     """Objects beyond COCO's largest area too, which VOC and ILSVRC count."""
     data = data_on_borders(2)
