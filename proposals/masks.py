@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proposals.compilation import kernel
+from proposals.compilation import compiled
 from proposals.hierarchy import Hierarchy
 
 
@@ -88,7 +88,7 @@ def encode_regions(hierarchy: Hierarchy, regions: np.ndarray, image_size: tuple[
     return masks
 
 
-@kernel
+@compiled
 def _leaf_ranges(merges):  # type: ignore[no-untyped-def]
     """Numbers the superpixels so that those of every region are consecutive.
 
@@ -106,7 +106,7 @@ def _leaf_ranges(merges):  # type: ignore[no-untyped-def]
     return starts, sizes
 
 
-@kernel
+@compiled
 def _encode(columns, across, down, xs, ys, start, size):  # type: ignore[no-untyped-def]
     """Returns the mask of the superpixels start .. start + size - 1 as characters, (L,) uint8."""
     height = np.int64(down.size)
@@ -151,7 +151,7 @@ def _encode(columns, across, down, xs, ys, start, size):  # type: ignore[no-unty
     return text[:length]
 
 
-@kernel
+@compiled
 def _decode(text, mask):  # type: ignore[no-untyped-def]
     """Fills a mask, (W * H,) bool by columns; returns whether the run lengths cover it exactly."""
     end, position, i = np.int64(0), 0, 0

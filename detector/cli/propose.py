@@ -78,7 +78,13 @@ def propose(
     ] = None,
     root: Annotated[
         Path | None,
-        option(DATA, "voc: the folder that holds JPEGImages. folder: photos and labels in any layout.", "DIR", "none"),
+        option(
+            DATA,
+            "voc: the folder that holds JPEGImages. coco: the folder of the photos. folder: photos and labels in any "
+            "layout.",
+            "DIR",
+            "none; coco: beside the JSON file",
+        ),
     ] = None,
     split: Annotated[
         str | None, option(DATA, "List of images of voc. coco, folder: val or train.", "NAME", "none; all photos")
@@ -172,7 +178,7 @@ def _read_images(
 ) -> "AnnotatedImages":
     """The photos of a data set and their objects; photos that cannot be used are reported."""
     needed = {"voc": ("--root DIR and --split NAME", root, split, annotations is None),
-              "coco": ("--annotations FILE and no --root", annotations, root is None, True),
+              "coco": ("--annotations FILE", annotations, True, True),
               "folder": ("--root DIR and no --annotations", root, annotations is None, True)}[layout]  # fmt: skip
     if not all(needed):
         raise InputError(f"--dataset {layout} needs {needed[0]}")
@@ -187,7 +193,8 @@ def _read_images(
 
         check_name("--split", split or "all", ("all", "train", "val"))
         path = annotations or root or Path()
-        data = read_custom_dataset(path, "coco" if layout == "coco" else None)
+        coco = layout == "coco"
+        data = read_custom_dataset(path, "coco" if coco else None, photos=root if coco else None)
         for fault in data.faults:
             console.error(f"not used: {fault}")
         samples = [s for s in data.samples if split in (None, "all") or (split == "val") == (s.id in data.val)]

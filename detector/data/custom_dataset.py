@@ -85,6 +85,7 @@ def read_custom_dataset(
     classes: str | Iterable[str] | None = None,
     *,
     skip_bad_labels: bool = False,
+    photos: Path | None = None,
 ) -> CustomDataset:
     """Read a user's photos and labels.
 
@@ -99,6 +100,7 @@ def read_custom_dataset(
         classes: read only objects of these classes (a name, or several).
         skip_bad_labels: skip faulty labels, and photos whose labels cannot be read, with a note that counts them; by
             default they are raised.
+        photos: folder of the photos, for COCO's layout alone; they are looked for near the labels by default.
 
     Raises:
         InputError: there are no photos, labels or objects, labels of several layouts, or a class is unknown.
@@ -111,7 +113,12 @@ def read_custom_dataset(
         raise InputError(unknown_name("layout", layout, get_args(Layout)))
     layout = layout or _find_layout(path)
     faults = Faults(collect=True)
-    data = _join(path, layout, list(_READERS[layout](path, faults)), faults)
+    if photos is not None and not photos.is_dir():
+        raise InputError(f"{photos}: no such folder; give the folder of the photos")
+    splits = [
+        split if photos is None else replace(split, folders=(photos,)) for split in _READERS[layout](path, faults)
+    ]
+    data = _join(path, layout, splits, faults)
     if faults.raised or not skip_bad_labels:
         faults.check(always=True, by_file=True)
     data = replace(data, notes=(*data.notes, *faults.notes, *faults.summary()))

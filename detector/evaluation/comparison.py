@@ -107,9 +107,10 @@ class Comparison:
         lines += ["", f"metric {self.metric} at IoU {thresholds}; {self.difference.images} images"]
         resamples = self.difference.resamples
         lines.append(f"paired bootstrap over images, {resamples} resamples; * the interval excludes 0")
+        rule = f" (detections of score {self.score:g} or more, at IoU 0.5)"
         if not self.images:
-            return "\n".join([*lines, f"no image differs at score {self.score:g}"])
-        lines += ["", f"largest of {len(self.images)} differences between images at score {self.score:g}:"]
+            return "\n".join([*lines, f"no image differs in the objects found or the false positives{rule}"])
+        lines += ["", f"largest of {len(self.images)} differences between images{rule}:"]
         width = max(len(str(image.image)) for image in self.images[:_LISTED])
         lines += [
             f"{image.image!s:{width}}  objects found by A only {image.found_by_a_alone}, by B only"

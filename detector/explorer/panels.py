@@ -148,6 +148,11 @@ def show_region(
     text = f"Region {region + 1} by rank, from {source}, at {box_text(report.proposed)}."
     if report.bin_scores is not None:
         text += f" The mean score of its bins for {name} is {report.bin_scores.mean():+.1f}."
+    if report.calibrated is not None:
+        c, models = report.calibrated, len(explanation.features)
+        text += f" Softmax over all classes gives a probability of {c.probability:.2f}; Platt scaling (slope"
+        text += f" {c.slope:.2f}, offset {c.offset:+.2f}) makes this a score of {c.score:.2f}"
+        text += "." if models == 1 else f", which is averaged with those of the other models ({models} in all)."
     return Panel(text, tuple(shown), bars)
 
 

@@ -13,7 +13,24 @@ from detector.inference.rcnn_scorer import RCNNFeatures
 from detector.inference.rfcn_scorer import RFCNFeatures
 from detector.ops.nms import class_nms
 from detector.ops.ps_roi_pool import ps_roi_pool
+from detector.structures.region_scores import calibrate
 from detector.structures.rois import RoIs
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """How an R-FCN model's score of a region and a class comes about.
+
+    Attributes:
+        probability: of the class, by softmax over all classes and the background.
+        slope, offset: of Platt scaling of the log-odds of `probability`.
+        score: the result, in 0..1.
+    """
+
+    probability: float
+    slope: float
+    offset: float
+    score: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +44,7 @@ class RegionReport:
         moved: (4,) xyxy pixels, after box regression for the class.
         bin_scores: (bins, bins) float32, the score map of the class minus that of the background, pooled over each bin
             of the region; the mean is the difference of the logits. None without an R-FCN model.
+        calibrated: the score of the class by the model of `bin_scores`; None without an R-FCN model.
         crop: (size, size, 3) uint8, the network's input; None without an R-CNN model.
     """
 
@@ -35,6 +53,7 @@ class RegionReport:
     proposed: np.ndarray
     moved: np.ndarray
     bin_scores: np.ndarray | None
+    calibrated: Calibrated | None
     crop: np.ndarray | None
 
 
@@ -62,6 +81,7 @@ def report_region(explanation: Explanation, region: int, label: int | None = Non
         proposed=proposals.boxes[region],
         moved=moved[0].numpy(),
         bin_scores=None if rfcn is None else _bin_scores(rfcn, box, label),
+        calibrated=None if rfcn is None else _calibrated(rfcn, box, label),
         crop=None if rcnn is None else _crop(rcnn, box),
     )
 
@@ -127,6 +147,16 @@ def _bin_scores(features: RFCNFeatures, box: Tensor, label: int) -> np.ndarray:
     rois = RoIs(boxes, torch.arange(count, device=maps.device))
     pooled = ps_roi_pool(separate, rois, network.backbone.stride, network.backbone.offset, network.bins)
     return (pooled[:, 0] * count).view(network.bins, network.bins).cpu().numpy()
+
+
+@torch.inference_mode()
+def _calibrated(features: RFCNFeatures, box: Tensor, label: int) -> Calibrated:
+    rois = RoIs.of_images([box.to(features.scale.device) * features.scale])
+    logits = features.scorer.network.classify(features.maps.score_maps, rois).class_logits
+    probability = logits.softmax(dim=1)[0, label + 1]
+    calibration = features.scorer.config.postprocess.calibration
+    score = calibrate(probability.logit(eps=1e-6), calibration)
+    return Calibrated(float(probability), *calibration, float(score))
 
 
 @torch.inference_mode()

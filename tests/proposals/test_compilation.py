@@ -66,6 +66,13 @@ def test_warm_up_leaves_nothing_to_compile_for_any_image_or_setting() -> None:
     assert run(EVERY_KIND) == ["True"]
 
 
+@pytest.mark.slow
+def test_the_first_warm_up_leaves_every_kernel_compiled(tmp_path: Path) -> None:
+    """Otherwise every later command would announce a compilation."""
+    script = "from proposals import compilation, warm_up; warm_up(); print(compilation.is_compiled())"
+    assert run(script, NUMBA_CACHE_DIR=str(tmp_path)) == ["True"]
+
+
 def test_compiled_code_is_cached_on_disk(tmp_path: Path) -> None:
     before, folder, signatures = run(SCRIPT, NUMBA_CACHE_DIR=str(tmp_path))
     assert before == "False"

@@ -292,6 +292,22 @@ def test_report_of_coco_and_of_a_folder(propose, drawn, monkeypatch, layout: str
     assert "random order" in out
 
 
+def test_root_is_the_folder_of_cocos_photos(propose, drawn):
+    file = coco_folder(drawn)
+    Path("coco/val2017").rename("elsewhere")
+    for number in (7, 12):  # photos of the same names near the JSON, which --root overrules
+        drawn((60, 50)).save(f"coco/{number:012}.jpg")
+    data = ("--dataset", "coco", "--annotations", file, "--root", "elsewhere")
+    assert propose(*data, "--export", "boxes.jsonl", "--no-draw").code == 0
+    found = [(entry["image"], entry["width"]) for entry in read("boxes.jsonl")]
+    assert found == [("000000000007.jpg", 100), ("000000000012.jpg", 100)]
+    Path("elsewhere/000000000007.jpg").unlink()
+    _, _, err = propose(*data, "--report")
+    assert "elsewhere" in err
+    code, _, err = propose("--dataset", "coco", "--annotations", file, "--root", "missing", "--report")
+    assert (code, err.count("\n"), "missing" in err) == (2, 1, True)
+
+
 def test_boxes_of_a_data_set_are_exported_and_read_back(propose, drawn, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     data = ("--dataset", "coco", "--annotations", coco_folder(drawn))
@@ -300,7 +316,9 @@ def test_boxes_of_a_data_set_are_exported_and_read_back(propose, drawn, monkeypa
     assert {entry["image_id"] for entry in read("again.json")} == {7, 12}
     assert read("again.json")[0]["fingerprint"] == SEARCH.fingerprint
     for name in ("boxes.pkl", "again.json"):
-        assert propose(*data, "--boxes", name, "--report", "--json", f"of_{name}.json").code == 0
+        code, out, _ = propose(*data, "--boxes", name, "--report", "--json", f"of_{name}.json")
+        assert (code, "per_image" in out, "per second" in out) == (0, False, False)
+        assert read(f"of_{name}.json")["seconds_per_image"] is read(f"of_{name}.json")["images_per_second"] is None
     assert propose(*data, "--report", "--json", "own.json").code == 0
     figures = [{key: read(name)[key] for key in ("boxes", "recall50", "mabo", "by_budget", "fingerprint")}
                for name in ("own.json", "of_boxes.pkl.json", "of_again.json.json")]  # fmt: skip

@@ -34,8 +34,9 @@ class ProposalReport:
         split: name of the data set's split.
         evaluation: coverage of the objects.
         random_order: coverage by the same boxes in random order, against which a ranking is measured.
-        seconds_per_image: mean time of the proposer for one image, without decoding; None if all failed.
-        images_per_second: of all workers together, including decoding.
+        seconds_per_image: mean time of the proposer for one image, without decoding; None if all failed or the
+            boxes were read from a file.
+        images_per_second: of all workers together, including decoding; None where `seconds_per_image` is.
         failed: image id and error of the images without proposals; their objects count as not covered.
     """
 
@@ -43,7 +44,7 @@ class ProposalReport:
     evaluation: ProposalEvaluation
     random_order: ProposalEvaluation
     seconds_per_image: float | None
-    images_per_second: float
+    images_per_second: float | None
     failed: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,9 +72,11 @@ class ProposalReport:
         lines += [f"{key} {content[key]:.4g}" for key in ("boxes", "recall50", "recall70")]
         lines.append(f"class_recall50 {content['class_recall50']:.4g} (mean over the classes, as in the paper)")
         lines += [f"{key} {content[key]:.4g}" for key in ("average_recall", "mabo")]
+        speed = ""
         if self.seconds_per_image is not None:
             lines.append(f"seconds_per_image {self.seconds_per_image:.4f}")
-        lines.append(f"{self.images_per_second:.2f} images per second; {content['images']} images of {self.split}")
+            speed = f"{self.images_per_second:.2f} images per second; "
+        lines.append(f"{speed}{content['images']} images of {self.split}")
         if self.failed:
             lines.append(f"images that failed: {len(self.failed)}; their objects count as not covered")
         return "\n".join(lines)
@@ -105,6 +108,8 @@ def evaluate_files(
     files: Iterable[FileProposals], dataset: AnnotatedImages, *, limit: int | None = None, progress: bool = False
 ) -> ProposalReport:
     """Measure how well proposals, one result for each image of a data set in its order, cover the objects.
+
+    Results that were read from a file took the proposer 0 seconds; the report then has no times.
 
     Args:
         limit: take only the best `limit` boxes of an image.
@@ -139,12 +144,13 @@ def evaluate_files(
         evaluation.add(best, truth.boxes[counted], truth.labels[counted])
         shuffled = dataclasses.replace(best, boxes=random.permutation(best.boxes), regions=None)
         in_random_order.add(shuffled, truth.boxes[counted], truth.labels[counted])
+    timed = sum(seconds) > 0
     return ProposalReport(
         split=dataset.split,
         evaluation=evaluation,
         random_order=in_random_order,
-        seconds_per_image=float(np.mean(seconds)) if seconds else None,
-        images_per_second=len(truths) / (time.perf_counter() - start),
+        seconds_per_image=float(np.mean(seconds)) if timed else None,
+        images_per_second=len(truths) / (time.perf_counter() - start) if timed else None,
         failed=failed,
     )
 

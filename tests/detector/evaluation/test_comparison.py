@@ -39,7 +39,7 @@ def test_by_hand() -> None:
         "metric voc10 at IoU 0.5; 3 images",
         "paired bootstrap over images, 100 resamples; * the interval excludes 0",
         "",
-        "largest of 3 differences between images at score 0.5:",
+        "largest of 3 differences between images (detections of score 0.5 or more, at IoU 0.5):",
         "one    objects found by A only 1, by B only 1; false positives 0 and 0",
         "two    objects found by A only 0, by B only 1; false positives 0 and 0",
         "three  objects found by A only 0, by B only 0; false positives 2 and 1",
@@ -70,7 +70,7 @@ def test_equal_detectors() -> None:
     result = compare(TRUTH, A, A)
     assert result.images == ()
     assert [array[-1] for array in (result.difference.ap, result.difference.low, result.difference.high)] == [0, 0, 0]
-    assert result.table().endswith("no image differs at score 0.5")
+    assert result.table().endswith("(detections of score 0.5 or more, at IoU 0.5)")
     assert "*" not in result.table().split("paired")[0]
 
 

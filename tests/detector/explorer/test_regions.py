@@ -6,6 +6,7 @@ import torch
 
 from detector.errors import InputError
 from detector.explorer import Explanation, explain
+from detector.explorer.panels import show_region
 from detector.explorer.regions import notable_regions, region_at, report_region, rfcn_features, score_maps
 from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import load_model
@@ -47,6 +48,18 @@ def test_each_bin_score_is_read_from_its_map_at_its_position(explanation: Explan
     )
     at_centers = np.array([[maps[i, j, rows[i], columns[j]] for j in range(7)] for i in range(7)])
     assert np.abs(bin_scores - at_centers).mean() < 0.25 * np.abs(bin_scores - at_centers.T).mean()
+
+
+def test_the_score_is_the_calibrated_probability(explanation: Explanation, best: int):
+    for label in (7, 14):
+        calibrated = report_region(explanation, best, label).calibrated
+        assert calibrated is not None
+        assert (calibrated.slope, calibrated.offset) == explanation.detector.postprocess.calibration
+        p = calibrated.probability
+        log_odds = calibrated.slope * np.log(p / (1 - p)) + calibrated.offset
+        assert calibrated.score == pytest.approx(1 / (1 + np.exp(-log_odds)), abs=1e-3)
+        assert calibrated.score == pytest.approx(float(explanation.scored.scores[best, label]), abs=1e-3)
+        assert f"a score of {calibrated.score:.2f}." in show_region(explanation, best, label).text
 
 
 def test_the_best_region_is_the_cat(explanation: Explanation, best: int):
@@ -97,6 +110,7 @@ def test_an_rcnn_report_has_the_crop():
     assert score_maps(found, 0) is None
     left, right = (report_region(found, region) for region in (0, 1))
     assert left.bin_scores is None
+    assert left.calibrated is None
     assert left.crop is not None
     assert right.crop is not None
     assert left.crop.shape == (224, 224, 3)
