@@ -81,7 +81,8 @@ def transfer_multibox(head: MultiBoxHead, source: MultiBoxHead) -> None:
     grids = source.config.grids
     known = dict(zip(grids, source.priors.split(_priors(source)), strict=True))
     for grid, layer, priors in zip(head.config.grids, head.predict, head.priors.split(_priors(head)), strict=True):
-        nearest = min((g for g in grids if (g == 1) == (grid == 1)), key=lambda g: abs(math.log(g / grid)), default=None)
+        same_kind = [g for g in grids if (g == 1) == (grid == 1)]
+        nearest = min(same_kind, key=lambda g: abs(math.log(g / grid)), default=None)
         if nearest is not None:
             layer.load_state_dict(source.predict[grids.index(nearest)].state_dict())
         priors.copy_(known.get(grid, torch.zeros_like(priors)))
