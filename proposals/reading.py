@@ -13,7 +13,7 @@ import numpy as np
 
 from proposals.export import EXPORT_FORMATS, FOLDER_INFO, Named, _scipy_io
 from proposals.npz import read_npy, read_npz
-from proposals.types import Proposals
+from proposals.types import Proposals, Regions
 
 Sizes = Mapping[str, tuple[int, int]]
 
@@ -147,17 +147,11 @@ def _read_npz(path: Path) -> ExportedProposals:
         rows = slice(int(starts[i]), int(starts[i + 1]))
         regions = None
         if "masks" in data:
-            masks = (characters[a:b] for a, b in pairwise(mask_starts[rows.start : rows.stop + 1]))
-            regions = _regions(data["levels"][rows], masks, (size[0], size[1]))
+            masks = tuple(characters[a:b] for a, b in pairwise(mask_starts[rows.start : rows.stop + 1]))
+            regions = Regions(data["levels"][rows], masks, (size[0], size[1]))
         boxes, scores, sources = (data[key][rows] for key in ("boxes", "scores", "sources"))
         items.append((name, Proposals(boxes, scores, sources, all_names, (size[0], size[1]), regions)))
     return ExportedProposals(items, str(data["fingerprint"]) if "fingerprint" in data else "")
-
-
-def _regions(levels: Any, masks: Any, size: tuple[int, int]) -> Any:
-    from proposals.masks import Regions
-
-    return Regions(np.array(levels, np.int32), tuple(masks), size)
 
 
 def _read_lines(path: Path) -> ExportedProposals:
@@ -168,7 +162,7 @@ def _read_lines(path: Path) -> ExportedProposals:
             size = (int(entry["width"]), int(entry["height"]))
             regions = None
             if "masks" in entry:
-                regions = _regions(entry["levels"], (mask.encode("ascii") for mask in entry["masks"]), size)
+                regions = Regions(entry["levels"], tuple(mask.encode("ascii") for mask in entry["masks"]), size)
             proposals = Proposals(
                 np.array(entry["boxes"], np.float32).reshape(-1, 4),
                 np.array(entry["scores"], np.float32),
