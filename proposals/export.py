@@ -95,7 +95,7 @@ def check_export(path: str | os.PathLike[str], names: Iterable[str] = (), *, reg
     if path.suffix == "" and path.exists():
         raise ValueError(f"{path}: exists already; give the name of a new folder")
     if path.suffix == ".mat":
-        _scipy_io()
+        scipy_io()
     seen: dict[Any, str] = {}
     for name in names:
         if path.suffix in _NUMBERED:
@@ -255,11 +255,10 @@ def _write_mat(path: Path, items: Iterable[Named], fingerprint: str) -> None:
         "image_sizes": np.array(sizes, np.float64).reshape(-1, 2),
         "fingerprint": fingerprint,
     }
+    io = scipy_io()
     try:
-        _scipy_io().savemat(path, content, do_compression=True)
-    except Exception as error:  # SciPy's own type for arrays above MATLAB 5's limit
-        if isinstance(error, OSError):
-            raise
+        io.savemat(path, content, do_compression=True)
+    except (io.matlab.MatWriteError, MemoryError) as error:
         raise ValueError(f"too large for the format ({error}); export to .npz or .jsonl instead") from None
 
 
@@ -284,7 +283,8 @@ def _write_folder(folder: Path, items: Iterable[Named], fingerprint: str) -> Non
     (folder / FOLDER_INFO).write_text(json.dumps({"fingerprint": fingerprint}) + "\n")
 
 
-def _scipy_io() -> Any:
+def scipy_io() -> Any:
+    """Returns the module `scipy.io`; raises ValueError if SciPy is missing."""
     try:
         import scipy.io
     except ImportError:
