@@ -60,6 +60,7 @@ def export_proposals(path: str | os.PathLike[str], items: Iterable[Named], finge
     """
     check_export(path)
     path = Path(path)
+    items = _checked(path, items)
     if path.suffix == "":
         with temporary_folder(path) as folder:
             _write_folder(folder, items, fingerprint)
@@ -102,6 +103,13 @@ def check_export(path: str | os.PathLike[str], names: Iterable[str] = (), *, reg
             image_number(name, seen)
         elif path.suffix == "":
             _stem(name, seen)
+
+
+def _checked(path: Path, items: Iterable[Named]) -> Iterator[Named]:
+    """The items; an error if the format has no place for the masks of one."""
+    for name, proposals in items:
+        check_export(path, regions=proposals.regions is not None)
+        yield name, proposals
 
 
 def to_plain(name: str, proposals: Proposals, fingerprint: str = "") -> dict[str, Any]:
