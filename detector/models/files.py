@@ -64,11 +64,23 @@ def read_detector_config(path: Path) -> DetectorConfig:
     return parse(DetectorConfig, values, str(path))
 
 
-def model_or_config(model: str | Path | None, config: str | Path | None) -> tuple[str | Path | None, str | Path | None]:
-    """The same, a configuration that was given as a model ("ilsvrc200") in its place."""
-    if config is None and model is not None and (path := find_model(model)).suffix in (".yaml", ".yml"):
-        return None, path
-    return model, config
+def find_detector(
+    model: str | Path | None = None, config: str | Path | None = None
+) -> tuple[Path, DetectorConfig | None]:
+    """The file of a model or configuration, and the content of a configuration.
+
+    Args:
+        model: as `find_model` takes it, which may be a configuration too ("ilsvrc200").
+        config: a configuration, in place of `model`.
+
+    Raises:
+        InputError: both are given, or the configuration is wrong.
+    """
+    if model is not None and config is not None:
+        raise InputError("give a model or a configuration (it names the models), not both")
+    path = find_model(model) if config is None else find_config(config)
+    is_config = config is not None or path.suffix in (".yaml", ".yml")
+    return path, read_detector_config(path) if is_config else None
 
 
 def classes_file(config: RegionClassifierConfig, path: Path) -> Path | None:
@@ -80,54 +92,44 @@ def model_files(model: str | Path | None = None, config: str | Path | None = Non
     """The model files that `load_pipeline` would load.
 
     Raises:
-        InputError: a file is missing, or the configuration is wrong.
+        InputError: a file is missing, or as `find_detector`.
     """
-    model, config = model_or_config(model, config)
-    if config is None:
-        files = [find_model(model)]
-    else:
-        path = find_config(config)
-        read = read_detector_config(path)
-        classifiers = () if read.classifier is None else (read.classifier.model,)
-        files = [find_model(name, path.parent) for name in (*read.models, *classifiers)]
+    return _files(*find_detector(model, config))
+
+
+def _files(path: Path, config: DetectorConfig | None) -> list[Path]:
+    files = [path]
+    if config is not None:
+        classifiers = () if config.classifier is None else (config.classifier.model,)
+        files = [find_model(name, path.parent) for name in (*config.models, *classifiers)]
     for file in files:
         if not file.exists():
             raise missing_model(file)
     return files
 
 
-def classes_of_model(model: str | Path | None = None, config: str | Path | None = None) -> tuple[str, ...] | None:
+def classes_of_model(
+    model: str | Path | None = None, config: str | Path | None = None
+) -> tuple[tuple[str, ...] | None, Mapping[str, str]]:
     """The classes of the detector that `load_pipeline` would load, in a few milliseconds.
 
     Returns:
-        None if the file cannot be read; loading it reports why.
+        Their names, or None if the file cannot be read (loading it reports why); and the name of a class by other words
+        for it, in lower case.
 
     Raises:
-        InputError: a file is missing, or the configuration is wrong.
+        InputError: as `model_files`.
     """
-    return _read_classes(model, config)[0]
-
-
-def synonyms_of_model(model: str | Path | None = None, config: str | Path | None = None) -> Mapping[str, str]:
-    """The name of a class of that detector by other words for it, in lower case; errors as `classes_of_model`."""
-    return _read_classes(model, config)[1]
-
-
-def _read_classes(
-    model: str | Path | None, config: str | Path | None
-) -> tuple[tuple[str, ...] | None, Mapping[str, str]]:
-    model, config = model_or_config(model, config)
-    files = model_files(model, config)
-    path = None if config is None else find_config(config)
-    classifier = None if path is None else read_detector_config(path).classifier
-    names_from = files[0] if classifier is None else files[-1]
+    path, read = find_detector(model, config)
+    classifier = None if read is None else read.classifier
+    names_from = _files(path, read)[0 if classifier is None else -1]
     try:
         with safe_open(names_from, framework="numpy") as file:
             # Only this field: validating the configuration takes ten times as long.
             names = parse(tuple[str, ...], json.loads((file.metadata() or {})["classes"]), str(names_from))
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError):
         return None, {}
-    if classifier is None or path is None:
+    if classifier is None:
         return names, {}
     classes = synset_classes(names, classes_file(classifier, path))
     return classes.names, classes.synonyms
