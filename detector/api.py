@@ -338,6 +338,7 @@ class Detector:
         freeze: str | None = None,
         augment: "Augment" = "light",
         size: int | None = None,
+        keep: bool = False,
         cache: str | Path | None = None,
         resume: bool = False,
         on_step: Callable[[dict[str, float]], None] | None = None,
@@ -362,6 +363,7 @@ class Detector:
             augment: "none"; "light": flips, color jitter and changes of scale; "strong": more of these, random crops,
                 mosaic and mixup.
             size: short side of the network's input in pixels, in training and of the model; by default this model's.
+            keep: find this model's classes too, which the photos need not show or have labels for.
             cache: folder of cached proposals; by default `out / "proposals"`.
             resume: continue an interrupted training in `out`, if there is one.
             on_step: called after each step with "step", "loss", "lr" and so on, and after each evaluation with "step",
@@ -394,6 +396,7 @@ class Detector:
             freeze=freeze,
             augment=augment,
             size=size,
+            keep=keep,
             init=self._model_file(),
             cache=cache,
             device=str(self.pipeline.device),

@@ -28,7 +28,7 @@ from proposals.extras import needs_extra
 _RECIPE, _CUSTOM = "By a recipe", "On a custom dataset"
 _DATA_OPTIONS = {
     "--layout", "--classes", "--skip-bad-labels", "--epochs", "--minutes", "--lr", "--batch", "--seed", "--freeze",
-    "--augment", "--size",
+    "--augment", "--size", "--keep",
 }  # fmt: skip
 
 
@@ -103,6 +103,10 @@ def train(
     size: Annotated[
         int | None, option(_CUSTOM, "Short side of the network's input in pixels.", None, "the model's", min=32)
     ] = None,
+    keep: Annotated[
+        bool,
+        option(_CUSTOM, "Find the starting model's classes too, beside those of --data.", flag="--keep"),
+    ] = False,
     init: Annotated[
         Path | None,
         option(
@@ -155,7 +159,8 @@ def train(
         chosen = None if layout == "auto" else layout
         settings = {
             "epochs": epochs, "minutes": minutes, "lr": lr, "batch": batch, "seed": seed, "freeze": freeze,
-            "augment": augment, "size": size, "resume": resume, "init": init, "cache": cache, "device": device,
+            "augment": augment, "size": size, "keep": keep, "resume": resume, "init": init, "cache": cache,
+            "device": device,
         }  # fmt: skip
         _train_on_custom_dataset(data, chosen, names, skip_bad_labels, out, settings)
         return

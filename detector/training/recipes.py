@@ -162,12 +162,12 @@ class SharedMultiBoxConfig(_Strict):
 
     Attributes:
         loss: MultiBox's loss.
-        weight: weight of that loss relative to the R-FCN's.
+        weight: weight of that loss relative to the R-FCN's; 0 leaves the head as it is.
         backbone: whether its gradients reach the backbone.
     """
 
     loss: MultiBoxLossConfig = field(default_factory=MultiBoxLossConfig)
-    weight: Positive = 1.0
+    weight: NonNegative = 1.0
     backbone: bool = False
 
 

@@ -69,11 +69,14 @@ def transfer_weights(network: RFCN, class_names: Sequence[str], model: Model) ->
 
 
 def transfer_multibox(head: MultiBoxHead, source: MultiBoxHead) -> None:
-    """Fills a head of the grid form from one that has other grids and is otherwise the same.
+    """Fills a head from an equal one, or from one of the grid form that has other grids and is otherwise the same.
 
     A grid of both heads keeps its layer and its priors. A new grid starts with the layer of the nearest grid, since a
     layer predicts boxes in units of its cells, and without priors.
     """
+    if head.config == source.config:
+        head.load_state_dict(source.state_dict())
+        return
     if dataclasses.replace(source.config, grids=head.config.grids) != head.config or head.config.form != "grid":
         return
     head.reduce.load_state_dict(source.reduce.state_dict())

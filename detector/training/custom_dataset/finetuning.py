@@ -33,7 +33,7 @@ from detector.structures.image import read_image
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, refuse_unfinished, remove_checkpoints
 from detector.training.custom_dataset.plan import PLAN, Machine, Settings, frozen_part, make_plan, too_short
-from detector.training.custom_dataset.split import Split, join_names, split_data
+from detector.training.custom_dataset.split import Split, join_names, keep_classes, split_data
 from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
@@ -179,6 +179,8 @@ def fit(
         for fault in data.faults[logged_faults:]:
             log(f"left out     {fault}")
         split = split_data(data, seed=settings.seed)
+        if settings.keep:
+            split = keep_classes(split, start)
         log(
             f"proposals    cover {100 * covered:.0f} % of the objects (IoU {_COVERED_IOU}); the rest cannot be detected"
         )
@@ -325,7 +327,9 @@ def _calibrate(task: CustomDatasetTask, out: Path, device: str) -> None:
     result = voc_average_precision(*detect_proposed(uncalibrated, task.val, len(task.val), now + (end - now) / 2))
     hits = np.concatenate([c.true_positive for c in result.classes.values()])
     right, wrong = int(hits.sum()), int((~hits).sum())
-    if min(right, wrong) < _MIN_CALIBRATION:
+    if task.kept:
+        summary = "calibrated as the starting model's, for the classes that it keeps"
+    elif min(right, wrong) < _MIN_CALIBRATION:
         summary = f"not calibrated: {right} right and {wrong} wrong detections, {_MIN_CALIBRATION} of each are needed"
     else:
         post = dataclasses.replace(post, calibration=fit_calibration(result, post.calibration))

@@ -20,6 +20,7 @@ from detector.training.recipes import (
     OptimizerConfig,
     RandomCropConfig,
     RFCNRecipe,
+    SharedMultiBoxConfig,
 )
 from detector.training.transfer import Transfer, match_classes
 from proposals.names import unknown_name
@@ -75,6 +76,8 @@ class Settings:
         augment: "none"; "light": flips, color jitter and changes of scale; "strong": more of these, random crops,
             mosaic and mixup.
         size: short side of the network's input in pixels, of the model too; by default that of the starting model.
+        keep: the new model finds the starting model's classes too. Only the score maps of the classes in the photos are
+            trained (learning without forgetting of what is shared, by not changing it), and `freeze` is "backbone".
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
@@ -86,6 +89,7 @@ class Settings:
     freeze: str | None = None
     augment: Augment = "light"
     size: Annotated[int, Field(ge=32, le=2048)] | None = None
+    keep: bool = False
 
     @classmethod
     def checked(cls, **values: Any) -> Self:
@@ -93,6 +97,8 @@ class Settings:
         settings = parse(cls, values, "training")
         if settings.epochs is not None and settings.minutes is not None:
             raise InputError("give epochs or minutes, not both")
+        if settings.keep and settings.freeze is not None:
+            raise InputError("training: freeze: the backbone stays as it is with keep; leave freeze out")
         return settings
 
 
@@ -171,7 +177,7 @@ def make_plan(
     recipe = _recipe(split, model, steps, machine.step_seconds, evaluated, settings)
     reasons = [
         f"validation   {_count(val, 'photo')} to evaluate on, {photos} to train on",
-        *_explain_transfer(match_classes(split.train.class_names, model)),
+        *_explain_transfer(match_classes(split.train.class_names, model), split.train.samples[0].annotations.unlabeled),
         f"steps        {length}",
         *_explain_recipe(recipe, settings),
         f"time         about {_format_minutes(total)}: {machine.step_seconds:.2f} s per step on {_describe(machine)}",
@@ -202,19 +208,25 @@ def _recipe(
     split: Split, model: Model, steps: int, step_seconds: float, evaluated: int, settings: Settings
 ) -> RFCNRecipe:
     """All settings that are not given follow from the number of steps. Proposals come from Selective Search, because
-    few photos do not suffice to train a MultiBox head."""
+    few photos do not suffice to train a MultiBox head, which fits no changed backbone."""
     assert isinstance(model.config, ModelConfig)
-    network = dataclasses.replace(model.config.network, multibox=None)
-    inputs = model.config.input
+    config = model.config
+    if not settings.keep:
+        config = dataclasses.replace(
+            config, source="selective_search", network=dataclasses.replace(config.network, multibox=None)
+        )
+    inputs = config.input
     if settings.size is not None:
         inputs = InputConfig(settings.size, round(inputs.long_side * settings.size / inputs.short_side))
     return RFCNRecipe(
         data=DataConfig(f"{split.digest} train", f"{split.digest} val", evaluated),
-        model=dataclasses.replace(model.config, input=inputs, source="selective_search", network=network),
+        model=dataclasses.replace(config, input=inputs),
+        multibox=SharedMultiBoxConfig(weight=0),
         augmentation=_AUGMENTATIONS[settings.augment],
         optimizer=OptimizerConfig(
             steps=steps,
             lr=settings.lr or round(LEARNING_RATE * settings.batch**0.5, 6),
+            weight_decay=0.0 if settings.keep else OptimizerConfig.weight_decay,
             warmup_steps=min(200, steps // 10),
             # an average over the last tenth of the steps
             ema_decay=round(min(0.999, 1 - 10 / (steps + 10)), 6),
@@ -234,15 +246,20 @@ def frozen_part(settings: Settings, model: Model) -> str | None:
     parts = [name for name, _ in model.network.backbone.named_children()]
     if settings.freeze not in (None, "backbone", *parts):
         raise InputError(f"training: freeze: {unknown_name('part', settings.freeze, ('backbone', *parts))}")
-    return parts[-1] if settings.freeze == "backbone" else settings.freeze
+    return parts[-1] if settings.freeze == "backbone" or settings.keep else settings.freeze
 
 
-def _explain_transfer(transfer: Transfer) -> list[str]:
+def _explain_transfer(transfer: Transfer, kept: frozenset[int]) -> list[str]:
     known = [
-        name if name == source else f"{name} (its {source})" for name, source in transfer.sources.items() if source
+        name if name == source else f"{name} (its {source})"
+        for label, (name, source) in enumerate(transfer.sources.items())
+        if source and label not in kept
     ]
     new = [name for name, source in transfer.sources.items() if source is None]
     lines = {
+        "kept         {}: the model's other classes, whose weights stay": [
+            list(transfer.sources)[k] for k in sorted(kept)
+        ],
         "pretrained   {}: start from the model's weights for them": known,
         "new          {}: start from the mean of the model's classes": new,
         "background   {}: the model's other classes, kept as background": transfer.extra_background_classes,

@@ -1,6 +1,8 @@
 """The split of a custom data set into training and validation photos."""
 
+import dataclasses
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +11,8 @@ import numpy as np
 from detector.data.custom_dataset import CustomDataset
 from detector.data.validation import VAL_SHARE, object_counts, validation_photos
 from detector.errors import InputError
-from detector.structures.class_names import same_classes
+from detector.models.weights import Model
+from detector.structures.class_names import default_class_ids, same_classes
 from detector.training.photos import PhotoSet
 
 _MAX_NAMES = 10
@@ -75,6 +78,32 @@ def split_data(data: CustomDataset, seed: int = 0) -> Split:
         for part in (False, True)
     )
     return Split(train, val, tuple(_notes(data, names, train, val)))
+
+
+def keep_classes(split: Split, model: Model) -> Split:
+    """A split whose classes are the model's, followed by the new ones. Its photos count as not annotated for those of
+    the model's classes that the data set lacks.
+
+    A category id of the data set stays, unless the model has it for another class.
+    """
+    names, new_names = list(model.class_names), split.train.class_names
+    ids = list(model.class_ids or default_class_ids(model.class_names))
+    same = same_classes(new_names, names)
+    for name, category_id in zip(new_names, split.train.class_ids or default_class_ids(new_names), strict=True):
+        if name not in same:
+            names.append(name)
+            ids.append(category_id if category_id not in ids else next(i for i in itertools.count(1) if i not in ids))
+    new = np.array([names.index(same.get(name, name)) for name in new_names], np.int64)
+    unlabeled = frozenset(range(len(names))) - set(new.tolist())
+
+    def relabeled(photos: PhotoSet) -> PhotoSet:
+        samples = (
+            dataclasses.replace(s, annotations=dataclasses.replace(s.annotations.relabel(new), unlabeled=unlabeled))
+            for s in photos.samples
+        )
+        return PhotoSet(tuple(samples), tuple(names), tuple(ids))
+
+    return Split(relabeled(split.train), relabeled(split.val), split.notes)
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -59,15 +59,21 @@ class CustomDatasetTask(RFCNTask):
         self.start, self.budget = start, budget
         self.extra_background_classes = match_classes(data.dataset.class_names, start).extra_background_classes
         super().__init__(recipe, data, val, len(self.extra_background_classes))
+        self.kept = frozenset.intersection(*(sample.annotations.unlabeled for sample in data.dataset.samples))
         for parameter in self.network.score_conv.parameters():
-            parameter.register_hook(self._freeze_extra_classes)
+            parameter.register_hook(self._freeze_other_classes)
         self.failed: dict[Path, str] = {}  # photos that became unreadable during the training
 
-    def _freeze_extra_classes(self, gradient: Tensor) -> Tensor:
-        """Extra background classes stay fixed: photos that show none of them could only worsen their score maps."""
+    def _freeze_other_classes(self, gradient: Tensor) -> Tensor:
+        """Score maps of classes that no photo is annotated for stay fixed, since these photos could only worsen them:
+        extra background classes, and those that the model keeps. With the latter the background and the box deltas stay
+        fixed too, because all classes share them."""
         gradient = gradient.clone()
-        scores, _ = self.network.split_maps(gradient, dim=0)
-        scores[:, len(self.data.dataset.class_names) + 1 :] = 0  # a view of the gradient
+        scores, box_deltas = self.network.split_maps(gradient, dim=0)  # views of the gradient
+        scores[:, len(self.data.dataset.class_names) + 1 :] = 0
+        if self.kept:
+            scores[:, [0, *(1 + label for label in self.kept)]] = 0
+            box_deltas.zero_()
         return gradient
 
     def initialize(self, init: Path | None) -> None:

@@ -220,8 +220,10 @@ class RFCNTask(Task[RFCNBatch]):
 
     @functools.cached_property
     def _cpu_head(self) -> MultiBoxHead | None:
-        """A copy of the MultiBox head that matches objects on the CPU; its priors are never trained."""
-        return None if self.network.multibox is None else copy.deepcopy(self.network.multibox).cpu()
+        """A copy of the MultiBox head that matches objects on the CPU; its priors are never trained. None without a
+        head to train."""
+        head = self.network.multibox
+        return None if head is None or self.recipe.multibox.weight == 0 else copy.deepcopy(head).cpu()
 
     def backward(
         self, model: nn.Module, example: RFCNBatch, autocast: AbstractContextManager[None]
@@ -241,7 +243,7 @@ class RFCNTask(Task[RFCNBatch]):
         classification, box_deltas = losses.classification.sum() / number, losses.box_deltas.sum() / number
         loss = classification + box_deltas
         numbers = {"classes": classification.detach(), "box_deltas": box_deltas.detach()}
-        if self.network.multibox is not None:
+        if self.network.multibox is not None and self.recipe.multibox.weight > 0:
             multibox_total, multibox_numbers = self._multibox_loss(self.network.multibox, features, batch, autocast)
             loss = loss + self.recipe.multibox.weight * multibox_total
             numbers |= multibox_numbers
@@ -298,7 +300,8 @@ def multibox_recall(detector: DetectionPipeline, dataset: AnnotatedImages) -> di
 def detect_proposed(
     detector: DetectionPipeline, images: ProposedImages[Any], count: int, deadline: float = math.inf
 ) -> tuple[GroundTruth, DetectionTable]:
-    """Detects on the first `count` images; Selective Search's proposals come from the cache.
+    """Detects on the first `count` images; Selective Search's proposals come from the cache. Detections of classes that
+    an image is not annotated for are left out, since nothing tells whether they are right.
 
     Args:
         deadline: by `time.perf_counter`; images after it are skipped, except the first.
@@ -314,9 +317,12 @@ def detect_proposed(
         image, proposals, annotations = images[index]
         annotated.append(annotations)
         if isinstance(detector.proposer, SelectiveSearch):
-            detections.append(detector.detect_proposals(image, proposals, LOWEST_SCORE))
+            found = detector.detect_proposals(image, proposals, LOWEST_SCORE)
         else:
-            detections.append(detector.detect(image, LOWEST_SCORE))
+            found = detector.detect(image, LOWEST_SCORE)
+        detections.append(
+            found[~np.isin(found.labels, list(annotations.unlabeled))] if annotations.unlabeled else found
+        )
     ids = images.dataset.ids[: len(annotated)]
     truth = GroundTruth.from_annotations(ids, annotated, images.dataset.class_names)
     return truth, DetectionTable.from_detections(truth, detections)
