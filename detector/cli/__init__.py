@@ -20,8 +20,8 @@ from proposals.memory import keep_freed_memory
 from proposals.names import unknown_name
 
 _COMMANDS = (
-    "detect", "bulk", "evaluate", "propose", "train", "data", "classify", "convert", "export", "benchmark", "explore",
-    "docs",
+    "detect", "bulk", "evaluate", "propose", "train", "data", "check", "classify", "convert", "export", "benchmark",
+    "explore", "docs",
 )  # fmt: skip
 
 

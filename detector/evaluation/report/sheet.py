@@ -1,6 +1,6 @@
 """A sheet of photos with a detector's true positives, false positives and missed objects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -39,12 +39,31 @@ def draw_sheet(
             other half the first ones with an object or a detection.
     """
     marks, counts = mark_hits(truth, detections, score)
-    shown = _choose(marks, photos)
+    legend = [(f"{kind} {count}", COLORS[kind]) for kind, count in counts.items()]
+    return draw_photos(_choose(marks, photos), marks, read, legend, f"score {score:g} or more")
+
+
+def draw_photos(
+    shown: Sequence[int],
+    marks: Sequence[Sequence[Mark]] | Mapping[int, Sequence[Mark]],
+    read: Callable[[int], np.ndarray],
+    legend: Sequence[tuple[str, str]],
+    note: str = "",
+) -> np.ndarray:
+    """Photos in a grid with their marks, (H, W, 3) uint8 RGB.
+
+    Args:
+        shown: indices of the photos, in the order of the grid.
+        marks: of each photo by its index, boxes in its pixels.
+        read: as for `draw_sheet`.
+        legend: text and color of each kind of mark.
+        note: behind the legend, if there is room.
+    """
     columns = min(_COLUMNS, max(2, len(shown)))
     rows = max(1, -(-len(shown) // columns))
     side = _CELL + _GAP
     sheet = PillowImage.new("RGB", (columns * side + _GAP, _HEAD + rows * side), "white")
-    _draw_legend(ImageDraw.Draw(sheet), counts, score, sheet.width)
+    _draw_legend(ImageDraw.Draw(sheet), legend, note, sheet.width)
     for cell_index, index in enumerate(shown):
         pixels, factor = _fitted(read(index))
         scaled = [
@@ -93,14 +112,12 @@ def _fitted(pixels: np.ndarray) -> tuple[np.ndarray, float]:
     return np.array(PillowImage.fromarray(pixels).resize(size, PillowImage.Resampling.BOX)), factor
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, counts: dict[str, int], score: float, width: int) -> None:
+def _draw_legend(draw: ImageDraw.ImageDraw, legend: Sequence[tuple[str, str]], note: str, width: int) -> None:
     font = ImageFont.load_default(18)
     x = float(_GAP)
-    for kind, color in COLORS.items():
-        text = f"{kind} {counts[kind]}"
+    for text, color in legend:
         draw.rectangle((x, 12, x + 20, 32), fill=color)
         draw.text((x + 28, 22), text, "black", font, anchor="lm")
         x += 28 + draw.textlength(text, font) + 24
-    text = f"score {score:g} or more"
-    if x + draw.textlength(text, font) < width:
-        draw.text((x, 22), text, "#555555", font, anchor="lm")
+    if x + draw.textlength(note, font) < width:
+        draw.text((x, 22), note, "#555555", font, anchor="lm")
