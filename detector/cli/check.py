@@ -19,7 +19,7 @@ from detector.cli.options import (
     option,
     result_file,
 )
-from detector.data.reading import DataSet, read_part
+from detector.data.reading import read_part
 from detector.errors import InputError
 from detector.models.files import DEFAULT_MODEL
 from detector.runner.writers import check_writable_file
@@ -55,9 +55,8 @@ def check(
             check_writable_file(path, name)
     console = Console()
 
-    def read(_: object) -> DataSet:
-        chosen = read_part(data, "all", skip_bad_labels=skip_bad_labels)
-        return chosen if limit is None else chosen.first(limit)
+    labeled = read_part(data, "all", skip_bad_labels=skip_bad_labels)
+    labeled = labeled if limit is None else labeled.first(limit)
 
     def load(precision: str | None):  # type: ignore[no-untyped-def]
         from detector.inference.assembly import load_pipeline  # imports torch, for which --help need not wait
@@ -66,19 +65,19 @@ def check(
         return load_pipeline(name, device, config, None, "torch", precision), {}
 
     with console.interruptible(lambda: "nothing is written"):
-        ran = run_model(console, read, load, None, None, device, trace=False, model_classes=False)
+        ran = run_model(console, lambda _: labeled, load, None, None, device, trace=False, model_classes=False)
         if ran is None:
             raise InputError("check runs in one process; start it without torchrun")
         judged, detected = ran
         from detector.evaluation.errors.labels import draw_label_faults, find_label_faults
 
         truth, table = judged.truth, detected.table
-        faults = find_label_faults(truth, table)
+        faults = find_label_faults(truth, table, labeled.truth)
         for fault in faults[:show]:
             console.result(fault.describe(truth, table))
         for note in judged.notes:
             console.result(f"note: {note}")
-        console.result(f"{len(faults)} suspected faults of {len(truth)} labels in {len(truth.image_ids)} photos")
+        console.result(f"suspected faults: {len(faults)}, labels: {len(truth)}, photos: {len(truth.image_ids)}")
         if out is not None:
             with atomic_write(out) as temporary:
                 lines = (json.dumps(fault.to_dict(truth, table)) for fault in faults)

@@ -16,7 +16,7 @@ from torchvision.ops import batched_nms
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
 from detector.evaluation.errors.tide import BACKGROUND_IOU
-from detector.evaluation.metrics.pairs import BoolArray, FloatArray, IntArray, pairs_of_images
+from detector.evaluation.metrics.pairs import BoolArray, FloatArray, IntArray, best_of_pairs, pairs_of_images
 from detector.evaluation.report.sheet import COLORS, draw_photos
 from detector.structures.image import read_image
 from detector.visualization.boxes import Mark
@@ -79,7 +79,9 @@ class LabelFault:
         return f"{said['suspicion']:.2f}  {self.kind}  {said['file']}  ({box}): {what}"
 
 
-def find_label_faults(truth: GroundTruth, detections: DetectionTable) -> list[LabelFault]:
+def find_label_faults(
+    truth: GroundTruth, detections: DetectionTable, everything: GroundTruth | None = None
+) -> list[LabelFault]:
     """Compares labels with the detections of a model that was not trained on them; one that was repeats their faults.
 
     s is the score of the detection that disagrees. Difficult objects are not judged, and no box is missing on them.
@@ -87,6 +89,10 @@ def find_label_faults(truth: GroundTruth, detections: DetectionTable) -> list[La
         wrong class: s (1 - t), where t is the highest score of the label's own class; all overlap by 0.5.
         loose box: s (1 - t) (1 - IoU) / (1 - 0.3), for an IoU of 0.3 to 0.7 with the label, where t is the highest
             score of a detection that overlaps the label by 0.7.
+
+    Args:
+        everything: the same images with the objects of all classes, of which `truth` has those that the model knows; no
+            box is missing where one of them is. By default `truth`.
 
     Returns:
         Faults of a suspicion of at least `LOWEST_SUSPICION`, the highest first; of each label the most suspicious.
@@ -119,7 +125,7 @@ def find_label_faults(truth: GroundTruth, detections: DetectionTable) -> list[La
         faults.setdefault(label, LabelFault(kind, float(suspicion[pair]), int(truth.images[label]), label, row))
 
     near = highest(len(detections), rows, overlaps, same) > BACKGROUND_IOU
-    near |= highest(len(detections), rows, overlaps, np.ones(len(rows), bool)) >= _SAME_PLACE
+    near |= best_of_pairs(pairs_of_images(everything or truth, detections, any_class=True), len(near))[1] >= _SAME_PLACE
     alone = np.flatnonzero(~near & (detections.scores >= LOWEST_SUSPICION))
     # Two classes at one place are one missing box.
     first = batched_nms(

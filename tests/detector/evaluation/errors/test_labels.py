@@ -61,6 +61,13 @@ def test_a_loose_box_is_doubted_unless_a_tight_detection_confirms_it():
     assert faults_of(TRUTH, (0, CAT, (0, 0, 25, 100), 0.7)) == []  # IoU 0.25: another object, or a part
 
 
+def test_no_box_is_missing_on_an_object_of_a_class_that_the_model_does_not_know():
+    bird = (1, CAT, (200, 0, 260, 60), 0.6)
+    everything = truth_of((1, BUS, (200, 0, 260, 70)))
+    assert find_label_faults(TRUTH, detected(*RIGHT, bird), everything) == []
+    assert len(find_label_faults(TRUTH, detected(*RIGHT, bird))) == 1
+
+
 def test_difficult_objects_are_not_judged():
     difficult = truth_of((0, CAT, (0, 0, 100, 100)), difficult=True)
     assert faults_of(difficult, (0, DOG, (0, 0, 100, 100), 0.9), (0, CAT, (0, 0, 50, 100), 0.9)) == []
