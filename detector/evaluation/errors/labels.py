@@ -87,8 +87,8 @@ def find_label_faults(
     s is the score of the detection that disagrees. Difficult objects are not judged, and no box is missing on them.
         missing box: s; the detection overlaps no object of its class (IoU up to 0.1), and none of another by 0.5.
         wrong class: s (1 - t), where t is the highest score of the label's own class; all overlap by 0.5.
-        loose box: s (1 - t) (1 - IoU) / (1 - 0.3), for an IoU of 0.3 to 0.7 with the label, where t is the highest
-            score of a detection that overlaps the label by 0.7.
+        loose box: s (1 - t) (1 - IoU), for an IoU of 0.3 to 0.7 with the label, where t is the highest score of a
+            detection that overlaps the label by 0.7.
 
     Args:
         everything: the same images with the objects of all classes, of which `truth` has those that the model knows; no
@@ -117,7 +117,7 @@ def find_label_faults(
     wrong = judged & ~same & (overlaps >= _SAME_PLACE)
     loose = judged & same & (overlaps >= _PART) & (overlaps < _TIGHT)
     suspicion = np.where(wrong, scores * (1 - own[objects]), 0.0)
-    suspicion = np.where(loose, scores * (1 - tight[objects]) * (1 - overlaps) / (1 - _PART), suspicion)
+    suspicion = np.where(loose, scores * (1 - tight[objects]) * (1 - overlaps), suspicion)
     faults: dict[int, LabelFault] = {}
     for pair in np.argsort(-suspicion, kind="stable")[: np.count_nonzero(suspicion >= LOWEST_SUSPICION)].tolist():
         row, label = int(rows[pair]), int(objects[pair])
