@@ -23,6 +23,7 @@ from detector.models.files import classes_file, find_detector, find_model
 from detector.models.synsets import synset_classes
 from detector.models.weights import Model, load_model
 from proposals import Proposer, SelectiveSearch, UnionProposer
+from proposals.names import unknown_name
 
 
 def load_pipeline(
@@ -116,6 +117,9 @@ def _with_classifier(detector: DetectionPipeline, config: RegionClassifierConfig
     assert isinstance(model.config, ClassifierConfig)
     classes = synset_classes(model.class_names, classes_file(config, path))
     scorer = ClassifierScorer(model.network, model.config.backbone, config, classes, detector.device, detector.dtype)
+    for name in config.unnamed:
+        if name not in detector.class_names:
+            raise InputError(f"{path}: unnamed: {unknown_name('class', name, detector.class_names)}")
     calibration = detector.config.postprocess.calibration
     for region_scorer in scorers:  # calibrated scores no longer tell the background's probability
         settings = replace(region_scorer.config.postprocess, calibration=(1.0, 0.0))

@@ -1,8 +1,9 @@
 """Detection of classes without boxes: a detector finds regions, an ImageNet classifier names them.
 
 The score of a class in a region is the classifier's probability of it, from the mean of the features in the region,
-times the objectness that the detector gives the region: the probability that it is no background. Detectors were made
-from ImageNet's labels of whole images before: Hoffman et al., LSDA, 2014; Redmon and Farhadi, YOLO9000, 2017.
+times the objectness that the detector gives the region: the probability that it is no background and nothing that
+the classifier cannot name. Detectors were made from ImageNet's labels of whole images before: Hoffman et al., LSDA,
+2014; Redmon and Farhadi, YOLO9000, 2017.
 """
 
 from collections.abc import Sequence
@@ -141,6 +142,7 @@ class ClassTransfer:
         detector_calibration: tuple[float, float],
     ) -> None:
         self.config, self.classes, self.detector_calibration = config, classes, detector_calibration
+        self.nameable = [i for i, name in enumerate(detector_classes) if name not in config.unnamed]
         same = same_classes(classes.names, detector_classes) if config.own_scores else {}
         self.own = [classes.names.index(name) for name in same]
         self.detector_labels = [list(detector_classes).index(name) for name in same.values()]
@@ -154,7 +156,7 @@ class ClassTransfer:
         """
         *detectors, named = members
         detected = average_scores(detectors)
-        objectness = detected.scores.sum(dim=1, keepdim=True).clamp(max=1)  # one minus the background
+        objectness = detected.scores[:, self.nameable].sum(dim=1, keepdim=True).clamp(max=1)
         scores = named.scores * objectness**self.config.objectness_power
         if named.photo is not None and len(scores):
             scores = named.photo * scores / scores.amax(dim=0).clamp(min=1e-30)

@@ -73,6 +73,15 @@ def test_the_photo_ranks_the_classes_and_the_regions_place_them(folder: Path):
     torch.testing.assert_close(alone, names * once.sum(dim=1, keepdim=True) ** 2, rtol=0, atol=1e-4)
 
 
+def test_a_class_that_the_classifier_cannot_name_is_no_object(folder: Path):
+    regions = scores_of(load_pipeline(folder / "regions.safetensors", "cpu", precision="float32"))
+    dog = ((regions[:, 1].logit() - 0.5) / 0.8).sigmoid()
+    scores = scores_of(load(folder, short_side=64, unnamed="[cat]"))
+    torch.testing.assert_close(scores.sum(dim=1), dog, rtol=0, atol=1e-4)
+    with pytest.raises(InputError, match=r"detector\.yaml: unnamed.*cow"):
+        load(folder, unnamed="[cow]")
+
+
 def test_classes_of_a_file_are_sums_and_those_of_the_detector_keep_its_scores(folder: Path):
     every = scores_of(load(folder, short_side=64))
     listed = load(folder, short_side=64, classes="map.tsv", own_scores="false")
