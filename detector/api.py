@@ -126,10 +126,10 @@ class Detector:
         self._load(device, dtype)
 
     def _load(self, device: str | torch.device, dtype: str | torch.dtype | None) -> None:
-        is_config = self.path.suffix in (".yaml", ".yml")
-        model, config = (None, self.path) if is_config else (self.path, None)
         precision = None if dtype is None else str(dtype).removeprefix("torch.")
-        self.pipeline = load_pipeline(model, device, config, self._proposals, self._engine, precision)
+        self.pipeline = load_pipeline(
+            self.path, device, source=self._proposals, engine=self._engine, precision=precision
+        )
         self._dtype = dtype
 
     def __repr__(self) -> str:

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from proposals.files import atomic_write
-from proposals.types import Proposals, Proposer
+from proposals.types import Proposals, Proposer, Regions
 
 __version__ = "0.1.0"
 """The version of both packages; the two pyproject.toml read it here."""
@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # "as" makes them public for type checkers
     from proposals.evaluation import ProposalEvaluation as ProposalEvaluation
     from proposals.export import export_proposals as export_proposals
     from proposals.hierarchy import Hierarchy as Hierarchy
-    from proposals.masks import Regions as Regions
     from proposals.reading import ExportedProposals as ExportedProposals
     from proposals.reading import read_proposals as read_proposals
     from proposals.selective_search import SelectiveSearch as SelectiveSearch
@@ -35,12 +34,11 @@ _MODULES = {
     "evaluation": ("Coverage", "ProposalEvaluation"),
     "export": ("export_proposals",),
     "hierarchy": ("Hierarchy",),
-    "masks": ("Regions",),
     "reading": ("ExportedProposals", "read_proposals"),
     "selective_search": ("SelectiveSearch", "warm_up"),
     "union": ("UnionProposer", "merge_proposals"),
 }
-__all__ = ["Proposals", "Proposer", "atomic_write", *(name for names in _MODULES.values() for name in names)]
+__all__ = ["Proposals", "Proposer", "Regions", "atomic_write", *(name for names in _MODULES.values() for name in names)]
 
 
 def __getattr__(name: str) -> Any:

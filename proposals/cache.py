@@ -12,7 +12,7 @@ import numpy as np
 
 from proposals.files import atomic_write
 from proposals.npz import read_npz
-from proposals.types import Proposals, Proposer
+from proposals.types import Proposals, Proposer, Regions
 
 _FORMAT = 1
 _MAX_BYTES = 2**27  # an entry of a million boxes takes 22 MB
@@ -86,8 +86,6 @@ def _read(path: Path) -> Proposals | None:
         width, height = entry["image_size"].tolist()
         regions = None
         if "masks" in entry:
-            from proposals.masks import Regions  # imports Numba
-
             characters, ends = entry["masks"].tobytes(), np.cumsum([0, *entry["mask_sizes"].tolist()]).tolist()
             counts = tuple(characters[a:b] for a, b in pairwise(ends))
             regions = Regions(entry["levels"], counts, (width, height))

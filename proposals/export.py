@@ -60,6 +60,7 @@ def export_proposals(path: str | os.PathLike[str], items: Iterable[Named], finge
     """
     check_export(path)
     path = Path(path)
+    items = _checked(path, items)
     if path.suffix == "":
         with temporary_folder(path) as folder:
             _write_folder(folder, items, fingerprint)
@@ -95,13 +96,20 @@ def check_export(path: str | os.PathLike[str], names: Iterable[str] = (), *, reg
     if path.suffix == "" and path.exists():
         raise ValueError(f"{path}: exists already; give the name of a new folder")
     if path.suffix == ".mat":
-        _scipy_io()
+        scipy_io()
     seen: dict[Any, str] = {}
     for name in names:
         if path.suffix in _NUMBERED:
             image_number(name, seen)
         elif path.suffix == "":
             _stem(name, seen)
+
+
+def _checked(path: Path, items: Iterable[Named]) -> Iterator[Named]:
+    """The items; an error if the format has no place for the masks of one."""
+    for name, proposals in items:
+        check_export(path, regions=proposals.regions is not None)
+        yield name, proposals
 
 
 def to_plain(name: str, proposals: Proposals, fingerprint: str = "") -> dict[str, Any]:
@@ -255,11 +263,10 @@ def _write_mat(path: Path, items: Iterable[Named], fingerprint: str) -> None:
         "image_sizes": np.array(sizes, np.float64).reshape(-1, 2),
         "fingerprint": fingerprint,
     }
+    io = scipy_io()
     try:
-        _scipy_io().savemat(path, content, do_compression=True)
-    except Exception as error:  # SciPy's own type for arrays above MATLAB 5's limit
-        if isinstance(error, OSError):
-            raise
+        io.savemat(path, content, do_compression=True)
+    except (io.matlab.MatWriteError, MemoryError) as error:
         raise ValueError(f"too large for the format ({error}); export to .npz or .jsonl instead") from None
 
 
@@ -284,7 +291,8 @@ def _write_folder(folder: Path, items: Iterable[Named], fingerprint: str) -> Non
     (folder / FOLDER_INFO).write_text(json.dumps({"fingerprint": fingerprint}) + "\n")
 
 
-def _scipy_io() -> Any:
+def scipy_io() -> Any:
+    """Returns the module `scipy.io`; raises ValueError if SciPy is missing."""
     try:
         import scipy.io
     except ImportError:

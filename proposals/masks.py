@@ -1,59 +1,9 @@
-"""The regions that boxes are drawn around, as masks in COCO's run lengths (RLE)."""
-
-from dataclasses import dataclass
+"""Masks of regions in COCO's run lengths (RLE)."""
 
 import numpy as np
 
 from proposals.compilation import compiled
 from proposals.hierarchy import Hierarchy
-
-
-@dataclass(frozen=True, eq=False)
-class Regions:
-    """The regions behind N proposals of one image.
-
-    Attributes:
-        levels: (N,) int32, the level of each region in its hierarchy: 0 for a superpixel, for a union one more than the
-            higher level of its two regions.
-        counts: N strings of ASCII characters, each the `counts` of COCO's compressed RLE: the lengths of runs of pixels
-            outside and inside the region in turn, column by column.
-        image_size: (width, height) of the masks in pixels.
-
-    Raises:
-        ValueError: there are more or fewer levels than masks.
-    """
-
-    levels: np.ndarray
-    counts: tuple[bytes, ...]
-    image_size: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        levels = np.array(self.levels, np.int32)
-        if levels.shape != (len(self.counts),):
-            raise ValueError(f"regions: levels must be ({len(self.counts)},), as there are masks, not {levels.shape}")
-        levels.flags.writeable = False
-        object.__setattr__(self, "levels", levels)
-
-    def __len__(self) -> int:
-        return len(self.counts)
-
-    def select(self, rows: np.ndarray | slice) -> "Regions":
-        """Returns the regions of some rows, in their order."""
-        indices = np.arange(len(self))[rows].tolist()
-        return Regions(self.levels[rows], tuple(self.counts[i] for i in indices), self.image_size)
-
-    def mask(self, index: int) -> np.ndarray:
-        """Returns the pixels of a region, (H, W) bool.
-
-        Raises:
-            ValueError: the run lengths do not cover the image.
-        """
-        return decode_mask(self.counts[index], self.image_size)
-
-    def rle(self, index: int) -> dict[str, object]:
-        """Returns a mask as COCO's JSON has it: `size` (height, width) and `counts`."""
-        width, height = self.image_size
-        return {"size": [height, width], "counts": self.counts[index].decode("ascii")}
 
 
 def decode_mask(counts: bytes, image_size: tuple[int, int]) -> np.ndarray:

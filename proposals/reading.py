@@ -11,15 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from proposals.export import EXPORT_FORMATS, FOLDER_INFO, Named, _scipy_io
+from proposals.export import EXPORT_FORMATS, FOLDER_INFO, Named, scipy_io
 from proposals.npz import read_npy, read_npz
-from proposals.types import Proposals
+from proposals.types import Proposals, Regions
 
 Sizes = Mapping[str, tuple[int, int]]
-
-# A file of boxes unpacks to at most this many times its size; files that unpack to more are made to fill the memory.
-_MAX_RATIO = 100
-_MIN_LIMIT = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,13 +124,10 @@ def _proposals(
     return Proposals(boxes[order], scores[order], np.zeros(len(boxes), np.int16), ("file",), size)
 
 
-def _limit(content: bytes) -> int:
-    return max(_MIN_LIMIT, _MAX_RATIO * len(content))
-
-
 def _read_npz(path: Path) -> ExportedProposals:
     content = path.read_bytes()
-    data = read_npz(content, _limit(content))
+    # Boxes unpack to less than 100 times their size; a file that unpacks to more is made to fill the memory.
+    data = read_npz(content, max(2**26, 100 * len(content)))
     names, starts, sizes = data["names"].tolist(), data["starts"], data["image_sizes"].reshape(-1, 2).tolist()
     all_names = tuple(data["source_names"].tolist())
     total = len(data["boxes"])
@@ -147,17 +140,11 @@ def _read_npz(path: Path) -> ExportedProposals:
         rows = slice(int(starts[i]), int(starts[i + 1]))
         regions = None
         if "masks" in data:
-            masks = (characters[a:b] for a, b in pairwise(mask_starts[rows.start : rows.stop + 1]))
-            regions = _regions(data["levels"][rows], masks, (size[0], size[1]))
+            masks = tuple(characters[a:b] for a, b in pairwise(mask_starts[rows.start : rows.stop + 1]))
+            regions = Regions(data["levels"][rows], masks, (size[0], size[1]))
         boxes, scores, sources = (data[key][rows] for key in ("boxes", "scores", "sources"))
         items.append((name, Proposals(boxes, scores, sources, all_names, (size[0], size[1]), regions)))
     return ExportedProposals(items, str(data["fingerprint"]) if "fingerprint" in data else "")
-
-
-def _regions(levels: Any, masks: Any, size: tuple[int, int]) -> Any:
-    from proposals.masks import Regions
-
-    return Regions(np.array(levels, np.int32), tuple(masks), size)
 
 
 def _read_lines(path: Path) -> ExportedProposals:
@@ -168,7 +155,7 @@ def _read_lines(path: Path) -> ExportedProposals:
             size = (int(entry["width"]), int(entry["height"]))
             regions = None
             if "masks" in entry:
-                regions = _regions(entry["levels"], (mask.encode("ascii") for mask in entry["masks"]), size)
+                regions = Regions(entry["levels"], tuple(mask.encode("ascii") for mask in entry["masks"]), size)
             proposals = Proposals(
                 np.array(entry["boxes"], np.float32).reshape(-1, 4),
                 np.array(entry["scores"], np.float32),
@@ -201,7 +188,7 @@ def _read_coco(path: Path, find: _ImageFinder) -> ExportedProposals:
 def _read_mat(path: Path, find: _ImageFinder) -> ExportedProposals:
     known = ["boxes", "images", "image_sizes", "fingerprint"]
     try:
-        data = _scipy_io().loadmat(path, variable_names=known)
+        data = scipy_io().loadmat(path, variable_names=known)
     except (NotImplementedError, TypeError) as error:  # a MATLAB 7.3 file, or a damaged one
         raise ValueError(f"not a MATLAB 5 file ({error})") from None
     cells = data["boxes"].ravel()

@@ -16,10 +16,10 @@ from proposals.config import ColorSpace, SelectiveSearchConfig
 from proposals.features import feature_bins
 from proposals.grouping import group
 from proposals.hierarchy import Hierarchy
-from proposals.masks import Regions, encode_regions
+from proposals.masks import encode_regions
 from proposals.regions import Superpixels, measure_regions
 from proposals.segmentation import segment, sorted_edges
-from proposals.types import Proposals, checked_image
+from proposals.types import Proposals, Regions, checked_image
 
 ALGORITHM_VERSION = 4
 """Part of the fingerprint; increase it whenever the boxes of any configuration change."""

@@ -3,12 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-
-if TYPE_CHECKING:  # masks needs Numba, which types do without
-    from proposals.masks import Regions
 
 
 def reduce_by_fields(value: Any) -> tuple[Any, ...]:
@@ -16,6 +13,51 @@ def reduce_by_fields(value: Any) -> tuple[Any, ...]:
     would otherwise return writable ones."""
     constructor: Callable[..., Any] = type(value)
     return partial(constructor, **{field.name: getattr(value, field.name) for field in fields(value)}), ()
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """The regions behind N proposals of one image.
+
+    Attributes:
+        levels: (N,) int32, the level of each region in its hierarchy: 0 for a superpixel, for a union one more than the
+            higher level of its two regions.
+        counts: N strings of ASCII characters, each the `counts` of COCO's compressed RLE: the lengths of runs of pixels
+            outside and inside the region in turn, column by column.
+        image_size: (width, height) of the masks in pixels.
+
+    Raises:
+        ValueError: there are more or fewer levels than masks.
+    """
+
+    levels: np.ndarray
+    counts: tuple[bytes, ...]
+    image_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        levels = np.array(self.levels, np.int32)
+        if levels.shape != (len(self.counts),):
+            raise ValueError(f"regions: levels must be ({len(self.counts)},), as there are masks, not {levels.shape}")
+        levels.flags.writeable = False
+        object.__setattr__(self, "levels", levels)
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def mask(self, index: int) -> np.ndarray:
+        """Returns the pixels of a region, (H, W) bool.
+
+        Raises:
+            ValueError: the run lengths do not cover the image.
+        """
+        from proposals.masks import decode_mask  # imports Numba
+
+        return decode_mask(self.counts[index], self.image_size)
+
+    def rle(self, index: int) -> dict[str, object]:
+        """Returns a mask as COCO's JSON has it: `size` (height, width) and `counts`."""
+        width, height = self.image_size
+        return {"size": [height, width], "counts": self.counts[index].decode("ascii")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +82,7 @@ class Proposals:
     sources: np.ndarray
     source_names: tuple[str, ...]
     image_size: tuple[int, int]
-    regions: "Regions | None" = None
+    regions: Regions | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -86,7 +128,9 @@ class Proposals:
         """Returns the best `n` boxes, or all if there are fewer."""
         if n < 0:
             raise ValueError(f"proposals: the number of boxes must not be negative, not {n}")
-        regions = None if self.regions is None else self.regions.select(slice(n))
+        regions = self.regions
+        if regions is not None:
+            regions = Regions(regions.levels[:n], regions.counts[:n], self.image_size)
         return Proposals(self.boxes[:n], self.scores[:n], self.sources[:n], self.source_names, self.image_size, regions)
 
 

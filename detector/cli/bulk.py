@@ -23,7 +23,7 @@ from detector.cli.options import (
     split_names,
 )
 from detector.errors import InputError
-from detector.models.files import classes_of_model, synonyms_of_model
+from detector.models.files import classes_of_model
 from detector.structures.selection import Selection
 
 
@@ -64,8 +64,9 @@ def bulk(
         detector bulk photos/ --out runs/bulk --score 0.3 --workers 4
     """
     names = None if classes is None else tuple(split_names(classes, "--classes"))
-    selection = Selection.parse(score or [], names, max_detections).named(synonyms_of_model(model, config))
-    selection.check(classes_of_model(model, config))
+    class_names, synonyms = classes_of_model(model, config)
+    selection = Selection.parse(score or [], names, max_detections).named(synonyms)
+    selection.check(class_names)
     from detector.bulk.network import DetectorSettings  # imports torch, for which --help need not wait
     from detector.bulk.pipeline import detect_many
     from detector.bulk.shards import LIST

@@ -31,7 +31,7 @@ from detector.cli.options import (
     split_names,
 )
 from detector.errors import InputError
-from detector.models.files import classes_of_model, synonyms_of_model
+from detector.models.files import classes_of_model
 from detector.runner.results import ResultFiles, write_results
 from detector.runner.run import DetectionRun, RunOutput
 from detector.runner.sources import STANDARD_INPUT, Source, find_media, list_names
@@ -119,8 +119,9 @@ def detect(
         detector detect aerial.jpg --tile 640
     """
     names = None if classes is None else tuple(split_names(classes, "--classes"))
-    selection = Selection.parse(score or [], names, max_detections).named(synonyms_of_model(model, config))
-    selection.check(classes_of_model(model, config))
+    class_names, synonyms = classes_of_model(model, config)
+    selection = Selection.parse(score or [], names, max_detections).named(synonyms)
+    selection.check(class_names)
     if not sources and from_file is None:
         raise InputError("give a photo, a folder or another source, or a list of them with --from-file")
     listed = [] if from_file is None else list_names(from_file)

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,7 +26,7 @@ from proposals.names import check_name
 
 if TYPE_CHECKING:
     from detector.data.annotations import AnnotatedImages
-    from proposals import FileProposals, Proposals, Proposer
+    from proposals import FileProposals, Proposals, Proposer, SelectiveSearchConfig
 
 Layout = Literal["voc", "coco", "folder"]
 
@@ -119,7 +119,7 @@ def propose(
     console = Console()
     kept = "" if cache is None else "; finished photos are in the cache, and the same command continues"
     try:
-        from proposals import SelectiveSearch, SelectiveSearchConfig, warm_up
+        from proposals import SelectiveSearch, SelectiveSearchConfig, propose_files, warm_up
         from proposals.export import check_export
 
         if export is not None:
@@ -136,35 +136,45 @@ def propose(
         if dataset == "folder" and root is not None and split is None and not report and boxes is None:
             sources, dataset = [str(root)], None  # its photos need no labels
         images = None if dataset is None else _read_images(console, dataset, root, split, annotations, limit)
-        if images is not None and boxes is not None:
-            found = _BoxesOfFile(boxes, images)
-            with console.interruptible(lambda: "no result was written"):
-                if report:
-                    failed = _report(console, found, boxes.name, images, max_boxes, 1, json, out)
-                else:
-                    failed = found.convert(console, export, json, max_boxes)
-            if failed:
-                raise typer.Exit(2)
-            return
-        if method != "multibox":
-            warm_up(console.result)
-        proposer: Proposer
-        if method != "selective_search":
-            from detector.inference.proposers import multibox_proposer  # imports torch
-
-            proposer = multibox_proposer(model, multibox or 200, preset if method == "both" else None, seed, device)
-            workers = workers or 1  # one image has all cores
+        if images is None:
+            photos, failed = _find_photos(console, sources or [], limit)
+            names = [photo.name for photo in photos]
         else:
-            proposer = SelectiveSearch(SelectiveSearchConfig.preset(preset, seed=seed), regions=masks)
+            photos, failed = [Source(images.image_path(index)) for index in range(len(images))], 0
+            names = [photo.file_name for photo in photos]
+            names = names if len(set(names)) == len(names) else list(images.ids)
+        levels_of: SelectiveSearchConfig | None = None
+        files: Iterable[FileProposals]
+        if images is not None and boxes is not None:
+            files, fingerprint = _read_boxes(boxes, images, names)
+        else:
+            from detector.evaluation.prediction.proposals import read_pixels
+
+            if method != "multibox":
+                warm_up(console.result)
+            proposer: Proposer
+            if method != "selective_search":
+                from detector.inference.proposers import multibox_proposer  # imports torch
+
+                proposer = multibox_proposer(model, multibox or 200, preset if method == "both" else None, seed, device)
+            else:
+                config = SelectiveSearchConfig.preset(preset, seed=seed)
+                proposer = SelectiveSearch(config, regions=masks)
+                levels_of = config if levels else None
+            one_by_one = report or method != "selective_search"  # times are of one image, MultiBox takes all cores
+            workers = workers or (1 if one_by_one else os.cpu_count() or 1)
+            paths = [photo.path for photo in photos if photo.path is not None]
+            files = propose_files(paths, proposer, read_pixels, workers=workers, cache=cache)
+            fingerprint = proposer.fingerprint
         with console.interruptible(lambda: f"no result was written{kept}"):
             if report and images is not None:
-                name = method if method == "multibox" else f"{method} {preset}"
-                failed = _report(console, proposer, name, images, max_boxes, workers or 1, json, out)
+                name = boxes.name if boxes is not None else method if method == "multibox" else f"{method} {preset}"
+                made_by = {"method": name, "fingerprint": fingerprint}
+                failed = _report(console, files, made_by, images, max_boxes, json, out)
             else:
-                run = _Run(proposer, console, max_boxes, draw_boxes if draw else 0, levels, out, json, export)
-                failed = run(
-                    images if images is not None else sources or [], limit, workers or os.cpu_count() or 1, cache
-                )
+                draw_boxes = draw_boxes if draw and boxes is None else 0
+                run = _Run(console, max_boxes, draw_boxes, levels_of, out, json, export, failed)
+                failed = run(photos, names, files, fingerprint)
     except ValueError as error:  # an InputError, or an option that `proposals` refuses
         raise InputError(str(error)) from None
     except OSError as error:
@@ -205,94 +215,85 @@ def _read_images(
     return images if limit is None else images.first(limit)
 
 
-class _BoxesOfFile:
-    """Proposals that a file has for the photos of a data set."""
+def _find_photos(console: Console, sources: list[str], limit: int | None) -> tuple[list[Source], int]:
+    """The first `limit` photos in files, and the number of errors, standard input and zips, which are reported."""
+    photos, zips, failures = [], set(), []
+    for source in find_sources(sources):
+        if isinstance(source, InputError):
+            failures.append(str(source))
+        elif source.path is None:
+            failures.append(f"{source.name}: only files are read here; give a file")
+        elif source.member is None:
+            photos.append(source)
+        elif source.path not in zips:
+            zips.add(source.path)
+            failures.append(f"{source.path}: a zip is not read here; unpack it")
+    for failure in failures:
+        console.error(f"error: {failure}")
+    return photos[:limit], len(failures)
 
-    def __init__(self, path: Path, images: "AnnotatedImages") -> None:
-        from proposals import read_proposals
 
-        self.images = images
-        self.names = [images.image_path(index).name for index in range(len(images))]
-        sizes = [images[index].annotations.image_size for index in range(len(images))]
-        self.content = read_proposals(path, dict(zip(self.names, sizes, strict=True)))
-        self._found = {Path(name).stem: proposals for name, proposals in self.content.items}
+def _read_boxes(path: Path, images: "AnnotatedImages", names: list[str]) -> "tuple[list[FileProposals], str]":
+    """The boxes that a file has for the photos of a data set, and its fingerprint."""
+    from proposals import FileProposals, read_proposals
 
-    def files(self) -> "Iterator[FileProposals]":
-        from proposals import FileProposals
-
-        for index, name in enumerate(self.names):
-            found = self._found.get(Path(name).stem)
-            yield FileProposals(self.images.image_path(index), found, None if found else "the file has no boxes of it")
-
-    def convert(self, console: Console, export: Path | None, json: Path | None, max_boxes: int | None) -> int:
-        """Writes the boxes to other files; gives the number of photos without boxes."""
-        from proposals import export_proposals
-        from proposals.export import to_plain
-
-        items, failed = [], 0
-        for file in self.files():
-            if file.proposals is None:
-                console.error(f"error: {file.path}: {file.error}")
-                failed += 1
-            else:
-                items.append((file.path.name, file.proposals if max_boxes is None else file.proposals.top(max_boxes)))
-        if export is not None:
-            export_proposals(export, items, self.content.fingerprint)
-        if json is not None:
-            write_json_lines(json, [to_plain(name, found, self.content.fingerprint) for name, found in items])
-        console.result(f"boxes of {len(items)} photos")
-        return failed
+    sizes = [images[index].annotations.image_size for index in range(len(images))]
+    content = read_proposals(path, dict(zip(names, sizes, strict=True)))
+    # Other programs leave out folders and suffixes, which matter only where names are equal without them.
+    by_stem = len({Path(name).stem for name in names}) == len(names)
+    found = {Path(name).stem if by_stem else name: proposals for name, proposals in content.items}
+    files = []
+    for index, name in enumerate(names):
+        proposals = found.get(Path(name).stem if by_stem else name)
+        error = "the file has no boxes of it" if proposals is None else None
+        files.append(FileProposals(images.image_path(index), proposals, error))
+    return files, content.fingerprint
 
 
 @dataclass
 class _Run:
-    """Proposes boxes of photos, draws them and writes them; result files are complete or absent.
+    """Draws the boxes of photos and writes them; result files are complete or absent.
 
     Attributes:
         max_boxes: boxes to keep of each photo; None for all.
         draw_boxes: boxes to draw; 0 for no pictures.
-        levels: also draw the levels of the hierarchy.
+        levels: also draw the levels of the first hierarchy of these settings.
         failed: number of sources that failed so far.
     """
 
-    proposer: "Proposer"
     console: Console
     max_boxes: int | None
     draw_boxes: int
-    levels: bool
+    levels: "SelectiveSearchConfig | None"
     out: Path
     json: Path | None
     export: Path | None
-    failed: int = 0
+    failed: int
 
     def __call__(
-        self, sources: "list[str] | AnnotatedImages", limit: int | None, workers: int, cache: Path | None
+        self, photos: list[Source], names: list[str], files: "Iterable[FileProposals]", fingerprint: str
     ) -> int:
         """The number of sources that failed."""
         from proposals import export_proposals
         from proposals.export import check_export, to_plain
 
-        if isinstance(sources, list):
-            photos = self._photos(sources)[:limit]
-            names = [source.name for source in photos]
-        else:
-            photos = [Source(sources.image_path(index)) for index in range(len(sources))]
-            names = [source.file_name for source in photos]
-            names = names if len(set(names)) == len(names) else list(sources.ids)
         if self.export is not None:
             check_export(self.export, names)
-        fingerprint = self.proposer.fingerprint
         pictures = PictureFolder(self.out, photos) if self.draw_boxes else None
         level_pictures = PictureFolder(self.out / "levels", photos) if self.levels else None
         if not photos:
             return self.failed
         plain: list[dict[str, Any]] = []
 
-        exported = dict(zip(photos, names, strict=True))
-
         def results() -> "Iterator[tuple[str, Proposals]]":
-            for source, proposals, seconds in self._proposals(photos, workers, cache):
-                line = f"{source.name}: {len(proposals)} boxes, {seconds:.2f} s"
+            for source, name, file in zip(self.console.progress(photos, "photo"), names, files, strict=True):
+                if file.proposals is None:
+                    if self.export is not None and self.export.suffix == ".mat":
+                        raise InputError(f"{source.name}: {file.error}; a .mat needs all photos, take it off the list")
+                    self._fail(f"{source.name}: {file.error}")
+                    continue
+                proposals = file.proposals if self.max_boxes is None else file.proposals.top(self.max_boxes)
+                line = f"{source.name}: {len(proposals)} boxes, {file.seconds:.2f} s"
                 try:
                     if drawn := self._draw(source, proposals, pictures, level_pictures):
                         line += f" -> {' and '.join(map(str, drawn))}"
@@ -300,8 +301,8 @@ class _Run:
                     self._fail(str(error))
                 self.console.result(line)
                 if self.json is not None:
-                    plain.append(to_plain(exported[source], proposals, fingerprint))
-                yield exported[source], proposals
+                    plain.append(to_plain(name, proposals, fingerprint))
+                yield name, proposals
 
         if self.export is not None:
             export_proposals(self.export, results(), fingerprint)
@@ -310,39 +311,6 @@ class _Run:
         if self.json is not None:
             write_json_lines(self.json, plain)
         return self.failed
-
-    def _photos(self, sources: list[str]) -> list[Source]:
-        """The photos in files. Errors, standard input and zips are reported."""
-        photos, zips = [], set()
-        for source in find_sources(sources):
-            if isinstance(source, InputError):
-                self._fail(str(source))
-            elif source.path is None:
-                self._fail(f"{source.name}: only files are read here; give a file")
-            elif source.member is None:
-                photos.append(source)
-            elif source.path not in zips:
-                zips.add(source.path)
-                self._fail(f"{source.path}: a zip is not read here; unpack it")
-        return photos
-
-    def _proposals(
-        self, photos: list[Source], workers: int, cache: Path | None
-    ) -> Iterator[tuple[Source, "Proposals", float]]:
-        """Each photo with its boxes, and the seconds that they took. Failures are reported."""
-        from detector.evaluation.prediction.proposals import read_pixels
-        from proposals import propose_files
-
-        paths = [source.path for source in photos if source.path is not None]
-        results = propose_files(paths, self.proposer, read_pixels, workers=workers, cache=cache)
-        for source, result in zip(self.console.progress(photos, "photo"), results, strict=True):
-            if result.proposals is None:
-                if self.export is not None and self.export.suffix == ".mat":
-                    raise InputError(f"{source.name}: {result.error}; a .mat needs all photos, take it off the list")
-                self._fail(f"{source.name}: {result.error}")
-            else:
-                found = result.proposals
-                yield source, found if self.max_boxes is None else found.top(self.max_boxes), result.seconds
 
     def _draw(
         self,
@@ -360,10 +328,9 @@ class _Run:
         paths = []
         if pictures is not None:
             paths.append(pictures.save(source, draw_proposals(pixels, proposals.top(self.draw_boxes))))
-        if level_pictures is not None and isinstance(self.proposer, SelectiveSearch):
-            all_of = self.proposer.config
-            colors, similarities, ks = all_of.color_spaces[:1], all_of.similarities[:1], all_of.ks[:1]
-            first = replace(all_of, color_spaces=colors, similarities=similarities, ks=ks)
+        if level_pictures is not None and self.levels is not None:
+            colors, similarities, ks = self.levels.color_spaces[:1], self.levels.similarities[:1], self.levels.ks[:1]
+            first = replace(self.levels, color_spaces=colors, similarities=similarities, ks=ks)
             hierarchy = SelectiveSearch(first).hierarchies(pixels)[0]
             paths.append(level_pictures.save(source, draw_levels(pixels, hierarchy)))
         return paths
@@ -375,31 +342,25 @@ class _Run:
 
 def _report(
     console: Console,
-    proposer: "Proposer | _BoxesOfFile",
-    name: str,
+    files: "Iterable[FileProposals]",
+    made_by: dict[str, str],
     images: "AnnotatedImages",
     max_boxes: int | None,
-    workers: int,
     json: Path | None,
     out: Path,
 ) -> int:
-    """Tells how well proposals of the method `name` cover the objects of a data set; gives the number of failures."""
-    from detector.evaluation.prediction.proposals import evaluate_files, evaluate_proposals
+    """Tells how well boxes cover the objects of a data set; gives the number of photos that failed."""
+    from detector.evaluation.prediction.proposals import evaluate_files
     from proposals.drawing import plot_recall
 
     check_writable_file(out / "recall.png", "--out")
-    if isinstance(proposer, _BoxesOfFile):
-        fingerprint = proposer.content.fingerprint
-        result = evaluate_files(proposer.files(), images, limit=max_boxes)
-    else:
-        fingerprint = proposer.fingerprint
-        result = evaluate_proposals(proposer, images, limit=max_boxes, workers=workers, progress=True)
+    result = evaluate_files(files, images, limit=max_boxes, progress=True)
     console.result(result.table())
     content = result.to_dict()
     if json is not None:
-        write_json(json, {"method": name, "fingerprint": fingerprint, **content})
+        write_json(json, {**made_by, **content})
     try:
-        plot_recall({name: content["curve"]}, out / "recall.png")
+        plot_recall({made_by["method"]: content["curve"]}, out / "recall.png")
         console.result(f"recall against the number of boxes -> {out / 'recall.png'}")
     except ValueError as error:  # matplotlib is missing
         console.error(f"no plot: {error}")

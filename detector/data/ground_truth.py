@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from detector.data.annotations import Annotations
 from detector.errors import InputError
-from detector.structures.class_names import default_class_ids
-from detector.structures.detections import class_indices
+from detector.structures.class_names import class_indices, default_class_ids
 from proposals.names import as_names
 from proposals.types import reduce_by_fields
 

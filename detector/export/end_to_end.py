@@ -33,7 +33,6 @@ LOWEST_SCORE = 0.001
 _NONE = -1e30  # the score of boxes that NMS leaves out
 _IR_VERSION = 9  # of ONNX 1.15, the first with opset 20
 _FLOAT, _INT64, _DOUBLE = 1, 7, 11  # number formats of Cast
-Shape = tuple[int, ...]
 
 
 def export_end_to_end(model: Model, path: Path, size: tuple[int, int] | None = None, regions: bool = False) -> None:
@@ -130,7 +129,9 @@ class Operators:
         self.initializers.append(import_onnx().numpy_helper.from_array(array, name))
         return name
 
-    def include(self, module: nn.Module, inputs: Mapping[str, tuple[Shape, Shape]], outputs: Sequence[str]) -> None:
+    def include(
+        self, module: nn.Module, inputs: Mapping[str, tuple[Sequence[int], Sequence[int]]], outputs: Sequence[str]
+    ) -> None:
         """Appends a module that PyTorch exports.
 
         Args:
@@ -139,7 +140,7 @@ class Operators:
             outputs: names of its results.
         """
         automatic = torch.export.Dim.AUTO
-        tensors = tuple(torch.rand(shape) for shape, _ in inputs.values())
+        tensors = tuple(torch.rand(*shape) for shape, _ in inputs.values())
         dynamic = tuple(dict.fromkeys(axes, automatic) for _, axes in inputs.values())
         with quiet(), torch.no_grad():
             program = torch.export.export(module.eval(), tensors, dynamic_shapes=dynamic)
@@ -221,23 +222,22 @@ def _write_graph(network: RFCN, config: ModelConfig, size: tuple[int, int] | Non
     op.Cast(op.Gather(factors, [1, 0, 1, 0]), to=_FLOAT, outputs=["scale"])
     op.Cast(op.Gather(photo_size, [1, 0, 1, 0]), to=_FLOAT, outputs=["sides"])
 
-    image: tuple[Shape, Shape] = ((1, 3, 384, 544), (2, 3))
-    if size is not None:
-        image = ((1, 3, new_height, new_width), ())
     op.include(
         _Maps(network, not regions),
-        {"input": image},
+        {"input": ((1, 3, 384, 544), (2, 3)) if size is None else ((1, 3, new_height, new_width), ())},
         ["score_maps"] if regions else ["score_maps", "proposed", "logits"],
     )
     if not regions:
         _propose(op, network, config.multibox_boxes)
 
-    channels = network.score_conv.out_channels
-    maps: tuple[Shape, Shape] = ((1, 24, 34, channels), (1, 2))
-    four: tuple[Shape, Shape] = ((4,), ())
     op.include(
         _Scores(network, config.postprocess.calibration),
-        {"score_maps": maps, "regions": ((50, 4), (0,)), "scale": four, "sides": four},
+        {
+            "score_maps": ((1, 24, 34, network.score_conv.out_channels), (1, 2)),
+            "regions": ((50, 4), (0,)),
+            "scale": ((4,), ()),
+            "sides": ((4,), ()),
+        },
         ["all_scores", "moved"],
     )
     _suppress(op, config.postprocess)

@@ -12,7 +12,6 @@ from detector.config import (
     RCNNConfig,
     RegionClassifierConfig,
     Source,
-    find_config,
 )
 from detector.errors import InputError
 from detector.inference.class_transfer import ClassifierScorer, ClassTransfer
@@ -20,7 +19,7 @@ from detector.inference.pipeline import DetectionPipeline
 from detector.inference.proposers import SharedMultiBox, first_with_multibox, load_multibox
 from detector.inference.rfcn_scorer import RegionScorer, RFCNScorer
 from detector.models.classifier import ImageClassifier
-from detector.models.files import classes_file, find_model, model_or_config, read_detector_config
+from detector.models.files import classes_file, find_detector, find_model
 from detector.models.synsets import synset_classes
 from detector.models.weights import Model, load_model
 from proposals import Proposer, SelectiveSearch, UnionProposer
@@ -47,15 +46,12 @@ def load_pipeline(
     Raises:
         InputError: the model file, the configuration, the device, the source or the engine cannot be used.
     """
-    model, config = model_or_config(model, config)
-    if config is None:
-        return DetectionPipeline(load_model(model), device, source=source, engine=engine, precision=precision)
+    path, read = find_detector(model, config)
+    if read is None:
+        return DetectionPipeline(load_model(path), device, source=source, engine=engine, precision=precision)
     if source is not None:
         raise InputError("give proposals or a configuration (it sets the proposals), not both")
-    if model is not None:
-        raise InputError("give a model or a configuration (it names the models), not both")
-    path = find_config(config)
-    return assemble(read_detector_config(path), path, device, engine, precision)
+    return assemble(read, path, device, engine, precision)
 
 
 def assemble(

@@ -1,108 +1,20 @@
-"""Where model files are and what their headers say, without loading PyTorch."""
+"""Where model files are and which classes they detect, without loading PyTorch."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
 
 from safetensors import SafetensorError, safe_open
 
-from detector.config import (
-    AnyModelConfig,
-    ClassifierConfig,
-    DetectorConfig,
-    ModelConfig,
-    MultiBoxModelConfig,
-    RCNNConfig,
-    RegionClassifierConfig,
-    find_config,
-    parse,
-    read_yaml,
-    to_plain,
-)
+from detector.config import DetectorConfig, RegionClassifierConfig, find_config, parse, read_yaml
 from detector.errors import InputError
 from detector.models.hub import MODEL_FILE, download, is_hub_id
 from detector.models.synsets import synset_classes
 
-FORMAT = "inception-rcnn-1"
 MODELS = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = MODELS / "voc07.safetensors"
 DEFAULT_CLASSIFIER = MODELS / "bvlc_googlenet.safetensors"
 """Comes with a checkout, not with the wheel."""
-
-Kind = Literal["regions", "crops", "classification", "multibox"]
-CONFIGS: dict[Kind, type[AnyModelConfig]] = {
-    "regions": ModelConfig,
-    "crops": RCNNConfig,
-    "classification": ClassifierConfig,
-    "multibox": MultiBoxModelConfig,
-}
-"""Configuration of each kind of model: R-FCN, R-CNN, classifier of whole images, separate MultiBox network."""
-
-DETECTION: tuple[Kind, ...] = ("regions", "crops")
-
-
-@dataclass(frozen=True)
-class Header:
-    """The header of a model file: safetensors metadata with `format`, `kind` and these fields as JSON text.
-
-    Attributes:
-        config: configuration of the model, whose type determines `kind`.
-        classes: class names; empty for a MultiBox, which has no classes.
-        metadata: about the training: `recipe` (hash), `steps`, `mAP` and how it was measured.
-        extra_background_classes: classes that an R-FCN distinguishes and counts as background.
-        class_ids: category ids of the labels that the model was trained on; empty if they had none.
-    """
-
-    config: AnyModelConfig
-    classes: tuple[str, ...]
-    metadata: dict[str, Any]
-    extra_background_classes: tuple[str, ...] = ()
-    class_ids: tuple[int | str, ...] = ()
-
-    @property
-    def kind(self) -> Kind:
-        return next(kind for kind, config in CONFIGS.items() if isinstance(self.config, config))
-
-    def to_text(self) -> dict[str, str]:
-        """The safetensors metadata; `from_text` is the inverse."""
-        fields = {
-            "classes": self.classes,
-            "config": to_plain(self.config),
-            "metadata": self.metadata,
-            **{name: ids for name in ("extra_background_classes", "class_ids") if (ids := getattr(self, name))},
-        }
-        return {"format": FORMAT, "kind": self.kind} | {name: json.dumps(value) for name, value in fields.items()}
-
-    @classmethod
-    def from_text(cls, text: Mapping[str, str], path: Path, kinds: tuple[Kind, ...]) -> Self:
-        """Parses the metadata of the file at `path`.
-
-        Raises:
-            InputError: this is not a model of this project, is of another kind than `kinds`, or a field is wrong.
-            KeyError, ValueError, TypeError, RecursionError: the header is damaged.
-        """
-        if text.get("format") != FORMAT:
-            raise InputError(f"{path}: a safetensors file, but not a model of this project")
-        kind = next((kind for kind in kinds if kind == text["kind"]), None)
-        if kind is None:
-            raise InputError(f"{path}: a model for {text['kind']}; one for {' or '.join(kinds)} is needed here")
-
-        def field(name: str, field_type: Any, default: str = "") -> Any:
-            return parse(field_type, json.loads(text.get(name, default)), f"{path}: {name}")
-
-        header = cls(
-            config=parse(CONFIGS[kind], json.loads(text["config"]), str(path)),
-            classes=field("classes", tuple[str, ...]),
-            metadata=field("metadata", dict[str, Any]),
-            extra_background_classes=field("extra_background_classes", tuple[str, ...], "[]"),
-            class_ids=field("class_ids", tuple[int | str, ...], "[]"),
-        )
-        ids, count = header.class_ids, len(header.classes)
-        if ids and not len(set(ids)) == len(ids) == count:
-            raise InputError(f"{path}: class_ids must all differ, one for each of {count} classes: {ids}")
-        return header
 
 
 def find_model(path: str | Path | None, beside: Path | None = None) -> Path:
@@ -152,11 +64,23 @@ def read_detector_config(path: Path) -> DetectorConfig:
     return parse(DetectorConfig, values, str(path))
 
 
-def model_or_config(model: str | Path | None, config: str | Path | None) -> tuple[str | Path | None, str | Path | None]:
-    """The same, a configuration that was given as a model ("ilsvrc200") in its place."""
-    if config is None and model is not None and (path := find_model(model)).suffix in (".yaml", ".yml"):
-        return None, path
-    return model, config
+def find_detector(
+    model: str | Path | None = None, config: str | Path | None = None
+) -> tuple[Path, DetectorConfig | None]:
+    """The file of a model or configuration, and the content of a configuration.
+
+    Args:
+        model: as `find_model` takes it, which may be a configuration too ("ilsvrc200").
+        config: a configuration, in place of `model`.
+
+    Raises:
+        InputError: both are given, or the configuration is wrong.
+    """
+    if model is not None and config is not None:
+        raise InputError("give a model or a configuration (it names the models), not both")
+    path = find_model(model) if config is None else find_config(config)
+    is_config = config is not None or path.suffix in (".yaml", ".yml")
+    return path, read_detector_config(path) if is_config else None
 
 
 def classes_file(config: RegionClassifierConfig, path: Path) -> Path | None:
@@ -168,54 +92,44 @@ def model_files(model: str | Path | None = None, config: str | Path | None = Non
     """The model files that `load_pipeline` would load.
 
     Raises:
-        InputError: a file is missing, or the configuration is wrong.
+        InputError: a file is missing, or as `find_detector`.
     """
-    model, config = model_or_config(model, config)
-    if config is None:
-        files = [find_model(model)]
-    else:
-        path = find_config(config)
-        read = read_detector_config(path)
-        classifiers = () if read.classifier is None else (read.classifier.model,)
-        files = [find_model(name, path.parent) for name in (*read.models, *classifiers)]
+    return _files(*find_detector(model, config))
+
+
+def _files(path: Path, config: DetectorConfig | None) -> list[Path]:
+    files = [path]
+    if config is not None:
+        classifiers = () if config.classifier is None else (config.classifier.model,)
+        files = [find_model(name, path.parent) for name in (*config.models, *classifiers)]
     for file in files:
         if not file.exists():
             raise missing_model(file)
     return files
 
 
-def classes_of_model(model: str | Path | None = None, config: str | Path | None = None) -> tuple[str, ...] | None:
+def classes_of_model(
+    model: str | Path | None = None, config: str | Path | None = None
+) -> tuple[tuple[str, ...] | None, Mapping[str, str]]:
     """The classes of the detector that `load_pipeline` would load, in a few milliseconds.
 
     Returns:
-        None if the file cannot be read; loading it reports why.
+        Their names, or None if the file cannot be read (loading it reports why); and the name of a class by other words
+        for it, in lower case.
 
     Raises:
-        InputError: a file is missing, or the configuration is wrong.
+        InputError: as `model_files`.
     """
-    return _read_classes(model, config)[0]
-
-
-def synonyms_of_model(model: str | Path | None = None, config: str | Path | None = None) -> Mapping[str, str]:
-    """The name of a class of that detector by other words for it, in lower case; errors as `classes_of_model`."""
-    return _read_classes(model, config)[1]
-
-
-def _read_classes(
-    model: str | Path | None, config: str | Path | None
-) -> tuple[tuple[str, ...] | None, Mapping[str, str]]:
-    model, config = model_or_config(model, config)
-    files = model_files(model, config)
-    path = None if config is None else find_config(config)
-    classifier = None if path is None else read_detector_config(path).classifier
-    names_from = files[0] if classifier is None else files[-1]
+    path, read = find_detector(model, config)
+    classifier = None if read is None else read.classifier
+    names_from = _files(path, read)[0 if classifier is None else -1]
     try:
         with safe_open(names_from, framework="numpy") as file:
             # Only this field: validating the configuration takes ten times as long.
             names = parse(tuple[str, ...], json.loads((file.metadata() or {})["classes"]), str(names_from))
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError):
         return None, {}
-    if classifier is None or path is None:
+    if classifier is None:
         return names, {}
     classes = synset_classes(names, classes_file(classifier, path))
     return classes.names, classes.synonyms

@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from detector.errors import InputError
+from detector.models.header import DETECTION, Header
 from proposals.extras import needs_extra
 
 MODEL_FILE = "model.safetensors"
@@ -95,8 +96,6 @@ def upload(model: Path, repository: str, private: bool = False) -> str:
 
 def model_card(model: Path, repository: str) -> str:
     """The card of a model, from the header of its file."""
-    from detector.models.files import DETECTION, Header
-
     with safe_open(model, framework="numpy") as file:
         header = Header.from_text(file.metadata() or {}, model, DETECTION)
     metadata = header.metadata

@@ -1,6 +1,5 @@
 """Classes by WordNet id: the names and synonyms of ImageNet's classes, and other classes as sets of them."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +7,7 @@ from pathlib import Path
 
 from detector.errors import InputError
 from detector.io.text import open_text
-
-WORDNET_ID = re.compile(r"n\d{8}")
+from detector.structures.class_names import WORDNET_ID
 
 
 @dataclass(frozen=True)

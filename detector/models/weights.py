@@ -1,4 +1,4 @@
-"""Model files: float16 safetensors whose header holds everything else that detection needs (`models.files.Header`).
+"""Model files: float16 safetensors whose header holds everything else that detection needs (`models.header.Header`).
 
 Reading a file executes no code.
 """
@@ -19,7 +19,8 @@ from detector.errors import InputError
 from detector.io.lfs import NOT_FETCHED, START_BYTES, is_pointer
 from detector.models.backbones import make_backbone
 from detector.models.classifier import ImageClassifier
-from detector.models.files import DETECTION, Header, Kind, find_model, missing_model
+from detector.models.files import find_model, missing_model
+from detector.models.header import DETECTION, Header, Kind
 from detector.models.rcnn import RCNN
 from detector.models.rfcn import RFCN
 from detector.ops.devices import without_denormals
@@ -34,7 +35,7 @@ class Model:
 
     Attributes:
         network: in evaluation mode, float32: an `RFCN`, `RCNN`, `ImageClassifier` or `MultiBox`, as `config` says.
-        config, class_names, metadata, extra_background_classes, class_ids: see `detector.models.files.Header`.
+        config, class_names, metadata, extra_background_classes, class_ids: see `detector.models.header.Header`.
     """
 
     network: nn.Module

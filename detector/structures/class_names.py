@@ -1,7 +1,13 @@
 """Class names across data sets, which spell the same class differently, and COCO's category ids."""
 
 import functools
+import re
 from collections.abc import Sequence
+
+from detector.errors import InputError
+from proposals.names import unknown_name
+
+WORDNET_ID = re.compile(r"n\d{8}")
 
 # Names in VOC, COCO and ImageNet for the same class.
 _SYNONYMS = (
@@ -35,6 +41,19 @@ _COCO = (
     "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
 _COCO_IDS = {name: category_id for category_id, name in enumerate(_COCO, start=1) if name is not None}
+
+
+def class_indices(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
+    """The index of each name in `class_names`.
+
+    Raises:
+        InputError: a name is not among them.
+    """
+    indices = {name: index for index, name in enumerate(class_names)}
+    for name in names:
+        if name not in indices:
+            raise InputError(unknown_name("class", name, class_names))
+    return [indices[name] for name in names]
 
 
 def same_classes(names: Sequence[str], target_names: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
@@ -13,12 +12,12 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from detector.errors import InputError
-from detector.structures.class_names import default_class_ids
+from detector.structures.class_names import WORDNET_ID, class_indices, default_class_ids
 from detector.structures.image import ImageReference
 from detector.visualization.boxes import Mark, box_colors, draw_marks
 from detector.visualization.files import save_picture
 from proposals.extras import needs_extra
-from proposals.names import as_names, unknown_name
+from proposals.names import as_names
 from proposals.types import reduce_by_fields
 
 if TYPE_CHECKING:
@@ -572,20 +571,7 @@ class Detections:
 def _synset(detection: Detection) -> dict[str, str]:
     """The WordNet id of the class, if that is its category id."""
     synset = str(detection.category_id)
-    return {"synset": synset} if re.fullmatch(r"n\d{8}", synset) else {}
-
-
-def class_indices(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
-    """The index of each name in `class_names`.
-
-    Raises:
-        InputError: a name is not among them.
-    """
-    indices = {name: index for index, name in enumerate(class_names)}
-    for name in names:
-        if name not in indices:
-            raise InputError(unknown_name("class", name, class_names))
-    return [indices[name] for name in names]
+    return {"synset": synset} if WORDNET_ID.fullmatch(synset) else {}
 
 
 def check_score(score: float, name: str = "score") -> None:

@@ -6,7 +6,8 @@ from numbers import Integral
 from typing import Self
 
 from detector.errors import InputError
-from detector.structures.detections import Detections, check_score, class_indices
+from detector.structures.class_names import class_indices
+from detector.structures.detections import Detections, check_score
 from proposals.names import as_names
 
 

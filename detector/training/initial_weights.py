@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from detector.errors import InputError
 from detector.models.caffe import load_caffe_weights
-from detector.models.files import CONFIGS, find_model
+from detector.models.files import find_model
 from detector.models.googlenet import GoogLeNetBackbone
+from detector.models.header import CONFIGS
 from detector.models.weights import Model, load_model
 
 log = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """Transfer of a trained R-FCN's weights to other classes."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from torch import Tensor
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model
 from detector.structures.class_names import same_classes
+from proposals.multibox.network import MultiBoxHead
 
 _NOISE = 0.001
 """Standard deviation of the noise by which new classes differ before the training."""
@@ -43,7 +45,8 @@ def transfer_weights(network: RFCN, class_names: Sequence[str], model: Model) ->
 
     The backbone, the background and the box deltas, which all classes share, are the model's, and so are the score maps
     of the classes that it has. A new class starts as the mean of the model's classes plus a little noise from torch's
-    generator. Maps for another number of bins are area-weighted means of the model's.
+    generator. Maps for another number of bins are area-weighted means of the model's. A MultiBox head may have other
+    grids than the model's (`transfer_multibox`).
 
     Raises:
         RuntimeError: the model has another backbone.
@@ -61,6 +64,33 @@ def transfer_weights(network: RFCN, class_names: Sequence[str], model: Model) ->
             scores = _rebin(_select_classes(scores, rows), network.bins)
             box_deltas = _rebin(box_deltas, network.delta_bins or network.bins)
             parameter.copy_(network.join_maps(scores, box_deltas, dim=0).to(parameter))
+    if network.multibox is not None and source.multibox is not None:
+        transfer_multibox(network.multibox, source.multibox)
+
+
+def transfer_multibox(head: MultiBoxHead, source: MultiBoxHead) -> None:
+    """Fills a head of the grid form from one that has other grids and is otherwise the same.
+
+    A grid of both heads keeps its layer and its priors. A new grid starts with the layer of the nearest grid, since a
+    layer predicts boxes in units of its cells, and without priors.
+    """
+    if dataclasses.replace(source.config, grids=head.config.grids) != head.config or head.config.form != "grid":
+        return
+    head.reduce.load_state_dict(source.reduce.state_dict())
+    head.mix.load_state_dict(source.mix.state_dict())
+    grids = source.config.grids
+    known = dict(zip(grids, source.priors.split(_priors(source)), strict=True))
+    for grid, layer, priors in zip(head.config.grids, head.predict, head.priors.split(_priors(head)), strict=True):
+        same_kind = [g for g in grids if (g == 1) == (grid == 1)]
+        nearest = min(same_kind, key=lambda g: abs(math.log(g / grid)), default=None)
+        if nearest is not None:
+            layer.load_state_dict(source.predict[grids.index(nearest)].state_dict())
+        priors.copy_(known.get(grid, torch.zeros_like(priors)))
+
+
+def _priors(head: MultiBoxHead) -> list[int]:
+    """Number of priors of each grid."""
+    return [g * g * head.config.cell_priors(g) for g in head.config.grids]
 
 
 def _select_classes(maps: Tensor, rows: Sequence[int | None]) -> Tensor:

@@ -259,6 +259,9 @@ def test_names_that_do_not_suit_the_format(tmp_path: Path) -> None:
     for name in ("b.mat", "b.pkl", "b"):
         with pytest.raises(ValueError, match="no place for masks"):
             check_export(tmp_path / name, regions=True)
+        with pytest.raises(ValueError, match="no place for masks"):
+            export_proposals(tmp_path / name, [("1.jpg", make(3, (60, 40), regions=True))])
+    assert os.listdir(tmp_path) == []
 
 
 def test_coco_entries_have_masks(tmp_path: Path) -> None:

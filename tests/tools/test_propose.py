@@ -324,8 +324,31 @@ def test_boxes_of_a_data_set_are_exported_and_read_back(propose, drawn, monkeypa
                for name in ("own.json", "of_boxes.pkl.json", "of_again.json.json")]  # fmt: skip
     assert figures[0] == figures[1] == figures[2]
     Path("few.json").write_text(json.dumps([entry for entry in read("again.json") if entry["image_id"] == 7]))
-    code, _, err = propose(*data, "--boxes", "few.json", "--export", "again.npz")
+    code, out, err = propose(*data, "--boxes", "few.json", "--export", "again.npz")
     assert (code, "000000000012.jpg: the file has no boxes of it" in err) == (2, True)
+    assert ("000000000007.jpg: " in out, files("runs")) == (True, [])
+    assert propose(*data, "--boxes", "few.json", "--export", "a/of_all").code == 2
+    assert files("a/of_all") == ["000000000007.npy", "proposals.json"]
+    assert propose(*data, "--boxes", "few.json", "--export", "again.mat").code == 2
+    assert not Path("again.mat").exists()
+
+
+def test_boxes_of_photos_that_share_a_name(propose, drawn):
+    for folder, width in (("cats", 100), ("dogs", 90)):
+        Path(folder).mkdir()
+        drawn((width, 80)).save(f"{folder}/1.png")
+    names = ("cats/1.png", "dogs/1.png")
+    content = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(names)],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": [5, 6, 30, 30]} for i in range(2)],
+    }
+    Path("labels.json").write_text(json.dumps(content))
+    data = ("--dataset", "coco", "--annotations", "labels.json", "--no-draw")
+    assert propose(*data, "--export", "boxes.jsonl").code == 0
+    assert propose(*data, "--boxes", "boxes.jsonl", "--export", "again.jsonl").code == 0
+    assert [(entry["image"], entry["width"]) for entry in read("again.jsonl")] == [(names[0], 100), (names[1], 90)]
+    assert Path("again.jsonl").read_bytes() == Path("boxes.jsonl").read_bytes()
 
 
 def test_a_folder_needs_labels_for_a_report_alone(propose):

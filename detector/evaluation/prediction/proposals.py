@@ -82,26 +82,14 @@ class ProposalReport:
         return "\n".join(lines)
 
 
-def evaluate_proposals(
-    proposer: Proposer,
-    dataset: AnnotatedImages,
-    *,
-    limit: int | None = None,
-    workers: int = 1,
-    progress: bool = False,
-) -> ProposalReport:
-    """Run a proposer over a data set and measure how well it covers the objects.
-
-    Args:
-        limit: take only the best `limit` boxes of an image.
-        workers: as in `proposals.propose_files`; times per image are most meaningful with one worker.
+def evaluate_proposals(proposer: Proposer, dataset: AnnotatedImages) -> ProposalReport:
+    """Run a proposer over a data set, one image after the other, and measure how well it covers the objects.
 
     Raises:
         InputError: an image or annotation is missing, an annotation is invalid, or there are no objects.
     """
     paths = [dataset.image_path(index) for index in range(len(dataset))]
-    files = propose_files(paths, proposer, read_pixels, workers=workers)
-    return evaluate_files(files, dataset, limit=limit, progress=progress)
+    return evaluate_files(propose_files(paths, proposer, read_pixels), dataset)
 
 
 def evaluate_files(

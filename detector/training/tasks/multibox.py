@@ -165,13 +165,14 @@ def match_predictions(
 
 
 def set_priors(head: MultiBoxHead, dataset: AnnotatedImages, seed: int) -> None:
-    """Gives a head the priors that fit the objects of a data set. A head from a model file keeps its own, with which
-    its weights were trained.
+    """Gives a head the priors that fit the objects of a data set. Those that it has from a model file it keeps, because
+    its weights were trained with them.
 
     Raises:
         InputError: the data set has too few distinct objects, or an annotation is wrong.
     """
-    if head.priors.any():
+    known = head.priors.any(dim=1, keepdim=True)
+    if known.all():
         return
     try:
         priors = make_priors(relative_boxes(dataset), head.config, seed)
@@ -179,7 +180,7 @@ def set_priors(head: MultiBoxHead, dataset: AnnotatedImages, seed: int) -> None:
         raise
     except ValueError as error:
         raise InputError(f"{dataset.root}: split '{dataset.split}': {error}") from None
-    head.set_priors(torch.from_numpy(priors).to(head.priors))
+    head.set_priors(torch.where(known, head.priors, torch.from_numpy(priors).to(head.priors)))
 
 
 def relative_boxes(dataset: AnnotatedImages) -> np.ndarray:

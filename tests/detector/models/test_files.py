@@ -14,13 +14,13 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_classes_of_model(tmp_path: Path):
-    assert classes_of_model() == classes_of_model("voc07") == load_model().class_names
+    assert classes_of_model() == classes_of_model("voc07") == (load_model().class_names, {})
     config = ModelConfig(input=InputConfig(short_side=64))
     path = tmp_path / "custom.safetensors"
     save_model(Model(RFCN(2, config.network), config, ("cone", "mug"), {}), path)
-    assert classes_of_model(path) == ("cone", "mug")
+    assert classes_of_model(path) == (("cone", "mug"), {})
     (tmp_path / "c.yaml").write_text("models: [custom.safetensors]\nproposals: {}\n")
-    assert classes_of_model(config=tmp_path / "c.yaml") == ("cone", "mug")
+    assert classes_of_model(config=tmp_path / "c.yaml") == (("cone", "mug"), {})
     assert classes_of_model(config="best") == classes_of_model()  # one of the package's
 
 
@@ -45,10 +45,10 @@ def test_other_kinds_of_files_are_named(tmp_path: Path):
 def test_damaged_files_have_no_classes(tmp_path: Path):
     for name, content in (("a", b""), ("b", b"\xff" * 100), ("c", DEFAULT_MODEL.read_bytes()[:5000])):
         (tmp_path / name).write_bytes(content)
-        assert classes_of_model(tmp_path / name) is None
+        assert classes_of_model(tmp_path / name) == (None, {})
         with pytest.raises(InputError):
             load_model(tmp_path / name)
-    assert classes_of_model(tmp_path) is None
+    assert classes_of_model(tmp_path) == (None, {})
 
 
 def test_a_file_is_found_by_its_path_or_its_bare_name(tmp_path: Path):

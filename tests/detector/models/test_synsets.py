@@ -7,7 +7,7 @@ import pytest
 from detector.config import CONFIG_FOLDER
 from detector.data.voc import VOC_CLASSES
 from detector.errors import InputError
-from detector.models.files import DEFAULT_CLASSIFIER, classes_of_model, model_files, synonyms_of_model
+from detector.models.files import DEFAULT_CLASSIFIER, classes_of_model, model_files
 from detector.models.synsets import synset_classes
 from detector.structures.class_names import same_classes
 
@@ -78,18 +78,19 @@ def test_a_classifier_without_wordnet_ids():
 
 @checkout
 def test_the_classes_of_the_detection_task():
-    names = classes_of_model("ilsvrc200")
+    names, synonyms = classes_of_model("ilsvrc200")
     assert names is not None
     assert len(names) == 200
     assert (names[0], names[123], names[199]) == ("accordion", "person", "zebra")
     assert set(VOC_CLASSES) - set(same_classes(names, VOC_CLASSES).values()) == {"boat", "bottle", "pottedplant"}
-    assert synonyms_of_model("ilsvrc200")["n02121808"] == "domestic cat"
+    assert synonyms["n02121808"] == "domestic cat"
     assert [file.stem for file in model_files("ilsvrc200")] == ["voc07", "bvlc_googlenet"]
 
 
 @checkout
 def test_imagenets_classes():
-    names, synonyms = classes_of_model("imagenet1000"), synonyms_of_model(config=CONFIG_FOLDER / "imagenet1000.yaml")
+    names, synonyms = classes_of_model("imagenet1000")
+    assert classes_of_model(config=CONFIG_FOLDER / "imagenet1000.yaml") == (names, synonyms)
     assert names is not None
     assert len(set(names)) == 1000
     assert "golden retriever" in names

@@ -7,7 +7,9 @@ import torch
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model
 from detector.structures.rois import RoIs
-from detector.training.transfer import match_classes, transfer_weights
+from detector.training.transfer import match_classes, transfer_multibox, transfer_weights
+from proposals.multibox.config import MultiBoxConfig
+from proposals.multibox.network import MultiBoxHead
 
 NAMES = ("couch", "robot", "Bus", "drone")
 
@@ -85,3 +87,29 @@ def test_other_bins_keep_what_a_constant_map_predicts(start: Model):
         before, after = (n.classify(n.score_maps(features), regions) for n in (start.network, network))
     torch.testing.assert_close(after.class_logits, before.class_logits)
     torch.testing.assert_close(after.box_deltas, before.box_deltas)
+
+
+def test_a_new_grid_starts_from_the_nearest_and_the_others_predict_as_before():
+    torch.manual_seed(2)
+    source = MultiBoxHead(8, MultiBoxConfig(grids=(4, 2, 1), shapes=2, channels=4))
+    source.priors.uniform_(0.1, 0.2)
+    for parameter in source.parameters():
+        torch.nn.init.normal_(parameter)
+    head = MultiBoxHead(8, MultiBoxConfig(grids=(8, 4, 2, 1), shapes=2, channels=4))
+    transfer_multibox(head, source)
+    features = torch.randn(1, 8, 24, 24)
+    with torch.inference_mode():
+        old, new = source(features), head(features)
+    torch.testing.assert_close(new.logits[:, 128:], old.logits)
+    torch.testing.assert_close(new.box_deltas[:, 128:], old.box_deltas)
+    torch.testing.assert_close(head.priors[128:], source.priors)
+    assert not head.priors[:128].any()
+    torch.testing.assert_close(head.predict[0].weight, source.predict[0].weight)
+
+
+def test_a_head_of_another_form_keeps_its_weights():
+    source = MultiBoxHead(8, MultiBoxConfig(grids=(4, 1), shapes=2, channels=4))
+    head = MultiBoxHead(8, MultiBoxConfig(grids=(4, 1), shapes=2, channels=4, coordinates="corners"))
+    before = head.predict[0].weight.clone()
+    transfer_multibox(head, source)
+    torch.testing.assert_close(head.predict[0].weight, before)

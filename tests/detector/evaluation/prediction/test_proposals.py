@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from PIL import Image
 
 from detector.data import VOCDataset
 from detector.errors import InputError
-from detector.evaluation.prediction.proposals import ProposalReport, evaluate_proposals
+from detector.evaluation.prediction.proposals import ProposalReport, evaluate_files, read_pixels
 from detector.io import progress
-from proposals import Proposals
+from proposals import Proposals, propose_files
 
 MakeVOC = Callable[..., Path]
 Box = tuple[float, float, float, float]
@@ -51,8 +52,10 @@ def root(make_voc: MakeVOC) -> Path:
     return make_voc(IMAGES)
 
 
-def report_of(root: Path, proposer: Fixed = PROPOSER, **options: object) -> ProposalReport:
-    return evaluate_proposals(proposer, VOCDataset(root, "val"), **options)
+def report_of(root: Path, proposer: Fixed = PROPOSER, workers: int = 1, **options: Any) -> ProposalReport:
+    dataset = VOCDataset(root, "val")
+    paths = [dataset.image_path(index) for index in range(len(dataset))]
+    return evaluate_files(propose_files(paths, proposer, read_pixels, workers=workers), dataset, **options)
 
 
 def test_figures_by_hand(root: Path) -> None:
