@@ -202,6 +202,12 @@ class RegionClassifierConfig(Strict):
         classes: file of the classes (`detector.models.synsets.synset_classes`), relative to the configuration; None for
             all classes of the classifier.
         short_side: pixels of the short side of the classifier's input.
+        photo_side: pixels of the short side of a second input, whose mean features classify the whole photo. The scores
+            of a class then are its probability in the photo times its score in the region relative to the best region
+            (ILSVRC's task CLS-LOC: classify the photo, then localize each class). None: the regions alone.
+        objectness_power: of the objectness in the product with the class probability.
+        unnamed: classes of the detector that the classifier cannot name and would call something else (a person a ski);
+            they do not count as objects, unless the detector's own scores tell them.
         own_scores: whether classes that the detector knows by itself keep its scores.
         calibration: slope and offset of Platt scaling of the log-odds of the other scores.
     """
@@ -209,6 +215,9 @@ class RegionClassifierConfig(Strict):
     model: str = "bvlc_googlenet"
     classes: str | None = None
     short_side: Side = 352
+    photo_side: Side | None = None
+    objectness_power: Positive = 1.0
+    unnamed: tuple[str, ...] = ()
     own_scores: bool = True
     calibration: tuple[Positive, Finite] = (1.0, 0.0)
 

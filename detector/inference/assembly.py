@@ -23,6 +23,7 @@ from detector.models.files import classes_file, find_detector, find_model
 from detector.models.synsets import synset_classes
 from detector.models.weights import Model, load_model
 from proposals import Proposer, SelectiveSearch, UnionProposer
+from proposals.names import unknown_name
 
 
 def load_pipeline(
@@ -108,14 +109,22 @@ def assemble(
 
 def _with_classifier(detector: DetectionPipeline, config: RegionClassifierConfig, path: Path) -> DetectionPipeline:
     """The detector of the classes that a classifier names in its regions."""
-    if not all(isinstance(scorer, RFCNScorer) for scorer in detector.scorers):
+    scorers = [scorer for scorer in detector.scorers if isinstance(scorer, RFCNScorer)]
+    if len(scorers) < len(detector.scorers):
         raise InputError(f"{path}: classifier needs the regions of R-FCN models; leave out models on crops")
     model = load_model(find_model(config.model, path.parent), ("classification",))
     assert isinstance(model.network, ImageClassifier)
     assert isinstance(model.config, ClassifierConfig)
     classes = synset_classes(model.class_names, classes_file(config, path))
     scorer = ClassifierScorer(model.network, model.config.backbone, config, classes, detector.device, detector.dtype)
-    return detector.with_classes(scorer, ClassTransfer(config, classes, detector.class_names))
+    for name in config.unnamed:
+        if name not in detector.class_names:
+            raise InputError(f"{path}: unnamed: {unknown_name('class', name, detector.class_names)}")
+    calibration = detector.config.postprocess.calibration
+    for region_scorer in scorers:  # calibrated scores no longer tell the background's probability
+        settings = replace(region_scorer.config.postprocess, calibration=(1.0, 0.0))
+        region_scorer.config = replace(region_scorer.config, postprocess=settings)
+    return detector.with_classes(scorer, ClassTransfer(config, classes, detector.class_names, calibration))
 
 
 def _configured(model: Model, config: DetectorConfig, path: Path) -> Model:

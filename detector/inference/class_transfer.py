@@ -1,8 +1,9 @@
 """Detection of classes without boxes: a detector finds regions, an ImageNet classifier names them.
 
 The score of a class in a region is the classifier's probability of it, from the mean of the features in the region,
-times the objectness that the detector gives the region. Detectors were made from ImageNet's labels of whole images
-before: Hoffman et al., LSDA, 2014; Redmon and Farhadi, YOLO9000, 2017.
+times the objectness that the detector gives the region: the probability that it is no background and nothing that
+the classifier cannot name. Detectors were made from ImageNet's labels of whole images before: Hoffman et al., LSDA,
+2014; Redmon and Farhadi, YOLO9000, 2017.
 """
 
 from collections.abc import Sequence
@@ -69,8 +70,7 @@ class ClassifierScorer:
 
     def prepare(self, image: Image) -> np.ndarray:
         """The network's input, (h, w, 3) uint8."""
-        side = self.config.short_side
-        return resize(image.pixels, input_size(image.width, image.height, side, _LONGEST * side))
+        return _resized(image, self.config.short_side)
 
     @torch.inference_mode()
     @without_denormals()
@@ -80,14 +80,20 @@ class ClassifierScorer:
         Args:
             inputs: of the images, from `prepare`.
         """
-        device, features = self.network.mean.device, []
+        features = []
         for image, pixels in zip(images, inputs, strict=True):
-            x = upload(torch.from_numpy(np.ascontiguousarray(pixels))[None], device).permute(0, 3, 1, 2)
-            x = normalize(x.float(), self.network.mean, self.network.std).to(self.dtype)
-            maps = self.network.backbone(x)[0].float()
+            maps, photo = self._maps(pixels), None
+            if self.config.photo_side is not None:
+                mean = self._maps(_resized(image, self.config.photo_side)).mean(dim=(1, 2))
+                photo = self.network.classifier(mean).softmax(dim=0) @ self._members
             scale = torch.from_numpy(box_scale((image.width, image.height), (pixels.shape[1], pixels.shape[0])))
-            features.append(ClassifierFeatures(self, maps, upload(scale, device)))
+            features.append(ClassifierFeatures(self, maps, upload(scale, maps.device), photo))
         return features
+
+    def _maps(self, pixels: np.ndarray) -> Tensor:
+        x = upload(torch.from_numpy(np.ascontiguousarray(pixels))[None], self.network.mean.device).permute(0, 3, 1, 2)
+        x = normalize(x.float(), self.network.mean, self.network.std).to(self.dtype)
+        return self.network.backbone(x)[0].float()
 
     @torch.inference_mode()
     def score(self, features: Sequence["ClassifierFeatures"], boxes: Sequence[Tensor]) -> list[RegionScores]:
@@ -96,7 +102,7 @@ class ClassifierScorer:
         for image, image_boxes in zip(features, boxes, strict=True):
             pooled = mean_pool(image.maps, image_boxes * image.scale, backbone.stride, backbone.offset)
             probabilities = self.network.classifier(pooled).softmax(dim=1)
-            scored.append(RegionScores(probabilities @ self._members, None))
+            scored.append(RegionScores(probabilities @ self._members, None, image.photo))
         return scored
 
 
@@ -107,11 +113,13 @@ class ClassifierFeatures:
     Attributes:
         maps: (C, h, w) float32 features.
         scale: (4,) factors that scale xyxy boxes of the image to the network's input.
+        photo: (num_classes,) probabilities of the classes in the whole image, with `photo_side`.
     """
 
     scorer: ClassifierScorer
     maps: Tensor
     scale: Tensor
+    photo: Tensor | None
 
     def score(self, boxes: Tensor) -> RegionScores:
         """Class probabilities of boxes (R, 4), float32 xyxy pixels of the image, on the network's device."""
@@ -123,10 +131,18 @@ class ClassTransfer:
 
     Args:
         detector_classes: names of the classes of the detector's models.
+        detector_calibration: of the detector's scores, which come without it.
     """
 
-    def __init__(self, config: RegionClassifierConfig, classes: SynsetClasses, detector_classes: Sequence[str]) -> None:
-        self.config, self.classes = config, classes
+    def __init__(
+        self,
+        config: RegionClassifierConfig,
+        classes: SynsetClasses,
+        detector_classes: Sequence[str],
+        detector_calibration: tuple[float, float],
+    ) -> None:
+        self.config, self.classes, self.detector_calibration = config, classes, detector_calibration
+        self.nameable = [i for i, name in enumerate(detector_classes) if name not in config.unnamed]
         same = same_classes(classes.names, detector_classes) if config.own_scores else {}
         self.own = [classes.names.index(name) for name in same]
         self.detector_labels = [list(detector_classes).index(name) for name in same.values()]
@@ -135,11 +151,20 @@ class ClassTransfer:
         """The scores of an image's regions.
 
         Args:
-            members: of the detector's models, with one score a class of theirs, and last of the classifier.
+            members: of the detector's models, softmax over their classes and the background without calibration, and
+                last of the classifier.
         """
         *detectors, named = members
         detected = average_scores(detectors)
-        objectness = 1 - (1 - detected.scores).prod(dim=1, keepdim=True)  # that it is an object of any class
-        scores = calibrate((named.scores * objectness).logit(eps=1e-6), self.config.calibration)
-        scores[:, self.own] = detected.scores[:, self.detector_labels]
+        objectness = detected.scores[:, self.nameable].sum(dim=1, keepdim=True).clamp(max=1)
+        scores = named.scores * objectness**self.config.objectness_power
+        if named.photo is not None and len(scores):
+            scores = named.photo * scores / scores.amax(dim=0).clamp(min=1e-30)
+        scores = calibrate(scores.logit(eps=1e-6), self.config.calibration)
+        own = detected.scores[:, self.detector_labels].logit(eps=1e-6)
+        scores[:, self.own] = calibrate(own, self.detector_calibration)
         return RegionScores(scores, detected.box_deltas)
+
+
+def _resized(image: Image, side: int) -> np.ndarray:
+    return resize(image.pixels, input_size(image.width, image.height, side, _LONGEST * side))

@@ -194,7 +194,8 @@ class DetectionPipeline:
             engine = hashlib.blake2b(Path(engine).read_bytes(), digest_size=16).hexdigest()
         parts = [self.proposer.fingerprint, repr(self.postprocess), str(self.box_regression), str(self.dtype), engine]
         parts += [repr(self.class_names), repr(self.class_ids)]
-        parts += [] if self.transfer is None else [repr(self.transfer.classes)]
+        if self.transfer is not None:
+            parts += [repr(self.transfer.classes), repr(self.transfer.detector_calibration)]
         for scorer in self.scorers:
             flipped = isinstance(scorer, RFCNScorer) and scorer.flipped
             parts += [weights_hash(scorer.network), repr(scorer.config), str(flipped)]

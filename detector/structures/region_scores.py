@@ -15,10 +15,12 @@ class RegionScores:
         scores: (R, num_classes) float32 in 0..1, the probability that the region is an object of the class.
         box_deltas: (R, 1, 4) for all classes or (R, num_classes, 4) for each, float32: whitened box deltas from the
             region to the object (`proposals.boxes`); None if boxes are not regressed.
+        photo: (num_classes,) float32 probabilities of the classes in the whole image, where a classifier gives them.
     """
 
     scores: Tensor
     box_deltas: Tensor | None
+    photo: Tensor | None = None
 
 
 def average_scores(members: Sequence[RegionScores]) -> RegionScores:

@@ -1,6 +1,8 @@
 """The notebooks: they are those of their sources, run, and tell right answers from wrong ones."""
 
 import re
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,20 @@ from nbformat import NotebookNode
 from notebooks.teacher.build import COURSE, QUICKSTART, TEACHER, blanked, notebooks, read_cells
 from torch.nn.functional import adaptive_avg_pool2d
 
-from detector.models.rfcn import RFCN
-
-EXERCISES = (
-    *("color_histogram", "intersection", "size_similarity", "fill_similarity", "union", "grouping"),
-    *("iou", "rank", "recall", "mabo"),
-    *("windows", "label_regions", "mine"),
-    *("nms", "true_positives", "average_precision_11"),
+EXERCISES = dict(
+    zip(
+        COURSE,
+        (
+            ("color_histogram", "intersection", "size_similarity", "fill_similarity", "union", "grouping"),
+            ("iou", "rank", "recall", "mabo"),
+            ("windows", "label_regions", "mine"),
+            ("nms", "true_positives", "average_precision_11"),
+        ),
+        strict=True,
+    )
 )
-"""The functions that students write, a line for each part of the course."""
+"""The functions that students write in each part of the course."""
+PART = {name: part for part, names in EXERCISES.items() for name in names}
 
 MUTANTS = [
     ("color_histogram", "joined / joined.sum()", "joined"),
@@ -70,82 +77,94 @@ def test_the_files_are_those_of_the_sources():
             assert cell.cell_type == "markdown" or (cell.outputs, cell.execution_count) == ([], None)
 
 
-def test_an_exercise_has_a_blank_and_a_check():
-    cells = read_cells(COURSE)
+@pytest.mark.parametrize("part", COURSE)
+def test_an_exercise_has_a_blank_and_a_check(part: str):
+    cells = read_cells(part)
     exercises = [cell for cell in cells if "exercise" in tags(cell)]
-    assert tuple(map(defined, exercises)) == EXERCISES
+    assert tuple(map(defined, exercises)) == EXERCISES[part]
     for cell in exercises:
         head, solution = cell.source.split("    # SOLUTION\n")
         assert blanked(cell).source == f'{head}    raise NotImplementedError("your code here")'
         assert "return" in solution
         assert any(re.search(rf"\b{defined(cell)}\b", check.source) for check in cells if "check" in tags(check))
-    text = (TEACHER.parent / f"{COURSE}.ipynb").read_text(encoding="utf-8")
+    text = (TEACHER.parent / f"{part}.ipynb").read_text(encoding="utf-8")
     assert "SOLUTION" not in text
-    assert text.count('NotImplementedError(\\"your code here\\")') == len(EXERCISES)
+    assert text.count('NotImplementedError(\\"your code here\\")') == len(exercises)
 
 
 @pytest.fixture(scope="module")
-def solved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The names that the course with solutions defines up to its last check, without figures, and with pixels in place
-    of GoogLeNet's features, which take most of the time."""
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Cells can run in this process, with pixels in place of GoogLeNet's features, which take most of the time."""
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib").use("agg")
-    cells = read_cells(COURSE)
-    last = max(number for number, cell in enumerate(cells) if "check" in tags(cell))
-    names: dict[str, Any] = {"__name__": "__main__"}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("course"))
+        patch.syspath_prepend(TEACHER.parent)
         patch.setattr(
-            RFCN, "features", lambda _, crops: adaptive_avg_pool2d(crops / 255, 8).flatten(1)[..., None, None]
+            "rcnn_scenes.network.features",
+            lambda crops: adaptive_avg_pool2d(crops / 255, 8).flatten(1)[..., None, None],
         )
-        for cell in cells[: last + 1]:
-            if cell.cell_type == "code" and "answer" not in tags(cell):
-                exec(compile(cell.source, str(cell.id), "exec"), names)
+        yield
+
+
+@pytest.fixture(scope="module")
+def solved(here: None, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The names that a part with solutions defines up to its last check, without figures of answers."""
+    cells = read_cells(request.param)
+    last = max(number for number, cell in enumerate(cells) if "check" in tags(cell))
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for cell in cells[: last + 1]:
+        if cell.cell_type == "code" and "answer" not in tags(cell):
+            exec(cell.source, names)
     return names
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "right", "wrong"), MUTANTS, ids=[f"{m[0]}: {m[2]}" for m in MUTANTS])
+@pytest.mark.parametrize(
+    ("solved", "name", "right", "wrong"),
+    [(PART[name], name, right, wrong) for name, right, wrong in MUTANTS],
+    ids=[f"{name}: {wrong}" for name, _, wrong in MUTANTS],
+    indirect=["solved"],
+)
 def test_a_wrong_answer_fails_its_check(solved: dict[str, Any], name: str, right: str, wrong: str):
-    cells = read_cells(COURSE)
+    cells = read_cells(PART[name])
     [exercise] = [cell for cell in cells if "exercise" in tags(cell) and defined(cell) == name]
     check = next(cell for cell in cells[cells.index(exercise) :] if "check" in tags(cell))
     assert right in exercise.source
     names = dict(solved)
     exec(exercise.source, names)
-    exec(check.source, names)  # the right answer passes, also after the whole course
+    exec(check.source, names)  # the right answer passes, also after the whole part
     exec(exercise.source.replace(right, wrong), names)
     with pytest.raises((AssertionError, IndexError, KeyError, ValueError)):
         exec(check.source, names)
 
 
-def run(path: Path, folder: Path) -> list[NotebookNode]:
-    """The cells of a notebook after a run in `folder`, which goes on after an error."""
+@pytest.mark.slow
+@pytest.mark.parametrize("part", COURSE)
+def test_a_part_fails_at_its_blanks_only(here: None, part: str):
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for cell in map(blanked, read_cells(part)):
+        if cell.cell_type == "code":
+            needs_answers = {"check", "answer"} & set(tags(cell))
+            with pytest.raises(NotImplementedError, match="your code") if needs_answers else nullcontext():
+                exec(cell.source, names)
+
+
+def run(path: Path, folder: Path) -> str:
+    """What the cells of a notebook print, run in `folder`."""
     client = pytest.importorskip("nbclient").NotebookClient
     pytest.importorskip("ipykernel")
     for package in ("sklearn", "matplotlib", "fastapi"):
         pytest.importorskip(package)
-    content = nbformat.read(path, 4)
     resources = {"metadata": {"path": str(folder)}}
-    return client(content, timeout=600, kernel_name="python3", resources=resources, allow_errors=True).execute().cells
-
-
-def errors(cells: list[NotebookNode]) -> dict[str, str]:
-    """The error of each cell that has one."""
-    outputs = [(cell.id, each) for cell in cells if cell.cell_type == "code" for each in cell.outputs]
-    return {name: f"{each.ename}: {each.evalue}" for name, each in outputs if each.output_type == "error"}
-
-
-def printed(cells: list[NotebookNode]) -> str:
+    cells = client(nbformat.read(path, 4), timeout=600, kernel_name="python3", resources=resources).execute().cells
     outputs = [each for cell in cells if cell.cell_type == "code" for each in cell.outputs]
     return "".join(each.text for each in outputs if each.output_type == "stream" and each.name == "stdout")
 
 
 @pytest.mark.slow
 def test_the_five_minutes(tmp_path: Path):
-    cells = run(TEACHER.parent / f"{QUICKSTART}.ipynb", tmp_path)
-    assert errors(cells) == {}
-    text = printed(cells)
+    text = run(TEACHER.parent / f"{QUICKSTART}.ipynb", tmp_path)
     assert re.search(r"^cat\.jpg <Detections: cat 0\.\d+ in 451x300 pixels>", text, re.MULTILINE)
     assert re.search(r"^astronaut\.jpg <Detections: person 0\.\d+", text, re.MULTILINE)
     assert re.search(r"^dog +1 ", text, re.MULTILINE)
@@ -154,18 +173,11 @@ def test_the_five_minutes(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_the_solutions_pass_all_checks(tmp_path: Path):
-    cells = run(TEACHER / f"{COURSE}_solutions.ipynb", tmp_path)
-    assert errors(cells) == {}
-    text = printed(cells)
-    assert {name for name in EXERCISES if not re.search(rf"\b{name}\b[^\n]*: right", text)} == set()
-    figures = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert len(figures) == 22
-    assert {Path(name).stem for name in figures if name.endswith(".svg")} == {Path(name).stem for name in figures}
-
-
-@pytest.mark.slow
-def test_the_course_fails_at_its_blanks_only(tmp_path: Path):
-    cells = run(TEACHER.parent / f"{COURSE}.ipynb", tmp_path)
-    need_answers = {cell.id for cell in cells if {"check", "answer"} & set(tags(cell))}
-    assert errors(cells) == dict.fromkeys(need_answers, "NotImplementedError: your code here")
+@pytest.mark.parametrize("part", COURSE)
+def test_the_solutions_pass_all_checks(tmp_path: Path, part: str):
+    text = run(TEACHER / f"{part}_solutions.ipynb", tmp_path)
+    assert {name for name in EXERCISES[part] if not re.search(rf"\b{name}\b[^\n]*: right", text)} == set()
+    figures = re.findall(r'^finish\("(\w+)"\)', (TEACHER / f"{part}.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == {
+        f"{figure}.{ending}" for figure in figures for ending in ("svg", "png")
+    }

@@ -1,5 +1,6 @@
 """Regions of a detector that a classifier names, on networks of random weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from detector.api import load_detector
-from detector.config import ClassifierConfig
+from detector.config import ClassifierConfig, ModelConfig, PostprocessConfig
 from detector.errors import InputError
 from detector.inference.assembly import load_pipeline
 from detector.inference.class_transfer import ClassifierScorer
@@ -24,7 +25,10 @@ BOXES = np.array([(5, 5, 40, 30), (20, 10, 60, 45), (0, 0, 90, 60)], np.float32)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("transfer")
-    save_model(rfcn_model(), folder / "regions.safetensors")  # of cat and dog
+    regions = rfcn_model()  # of cat and dog
+    assert isinstance(regions.config, ModelConfig)
+    calibrated = replace(regions.config, postprocess=PostprocessConfig(calibration=(0.8, 0.5)))
+    save_model(replace(regions, config=calibrated), folder / "regions.safetensors")
     torch.manual_seed(1)
     network = ImageClassifier(4).eval()
     torch.nn.init.normal_(network.classifier.weight, std=1.5)
@@ -47,7 +51,7 @@ def scores_of(detector: DetectionPipeline) -> torch.Tensor:
 
 def test_a_score_is_the_class_probability_times_the_objectness(folder: Path):
     regions = load_pipeline(folder / "regions.safetensors", "cpu", precision="float32")
-    objectness = 1 - (1 - scores_of(regions)).prod(dim=1)
+    objectness = ((scores_of(regions).logit() - 0.5) / 0.8).sigmoid().sum(dim=1)
     detector = load(folder, short_side=64)
     assert detector.class_names == ("tabby", "Siamese cat", "fox", "mug")
     assert detector.class_ids == tuple(name[:9] for name in IMAGENET)
@@ -56,6 +60,26 @@ def test_a_score_is_the_class_probability_times_the_objectness(folder: Path):
     torch.testing.assert_close(scores.sum(dim=1), objectness, rtol=0, atol=1e-4)
     calibrated = scores_of(load(folder, short_side=64, calibration="[0.5, -1]"))
     torch.testing.assert_close(calibrated, (0.5 * scores.logit() - 1).sigmoid(), rtol=0, atol=1e-4)
+
+
+def test_the_photo_ranks_the_classes_and_the_regions_place_them(folder: Path):
+    alone = scores_of(load(folder, short_side=64, objectness_power=2.0))
+    scores = scores_of(load(folder, short_side=64, objectness_power=2.0, photo_side=64))
+    photo = scores.amax(dim=0)
+    assert float(photo.sum()) == pytest.approx(1, abs=1e-4)
+    torch.testing.assert_close(scores, photo * alone / alone.amax(dim=0), rtol=1e-3, atol=1e-4)
+    once = scores_of(load(folder, short_side=64))
+    names = once / once.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(alone, names * once.sum(dim=1, keepdim=True) ** 2, rtol=0, atol=1e-4)
+
+
+def test_a_class_that_the_classifier_cannot_name_is_no_object(folder: Path):
+    regions = scores_of(load_pipeline(folder / "regions.safetensors", "cpu", precision="float32"))
+    dog = ((regions[:, 1].logit() - 0.5) / 0.8).sigmoid()
+    scores = scores_of(load(folder, short_side=64, unnamed="[cat]"))
+    torch.testing.assert_close(scores.sum(dim=1), dog, rtol=0, atol=1e-4)
+    with pytest.raises(InputError, match=r"detector\.yaml: unnamed.*cow"):
+        load(folder, unnamed="[cow]")
 
 
 def test_classes_of_a_file_are_sums_and_those_of_the_detector_keep_its_scores(folder: Path):

@@ -12,7 +12,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 TEACHER = Path(__file__).parent
-QUICKSTART, COURSE = "detection_in_five_minutes", "rcnn_in_an_afternoon"
+QUICKSTART = "detection_in_five_minutes"
+COURSE = ("rcnn_1_selective_search", "rcnn_2_proposals", "rcnn_3_classes", "rcnn_4_detections")
 _BLANK = 'raise NotImplementedError("your code here")\n'
 
 
@@ -48,12 +49,12 @@ def notebook(cells: list[NotebookNode]) -> str:
 
 def notebooks() -> dict[Path, str]:
     """The files that belong to the sources, and their text."""
-    course = read_cells(COURSE)
-    return {
-        TEACHER.parent / f"{QUICKSTART}.ipynb": notebook(read_cells(QUICKSTART)),
-        TEACHER.parent / f"{COURSE}.ipynb": notebook([blanked(cell) for cell in course]),
-        TEACHER / f"{COURSE}_solutions.ipynb": notebook(course),
-    }
+    files = {TEACHER.parent / f"{QUICKSTART}.ipynb": notebook(read_cells(QUICKSTART))}
+    for part in COURSE:
+        cells = read_cells(part)
+        files[TEACHER.parent / f"{part}.ipynb"] = notebook([blanked(cell) for cell in cells])
+        files[TEACHER / f"{part}_solutions.ipynb"] = notebook(cells)
+    return files
 
 
 if __name__ == "__main__":
