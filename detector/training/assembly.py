@@ -1,17 +1,22 @@
 """Assembly: from a recipe to the training loop of its task."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from detector.errors import InputError
 from detector.training.custom_dataset.plan import PLAN
-from detector.training.data import proposed_splits
+from detector.training.data import ProposedImages, proposed_splits
 from detector.training.loop import Task, TrainingLoop
+from detector.training.photos import PhotoSet
+from detector.training.pseudo_labels import find_unlabeled
 from detector.training.recipes import AnyRecipe, ClassificationRecipe, MultiBoxRecipe, RCNNRecipe, RFCNRecipe
 from detector.training.tasks.classification import ClassificationTask
 from detector.training.tasks.multibox import MultiBoxTask
 from detector.training.tasks.rcnn import RCNNTask
 from detector.training.tasks.rfcn import RFCNTask
+
+log = logging.getLogger(__name__)
 
 
 def make_loop(
@@ -46,5 +51,18 @@ def make_loop(
         case MultiBoxRecipe():
             task = MultiBoxTask(recipe, root)
         case RFCNRecipe():
-            task = RFCNTask(recipe, *proposed_splits(recipe.data, recipe.model.proposals, root, cache))
+            task = _rfcn_task(recipe, root, cache)
     return TrainingLoop(task, out, init, device, workers)
+
+
+def _rfcn_task(recipe: RFCNRecipe, root: Path, cache: Path) -> RFCNTask:
+    train, val = proposed_splits(recipe.data, recipe.model.proposals, root, cache)
+    if recipe.data.unlabeled is None:
+        return RFCNTask(recipe, train, val)
+    labeled = (images.dataset.image_path(index) for images in (train, val) for index in range(len(images)))
+    found = find_unlabeled(root / recipe.data.unlabeled, labeled)
+    if found.faults:
+        raise InputError(f"{found.faults[0]}; repair it or remove it from {found.folder}")
+    log.info("unlabeled: %s", found)
+    photos = PhotoSet(found.samples, train.dataset.class_names)
+    return RFCNTask(recipe, train, val, unlabeled=ProposedImages(photos, recipe.model.proposals, cache))

@@ -1,4 +1,4 @@
-"""Augmentation of training images: random crops, mosaic, mixup, flips, color jitter and jittered boxes.
+"""Augmentation of training images: random crops, mosaic, mixup, flips, color jitter, erasing and jittered boxes.
 
 Every random number comes from the generator that the caller passes, so that a resumed run draws the same ones.
 """
@@ -181,6 +181,17 @@ def color_jitter(pixels: np.ndarray, strength: float, rng: np.random.Generator) 
     for index in rng.permutation(len(enhancements)):
         image = enhancements[index](image).enhance(rng.uniform(1 - strength, 1 + strength))
     return np.asarray(image)
+
+
+def erase(pixels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Fills up to `count` random rectangles of an image (H, W, 3) with random noise (Zhong et al., 'Random erasing data
+    augmentation', 2020), with sides of 5 to 20 % of the image's, as Soft Teacher does (Xu et al., 2021, table 7)."""
+    erased, size = pixels.copy(), (pixels.shape[1], pixels.shape[0])
+    for _ in range(rng.integers(0, count + 1)):
+        w, h = (max(1, round(side * rng.uniform(0.05, 0.2))) for side in size)
+        x1, y1, x2, y2 = _place((w, h), size, rng)
+        erased[y1:y2, x1:x2] = rng.integers(0, 256, (h, w, 3), np.uint8)
+    return erased
 
 
 def _random_tile(

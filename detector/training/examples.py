@@ -49,13 +49,35 @@ def common_size(sizes: Sequence[tuple[int, int]], inputs: InputConfig, scale: fl
 def make_example(
     image: TrainingImage, size: tuple[int, int], augmentation: AugmentationConfig, rng: np.random.Generator
 ) -> Example:
-    """Resizes an image to `size` (width, height), flips and color-jitters it at random, and adds jittered objects to
-    its regions."""
-    pixels, annotations, (width, height) = image.pixels, image.annotations, image.size
-    factors = box_scale((width, height), size)
+    """An image as `augment_pixels` gives it, with the regions of `place_regions`."""
+    pixels, flipped = augment_pixels(image.pixels, size, augmentation, rng)
+    return place_regions(image, pixels, flipped, augmentation, rng)
+
+
+def augment_pixels(
+    pixels: np.ndarray, size: tuple[int, int], augmentation: AugmentationConfig, rng: np.random.Generator
+) -> tuple[Tensor, bool]:
+    """Resizes an image (H, W, 3) to `size` (width, height), flips and color-jitters it at random.
+
+    Returns:
+        (3, h, w) uint8 RGB, and whether it is flipped.
+    """
     flipped = rng.random() < 0.5 and augmentation.flip
     if augmentation.color_jitter > 0:
         pixels = color_jitter(pixels, augmentation.color_jitter, rng)
+    return to_input(pixels[:, ::-1] if flipped else pixels, size), flipped
+
+
+def place_regions(
+    image: TrainingImage, pixels: Tensor, flipped: bool, augmentation: AugmentationConfig, rng: np.random.Generator
+) -> Example:
+    """The regions and the objects of an image in the network's input, with jittered objects among the regions.
+
+    Args:
+        pixels: (3, h, w) uint8 RGB, the input, from `augment_pixels`.
+    """
+    annotations, (width, height) = image.annotations, image.size
+    factors = box_scale((width, height), (pixels.shape[2], pixels.shape[1]))
     jittered = jitter_boxes(annotations.boxes, augmentation.jittered_copies, rng)
     regions = np.concatenate((image.proposals, annotations.boxes, jittered)).astype(np.float32)
     regions = np.clip(regions, 0, np.array([width, height, width, height], dtype=np.float32))
@@ -64,10 +86,15 @@ def make_example(
     if flipped:
         regions, objects = flip_boxes(regions, width), flip_boxes(objects, width)
     return Example(
-        image=to_input(pixels[:, ::-1] if flipped else pixels, size),
+        image=pixels,
         regions=torch.from_numpy(regions * factors),
         objects=torch.from_numpy(objects * factors),
         labels=torch.tensor(annotations.labels),
         difficult=torch.tensor(annotations.difficult),
         unlabeled=annotations.unlabeled,
     )
+
+
+def stack_images(images: Sequence[Tensor]) -> Tensor:
+    """(B, 3, h, w) from images (3, h, w), each of which is channels last in memory, as is the stack."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)

@@ -70,6 +70,10 @@ class Task(ABC, Generic[Example]):
     def prepare(self) -> None:
         """Work before the first step."""
 
+    def before_step(self, averaged: nn.Module, position: float) -> None:
+        """Called before each step with the averaged network and the position in the schedule, in steps of the
+        recipe."""
+
     @abstractmethod
     def example(self, step: int) -> Example:
         """What a step trains on; depends only on the recipe's seed, the step and the process's rank."""
@@ -263,6 +267,7 @@ class TrainingLoop(Generic[Example]):
         torch.manual_seed(self.task.recipe.seed * 1_000_003 + self.step)  # the same dropout after a resume
         self.optimizer.zero_grad(set_to_none=True)
         autocast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        self.task.before_step(self.ema.module, self.position)
         numbers = self.task.backward(self.network, example, autocast)
         average_gradients(self.network.parameters())
         norm = self._clip_gradients()

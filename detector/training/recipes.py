@@ -48,6 +48,17 @@ class DataConfig(_Strict):
 
 
 @dataclass(frozen=True)
+class RFCNDataConfig(DataConfig):
+    """Images of a data set in VOC's layout, and photos without labels.
+
+    Attributes:
+        unlabeled: folder of photos to train on without labels, relative to the data folder (`PseudoLabelConfig`).
+    """
+
+    unlabeled: str | None = None
+
+
+@dataclass(frozen=True)
 class LabeledPhotosConfig(_Strict):
     """Photos and their labels.
 
@@ -72,12 +83,14 @@ class PhotosConfig(_Strict):
         repeat_threshold: photos that show a class that fewer than this fraction of the photos shows are repeated by the
             square root of the ratio (Gupta et al., 2019, section 4.2: 0.001); 0 for no repetition.
         eval_limit: number of images to evaluate on before the last step.
+        unlabeled: folder of photos to train on without labels, relative to the data folder (`PseudoLabelConfig`).
     """
 
     train: Annotated[tuple[LabeledPhotosConfig, ...], Field(min_length=1)]
     val: str
     repeat_threshold: Fraction = 0.0
     eval_limit: Count = 150
+    unlabeled: str | None = None
 
     @property
     def eval_split(self) -> str:
@@ -172,6 +185,33 @@ class SharedMultiBoxConfig(_Strict):
 
 
 @dataclass(frozen=True)
+class PseudoLabelConfig(_Strict):
+    """Training on photos without labels (`detector.training.pseudo_labels`).
+
+    Attributes:
+        ratio: photos without labels in a step for each labeled one.
+        weight: weight of their loss relative to that of the labeled photos.
+        sure: lowest score, as a softmax, of a detection that becomes an object.
+        unsure: lowest score of a detection that counts as neither an object nor background.
+        burn_in: part of the steps at the start on labeled photos alone; 0 if the initial weights know the classes.
+        color_jitter: as in `AugmentationConfig`, for these photos; their scale and flips are those of the recipe.
+        erase: largest number of rectangles that are erased in them.
+    """
+
+    ratio: Count = 1
+    weight: NonNegative = 1.0
+    sure: Fraction = 0.9
+    unsure: Fraction = 0.3
+    burn_in: Fraction = 0.2
+    color_jitter: Fraction = 0.5
+    erase: Number = 3
+
+    def __post_init__(self) -> None:
+        if self.unsure > self.sure:
+            raise ValueError("unsure is at most sure")
+
+
+@dataclass(frozen=True)
 class RFCNRecipe(_Strict):
     """Training of an R-FCN.
 
@@ -180,16 +220,18 @@ class RFCNRecipe(_Strict):
         ohem_rois: regions of highest loss per image that are trained (online hard example mining).
         iou_targets: train class scores to be the IoU of the detection too (`detector.training.targets.region_losses`).
         multibox: for a network with a MultiBox head.
+        pseudo_labels: for `data.unlabeled`.
         frozen: child of the backbone up to which, in the order of the pass, the weights stay fixed, such as
             inception_3b; by default what its `freeze_stem` excludes.
     """
 
-    data: DataConfig | PhotosConfig
+    data: RFCNDataConfig | PhotosConfig
     task: Literal["rfcn"] = "rfcn"
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     multibox: SharedMultiBoxConfig = field(default_factory=SharedMultiBoxConfig)
+    pseudo_labels: PseudoLabelConfig = field(default_factory=PseudoLabelConfig)
     frozen: str | None = None
     batch: Count = 1
     ohem_rois: Count = 128

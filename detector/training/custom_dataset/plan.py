@@ -15,10 +15,10 @@ from detector.training.budget import Budget
 from detector.training.custom_dataset.split import Split, join_names
 from detector.training.recipes import (
     AugmentationConfig,
-    DataConfig,
     Number,
     OptimizerConfig,
     RandomCropConfig,
+    RFCNDataConfig,
     RFCNRecipe,
     SharedMultiBoxConfig,
 )
@@ -219,7 +219,7 @@ def _recipe(
     if settings.size is not None:
         inputs = InputConfig(settings.size, round(inputs.long_side * settings.size / inputs.short_side))
     return RFCNRecipe(
-        data=DataConfig(f"{split.digest} train", f"{split.digest} val", evaluated),
+        data=RFCNDataConfig(f"{split.digest} train", f"{split.digest} val", evaluated),
         model=dataclasses.replace(config, input=inputs),
         multibox=SharedMultiBoxConfig(weight=0),
         augmentation=_AUGMENTATIONS[settings.augment],

@@ -43,6 +43,7 @@ class CustomDatasetTask(RFCNTask):
         start: the model to start from.
         data, val: training and validation photos, whose proposals are cached.
         budget: time limit of the training.
+        unlabeled: photos to train on without labels, whose proposals are cached.
     """
 
     several_processes = False
@@ -55,10 +56,11 @@ class CustomDatasetTask(RFCNTask):
         data: ProposedImages[PhotoSet],
         val: ProposedImages[PhotoSet],
         budget: Budget,
+        unlabeled: ProposedImages[PhotoSet] | None = None,
     ) -> None:
         self.start, self.budget = start, budget
         self.extra_background_classes = match_classes(data.dataset.class_names, start).extra_background_classes
-        super().__init__(recipe, data, val, len(self.extra_background_classes))
+        super().__init__(recipe, data, val, len(self.extra_background_classes), unlabeled)
         self.kept = frozenset.intersection(*(sample.annotations.unlabeled for sample in data.dataset.samples))
         for parameter in self.network.score_conv.parameters():
             parameter.register_hook(self._freeze_other_classes)
@@ -82,14 +84,14 @@ class CustomDatasetTask(RFCNTask):
     def prepare(self) -> None:
         """Does nothing: the proposals are made before the plan."""
 
-    def read(self, index: int) -> TrainingImage:
+    def read(self, images: ProposedImages[Any], index: int) -> TrainingImage:
         """A photo, or if it cannot be read the next readable one."""
-        for candidate in range(index, index + len(self.data)):
-            candidate %= len(self.data)
+        for candidate in range(index, index + len(images)):
+            candidate %= len(images)
             try:
-                return super().read(candidate)
+                return super().read(images, candidate)
             except InputError as error:
-                path = self.data.dataset.image_path(candidate)
+                path = images.dataset.image_path(candidate)
                 if path not in self.failed:
                     log.warning("%s; using another photo instead", error)
                 self.failed[path] = str(error)

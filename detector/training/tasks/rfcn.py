@@ -31,10 +31,11 @@ from detector.ops.transforms import input_size
 from detector.structures.rois import RoIs
 from detector.training.augmentation import TrainingImage, mixup, mosaic, random_crop
 from detector.training.data import BatchOrder, ProposedImages
-from detector.training.examples import Example, common_size, make_example
+from detector.training.examples import Example, common_size, make_example, stack_images
 from detector.training.initial_weights import load_initial_weights
 from detector.training.loop import Task
 from detector.training.prefetch import Batch
+from detector.training.pseudo_labels import PseudoLabeler, UnlabeledBatch
 from detector.training.recipes import RFCNRecipe
 from detector.training.targets import RegionTargets, hardest, match_regions, region_losses
 from detector.training.tasks.multibox import (
@@ -60,6 +61,7 @@ class RFCNBatch(Batch):
         counts: number of regions of each image.
         multibox: targets of a MultiBox head; None without a head, or if they depend on its predictions.
         objects: of each image, if the targets of the MultiBox head depend on its predictions.
+        unlabeled: photos without labels.
     """
 
     images: Tensor
@@ -68,6 +70,7 @@ class RFCNBatch(Batch):
     counts: tuple[int, ...]
     multibox: MultiBoxTargets | None
     objects: tuple[MultiBoxObjects, ...]
+    unlabeled: UnlabeledBatch | None = None
 
 
 class RFCNTask(Task[RFCNBatch]):
@@ -77,6 +80,7 @@ class RFCNTask(Task[RFCNBatch]):
         recipe: the recipe.
         data, val: training and validation images.
         extra_background_classes: number of classes that count as background (`RFCN`).
+        unlabeled: photos to train on without labels.
 
     Raises:
         InputError: the batch is not divisible by the number of processes.
@@ -94,11 +98,14 @@ class RFCNTask(Task[RFCNBatch]):
         data: ProposedImages[Any],
         val: ProposedImages[Any],
         extra_background_classes: int = 0,
+        unlabeled: ProposedImages[Any] | None = None,
     ) -> None:
         check_batch(recipe.batch)
         self.recipe: RFCNRecipe = recipe
         self.slots = range(rank(), recipe.batch, world_size())  # of the batch, those of this process
         self.data, self.val = data, val
+        self.labeler = None if unlabeled is None else PseudoLabeler(recipe, unlabeled)
+        self._teacher: RFCN | None = None
         torch.manual_seed(recipe.seed)
         self.network = RFCN(len(self.data.dataset.class_names), recipe.model.network, extra_background_classes)
         if recipe.frozen is None:
@@ -115,18 +122,34 @@ class RFCNTask(Task[RFCNBatch]):
 
     def prepare(self) -> None:
         self.data.fill(rank(), world_size())
+        if self.labeler is not None:
+            self.labeler.photos.fill(rank(), world_size())
         wait_for_all()
         _ = self._order, self._cpu_head  # before worker processes make examples with them
 
+    def before_step(self, averaged: nn.Module, position: float) -> None:
+        assert isinstance(averaged, RFCN)
+        burnt_in = position >= self.recipe.pseudo_labels.burn_in * self.recipe.optimizer.steps
+        self._teacher = averaged.eval() if burnt_in else None
+
     def example(self, step: int) -> RFCNBatch:
         examples = self.examples(step)
-        targets = [match_regions(e.regions, e.objects, e.labels, e.difficult) for e in examples]
         objects = tuple(relative_objects(e.objects, e.difficult, *e.size, not e.unlabeled) for e in examples)
         multibox = None
         if self._cpu_head is not None and self.recipe.multibox.loss.matching == "priors":
             multibox = multibox_targets(self._cpu_head, objects, self.recipe.multibox.loss)
+        return dataclasses.replace(
+            self._batch(stack_images([e.image for e in examples]), examples),
+            multibox=multibox,
+            objects=() if self._cpu_head is None or multibox is not None else objects,
+            unlabeled=None if self.labeler is None else self.labeler.batch(step, self.read),
+        )
+
+    def _batch(self, images: Tensor, examples: Sequence[Example]) -> RFCNBatch:
+        """A batch for the R-FCN alone, of images (B, 3, h, w)."""
+        targets = [match_regions(e.regions, e.objects, e.labels, e.difficult) for e in examples]
         return RFCNBatch(
-            torch.stack([e.image.permute(1, 2, 0) for e in examples]).permute(0, 3, 1, 2),
+            images,
             RoIs.of_images([e.regions for e in examples]),
             RegionTargets(
                 torch.cat([t.labels for t in targets]),
@@ -134,8 +157,8 @@ class RFCNTask(Task[RFCNBatch]):
                 self._unlabeled(examples),
             ),
             tuple(len(e.regions) for e in examples),
-            multibox,
-            () if self._cpu_head is None or multibox is not None else objects,
+            multibox=None,
+            objects=(),
         )
 
     def _unlabeled(self, examples: Sequence[Example]) -> Tensor | None:
@@ -171,14 +194,14 @@ class RFCNTask(Task[RFCNBatch]):
     def _augment(self, index: int, rng: np.random.Generator) -> TrainingImage:
         """An image after random crop or mosaic, and mixup."""
         augmentation, crop = self.recipe.augmentation, self.recipe.augmentation.random_crop
-        image = self.read(index)
+        image = self.read(self.data, index)
         if augmentation.mosaic > 0 and rng.random() < augmentation.mosaic:
-            further = [self.read(int(i)) for i in rng.integers(0, len(self.data), 3)]
+            further = [self.read(self.data, int(i)) for i in rng.integers(0, len(self.data), 3)]
             image = mosaic([image, *further], self._mosaic_size(image.size), crop.overlap, rng)
         elif crop.probability > 0:
             image = image.crop(random_crop(*image.size, crop, rng), crop.overlap)
         if augmentation.mixup > 0 and rng.random() < augmentation.mixup:
-            image = mixup(image, self.read(int(rng.integers(0, len(self.data)))), crop.overlap, rng)
+            image = mixup(image, self.read(self.data, int(rng.integers(0, len(self.data)))), crop.overlap, rng)
         return image
 
     def _augmented_size(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -197,13 +220,13 @@ class RFCNTask(Task[RFCNBatch]):
         inputs = self.recipe.model.input
         return input_size(*size, inputs.short_side, inputs.long_side)
 
-    def read(self, index: int) -> TrainingImage:
+    def read(self, images: ProposedImages[Any], index: int) -> TrainingImage:
         """A whole image with its proposals and objects.
 
         Raises:
             InputError: it cannot be read.
         """
-        image, proposals, annotations = self.data[index]
+        image, proposals, annotations = images[index]
         return TrainingImage(image.pixels, proposals.boxes, annotations)
 
     @functools.cached_property
@@ -227,10 +250,26 @@ class RFCNTask(Task[RFCNBatch]):
 
     def backward(
         self, model: nn.Module, example: RFCNBatch, autocast: AbstractContextManager[None]
-    ) -> dict[str, Tensor]:
-        count = self.recipe.ohem_rois
+    ) -> dict[str, float | Tensor]:
         batch = example.to(self.network.mean.device)
-        regions, targets = batch.regions, batch.targets
+        loss, numbers = self._loss(batch, autocast)
+        loss.backward()
+        if self.labeler is None or batch.unlabeled is None:
+            return {"loss": loss.detach(), **numbers}
+        unlabeled, counts = torch.zeros_like(loss), {"sure": 0.0, "unsure": 0.0}
+        if self._teacher is not None:
+            examples = self.labeler.label(self._teacher, batch.unlabeled, autocast)
+            labeled = self._batch(batch.unlabeled.strong, examples).to(loss.device)
+            unlabeled, _ = self._loss(labeled, autocast)
+            unlabeled = self.recipe.pseudo_labels.weight * unlabeled
+            unlabeled.backward()
+            unsure = torch.cat([example.difficult for example in examples])
+            counts = {"sure": float((~unsure).sum()), "unsure": float(unsure.sum())}
+        return {"loss": (loss + unlabeled).detach(), **numbers, "unlabeled": unlabeled.detach(), **counts}
+
+    def _loss(self, batch: RFCNBatch, autocast: AbstractContextManager[None]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, and its parts."""
+        count, regions, targets = self.recipe.ohem_rois, batch.regions, batch.targets
         with autocast:
             features = self.network.features(batch.images)
             maps = self.network.score_maps(features)
@@ -243,12 +282,11 @@ class RFCNTask(Task[RFCNBatch]):
         classification, box_deltas = losses.classification.sum() / number, losses.box_deltas.sum() / number
         loss = classification + box_deltas
         numbers = {"classes": classification.detach(), "box_deltas": box_deltas.detach()}
-        if self.network.multibox is not None and self.recipe.multibox.weight > 0:
+        if self.network.multibox is not None and (batch.multibox is not None or batch.objects):
             multibox_total, multibox_numbers = self._multibox_loss(self.network.multibox, features, batch, autocast)
             loss = loss + self.recipe.multibox.weight * multibox_total
             numbers |= multibox_numbers
-        loss.backward()
-        return {"loss": loss.detach(), **numbers}
+        return loss, numbers
 
     def _multibox_loss(
         self, head: MultiBoxHead, features: Tensor, batch: RFCNBatch, autocast: AbstractContextManager[None]
