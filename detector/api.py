@@ -339,6 +339,7 @@ class Detector:
         augment: "Augment" = "light",
         size: int | None = None,
         keep: bool = False,
+        unlabeled: str | Path | None = None,
         cache: str | Path | None = None,
         resume: bool = False,
         on_step: Callable[[dict[str, float]], None] | None = None,
@@ -364,6 +365,7 @@ class Detector:
                 mosaic and mixup.
             size: short side of the network's input in pixels, in training and of the model; by default this model's.
             keep: find this model's classes too, which the photos need not show or have labels for.
+            unlabeled: folder of photos to train on without labels too: those objects count that the model is sure of.
             cache: folder of cached proposals; by default `out / "proposals"`.
             resume: continue an interrupted training in `out`, if there is one.
             on_step: called after each step with "step", "loss", "lr" and so on, and after each evaluation with "step",
@@ -397,6 +399,7 @@ class Detector:
             augment=augment,
             size=size,
             keep=keep,
+            unlabeled=None if unlabeled is None else str(unlabeled),
             init=self._model_file(),
             cache=cache,
             device=str(self.pipeline.device),

@@ -28,7 +28,7 @@ from proposals.extras import needs_extra
 _RECIPE, _CUSTOM = "By a recipe", "On a custom dataset"
 _DATA_OPTIONS = {
     "--layout", "--classes", "--skip-bad-labels", "--epochs", "--minutes", "--lr", "--batch", "--seed", "--freeze",
-    "--augment", "--size", "--keep",
+    "--augment", "--size", "--keep", "--unlabeled",
 }  # fmt: skip
 
 
@@ -107,6 +107,16 @@ def train(
         bool,
         option(_CUSTOM, "Find the starting model's classes too, beside those of --data.", flag="--keep"),
     ] = False,
+    unlabeled: Annotated[
+        Path | None,
+        option(
+            _CUSTOM,
+            "Photos without labels to train on too: the model labels those that it is sure of. May be the folder of "
+            "--data.",
+            "FOLDER",
+            "none",
+        ),
+    ] = None,
     init: Annotated[
         Path | None,
         option(
@@ -159,8 +169,8 @@ def train(
         chosen = None if layout == "auto" else layout
         settings = {
             "epochs": epochs, "minutes": minutes, "lr": lr, "batch": batch, "seed": seed, "freeze": freeze,
-            "augment": augment, "size": size, "keep": keep, "resume": resume, "init": init, "cache": cache,
-            "device": device,
+            "augment": augment, "size": size, "keep": keep, "unlabeled": None if unlabeled is None else str(unlabeled),
+            "resume": resume, "init": init, "cache": cache, "device": device,
         }  # fmt: skip
         _train_on_custom_dataset(data, chosen, names, skip_bad_labels, out, settings)
         return

@@ -62,7 +62,7 @@ def _rfcn_task(recipe: RFCNRecipe, root: Path, cache: Path) -> RFCNTask:
     labeled = (images.dataset.image_path(index) for images in (train, val) for index in range(len(images)))
     found = find_unlabeled(root / recipe.data.unlabeled, labeled)
     if found.faults:
-        raise InputError(f"{found.faults[0]}; repair it or remove it from {found.folder}")
-    log.info("unlabeled: %s", found)
+        raise InputError(f"{found.faults[0]}; repair it or remove it from {found.path}")
+    log.info("%s", "; ".join((f"{len(found.samples)} photos without labels", *found.notes)))
     photos = PhotoSet(found.samples, train.dataset.class_names)
     return RFCNTask(recipe, train, val, unlabeled=ProposedImages(photos, recipe.model.proposals, cache))

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from detector.data.annotations import Annotations, Sample
+from detector.data.custom_dataset import CustomDataset
 from detector.data.faults import Fault
 from detector.data.photo_finder import files_below
 from detector.errors import InputError
@@ -52,32 +53,17 @@ from detector.training.prefetch import Batch
 from detector.training.recipes import RFCNRecipe
 from proposals.boxes import box_iou
 
+_COLOR_JITTER, _ERASED = 0.5, 3
+"""Strong augmentation: `AugmentationConfig.color_jitter`, and the largest number of erased rectangles."""
 _SAME_OBJECT = 0.5
 """An unsure detection that overlaps a sure one by this IoU is of the same object."""
 
 
-@dataclass(frozen=True, eq=False)
-class UnlabeledPhotos:
-    """The photos of a folder, without objects.
+def find_unlabeled(folder: Path, labeled: Iterable[Path]) -> CustomDataset:
+    """The photos below a folder, without objects.
 
-    Attributes:
-        samples: the photos that can be used.
-        known: number of photos that are left out because the data set has them too, with labels or to validate on.
-        faults: photos that cannot be read, and why.
-    """
-
-    folder: Path
-    samples: tuple[Sample, ...]
-    known: int
-    faults: tuple[Fault, ...]
-
-    def __str__(self) -> str:
-        known = f"; {self.known} more are among the labeled photos and left out" if self.known else ""
-        return f"{len(self.samples)} photos without labels in {self.folder}{known}"
-
-
-def find_unlabeled(folder: Path, labeled: Iterable[Path]) -> UnlabeledPhotos:
-    """The photos below a folder without those that are equal, to the byte, to a photo of the data set.
+    Photos that are equal, to the byte, to one of the data set are left out, with a note that counts them: some of these
+    are for validation.
 
     Raises:
         InputError: the folder is missing, or none of its photos can be used.
@@ -107,7 +93,10 @@ def find_unlabeled(folder: Path, labeled: Iterable[Path]) -> UnlabeledPhotos:
     if not samples:
         reason = str(faults[0]) if faults else "the data set has them all"
         raise InputError(f"{folder}: none of its {len(photos)} photos can be used without labels: {reason}")
-    return UnlabeledPhotos(folder, tuple(samples), known, tuple(faults))
+    notes = (
+        (f"{known} of the {len(photos)} photos in {folder} are left out, because --data has them too",) if known else ()
+    )
+    return CustomDataset(folder, "yolo", (), tuple(samples), faults=tuple(faults), notes=notes)
 
 
 def pseudo_labels(found: Detections, sure: float, unlabeled: frozenset[int] = frozenset()) -> Annotations:
@@ -167,7 +156,7 @@ class PseudoLabeler:
         self.slots = range(rank(), self.count, world_size())
         self.sizes = [photos.dataset[index].annotations.image_size for index in range(len(photos))]
         self.order = BatchOrder(recipe.seed, [width >= height for width, height in self.sizes], self.count)
-        self.strong = dataclasses.replace(recipe.augmentation, color_jitter=self.config.color_jitter)
+        self.strong = dataclasses.replace(recipe.augmentation, color_jitter=_COLOR_JITTER)
         # Scores are the softmax, for which the thresholds are meant.
         self.postprocess = dataclasses.replace(recipe.model.postprocess, calibration=(1.0, 0.0))
 
@@ -186,7 +175,7 @@ class PseudoLabeler:
         for slot in self.slots:
             image, rng = read(self.photos, order[slot]), rngs[slot]
             weak.append(to_input(image.pixels, weak_size))
-            pixels, flipped = augment_pixels(erase(image.pixels, self.config.erase, rng), size, self.strong, rng)
+            pixels, flipped = augment_pixels(erase(image.pixels, _ERASED, rng), size, self.strong, rng)
             strong.append(pixels)
             no_pixels = np.empty((*image.pixels.shape[:2], 0), np.uint8)  # another process need not send them
             photos.append(UnlabeledPhoto(dataclasses.replace(image, pixels=no_pixels), flipped, rng))

@@ -3,7 +3,7 @@ classification or multibox."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from detector.config import (
     MultiBoxModelConfig,
     Positive,
     RCNNConfig,
+    Strict,
     find_config,
     parse,
     read_yaml,
@@ -27,14 +28,8 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=0)]
 
 
-class _Strict:
-    """Makes pydantic refuse unknown keys."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-
 @dataclass(frozen=True)
-class DataConfig(_Strict):
+class DataConfig(Strict):
     """Images of a data set in VOC's layout.
 
     Attributes:
@@ -49,17 +44,13 @@ class DataConfig(_Strict):
 
 @dataclass(frozen=True)
 class RFCNDataConfig(DataConfig):
-    """Images of a data set in VOC's layout, and photos without labels.
-
-    Attributes:
-        unlabeled: folder of photos to train on without labels, relative to the data folder (`PseudoLabelConfig`).
-    """
+    """As `DataConfig`, with `unlabeled` as in `PhotosConfig`."""
 
     unlabeled: str | None = None
 
 
 @dataclass(frozen=True)
-class LabeledPhotosConfig(_Strict):
+class LabeledPhotosConfig(Strict):
     """Photos and their labels.
 
     Attributes:
@@ -74,7 +65,7 @@ class LabeledPhotosConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class PhotosConfig(_Strict):
+class PhotosConfig(Strict):
     """Photos of several data sets, in any layout that `detector train --data` takes.
 
     Attributes:
@@ -98,7 +89,7 @@ class PhotosConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class RandomCropConfig(_Strict):
+class RandomCropConfig(Strict):
     """Random crops of a training image.
 
     Attributes:
@@ -119,7 +110,7 @@ class RandomCropConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class AugmentationConfig(_Strict):
+class AugmentationConfig(Strict):
     """Random augmentation of a training image (`detector.training.augmentation`).
 
     Attributes:
@@ -146,7 +137,7 @@ class AugmentationConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class OptimizerConfig(_Strict):
+class OptimizerConfig(Strict):
     """SGD with momentum, or AdamW, and linear warm-up; `ema_decay` is the paper's Polyak averaging.
 
     Attributes:
@@ -170,7 +161,7 @@ class OptimizerConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class SharedMultiBoxConfig(_Strict):
+class SharedMultiBoxConfig(Strict):
     """Training of a MultiBox head on the backbone of an R-FCN.
 
     Attributes:
@@ -185,17 +176,15 @@ class SharedMultiBoxConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class PseudoLabelConfig(_Strict):
+class PseudoLabelConfig(Strict):
     """Training on photos without labels (`detector.training.pseudo_labels`).
 
     Attributes:
         ratio: photos without labels in a step for each labeled one.
         weight: weight of their loss relative to that of the labeled photos.
-        sure: lowest score, as a softmax, of a detection that becomes an object.
-        unsure: lowest score of a detection that counts as neither an object nor background.
+        sure, unsure: lowest scores, as a softmax, of a detection that becomes an object, and of one that counts as
+            neither an object nor background.
         burn_in: part of the steps at the start on labeled photos alone; 0 if the initial weights know the classes.
-        color_jitter: as in `AugmentationConfig`, for these photos; their scale and flips are those of the recipe.
-        erase: largest number of rectangles that are erased in them.
     """
 
     ratio: Count = 1
@@ -203,8 +192,6 @@ class PseudoLabelConfig(_Strict):
     sure: Fraction = 0.9
     unsure: Fraction = 0.3
     burn_in: Fraction = 0.2
-    color_jitter: Fraction = 0.5
-    erase: Number = 3
 
     def __post_init__(self) -> None:
         if self.unsure > self.sure:
@@ -212,7 +199,7 @@ class PseudoLabelConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class RFCNRecipe(_Strict):
+class RFCNRecipe(Strict):
     """Training of an R-FCN.
 
     Attributes:
@@ -242,7 +229,7 @@ class RFCNRecipe(_Strict):
 
 
 @dataclass(frozen=True)
-class CropBatchConfig(_Strict):
+class CropBatchConfig(Strict):
     """The crops of one training step; the defaults are R-CNN's 32 foreground and 96 background regions.
 
     Attributes:
@@ -266,7 +253,7 @@ class CropBatchConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class HeadsConfig(_Strict):
+class HeadsConfig(Strict):
     """SVMs and box regression on the features of the trained network (R-CNN, section 2.3 and appendix C).
 
     Attributes:
@@ -291,7 +278,7 @@ class HeadsConfig(_Strict):
 
 
 @dataclass(frozen=True)
-class RCNNRecipe(_Strict):
+class RCNNRecipe(Strict):
     """Training of an R-CNN: the network on crops, then SVMs and box regression."""
 
     data: DataConfig
@@ -306,7 +293,7 @@ class RCNNRecipe(_Strict):
 
 
 @dataclass(frozen=True)
-class RandomResizedCropConfig(_Strict):
+class RandomResizedCropConfig(Strict):
     """Random resized crops of a training image (GoogLeNet, section 6).
 
     Attributes:
@@ -339,7 +326,7 @@ class ClassificationOptimizerConfig(OptimizerConfig):
 
 
 @dataclass(frozen=True)
-class ClassificationRecipe(_Strict):
+class ClassificationRecipe(Strict):
     """Training of an image classifier as GoogLeNet was trained (sections 5 and 6).
 
     Attributes:
@@ -366,7 +353,7 @@ class ClassificationRecipe(_Strict):
 
 
 @dataclass(frozen=True)
-class MultiBoxRecipe(_Strict):
+class MultiBoxRecipe(Strict):
     """Training of MultiBox as a separate network.
 
     Attributes:

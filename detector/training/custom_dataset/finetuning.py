@@ -1,5 +1,6 @@
 """A detector of the user's own classes from their photos: all of `detector train --data`."""
 
+import copy
 import dataclasses
 import json
 import logging
@@ -33,11 +34,12 @@ from detector.structures.image import read_image
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, refuse_unfinished, remove_checkpoints
 from detector.training.custom_dataset.plan import PLAN, Machine, Settings, frozen_part, make_plan, too_short
-from detector.training.custom_dataset.split import Split, join_names, keep_classes, split_data
+from detector.training.custom_dataset.split import Split, add_unlabeled, join_names, keep_classes, split_data
 from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
 from detector.training.photos import PhotoSet
+from detector.training.pseudo_labels import find_unlabeled
 from detector.training.tasks.rfcn import detect_proposed
 from detector.training.transfer import transfer_weights
 from proposals.files import atomic_write
@@ -166,6 +168,9 @@ def fit(
     frozen_part(settings, start)
     if not isinstance(data, CustomDataset):
         data = read_custom_dataset(data, layout, classes, skip_bad_labels=skip_bad_labels)
+    unlabeled: CustomDataset | None = None
+    if settings.unlabeled is not None:
+        unlabeled = find_unlabeled(Path(settings.unlabeled), (sample.image_path for sample in data.samples))
     if data.path.is_dir() and out.resolve().is_relative_to(data.path.resolve()):
         raise InputError(f"{out}: lies inside the data folder {data.path}; choose an --out outside of it")
     with run_lock(out):
@@ -174,6 +179,9 @@ def fit(
         logged_faults = len(data.faults)
         deadline = began + _PROPOSING * 60 * minutes if minutes is not None else math.inf
         data, covered = _propose(data, start.config, folder, deadline)
+        if unlabeled is not None:
+            unlabeled, _ = _propose(unlabeled, start.config, folder, deadline)
+            data = dataclasses.replace(data, faults=(*data.faults, *unlabeled.faults))
         if minutes is None:  # the default time limit does not include proposals
             began = time.perf_counter()
         for fault in data.faults[logged_faults:]:
@@ -181,19 +189,22 @@ def fit(
         split = split_data(data, seed=settings.seed)
         if settings.keep:
             split = keep_classes(split, start)
+        if unlabeled is not None:
+            split = add_unlabeled(split, unlabeled)
         log(
             f"proposals    cover {100 * covered:.0f} % of the objects (IoU {_COVERED_IOU}); the rest cannot be detected"
         )
         for note in split.notes:
             log(f"note         {note}")
         train, val = (ProposedImages(photos, start.config.proposals, folder) for photos in (split.train, split.val))
+        extra = None if split.unlabeled is None else ProposedImages(split.unlabeled, start.config.proposals, folder)
         request = {
             # The data come last, because another seed changes their split too.
             **{name: value for name, value in dataclasses.asdict(settings).items() if value is not None},
             "start": weights_hash(start.network),
             "data": split.digest,
         }
-        machine = _load_or_measure(out, request, lambda: _measure(split, start, train, val, settings, device))
+        machine = _load_or_measure(out, request, lambda: _measure(split, start, train, val, extra, settings, device))
         plan = make_plan(split, start, machine, settings, began)
         log(str(plan))
         finished = _read_finished(out)
@@ -202,7 +213,7 @@ def fit(
             log(f"finished     after {finished[0]:.1f} minutes; evaluating the model again")
             budget = Budget()
         else:
-            task = CustomDatasetTask(plan.recipe, start, train, val, budget)
+            task = CustomDatasetTask(plan.recipe, start, train, val, budget, extra)
             loop = TrainingLoop(task, out, None, device, budget=budget, on_step=on_step)
             loop.run()
             _calibrate(task, out, str(loop.device))
@@ -284,15 +295,17 @@ def _measure(
     start: Model,
     train: ProposedImages[PhotoSet],
     val: ProposedImages[PhotoSet],
+    unlabeled: ProposedImages[PhotoSet] | None,
     settings: Settings,
     device: str,
 ) -> Machine:
     """Times some steps of the training without updating the weights."""
     resolved = resolve_device(device)
     recipe = make_plan(split, start, Machine(str(resolved), 1, 1.0), settings).recipe
-    task = CustomDatasetTask(recipe, start, train, val, Budget())
+    task = CustomDatasetTask(recipe, start, train, val, Budget(), unlabeled)
     transfer_weights(task.network, split.train.class_names, start)
     network = task.network.to(resolved).to(memory_format=torch.channels_last).train()
+    task.before_step(copy.deepcopy(network), math.inf)
     dtype = fast_dtype(str(resolved))
     seconds: list[float] = []
     for step in range(_TRIAL_STEPS[1]):

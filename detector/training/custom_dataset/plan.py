@@ -13,10 +13,12 @@ from detector.models.rfcn import RFCN
 from detector.models.weights import Model
 from detector.training.budget import Budget
 from detector.training.custom_dataset.split import Split, join_names
+from detector.training.photos import PhotoSet
 from detector.training.recipes import (
     AugmentationConfig,
     Number,
     OptimizerConfig,
+    PseudoLabelConfig,
     RandomCropConfig,
     RFCNDataConfig,
     RFCNRecipe,
@@ -78,6 +80,7 @@ class Settings:
         size: short side of the network's input in pixels, of the model too; by default that of the starting model.
         keep: the new model finds the starting model's classes too. Only the score maps of the classes in the photos are
             trained (learning without forgetting of what is shared, by not changing it), and `freeze` is "backbone".
+        unlabeled: folder of photos to train on without labels (`detector.training.pseudo_labels`).
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
@@ -90,6 +93,7 @@ class Settings:
     augment: Augment = "light"
     size: Annotated[int, Field(ge=32, le=2048)] | None = None
     keep: bool = False
+    unlabeled: str | None = None
 
     @classmethod
     def checked(cls, **values: Any) -> Self:
@@ -180,6 +184,7 @@ def make_plan(
         *_explain_transfer(match_classes(split.train.class_names, model), split.train.samples[0].annotations.unlabeled),
         f"steps        {length}",
         *_explain_recipe(recipe, settings),
+        *_explain_unlabeled(recipe, split.unlabeled),
         f"time         about {_format_minutes(total)}: {machine.step_seconds:.2f} s per step on {_describe(machine)}",
     ]
     if warning := too_short(recipe, expected, total):
@@ -219,9 +224,10 @@ def _recipe(
     if settings.size is not None:
         inputs = InputConfig(settings.size, round(inputs.long_side * settings.size / inputs.short_side))
     return RFCNRecipe(
-        data=RFCNDataConfig(f"{split.digest} train", f"{split.digest} val", evaluated),
+        data=RFCNDataConfig(f"{split.digest} train", f"{split.digest} val", evaluated, settings.unlabeled),
         model=dataclasses.replace(config, input=inputs),
         multibox=SharedMultiBoxConfig(weight=0),
+        pseudo_labels=PseudoLabelConfig(burn_in=PseudoLabelConfig.burn_in if _has_new_classes(split, model) else 0.0),
         augmentation=_AUGMENTATIONS[settings.augment],
         optimizer=OptimizerConfig(
             steps=steps,
@@ -238,6 +244,10 @@ def _recipe(
         # about every minute, and not much more often if the machine was busy when it was measured
         checkpoint_every=max(50, round(60 / step_seconds)),
     )
+
+
+def _has_new_classes(split: Split, model: Model) -> bool:
+    return None in match_classes(split.train.class_names, model).sources.values()
 
 
 def frozen_part(settings: Settings, model: Model) -> str | None:
@@ -284,6 +294,15 @@ def _explain_recipe(recipe: RFCNRecipe, settings: Settings) -> list[str]:
         f"frozen       the backbone up to {recipe.frozen or 'its stem'}",
         f"evaluation   every {steps} on {photos}; keeps the last weights, or clearly better ones",
     ]
+
+
+def _explain_unlabeled(recipe: RFCNRecipe, photos: PhotoSet | None) -> list[str]:
+    if photos is None:
+        return []
+    config = recipe.pseudo_labels
+    start = f"after {100 * config.burn_in:.0f} % of the steps" if config.burn_in else "from the first step"
+    count = _count(config.ratio * recipe.batch, "more photo")
+    return [f"unlabeled    {_count(len(photos), 'photo')} without labels: {count} in each step, {start}"]
 
 
 def _format_minutes(minutes: float) -> str:

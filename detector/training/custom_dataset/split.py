@@ -1,10 +1,9 @@
 """The split of a custom data set into training and validation photos."""
 
-import dataclasses
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,17 +25,19 @@ class Split:
 
     Attributes:
         notes: what the user should know, a line each.
+        unlabeled: photos to train on without labels.
     """
 
     train: PhotoSet
     val: PhotoSet
     notes: tuple[str, ...] = ()
+    unlabeled: PhotoSet | None = None
 
     @property
     def digest(self) -> str:
         """Twelve hex digits that change with the classes, the photos of either part and their objects."""
         digest = hashlib.sha256(repr((*self.train.class_names, *self.train.class_ids)).encode())
-        for photos in (self.train, self.val):
+        for photos in filter(None, (self.train, self.val, self.unlabeled)):
             for sample in photos.samples:
                 annotations = sample.annotations
                 digest.update(f"\n{sample.id} {annotations.image_size} {sample.image_path.stat().st_size}".encode())
@@ -98,12 +99,18 @@ def keep_classes(split: Split, model: Model) -> Split:
 
     def relabeled(photos: PhotoSet) -> PhotoSet:
         samples = (
-            dataclasses.replace(s, annotations=dataclasses.replace(s.annotations.relabel(new), unlabeled=unlabeled))
-            for s in photos.samples
+            replace(s, annotations=replace(s.annotations.relabel(new), unlabeled=unlabeled)) for s in photos.samples
         )
         return PhotoSet(tuple(samples), tuple(names), tuple(ids))
 
     return Split(relabeled(split.train), relabeled(split.val), split.notes)
+
+
+def add_unlabeled(split: Split, photos: CustomDataset) -> Split:
+    """A split with photos to train on without labels, of the classes that its labeled ones are annotated for."""
+    unlabeled = split.train.samples[0].annotations.unlabeled
+    samples = (replace(s, annotations=replace(s.annotations, unlabeled=unlabeled)) for s in photos.samples)
+    return replace(split, notes=(*split.notes, *photos.notes), unlabeled=replace(split.train, samples=tuple(samples)))
 
 
 def join_names(names: Sequence[str]) -> str:
