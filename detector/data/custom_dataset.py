@@ -184,7 +184,7 @@ def _join(path: Path, layout: Layout, splits: Sequence[_Split], faults: Faults) 
     unlabeled = [photo for photo in photos if photo not in used and _split_name(photo, path) not in _UNUSED]
     if unlabeled:
         count = "1 photo has" if len(unlabeled) == 1 else f"{len(unlabeled)} photos have"
-        notes.append(f"{count} no labels and will not be used, first {unlabeled[0]}")
+        notes.append(f"{count} no labels and need --unlabeled to be used, first {unlabeled[0]}")
     ids: tuple[int | str, ...] = ()
     if layout == "coco":
         pairs = dict.fromkeys(pair for s in splits for pair in zip(s.truth.class_names, s.truth.class_ids, strict=True))

@@ -62,8 +62,8 @@ _SAME_OBJECT = 0.5
 def find_unlabeled(folder: Path, labeled: Iterable[Path]) -> CustomDataset:
     """The photos below a folder, without objects.
 
-    Photos that are equal, to the byte, to one of the data set are left out, with a note that counts them: some of these
-    are for validation.
+    Photos that are equal, to the byte, to one of the data set are left out, since some of these are for validation, and
+    so are those in folders named test; notes count them.
 
     Raises:
         InputError: the folder is missing, or none of its photos can be used.
@@ -78,8 +78,11 @@ def find_unlabeled(folder: Path, labeled: Iterable[Path]) -> CustomDataset:
         if path.is_file():  # a missing one is reported when it is read
             by_size[path.stat().st_size].append(path)
     digest = lru_cache(maxsize=None)(lambda path: blake2b(path.read_bytes()).digest())
-    samples, faults, known = [], [], 0
+    samples, faults, known, test = [], [], 0, 0
     for photo in photos:
+        if "test" in map(str.casefold, photo.relative_to(folder).parts[:-1]):
+            test += 1
+            continue
         if any(digest(photo) == digest(other) for other in by_size.get(photo.stat().st_size, ())):
             known += 1
             continue
@@ -91,12 +94,11 @@ def find_unlabeled(folder: Path, labeled: Iterable[Path]) -> CustomDataset:
         objects = Annotations(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool), size)
         samples.append(Sample(photo.relative_to(folder).as_posix(), photo, objects))
     if not samples:
-        reason = str(faults[0]) if faults else "the data set has them all"
+        reason = str(faults[0]) if faults else "the data have them too, or their folder is named test"
         raise InputError(f"{folder}: none of its {len(photos)} photos can be used without labels: {reason}")
-    notes = (
-        (f"{known} of the {len(photos)} photos in {folder} are left out, because --data has them too",) if known else ()
-    )
-    return CustomDataset(folder, "yolo", (), tuple(samples), faults=tuple(faults), notes=notes)
+    left_out = {"because the data have them too": known, "because their folder is named test": test}
+    notes = [f"{n} of the {len(photos)} photos in {folder} are left out, {why}" for why, n in left_out.items() if n]
+    return CustomDataset(folder, "yolo", (), tuple(samples), faults=tuple(faults), notes=tuple(notes))
 
 
 def pseudo_labels(found: Detections, sure: float, unlabeled: frozenset[int] = frozenset()) -> Annotations:

@@ -171,8 +171,9 @@ def fit(
     unlabeled: CustomDataset | None = None
     if settings.unlabeled is not None:
         unlabeled = find_unlabeled(Path(settings.unlabeled), (sample.image_path for sample in data.samples))
-    if data.path.is_dir() and out.resolve().is_relative_to(data.path.resolve()):
-        raise InputError(f"{out}: lies inside the data folder {data.path}; choose an --out outside of it")
+    for path in [data.path, *([] if unlabeled is None else [unlabeled.path])]:
+        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+            raise InputError(f"{out}: lies inside the data folder {path}; choose an --out outside of it")
     with run_lock(out):
         log(summarize(data))
         folder = out / "proposals" if cache is None else Path(cache)
