@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,29 @@ def test_one_command_ends_with_the_line_that_uses_the_model(train, data: Path, t
     assert figures[0] == figures[1]
     assert (tmp_path / "my run/sheet.jpg").exists()
     assert (tmp_path / "my run/train.log").exists()
+
+
+def test_photos_without_labels(train, data: Path, tmp_path: Path):
+    """Two of four: one is among the labeled photos, another damaged."""
+    more = tmp_path / "more"
+    more.mkdir()
+    for number in range(5, 8):
+        pixels = np.random.default_rng(number).integers(90, 150, (64, 96, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(more / f"{number}.png")
+    shutil.copy(data / "images/0.png", more / "same.png")
+    broken = more / "5.png"
+    broken.write_bytes(broken.read_bytes()[:9000])
+    code, output, error = train("--unlabeled", more)
+    assert code == 2
+    assert re.search("^unlabeled +2 photos", output, re.MULTILINE)
+    assert f"1 of the 4 photos in {more} are left out" in output
+    assert f"left out     {broken}: " in output
+    assert error.splitlines()[-1].startswith(f"error: 1 photo was left out: {broken}: ")
+    (more / "6.png").unlink()
+    for options in (("--unlabeled", more), ()):
+        code, _, error = train(*options, "--resume")
+        assert code == 2
+        assert "holds a training on other data" in error
 
 
 def test_broken_photos_and_bad_labels(train, data: Path):
