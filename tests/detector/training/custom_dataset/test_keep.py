@@ -14,7 +14,7 @@ from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model
 from detector.training.budget import Budget
 from detector.training.custom_dataset import fit
-from detector.training.custom_dataset.split import Split, keep_classes
+from detector.training.custom_dataset.split import Split, add_unlabeled, keep_classes
 from detector.training.custom_dataset.task import CustomDatasetTask
 from detector.training.data import ProposedImages
 from detector.training.photos import PhotoSet
@@ -38,6 +38,10 @@ def test_new_classes_follow_the_model_s(custom_dataset: Callable[..., CustomData
     assert train.class_ids == (1, 7, 2)
     assert [s.annotations.labels.tolist() for s in train.samples] == [[2], [0, 2], [2], [], [2], [0]]
     assert {s.annotations.unlabeled for s in train.samples} == {frozenset([1])}
+    without_labels = add_unlabeled(Split(train, train), data.of_classes(["robot"])).unlabeled
+    assert without_labels is not None
+    assert without_labels.class_names == train.class_names
+    assert {s.annotations.unlabeled for s in without_labels.samples} == {frozenset([1])}
 
 
 def test_only_the_score_maps_of_the_new_classes_learn(

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,16 @@ def test_the_short_average_of_a_short_training(split: Callable[..., Split], star
     assert decays == sorted(decays)
     assert decays[0] ** 300 < 0.001
     assert decays[-1] <= 0.999
+
+
+def test_labels_are_made_at_once_only_where_the_model_knows_all_classes(split: Callable[..., Split], start: Model):
+    settings = Settings(unlabeled="more")
+    for names, burn_in, begin in (
+        (("couch",), 0.0, "from the first step"),
+        (("couch", "robot"), 0.2, "after 20 % of the steps"),
+    ):
+        photos = split(8, 2, names)
+        plan = make_plan(replace(photos, unlabeled=photos.train), start, TWO_CORES, settings)
+        assert (plan.recipe.data.unlabeled, plan.recipe.pseudo_labels.burn_in) == ("more", burn_in)
+        assert re.search(f"^unlabeled +8 photos without labels: 1 more photo in each step, {begin}$", str(plan), re.M)
+        assert replace(photos, unlabeled=photos.train).digest != photos.digest
