@@ -45,9 +45,9 @@ def root(draw: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def loop(root: Path, tmp_path: Path, init: Path) -> Callable[..., TrainingLoop]:
-    def make(out: str = "run", **changes: Any) -> TrainingLoop:
+    def make(out: str = "run", workers: int = 0, **changes: Any) -> TrainingLoop:
         recipe = parse(RFCNRecipe, {**RECIPE, **changes}, "test")
-        return make_loop(recipe, root, tmp_path / out, init, cache=tmp_path / "proposals", device="cpu")
+        return make_loop(recipe, root, tmp_path / out, init, tmp_path / "proposals", "cpu", workers)
 
     return make
 
@@ -180,9 +180,11 @@ def test_labels_and_pixels_move_together(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [1, 2])
-def test_a_resumed_training_makes_the_same_labels(loop: Callable[..., TrainingLoop], interrupt_and_resume, batch: int):
-    run = interrupt_and_resume(lambda name: loop(name, batch=batch), at=2)
+@pytest.mark.parametrize(("batch", "workers"), [(1, 0), (2, 2)])
+def test_a_resumed_training_makes_the_same_labels(
+    loop: Callable[..., TrainingLoop], interrupt_and_resume, batch: int, workers: int
+):
+    run = interrupt_and_resume(lambda name: loop(name, workers, batch=batch), at=2)
     assert run.step == 4
 
 
