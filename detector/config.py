@@ -76,8 +76,8 @@ class PostprocessConfig(Strict):
     Attributes:
         nms_iou: NMS within a class suppresses boxes that overlap a better one by more than this (R-CNN: 0.3).
         max_detections: most detections per image.
-        calibration: slope and offset of Platt scaling of the log-odds of scores, which leaves the order of detections as
-            it is. Fitted after training (`detector.evaluation.metrics.calibration`).
+        calibration: slope and offset of Platt scaling of the log-odds of scores; does not change the order of
+            detections. Fitted after training (`detector.evaluation.metrics.calibration`).
         voting_iou: boxes that overlap a detection by at least this vote on its position
             (`detector.ops.box_voting.vote_boxes`); None for no voting. Voting requires box regression.
         agnostic_nms: NMS suppresses overlapping boxes of other classes too.
