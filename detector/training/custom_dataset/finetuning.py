@@ -321,21 +321,29 @@ def _read_finished(out: Path) -> tuple[float, int] | None:
 def _calibrate(task: CustomDatasetTask, out: Path, device: str) -> None:
     """Calibrates the model by its detections on the validation photos, or on those that there is time for."""
     model = load_model(out / MODEL)
-    post = task.recipe.model.postprocess
-    uncalibrated = DetectionPipeline(dataclasses.replace(model, config=task.recipe.model), device)
+    start = task.recipe.model.postprocess
+    post = dataclasses.replace(start, class_calibrations=())
+    uncalibrated = dataclasses.replace(model, config=dataclasses.replace(task.recipe.model, postprocess=post))
     now, end = time.perf_counter(), task.budget.deadline(closing=False)
-    result = voc_average_precision(*detect_proposed(uncalibrated, task.val, len(task.val), now + (end - now) / 2))
+    result = voc_average_precision(
+        *detect_proposed(DetectionPipeline(uncalibrated, device), task.val, len(task.val), now + (end - now) / 2)
+    )
     hits = np.concatenate([c.true_positive for c in result.classes.values()])
     right, wrong = int(hits.sum()), int((~hits).sum())
-    if task.kept:
-        summary = "calibrated as the starting model's, for the classes that it keeps"
-    elif min(right, wrong) < _MIN_CALIBRATION:
+    fitted = post.calibration
+    if min(right, wrong) < _MIN_CALIBRATION:
         summary = f"not calibrated: {right} right and {wrong} wrong detections, {_MIN_CALIBRATION} of each are needed"
     else:
-        post = dataclasses.replace(post, calibration=fit_calibration(result, post.calibration))
+        fitted = fit_calibration(result, fitted)
         summary = f"calibrated by {right} right and {wrong} wrong detections"
         if all(len(sample.annotations) for sample in task.val.dataset.samples):
             summary += ", all in photos with objects: scores are too high in photos without"
+    if task.kept:
+        before = start.class_calibrations or [start.calibration] * len(model.class_names)
+        calibrations = tuple(old if k in task.kept else fitted for k, old in enumerate(before))
+        post = dataclasses.replace(post, class_calibrations=calibrations)
+    else:
+        post = dataclasses.replace(post, calibration=fitted)
     config = dataclasses.replace(task.recipe.model, postprocess=post)
     metadata = {**model.metadata, "calibration": summary}
     save_model(dataclasses.replace(model, config=config, metadata=metadata), out / MODEL)

@@ -211,10 +211,16 @@ def _recipe(
     few photos do not suffice to train a MultiBox head, which fits no changed backbone."""
     assert isinstance(model.config, ModelConfig)
     config = model.config
-    if not settings.keep:
+    post = config.postprocess
+    if settings.keep:
+        new = len(split.train.class_names) - len(model.class_names)
+        calibrations = post.class_calibrations and (*post.class_calibrations, *[post.calibration] * new)
+    else:
+        calibrations = ()
         config = dataclasses.replace(
             config, source="selective_search", network=dataclasses.replace(config.network, multibox=None)
         )
+    config = dataclasses.replace(config, postprocess=dataclasses.replace(post, class_calibrations=calibrations))
     inputs = config.input
     if settings.size is not None:
         inputs = InputConfig(settings.size, round(inputs.long_side * settings.size / inputs.short_side))
