@@ -33,6 +33,7 @@ from detector.structures.image import read_image
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, refuse_unfinished, remove_checkpoints
 from detector.training.custom_dataset.plan import PLAN, Machine, Settings, frozen_part, make_plan, too_short
+from detector.training.custom_dataset.sizes import choose_sizes
 from detector.training.custom_dataset.split import Split, join_names, keep_classes, split_data
 from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
 from detector.training.data import ProposedImages
@@ -162,10 +163,12 @@ def fit(
     if not resume:
         refuse_unfinished(out, PLAN)
     start = load_model(init, ("regions",))
-    assert isinstance(start.config, ModelConfig)
     frozen_part(settings, start)
     if not isinstance(data, CustomDataset):
         data = read_custom_dataset(data, layout, classes, skip_bad_labels=skip_bad_labels)
+    assert isinstance(start.config, ModelConfig)
+    config, sizes = choose_sizes(start.config, data.samples, settings)
+    start = dataclasses.replace(start, config=config)
     if data.path.is_dir() and out.resolve().is_relative_to(data.path.resolve()):
         raise InputError(f"{out}: lies inside the data folder {data.path}; choose an --out outside of it")
     with run_lock(out):
@@ -173,7 +176,7 @@ def fit(
         folder = out / "proposals" if cache is None else Path(cache)
         logged_faults = len(data.faults)
         deadline = began + _PROPOSING * 60 * minutes if minutes is not None else math.inf
-        data, covered = _propose(data, start.config, folder, deadline)
+        data, covered = _propose(data, config, folder, deadline)
         if minutes is None:  # the default time limit does not include proposals
             began = time.perf_counter()
         for fault in data.faults[logged_faults:]:
@@ -184,9 +187,9 @@ def fit(
         log(
             f"proposals    cover {100 * covered:.0f} % of the objects (IoU {_COVERED_IOU}); the rest cannot be detected"
         )
-        for note in split.notes:
+        for note in (*sizes, *split.notes):
             log(f"note         {note}")
-        train, val = (ProposedImages(photos, start.config.proposals, folder) for photos in (split.train, split.val))
+        train, val = (ProposedImages(photos, config.proposals, folder) for photos in (split.train, split.val))
         request = {
             # The data come last, because another seed changes their split too.
             **{name: value for name, value in dataclasses.asdict(settings).items() if value is not None},

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from detector.config import Count, InputConfig, ModelConfig, Positive, parse
+from detector.config import Count, ModelConfig, Positive, parse
 from detector.errors import InputError
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model
@@ -75,7 +75,8 @@ class Settings:
             all of it; by default those before the inception modules.
         augment: "none"; "light": flips, color jitter and changes of scale; "strong": more of these, random crops,
             mosaic and mixup.
-        size: short side of the network's input in pixels, of the model too; by default that of the starting model.
+        size: short side of the network's input in pixels, of the model too; by default that of the starting model, or a
+            larger one if objects are small (`detector.training.custom_dataset.sizes`).
         keep: the new model finds the starting model's classes too. Only the score maps of the classes in the photos are
             trained (learning without forgetting of what is shared, by not changing it), and `freeze` is "backbone".
     """
@@ -221,12 +222,9 @@ def _recipe(
             config, source="selective_search", network=dataclasses.replace(config.network, multibox=None)
         )
     config = dataclasses.replace(config, postprocess=dataclasses.replace(post, class_calibrations=calibrations))
-    inputs = config.input
-    if settings.size is not None:
-        inputs = InputConfig(settings.size, round(inputs.long_side * settings.size / inputs.short_side))
     return RFCNRecipe(
         data=DataConfig(f"{split.digest} train", f"{split.digest} val", evaluated),
-        model=dataclasses.replace(config, input=inputs),
+        model=config,
         multibox=SharedMultiBoxConfig(weight=0),
         augmentation=_AUGMENTATIONS[settings.augment],
         optimizer=OptimizerConfig(
