@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from detector.data.summary import summarize
 from detector.errors import InputError
 from detector.evaluation.evaluation import DEFAULT_SCORE
 from detector.evaluation.metrics.calibration import fit_calibration
-from detector.evaluation.metrics.voc import APResult, voc_average_precision
+from detector.evaluation.metrics.voc import voc_average_precision
 from detector.evaluation.report.sheet import draw_sheet
 from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import Model, load_model, save_model, weights_hash
@@ -33,9 +32,10 @@ from detector.structures.image import read_image
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, refuse_unfinished, remove_checkpoints
 from detector.training.custom_dataset.plan import PLAN, Machine, Settings, frozen_part, make_plan, too_short
+from detector.training.custom_dataset.result import FitResult
 from detector.training.custom_dataset.sizes import choose_sizes
-from detector.training.custom_dataset.split import Split, join_names, keep_classes, split_data
-from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
+from detector.training.custom_dataset.split import Split, keep_classes, split_data
+from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask, read_history
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
 from detector.training.photos import PhotoSet
@@ -53,68 +53,10 @@ _TRIAL_STEPS = (3, 9)
 _TRIAL_SECONDS = 5
 """The measurement ends after this time; the training measures its steps again."""
 _COVERED_IOU = 0.5
-_FEW_OBJECTS = 10
-"""Validation objects of a class, below which one object can change the AP by more than ten points."""
 _PROPOSING = 0.75
 """Largest part of the requested minutes for proposals."""
 _MIN_CALIBRATION = 10
 """Fewest right and fewest wrong detections for a calibration."""
-
-
-@dataclass(frozen=True, eq=False)
-class FitResult:
-    """The result of a training.
-
-    Attributes:
-        model: the model file.
-        sheet: a picture of hits and misses.
-        result: of the model on the validation photos.
-        evaluated: number of validation photos that there was time to evaluate, and of all.
-        score: lowest score to show, that of the best F1 on the validation photos; None without detections.
-        calibration: how the scores are calibrated, or why they are not.
-        photo: a validation photo, to try the model on.
-        left_out: photos that could not be used, and why.
-        minutes: time of the training, over all its sessions.
-        warning: about a training that was too short; otherwise "".
-    """
-
-    model: Path
-    sheet: Path
-    result: APResult
-    evaluated: tuple[int, int]
-    score: float | None
-    calibration: str
-    photo: Path
-    left_out: tuple[Fault, ...]
-    minutes: float
-    warning: str
-
-    def __str__(self) -> str:
-        width = max(len(name) for name in self.result.classes)
-        classes = {name: result for name, result in self.result.classes.items() if result.objects}
-        few = [name for name, result in classes.items() if result.objects < _FEW_OBJECTS]
-        photos, val = self.evaluated
-        metric = "VOC07's 11 points, IoU 0.5" + (f", {photos} of {val} for lack of time" if photos < val else "")
-        lines = [
-            f"mAP          {100 * self.result.mean_ap:.1f} on the validation photos ({metric})",
-            *(
-                f"  {name:{width}}  AP {100 * result.ap:5.1f}, {result.objects} object{'s' * (result.objects != 1)}"
-                for name, result in classes.items()
-            ),
-            few and f"note         AP is uncertain with fewer than {_FEW_OBJECTS} objects: {join_names(few)}",
-            f"at score 0.5 {self._precision_recall(0.5)}",
-            self.score is not None and f"best F1      at score {self.score:g}: {self._precision_recall(self.score)}",
-            f"scores       {self.calibration}",
-            f"trained      {self.minutes:.1f} minutes",
-            f"hits, misses {self.sheet}",
-            f"model        {self.model}",
-            self.warning and f"warning      {self.warning}",
-        ]
-        return "\n".join(line for line in lines if line)
-
-    def _precision_recall(self, score: float) -> str:
-        precision, recall = self.result.at_score(score)
-        return "no detections" if math.isnan(precision) else f"precision {precision:.2f}, recall {recall:.2f}"
 
 
 def fit(
@@ -385,5 +327,6 @@ def _evaluate(
         photo=next(sample.image_path for sample in val.dataset.samples if len(sample.annotations)),
         left_out=left_out,
         minutes=minutes,
+        history=read_history(out),
         warning=warning,
     )

@@ -85,6 +85,8 @@ def test_the_shared_weights_stay(custom_dataset: Callable[..., CustomDataset], s
     old_scores, old_deltas = before.network.split_maps(before.network.score_conv.weight, dim=0)
     torch.testing.assert_close(scores[:, :3], old_scores, rtol=0, atol=0)
     torch.testing.assert_close(deltas, old_deltas, rtol=0, atol=0)
+    biases, _ = after.network.split_maps(after.network.score_conv.get_parameter("bias"), dim=0)
+    assert (biases[:, 3] < biases[:, 1:3].mean(dim=1) - 1).all()  # new classes are rarer than in the photos
     for name, tensor in before.network.backbone.state_dict().items():
         torch.testing.assert_close(after.network.backbone.state_dict()[name], tensor, rtol=0, atol=0)
 
