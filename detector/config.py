@@ -76,8 +76,10 @@ class PostprocessConfig(Strict):
     Attributes:
         nms_iou: NMS within a class suppresses boxes that overlap a better one by more than this (R-CNN: 0.3).
         max_detections: most detections per image.
-        calibration: slope and offset of Platt scaling of the log-odds of scores. Fitted after training, so that a score
-            is the share of such detections that are right; does not change the order of detections.
+        calibration: slope and offset of Platt scaling of the log-odds of scores; does not change the order of
+            detections. Fitted after training (`detector.evaluation.metrics.calibration`).
+        class_calibrations: in place of it the slope and offset of each class, in the order of the classes, for a model
+            whose classes were trained apart; () if all share `calibration`.
         voting_iou: boxes that overlap a detection by at least this vote on its position
             (`detector.ops.box_voting.vote_boxes`); None for no voting. Voting requires box regression.
         agnostic_nms: NMS suppresses overlapping boxes of other classes too.
@@ -86,6 +88,7 @@ class PostprocessConfig(Strict):
     nms_iou: Fraction = 0.3
     max_detections: Count = 100
     calibration: tuple[Positive, Finite] = (1.0, 0.0)
+    class_calibrations: tuple[tuple[Positive, Finite], ...] = ()
     voting_iou: Fraction | None = 0.5
     agnostic_nms: bool = False
 

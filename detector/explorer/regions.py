@@ -154,7 +154,8 @@ def _calibrated(features: RFCNFeatures, box: Tensor, label: int) -> Calibrated:
     rois = RoIs.of_images([box.to(features.scale.device) * features.scale])
     logits = features.scorer.network.classify(features.maps.score_maps, rois).class_logits
     probability = logits.softmax(dim=1)[0, label + 1]
-    calibration = features.scorer.config.postprocess.calibration
+    post = features.scorer.config.postprocess
+    calibration = post.class_calibrations[label] if post.class_calibrations else post.calibration
     score = calibrate(probability.logit(eps=1e-6), calibration)
     return Calibrated(float(probability), *calibration, float(score))
 

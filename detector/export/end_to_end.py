@@ -182,16 +182,17 @@ class _Maps(nn.Module):
 class _Scores(nn.Module):
     """The scores (R, classes) of regions (R, 4) of a photo, and where they move, (R, 4) within the photo's sides."""
 
-    def __init__(self, network: RFCN, calibration: tuple[float, float]) -> None:
+    def __init__(self, network: RFCN, config: PostprocessConfig) -> None:
         super().__init__()
-        self.network, self.calibration = network, calibration
+        self.network, self.config = network, config
 
     def forward(self, maps: Tensor, regions: Tensor, scale: Tensor, sides: Tensor) -> tuple[Tensor, Tensor]:
         image_index = torch.zeros_like(regions[:, 0], dtype=torch.int64)
         predictions = self.network.classify(maps, RoIs(regions * scale, image_index))
         log_odds = predictions.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
         moved = decode_boxes(regions, predictions.box_deltas)
-        return calibrate(log_odds, self.calibration), torch.minimum(moved.clamp(min=0), sides)
+        scores = calibrate(log_odds, self.config.calibration, self.config.class_calibrations)
+        return scores, torch.minimum(moved.clamp(min=0), sides)
 
 
 class _Voting(nn.Module):
@@ -231,7 +232,7 @@ def _write_graph(network: RFCN, config: ModelConfig, size: tuple[int, int] | Non
         _propose(op, network, config.multibox_boxes)
 
     op.include(
-        _Scores(network, config.postprocess.calibration),
+        _Scores(network, config.postprocess),
         {
             "score_maps": ((1, 24, 34, network.score_conv.out_channels), (1, 2)),
             "regions": ((50, 4), (0,)),

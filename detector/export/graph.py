@@ -76,7 +76,8 @@ def description(model: Model) -> dict[str, Any]:
             "samples": SAMPLES,
             "pooling": "bin (i, j) of a region is the mean of samples x samples bilinear samples, evenly spaced in the "
             "bin, of its part (i, j) of the score maps; a region's logits and box deltas are the mean over its bins",
-            "scores": "sigmoid(a * logit(softmax(logits)) + b) with (a, b) = calibration, without the background; the "
+            "scores": "sigmoid(a * logit(softmax(logits)) + b) with (a, b) = calibration, or that of the class in "
+            "postprocess.class_calibrations, without the background; the "
             "background's logit is the log-sum-exp of its own and those of the extra background classes",
             "calibration": list(config.postprocess.calibration),
             "box_deltas": "whitened (dx, dy, log w, log h) from the region to the object",

@@ -122,7 +122,7 @@ def _with_classifier(detector: DetectionPipeline, config: RegionClassifierConfig
             raise InputError(f"{path}: unnamed: {unknown_name('class', name, detector.class_names)}")
     calibration = detector.config.postprocess.calibration
     for region_scorer in scorers:  # calibrated scores no longer tell the background's probability
-        settings = replace(region_scorer.config.postprocess, calibration=(1.0, 0.0))
+        settings = replace(region_scorer.config.postprocess, calibration=(1.0, 0.0), class_calibrations=())
         region_scorer.config = replace(region_scorer.config, postprocess=settings)
     return detector.with_classes(scorer, ClassTransfer(config, classes, detector.class_names, calibration))
 

@@ -86,7 +86,8 @@ class RFCNScorer:
             rois = RoIs.of_images(scaled, [features[i].index for i in group])
             predictions = self.network.classify(features[group[0]].batch_maps.score_maps, rois)
             log_odds = predictions.class_logits.softmax(dim=1)[:, 1:].logit(eps=1e-6)
-            scores = calibrate(log_odds, self.config.postprocess.calibration)
+            post = self.config.postprocess
+            scores = calibrate(log_odds, post.calibration, post.class_calibrations)
             counts, box_deltas = [len(boxes[i]) for i in group], predictions.box_deltas[:, None]
             if self.flipped:
                 box_deltas = torch.cat((-box_deltas[..., :1], box_deltas[..., 1:]), dim=-1)

@@ -90,4 +90,10 @@ class Header:
         ids, count = header.class_ids, len(header.classes)
         if ids and not len(set(ids)) == len(ids) == count:
             raise InputError(f"{path}: class_ids must all differ, one for each of {count} classes: {ids}")
+        if isinstance(header.config, ModelConfig):
+            calibrations = header.config.postprocess.class_calibrations
+            if calibrations and len(calibrations) != count:
+                raise InputError(
+                    f"{path}: class_calibrations: {len(calibrations)} for {count} classes; give one for each"
+                )
         return header

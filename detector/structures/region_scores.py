@@ -51,7 +51,10 @@ def fetch(batch: Sequence[RegionScores]) -> list[RegionScores]:
     ]
 
 
-def calibrate(log_odds: Tensor, calibration: tuple[float, float]) -> Tensor:
-    """Scores in 0..1 from log-odds or SVM margins by Platt scaling with (slope, offset)."""
-    slope, offset = calibration
+def calibrate(
+    log_odds: Tensor, calibration: tuple[float, float], class_calibrations: Sequence[tuple[float, float]] = ()
+) -> Tensor:
+    """Scores in 0..1 from log-odds or SVM margins (R, num_classes) by Platt scaling with (slope, offset), or with those
+    of each class."""
+    slope, offset = log_odds.new_tensor(class_calibrations).T if class_calibrations else calibration
     return (slope * log_odds + offset).sigmoid()

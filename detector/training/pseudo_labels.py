@@ -159,8 +159,6 @@ class PseudoLabeler:
         self.sizes = [photos.dataset[index].annotations.image_size for index in range(len(photos))]
         self.order = BatchOrder(recipe.seed, [width >= height for width, height in self.sizes], self.count)
         self.strong = dataclasses.replace(recipe.augmentation, color_jitter=_COLOR_JITTER)
-        # Scores are the softmax, for which the thresholds are meant.
-        self.postprocess = dataclasses.replace(recipe.model.postprocess, calibration=(1.0, 0.0))
 
     def batch(self, step: int, read: Callable[[ProposedImages[Any], int], TrainingImage]) -> UnlabeledBatch:
         """The photos of a step; depends only on the seed and the step.
@@ -213,8 +211,8 @@ class PseudoLabeler:
         scores = predictions.class_logits.float().softmax(dim=1)[:, 1:]
         counts, deltas = [len(of_photo) for of_photo in boxes], predictions.box_deltas.float()[:, None]
         scored = fetch(list(map(RegionScores, scores.split(counts), deltas.split(counts))))
-        names = self.photos.dataset.class_names
+        names, config = self.photos.dataset.class_names, self.recipe.model.postprocess
         return [
-            postprocess(of_photo, proposed, photo.image.size, names, self.postprocess, self.config.unsure)
+            postprocess(of_photo, proposed, photo.image.size, names, config, self.config.unsure)
             for of_photo, proposed, photo in zip(scored, boxes, batch.photos, strict=True)
         ]

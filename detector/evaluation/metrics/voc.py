@@ -109,20 +109,21 @@ class APResult:
         objects = sum(c.objects for c in self.classes.values())
         return hits / kept if kept else float("nan"), hits / objects if objects else float("nan")
 
-    def best_score(self) -> float:
-        """The score threshold with the highest F1, the harmonic mean of precision and recall, over all classes.
-
-        NaN if no detection finds an object.
-        """
+    def f1_by_score(self) -> tuple[FloatArray, FloatArray]:
+        """The scores of the detections, each once, the highest first, and F1 over all classes with each as the lowest
+        score to show: the harmonic mean of precision and recall."""
         scores = np.concatenate([c.scores for c in self.classes.values()])
         hits = np.concatenate([c.true_positive for c in self.classes.values()])
-        if not hits.any():
-            return float("nan")
         order = np.argsort(-scores, kind="stable")
-        ends = np.append(np.diff(scores[order]) != 0, True)  # detections of equal score are shown together
+        ends = np.diff(scores[order], append=-np.inf) != 0  # detections of equal score are shown together
         objects = sum(c.objects for c in self.classes.values())
         f1 = 2 * np.cumsum(hits[order]) / (np.arange(1, len(hits) + 1) + objects)
-        return float(scores[order][ends][np.argmax(f1[ends])])
+        return scores[order][ends], f1[ends]
+
+    def best_score(self) -> float:
+        """The lowest score to show that gives the highest F1; NaN if no detection finds an object."""
+        scores, f1 = self.f1_by_score()
+        return float(scores[np.argmax(f1)]) if f1.any() else float("nan")
 
 
 def voc_average_precision(

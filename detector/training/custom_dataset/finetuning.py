@@ -7,7 +7,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from detector.data.summary import summarize
 from detector.errors import InputError
 from detector.evaluation.evaluation import DEFAULT_SCORE
 from detector.evaluation.metrics.calibration import fit_calibration
-from detector.evaluation.metrics.voc import APResult, voc_average_precision
+from detector.evaluation.metrics.voc import voc_average_precision
 from detector.evaluation.report.sheet import draw_sheet
 from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import Model, load_model, save_model, weights_hash
@@ -34,8 +33,10 @@ from detector.structures.image import read_image
 from detector.training.budget import Budget
 from detector.training.checkpoint import CHECKPOINT, refuse_unfinished, remove_checkpoints
 from detector.training.custom_dataset.plan import PLAN, Machine, Settings, frozen_part, make_plan, too_short
-from detector.training.custom_dataset.split import Split, add_unlabeled, join_names, keep_classes, split_data
-from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask
+from detector.training.custom_dataset.result import FitResult
+from detector.training.custom_dataset.sizes import choose_sizes
+from detector.training.custom_dataset.split import Split, add_unlabeled, keep_classes, split_data
+from detector.training.custom_dataset.task import HISTORY, MODEL, CustomDatasetTask, read_history
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
 from detector.training.photos import PhotoSet
@@ -54,68 +55,10 @@ _TRIAL_STEPS = (3, 9)
 _TRIAL_SECONDS = 5
 """The measurement ends after this time; the training measures its steps again."""
 _COVERED_IOU = 0.5
-_FEW_OBJECTS = 10
-"""Validation objects of a class, below which one object can change the AP by more than ten points."""
 _PROPOSING = 0.75
 """Largest part of the requested minutes for proposals."""
 _MIN_CALIBRATION = 10
 """Fewest right and fewest wrong detections for a calibration."""
-
-
-@dataclass(frozen=True, eq=False)
-class FitResult:
-    """The result of a training.
-
-    Attributes:
-        model: the model file.
-        sheet: a picture of hits and misses.
-        result: of the model on the validation photos.
-        evaluated: number of validation photos that there was time to evaluate, and of all.
-        score: lowest score to show, that of the best F1 on the validation photos; None without detections.
-        calibration: how the scores are calibrated, or why they are not.
-        photo: a validation photo, to try the model on.
-        left_out: photos that could not be used, and why.
-        minutes: time of the training, over all its sessions.
-        warning: about a training that was too short; otherwise "".
-    """
-
-    model: Path
-    sheet: Path
-    result: APResult
-    evaluated: tuple[int, int]
-    score: float | None
-    calibration: str
-    photo: Path
-    left_out: tuple[Fault, ...]
-    minutes: float
-    warning: str
-
-    def __str__(self) -> str:
-        width = max(len(name) for name in self.result.classes)
-        classes = {name: result for name, result in self.result.classes.items() if result.objects}
-        few = [name for name, result in classes.items() if result.objects < _FEW_OBJECTS]
-        photos, val = self.evaluated
-        metric = "VOC07's 11 points, IoU 0.5" + (f", {photos} of {val} for lack of time" if photos < val else "")
-        lines = [
-            f"mAP          {100 * self.result.mean_ap:.1f} on the validation photos ({metric})",
-            *(
-                f"  {name:{width}}  AP {100 * result.ap:5.1f}, {result.objects} object{'s' * (result.objects != 1)}"
-                for name, result in classes.items()
-            ),
-            few and f"note         AP is uncertain with fewer than {_FEW_OBJECTS} objects: {join_names(few)}",
-            f"at score 0.5 {self._precision_recall(0.5)}",
-            self.score is not None and f"best F1      at score {self.score:g}: {self._precision_recall(self.score)}",
-            f"scores       {self.calibration}",
-            f"trained      {self.minutes:.1f} minutes",
-            f"hits, misses {self.sheet}",
-            f"model        {self.model}",
-            self.warning and f"warning      {self.warning}",
-        ]
-        return "\n".join(line for line in lines if line)
-
-    def _precision_recall(self, score: float) -> str:
-        precision, recall = self.result.at_score(score)
-        return "no detections" if math.isnan(precision) else f"precision {precision:.2f}, recall {recall:.2f}"
 
 
 def fit(
@@ -164,13 +107,15 @@ def fit(
     if not resume:
         refuse_unfinished(out, PLAN)
     start = load_model(init, ("regions",))
-    assert isinstance(start.config, ModelConfig)
     frozen_part(settings, start)
     if not isinstance(data, CustomDataset):
         data = read_custom_dataset(data, layout, classes, skip_bad_labels=skip_bad_labels)
     unlabeled: CustomDataset | None = None
     if settings.unlabeled is not None:
         unlabeled = find_unlabeled(Path(settings.unlabeled), (sample.image_path for sample in data.samples))
+    assert isinstance(start.config, ModelConfig)
+    config, sizes = choose_sizes(start.config, data.samples, settings)
+    start = dataclasses.replace(start, config=config)
     for path in [data.path, *([] if unlabeled is None else [unlabeled.path])]:
         if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
             raise InputError(f"{out}: lies inside the data folder {path}; choose an --out outside of it")
@@ -179,9 +124,9 @@ def fit(
         folder = out / "proposals" if cache is None else Path(cache)
         logged_faults = len(data.faults)
         deadline = began + _PROPOSING * 60 * minutes if minutes is not None else math.inf
-        data, covered = _propose(data, start.config, folder, deadline)
+        data, covered = _propose(data, config, folder, deadline)
         if unlabeled is not None:
-            unlabeled, _ = _propose(unlabeled, start.config, folder, deadline)
+            unlabeled, _ = _propose(unlabeled, config, folder, deadline)
             data = dataclasses.replace(data, faults=(*data.faults, *unlabeled.faults))
         if minutes is None:  # the default time limit does not include proposals
             began = time.perf_counter()
@@ -195,10 +140,10 @@ def fit(
         log(
             f"proposals    cover {100 * covered:.0f} % of the objects (IoU {_COVERED_IOU}); the rest cannot be detected"
         )
-        for note in split.notes:
+        for note in (*sizes, *split.notes):
             log(f"note         {note}")
-        train, val = (ProposedImages(photos, start.config.proposals, folder) for photos in (split.train, split.val))
-        extra = None if split.unlabeled is None else ProposedImages(split.unlabeled, start.config.proposals, folder)
+        train, val = (ProposedImages(photos, config.proposals, folder) for photos in (split.train, split.val))
+        extra = None if split.unlabeled is None else ProposedImages(split.unlabeled, config.proposals, folder)
         request = {
             # The data come last, because another seed changes their split too.
             **{name: value for name, value in dataclasses.asdict(settings).items() if value is not None},
@@ -335,21 +280,29 @@ def _read_finished(out: Path) -> tuple[float, int] | None:
 def _calibrate(task: CustomDatasetTask, out: Path, device: str) -> None:
     """Calibrates the model by its detections on the validation photos, or on those that there is time for."""
     model = load_model(out / MODEL)
-    post = task.recipe.model.postprocess
-    uncalibrated = DetectionPipeline(dataclasses.replace(model, config=task.recipe.model), device)
+    start = task.recipe.model.postprocess
+    post = dataclasses.replace(start, class_calibrations=())
+    uncalibrated = dataclasses.replace(model, config=dataclasses.replace(task.recipe.model, postprocess=post))
     now, end = time.perf_counter(), task.budget.deadline(closing=False)
-    result = voc_average_precision(*detect_proposed(uncalibrated, task.val, len(task.val), now + (end - now) / 2))
+    result = voc_average_precision(
+        *detect_proposed(DetectionPipeline(uncalibrated, device), task.val, len(task.val), now + (end - now) / 2)
+    )
     hits = np.concatenate([c.true_positive for c in result.classes.values()])
     right, wrong = int(hits.sum()), int((~hits).sum())
-    if task.kept:
-        summary = "calibrated as the starting model's, for the classes that it keeps"
-    elif min(right, wrong) < _MIN_CALIBRATION:
+    fitted = post.calibration
+    if min(right, wrong) < _MIN_CALIBRATION:
         summary = f"not calibrated: {right} right and {wrong} wrong detections, {_MIN_CALIBRATION} of each are needed"
     else:
-        post = dataclasses.replace(post, calibration=fit_calibration(result, post.calibration))
+        fitted = fit_calibration(result, fitted)
         summary = f"calibrated by {right} right and {wrong} wrong detections"
         if all(len(sample.annotations) for sample in task.val.dataset.samples):
             summary += ", all in photos with objects: scores are too high in photos without"
+    if task.kept:
+        before = start.class_calibrations or [start.calibration] * len(model.class_names)
+        calibrations = tuple(old if k in task.kept else fitted for k, old in enumerate(before))
+        post = dataclasses.replace(post, class_calibrations=calibrations)
+    else:
+        post = dataclasses.replace(post, calibration=fitted)
     config = dataclasses.replace(task.recipe.model, postprocess=post)
     metadata = {**model.metadata, "calibration": summary}
     save_model(dataclasses.replace(model, config=config, metadata=metadata), out / MODEL)
@@ -388,5 +341,6 @@ def _evaluate(
         photo=next(sample.image_path for sample in val.dataset.samples if len(sample.annotations)),
         left_out=left_out,
         minutes=minutes,
+        history=read_history(out),
         warning=warning,
     )

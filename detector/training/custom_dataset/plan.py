@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from detector.config import Count, InputConfig, ModelConfig, Positive, parse
+from detector.config import Count, ModelConfig, Positive, parse
 from detector.errors import InputError
 from detector.models.rfcn import RFCN
 from detector.models.weights import Model
@@ -77,7 +77,8 @@ class Settings:
             all of it; by default those before the inception modules.
         augment: "none"; "light": flips, color jitter and changes of scale; "strong": more of these, random crops,
             mosaic and mixup.
-        size: short side of the network's input in pixels, of the model too; by default that of the starting model.
+        size: short side of the network's input in pixels, of the model too; by default that of the starting model, or a
+            larger one if objects are small (`detector.training.custom_dataset.sizes`).
         keep: the new model finds the starting model's classes too. Only the score maps of the classes in the photos are
             trained (learning without forgetting of what is shared, by not changing it), and `freeze` is "backbone".
         unlabeled: folder of photos to train on without labels (`detector.training.pseudo_labels`).
@@ -216,16 +217,19 @@ def _recipe(
     few photos do not suffice to train a MultiBox head, which fits no changed backbone."""
     assert isinstance(model.config, ModelConfig)
     config = model.config
-    if not settings.keep:
+    post = config.postprocess
+    if settings.keep:
+        new = len(split.train.class_names) - len(model.class_names)
+        calibrations = post.class_calibrations and (*post.class_calibrations, *[post.calibration] * new)
+    else:
+        calibrations = ()
         config = dataclasses.replace(
             config, source="selective_search", network=dataclasses.replace(config.network, multibox=None)
         )
-    inputs = config.input
-    if settings.size is not None:
-        inputs = InputConfig(settings.size, round(inputs.long_side * settings.size / inputs.short_side))
+    config = dataclasses.replace(config, postprocess=dataclasses.replace(post, class_calibrations=calibrations))
     return RFCNRecipe(
         data=RFCNDataConfig(f"{split.digest} train", f"{split.digest} val", evaluated, settings.unlabeled),
-        model=dataclasses.replace(config, input=inputs),
+        model=config,
         multibox=SharedMultiBoxConfig(weight=0),
         pseudo_labels=PseudoLabelConfig(burn_in=PseudoLabelConfig.burn_in if _has_new_classes(split, model) else 0.0),
         augmentation=_AUGMENTATIONS[settings.augment],

@@ -3,6 +3,7 @@
 The last averaged weights become the model, unless earlier ones are better on the validation photos by more than noise.
 """
 
+import copy
 import dataclasses
 import json
 import logging
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 MODEL = "model.safetensors"
 HISTORY = "history.json"
+_NEW_CLASS_LOG_PRIOR = -1.5
+"""How much rarer new classes are outside of the photos, log-odds."""
 
 
 class CustomDatasetTask(RFCNTask):
@@ -101,6 +104,8 @@ class CustomDatasetTask(RFCNTask):
         """Evaluates on the same validation photos every time. Before the last step the best weights become the model,
         after it the last ones do, unless the best ones are clearly better."""
         assert isinstance(network, RFCN)
+        if self.kept:
+            network = self._with_rare_new_classes(network)
         labels = self.data.dataset
         model = Model(
             network, self.recipe.model, labels.class_names, {}, self.extra_background_classes, labels.class_ids
@@ -127,6 +132,15 @@ class CustomDatasetTask(RFCNTask):
             "recall at 0.5": recall,
             "images": len(truth.image_ids),
         }
+
+    def _with_rare_new_classes(self, network: RFCN) -> RFCN:
+        """A copy whose new classes have lower logits. The photos show them far more often than others do, where they
+        would take the score of the old classes that they resemble (prior shift: Saerens et al., 2002). All log-odds of
+        a new class fall by one number, so its detections keep their order."""
+        network = copy.deepcopy(network)
+        scores, _ = network.split_maps(network.score_conv.get_parameter("bias").detach(), dim=0)  # views
+        scores[:, 1 + len(self.start.class_names) :] += _NEW_CLASS_LOG_PRIOR
+        return network
 
     def _detect(self, model: Model) -> tuple[GroundTruth, DetectionTable]:
         detector = DetectionPipeline(model, str(next(self.network.parameters()).device))

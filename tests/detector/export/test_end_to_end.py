@@ -135,7 +135,9 @@ def test_no_detections(model: Model, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_other_settings(tmp_path: Path) -> None:
     """NMS across classes, no voting, few detections, extra background classes and bins of their own for box deltas."""
-    settings = PostprocessConfig(agnostic_nms=True, voting_iou=None, max_detections=5, calibration=(0.7, 0.2))
+    settings = PostprocessConfig(
+        agnostic_nms=True, voting_iou=None, max_detections=5, class_calibrations=((0.7, 0.2), (1.3, -0.4))
+    )
     model = small_model(HEAD, settings, extra=2, delta_bins=2)
     export_end_to_end(model, tmp_path / "detector.onnx")
     pipeline = DetectionPipeline(model, "cpu", source="multibox", precision="float32")

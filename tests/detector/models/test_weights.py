@@ -98,6 +98,7 @@ def test_category_ids_are_kept(model: Model, path: Path):
         ({"config": "{"}, "not a readable model file"),
         ({"classes": '["one"]'}, "tensor '.*' has shape"),
         ({"classes": "7"}, "classes"),
+        ({"config": '{"postprocess": {"class_calibrations": [[1, 0], [1, 0], [1, 0]]}}'}, "class_calibrations"),
         ({"kind": "crops"}, "key"),
         ({"kind": "x"}, "x"),
         *(({"class_ids": ids}, "class_ids") for ids in ("[17]", "[17, 17]", "[1.5, 2]", "7")),

@@ -10,6 +10,13 @@ def test_calibrate_by_hand():
     assert result.tolist() == pytest.approx([1 / (1 + np.e**3), 1 / (1 + np.e), 1 / (1 + np.e**-5)])
 
 
+def test_each_class_may_have_its_own_calibration():
+    log_odds = torch.randn(5, 2)
+    result = calibrate(log_odds, (9.0, 9.0), ((2.0, -1.0), (0.5, 3.0)))
+    expected = [calibrate(log_odds[:, 0], (2.0, -1.0)), calibrate(log_odds[:, 1], (0.5, 3.0))]
+    torch.testing.assert_close(result, torch.stack(expected, dim=1))
+
+
 def test_average_of_one_is_itself():
     one = RegionScores(torch.rand(3, 2), torch.rand(3, 1, 4))
     assert average_scores([one]) is one

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import math
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,14 +15,13 @@ from PIL import Image
 
 from detector.data.custom_dataset import CustomDataset
 from detector.errors import InputError
-from detector.evaluation.metrics.voc import APResult, ClassResult
 from detector.inference.assembly import load_pipeline
 from detector.inference.pipeline import DetectionPipeline
 from detector.models.weights import Model, load_model
 from detector.structures.image import read_image
 from detector.training.assembly import make_loop
 from detector.training.budget import Budget
-from detector.training.custom_dataset import FitResult, finetuning, fit
+from detector.training.custom_dataset import finetuning, fit
 from detector.training.custom_dataset.plan import Machine
 from detector.training.custom_dataset.task import CustomDatasetTask, read_history
 from detector.training.data import ProposedImages
@@ -131,29 +129,6 @@ def test_a_recipe_is_refused_in_the_folder_of_such_a_training(tmp_path: Path):
     recipe = RFCNRecipe(DataConfig("a", "b"))
     with pytest.raises(InputError, match=f"^{tmp_path}: .*--data.*--out"):
         make_loop(recipe, tmp_path, tmp_path, None, tmp_path)
-
-
-def fit_result(folder: Path, **changes: object) -> FitResult:
-    nothing = np.zeros(0), np.zeros(0, bool)
-    classes = {"bus": ClassResult(0.125, 1, *nothing), "cup": ClassResult(0.5, 10, *nothing)}
-    result = APResult("voc07", 0.5, classes)
-    fitted = FitResult(folder / "m", folder / "s", result, (4, 4), None, "", folder / "p", (), 1.0, "")
-    return dataclasses.replace(fitted, **changes)  # type: ignore[arg-type]
-
-
-def test_an_ap_of_few_objects_is_noted(tmp_path: Path):
-    text = str(fit_result(tmp_path))
-    assert "  bus  AP  12.5, 1 object\n  cup  AP  50.0, 10 objects\n" in text
-    assert [line.split(": ")[-1] for line in text.splitlines() if line.startswith("note ")] == ["bus"]
-
-
-def test_without_detections_there_is_no_precision(tmp_path: Path):
-    result = fit_result(tmp_path, evaluated=(3, 4))
-    assert math.isnan(result.result.best_score())
-    text = str(result)
-    assert "3 of 4" in text
-    assert "at score 0.5 no detections" in text
-    assert "nan" not in text
 
 
 @pytest.mark.slow

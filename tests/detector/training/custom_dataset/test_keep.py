@@ -6,12 +6,14 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from detector.config import ModelConfig
 from detector.data.custom_dataset import CustomDataset
 from detector.inference.pipeline import DetectionPipeline
 from detector.models.rfcn import RFCN
-from detector.models.weights import Model, load_model
+from detector.models.weights import Model, load_model, save_model
 from detector.training.budget import Budget
 from detector.training.custom_dataset import fit
 from detector.training.custom_dataset.split import Split, add_unlabeled, keep_classes
@@ -87,5 +89,30 @@ def test_the_shared_weights_stay(custom_dataset: Callable[..., CustomDataset], s
     old_scores, old_deltas = before.network.split_maps(before.network.score_conv.weight, dim=0)
     torch.testing.assert_close(scores[:, :3], old_scores, rtol=0, atol=0)
     torch.testing.assert_close(deltas, old_deltas, rtol=0, atol=0)
+    biases, _ = after.network.split_maps(after.network.score_conv.get_parameter("bias"), dim=0)
+    assert (biases[:, 3] < biases[:, 1:3].mean(dim=1) - 1).all()  # new classes are rarer than in the photos
     for name, tensor in before.network.backbone.state_dict().items():
         torch.testing.assert_close(after.network.backbone.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+def test_the_classes_that_are_kept_keep_their_calibration(
+    custom_dataset: Callable[..., CustomDataset], start: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The second time the model has two classes of the first start and one of the first training."""
+    monkeypatch.setattr("detector.training.custom_dataset.finetuning._MIN_CALIBRATION", 0)
+    fitted = iter([(2.0, -1.0), (3.0, -2.0)])
+    monkeypatch.setattr(
+        "detector.training.custom_dataset.finetuning.fit_calibration", lambda result, before: next(fitted)
+    )
+    model = tmp_path / "start.safetensors"
+    save_model(start, model)
+    names = ["none", "robot"]
+    for name in ("robot", "probe"):
+        data = custom_dataset([[ROBOT], [], [ROBOT], [ROBOT]], [names[0], name])
+        model = fit(
+            data, tmp_path / name, keep=True, epochs=1, init=model, cache=tmp_path / "cache", device="cpu"
+        ).model
+    config = load_model(model).config
+    assert isinstance(config, ModelConfig)
+    first = config.postprocess.calibration
+    assert config.postprocess.class_calibrations == (first, first, (2.0, -1.0), (3.0, -2.0))
