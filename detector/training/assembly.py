@@ -10,7 +10,14 @@ from detector.training.data import ProposedImages, proposed_splits
 from detector.training.loop import Task, TrainingLoop
 from detector.training.photos import PhotoSet
 from detector.training.pseudo_labels import find_unlabeled
-from detector.training.recipes import AnyRecipe, ClassificationRecipe, MultiBoxRecipe, RCNNRecipe, RFCNRecipe
+from detector.training.recipes import (
+    AnyRecipe,
+    ClassificationRecipe,
+    MultiBoxRecipe,
+    PseudoLabelConfig,
+    RCNNRecipe,
+    RFCNRecipe,
+)
 from detector.training.tasks.classification import ClassificationTask
 from detector.training.tasks.multibox import MultiBoxTask
 from detector.training.tasks.rcnn import RCNNTask
@@ -58,6 +65,8 @@ def make_loop(
 def _rfcn_task(recipe: RFCNRecipe, root: Path, cache: Path) -> RFCNTask:
     train, val = proposed_splits(recipe.data, recipe.model.proposals, root, cache)
     if recipe.data.unlabeled is None:
+        if recipe.pseudo_labels != PseudoLabelConfig():
+            raise InputError("pseudo_labels need photos without labels; name their folder as data: unlabeled")
         return RFCNTask(recipe, train, val)
     labeled = (images.dataset.image_path(index) for images in (train, val) for index in range(len(images)))
     found = find_unlabeled(root / recipe.data.unlabeled, labeled)

@@ -128,9 +128,9 @@ class RFCNTask(Task[RFCNBatch]):
         _ = self._order, self._cpu_head  # before worker processes make examples with them
 
     def before_step(self, averaged: nn.Module, position: float) -> None:
-        assert isinstance(averaged, RFCN)
-        burnt_in = position >= self.recipe.pseudo_labels.burn_in * self.recipe.optimizer.steps
-        self._teacher = averaged.eval() if burnt_in else None
+        if self.labeler is not None and position >= self.recipe.pseudo_labels.burn_in * self.recipe.optimizer.steps:
+            assert isinstance(averaged, RFCN)
+            self._teacher = averaged.eval()
 
     def example(self, step: int) -> RFCNBatch:
         examples = self.examples(step)
