@@ -356,7 +356,7 @@ class Detector:
             skip_bad_labels: skip and count wrong labels; by default they are raised, all at once.
             epochs: passes over the photos; by default as many as the rule gives and time allows.
             minutes: time limit of everything; by default 25, and 3 s for each photo beyond 400.
-            lr: highest learning rate; by default 0.001, times the square root of the batch.
+            lr: highest learning rate; by default 0.00012, times the square root of the batch.
             batch: photos in a step.
             seed: of the split into training and validation photos, their order and the augmentation.
             freeze: part of the backbone up to which layers keep their weights, such as "inception_4e", or "backbone"

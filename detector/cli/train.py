@@ -81,7 +81,7 @@ def train(
         ),
     ] = None,
     lr: Annotated[
-        float | None, option(_CUSTOM, "Highest learning rate.", None, "0.001, times the square root of --batch")
+        float | None, option(_CUSTOM, "Highest learning rate.", None, "0.00012, times the square root of --batch")
     ] = None,
     batch: Annotated[int, option(_CUSTOM, "Photos in a step.", "N", min=1)] = 1,
     seed: Annotated[

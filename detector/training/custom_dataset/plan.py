@@ -29,9 +29,10 @@ from proposals.names import unknown_name
 
 PLAN = "plan.json"
 """File in the training's folder: what was requested, and the machine."""
-LEARNING_RATE = 0.001
-"""Of a step on one photo: a third of that of the default model's first training, to limit forgetting. A larger batch
-multiplies it by the square root of its photos."""
+LEARNING_RATE = 0.00012
+"""Of a step on one photo; a larger batch multiplies it by the square root of its photos."""
+_HEAD_LR_MULT = 3.0
+"""The score maps of new classes have the most to learn."""
 _EPOCHS = (10, 3)
 """Passes over the first `_FEW_PHOTOS` photos, and over the rest."""
 _FEW_PHOTOS = 400
@@ -70,7 +71,7 @@ class Settings:
         epochs: passes over the photos; by default as many as the rule gives and time allows.
         minutes: time limit; by default 25 minutes for up to 400 photos, and 3 s for each further one. It does not
             shorten a training of given `epochs`.
-        lr: highest learning rate; by default 0.001 times the square root of the batch.
+        lr: highest learning rate; by default 0.00012 times the square root of the batch (AdamW).
         batch: photos in a step; they share one size and orientation.
         seed: of the split into training and validation photos, the order of the photos and the augmentation.
         freeze: part of the backbone up to which layers keep their weights, such as "inception_4e", or "backbone" for
@@ -234,9 +235,11 @@ def _recipe(
         pseudo_labels=PseudoLabelConfig(burn_in=PseudoLabelConfig.burn_in if _has_new_classes(split, model) else 0.0),
         augmentation=_AUGMENTATIONS[settings.augment],
         optimizer=OptimizerConfig(
+            algorithm="adamw",  # SGD takes several times the steps to learn new classes
             steps=steps,
             lr=settings.lr or round(LEARNING_RATE * settings.batch**0.5, 6),
-            weight_decay=0.0 if settings.keep else OptimizerConfig.weight_decay,
+            head_lr_mult=_HEAD_LR_MULT,
+            weight_decay=0.0,  # it would change the score maps that stay too
             warmup_steps=min(200, steps // 10),
             # an average over the last tenth of the steps
             ema_decay=round(min(0.999, 1 - 10 / (steps + 10)), 6),

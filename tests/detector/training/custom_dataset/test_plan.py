@@ -92,7 +92,7 @@ def test_given_settings_reach_the_recipe(split: Callable[..., Split], start: Mod
 
 def test_a_batch_divides_the_steps_and_raises_the_rate(split: Callable[..., Split], start: Model):
     plan = make_plan(split(160, 40), start, TWO_CORES, Settings(batch=4))
-    assert (plan.recipe.batch, plan.steps, plan.recipe.optimizer.lr) == (4, 400, 0.002)
+    assert (plan.recipe.batch, plan.steps, plan.recipe.optimizer.lr) == (4, 400, 0.00024)
     assert "steps        400, 4 photos each (10 passes)" in str(plan)
 
 
