@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from detector.evaluation import Evaluation, Metric
     from detector.training.custom_dataset import FitResult
     from detector.training.custom_dataset.plan import Augment
+    from detector.training.recipes import Labels
 
 __all__ = ["Detector", "load_detector"]
 
@@ -340,6 +341,7 @@ class Detector:
         size: int | None = None,
         keep: bool = False,
         unlabeled: str | Path | None = None,
+        labels: "Labels" = "boxes",
         cache: str | Path | None = None,
         resume: bool = False,
         on_step: Callable[[dict[str, float]], None] | None = None,
@@ -366,6 +368,8 @@ class Detector:
             size: short side of the network's input in pixels, in training and of the model; by default this model's.
             keep: find this model's classes too, which the photos need not show or have labels for.
             unlabeled: folder of photos to train on without labels too: those objects count that the model is sure of.
+            labels: "boxes"; "image" for photos that are labeled by the classes that they show: in folders by class, in
+                a CSV file with the columns image and class, or with boxes, which are then not used.
             cache: folder of cached proposals; by default `out / "proposals"`.
             resume: continue an interrupted training in `out`, if there is one.
             on_step: called after each step with "step", "loss", "lr" and so on, and after each evaluation with "step",
@@ -400,6 +404,7 @@ class Detector:
             size=size,
             keep=keep,
             unlabeled=None if unlabeled is None else str(unlabeled),
+            labels=labels,
             init=self._model_file(),
             cache=cache,
             device=str(self.pipeline.device),

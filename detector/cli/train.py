@@ -28,7 +28,7 @@ from proposals.extras import needs_extra
 _RECIPE, _CUSTOM = "By a recipe", "On a custom dataset"
 _DATA_OPTIONS = {
     "--layout", "--classes", "--skip-bad-labels", "--epochs", "--minutes", "--lr", "--batch", "--seed", "--freeze",
-    "--augment", "--size", "--keep", "--unlabeled",
+    "--augment", "--size", "--keep", "--unlabeled", "--labels",
 }  # fmt: skip
 
 
@@ -107,6 +107,14 @@ def train(
         bool,
         option(_CUSTOM, "Find the starting model's classes too, beside those of --data.", flag="--keep"),
     ] = False,
+    labels: Annotated[
+        Literal["boxes", "image"],
+        option(
+            _CUSTOM,
+            "What the photos are labeled with. image: which classes they show, by folders, a CSV file with the columns "
+            "image and class, or labels of boxes.",
+        ),
+    ] = "boxes",
     unlabeled: Annotated[
         Path | None,
         option(
@@ -169,7 +177,8 @@ def train(
         chosen = None if layout == "auto" else layout
         settings = {
             "epochs": epochs, "minutes": minutes, "lr": lr, "batch": batch, "seed": seed, "freeze": freeze,
-            "augment": augment, "size": size, "keep": keep, "unlabeled": None if unlabeled is None else str(unlabeled),
+            "augment": augment, "size": size, "keep": keep,
+            "unlabeled": None if unlabeled is None else str(unlabeled), "labels": labels,
             "resume": resume, "init": init, "cache": cache, "device": device,
         }  # fmt: skip
         _train_on_custom_dataset(data, chosen, names, skip_bad_labels, out, settings)

@@ -43,23 +43,25 @@ class CustomDataset:
 
     Attributes:
         path: the file or folder that the user named.
-        layout: of the labels.
+        layout: of the labels; folders and csv have image labels alone (`detector.data.image_labels`).
         class_names: of all labels, including classes without objects.
         samples: photos and their objects; ids are distinct.
         val: ids of the photos in the data set's validation split; empty if it has none.
         faults: photos that were left out, and why.
         class_ids: COCO's category ids of the classes; empty in other layouts.
         notes: what to know about the data, a line each.
+        image_labels: whether the labels are of whole photos (`detector.data.image_labels`).
     """
 
     path: Path
-    layout: Layout
+    layout: Layout | Literal["folders", "csv"]
     class_names: tuple[str, ...]
     samples: tuple[Sample, ...]
     val: frozenset[str] = frozenset()
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
     class_ids: tuple[int | str, ...] = ()
+    image_labels: bool = False
 
     def of_classes(self, names: str | Iterable[str]) -> "CustomDataset":
         """The same photos with the objects of some of the classes (a name, or several), in the order of `names`.
@@ -181,7 +183,7 @@ def _join(path: Path, layout: Layout, splits: Sequence[_Split], faults: Faults) 
     used = {sample.image_path for sample in samples.values()} | {Path(fault.file) for fault in left_out}
     # In YOLO's layout, photos without labels have no objects.
     photos = files_below(path, *EXTENSIONS) if path.is_dir() and layout != "yolo" else []
-    unlabeled = [photo for photo in photos if photo not in used and _split_name(photo, path) not in _UNUSED]
+    unlabeled = [photo for photo in photos if photo not in used and split_name(photo, path) not in _UNUSED]
     if unlabeled:
         count = "1 photo has" if len(unlabeled) == 1 else f"{len(unlabeled)} photos have"
         notes.append(f"{count} no labels and need --unlabeled to be used, first {unlabeled[0]}")
@@ -224,22 +226,27 @@ def _find_layout(path: Path) -> Layout:
         if path.suffix.lower() not in by_suffix:
             raise InputError(f"{path}: give a folder, COCO's JSON, YOLO's data.yaml or a list in VOC's ImageSets/Main")
         return by_suffix[path.suffix.lower()]
-    found: dict[Layout, bool] = {
-        "voc": bool(files_below(path, ".xml")),
-        "coco": any(map(_is_coco, files_below(path, ".json"))),
-        "yolo": _data_yaml(path) is not None,
-    }
-    layouts = [layout for layout, is_found in found.items() if is_found]
+    layouts = layouts_in(path)
     if len(layouts) > 1:
         raise InputError(f"{path}: holds labels of several layouts, {', '.join(layouts)}; name one with --layout")
     if layouts:
         return layouts[0]
     if not files_below(path, *EXTENSIONS):
         raise InputError(f"{path}: holds no photos")
-    hint = ""
+    hint = "; for photos in a folder for each class, without boxes, give --labels image"
     if files_below(path, ".txt"):
         hint = "; for YOLO's text files add a data.yaml with the lines 'train: .' and 'names: [first, second]'"
     raise InputError(f"{path}: holds photos, but no labels of VOC (.xml), COCO (.json) or YOLO (data.yaml){hint}")
+
+
+def layouts_in(folder: Path) -> list[Layout]:
+    """The layouts of the labels of boxes in a folder."""
+    found: dict[Layout, bool] = {
+        "voc": bool(files_below(folder, ".xml")),
+        "coco": any(map(_is_coco, files_below(folder, ".json"))),
+        "yolo": _data_yaml(folder) is not None,
+    }
+    return [layout for layout, is_found in found.items() if is_found]
 
 
 def _is_coco(path: Path) -> bool:
@@ -258,7 +265,7 @@ def _data_yaml(folder: Path) -> Path | None:
     return None
 
 
-def _split_name(path: Path, root: Path) -> str:
+def split_name(path: Path, root: Path) -> str:
     """The split of the data set at `root` that the folders of a path name; "" if none does."""
     names = [part.casefold() for part in path.relative_to(root).parts] if path.is_relative_to(root) else []
     return next((name for name in names if name in (*_VAL, *_UNUSED)), "")
@@ -275,14 +282,14 @@ def _voc(path: Path, faults: Faults) -> Iterator[_Split]:
     else:
         root = path
         folders = sorted({file.parent for file in files_below(root, ".xml")})
-        folders = [folder for folder in folders if _split_name(folder, root) not in _UNUSED]
+        folders = [folder for folder in folders if split_name(folder, root) not in _UNUSED]
     if not folders:
         raise InputError(f"{path}: holds no labels of VOC (.xml)")
     names = _voc_classes(root, folders, listed)
     for folder in folders:
         truth = read_voc(folder, listed, names, faults=faults)
         near = (folder, *(folder.parent / name for name in ("JPEGImages", "images", "Images")), folder.parent, root)
-        yield _Split(truth, near, _split_name(folder, root))
+        yield _Split(truth, near, split_name(folder, root))
 
 
 def _voc_classes(root: Path, folders: Iterable[Path], listed: Sequence[str] | None) -> tuple[str, ...]:
@@ -309,7 +316,7 @@ def _coco(path: Path, faults: Faults) -> Iterator[_Split]:
     root = path.parent if path.is_file() else path
     by_name: dict[str, Path] = {}
     for file in files:
-        name = _split_name(file.parent, root) or _coco_split(file)
+        name = split_name(file.parent, root) or _coco_split(file)
         if (first := by_name.setdefault(name, file)) != file:
             raise InputError(f"{path}: {first} and {file} may both be the labels; give one of them as --data")
     for name, file in by_name.items():

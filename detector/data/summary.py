@@ -2,10 +2,16 @@
 
 import numpy as np
 
-from detector.data.custom_dataset import CustomDataset, Layout
+from detector.data.custom_dataset import CustomDataset
 
 _MAX_FAULTS = 20
-_LAYOUT_NAMES: dict[Layout, str] = {"voc": "VOC's XML", "coco": "COCO's JSON", "yolo": "YOLO's text files"}
+_LAYOUT_NAMES = {
+    "voc": "VOC's XML",
+    "coco": "COCO's JSON",
+    "yolo": "YOLO's text files",
+    "folders": "a folder for each class",
+    "csv": "image labels in a CSV file",
+}
 
 
 def summarize(data: CustomDataset) -> str:
@@ -27,15 +33,20 @@ def summarize(data: CustomDataset) -> str:
     unused = f", and {difficult} unused ones marked difficult or crowd" if difficult else ""
     totals = counts.sum(axis=0).tolist(), (counts > 0).sum(axis=0).tolist()
     width = max(len(name) for name in data.class_names)
+    boxes = [
+        f"boxes        {counts.sum()}{unused}",
+        f"box sizes    {low} to {high} % of the photo's side, median {middle} %",
+    ]
     lines = [
         f"data         {data.path}: {_LAYOUT_NAMES[data.layout]}",
         f"photos       {len(annotations)}, {sum(not len(a) for a in annotations)} of them without objects",
         f"sizes        {smallest} to {largest} pixels, median {median}",
-        f"boxes        {counts.sum()}{unused}",
-        f"box sizes    {low} to {high} % of the photo's side, median {middle} %",
+        *([] if data.image_labels else boxes),
         *(
-            f"  {name:{width}}  {boxes:6d} box{'es' * (boxes != 1)} in {photos} photo{'s' * (photos != 1)}"
-            for name, boxes, photos in zip(data.class_names, *totals, strict=True)
+            f"  {name:{width}}  "
+            + ("" if data.image_labels else f"{count:6d} box{'es' * (count != 1)} in ")
+            + f"{photos} photo{'s' * (photos != 1)}"
+            for name, count, photos in zip(data.class_names, *totals, strict=True)
         ),
         *(f"note         {note}" for note in data.notes),
     ]

@@ -8,7 +8,7 @@ from detector.errors import InputError
 from detector.training.custom_dataset.plan import PLAN
 from detector.training.data import ProposedImages, proposed_splits
 from detector.training.loop import Task, TrainingLoop
-from detector.training.photos import PhotoSet
+from detector.training.photos import PhotoSet, without_boxes
 from detector.training.pseudo_labels import find_unlabeled
 from detector.training.recipes import (
     AnyRecipe,
@@ -64,6 +64,8 @@ def make_loop(
 
 def _rfcn_task(recipe: RFCNRecipe, root: Path, cache: Path) -> RFCNTask:
     train, val = proposed_splits(recipe.data, recipe.model.proposals, root, cache)
+    if recipe.data.labels == "image":
+        train = ProposedImages(without_boxes(train.dataset), recipe.model.proposals, cache)
     if recipe.data.unlabeled is None:
         if recipe.pseudo_labels != PseudoLabelConfig():
             raise InputError("pseudo_labels need photos without labels; name their folder as data: unlabeled")

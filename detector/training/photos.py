@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.annotations import Sample
+from detector.data.annotations import AnnotatedImages, Sample
 from detector.data.custom_dataset import CustomDataset, read_custom_dataset
+from detector.data.image_labels import whole_photo
 from detector.data.validation import object_counts
 from detector.errors import InputError
 from detector.structures.class_names import same_classes
@@ -69,6 +70,13 @@ def read_photo_sets(config: PhotosConfig, root: Path) -> tuple[PhotoSet, PhotoSe
     train = PhotoSet(tuple(samples), names, first.class_ids, root, config.train[0].path)
     val = PhotoSet(_with_classes(_read(root / config.val), names), names, first.class_ids, root, config.val)
     return _repeat_rare(train, config.repeat_threshold), val
+
+
+def without_boxes(images: AnnotatedImages) -> PhotoSet:
+    """The images with image labels (`detector.data.image_labels`) in place of their objects."""
+    samples = (images[index] for index in range(len(images)))
+    labeled = tuple(dataclasses.replace(s, annotations=whole_photo(s.annotations)) for s in samples)
+    return PhotoSet(labeled, images.class_names, images.class_ids, images.root, images.split)
 
 
 def _read(path: Path) -> CustomDataset:

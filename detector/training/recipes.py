@@ -26,6 +26,7 @@ from proposals.names import unknown_name
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=0)]
+Labels = Literal["boxes", "image"]
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,10 @@ class DataConfig(Strict):
 
 @dataclass(frozen=True)
 class RFCNDataConfig(DataConfig):
-    """As `DataConfig`, with `unlabeled` as in `PhotosConfig`."""
+    """As `DataConfig`, with `unlabeled` and `labels` as in `PhotosConfig`."""
 
     unlabeled: str | None = None
+    labels: Labels = "boxes"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class PhotosConfig(Strict):
             square root of the ratio (Gupta et al., 2019, section 4.2: 0.001); 0 for no repetition.
         eval_limit: number of images to evaluate on before the last step.
         unlabeled: folder of photos to train on without labels, relative to the data folder (`PseudoLabelConfig`).
+        labels: what the training knows: the boxes, or which classes a photo shows (`detector.training.image_labels`).
     """
 
     train: Annotated[tuple[LabeledPhotosConfig, ...], Field(min_length=1)]
@@ -82,6 +85,7 @@ class PhotosConfig(Strict):
     repeat_threshold: Fraction = 0.0
     eval_limit: Count = 150
     unlabeled: str | None = None
+    labels: Labels = "boxes"
 
     @property
     def eval_split(self) -> str:

@@ -18,6 +18,7 @@ from torchvision.ops import box_iou
 from detector.config import ModelConfig
 from detector.data.custom_dataset import CustomDataset, Layout, read_custom_dataset
 from detector.data.faults import Fault
+from detector.data.image_labels import read_image_labels
 from detector.data.summary import summarize
 from detector.errors import InputError
 from detector.evaluation.evaluation import DEFAULT_SCORE
@@ -41,8 +42,8 @@ from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
 from detector.training.photos import PhotoSet
 from detector.training.pseudo_labels import find_unlabeled
+from detector.training.recipes import Labels
 from detector.training.tasks.rfcn import detect_proposed
-from detector.training.transfer import transfer_weights
 from proposals.files import atomic_write
 
 _logger = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ def fit(
     start = load_model(init, ("regions",))
     frozen_part(settings, start)
     if not isinstance(data, CustomDataset):
-        data = read_custom_dataset(data, layout, classes, skip_bad_labels=skip_bad_labels)
+        read = read_image_labels if settings.labels == "image" else read_custom_dataset
+        data = read(data, layout, classes, skip_bad_labels=skip_bad_labels)
     unlabeled: CustomDataset | None = None
     if settings.unlabeled is not None:
         unlabeled = find_unlabeled(Path(settings.unlabeled), (sample.image_path for sample in data.samples))
@@ -137,9 +139,9 @@ def fit(
             split = keep_classes(split, start)
         if unlabeled is not None:
             split = add_unlabeled(split, unlabeled)
-        log(
-            f"proposals    cover {100 * covered:.0f} % of the objects (IoU {_COVERED_IOU}); the rest cannot be detected"
-        )
+        if settings.labels == "boxes":
+            covered_share = f"{100 * covered:.0f} % of the objects (IoU {_COVERED_IOU})"
+            log(f"proposals    cover {covered_share}; the rest cannot be detected")
         for note in (*sizes, *split.notes):
             log(f"note         {note}")
         train, val = (ProposedImages(photos, config.proposals, folder) for photos in (split.train, split.val))
@@ -170,7 +172,7 @@ def fit(
         remove_checkpoints(out / CHECKPOINT)
         trained, steps = finished
         warning = too_short(plan.recipe, steps, trained)
-        return _evaluate(out, val, left_out, trained, warning, budget, device)
+        return _evaluate(out, val, left_out, trained, warning, budget, device, settings.labels)
 
 
 def _propose(data: CustomDataset, config: ModelConfig, cache: Path, deadline: float) -> tuple[CustomDataset, float]:
@@ -249,7 +251,7 @@ def _measure(
     resolved = resolve_device(device)
     recipe = make_plan(split, start, Machine(str(resolved), 1, 1.0), settings).recipe
     task = CustomDatasetTask(recipe, start, train, val, Budget(), unlabeled)
-    transfer_weights(task.network, split.train.class_names, start)
+    task.initialize(None)
     network = task.network.to(resolved).to(memory_format=torch.channels_last).train()
     task.before_step(copy.deepcopy(network), math.inf)
     dtype = fast_dtype(str(resolved))
@@ -285,7 +287,13 @@ def _calibrate(task: CustomDatasetTask, out: Path, device: str) -> None:
     uncalibrated = dataclasses.replace(model, config=dataclasses.replace(task.recipe.model, postprocess=post))
     now, end = time.perf_counter(), task.budget.deadline(closing=False)
     result = voc_average_precision(
-        *detect_proposed(DetectionPipeline(uncalibrated, device), task.val, len(task.val), now + (end - now) / 2)
+        *detect_proposed(
+            DetectionPipeline(uncalibrated, device),
+            task.val,
+            len(task.val),
+            now + (end - now) / 2,
+            task.recipe.data.labels,
+        )
     )
     hits = np.concatenate([c.true_positive for c in result.classes.values()])
     right, wrong = int(hits.sum()), int((~hits).sum())
@@ -316,11 +324,13 @@ def _evaluate(
     warning: str,
     budget: Budget,
     device: str,
+    labels: Labels,
 ) -> FitResult:
     """Evaluates the model file, with its calibrated scores and float16 weights, on all validation photos that there is
     time for; draws the sheet."""
     model = load_model(out / MODEL)
-    truth, detections = detect_proposed(DetectionPipeline(model, device), val, len(val), budget.deadline(closing=False))
+    deadline = budget.deadline(closing=False)
+    truth, detections = detect_proposed(DetectionPipeline(model, device), val, len(val), deadline, labels)
     result = voc_average_precision(truth, detections)
     best = result.best_score()
     score = None if math.isnan(best) else math.floor(1000 * best) / 1000
@@ -343,4 +353,5 @@ def _evaluate(
         minutes=minutes,
         history=read_history(out),
         warning=warning,
+        labels=labels,
     )

@@ -16,6 +16,7 @@ from detector.training.custom_dataset.split import Split, join_names
 from detector.training.photos import PhotoSet
 from detector.training.recipes import (
     AugmentationConfig,
+    Labels,
     Number,
     OptimizerConfig,
     PseudoLabelConfig,
@@ -83,6 +84,8 @@ class Settings:
         keep: the new model finds the starting model's classes too. Only the score maps of the classes in the photos are
             trained (learning without forgetting of what is shared, by not changing it), and `freeze` is "backbone".
         unlabeled: folder of photos to train on without labels (`detector.training.pseudo_labels`).
+        labels: "boxes", or "image" to train on which classes a photo shows (`detector.training.image_labels`): only the
+            score maps of these classes are trained, and `freeze` is "backbone".
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
@@ -96,6 +99,7 @@ class Settings:
     size: Annotated[int, Field(ge=32, le=2048)] | None = None
     keep: bool = False
     unlabeled: str | None = None
+    labels: Labels = "boxes"
 
     @classmethod
     def checked(cls, **values: Any) -> Self:
@@ -103,8 +107,10 @@ class Settings:
         settings = parse(cls, values, "training")
         if settings.epochs is not None and settings.minutes is not None:
             raise InputError("give epochs or minutes, not both")
-        if settings.keep and settings.freeze is not None:
-            raise InputError("training: freeze: the backbone stays as it is with keep; leave freeze out")
+        if settings.labels == "image" and (settings.keep or settings.unlabeled is not None):
+            raise InputError("training: labels: image labels train alone; leave out keep and unlabeled")
+        if (settings.keep or settings.labels == "image") and settings.freeze is not None:
+            raise InputError("training: freeze: keep and image labels leave the backbone as it is; leave freeze out")
         return settings
 
 
@@ -229,7 +235,9 @@ def _recipe(
         )
     config = dataclasses.replace(config, postprocess=dataclasses.replace(post, class_calibrations=calibrations))
     return RFCNRecipe(
-        data=RFCNDataConfig(f"{split.digest} train", f"{split.digest} val", evaluated, settings.unlabeled),
+        data=RFCNDataConfig(
+            f"{split.digest} train", f"{split.digest} val", evaluated, settings.unlabeled, settings.labels
+        ),
         model=config,
         multibox=SharedMultiBoxConfig(weight=0),
         pseudo_labels=PseudoLabelConfig(burn_in=PseudoLabelConfig.burn_in if _has_new_classes(split, model) else 0.0),
@@ -263,7 +271,8 @@ def frozen_part(settings: Settings, model: Model) -> str | None:
     parts = [name for name, _ in model.network.backbone.named_children()]
     if settings.freeze not in (None, "backbone", *parts):
         raise InputError(f"training: freeze: {unknown_name('part', settings.freeze, ('backbone', *parts))}")
-    return parts[-1] if settings.freeze == "backbone" or settings.keep else settings.freeze
+    fixed = settings.freeze == "backbone" or settings.keep or settings.labels == "image"
+    return parts[-1] if fixed else settings.freeze
 
 
 def _explain_transfer(transfer: Transfer, kept: frozenset[int]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from detector.data.faults import Fault
 from detector.evaluation.metrics.voc import APResult
 from detector.training.custom_dataset.split import join_names
+from detector.training.recipes import Labels
 
 _FEW_OBJECTS = 10
 """Validation objects of a class, below which one object can change the AP by more than ten points."""
@@ -30,6 +31,7 @@ class FitResult:
         minutes: time of the training, over all its sessions.
         history: mAP (by area) of each evaluation during the training, by step.
         warning: about a training that was too short; otherwise "".
+        labels: "image" if only which classes a photo shows is known, and compared.
     """
 
     model: Path
@@ -43,13 +45,15 @@ class FitResult:
     minutes: float
     history: dict[int, float]
     warning: str
+    labels: Labels = "boxes"
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.result.classes)
         classes = {name: result for name, result in self.result.classes.items() if result.objects}
         few = [name for name, result in classes.items() if result.objects < _FEW_OBJECTS]
         photos, val = self.evaluated
-        metric = "VOC07's 11 points, IoU 0.5" + (f", {photos} of {val} for lack of time" if photos < val else "")
+        metric = "which classes they show" if self.labels == "image" else "VOC07's 11 points, IoU 0.5"
+        metric += f", {photos} of {val} for lack of time" if photos < val else ""
         lines = [
             f"mAP          {100 * self.result.mean_ap:.1f} on the validation photos ({metric})",
             *(

@@ -24,6 +24,7 @@ from detector.models.weights import Model, load_model, save_model
 from detector.training.augmentation import TrainingImage
 from detector.training.budget import Budget
 from detector.training.data import ProposedImages
+from detector.training.image_labels import ImageLabelRFCN, plain
 from detector.training.photos import PhotoSet
 from detector.training.recipes import RFCNRecipe
 from detector.training.tasks.rfcn import RFCNTask, detect_proposed
@@ -72,17 +73,19 @@ class CustomDatasetTask(RFCNTask):
     def _freeze_other_classes(self, gradient: Tensor) -> Tensor:
         """Score maps of classes that no photo is annotated for stay fixed, since these photos could only worsen them:
         extra background classes, and those that the model keeps. With the latter the background and the box deltas stay
-        fixed too, because all classes share them."""
+        fixed too, because all classes share them, and with image labels, which cannot improve them."""
         gradient = gradient.clone()
         scores, box_deltas = self.network.split_maps(gradient, dim=0)  # views of the gradient
         scores[:, len(self.data.dataset.class_names) + 1 :] = 0
-        if self.kept:
+        if self.kept or self.recipe.data.labels == "image":
             scores[:, [0, *(1 + label for label in self.kept)]] = 0
             box_deltas.zero_()
         return gradient
 
     def initialize(self, init: Path | None) -> None:
         transfer_weights(self.network, self.data.dataset.class_names, self.start)
+        if isinstance(self.network, ImageLabelRFCN):
+            self.network.remember_objectness()
 
     def prepare(self) -> None:
         """Does nothing: the proposals are made before the plan."""
@@ -104,6 +107,7 @@ class CustomDatasetTask(RFCNTask):
         """Evaluates on the same validation photos every time. Before the last step the best weights become the model,
         after it the last ones do, unless the best ones are clearly better."""
         assert isinstance(network, RFCN)
+        network = plain(network)
         if self.kept:
             network = self._with_rare_new_classes(network)
         labels = self.data.dataset
@@ -145,7 +149,8 @@ class CustomDatasetTask(RFCNTask):
     def _detect(self, model: Model) -> tuple[GroundTruth, DetectionTable]:
         detector = DetectionPipeline(model, str(next(self.network.parameters()).device))
         count = min(len(self.val), self.recipe.data.eval_limit)
-        return detect_proposed(detector, self.val, count, self.budget.deadline(closing=True))
+        deadline = self.budget.deadline(closing=True)
+        return detect_proposed(detector, self.val, count, deadline, self.recipe.data.labels)
 
     def _is_clearly_better(self, saved: Model, truth: GroundTruth, detections: DetectionTable) -> bool:
         """Whether a saved model is better than the one that gave `detections`, by more than other photos, or one more

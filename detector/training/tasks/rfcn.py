@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from detector.data.annotations import AnnotatedImages, Annotations
 from detector.data.detection_table import DetectionTable
 from detector.data.ground_truth import GroundTruth
+from detector.data.image_labels import best_of_class
 from detector.data.predictions import LOWEST_SCORE
 from detector.evaluation.metrics.calibration import fit_calibration
 from detector.evaluation.metrics.voc import voc_average_precision
@@ -32,11 +33,12 @@ from detector.structures.rois import RoIs
 from detector.training.augmentation import TrainingImage, mixup, mosaic, random_crop
 from detector.training.data import BatchOrder, ProposedImages
 from detector.training.examples import Example, common_size, make_example, stack_images
+from detector.training.image_labels import MAX_REGIONS, ImageLabelRFCN, image_label_losses, plain
 from detector.training.initial_weights import load_initial_weights
 from detector.training.loop import Task
 from detector.training.prefetch import Batch
 from detector.training.pseudo_labels import PseudoLabeler, UnlabeledBatch
-from detector.training.recipes import RFCNRecipe
+from detector.training.recipes import Labels, RFCNRecipe
 from detector.training.targets import RegionTargets, hardest, match_regions, region_losses
 from detector.training.tasks.multibox import (
     RECALL_BUDGETS,
@@ -62,6 +64,8 @@ class RFCNBatch(Batch):
         multibox: targets of a MultiBox head; None without a head, or if they depend on its predictions.
         objects: of each image, if the targets of the MultiBox head depend on its predictions.
         unlabeled: photos without labels.
+        image_labels: (B, num_classes) int64: 1 for classes that an image shows, 0 for others, -1 where that is unknown;
+            None for a training with boxes.
     """
 
     images: Tensor
@@ -71,6 +75,7 @@ class RFCNBatch(Batch):
     multibox: MultiBoxTargets | None
     objects: tuple[MultiBoxObjects, ...]
     unlabeled: UnlabeledBatch | None = None
+    image_labels: Tensor | None = None
 
 
 class RFCNTask(Task[RFCNBatch]):
@@ -87,7 +92,7 @@ class RFCNTask(Task[RFCNBatch]):
     """
 
     network: RFCN
-    head = ("score_conv", "multibox")
+    head = ("score_conv", "multibox", "streams")
     clipped_apart = ("multibox",)  # beside the R-FCN, whose parts learn together
     several_processes = True
     workers = True
@@ -107,7 +112,8 @@ class RFCNTask(Task[RFCNBatch]):
         self.labeler = None if unlabeled is None else PseudoLabeler(recipe, unlabeled)
         self._teacher: RFCN | None = None
         torch.manual_seed(recipe.seed)
-        self.network = RFCN(len(self.data.dataset.class_names), recipe.model.network, extra_background_classes)
+        kind = ImageLabelRFCN if recipe.data.labels == "image" else RFCN
+        self.network = kind(len(self.data.dataset.class_names), recipe.model.network, extra_background_classes)
         if recipe.frozen is None:
             self.network.backbone.freeze_stem()
         else:
@@ -117,6 +123,8 @@ class RFCNTask(Task[RFCNBatch]):
         model = load_initial_weights(self.network, init)
         if model is not None and isinstance(model.network, RFCN):
             transfer_weights(self.network, self.data.dataset.class_names, model)
+            if isinstance(self.network, ImageLabelRFCN):
+                self.network.remember_objectness()
         if self.network.multibox is not None:
             set_priors(self.network.multibox, self.data.dataset, self.recipe.seed)
 
@@ -159,7 +167,17 @@ class RFCNTask(Task[RFCNBatch]):
             tuple(len(e.regions) for e in examples),
             multibox=None,
             objects=(),
+            image_labels=self._image_labels(examples) if self.recipe.data.labels == "image" else None,
         )
+
+    def _image_labels(self, examples: Sequence[Example]) -> Tensor:
+        """`RFCNBatch.image_labels`."""
+        labels = torch.zeros(len(examples), len(self.data.dataset.class_names), dtype=torch.int64)
+        for row, example in zip(labels, examples, strict=True):
+            row[[*example.unlabeled]] = -1
+            row[example.labels[example.difficult]] = -1
+            row[example.labels[~example.difficult]] = 1
+        return labels
 
     def _unlabeled(self, examples: Sequence[Example]) -> Tensor | None:
         """The mask of `RegionTargets.unlabeled`."""
@@ -178,6 +196,8 @@ class RFCNTask(Task[RFCNBatch]):
         uninterrupted one, and several processes together the same as one.
         """
         seed, batch, augmentation = self.recipe.seed, self.recipe.batch, self.recipe.augmentation
+        if self.recipe.data.labels == "image":  # there are no boxes to jitter
+            augmentation = dataclasses.replace(augmentation, jittered_copies=0)
         generators = [np.random.default_rng((seed, step * batch + slot, 1)) for slot in range(batch)]
         # The first generator also draws the scale, after the numbers of mosaic and mixup, which depend on the images.
         first = {0} if augmentation.mosaic > 0 or augmentation.mixup > 0 else set[int]()
@@ -227,7 +247,8 @@ class RFCNTask(Task[RFCNBatch]):
             InputError: it cannot be read.
         """
         image, proposals, annotations = images[index]
-        return TrainingImage(image.pixels, proposals.boxes, annotations)
+        count = MAX_REGIONS if self.recipe.data.labels == "image" else len(proposals.boxes)
+        return TrainingImage(image.pixels, proposals.boxes[:count], annotations)
 
     @functools.cached_property
     def _order(self) -> BatchOrder:
@@ -273,6 +294,10 @@ class RFCNTask(Task[RFCNBatch]):
         with autocast:
             features = self.network.features(batch.images)
             maps = self.network.score_maps(features)
+            if batch.image_labels is not None:
+                assert isinstance(self.network, ImageLabelRFCN)
+                parts = image_label_losses(self.network, features, maps, regions, batch.counts, batch.image_labels)
+                return torch.stack([*parts.values()]).sum(), {name: part.detach() for name, part in parts.items()}
             with torch.no_grad():  # score every region, train only the hardest
                 losses = region_losses(self.network.classify(maps, regions), targets, self.recipe.iou_targets)
             chosen = hardest(losses.total, batch.counts, count)
@@ -307,6 +332,7 @@ class RFCNTask(Task[RFCNBatch]):
     def evaluate(self, network: nn.Module, metadata: dict[str, Any], out: Path, last: bool) -> dict[str, float]:
         """Evaluates on the first validation images, after the last step on all; writes the calibrated model."""
         assert isinstance(network, RFCN)
+        network = plain(network)
         count = len(self.val) if last else min(len(self.val), self.recipe.data.eval_limit)
         dataset = self.data.dataset
         model = Model(network, self.recipe.model, dataset.class_names, {}, class_ids=dataset.class_ids)
@@ -336,13 +362,18 @@ def multibox_recall(detector: DetectionPipeline, dataset: AnnotatedImages) -> di
 
 
 def detect_proposed(
-    detector: DetectionPipeline, images: ProposedImages[Any], count: int, deadline: float = math.inf
+    detector: DetectionPipeline,
+    images: ProposedImages[Any],
+    count: int,
+    deadline: float = math.inf,
+    labels: Labels = "boxes",
 ) -> tuple[GroundTruth, DetectionTable]:
     """Detects on the first `count` images; Selective Search's proposals come from the cache. Detections of classes that
     an image is not annotated for are left out, since nothing tells whether they are right.
 
     Args:
         deadline: by `time.perf_counter`; images after it are skipped, except the first.
+        labels: "image" compares only which classes an image shows (`detector.data.image_labels.best_of_class`).
 
     Returns:
         The objects of the images, and the detections.
@@ -353,14 +384,16 @@ def detect_proposed(
         if annotated and time.perf_counter() > deadline:
             break
         image, proposals, annotations = images[index]
-        annotated.append(annotations)
         if isinstance(detector.proposer, SelectiveSearch):
             found = detector.detect_proposals(image, proposals, LOWEST_SCORE)
         else:
             found = detector.detect(image, LOWEST_SCORE)
-        detections.append(
-            found[~np.isin(found.labels, list(annotations.unlabeled))] if annotations.unlabeled else found
-        )
+        if annotations.unlabeled:
+            found = found[~np.isin(found.labels, list(annotations.unlabeled))]
+        if labels == "image":
+            annotations, found = best_of_class(annotations, found)
+        annotated.append(annotations)
+        detections.append(found)
     ids = images.dataset.ids[: len(annotated)]
     truth = GroundTruth.from_annotations(ids, annotated, images.dataset.class_names)
     return truth, DetectionTable.from_detections(truth, detections)
