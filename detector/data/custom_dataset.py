@@ -233,7 +233,7 @@ def _find_layout(path: Path) -> Layout:
         return layouts[0]
     if not files_below(path, *EXTENSIONS):
         raise InputError(f"{path}: holds no photos")
-    hint = "; for photos in a folder for each class, without boxes, give --labels image"
+    hint = "; detector train takes photos in a folder for each class with --labels image"
     if files_below(path, ".txt"):
         hint = "; for YOLO's text files add a data.yaml with the lines 'train: .' and 'names: [first, second]'"
     raise InputError(f"{path}: holds photos, but no labels of VOC (.xml), COCO (.json) or YOLO (data.yaml){hint}")

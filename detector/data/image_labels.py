@@ -93,9 +93,9 @@ def _by_folder(root: Path) -> list[tuple[Path, str]]:
     labels = []
     for photo in files_below(root, *EXTENSIONS):
         split = split_name(photo.parent, root)
-        folders = [name for name in photo.relative_to(root).parts[:-1] if name.casefold() not in (split, "train")]
-        if split == "test":
-            continue
+        folders = [name for name in photo.relative_to(root).parts[:-1] if name.casefold() != split]
+        if len(folders) > 1 and folders[0].casefold() == "train":  # alone it is the class of that name
+            del folders[0]
         if not folders:
             raise InputError(f"{photo}: lies in no folder of a class; photos of no class are rows of a CSV file alone")
         labels.append((photo, folders[0]))
@@ -130,6 +130,8 @@ def _collect(path: Path, labels: list[tuple[Path, str]]) -> CustomDataset:
     of_photo: dict[Path, set[str]] = defaultdict(set)
     equal: dict[tuple[str, bytes], Path] = {}
     for photo, name in labels:
+        if split_name(photo.parent, root) == "test":
+            continue
         first = equal.setdefault((photo.name, blake2b(photo.read_bytes()).digest()), photo)
         of_photo[first].add(name)
     samples, faults, val = [], [], set()
@@ -148,6 +150,8 @@ def _collect(path: Path, labels: list[tuple[Path, str]]) -> CustomDataset:
         if split_name(photo.parent, root):
             val.add(sample_id)
     if not samples:
-        raise InputError(f"{faults[0]}; none of the photos can be read")
+        raise InputError(
+            f"{faults[0]}; none of the photos can be read" if faults else f"{path}: all photos lie in test"
+        )
     layout: Literal["csv", "folders"] = "csv" if path.is_file() else "folders"
     return CustomDataset(path, layout, names, tuple(samples), frozenset(val), tuple(faults))

@@ -9,7 +9,7 @@ import numpy as np
 
 from detector.data.annotations import AnnotatedImages, Sample
 from detector.data.custom_dataset import CustomDataset, read_custom_dataset
-from detector.data.image_labels import whole_photo
+from detector.data.image_labels import read_image_labels, whole_photo
 from detector.data.validation import object_counts
 from detector.errors import InputError
 from detector.structures.class_names import same_classes
@@ -59,7 +59,8 @@ def read_photo_sets(config: PhotosConfig, root: Path) -> tuple[PhotoSet, PhotoSe
         InputError: a data set cannot be used, photos were left out, a further data set has a class that the first one
             lacks, or lacks some of its classes without saying which ones are annotated.
     """
-    first, *others = (_read(root / part.path) for part in config.train)
+    read = read_image_labels if config.labels == "image" else read_custom_dataset
+    first, *others = (_checked(read(root / part.path)) for part in config.train)
     names = first.class_names
     samples: list[Sample] = []
     for part, data in zip(config.train, (first, *others), strict=True):
@@ -68,7 +69,8 @@ def read_photo_sets(config: PhotosConfig, root: Path) -> tuple[PhotoSet, PhotoSe
             objects = dataclasses.replace(sample.annotations, unlabeled=unlabeled)
             samples.append(Sample(f"{part.path}/{sample.id}", sample.image_path, objects))
     train = PhotoSet(tuple(samples), names, first.class_ids, root, config.train[0].path)
-    val = PhotoSet(_with_classes(_read(root / config.val), names), names, first.class_ids, root, config.val)
+    val_samples = _with_classes(_checked(read_custom_dataset(root / config.val)), names)
+    val = PhotoSet(val_samples, names, first.class_ids, root, config.val)
     return _repeat_rare(train, config.repeat_threshold), val
 
 
@@ -79,11 +81,10 @@ def without_boxes(images: AnnotatedImages) -> PhotoSet:
     return PhotoSet(labeled, images.class_names, images.class_ids, images.root, images.split)
 
 
-def _read(path: Path) -> CustomDataset:
-    data = read_custom_dataset(path)
+def _checked(data: CustomDataset) -> CustomDataset:
     if data.faults:
-        number = len(data.faults)
-        raise InputError(f"{data.faults[0]}; {number} photo{'s' * (number > 1)} of {path} cannot be used: repair them")
+        number, photos = len(data.faults), f"photo{'s' * (len(data.faults) > 1)} of {data.path}"
+        raise InputError(f"{data.faults[0]}; {number} {photos} cannot be used: repair them")
     return data
 
 

@@ -77,7 +77,8 @@ class PhotosConfig(Strict):
             square root of the ratio (Gupta et al., 2019, section 4.2: 0.001); 0 for no repetition.
         eval_limit: number of images to evaluate on before the last step.
         unlabeled: folder of photos to train on without labels, relative to the data folder (`PseudoLabelConfig`).
-        labels: what the training knows: the boxes, or which classes a photo shows (`detector.training.image_labels`).
+        labels: what the training knows of `train`: the boxes, or which classes a photo shows, which folders by class
+            and CSV files say too (`detector.training.image_labels`).
     """
 
     train: Annotated[tuple[LabeledPhotosConfig, ...], Field(min_length=1)]
@@ -230,6 +231,11 @@ class RFCNRecipe(Strict):
     seed: Number = 0
     eval_every: Count = 2000
     checkpoint_every: Count = 500
+
+    def __post_init__(self) -> None:
+        multibox = self.model.network.multibox is not None and self.multibox.weight > 0
+        if self.data.labels == "image" and (self.data.unlabeled is not None or self.iou_targets or multibox):
+            raise ValueError("data.labels is image: unlabeled, iou_targets and multibox need boxes; leave them out")
 
 
 @dataclass(frozen=True)

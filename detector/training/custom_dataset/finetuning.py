@@ -112,6 +112,8 @@ def fit(
     if not isinstance(data, CustomDataset):
         read = read_image_labels if settings.labels == "image" else read_custom_dataset
         data = read(data, layout, classes, skip_bad_labels=skip_bad_labels)
+    if data.image_labels != (settings.labels == "image"):
+        raise InputError(f"{data.path}: was read for other labels than labels={settings.labels!r}")
     unlabeled: CustomDataset | None = None
     if settings.unlabeled is not None:
         unlabeled = find_unlabeled(Path(settings.unlabeled), (sample.image_path for sample in data.samples))
@@ -305,6 +307,8 @@ def _calibrate(task: CustomDatasetTask, out: Path, device: str) -> None:
         summary = f"calibrated by {right} right and {wrong} wrong detections"
         if all(len(sample.annotations) for sample in task.val.dataset.samples):
             summary += ", all in photos with objects: scores are too high in photos without"
+        if task.recipe.data.labels == "image":
+            summary += "; right are those of a class that the photo shows, wherever the box is"
     if task.kept:
         before = start.class_calibrations or [start.calibration] * len(model.class_names)
         calibrations = tuple(old if k in task.kept else fitted for k, old in enumerate(before))

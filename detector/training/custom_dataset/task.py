@@ -124,7 +124,8 @@ class CustomDatasetTask(RFCNTask):
         # Of equally good weights the later ones, which have seen more photos.
         if score >= best or (last and not self._is_clearly_better(load_model(out / MODEL), truth, detections)):
             count = len(truth.image_ids)
-            metadata |= {"mAP": round(mean_ap, 4), "metric": result.metric, "split": "val", "images": count}
+            metric = "image labels" if self.recipe.data.labels == "image" else result.metric
+            metadata |= {"mAP": round(mean_ap, 4), "metric": metric, "split": "val", "images": count}
             save_model(dataclasses.replace(model, metadata=metadata), out / MODEL)
         history[metadata["steps"]] = score
         with atomic_write(out / HISTORY) as temporary:

@@ -55,6 +55,25 @@ def test_folders_by_class(photo: Callable[..., Path], tmp_path: Path):
     assert shown(root, classes="dog")["train/cat/1.jpg"] == []
 
 
+def test_a_class_named_like_a_part(photo: Callable[..., Path], tmp_path: Path):
+    for gray, name in enumerate(("train/1.jpg", "cat/2.jpg", "val/train/3.jpg", "val/cat/4.jpg")):
+        photo(name, gray)
+    found = shown(tmp_path / "data")
+    assert [found[name] for name in sorted(found)] == [["cat"], ["train"], ["cat"], ["train"]]
+
+
+def test_photos_of_test_in_a_csv_file_are_left_out(photo: Callable[..., Path], tmp_path: Path):
+    for gray, name in enumerate(("a.jpg", "test/b.jpg", "val/c.jpg")):
+        photo(name, gray)
+    table = tmp_path / "data" / "labels.csv"
+    table.write_text("image,class\na.jpg,fox\ntest/b.jpg,cat\nval/c.jpg,cat\n")
+    assert shown(table) == {"a.jpg": ["fox"], "val/c.jpg": ["cat"]}
+    assert read_image_labels(table).val == {"val/c.jpg"}
+    table.write_text("image,class\ntest/b.jpg,cat\n")
+    with pytest.raises(InputError, match="test"):
+        read_image_labels(table)
+
+
 def test_a_csv_file(photo: Callable[..., Path], tmp_path: Path):
     for name in "abc":
         photo(f"{name}.jpg", ord(name))
