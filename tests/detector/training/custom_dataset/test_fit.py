@@ -1,6 +1,7 @@
 """The whole way from photos to a model, in a few steps on drawn photos."""
 
 import dataclasses
+import functools
 import json
 import logging
 import signal
@@ -14,9 +15,11 @@ import torch
 from PIL import Image
 
 from detector.data.custom_dataset import CustomDataset
+from detector.data.image_labels import whole_photo
 from detector.errors import InputError
 from detector.inference.assembly import load_pipeline
 from detector.inference.pipeline import DetectionPipeline
+from detector.models.rfcn import RFCN
 from detector.models.weights import Model, load_model
 from detector.structures.image import read_image
 from detector.training.assembly import make_loop
@@ -27,7 +30,7 @@ from detector.training.custom_dataset.task import CustomDatasetTask, read_histor
 from detector.training.data import ProposedImages
 from detector.training.loop import TrainingLoop
 from detector.training.photos import PhotoSet
-from detector.training.recipes import DataConfig, RFCNRecipe
+from detector.training.recipes import RFCNDataConfig, RFCNRecipe
 
 BUS = (0, (10, 10, 60, 60))
 ROBOT = (1, (60, 30, 110, 80))
@@ -96,6 +99,31 @@ def test_a_finished_training_is_evaluated_again_and_not_trained(
     assert again.sheet.exists()
 
 
+def without_boxes(data: CustomDataset) -> CustomDataset:
+    samples = (dataclasses.replace(s, annotations=whole_photo(s.annotations)) for s in data.samples)
+    return dataclasses.replace(data, samples=tuple(samples), image_labels=True)
+
+
+def test_image_labels_train_the_score_maps_of_their_classes_alone(data: CustomDataset, train, start: Model):
+    lines: list[str] = []
+    fitted = train(without_boxes(data), labels="image", log=lines.append)
+    model = load_model(fitted.model)
+    assert isinstance(model.network, RFCN)
+    assert isinstance(start.network, RFCN)
+    assert model.class_names == ("bus", "robot")
+    text = "\n".join(lines)
+    assert "\n  bus    3 photos\n" in text
+    assert "boxes" not in text
+    assert "mAP" in str(fitted)
+    assert "IoU" not in str(fitted)
+    assert {name: c.objects for name, c in fitted.result.classes.items()} == {"bus": 1, "robot": 1}
+    scores, deltas = model.network.split_maps(model.network.score_conv.weight, dim=0)
+    old_scores, old_deltas = start.network.split_maps(start.network.score_conv.weight, dim=0)
+    torch.testing.assert_close(deltas, old_deltas, rtol=1e-3, atol=1e-4)  # float16
+    torch.testing.assert_close(scores[:, 0], old_scores[:, 0], rtol=1e-3, atol=1e-4)
+    assert (scores[:, 1] - old_scores[:, 1]).abs().max() > 1e-3
+
+
 def assert_same_weights(first: Path, second: Path) -> None:
     one, other = (load_model(path).network.state_dict() for path in (first, second))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
@@ -126,7 +154,7 @@ def test_a_checkpoint_of_another_training_is_kept(data: CustomDataset, train, tm
 
 def test_a_recipe_is_refused_in_the_folder_of_such_a_training(tmp_path: Path):
     (tmp_path / "plan.json").write_text("{}")
-    recipe = RFCNRecipe(DataConfig("a", "b"))
+    recipe = RFCNRecipe(RFCNDataConfig("a", "b"))
     with pytest.raises(InputError, match=f"^{tmp_path}: .*--data.*--out"):
         make_loop(recipe, tmp_path, tmp_path, None, tmp_path)
 
@@ -149,7 +177,7 @@ def test_extra_classes_stay_fixed(custom_dataset: Callable[..., CustomDataset], 
     images = ProposedImages(
         PhotoSet(custom_dataset([[BUS]]).samples, ("bus", "robot")), start.config.proposals, tmp_path
     )
-    task = CustomDatasetTask(RFCNRecipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
+    task = CustomDatasetTask(RFCNRecipe(RFCNDataConfig("a", "b"), model=start.config), start, images, images, Budget())
     task.initialize(None)
     task.backward(task.network, task.example(0), nullcontext())
     weight, bias = task.network.score_conv.weight.grad, task.network.score_conv.bias.grad
@@ -218,9 +246,12 @@ def test_proposals_that_take_too_long(data: CustomDataset, train):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("labels", ["boxes", "image"])
 def test_interrupted_and_resumed_gives_the_same_model(
-    data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    data: CustomDataset, train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, labels: str
 ):
+    data = without_boxes(data) if labels == "image" else data
+    train = functools.partial(train, labels=labels)
     monkeypatch.setattr("detector.training.custom_dataset.finetuning._measure", lambda *_: Machine("cpu", 1, 0.2))
     whole = train(data, "whole")
     step = TrainingLoop.train_step

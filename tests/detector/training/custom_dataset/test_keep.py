@@ -20,7 +20,7 @@ from detector.training.custom_dataset.split import Split, add_unlabeled, keep_cl
 from detector.training.custom_dataset.task import CustomDatasetTask
 from detector.training.data import ProposedImages
 from detector.training.photos import PhotoSet
-from detector.training.recipes import DataConfig, RFCNRecipe
+from detector.training.recipes import RFCNDataConfig, RFCNRecipe
 from detector.training.tasks.rfcn import detect_proposed
 
 BUS, ROBOT = (0, (10, 10, 60, 60)), (1, (60, 30, 110, 80))
@@ -51,7 +51,7 @@ def test_only_the_score_maps_of_the_new_classes_learn(
 ):
     photos = kept_split(custom_dataset(PHOTOS, ["bus", "robot"]), start).train
     images = ProposedImages(photos, start.config.proposals, tmp_path)
-    task = CustomDatasetTask(RFCNRecipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
+    task = CustomDatasetTask(RFCNRecipe(RFCNDataConfig("a", "b"), model=start.config), start, images, images, Budget())
     task.initialize(None)
     task.backward(task.network, task.example(0), nullcontext())
     for parameter in task.network.score_conv.parameters():

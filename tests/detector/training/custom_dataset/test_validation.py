@@ -17,7 +17,7 @@ from detector.training.custom_dataset import finetuning
 from detector.training.custom_dataset.task import CustomDatasetTask, read_history
 from detector.training.data import ProposedImages
 from detector.training.photos import PhotoSet
-from detector.training.recipes import DataConfig, RFCNRecipe
+from detector.training.recipes import RFCNDataConfig, RFCNRecipe
 
 BUS = (0, (10, 10, 60, 60))
 
@@ -31,7 +31,9 @@ def task(
     def make(photos: int, without: int = 0) -> CustomDatasetTask:
         shown = PhotoSet(custom_dataset([[BUS]] * photos + [[]] * without, ["bus"]).samples, ("bus",))
         images = ProposedImages(shown, start.config.proposals, tmp_path)
-        return CustomDatasetTask(RFCNRecipe(DataConfig("a", "b"), model=start.config), start, images, images, Budget())
+        return CustomDatasetTask(
+            RFCNRecipe(RFCNDataConfig("a", "b"), model=start.config), start, images, images, Budget()
+        )
 
     return make
 
