@@ -63,6 +63,10 @@ def make_loop(
 
 
 def _rfcn_task(recipe: RFCNRecipe, root: Path, cache: Path) -> RFCNTask:
+    if recipe.data.labels == "image":
+        multibox = recipe.model.network.multibox is not None and recipe.multibox.weight > 0
+        if recipe.data.unlabeled is not None or recipe.iou_targets or multibox:
+            raise InputError("data: labels: unlabeled, iou_targets and multibox need boxes; leave them out with image")
     train, val = proposed_splits(recipe.data, recipe.model.proposals, root, cache)
     if recipe.data.labels == "image":
         train = ProposedImages(without_boxes(train.dataset), recipe.model.proposals, cache)

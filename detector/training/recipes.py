@@ -1,5 +1,4 @@
-"""Recipes: training runs, read from YAML. The key `task` says what is trained: rfcn (the default), rcnn,
-classification or multibox."""
+"""Recipes: training runs, read from YAML. The key `task` says what is trained, by default an R-FCN."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from proposals.names import unknown_name
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=0)]
 Labels = Literal["boxes", "image"]
+Interpolation = Literal["bilinear", "area", "nearest", "cubic"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ class LabeledPhotosConfig(Strict):
     """Photos and their labels.
 
     Attributes:
-        path: what `detector train --data` takes, relative to the data folder: a folder, COCO's JSON, YOLO's data.yaml,
-            or a list in VOC's `ImageSets/Main`.
+        path: what `detector train --data` takes, relative to the data folder.
         labeled_classes: the classes that are annotated in these photos; None for all. Objects of the others may be
             there, so that no region counts as an example against them.
     """
@@ -77,8 +76,7 @@ class PhotosConfig(Strict):
             square root of the ratio (Gupta et al., 2019, section 4.2: 0.001); 0 for no repetition.
         eval_limit: number of images to evaluate on before the last step.
         unlabeled: folder of photos to train on without labels, relative to the data folder (`PseudoLabelConfig`).
-        labels: what the training knows of `train`: the boxes, or which classes a photo shows, which folders by class
-            and CSV files say too (`detector.training.image_labels`).
+        labels: boxes; or image: photos in folders by class and CSV files too (`detector.training.image_labels`).
     """
 
     train: Annotated[tuple[LabeledPhotosConfig, ...], Field(min_length=1)]
@@ -232,11 +230,6 @@ class RFCNRecipe(Strict):
     eval_every: Count = 2000
     checkpoint_every: Count = 500
 
-    def __post_init__(self) -> None:
-        multibox = self.model.network.multibox is not None and self.multibox.weight > 0
-        if self.data.labels == "image" and (self.data.unlabeled is not None or self.iou_targets or multibox):
-            raise ValueError("data.labels is image: unlabeled, iou_targets and multibox need boxes; leave them out")
-
 
 @dataclass(frozen=True)
 class CropBatchConfig(Strict):
@@ -316,9 +309,7 @@ class RandomResizedCropConfig(Strict):
     area: tuple[Positive, Positive] = (0.08, 1.0)
     aspect: tuple[Positive, Positive] = (0.75, 4 / 3)
     color_jitter: Fraction = 0.4
-    interpolations: tuple[Literal["bilinear", "area", "nearest", "cubic"], ...] = (
-        "bilinear", "area", "nearest", "cubic",
-    )  # fmt: skip
+    interpolations: tuple[Interpolation, ...] = ("bilinear", "area", "nearest", "cubic")
 
     def __post_init__(self) -> None:
         if not self.area[0] <= self.area[1] <= 1 or not self.aspect[0] <= self.aspect[1] or not self.interpolations:

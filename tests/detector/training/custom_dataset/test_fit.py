@@ -111,6 +111,7 @@ def test_image_labels_train_the_score_maps_of_their_classes_alone(data: CustomDa
     assert isinstance(model.network, RFCN)
     assert isinstance(start.network, RFCN)
     assert model.class_names == ("bus", "robot")
+    assert model.metadata["metric"] == "image labels"
     text = "\n".join(lines)
     assert "\n  bus    3 photos\n" in text
     assert "boxes" not in text
@@ -122,6 +123,12 @@ def test_image_labels_train_the_score_maps_of_their_classes_alone(data: CustomDa
     torch.testing.assert_close(deltas, old_deltas, rtol=1e-3, atol=1e-4)  # float16
     torch.testing.assert_close(scores[:, 0], old_scores[:, 0], rtol=1e-3, atol=1e-4)
     assert (scores[:, 1] - old_scores[:, 1]).abs().max() > 1e-3
+
+
+def test_labels_that_were_read_for_another_training(data: CustomDataset, train):
+    for given, labels in ((data, "image"), (without_boxes(data), "boxes")):
+        with pytest.raises(InputError, match=rf"labels='{labels}'"):
+            train(given, labels=labels)
 
 
 def assert_same_weights(first: Path, second: Path) -> None:

@@ -96,6 +96,6 @@ def test_a_recipe_takes_a_csv_file(draw: Callable[..., Path], tmp_path: Path, in
         {"model": {"network": {"multibox": {}}}},
     ],
 )
-def test_what_needs_boxes_is_refused(wrong: dict):
+def test_what_needs_boxes_is_refused(wrong: dict, tmp_path: Path):
     with pytest.raises(InputError, match="labels"):
-        parse(RFCNRecipe, {**VALUES, **wrong}, "test")
+        make_loop(parse(RFCNRecipe, {**VALUES, **wrong}, "test"), tmp_path, tmp_path, None, tmp_path)
