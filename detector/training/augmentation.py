@@ -185,7 +185,7 @@ def color_jitter(pixels: np.ndarray, strength: float, rng: np.random.Generator) 
 
 def erase(pixels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Fills up to `count` random rectangles of an image (H, W, 3) with random noise (Zhong et al., 'Random erasing data
-    augmentation', 2020), with sides of 5 to 20 % of the image's, as Soft Teacher does (Xu et al., 2021, table 7)."""
+    augmentation', 2020), with sides of 5 to 20 % of the image's."""
     erased, size = pixels.copy(), (pixels.shape[1], pixels.shape[0])
     for _ in range(rng.integers(0, count + 1)):
         w, h = (max(1, round(side * rng.uniform(0.05, 0.2))) for side in size)

@@ -6,11 +6,11 @@ for object detection' (STAC), 2020, section 3, with a teacher that is made anew 
 'End-to-end semi-supervised object detection with Soft Teacher', 2021, section 3.1:
 
     teacher  <-  d teacher + (1 - d) student                    d: `OptimizerConfig.ema_decay`
-    loss      =  loss(labeled) + weight * loss(unlabeled)       (STAC, equation 1)
+    loss      =  loss(labeled) + weight * loss(unlabeled)
 
 A detection of score s, the softmax of its class, is
 
-    an object                             if s >= sure          (STAC, equation 4)
+    an object                             if s >= sure
     neither an object nor background      if unsure <= s < sure
     background                            if s < unsure
 

@@ -192,8 +192,8 @@ class PseudoLabelConfig(Strict):
 
     ratio: Count = 1
     weight: NonNegative = 1.0
-    sure: Fraction = 0.9
-    unsure: Fraction = 0.3
+    sure: Fraction = 0.8
+    unsure: Fraction = 0.1
     burn_in: Fraction = 0.2
 
     def __post_init__(self) -> None:

@@ -239,7 +239,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "r.yaml": "data: {train_split: val, eval_split: val}",
         "key.yaml": "data: {train_split: val, eval_split: val}\nspeed: 3",
         "crops.yaml": "task: rcnn\ndata: {train_split: val, eval_split: val, unlabeled: a}",
-        "sure.yaml": "data: {train_split: val, eval_split: val}\npseudo_labels: {sure: 0.8}",
+        "sure.yaml": "data: {train_split: val, eval_split: val}\npseudo_labels: {sure: 0.7}",
         "more.yaml": "data: {train_split: val, eval_split: val, unlabeled: none}",
         "split.yaml": "data: {train_split: none, eval_split: val}",
         "cut.yaml": "data: {train_split: val",

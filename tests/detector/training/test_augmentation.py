@@ -15,6 +15,7 @@ from detector.training.augmentation import (
     TrainingImage,
     crop_image,
     crop_proposals,
+    erase,
     mixup,
     mosaic,
     random_crop,
@@ -257,3 +258,12 @@ def test_color_jitter_keeps_the_content():
 def test_wrong_settings(values: dict):
     with pytest.raises(ValueError, match=next(iter(values))):
         RandomResizedCropConfig(**values)
+
+
+def test_erased_rectangles_are_few_and_small():
+    pixels = np.full((40, 100, 3), 44, np.uint8)
+    shares = [(erase(pixels, 3, np.random.default_rng(seed)) != pixels).any(axis=2).mean() for seed in range(50)]
+    assert min(shares) == 0
+    assert 0.02 < max(shares) <= 3 * 0.2**2
+    assert np.array_equal(erase(pixels, 0, np.random.default_rng(0)), pixels)
+    assert (pixels == 44).all()

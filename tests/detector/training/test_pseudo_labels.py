@@ -136,7 +136,7 @@ def test_labels_begin_after_the_burn_in_and_are_counted(root: Path, loop: Callab
 def test_without_weight_the_training_is_that_of_the_labels(root: Path, loop: Callable[..., TrainingLoop]):
     data = {**RECIPE["data"], "unlabeled": None}
     runs = [
-        loop("a", data=data),
+        loop("a", data=data, pseudo_labels={}),
         loop("b", pseudo_labels={"weight": 0, "burn_in": 0}),
         loop("c", pseudo_labels={"burn_in": 0}),
     ]

@@ -90,7 +90,7 @@ def test_the_sheet_shows_detections_from_the_best_score(
     monkeypatch.setattr(finetuning, "draw_sheet", draw_sheet)
     monkeypatch.setattr(finetuning, "detect_proposed", lambda *_: detections_of(made, [True] * 12))
     monkeypatch.setattr(APResult, "best_score", lambda _: best)
-    finetuning._evaluate(tmp_path, made.val, (), 1.0, "", Budget(), "cpu")
+    finetuning._evaluate(tmp_path, made.val, (), 1.0, "", Budget(), "cpu", "boxes")
     assert scores == [shown]
 
 
