@@ -201,11 +201,12 @@ def test_a_training_ends_with_torch_in_place_of_the_graph_of_the_model_before(
     model: Detector, monkeypatch: pytest.MonkeyPatch
 ):
     pytest.importorskip("tensorboard")
-    fit = "detector.training.custom_dataset.fit"
-    monkeypatch.setattr(fit, lambda *_, **settings: SimpleNamespace(model=settings["init"]))
+    fit, given = "detector.training.custom_dataset.fit", dict[str, Any]()
+    monkeypatch.setattr(fit, lambda *_, **settings: given.update(settings) or SimpleNamespace(model=settings["init"]))
     trained = Detector(model.path, "cpu", proposals="multibox")
     trained._engine = "before.onnx"
-    trained.train("photos", "out")
+    trained.train("photos", "out", labels="image")
+    assert given["labels"] == "image"
     assert trained.pipeline.engine == "torch"
 
 

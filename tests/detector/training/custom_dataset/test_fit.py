@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import logging
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -123,6 +124,19 @@ def test_image_labels_train_the_score_maps_of_their_classes_alone(data: CustomDa
     torch.testing.assert_close(deltas, old_deltas, rtol=1e-3, atol=1e-4)  # float16
     torch.testing.assert_close(scores[:, 0], old_scores[:, 0], rtol=1e-3, atol=1e-4)
     assert (scores[:, 1] - old_scores[:, 1]).abs().max() > 1e-3
+
+
+def test_image_labels_of_folders(data: CustomDataset, train, tmp_path: Path):
+    """A photo of both classes lies in both folders."""
+    for sample in data.samples:
+        for label in set(sample.annotations.labels.tolist()):
+            folder = tmp_path / "folders" / data.class_names[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(sample.image_path, folder)
+    lines: list[str] = []
+    model = load_model(train(tmp_path / "folders", labels="image", epochs=1, log=lines.append).model)
+    assert model.class_names == ("bus", "robot")
+    assert "photos       5, 0 of them without objects" in "\n".join(lines)
 
 
 def test_labels_that_were_read_for_another_training(data: CustomDataset, train):
