@@ -15,9 +15,8 @@ is taken for an object, and regions that overlap it by an IoU of 0.5 belong to i
     loss_k   = mean of  w * cross entropy  over the objects' regions, and over the hardest regions of the background
 
 where w is s_{k-1} of the object (equation 4), for the first classifier photo[c], and that of the surest object for the
-background. The last classifier is the R-FCN's
-own, and its box deltas learn the same objects. A network that was trained with boxes of other classes knows objects:
-then log(1 - background) is added to b.
+background. The last classifier is the R-FCN's own, and its box deltas learn the same objects. A network that was
+trained with boxes of other classes knows objects: then log(1 - background) is added to b.
 """
 
 import torch
